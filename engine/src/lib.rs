@@ -1,0 +1,32 @@
+//! Checkpoint -> tokens: the [`Engine`] trait and the native engine.
+//!
+//! Token ids and sampling go in, a stream of events comes out; dropping the stream cancels the work. An
+//! answer never depends on what else runs: the arithmetic sums in one order whatever the batch (see the
+//! `kernels` room) and each request draws from its own seed.
+
+mod constraint;
+mod model;
+mod native;
+mod request;
+mod sampling;
+mod sequence;
+mod text;
+
+pub use model::{Chunk, KvCache, LogitsOf, Model};
+pub use native::{NativeEngine, Options};
+pub use request::{
+    Answer, Constraint, Done, Event, Events, Finish, Limits, Logprobs, PromptLogprobs, Refused, Request,
+    Sampling,
+};
+
+/// Something that continues token ids.
+pub trait Engine: Send + Sync {
+    /// What a request may ask for.
+    fn limits(&self) -> Limits;
+
+    /// Starts a request; its events arrive on the stream, and dropping the stream cancels it.
+    ///
+    /// # Errors
+    /// Says which value of the request cannot be honoured.
+    fn submit(&self, request: Request) -> Result<Events, Refused>;
+}

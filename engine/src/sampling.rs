@@ -1,0 +1,226 @@
+//! From logits to a token: penalties, bias, constraint, temperature, truncation, one draw.
+//!
+//! The draw at step n of a request is a hash of its seed and n, so that it depends on nothing else.
+
+use crate::request::{Logprobs, Sampling};
+use std::collections::{HashMap, HashSet};
+
+/// What a sequence has seen, for the penalties.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Seen {
+    anywhere: HashSet<u32>,
+    answer: HashMap<u32, u32>,
+}
+
+impl Seen {
+    pub(crate) fn new(prompt: &[u32]) -> Self {
+        Self { anywhere: prompt.iter().copied().collect(), answer: HashMap::new() }
+    }
+
+    pub(crate) fn add(&mut self, id: u32) {
+        self.anywhere.insert(id);
+        *self.answer.entry(id).or_default() += 1;
+    }
+}
+
+/// Chooses a token from logits (V), which it overwrites. `step` counts the request's tokens from 0.
+/// Logits of minus infinity are never chosen; `None` when there is nothing else.
+pub(crate) fn sample(logits: &[f32], sampling: &Sampling, step: u64) -> Option<u32> {
+    if sampling.temperature == 0.0 {
+        return likeliest(logits);
+    }
+    let mut candidates: Vec<(u32, f32)> = logits
+        .iter()
+        .enumerate()
+        .filter(|(_, logit)| **logit > f32::NEG_INFINITY)
+        .map(|(id, logit)| (id as u32, logit / sampling.temperature))
+        .collect();
+    truncate_by_rank(&mut candidates, sampling.top_k);
+    let weights = truncate_by_mass(&mut candidates, sampling);
+    let total: f64 = weights.iter().sum();
+    let mut left = uniform(sampling.seed, step) * total;
+    for ((id, _), weight) in candidates.iter().zip(&weights) {
+        left -= weight;
+        if left < 0.0 {
+            return Some(*id);
+        }
+    }
+    candidates.last().map(|(id, _)| *id)
+}
+
+/// Applies penalties and bias to logits (V).
+pub(crate) fn penalise(logits: &mut [f32], sampling: &Sampling, seen: &Seen) {
+    if sampling.repetition_penalty != 1.0 {
+        for &id in &seen.anywhere {
+            let logit = &mut logits[id as usize];
+            *logit = if *logit > 0.0 {
+                *logit / sampling.repetition_penalty
+            } else {
+                *logit * sampling.repetition_penalty
+            };
+        }
+    }
+    for (&id, &count) in &seen.answer {
+        logits[id as usize] -= sampling.presence_penalty + sampling.frequency_penalty * count as f32;
+    }
+    for &(id, bias) in &sampling.logit_bias {
+        logits[id as usize] += bias;
+    }
+}
+
+/// Natural-log probability of `id` under logits (V), and the `count` likeliest tokens, best first.
+pub(crate) fn logprobs(logits: &[f32], id: u32, count: usize) -> Logprobs {
+    let highest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let total: f64 = logits.iter().map(|logit| f64::from(logit - highest).exp()).sum();
+    let log_total = total.ln();
+    let logprob = |logit: f32| (f64::from(logit - highest) - log_total) as f32;
+    let mut ranked: Vec<(u32, f32)> =
+        logits.iter().enumerate().map(|(id, logit)| (id as u32, *logit)).collect();
+    truncate_by_rank(&mut ranked, count.max(1));
+    ranked.truncate(count);
+    Logprobs {
+        logprob: logprob(logits[id as usize]),
+        top: ranked.into_iter().map(|(id, logit)| (id, logprob(logit))).collect(),
+    }
+}
+
+/// The highest logit; the lowest id among equals.
+fn likeliest(logits: &[f32]) -> Option<u32> {
+    let mut best: Option<(usize, f32)> = None;
+    for (id, &logit) in logits.iter().enumerate() {
+        if logit > best.map_or(f32::NEG_INFINITY, |(_, highest)| highest) {
+            best = Some((id, logit));
+        }
+    }
+    best.map(|(id, _)| id as u32)
+}
+
+/// Keeps the `count` likeliest, best first; 0 keeps all, in the order they were.
+fn truncate_by_rank(candidates: &mut Vec<(u32, f32)>, count: usize) {
+    if count == 0 {
+        return;
+    }
+    let better = |a: &(u32, f32), b: &(u32, f32)| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0));
+    if count < candidates.len() {
+        candidates.select_nth_unstable_by(count, better);
+        candidates.truncate(count);
+    }
+    candidates.sort_unstable_by(better);
+}
+
+/// Applies top_p and min_p; returns the weight of each candidate that is left.
+fn truncate_by_mass(candidates: &mut Vec<(u32, f32)>, sampling: &Sampling) -> Vec<f64> {
+    if sampling.top_p < 1.0 || sampling.min_p > 0.0 {
+        let all = candidates.len();
+        truncate_by_rank(candidates, all);
+    }
+    let highest = candidates.iter().map(|(_, logit)| *logit).fold(f32::NEG_INFINITY, f32::max);
+    let mut weights: Vec<f64> =
+        candidates.iter().map(|(_, logit)| f64::from(logit - highest).exp()).collect();
+    if sampling.top_p < 1.0 {
+        let enough = weights.iter().sum::<f64>() * f64::from(sampling.top_p);
+        let mut mass = 0.0;
+        let kept = weights.iter().take_while(|weight| {
+            let wanted = mass < enough;
+            mass += **weight;
+            wanted
+        });
+        let kept = kept.count();
+        weights.truncate(kept);
+    }
+    if sampling.min_p > 0.0 {
+        let kept = weights.iter().take_while(|weight| **weight >= f64::from(sampling.min_p)).count();
+        weights.truncate(kept.max(1));
+    }
+    candidates.truncate(weights.len());
+    weights
+}
+
+/// A number in [0, 1) that is a hash of seed and step (SplitMix64's finaliser; Steele et al. 2014).
+fn uniform(seed: u64, step: u64) -> f64 {
+    let mix = |mut z: u64| {
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    };
+    let z =
+        mix(mix(seed.wrapping_add(0x9e37_79b9_7f4a_7c15))
+            .wrapping_add(step.wrapping_mul(0x9e37_79b9_7f4a_7c15)));
+    (z >> 11) as f64 / (1u64 << 53) as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LOGITS: [f32; 5] = [1.0, 3.0, f32::NEG_INFINITY, 2.0, 3.0];
+
+    fn shares(sampling: &Sampling) -> Vec<f64> {
+        let mut counts = vec![0.0; LOGITS.len()];
+        for step in 0..20_000 {
+            counts[sample(&LOGITS, sampling, step).expect("some logit is finite") as usize] += 1.0 / 20_000.0;
+        }
+        counts
+    }
+
+    #[test]
+    fn greedy_takes_the_first_of_equals() {
+        assert_eq!(sample(&LOGITS, &Sampling::default(), 0), Some(1));
+        assert_eq!(sample(&[f32::NEG_INFINITY; 3], &Sampling::default(), 0), None);
+    }
+
+    #[test]
+    fn draws_follow_the_softmax() {
+        let sampling = Sampling { temperature: 0.7, seed: 5, ..Sampling::default() };
+        let weights: Vec<f64> = LOGITS.iter().map(|logit| (f64::from(*logit) / 0.7).exp()).collect();
+        let total: f64 = weights.iter().sum();
+        for (share, weight) in shares(&sampling).iter().zip(&weights) {
+            // Three standard errors of 20,000 draws are at most 0.011.
+            assert!((share - weight / total).abs() < 0.011, "{share} against {}", weight / total);
+        }
+    }
+
+    #[test]
+    fn truncations_leave_what_they_say() {
+        let base = Sampling { temperature: 1.0, seed: 1, ..Sampling::default() };
+        let left = |sampling: Sampling| {
+            let shares = shares(&sampling);
+            (0..LOGITS.len()).filter(|id| shares[*id] > 0.0).collect::<Vec<_>>()
+        };
+        assert_eq!(left(Sampling { top_k: 1, ..base.clone() }), [1]);
+        assert_eq!(left(Sampling { top_k: 3, ..base.clone() }), [1, 3, 4]);
+        // Probabilities are 0.400, 0.400, 0.147, 0.054: two reach 0.79, three reach 0.9.
+        assert_eq!(left(Sampling { top_p: 0.79, ..base.clone() }), [1, 4]);
+        assert_eq!(left(Sampling { top_p: 0.9, ..base.clone() }), [1, 3, 4]);
+        // Token 3 is e^-1 = 0.37 times as likely as the best, token 0 e^-2 = 0.14 times.
+        assert_eq!(left(Sampling { min_p: 0.2, ..base.clone() }), [1, 3, 4]);
+        assert_eq!(left(Sampling { min_p: 0.5, ..base }), [1, 4]);
+    }
+
+    #[test]
+    fn penalties_and_bias_move_the_logits_they_name() {
+        let mut seen = Seen::new(&[0]);
+        seen.add(1);
+        seen.add(1);
+        let sampling = Sampling {
+            repetition_penalty: 2.0,
+            presence_penalty: 0.5,
+            frequency_penalty: 0.25,
+            logit_bias: vec![(3, -1.0)],
+            ..Sampling::default()
+        };
+        let mut logits = [-1.0, 3.0, 0.5, 2.0];
+        penalise(&mut logits, &sampling, &seen);
+        assert_eq!(logits, [-2.0, 1.5 - 0.5 - 0.5, 0.5, 1.0]);
+    }
+
+    #[test]
+    fn logprobs_are_natural_logs() {
+        let logits = [0.0, (3.0f32).ln()];
+        let found = logprobs(&logits, 0, 2);
+        assert!((found.logprob - 0.25f32.ln()).abs() < 1e-6);
+        assert_eq!(found.top[0].0, 1);
+        assert!((found.top[0].1 - 0.75f32.ln()).abs() < 1e-6);
+        assert!(logprobs(&logits, 0, 0).top.is_empty());
+    }
+}

@@ -1,0 +1,119 @@
+//! What a transformer block does between its matrix products: norm, gate, residual; and the exponential
+//! that the gate and the softmax share, in our own polynomial so that every path gives the same bits.
+
+use rayon::prelude::*;
+
+use crate::simd::{LANES, Simd, on_path};
+use crate::{Path, path};
+
+/// Elements of a gate that one thread takes at a time.
+const GATE_CHUNK: usize = 16 * 1024;
+
+/// Root mean square norm of each row of x (B, C): out = weight * x / sqrt(mean(x²) + epsilon), weight (C).
+///
+/// # Panics
+/// If `weight` is empty, `x` is not whole rows, or `out` has another length than `x`.
+pub fn rms_norm(out: &mut [f32], x: &[f32], weight: &[f32], epsilon: f32) {
+    rms_norm_on(path(), out, x, weight, epsilon);
+}
+
+pub(crate) fn rms_norm_on(path: Path, out: &mut [f32], x: &[f32], weight: &[f32], epsilon: f32) {
+    assert!(!weight.is_empty(), "rms_norm: weight is empty");
+    assert!(x.len().is_multiple_of(weight.len()), "rms_norm: x must be whole rows of weight's length");
+    assert_eq!(out.len(), x.len(), "rms_norm: out must be as long as x");
+    on_path!(path, rms_norm_rows(out: &mut [f32], x: &[f32], weight: &[f32], epsilon: f32));
+}
+
+/// gate = silu(gate) * up, element by element; silu(g) = g / (1 + exp(-g)).
+///
+/// # Panics
+/// If the lengths differ.
+pub fn swiglu(gate: &mut [f32], up: &[f32]) {
+    swiglu_on(path(), gate, up);
+}
+
+pub(crate) fn swiglu_on(path: Path, gate: &mut [f32], up: &[f32]) {
+    assert_eq!(gate.len(), up.len(), "swiglu: gate and up must be equally long");
+    let chunk = |gate: &mut [f32], up: &[f32]| {
+        on_path!(path, swiglu_chunk(gate: &mut [f32], up: &[f32]));
+    };
+    if gate.len() <= GATE_CHUNK {
+        chunk(gate, up);
+    } else {
+        gate.par_chunks_mut(GATE_CHUNK).zip(up.par_chunks(GATE_CHUNK)).for_each(|(gate, up)| chunk(gate, up));
+    }
+}
+
+/// x += y: the residual.
+///
+/// # Panics
+/// If the lengths differ.
+pub fn add(x: &mut [f32], y: &[f32]) {
+    assert_eq!(x.len(), y.len(), "add: x and y must be equally long");
+    for (x, y) in x.iter_mut().zip(y) {
+        *x += y;
+    }
+}
+
+#[inline(always)]
+fn rms_norm_rows<S: Simd>(simd: S, out: &mut [f32], x: &[f32], weight: &[f32], epsilon: f32) {
+    let channels = weight.len();
+    for (out, x) in out.chunks_exact_mut(channels).zip(x.chunks_exact(channels)) {
+        let [[squares]] = crate::dot::dots(simd, [x], [x]);
+        let scale = 1.0 / (squares / channels as f32 + epsilon).sqrt();
+        for ((out, x), weight) in out.iter_mut().zip(x).zip(weight) {
+            *out = weight * (x * scale);
+        }
+    }
+}
+
+#[inline(always)]
+fn swiglu_chunk<S: Simd>(simd: S, gate: &mut [f32], up: &[f32]) {
+    let (gates, gate_tail) = gate.as_chunks_mut::<LANES>();
+    let (ups, up_tail) = up.as_chunks::<LANES>();
+    for (gate, up) in gates.iter_mut().zip(ups) {
+        let gated = silu(simd, simd.load(gate));
+        simd.store(gate, simd.multiply(gated, simd.load(up)));
+    }
+    if !gate_tail.is_empty() {
+        let gated = silu(simd, simd.load_tail(gate_tail));
+        simd.store_tail(gate_tail, simd.multiply(gated, simd.load_tail(up_tail)));
+    }
+}
+
+/// x * sigmoid(x), from e = exp(-|x|), which cannot overflow: the sigmoid is 1/(1+e), or e/(1+e) below zero.
+#[inline(always)]
+fn silu<S: Simd>(simd: S, x: S::Vector) -> S::Vector {
+    let (zero, one) = (simd.splat(0.0), simd.splat(1.0));
+    let e = exp(simd, simd.select_less(x, zero, x, simd.subtract(zero, x)));
+    let numerator = simd.select_less(x, zero, e, one);
+    simd.multiply(x, simd.divide(numerator, simd.add(one, e)))
+}
+
+/// e^x for x <= 0, within 2 units in the last place; 0 below -87.33, where f32 stops being normal.
+///
+/// x = n ln 2 + r with whole n and |r| <= ln 2 / 2, so e^x = 2^n e^r; e^r by its Taylor series to r^7, whose
+/// remainder (below 6e-9) is far under half a unit in the last place.
+#[inline(always)]
+pub(crate) fn exp<S: Simd>(simd: S, x: S::Vector) -> S::Vector {
+    /// Adding 1.5 * 2^23 leaves no bits for a fraction: it rounds to the nearest whole number.
+    const ROUND: f32 = 12_582_912.0;
+    /// ln(f32::MIN_POSITIVE), rounded up.
+    const LOWEST: f32 = -87.336_54;
+    /// ln 2 in two parts; the first has few bits, so that n times it is exact.
+    const LN_2_HIGH: f32 = 0.693_359_4;
+    const LN_2_LOW: f32 = (std::f64::consts::LN_2 - LN_2_HIGH as f64) as f32;
+    const TAYLOR: [f32; 8] =
+        [1.0 / 5040.0, 1.0 / 720.0, 1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 1.0 / 2.0, 1.0, 1.0];
+    let round = simd.splat(ROUND);
+    let scaled = simd.multiply_add(x, simd.splat(std::f32::consts::LOG2_E), round);
+    let n = simd.subtract(scaled, round);
+    let r = simd.multiply_add(n, simd.splat(-LN_2_HIGH), x);
+    let r = simd.multiply_add(n, simd.splat(-LN_2_LOW), r);
+    let mut series = simd.splat(TAYLOR[0]);
+    for coefficient in &TAYLOR[1..] {
+        series = simd.multiply_add(series, r, simd.splat(*coefficient));
+    }
+    let value = simd.multiply(series, simd.power_of_two(n));
+    simd.select_less(x, simd.splat(LOWEST), simd.splat(0.0), value)
+}

@@ -1,0 +1,72 @@
+//! Rotary position embedding in the half-split layout of Hugging Face's Llama.
+//!
+//! Angles are made as transformers makes them, in f32, because the model was trained with their rounding:
+//! https://github.com/huggingface/transformers/blob/v4.57.0/src/transformers/models/llama/modeling_llama.py
+
+/// Cosines and sines of every position, each (positions, D / 2).
+#[derive(Clone, Debug)]
+pub struct RopeTable {
+    cos: Vec<f32>,
+    sin: Vec<f32>,
+    half: usize,
+}
+
+impl RopeTable {
+    /// Angles position / theta^(2i/D) for positions 0..`positions` and i in 0..D/2, D = `head_dim`.
+    ///
+    /// # Panics
+    /// If `head_dim` is odd or 0.
+    pub fn new(positions: usize, head_dim: usize, theta: f32) -> Self {
+        assert!(
+            head_dim > 0 && head_dim.is_multiple_of(2),
+            "RopeTable: head_dim must be even, not {head_dim}"
+        );
+        let half = head_dim / 2;
+        let frequencies: Vec<f32> = (0..half)
+            .map(|i| {
+                let exponent = (2 * i) as f32 / head_dim as f32;
+                // The power in f64, then rounded: what an exact f32 power would give.
+                1.0 / f64::from(theta).powf(f64::from(exponent)) as f32
+            })
+            .collect();
+        let angles = (0..positions).flat_map(|position| {
+            frequencies.iter().map(move |frequency| f64::from(position as f32 * frequency))
+        });
+        let (cos, sin) = angles.map(|angle| (angle.cos() as f32, angle.sin() as f32)).unzip();
+        Self { cos, sin, half }
+    }
+
+    /// How many positions the table holds.
+    pub fn positions(&self) -> usize {
+        self.cos.len() / self.half
+    }
+}
+
+/// Rotates x (T, heads, D) in place, D = `head_dim`: element i pairs with i + D/2, token t stands at
+/// `positions[t]`.
+///
+/// # Panics
+/// If the lengths do not fit these shapes, the table was made for another D, or a position is beyond it.
+pub fn rope(x: &mut [f32], positions: &[usize], heads: usize, head_dim: usize, table: &RopeTable) {
+    let half = table.half;
+    assert_eq!(head_dim, 2 * half, "rope: the table was made for another head_dim");
+    assert!(heads > 0, "rope: no heads");
+    assert_eq!(x.len(), positions.len() * heads * head_dim, "rope: x must be tokens x heads x head_dim");
+    for (token, &position) in x.chunks_exact_mut(heads * head_dim).zip(positions) {
+        assert!(
+            position < table.positions(),
+            "rope: position {position} is beyond the table's {}",
+            table.positions()
+        );
+        let cos = &table.cos[position * half..][..half];
+        let sin = &table.sin[position * half..][..half];
+        for head in token.chunks_exact_mut(head_dim) {
+            let (first, second) = head.split_at_mut(half);
+            for (((first, second), cos), sin) in first.iter_mut().zip(second).zip(cos).zip(sin) {
+                let (a, b) = (*first, *second);
+                *first = a * cos - b * sin;
+                *second = b * cos + a * sin;
+            }
+        }
+    }
+}

@@ -1,0 +1,181 @@
+//! The checkpoint folder in Hugging Face layout: the wire between training, generation and serving.
+//!
+//! Opening one reads and cross-checks config, tokenizer, template and weights, so that whoever holds a
+//! [`Checkpoint`] never asks again whether its parts belong together.
+
+use crate::error::{Error, read_to_string};
+use crate::weights::Weights;
+use crate::{ChatTemplate, ModelConfig, Tokenizer, hub};
+use serde_json::Value;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+/// A whole, consistent checkpoint.
+#[derive(Debug)]
+pub struct Checkpoint {
+    /// The name it was asked for by: a folder or a hub id.
+    pub name: String,
+    /// Where its files lie.
+    pub folder: PathBuf,
+    /// The model's shape.
+    pub config: ModelConfig,
+    /// Its tokenizer.
+    pub tokenizer: Tokenizer,
+    /// Its chat template, or ChatML where it has none.
+    pub template: ChatTemplate,
+    /// Its weights, mapped.
+    pub weights: Weights,
+    /// Ids that end a generation, ascending.
+    pub stop_ids: Vec<u32>,
+    /// What a user should know before trusting it; print each once.
+    pub warnings: Vec<String>,
+}
+
+impl Checkpoint {
+    /// Opens a folder, or fetches a hub id such as `HuggingFaceTB/SmolLM2-135M-Instruct`.
+    /// `template` overrides the checkpoint's own chat template with a Jinja file.
+    ///
+    /// # Errors
+    /// Names the file that is missing, broken, or belongs to another model.
+    pub fn open(name: &str, template: Option<&Path>) -> Result<Self, Error> {
+        let folder = locate(name)?;
+        let config = ModelConfig::read(&required(&folder, "config.json")?)?;
+        let tokenizer = Tokenizer::read(&required(&folder, "tokenizer.json")?, &config)?;
+        let weights = Weights::open(&folder, &config)?;
+        let settings = TokenizerSettings::read(&folder)?;
+        let mut warnings = Vec::new();
+        let chat = match template {
+            Some(file) => settings.template_from(file)?,
+            None => settings.own_template(&folder)?.unwrap_or_else(|| {
+                warnings.push(format!(
+                    "{name} has no chat template: using ChatML; pass --chat-template FILE for another"
+                ));
+                ChatTemplate::chatml()
+            }),
+        };
+        let stop_ids = stop_ids(&folder, &config, &tokenizer, &settings, &chat)?;
+        Ok(Self {
+            name: name.to_owned(),
+            folder,
+            config,
+            tokenizer,
+            template: chat,
+            weights,
+            stop_ids,
+            warnings,
+        })
+    }
+}
+
+/// What `tokenizer_config.json` says; all of it optional.
+#[derive(Debug, Default)]
+struct TokenizerSettings {
+    template: Option<String>,
+    bos_token: String,
+    eos_token: String,
+}
+
+impl TokenizerSettings {
+    fn read(folder: &Path) -> Result<Self, Error> {
+        let path = folder.join("tokenizer_config.json");
+        if !path.is_file() {
+            return Ok(Self::default());
+        }
+        let value = read_json(&path)?;
+        Ok(Self {
+            template: template_text(&value["chat_template"]),
+            bos_token: token_text(&value["bos_token"]),
+            eos_token: token_text(&value["eos_token"]),
+        })
+    }
+
+    fn template_from(&self, file: &Path) -> Result<ChatTemplate, Error> {
+        ChatTemplate::read(file, &self.bos_token, &self.eos_token)
+    }
+
+    /// `chat_template.jinja` goes before the entry in `tokenizer_config.json`, as in transformers.
+    fn own_template(&self, folder: &Path) -> Result<Option<ChatTemplate>, Error> {
+        let file = folder.join("chat_template.jinja");
+        if file.is_file() {
+            return self.template_from(&file).map(Some);
+        }
+        let parse = |source: &String| ChatTemplate::new(source, &self.bos_token, &self.eos_token);
+        self.template.as_ref().map(parse).transpose()
+    }
+}
+
+fn locate(name: &str) -> Result<PathBuf, Error> {
+    let folder = Path::new(name);
+    if folder.is_dir() {
+        return Ok(folder.to_owned());
+    }
+    if hub::is_id(name) { hub::fetch(name) } else { Err(Error::NoCheckpoint(name.to_owned())) }
+}
+
+fn required(folder: &Path, file: &'static str) -> Result<PathBuf, Error> {
+    let path = folder.join(file);
+    if path.is_file() {
+        return Ok(path);
+    }
+    Err(Error::Incomplete {
+        folder: folder.to_owned(),
+        missing: file,
+        hint: "a checkpoint folder holds config.json, tokenizer.json and model.safetensors",
+    })
+}
+
+/// Ids that end a generation: generation_config.json, config.json, the tokenizer's eos and the token
+/// that ends an assistant's message in the template. A base model's config often names only the first.
+fn stop_ids(
+    folder: &Path,
+    config: &ModelConfig,
+    tokenizer: &Tokenizer,
+    settings: &TokenizerSettings,
+    template: &ChatTemplate,
+) -> Result<Vec<u32>, Error> {
+    let mut ids: BTreeSet<u32> = config.eos_token_ids.iter().copied().collect();
+    let path = folder.join("generation_config.json");
+    if path.is_file() {
+        match &read_json(&path)?["eos_token_id"] {
+            Value::Array(many) => ids.extend(many.iter().filter_map(Value::as_u64).map(|id| id as u32)),
+            one => ids.extend(one.as_u64().map(|id| id as u32)),
+        }
+    }
+    ids.extend(tokenizer.id(&settings.eos_token));
+    ids.extend(end_of_message(tokenizer, template));
+    Ok(ids.into_iter().collect())
+}
+
+/// The special token that the template puts after an assistant's words, where it puts one.
+fn end_of_message(tokenizer: &Tokenizer, template: &ChatTemplate) -> Option<u32> {
+    let messages = serde_json::json!([
+        {"role": "user", "content": "a"},
+        {"role": "assistant", "content": "zzqzz"}
+    ]);
+    let text = template.render(&messages, None, false).ok()?;
+    let (_, after) = text.rsplit_once("zzqzz")?;
+    let encoded = tokenizer.encode(after.trim_start()).ok()?;
+    encoded.ids.first().copied().filter(|id| tokenizer.is_special(*id))
+}
+
+fn read_json(path: &Path) -> Result<Value, Error> {
+    serde_json::from_str(&read_to_string(path)?)
+        .map_err(|error| Error::invalid(path, format!("not JSON: {error}")))
+}
+
+/// A template, or the one called "default" of several named ones.
+fn template_text(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text.clone()),
+        Value::Array(named) => {
+            let default = named.iter().find(|entry| entry["name"] == "default")?;
+            default["template"].as_str().map(str::to_owned)
+        }
+        _ => None,
+    }
+}
+
+/// A special token written as text or as an object with a `content`.
+fn token_text(value: &Value) -> String {
+    value.as_str().or_else(|| value["content"].as_str()).unwrap_or_default().to_owned()
+}

@@ -1,0 +1,49 @@
+//! A hub id works wherever a checkpoint folder does: this fetches the files a checkpoint needs.
+//!
+//! hf-hub keeps its usual cache (`HF_HOME`), reads `HF_ENDPOINT` and the user's token, and shows a
+//! progress bar for each file it downloads.
+
+use crate::error::Error;
+use hf_hub::api::sync::{ApiBuilder, ApiError, ApiRepo};
+use std::path::PathBuf;
+
+/// Downloads (or finds in the cache) `config.json`, the tokenizer, the template and the weights.
+/// Returns the snapshot folder, which has the layout of any checkpoint folder.
+pub(crate) fn fetch(id: &str) -> Result<PathBuf, Error> {
+    let failed = |error: ApiError| Error::Hub { id: id.to_owned(), reason: one_line(&error.to_string()) };
+    let api = ApiBuilder::from_env().build().map_err(failed)?;
+    let repository = api.model(id.to_owned());
+    let config = repository.get("config.json").map_err(failed)?;
+    repository.get("tokenizer.json").map_err(failed)?;
+    for optional in ["tokenizer_config.json", "chat_template.jinja", "generation_config.json"] {
+        // A checkpoint may do without these; a network that is down has failed above.
+        let _ = repository.get(optional);
+    }
+    fetch_weights(&repository).map_err(failed)?;
+    Ok(config.parent().map(PathBuf::from).unwrap_or_default())
+}
+
+/// Whether a name can be a hub id: `owner/name`, both plain.
+pub(crate) fn is_id(name: &str) -> bool {
+    let plain = |part: &str| {
+        !part.is_empty()
+            && !part.starts_with('.')
+            && part.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'))
+    };
+    matches!(name.split('/').collect::<Vec<_>>().as_slice(), [owner, model] if plain(owner) && plain(model))
+}
+
+fn fetch_weights(repository: &ApiRepo) -> Result<(), ApiError> {
+    let names: Vec<String> = repository.info()?.siblings.into_iter().map(|file| file.rfilename).collect();
+    let wanted = |name: &&String| {
+        !name.contains('/') && (name.ends_with(".safetensors") || *name == "model.safetensors.index.json")
+    };
+    for name in names.iter().filter(wanted) {
+        repository.get(name)?;
+    }
+    Ok(())
+}
+
+fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}

@@ -1,0 +1,189 @@
+use engine::{Answer, Constraint, Engine, Finish, NativeEngine, Options, Request, Sampling};
+use proptest::prelude::*;
+use serde_json::{Value, json};
+use smollm::Checkpoint;
+use tests::shared_data;
+
+fn stories() -> Option<Checkpoint> {
+    let folder = shared_data()?.join("models/stories260k");
+    Some(Checkpoint::open(folder.to_str().unwrap(), None).unwrap())
+}
+
+fn prompt(checkpoint: &Checkpoint, text: &str) -> Vec<u32> {
+    checkpoint.tokenizer.encode_document(text).unwrap()
+}
+
+fn answer(engine: &NativeEngine, request: Request) -> Answer {
+    engine.submit(request).unwrap().collect_blocking()
+}
+
+/// Requests of different lengths and kinds, as a busy server sees them.
+fn mixed(checkpoint: &Checkpoint) -> Vec<Request> {
+    let texts =
+        ["Once upon a time", "One day, Tom and his dog went to the park. The dog saw", "Lily", "The sun"];
+    let request = |index: usize| Request {
+        prompt: prompt(checkpoint, texts[index % texts.len()]),
+        max_tokens: 20 + 7 * (index % 5),
+        logprobs: Some(2),
+        sampling: Sampling {
+            temperature: if index.is_multiple_of(3) { 0.0 } else { 0.9 },
+            top_k: 40 * (index % 2),
+            top_p: 0.95,
+            repetition_penalty: 1.0 + 0.1 * (index % 2) as f32,
+            seed: index as u64,
+            ..Sampling::default()
+        },
+        ..Request::default()
+    };
+    (0..12).map(request).collect()
+}
+
+#[test]
+fn an_answer_does_not_depend_on_what_else_runs() {
+    let Some(checkpoint) = stories() else { return };
+    let alone = NativeEngine::start(&checkpoint, Options { max_sequences: 1, ..Options::default() }).unwrap();
+    let crowded =
+        NativeEngine::start(&checkpoint, Options { prompt_tokens_per_step: 5, ..Options::default() })
+            .unwrap();
+    let running: Vec<_> =
+        mixed(&checkpoint).into_iter().map(|request| crowded.submit(request).unwrap()).collect();
+    for (request, events) in mixed(&checkpoint).into_iter().zip(running) {
+        // Bit-equal log-probabilities, not only equal ids; prompts were read 5 tokens at a time here.
+        assert_eq!(answer(&alone, request), events.collect_blocking());
+    }
+}
+
+#[test]
+fn seeds_decide_and_stop_strings_stay_out() {
+    let Some(checkpoint) = stories() else { return };
+    let engine = NativeEngine::start(&checkpoint, Options::default()).unwrap();
+    let request = |seed| Request {
+        prompt: prompt(&checkpoint, "Once upon a time"),
+        max_tokens: 60,
+        sampling: Sampling { temperature: 1.0, seed, ..Sampling::default() },
+        ..Request::default()
+    };
+    let (first, again, other) =
+        (answer(&engine, request(1)), answer(&engine, request(1)), answer(&engine, request(2)));
+    assert_eq!(first, again);
+    assert_ne!(first.ids, other.ids);
+    assert_eq!(first.finish, Finish::Length);
+    let stop = first.text.split_whitespace().nth(6).unwrap().to_owned();
+    let stopped = answer(&engine, Request { stop_strings: vec![stop.clone()], ..request(1) });
+    assert_eq!(stopped.finish, Finish::Stop);
+    assert_eq!(stopped.text, first.text[..first.text.find(&stop).unwrap()]);
+    let stop_id = first.ids[5];
+    let stopped = answer(&engine, Request { stop_ids: vec![stop_id], ..request(1) });
+    assert_eq!(stopped.finish, Finish::Stop);
+    assert_eq!(stopped.ids.last(), Some(&stop_id));
+}
+
+#[test]
+fn a_dropped_stream_frees_its_place() {
+    let Some(checkpoint) = stories() else { return };
+    let engine =
+        NativeEngine::start(&checkpoint, Options { max_sequences: 1, ..Options::default() }).unwrap();
+    let long = Request { prompt: prompt(&checkpoint, "Once"), max_tokens: 480, ..Request::default() };
+    for _ in 0..50 {
+        drop(engine.submit(long.clone()).unwrap());
+    }
+    let short = Request { max_tokens: 3, ..long };
+    assert_eq!(answer(&engine, short).ids.len(), 3);
+}
+
+#[test]
+fn what_cannot_be_honoured_is_refused_by_name() {
+    let Some(checkpoint) = stories() else { return };
+    let engine = NativeEngine::start(&checkpoint, Options::default()).unwrap();
+    let good = Request { prompt: vec![1, 2, 3], max_tokens: 5, ..Request::default() };
+    let refused = |request: Request, expected: &str| {
+        let reason = engine.submit(request).unwrap_err().to_string();
+        assert!(reason.contains(expected), "{reason}");
+    };
+    refused(Request { prompt: vec![], ..good.clone() }, "prompt is empty");
+    refused(Request { prompt: vec![512], ..good.clone() }, "token id 512");
+    refused(Request { max_tokens: 510, ..good.clone() }, "a prompt of 3 tokens leaves no room for 510");
+    refused(Request { stop_strings: vec![String::new()], ..good.clone() }, "stop is an empty string");
+    let sampling = Sampling { top_p: 0.0, ..Sampling::default() };
+    refused(Request { sampling, ..good.clone() }, "top_p is 0");
+    let constraint = Some(Constraint::JsonSchema(json!({"type": "array", "uniqueItems": true})));
+    refused(Request { constraint, ..good.clone() }, "uniqueItems");
+    refused(Request { constraint: Some(Constraint::Regex("(".to_owned())), ..good }, "constraint");
+}
+
+#[test]
+fn regex_and_choice_hold() {
+    let Some(checkpoint) = stories() else { return };
+    let engine = NativeEngine::start(&checkpoint, Options::default()).unwrap();
+    for seed in 0..20 {
+        let request = |constraint| Request {
+            prompt: prompt(&checkpoint, "Lily said"),
+            max_tokens: 40,
+            stop_ids: checkpoint.stop_ids.clone(),
+            constraint: Some(constraint),
+            sampling: Sampling { temperature: 1.5, seed, ..Sampling::default() },
+            ..Request::default()
+        };
+        let chosen = answer(&engine, request(Constraint::Choice(vec!["yes".into(), "no \"really\"".into()])));
+        assert!(chosen.text == "yes" || chosen.text == "no \"really\"", "{chosen:?}");
+        let verdict = answer(&engine, request(Constraint::Regex("safe|unsafe\nS(1[0-4]|[1-9])".to_owned())));
+        let holds = verdict.text == "safe"
+            || verdict
+                .text
+                .strip_prefix("unsafe\nS")
+                .is_some_and(|n| (1..=14).contains(&n.parse::<u8>().unwrap()));
+        assert!(holds, "{verdict:?}");
+        assert_eq!(verdict.finish, Finish::Stop);
+    }
+}
+
+/// Schemas within what the engine enforces, small enough that an answer ends.
+fn schema() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(json!({"type": "boolean"})),
+        Just(json!({"type": "null"})),
+        (0..5i64, 0..50i64)
+            .prop_map(|(low, more)| json!({"type": "integer", "minimum": low, "maximum": low + more})),
+        (1..12u32).prop_map(|length| json!({"type": "string", "maxLength": length})),
+        proptest::collection::btree_set("[a-zA-Z é\"]{1,8}", 1..4).prop_map(|words| json!({"enum": words})),
+        "[a-c]{1,3}"
+            .prop_map(|pattern| json!({"type": "string", "pattern": format!("^({pattern}){{1,2}}$")})),
+        Just(json!({"const": {"kind": [1, null, "x"]}})),
+    ];
+    leaf.prop_recursive(2, 8, 3, |inner| {
+        prop_oneof![
+            (inner.clone(), 0..2usize, 0..3usize).prop_map(|(items, least, more)| json!({
+                "type": "array", "items": items, "minItems": least, "maxItems": least + more
+            })),
+            proptest::collection::btree_map("[a-z]{1,6}", inner.clone(), 1..4).prop_map(|properties| {
+                let required: Vec<String> = properties.keys().take(1 + properties.len() / 2).cloned().collect();
+                json!({"type": "object", "properties": properties, "required": required, "additionalProperties": false})
+            }),
+            (inner.clone(), inner).prop_map(|(a, b)| json!({"anyOf": [a, b]})),
+        ]
+    })
+}
+
+#[test]
+fn constrained_json_always_parses_and_validates() {
+    let Some(checkpoint) = stories() else { return };
+    let engine = NativeEngine::start(&checkpoint, Options::default()).unwrap();
+    let mut runner = proptest::test_runner::TestRunner::new(ProptestConfig::with_cases(150));
+    let check = |(schema, seed): (Value, u64)| {
+        let request = Request {
+            prompt: prompt(&checkpoint, "Tom"),
+            max_tokens: 480,
+            stop_ids: checkpoint.stop_ids.clone(),
+            constraint: Some(Constraint::JsonSchema(schema.clone())),
+            sampling: Sampling { temperature: 1.0, seed, ..Sampling::default() },
+            ..Request::default()
+        };
+        let answer = answer(&engine, request);
+        prop_assert_eq!(&answer.finish, &Finish::Stop, "{}", answer.text);
+        let value: Value = serde_json::from_str(&answer.text)
+            .map_err(|error| TestCaseError::fail(format!("{error}: {}", answer.text)))?;
+        prop_assert!(jsonschema::is_valid(&schema, &value), "{} against {}", value, schema);
+        Ok(())
+    };
+    runner.run(&(schema(), any::<u64>()), check).unwrap();
+}

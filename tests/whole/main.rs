@@ -1,0 +1,9 @@
+//! Whole-system tests: real files, real processes, numbers from other implementations.
+#![allow(clippy::unwrap_used, reason = "a test may fail loudly")]
+
+/// What a request may ask of the engine, and that an answer depends on nothing else.
+mod answers;
+/// Logits, greedy answers and scores against transformers.
+mod forward;
+/// Text and conversations against Hugging Face's tokenizers and templates.
+mod tokens;
