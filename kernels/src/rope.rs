@@ -1,7 +1,7 @@
 //! Rotary position embedding in the half-split layout of Hugging Face's Llama.
 //!
 //! Angles are made as transformers makes them, in f32, because the model was trained with their rounding:
-//! https://github.com/huggingface/transformers/blob/v4.57.0/src/transformers/models/llama/modeling_llama.py
+//! <https://github.com/huggingface/transformers/blob/v4.57.0/src/transformers/models/llama/modeling_llama.py>
 
 /// Cosines and sines of every position, each (positions, D / 2).
 #[derive(Clone, Debug)]

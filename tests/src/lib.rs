@@ -57,7 +57,7 @@ fn hashed_values(name: &str, count: usize) -> Vec<f32> {
         z ^= z >> 31;
         let unit = (z >> 40) as f32 * 2.0f32.powi(-24);
         let signed = 2.0 * unit - 1.0;
-        if norm { 1.0 + signed * 0.1 } else { signed * 0.072_168_784 }
+        if norm { 1.0 + signed * 0.1 } else { signed * 0.072_168_78 }
     };
     (0..count as u64).map(value).collect()
 }

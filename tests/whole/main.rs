@@ -5,5 +5,7 @@
 mod answers;
 /// Logits, greedy answers and scores against transformers.
 mod forward;
+/// Rows on disk: every layout, every fault.
+mod rows;
 /// Text and conversations against Hugging Face's tokenizers and templates.
 mod tokens;

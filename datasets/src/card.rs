@@ -1,0 +1,80 @@
+//! The dataset card: Hugging Face's front matter, which `load_dataset` reads, over a body for people.
+
+/// One loadable configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// Its name.
+    pub name: String,
+    /// Split name and glob of its files, relative to the card.
+    pub data_files: Vec<(String, String)>,
+}
+
+/// What the front matter says.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Front {
+    /// For people.
+    pub pretty_name: String,
+    /// Search words.
+    pub tags: Vec<String>,
+    /// Rows in all, for the size category.
+    pub rows: usize,
+    /// The first one is the default.
+    pub configs: Vec<Config>,
+}
+
+/// The whole text of README.md.
+pub fn card(front: &Front, body: &str) -> String {
+    let mut text = String::from("---\n");
+    text.push_str(&format!("pretty_name: {}\n", quoted(&front.pretty_name)));
+    text.push_str("task_categories:\n- text-generation\n");
+    text.push_str(&format!("size_categories:\n- {}\ntags:\n", size_category(front.rows)));
+    for tag in &front.tags {
+        text.push_str(&format!("- {}\n", quoted(tag)));
+    }
+    text.push_str("configs:\n");
+    for (index, config) in front.configs.iter().enumerate() {
+        text.push_str(&format!("- config_name: {}\n", quoted(&config.name)));
+        if index == 0 {
+            text.push_str("  default: true\n");
+        }
+        text.push_str("  data_files:\n");
+        for (split, path) in &config.data_files {
+            text.push_str(&format!("  - split: {}\n    path: {}\n", quoted(split), quoted(path)));
+        }
+    }
+    format!("{text}---\n\n{}\n", body.trim_end())
+}
+
+/// A JSON string is a YAML string whatever it holds.
+fn quoted(text: &str) -> String {
+    serde_json::Value::from(text).to_string()
+}
+
+fn size_category(rows: usize) -> &'static str {
+    match rows {
+        0..1_000 => "n<1K",
+        1_000..10_000 => "1K<n<10K",
+        10_000..100_000 => "10K<n<100K",
+        100_000..1_000_000 => "100K<n<1M",
+        _ => "1M<n<10M",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn odd_names_stay_strings() {
+        let config = Config {
+            name: "yes: \"no\"".into(),
+            data_files: vec![("train".into(), "data/*.parquet".into())],
+        };
+        let front =
+            Front { pretty_name: "0x1F".into(), tags: vec!["null".into()], rows: 12, configs: vec![config] };
+        let text = card(&front, "# Body\n");
+        assert!(text.starts_with("---\npretty_name: \"0x1F\"\n"), "{text}");
+        assert!(text.contains("- config_name: \"yes: \\\"no\\\"\"\n  default: true\n"), "{text}");
+        assert!(text.ends_with("---\n\n# Body\n"), "{text}");
+    }
+}

@@ -1,0 +1,19 @@
+//! Rows on disk, and all that is done to rows without a model.
+//!
+//! Reading takes the formats and layouts people have ([`read()`]); writing makes what
+//! `datasets.load_dataset(folder)` loads ([`mod@write`], [`card`]). No model, no network, no runtime.
+
+pub mod card;
+pub mod near_duplicate;
+pub mod row;
+pub mod write;
+
+mod error;
+mod layout;
+mod read;
+mod source;
+
+pub use error::Error;
+pub use layout::Layout;
+pub use read::{Located, Rows, read};
+pub use row::{ChatRow, Message, PreferenceRow, Row, TextRow};

@@ -1,0 +1,83 @@
+//! The row wire: what generation writes and training reads.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+/// One message of a conversation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Message {
+    /// `system`, `user`, `assistant` or `tool`.
+    pub role: String,
+    /// What is said.
+    pub content: String,
+    /// Calls an assistant makes, in OpenAI's shape.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tool_calls: Option<Value>,
+}
+
+impl Message {
+    /// A message of plain text.
+    pub fn new(role: &str, content: impl Into<String>) -> Self {
+        Self { role: role.to_owned(), content: content.into(), tool_calls: None }
+    }
+}
+
+/// A conversation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChatRow {
+    /// In order; at least one.
+    pub messages: Vec<Message>,
+    /// Everything else the row carries, such as `source`.
+    #[serde(flatten)]
+    pub metadata: Map<String, Value>,
+}
+
+/// Two replies to one prompt, the first preferred.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PreferenceRow {
+    /// The conversation both replies follow.
+    pub prompt: Vec<Message>,
+    /// The preferred reply.
+    pub chosen: Vec<Message>,
+    /// The other.
+    pub rejected: Vec<Message>,
+    /// Everything else the row carries.
+    #[serde(flatten)]
+    pub metadata: Map<String, Value>,
+}
+
+/// A document.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TextRow {
+    /// The document.
+    pub text: String,
+    /// Everything else the row carries, such as `id`.
+    #[serde(flatten)]
+    pub metadata: Map<String, Value>,
+}
+
+/// Any row.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+pub enum Row {
+    /// A conversation.
+    Chat(ChatRow),
+    /// Two replies to one prompt.
+    Preference(PreferenceRow),
+    /// A document.
+    Text(TextRow),
+}
+
+impl Row {
+    /// The text a rewriting or summarising task takes: the document, the last assistant's words, or the
+    /// preferred reply.
+    pub fn source_text(&self) -> Option<&str> {
+        let last_reply =
+            |messages: &'_ [Message]| messages.iter().rposition(|message| message.role == "assistant");
+        match self {
+            Self::Text(row) => Some(&row.text),
+            Self::Chat(row) => last_reply(&row.messages).map(|index| row.messages[index].content.as_str()),
+            Self::Preference(row) => last_reply(&row.chosen).map(|index| row.chosen[index].content.as_str()),
+        }
+    }
+}

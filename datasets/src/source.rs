@@ -1,0 +1,257 @@
+//! From a path to JSON objects: which files hold data, how they are packed, where each object stands.
+
+use crate::Error;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use serde_json::{Map, Value};
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+
+/// One object of a file, with its line (or row) number from 1.
+pub(crate) type Object = Result<(usize, Map<String, Value>), Error>;
+
+/// What a file's name says it holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Format {
+    JsonLines,
+    Json,
+    Parquet,
+    Text,
+}
+
+impl Format {
+    /// By extension, `.gz` and `.zst` looked through; `None` for anything else.
+    pub(crate) fn of(path: &Path) -> Option<Self> {
+        let name = path.file_name()?.to_str()?.to_ascii_lowercase();
+        let name = name.strip_suffix(".gz").or_else(|| name.strip_suffix(".zst")).unwrap_or(&name);
+        match name.rsplit_once('.')?.1 {
+            "jsonl" | "ndjson" => Some(Self::JsonLines),
+            "json" => Some(Self::Json),
+            "parquet" => Some(Self::Parquet),
+            "txt" => Some(Self::Text),
+            _ => None,
+        }
+    }
+
+    /// How an error counts in this format.
+    pub(crate) fn unit(self) -> &'static str {
+        if self == Self::Parquet { "row" } else { "line" }
+    }
+}
+
+/// The data files of a path: itself, or all below a folder, sorted.
+pub(crate) fn data_files(path: &Path) -> Result<Vec<PathBuf>, Error> {
+    let metadata = std::fs::metadata(path).map_err(|error| Error::file("read", path, error))?;
+    if metadata.is_file() {
+        return match Format::of(path) {
+            Some(_) => Ok(vec![path.to_owned()]),
+            None => Err(Error::NotData {
+                path: path.to_owned(),
+                reason: "not a data file; expected .jsonl, .json, .parquet or .txt, plain, .gz or .zst"
+                    .to_owned(),
+            }),
+        };
+    }
+    let mut files = Vec::new();
+    collect(path, &mut files)?;
+    files.sort();
+    if files.is_empty() {
+        let reason = "the folder holds no .jsonl, .json, .parquet or .txt file".to_owned();
+        return Err(Error::NotData { path: path.to_owned(), reason });
+    }
+    Ok(files)
+}
+
+fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> Result<(), Error> {
+    let entries = std::fs::read_dir(folder).map_err(|error| Error::file("read", folder, error))?;
+    for entry in entries {
+        let path = entry.map_err(|error| Error::file("read", folder, error))?.path();
+        let hidden = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
+        if hidden {
+            continue;
+        }
+        if path.is_dir() {
+            collect(&path, files)?;
+        } else if Format::of(&path).is_some() {
+            files.push(path);
+        }
+    }
+    Ok(())
+}
+
+/// The objects of one file, as a stream.
+pub(crate) fn objects(path: &Path) -> Result<Box<dyn Iterator<Item = Object> + Send>, Error> {
+    match Format::of(path) {
+        Some(Format::Parquet) => parquet_objects(path),
+        Some(Format::Text) => Ok(Box::new(Paragraphs { lines: Lines::open(path)? })),
+        Some(Format::Json) => json_objects(path),
+        _ => {
+            let mut lines = Lines::open(path)?;
+            Ok(Box::new(std::iter::from_fn(move || lines.next_object())))
+        }
+    }
+}
+
+/// Lines of a possibly compressed text file, counted.
+struct Lines {
+    path: PathBuf,
+    reader: Box<dyn BufRead + Send>,
+    number: usize,
+}
+
+impl Lines {
+    fn open(path: &Path) -> Result<Self, Error> {
+        Ok(Self { path: path.to_owned(), reader: open(path)?, number: 0 })
+    }
+
+    fn next(&mut self) -> Option<Result<String, Error>> {
+        let mut bytes = Vec::new();
+        self.number += 1;
+        match self.reader.read_until(b'\n', &mut bytes) {
+            Ok(0) => None,
+            Ok(_) => Some(String::from_utf8(bytes).map_err(|error| {
+                self.error(format!("not UTF-8 at byte {} of the line", error.utf8_error().valid_up_to()))
+            })),
+            Err(error) => Some(Err(self.error(format!("cannot be read: {error}")))),
+        }
+    }
+
+    fn next_object(&mut self) -> Option<Object> {
+        loop {
+            let line = match self.next()? {
+                Ok(line) if line.trim().is_empty() => continue,
+                Ok(line) => line,
+                Err(error) => return Some(Err(error)),
+            };
+            return Some(match serde_json::from_str(&line) {
+                Ok(Value::Object(object)) => Ok((self.number, object)),
+                Ok(other) => Err(self.error(format!("expected a JSON object, found {}", kind(&other)))),
+                Err(error) => Err(self.error(format!("not JSON ({error})"))),
+            });
+        }
+    }
+
+    fn error(&self, reason: String) -> Error {
+        Error::Row { path: self.path.clone(), unit: "line", number: self.number, reason }
+    }
+}
+
+/// A text file as one object a paragraph; blank lines lie between paragraphs.
+struct Paragraphs {
+    lines: Lines,
+}
+
+impl Iterator for Paragraphs {
+    type Item = Object;
+
+    fn next(&mut self) -> Option<Object> {
+        let (mut text, mut first) = (String::new(), 0);
+        loop {
+            match self.lines.next() {
+                Some(Err(error)) => return Some(Err(error)),
+                Some(Ok(line)) if !line.trim().is_empty() => {
+                    if text.is_empty() {
+                        first = self.lines.number;
+                    }
+                    text.push_str(&line);
+                }
+                Some(Ok(_)) if text.is_empty() => {}
+                None if text.is_empty() => return None,
+                _ => {
+                    let text = Value::from(text.trim_end());
+                    return Some(Ok((first, Map::from_iter([("text".to_owned(), text)]))));
+                }
+            }
+        }
+    }
+}
+
+/// The objects of a JSON array, each with the line it begins on.
+fn json_objects(path: &Path) -> Result<Box<dyn Iterator<Item = Object> + Send>, Error> {
+    let mut text = String::new();
+    open(path)?.read_to_string(&mut text).map_err(|error| Error::file("read", path, error))?;
+    let Some(start) = text.find(|c: char| !c.is_whitespace()).filter(|start| text[*start..].starts_with('['))
+    else {
+        let reason = "expected a JSON array of objects".to_owned();
+        return Err(Error::NotData { path: path.to_owned(), reason });
+    };
+    let (path, mut position, mut counted, mut line, mut over) = (path.to_owned(), start + 1, 0, 1, false);
+    Ok(Box::new(std::iter::from_fn(move || {
+        if over {
+            return None;
+        }
+        position +=
+            text[position..].find(|c: char| !c.is_whitespace() && c != ',').unwrap_or(text.len() - position);
+        line += text[counted..position].matches('\n').count();
+        counted = position;
+        let rest = &text[position..];
+        if rest.starts_with(']') {
+            return None;
+        }
+        let mut values = serde_json::Deserializer::from_str(rest).into_iter::<Map<String, Value>>();
+        let found = match values.next() {
+            Some(Ok(object)) => Ok((line, object)),
+            Some(Err(error)) => Err(format!("not an object of a JSON array ({error})")),
+            None => Err("the array is cut short".to_owned()),
+        };
+        position += values.byte_offset();
+        over = found.is_err();
+        Some(found.map_err(|reason| Error::Row { path: path.clone(), unit: "line", number: line, reason }))
+    })))
+}
+
+fn parquet_objects(path: &Path) -> Result<Box<dyn Iterator<Item = Object> + Send>, Error> {
+    let not_data = |error: parquet::errors::ParquetError| Error::NotData {
+        path: path.to_owned(),
+        reason: format!("not a whole Parquet file ({error})"),
+    };
+    let file = File::open(path).map_err(|error| Error::file("read", path, error))?;
+    let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(not_data)?;
+    let batches = builder.with_batch_size(256).build().map_err(not_data)?;
+    let path = path.to_owned();
+    let mut number = 0;
+    Ok(Box::new(batches.flat_map(move |batch| {
+        let rows: Vec<Object> =
+            match batch.map_err(|error| error.to_string()).and_then(|batch| batch_objects(&batch)) {
+                Ok(objects) => objects
+                    .into_iter()
+                    .map(|object| {
+                        number += 1;
+                        Ok((number, object))
+                    })
+                    .collect(),
+                Err(reason) => {
+                    vec![Err(Error::Row { path: path.clone(), unit: "row", number: number + 1, reason })]
+                }
+            };
+        rows
+    })))
+}
+
+fn batch_objects(batch: &arrow::array::RecordBatch) -> Result<Vec<Map<String, Value>>, String> {
+    let mut writer = arrow::json::ArrayWriter::new(Vec::new());
+    writer.write(batch).and_then(|()| writer.finish()).map_err(|error| error.to_string())?;
+    serde_json::from_slice(&writer.into_inner()).map_err(|error| error.to_string())
+}
+
+fn open(path: &Path) -> Result<Box<dyn BufRead + Send>, Error> {
+    let file = File::open(path).map_err(|error| Error::file("read", path, error))?;
+    Ok(match path.extension().and_then(|extension| extension.to_str()) {
+        Some("gz") => Box::new(BufReader::new(flate2::read::MultiGzDecoder::new(file))),
+        Some("zst") => Box::new(BufReader::new(
+            zstd::Decoder::new(file).map_err(|error| Error::file("read", path, error))?,
+        )),
+        _ => Box::new(BufReader::new(file)),
+    })
+}
+
+fn kind(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "a boolean",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a string",
+        Value::Array(_) => "an array",
+        Value::Object(_) => "an object",
+    }
+}
