@@ -7,6 +7,9 @@ use std::time::Instant;
 
 use kernels::{AttentionShape, attend, matmul};
 
+/// 256 MB of weights: more than the last cache of a desktop or a slice of a server.
+const MEMORY_ELEMENTS: usize = 64 << 20;
+
 fn main() {
     println!("path {:?}, threads {}", kernels::path(), rayon::current_num_threads());
     for (batch, inputs, outputs) in
@@ -20,8 +23,8 @@ fn main() {
             flops / seconds / 1e9
         );
     }
-    for (inputs, outputs) in [(576, 49152), (1536, 576), (576, 576), (576, 192)] {
-        let seconds = time_matmul(1, inputs, outputs);
+    for (inputs, outputs) in [(576, 49152), (1536, 576), (576, 576), (576, 192), (192, 192)] {
+        let seconds = time_row(inputs, outputs);
         let bytes = (4 * inputs * outputs) as f64;
         println!(
             "matmul B=1 I={inputs} O={outputs}: {:.4} ms, {:.1} GB/s",
@@ -40,6 +43,19 @@ fn time_matmul(batch: usize, inputs: usize, outputs: usize) -> f64 {
     let w = numbers(outputs * inputs);
     let mut out = vec![0.0; batch * outputs];
     best(|| matmul(&mut out, &x, &w, inputs, outputs))
+}
+
+/// One row against many weight matrices in turn, as decoding meets them: from memory, not from a cache.
+fn time_row(inputs: usize, outputs: usize) -> f64 {
+    let x = numbers(inputs);
+    let count = MEMORY_ELEMENTS / (inputs * outputs) + 1;
+    let w = numbers(count * inputs * outputs);
+    let mut out = vec![0.0; outputs];
+    best(|| {
+        for w in w.chunks_exact(inputs * outputs) {
+            matmul(&mut out, &x, w, inputs, outputs);
+        }
+    }) / count as f64
 }
 
 fn time_attend(tokens: usize, first_position: usize) -> f64 {

@@ -1,19 +1,20 @@
-//! Sixteen lanes in one 512-bit register, for x86-64 CPUs with AVX-512F.
+//! Sixteen lanes in one 512-bit register, for x86-64 CPUs with AVX-512F and VL.
 //!
-//! Each operation is one instruction that rounds exactly as the portable form does.
+//! Each operation rounds exactly as the portable form does. VL is asked for because without it the
+//! compiler keeps to 16 of the 32 registers wherever 128-bit instructions are near, and matmul spills.
 
 use std::arch::x86_64::*;
 
 use crate::simd::{LANES, Simd};
 
-/// Proof that this CPU has AVX-512F: `detect` is the only way to get one.
+/// Proof that this CPU has AVX-512F and VL: `detect` is the only way to get one.
 #[derive(Clone, Copy)]
 pub(crate) struct Avx512(());
 
 impl Avx512 {
-    /// `None` where the CPU lacks AVX-512F.
+    /// `None` where the CPU lacks AVX-512F or VL.
     pub(crate) fn detect() -> Option<Self> {
-        is_x86_feature_detected!("avx512f").then_some(Self(()))
+        (is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512vl")).then_some(Self(()))
     }
 }
 

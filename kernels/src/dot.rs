@@ -20,10 +20,12 @@ pub(crate) fn dots<S: Simd, const ROWS: usize, const COLUMNS: usize>(
     let column_chunks = columns.map(|column| &column.as_chunks::<LANES>().0[..steps]);
     for step in 0..steps {
         for row in 0..ROWS {
-            row_vectors[row] = simd.load(&row_chunks[row][step]);
+            // SAFETY: `step` is below `steps`, to which every one of these slices was cut.
+            row_vectors[row] = simd.load(unsafe { row_chunks[row].get_unchecked(step) });
         }
         for column in 0..COLUMNS {
-            let column_vector = simd.load(&column_chunks[column][step]);
+            // SAFETY: as above.
+            let column_vector = simd.load(unsafe { column_chunks[column].get_unchecked(step) });
             for row in 0..ROWS {
                 sums[column][row] = simd.multiply_add(row_vectors[row], column_vector, sums[column][row]);
             }

@@ -29,7 +29,7 @@ pub use rope::{RopeTable, rope};
 /// The instruction set that computes; the answers are the same bits on each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Path {
-    /// 512-bit vectors, x86-64 with AVX-512F.
+    /// 512-bit vectors, x86-64 with AVX-512F and VL.
     Avx512,
     /// 256-bit vectors, x86-64 with AVX2 and FMA.
     Avx2,
@@ -60,16 +60,14 @@ pub fn path() -> Path {
 
 /// What this CPU can run, widest first; the portable path is always the last.
 pub(crate) fn available_paths() -> Vec<Path> {
-    let mut paths = Vec::new();
-    #[cfg(target_arch = "x86_64")]
-    {
-        if avx512::Avx512::detect().is_some() {
-            paths.push(Path::Avx512);
-        }
-        if avx2::Avx2::detect().is_some() {
-            paths.push(Path::Avx2);
-        }
-    }
-    paths.push(Path::Portable);
-    paths
+    let available = |path: &Path| match path {
+        #[cfg(target_arch = "x86_64")]
+        Path::Avx512 => avx512::Avx512::detect().is_some(),
+        #[cfg(target_arch = "x86_64")]
+        Path::Avx2 => avx2::Avx2::detect().is_some(),
+        #[cfg(not(target_arch = "x86_64"))]
+        Path::Avx512 | Path::Avx2 => false,
+        Path::Portable => true,
+    };
+    [Path::Avx512, Path::Avx2, Path::Portable].into_iter().filter(available).collect()
 }

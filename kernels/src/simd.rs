@@ -67,7 +67,7 @@ pub(crate) trait Simd: Copy {
 macro_rules! on_path {
     ($path:expr, $kernel:ident($($name:ident: $type:ty),* $(,)?)) => {{
         #[cfg(target_arch = "x86_64")]
-        #[target_feature(enable = "avx512f")]
+        #[target_feature(enable = "avx512f,avx512vl")]
         fn on_avx512(simd: $crate::avx512::Avx512, $($name: $type),*) {
             $kernel(simd, $($name),*);
         }
@@ -79,7 +79,7 @@ macro_rules! on_path {
         match $path {
             #[cfg(target_arch = "x86_64")]
             $crate::Path::Avx512 if let Some(simd) = $crate::avx512::Avx512::detect() => {
-                // SAFETY: the CPU has AVX-512F: `simd` was detected.
+                // SAFETY: the CPU has AVX-512F and VL: `simd` was detected.
                 unsafe { on_avx512(simd, $($name),*) }
             }
             #[cfg(target_arch = "x86_64")]

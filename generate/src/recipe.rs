@@ -1,0 +1,350 @@
+//! A task's recipe: sampling, filters, templates and schemas, read from `prompts/` and checked once.
+//!
+//! The folder is compiled into the program. The recipe's hash covers every file of it, so that a changed
+//! prompt is another recipe.
+
+use anyhow::{Context, Result, anyhow, bail};
+use include_dir::{Dir, include_dir};
+use minijinja::Environment;
+use serde::Deserialize;
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
+
+static PROMPTS: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../prompts");
+
+/// The four subsets of SmolTalk this program makes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
+pub enum Task {
+    /// Conversations the teacher writes whole
+    MagpieUltra,
+    /// Instructions with verifiable constraints
+    SmolConstraint,
+    /// Source texts rewritten
+    SmolRewrite,
+    /// Source texts summed up
+    SmolSummarization,
+}
+
+impl Task {
+    /// All of them, in the order they are made.
+    pub const ALL: [Self; 4] =
+        [Self::MagpieUltra, Self::SmolConstraint, Self::SmolRewrite, Self::SmolSummarization];
+
+    /// Its name, which is its folder under `prompts/`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::MagpieUltra => "magpie-ultra",
+            Self::SmolConstraint => "smol-constraint",
+            Self::SmolRewrite => "smol-rewrite",
+            Self::SmolSummarization => "smol-summarization",
+        }
+    }
+
+    /// Whether it works on source texts.
+    pub fn needs_source(self) -> bool {
+        matches!(self, Self::SmolRewrite | Self::SmolSummarization)
+    }
+}
+
+/// Which set of templates and numbers a teacher gets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Profile {
+    /// For real teachers
+    Full,
+    /// For teachers with a short context
+    Pocket,
+}
+
+impl Profile {
+    /// Its name, which is its folder within a task's.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Full => "full",
+            Self::Pocket => "pocket",
+        }
+    }
+}
+
+/// A task's recipe under one profile.
+#[derive(Debug)]
+pub(crate) struct Recipe {
+    pub(crate) task: Task,
+    pub(crate) profile: Profile,
+    /// SHA-256 over the folder's files.
+    pub(crate) hash: String,
+    /// The value of the `source` column.
+    pub(crate) source: String,
+    pub(crate) settings: Settings,
+    pub(crate) categories: Vec<Category>,
+    pub(crate) styles: Vec<Style>,
+    pub(crate) instructions: Vec<Instruction>,
+    schemas: BTreeMap<String, Value>,
+    templates: Environment<'static>,
+}
+
+/// The numbers of one profile.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Settings {
+    #[serde(default = "one")]
+    pub(crate) turns: usize,
+    #[serde(default)]
+    pub(crate) forbidden_openings: Vec<String>,
+    /// Ends an answer that ran into its limit after its last whole sentence, instead of dropping it: for
+    /// teachers that were never taught to stop.
+    #[serde(default)]
+    pub(crate) trim_cut: bool,
+    pub(crate) minimum_quality: Option<Quality>,
+    pub(crate) minimum_difficulty: Option<Difficulty>,
+    pub(crate) minimum_score: Option<i64>,
+    pub(crate) near_duplicate: Option<f64>,
+    pub(crate) sampling: BTreeMap<String, StepSampling>,
+}
+
+/// How a step samples.
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct StepSampling {
+    pub(crate) temperature: f32,
+    pub(crate) top_p: f32,
+    pub(crate) max_tokens: usize,
+}
+
+/// A system prompt of Magpie-Ultra and its share of the rows.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Category {
+    pub(crate) key: String,
+    pub(crate) weight: f64,
+}
+
+/// A way to rewrite or sum up.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Style {
+    pub(crate) key: String,
+    #[serde(default)]
+    pub(crate) shorter: bool,
+    pub(crate) maximum_sentences: Option<usize>,
+}
+
+/// A verifiable instruction.
+#[derive(Debug, Clone, Deserialize, serde::Serialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Instruction {
+    pub(crate) id: String,
+    pub(crate) description: String,
+    pub(crate) conflicts: Vec<String>,
+    #[serde(default, rename(deserialize = "argument"))]
+    pub(crate) arguments: Vec<Argument>,
+}
+
+/// What an instruction's checker must know.
+#[derive(Debug, Clone, Deserialize, serde::Serialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Argument {
+    pub(crate) name: String,
+    pub(crate) description: String,
+    pub(crate) schema: Value,
+}
+
+/// How well a request is put. Ordered: a comparison is never one of names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+pub(crate) enum Quality {
+    #[serde(rename = "very poor")]
+    VeryPoor,
+    #[serde(rename = "poor")]
+    Poor,
+    #[serde(rename = "average")]
+    Average,
+    #[serde(rename = "good")]
+    Good,
+    #[serde(rename = "excellent")]
+    Excellent,
+}
+
+/// How hard a request is. Ordered likewise.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+pub(crate) enum Difficulty {
+    #[serde(rename = "very easy")]
+    VeryEasy,
+    #[serde(rename = "easy")]
+    Easy,
+    #[serde(rename = "medium")]
+    Medium,
+    #[serde(rename = "hard")]
+    Hard,
+    #[serde(rename = "very hard")]
+    VeryHard,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RecipeFile {
+    source: String,
+    full: Settings,
+    pocket: Settings,
+    #[serde(default)]
+    category: Vec<Category>,
+    #[serde(default)]
+    style: Vec<Style>,
+}
+
+#[derive(Deserialize)]
+struct InstructionsFile {
+    instruction: Vec<Instruction>,
+}
+
+impl Recipe {
+    /// Reads and checks a task's folder: every template parses, every schema is one.
+    pub(crate) fn load(task: Task, profile: Profile) -> Result<Self> {
+        let files = files(task)?;
+        let file = |name: &str| {
+            let named = files.iter().find(|(path, _)| path == name);
+            named.map(|(_, text)| *text).ok_or_else(|| anyhow!("prompts/{} has no {name}", task.name()))
+        };
+        let named = |name: &str| format!("prompts/{}/{name}", task.name());
+        let recipe: RecipeFile =
+            toml::from_str(file("recipe.toml")?).with_context(|| named("recipe.toml"))?;
+        let instructions = match file("instructions.toml") {
+            Ok(text) => {
+                toml::from_str::<InstructionsFile>(text)
+                    .with_context(|| named("instructions.toml"))?
+                    .instruction
+            }
+            Err(_) => Vec::new(),
+        };
+        let mut templates = Environment::new();
+        templates.set_undefined_behavior(minijinja::UndefinedBehavior::Strict);
+        let mut schemas = BTreeMap::new();
+        for (path, text) in &files {
+            if let Some(name) =
+                path.strip_prefix(&format!("{}/", profile.name())).and_then(|p| p.strip_suffix(".jinja"))
+            {
+                templates
+                    .add_template_owned(name.to_owned(), text.trim_end().to_owned())
+                    .with_context(|| named(path))?;
+            }
+            if let Some(name) = path.strip_suffix(".schema.json") {
+                let schema: Value = serde_json::from_str(text).with_context(|| named(path))?;
+                jsonschema::validator_for(&schema).map_err(|error| anyhow!("{}: {error}", named(path)))?;
+                schemas.insert(name.to_owned(), schema);
+            }
+        }
+        let settings = if profile == Profile::Full { recipe.full } else { recipe.pocket };
+        Ok(Self {
+            task,
+            profile,
+            hash: hash(&files),
+            source: recipe.source,
+            settings,
+            categories: recipe.category,
+            styles: recipe.style,
+            instructions,
+            schemas,
+            templates,
+        })
+    }
+
+    /// How a step samples.
+    pub(crate) fn sampling(&self, step: &str) -> Result<StepSampling> {
+        let found = self.settings.sampling.get(step).copied();
+        found.ok_or_else(|| anyhow!("prompts/{}/recipe.toml has no sampling for {step}", self.task.name()))
+    }
+
+    /// A template, filled in.
+    pub(crate) fn prompt(&self, name: &str, variables: &Value) -> Result<String> {
+        let template = self.templates.get_template(name);
+        let text = template.and_then(|template| template.render(variables));
+        text.with_context(|| format!("prompts/{}/{}/{name}.jinja", self.task.name(), self.profile.name()))
+    }
+
+    /// What a constrained step must answer.
+    pub(crate) fn schema(&self, name: &str) -> Result<&Value> {
+        self.schemas
+            .get(name)
+            .ok_or_else(|| anyhow!("prompts/{} has no {name}.schema.json", self.task.name()))
+    }
+
+    /// The templates of this profile with the hash of each, for the card.
+    pub(crate) fn prompt_hashes(&self) -> Vec<(String, String)> {
+        let list = files(self.task).unwrap_or_default();
+        let ours = |path: &String| path.starts_with(self.profile.name()) || path.ends_with(".schema.json");
+        list.into_iter()
+            .filter(|(path, _)| ours(path))
+            .map(|(path, text)| (path, hex(text.as_bytes())))
+            .collect()
+    }
+}
+
+fn files(task: Task) -> Result<Vec<(String, &'static str)>> {
+    let Some(folder) = PROMPTS.get_dir(task.name()) else { bail!("prompts/{} is not there", task.name()) };
+    let mut list = Vec::new();
+    let mut folders = vec![folder];
+    while let Some(folder) = folders.pop() {
+        folders.extend(folder.dirs());
+        for file in folder.files() {
+            let path = file.path().strip_prefix(task.name()).unwrap_or(file.path()).display().to_string();
+            list.push((path, file.contents_utf8().context("prompts are UTF-8")?));
+        }
+    }
+    list.sort();
+    Ok(list)
+}
+
+fn hash(files: &[(String, &str)]) -> String {
+    let mut all = String::new();
+    for (path, text) in files {
+        all.push_str(&format!("{path}\0{text}\0"));
+    }
+    hex(all.as_bytes())
+}
+
+/// SHA-256 in hexadecimal.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn one() -> usize {
+    1
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may fail loudly")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_recipe_loads_under_both_profiles() {
+        for task in Task::ALL {
+            for profile in [Profile::Full, Profile::Pocket] {
+                let recipe = Recipe::load(task, profile).unwrap();
+                assert!(recipe.sampling("assistant").is_ok());
+                assert!(recipe.categories.is_empty() || recipe.categories.len() == 11);
+            }
+        }
+        let weights: f64 =
+            Recipe::load(Task::MagpieUltra, Profile::Full).unwrap().categories.iter().map(|c| c.weight).sum();
+        assert!((weights - 1.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn conflicts_are_symmetric_and_name_known_instructions() {
+        let recipe = Recipe::load(Task::SmolConstraint, Profile::Full).unwrap();
+        assert_eq!(recipe.instructions.len(), 25);
+        for instruction in &recipe.instructions {
+            for other in &instruction.conflicts {
+                let other = recipe.instructions.iter().find(|known| known.id == *other).unwrap();
+                assert!(other.conflicts.contains(&instruction.id), "{} and {}", other.id, instruction.id);
+            }
+        }
+    }
+
+    #[test]
+    fn levels_are_ordered_by_meaning() {
+        // As strings, "Excellent" sorts before "Good" and "Poor" after both.
+        assert!(Quality::Poor < Quality::Average && Quality::Good < Quality::Excellent);
+        assert!(Difficulty::VeryEasy < Difficulty::Easy && Difficulty::Hard < Difficulty::VeryHard);
+    }
+}

@@ -1,0 +1,109 @@
+//! Magpie-Ultra: the teacher writes the user's turn, then its own reply, for n turns; then it is judged.
+
+use super::fields;
+use crate::recipe::{Category, Difficulty, Quality};
+use crate::teacher::Prompt;
+use crate::walk::{Halt, Walk, dropped};
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+use smollm::Message;
+
+/// What a safety judge may say (Llama Guard 3's categories).
+const SAFETY: &str = "safe|unsafe\\nS([1-9]|1[0-4])";
+
+pub(crate) async fn row(walk: &Walk<'_>) -> Result<Map<String, Value>, Halt> {
+    let category = category(&walk.recipe.categories, walk.draw("category"));
+    let system = Message::new("system", walk.recipe.prompt(&format!("system/{category}"), &json!({}))?);
+    let messages = conversation(walk, system).await?;
+    let (instruction, response) = (&messages[0].content, &messages[1].content);
+    let judgements = judge(walk, instruction).await?;
+    let score = reward(walk, instruction, response).await?;
+    let guard = safety(walk, instruction, response).await?;
+    let mut row = fields(json!({
+        "messages": messages, "category": category, "instruction": instruction, "score": score, "guard": guard
+    }));
+    row.extend(judgements);
+    Ok(row)
+}
+
+async fn conversation(walk: &Walk<'_>, system: Message) -> Result<Vec<Message>, Halt> {
+    let mut messages = vec![system];
+    for turn in 1..=walk.recipe.settings.turns {
+        let user = walk.words(&format!("user_{turn}"), Prompt::User(messages.clone())).await?;
+        messages.push(Message::new("user", user));
+        let reply = walk.words(&format!("assistant_{turn}"), Prompt::Assistant(messages.clone())).await?;
+        messages.push(Message::new("assistant", reply));
+    }
+    Ok(messages.split_off(1))
+}
+
+async fn judge(walk: &Walk<'_>, instruction: &str) -> Result<Map<String, Value>, Halt> {
+    let teacher = walk.teachers.judge.as_ref().unwrap_or(&walk.teachers.main);
+    let mut all = Map::new();
+    for step in ["difficulty", "quality", "classification"] {
+        let question = walk.recipe.prompt(step, &json!({"instruction": instruction}))?;
+        all.extend(fields(walk.judge(teacher, step, "judge", question, walk.recipe.schema(step)?).await?));
+        let settings = &walk.recipe.settings;
+        match step {
+            "difficulty" if too_low::<Difficulty>(&all[step], settings.minimum_difficulty) => {
+                return dropped(step, "too_easy", all[step].to_string());
+            }
+            "quality" if too_low::<Quality>(&all[step], settings.minimum_quality) => {
+                return dropped(step, "low_quality", all[step].to_string());
+            }
+            _ => {}
+        }
+    }
+    Ok(all)
+}
+
+/// Compares levels by their order; a name that is no level counts as too low.
+fn too_low<Level: for<'a> Deserialize<'a> + PartialOrd>(found: &Value, minimum: Option<Level>) -> bool {
+    let level = serde_json::from_value::<Level>(found.clone()).ok();
+    minimum.is_some_and(|minimum| level.is_none_or(|level| level < minimum))
+}
+
+async fn reward(walk: &Walk<'_>, instruction: &str, response: &str) -> Result<Option<i64>, Halt> {
+    let Some(teacher) = &walk.teachers.reward else { return Ok(None) };
+    let question =
+        walk.recipe.prompt("reward", &json!({"instruction": instruction, "response": response}))?;
+    let answer = walk.judge(teacher, "reward", "judge", question, walk.recipe.schema("reward")?).await?;
+    let score = answer["score"].as_i64();
+    match (score, walk.recipe.settings.minimum_score) {
+        (Some(found), Some(minimum)) if found < minimum => dropped("reward", "low_score", found.to_string()),
+        _ => Ok(score),
+    }
+}
+
+async fn safety(walk: &Walk<'_>, instruction: &str, response: &str) -> Result<Option<String>, Halt> {
+    let Some(teacher) = &walk.teachers.safety else { return Ok(None) };
+    let question =
+        walk.recipe.prompt("safety", &json!({"instruction": instruction, "response": response}))?;
+    let verdict = walk.verdict(teacher, "safety", question, SAFETY).await?;
+    if verdict == "safe" { Ok(Some(verdict)) } else { dropped("safety", "unsafe", verdict) }
+}
+
+/// Draws a category by weight.
+fn category(categories: &[Category], draw: u64) -> String {
+    let total: f64 = categories.iter().map(|category| category.weight).sum();
+    let mut left = (draw >> 11) as f64 / (1u64 << 53) as f64 * total;
+    let found = categories.iter().find(|category| {
+        left -= category.weight;
+        left < 0.0
+    });
+    found.or(categories.last()).map(|category| category.key.clone()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn levels_are_compared_by_meaning() {
+        let minimum = Some(Quality::Good);
+        assert!(too_low(&json!("average"), minimum));
+        assert!(!too_low(&json!("excellent"), minimum));
+        assert!(too_low(&json!("splendid"), minimum));
+        assert!(!too_low(&json!("very poor"), None::<Quality>));
+    }
+}

@@ -1,0 +1,60 @@
+//! Smol-Rewrite and Smol-Summarization: a source text, rewritten or summed up in one of a few styles.
+
+use super::fields;
+use crate::recipe::Style;
+use crate::teacher::Prompt;
+use crate::walk::{Halt, Walk, dropped};
+use anyhow::anyhow;
+use serde_json::{Map, Value, json};
+use smollm::Message;
+use unicode_segmentation::UnicodeSegmentation;
+
+pub(crate) async fn row(walk: &Walk<'_>) -> Result<Map<String, Value>, Halt> {
+    let source = walk.source.as_deref().ok_or_else(|| anyhow!("a source task was begun without a source"))?;
+    let style = &walk.recipe.styles[walk.draw("style") as usize % walk.recipe.styles.len()];
+    let system = Message::new("system", walk.recipe.prompt(&style.key, &json!({}))?);
+    let question = Message::new("user", source);
+    let reply = walk.words("assistant", Prompt::Assistant(vec![system.clone(), question.clone()])).await?;
+    check(style, source, &reply)?;
+    Ok(fields(json!({
+        "messages": [system, question, Message::new("assistant", reply)], "style": style.key
+    })))
+}
+
+fn check(style: &Style, source: &str, reply: &str) -> Result<(), Halt> {
+    if reply == source.trim() {
+        return dropped("check", "unchanged", "");
+    }
+    if style.shorter && reply.chars().count() >= source.chars().count() {
+        let detail = format!("{} characters from {}", reply.chars().count(), source.chars().count());
+        return dropped("check", "not_shorter", detail);
+    }
+    let sentences = reply.unicode_sentences().count();
+    match style.maximum_sentences {
+        Some(most) if sentences > most => {
+            dropped("check", "too_many_sentences", format!("{sentences} of at most {most}"))
+        }
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may fail loudly")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_summary_is_dropped_with_the_reason() {
+        let style = Style { key: "s".into(), shorter: true, maximum_sentences: Some(1) };
+        let reason = |source: &str, reply: &str| match check(&style, source, reply) {
+            Err(Halt::Drop(dropped)) => dropped.reason,
+            Ok(()) => "kept".to_owned(),
+            Err(Halt::Abort(error)) => error.to_string(),
+        };
+        let source = "Tom went to the park. He saw a dog there. The dog was glad.";
+        assert_eq!(reason(source, "Tom met a dog."), "kept");
+        assert_eq!(reason(source, source), "unchanged");
+        assert_eq!(reason("Short.", "A longer one."), "not_shorter");
+        assert_eq!(reason(source, "Tom left. He met a dog."), "too_many_sentences");
+    }
+}

@@ -1,0 +1,100 @@
+//! A checkpoint as the teacher, in this process, through the native engine.
+
+use super::{Call, Prompt, Refusal};
+use crate::store::Reply;
+use anyhow::{Result, anyhow};
+use engine::{Engine, Finish, NativeEngine, Options, Refused, Request, Sampling};
+use smollm::{ChatTemplate, Checkpoint, Tokenizer, chat};
+use std::path::Path;
+
+/// Tokens an answer must have room for; a prompt that leaves less is too long.
+const LEAST_ANSWER: usize = 16;
+
+pub(crate) struct LocalTeacher {
+    pub(crate) identity: String,
+    pub(crate) warnings: Vec<String>,
+    engine: NativeEngine,
+    tokenizer: Tokenizer,
+    template: ChatTemplate,
+    stop_ids: Vec<u32>,
+}
+
+impl LocalTeacher {
+    pub(crate) fn open(name: &str, template: Option<&Path>) -> Result<Self> {
+        let checkpoint = Checkpoint::open(name, template)?;
+        Ok(Self {
+            identity: format!(
+                "{}@sha256:{}",
+                name.trim_end_matches('/').rsplit('/').next().unwrap_or(name),
+                checkpoint.weights.sha256()
+            ),
+            engine: NativeEngine::start(&checkpoint, Options::default())?,
+            tokenizer: checkpoint.tokenizer,
+            template: checkpoint.template,
+            stop_ids: checkpoint.stop_ids,
+            warnings: checkpoint.warnings,
+        })
+    }
+
+    pub(crate) fn context(&self) -> usize {
+        self.engine.limits().context
+    }
+
+    pub(crate) async fn answer(&self, call: &Call) -> Result<Reply, Refusal> {
+        let request = self.request(call)?;
+        let prompt_tokens = request.prompt.len() as u64;
+        let events = self.engine.submit(request).map_err(|refused| match refused {
+            Refused::TooLong { .. } => Refusal::TooLong(refused.to_string()),
+            Refused::Stopped => Refusal::Gone(anyhow!("the engine has stopped")),
+            other => Refusal::Rejected(other.to_string()),
+        })?;
+        let answer = events.collect().await;
+        match answer.finish {
+            Finish::Failed(reason) => Err(Refusal::Rejected(reason)),
+            finish => Ok(Reply {
+                text: answer.text,
+                cut: finish == Finish::Length,
+                prompt_tokens,
+                completion_tokens: answer.ids.len() as u64,
+            }),
+        }
+    }
+
+    fn request(&self, call: &Call) -> Result<Request, Refusal> {
+        let failed = |error: smollm::Error| Refusal::Rejected(error.to_string());
+        let mut stop_ids = self.stop_ids.clone();
+        let prompt = match &call.prompt {
+            Prompt::Assistant(messages) => {
+                chat::render_prompt(&self.template, &self.tokenizer, messages, None).map_err(failed)?
+            }
+            Prompt::User(messages) => {
+                // A user's turn ends at any special token, whichever the model was taught to end it with.
+                stop_ids.extend_from_slice(self.tokenizer.special_ids());
+                let text = chat::render_user_opening(&self.template, messages).map_err(failed)?;
+                self.tokenizer.encode(&text).map_err(failed)?.ids
+            }
+        };
+        let context = self.context();
+        if prompt.len() + LEAST_ANSWER > context {
+            return Err(Refusal::TooLong(format!(
+                "{} tokens of prompt in a context of {context}",
+                prompt.len()
+            )));
+        }
+        Ok(Request {
+            max_tokens: call.max_tokens.min(context - prompt.len()),
+            prompt,
+            sampling: Sampling {
+                temperature: call.temperature,
+                top_p: call.top_p,
+                seed: call.seed,
+                ..Sampling::default()
+            },
+            constraint: call.constraint(),
+            stop_ids,
+            // A tokenizer without these special tokens spells them out.
+            stop_strings: vec!["<|im_end|>".to_owned(), "<|im_start|>".to_owned()],
+            ..Request::default()
+        })
+    }
+}

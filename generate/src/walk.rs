@@ -1,0 +1,150 @@
+//! One row's way through its steps: asking with a memory, asking again, and dropping with a reason.
+
+use crate::recipe::{Recipe, hex};
+use crate::store::{Dropped, Reply, Store};
+use crate::teacher::{Call, Prompt, Refusal, Teacher};
+use serde_json::{Value, json};
+use smollm::Message;
+
+/// Tries of a step whose answer cannot be used.
+const ASKS: u64 = 3;
+
+/// Who answers which steps.
+pub(crate) struct Teachers {
+    pub(crate) main: Teacher,
+    pub(crate) judge: Option<Teacher>,
+    pub(crate) reward: Option<Teacher>,
+    pub(crate) safety: Option<Teacher>,
+}
+
+/// A row on its way.
+pub(crate) struct Walk<'a> {
+    pub(crate) recipe: &'a Recipe,
+    pub(crate) teachers: &'a Teachers,
+    pub(crate) store: &'a Store,
+    pub(crate) position: usize,
+    pub(crate) id: String,
+    /// Everything drawn for this row follows from it.
+    pub(crate) seed: u64,
+    /// The text of a source task.
+    pub(crate) source: Option<String>,
+}
+
+/// Why a walk ended early.
+#[derive(Debug)]
+pub(crate) enum Halt {
+    Drop(Dropped),
+    /// The run cannot go on.
+    Abort(anyhow::Error),
+}
+
+impl From<anyhow::Error> for Halt {
+    fn from(error: anyhow::Error) -> Self {
+        Self::Abort(error)
+    }
+}
+
+/// Drops the row.
+pub(crate) fn dropped<T>(step: &str, reason: &str, detail: impl Into<String>) -> Result<T, Halt> {
+    Err(Halt::Drop(Dropped { reason: reason.to_owned(), step: step.to_owned(), detail: detail.into() }))
+}
+
+/// The text up to the end of its last whole sentence; empty if it holds none.
+fn whole_sentences(text: &str) -> &str {
+    let end = text.rfind(['.', '!', '?']).map_or(0, |end| end + 1);
+    text[..end].trim()
+}
+
+impl Walk<'_> {
+    /// A number that follows from the row and a word alone.
+    pub(crate) fn draw(&self, word: &str) -> u64 {
+        let hash = hex(format!("{}/{word}", self.seed).as_bytes());
+        u64::from_str_radix(&hash[..16], 16).unwrap_or_default()
+    }
+
+    /// The teacher's own words as the user or the assistant: not empty, not cut, not opened as forbidden.
+    pub(crate) async fn words(&self, step: &str, prompt: Prompt) -> Result<String, Halt> {
+        let kind = if matches!(prompt, Prompt::User(_)) { "user" } else { "assistant" };
+        let sampling = self.recipe.sampling(kind)?;
+        let mut last = ("empty", String::new());
+        for attempt in 0..ASKS {
+            let call = Call::new(prompt.clone(), sampling, self.draw(&format!("{step}/{attempt}")));
+            let reply = self.ask(&self.teachers.main, step, &call).await?;
+            let trimmed = reply.cut && self.recipe.settings.trim_cut;
+            let text = if trimmed { whole_sentences(&reply.text) } else { reply.text.trim() };
+            let forbidden = &self.recipe.settings.forbidden_openings;
+            if text.is_empty() {
+                last = ("empty", String::new());
+            } else if reply.cut && !trimmed {
+                last = ("cut_off", format!("not ended after {} tokens", sampling.max_tokens));
+            } else if kind == "user" && forbidden.iter().any(|opening| text.starts_with(opening.as_str())) {
+                last = ("forbidden_opening", text.chars().take(40).collect());
+            } else {
+                return Ok(text.to_owned());
+            }
+            if sampling.temperature == 0.0 {
+                break;
+            }
+        }
+        dropped(step, last.0, last.1)
+    }
+
+    /// A judge's JSON, held to a schema and validated again: an endpoint may ignore what it is asked.
+    pub(crate) async fn judge(
+        &self,
+        teacher: &Teacher,
+        step: &str,
+        sampling: &str,
+        question: String,
+        schema: &Value,
+    ) -> Result<Value, Halt> {
+        let prompt = Prompt::Assistant(vec![Message::new("user", question)]);
+        let sampling = self.recipe.sampling(sampling)?;
+        let mut last = String::new();
+        for attempt in 0..ASKS {
+            let mut call = Call::new(prompt.clone(), sampling, self.draw(&format!("{step}/{attempt}")));
+            call.schema = Some(schema.clone());
+            // The same greedy question has the same answer; a second one is drawn.
+            call.temperature = if attempt > 0 { call.temperature.max(0.5) } else { call.temperature };
+            let reply = self.ask(teacher, step, &call).await?;
+            match serde_json::from_str::<Value>(reply.text.trim()) {
+                Ok(value) if jsonschema::is_valid(schema, &value) => return Ok(value),
+                Ok(_) => last = format!("does not fit the schema: {}", reply.text),
+                Err(error) => last = format!("not JSON ({error}): {}", reply.text),
+            }
+        }
+        dropped(step, "unusable_judgement", last)
+    }
+
+    /// A judge's verdict as text, held to a regex.
+    pub(crate) async fn verdict(
+        &self,
+        teacher: &Teacher,
+        step: &str,
+        question: String,
+        regex: &str,
+    ) -> Result<String, Halt> {
+        let prompt = Prompt::Assistant(vec![Message::new("user", question)]);
+        let mut call = Call::new(prompt, self.recipe.sampling("judge")?, self.draw(step));
+        call.regex = Some(regex.to_owned());
+        Ok(self.ask(teacher, step, &call).await?.text.trim().to_owned())
+    }
+
+    /// Asks once in the life of the run: a recorded answer is never asked for again.
+    async fn ask(&self, teacher: &Teacher, step: &str, call: &Call) -> Result<Reply, Halt> {
+        let content = json!({"teacher": teacher.identity(), "call": call});
+        let key = hex(content.to_string().as_bytes());
+        if let Some(reply) = self.store.answer(&key)? {
+            return Ok(reply);
+        }
+        match teacher.answer(call).await {
+            Ok(reply) => {
+                self.store.record(&key, step, &reply).await?;
+                Ok(reply)
+            }
+            Err(Refusal::TooLong(detail)) => dropped(step, "prompt_too_long", detail),
+            Err(Refusal::Rejected(detail)) => dropped(step, "teacher_refused", detail),
+            Err(Refusal::Gone(error)) => Err(Halt::Abort(error)),
+        }
+    }
+}
