@@ -14,6 +14,8 @@ pub struct Config {
 pub struct Front {
     /// For people.
     pub pretty_name: String,
+    /// ISO 639-1 codes.
+    pub languages: Vec<String>,
     /// Search words.
     pub tags: Vec<String>,
     /// Rows in all, for the size category.
@@ -26,6 +28,12 @@ pub struct Front {
 pub fn card(front: &Front, body: &str) -> String {
     let mut text = String::from("---\n");
     text.push_str(&format!("pretty_name: {}\n", quoted(&front.pretty_name)));
+    if !front.languages.is_empty() {
+        text.push_str("language:\n");
+    }
+    for language in &front.languages {
+        text.push_str(&format!("- {}\n", quoted(language)));
+    }
     text.push_str("task_categories:\n- text-generation\n");
     text.push_str(&format!("size_categories:\n- {}\ntags:\n", size_category(front.rows)));
     for tag in &front.tags {
@@ -56,7 +64,10 @@ fn size_category(rows: usize) -> &'static str {
         1_000..10_000 => "1K<n<10K",
         10_000..100_000 => "10K<n<100K",
         100_000..1_000_000 => "100K<n<1M",
-        _ => "1M<n<10M",
+        1_000_000..10_000_000 => "1M<n<10M",
+        10_000_000..100_000_000 => "10M<n<100M",
+        100_000_000..1_000_000_000 => "100M<n<1B",
+        _ => "n>1B",
     }
 }
 
@@ -70,10 +81,15 @@ mod tests {
             name: "yes: \"no\"".into(),
             data_files: vec![("train".into(), "data/*.parquet".into())],
         };
-        let front =
-            Front { pretty_name: "0x1F".into(), tags: vec!["null".into()], rows: 12, configs: vec![config] };
+        let front = Front {
+            pretty_name: "0x1F".into(),
+            tags: vec!["null".into()],
+            rows: 12,
+            configs: vec![config],
+            languages: vec!["no".into()],
+        };
         let text = card(&front, "# Body\n");
-        assert!(text.starts_with("---\npretty_name: \"0x1F\"\n"), "{text}");
+        assert!(text.starts_with("---\npretty_name: \"0x1F\"\nlanguage:\n- \"no\"\n"), "{text}");
         assert!(text.contains("- config_name: \"yes: \\\"no\\\"\"\n  default: true\n"), "{text}");
         assert!(text.ends_with("---\n\n# Body\n"), "{text}");
     }

@@ -14,7 +14,7 @@ pub enum Layout {
     Alpaca,
     /// `instruction` with `instances` of input and output (self-instruct seeds).
     Instances,
-    /// `prompt` and `completion`, strings or messages.
+    /// `prompt` and `completion` (or another pair of [`PAIRS`]), strings or messages.
     PromptCompletion,
     /// `chosen` and `rejected`, with a `prompt` or sharing their beginning.
     Preference,
@@ -26,9 +26,13 @@ pub enum Layout {
     Tree,
     /// `instruction` alone: a prompt without a reply.
     Instruction,
-    /// `text` (or `content`).
+    /// `text` (or `content`, or `code`).
     Text,
 }
+
+/// What the two sides of a prompt-completion row are called.
+const PAIRS: [(&str, &str); 4] =
+    [("prompt", "completion"), ("prompt", "response"), ("query", "response"), ("question", "answer")];
 
 type Object = Map<String, Value>;
 
@@ -47,13 +51,13 @@ impl Layout {
             Self::ShareGpt
         } else if has("prompt") && object["prompt"].get("replies").is_some() {
             Self::Tree
-        } else if has("prompt") && (has("completion") || has("response")) {
+        } else if PAIRS.iter().any(|(prompt, completion)| has(prompt) && has(completion)) {
             Self::PromptCompletion
         } else if has("instruction") && has("instances") {
             Self::Instances
         } else if has("instruction") && object.contains_key("output") {
             Self::Alpaca
-        } else if has("text") || has("content") {
+        } else if has("text") || has("content") || has("code") {
             Self::Text
         } else if has("instruction") {
             Self::Instruction
@@ -75,7 +79,7 @@ impl Layout {
             }
             Self::ShareGpt => {
                 let turns = object.remove("conversations").unwrap_or_default();
-                let mut list = system(&mut object);
+                let mut list = system(&mut object)?;
                 list.extend(messages(&turns, "conversations")?);
                 chat(list, object)
             }
@@ -84,7 +88,9 @@ impl Layout {
             Self::PromptCompletion => prompt_completion(object),
             Self::Preference => preference(object),
             Self::ShareGptPreference => {
-                let prompt = messages(&object.remove("conversations").unwrap_or_default(), "conversations")?;
+                let mut prompt = system(&mut object)?;
+                let turns = object.remove("conversations").unwrap_or_default();
+                prompt.extend(messages(&turns, "conversations")?);
                 let mut reply =
                     |name: &str| Ok(vec![message(&object.remove(name).unwrap_or_default(), name)?]);
                 let (chosen, rejected): (_, Result<_, String>) = (reply("chosen")?, reply("rejected"));
@@ -101,8 +107,8 @@ impl Layout {
                 chat(vec![Message::new("user", instruction)], object)
             }
             Self::Text => {
-                let content = object.contains_key("content") && !object.contains_key("text");
-                let name = if content { "content" } else { "text" };
+                let names = ["text", "content", "code"];
+                let name = names.into_iter().find(|name| object.contains_key(*name)).unwrap_or("text");
                 let text = text(&mut object, name)?;
                 Ok(Row::Text(TextRow { text, metadata: object }))
             }
@@ -125,15 +131,16 @@ fn text(object: &mut Object, name: &str) -> Result<String, String> {
     }
 }
 
-fn optional_text(object: &mut Object, name: &str) -> Option<String> {
+fn optional_text(object: &mut Object, name: &str) -> Result<Option<String>, String> {
     match object.remove(name) {
-        Some(Value::String(text)) if !text.is_empty() => Some(text),
-        _ => None,
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text).filter(|text| !text.is_empty())),
+        Some(other) => Err(format!("{name} is {}; expected a string", short(&other))),
     }
 }
 
-fn system(object: &mut Object) -> Vec<Message> {
-    optional_text(object, "system").map(|text| Message::new("system", text)).into_iter().collect()
+fn system(object: &mut Object) -> Result<Vec<Message>, String> {
+    Ok(optional_text(object, "system")?.map(|text| Message::new("system", text)).into_iter().collect())
 }
 
 fn messages(value: &Value, name: &str) -> Result<Vec<Message>, String> {
@@ -143,27 +150,28 @@ fn messages(value: &Value, name: &str) -> Result<Vec<Message>, String> {
     }
 }
 
-/// A message in OpenAI's or ShareGPT's words; content may come in parts.
+/// A message in OpenAI's or ShareGPT's words; what has no place of its own stays beside the content.
 fn message(value: &Value, name: &str) -> Result<Message, String> {
-    let role = value["role"].as_str().or_else(|| value["from"].as_str());
-    let Some(role) = role else {
+    let mut fields = value.as_object().cloned().unwrap_or_default();
+    let said = fields.remove("role").or_else(|| fields.remove("from"));
+    let Some(role) = said.as_ref().and_then(Value::as_str) else {
         return Err(format!("a message of {name} is {}; expected a role (or from)", short(value)));
     };
-    let content = match value.get("content").or_else(|| value.get("value")) {
-        Some(Value::String(text)) => text.clone(),
-        Some(Value::Array(parts)) => parts
-            .iter()
-            .map(|part| {
-                let text = part["text"].as_str().or_else(|| part["value"].as_str());
-                text.ok_or_else(|| format!("a content part of {name} is {}; expected text", short(part)))
-            })
-            .collect::<Result<String, _>>()?,
-        None | Some(Value::Null) if value.get("tool_calls").is_some() => String::new(),
+    let content = fields.remove("content").or_else(|| fields.remove("value")).unwrap_or_default();
+    let mut calls = fields.remove("tool_calls").filter(|calls| !calls.is_null());
+    fields.retain(|_, value| !value.is_null());
+    let content = match content {
+        Value::String(text) => match called(&text).filter(|_| role == "function_call") {
+            Some(made) => {
+                calls = Some(made);
+                String::new()
+            }
+            None => text,
+        },
+        Value::Array(parts) => from_parts(&parts, &mut calls, &mut fields, name)?,
+        Value::Null if calls.is_some() => String::new(),
         other => {
-            return Err(format!(
-                "a message of {name} has the content {}; expected a string",
-                short(other.unwrap_or(&Value::Null))
-            ));
+            return Err(format!("a message of {name} has the content {}; expected a string", short(&other)));
         }
     };
     let role = match role {
@@ -172,12 +180,54 @@ fn message(value: &Value, name: &str) -> Result<Message, String> {
         "observation" | "function" => "tool",
         other => other,
     };
-    let tool_calls = value.get("tool_calls").filter(|calls| !calls.is_null()).cloned();
-    Ok(Message { role: role.to_owned(), content, tool_calls })
+    Ok(Message { role: role.to_owned(), content, tool_calls: calls, extra: fields })
+}
+
+/// Content in parts: text is joined, reasoning and tool calls go where chat templates look for them.
+fn from_parts(
+    parts: &[Value],
+    calls: &mut Option<Value>,
+    fields: &mut Object,
+    name: &str,
+) -> Result<String, String> {
+    let (mut content, mut reasoning, mut made) = (String::new(), String::new(), Vec::new());
+    for part in parts {
+        let text = part["text"].as_str().or_else(|| part["value"].as_str());
+        let odd = || format!("a content part of {name} is {}; expected text", short(part));
+        let text = text.ok_or_else(odd)?;
+        match part["type"].as_str().unwrap_or("text") {
+            "text" => content.push_str(text),
+            "reasoning" => reasoning.push_str(text),
+            "tool_call" => match called(text) {
+                Some(Value::Array(list)) => made.extend(list),
+                _ => return Err(odd()),
+            },
+            _ => return Err(odd()),
+        }
+    }
+    if !reasoning.is_empty() {
+        fields.insert("reasoning_content".to_owned(), reasoning.into());
+    }
+    if !made.is_empty() {
+        *calls = Some(Value::Array(made));
+    }
+    Ok(content)
+}
+
+/// One or several `{"name", "arguments"}` as text, in OpenAI's shape.
+fn called(text: &str) -> Option<Value> {
+    let list = match serde_json::from_str(text).ok()? {
+        Value::Array(list) => list,
+        one => vec![one],
+    };
+    let call = |call: &Value| {
+        call["name"].is_string().then(|| serde_json::json!({"type": "function", "function": call}))
+    };
+    list.iter().map(call).collect::<Option<Vec<_>>>().map(Value::Array)
 }
 
 fn alpaca(mut object: Object) -> Result<Row, String> {
-    let mut list = system(&mut object);
+    let mut list = system(&mut object)?;
     if let Some(Value::Array(turns)) = object.remove("history") {
         for turn in turns {
             let side = |index: usize| {
@@ -188,7 +238,7 @@ fn alpaca(mut object: Object) -> Result<Row, String> {
         }
     }
     let instruction = text(&mut object, "instruction")?;
-    let user = match optional_text(&mut object, "input") {
+    let user = match optional_text(&mut object, "input")? {
         Some(input) => format!("{instruction}\n\n{input}"),
         None => instruction,
     };
@@ -218,19 +268,21 @@ fn turns(value: &Value, role: &str, name: &str) -> Result<Vec<Message>, String> 
 }
 
 fn prompt_completion(mut object: Object) -> Result<Row, String> {
-    let mut list = system(&mut object);
-    list.extend(turns(&object.remove("prompt").unwrap_or_default(), "user", "prompt")?);
-    let completion = object.remove("completion").or_else(|| object.remove("response")).unwrap_or_default();
-    list.extend(turns(&completion, "assistant", "completion")?);
+    let pair = PAIRS.iter().find(|(one, two)| object.contains_key(*one) && object.contains_key(*two));
+    let (prompt, completion) = pair.ok_or("has no prompt and completion, which earlier rows have")?;
+    let mut list = system(&mut object)?;
+    list.extend(turns(&object.remove(*prompt).unwrap_or_default(), "user", prompt)?);
+    list.extend(turns(&object.remove(*completion).unwrap_or_default(), "assistant", completion)?);
     chat(list, object)
 }
 
+/// With a prompt of its own, or two conversations that begin alike.
 fn preference(mut object: Object) -> Result<Row, String> {
     let (chosen, rejected) =
         (object.remove("chosen").unwrap_or_default(), object.remove("rejected").unwrap_or_default());
+    let prompt = object.remove("prompt").filter(|value| !value.is_null());
+    let prompt = prompt.or_else(|| object.remove("question").filter(|value| !value.is_null()));
     let transcript = |value: &Value| value.as_str().and_then(transcript);
-    let prompt =
-        object.remove("prompt").or_else(|| object.remove("question")).filter(|value| !value.is_null());
     if prompt.is_none()
         && let (Some(chosen), Some(rejected)) = (transcript(&chosen), transcript(&rejected))
     {
@@ -238,16 +290,17 @@ fn preference(mut object: Object) -> Result<Row, String> {
     }
     let chosen = turns(&chosen, "assistant", "chosen")?;
     let rejected = turns(&rejected, "assistant", "rejected")?;
-    if chosen.len() > 1 && rejected.len() > 1 {
-        return split_preference(chosen, rejected, object);
+    // A reply begins with the assistant; a list that begins otherwise repeats the conversation.
+    let whole = |list: &[Message]| list.first().is_some_and(|first| first.role != "assistant");
+    match prompt {
+        _ if whole(&chosen) && whole(&rejected) => split_preference(chosen, rejected, object),
+        None => Err("has no prompt, and chosen and rejected are not conversations".to_owned()),
+        Some(prompt) => {
+            let mut list = system(&mut object)?;
+            list.extend(turns(&prompt, "user", "prompt")?);
+            Ok(Row::Preference(PreferenceRow { prompt: list, chosen, rejected, metadata: object }))
+        }
     }
-    let mut list = system(&mut object);
-    list.extend(turns(
-        &prompt.ok_or("has no prompt, and chosen and rejected are not conversations")?,
-        "user",
-        "prompt",
-    )?);
-    Ok(Row::Preference(PreferenceRow { prompt: list, chosen, rejected, metadata: object }))
 }
 
 /// Two whole conversations: the prompt is what they share.

@@ -59,11 +59,6 @@ impl Rows {
         let file = self.waiting.pop_front()?;
         match objects(&file) {
             Ok(objects) => self.current = Some(Reading { file, layout: None, objects }),
-            Err(Error::NotData { reason, .. })
-                if self.in_folder && Format::of(&file) == Some(Format::Json) =>
-            {
-                self.skipped.push((file, reason));
-            }
             Err(error) => return Some(Err(error)),
         }
         Some(Ok(()))
@@ -99,6 +94,12 @@ impl Iterator for Rows {
                                 self.layouts.push((file.clone(), layout));
                                 reading.layout = Some(layout);
                                 layout
+                            }
+                            // Folders hold other JSON too, such as an index of the files.
+                            Err(reason) if self.in_folder && Format::of(&file) == Some(Format::Json) => {
+                                self.skipped.push((file, reason));
+                                self.current = None;
+                                continue;
                             }
                             Err(reason) => return Some(Err(failed(reason))),
                         },

@@ -13,12 +13,15 @@ pub struct Message {
     /// Calls an assistant makes, in OpenAI's shape.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tool_calls: Option<Value>,
+    /// Everything else the message carries: `reasoning_content`, `tool_call_id`, `name`, a loss weight.
+    #[serde(flatten)]
+    pub extra: Map<String, Value>,
 }
 
 impl Message {
     /// A message of plain text.
     pub fn new(role: &str, content: impl Into<String>) -> Self {
-        Self { role: role.to_owned(), content: content.into(), tool_calls: None }
+        Self { role: role.to_owned(), content: content.into(), tool_calls: None, extra: Map::new() }
     }
 }
 

@@ -3,6 +3,7 @@
 use crate::Error;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde_json::{Map, Value};
+use std::collections::HashSet;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
@@ -53,7 +54,7 @@ pub(crate) fn data_files(path: &Path) -> Result<Vec<PathBuf>, Error> {
         };
     }
     let mut files = Vec::new();
-    collect(path, &mut files)?;
+    collect(path, &mut files, &mut HashSet::new())?;
     files.sort();
     if files.is_empty() {
         let reason = "the folder holds no .jsonl, .json, .parquet or .txt file".to_owned();
@@ -62,7 +63,12 @@ pub(crate) fn data_files(path: &Path) -> Result<Vec<PathBuf>, Error> {
     Ok(files)
 }
 
-fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> Result<(), Error> {
+fn collect(folder: &Path, files: &mut Vec<PathBuf>, seen: &mut HashSet<PathBuf>) -> Result<(), Error> {
+    let real = folder.canonicalize().map_err(|error| Error::file("read", folder, error))?;
+    // A link may lead back to a folder above it.
+    if !seen.insert(real) {
+        return Ok(());
+    }
     let entries = std::fs::read_dir(folder).map_err(|error| Error::file("read", folder, error))?;
     for entry in entries {
         let path = entry.map_err(|error| Error::file("read", folder, error))?.path();
@@ -71,7 +77,7 @@ fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> Result<(), Error> {
             continue;
         }
         if path.is_dir() {
-            collect(&path, files)?;
+            collect(&path, files, seen)?;
         } else if Format::of(&path).is_some() {
             files.push(path);
         }
@@ -79,18 +85,26 @@ fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> Result<(), Error> {
     Ok(())
 }
 
-/// The objects of one file, as a stream.
+/// The objects of one file, as a stream. Whether JSON comes as an array or as lines is seen from its first
+/// character, whatever the name says.
 pub(crate) fn objects(path: &Path) -> Result<Box<dyn Iterator<Item = Object> + Send>, Error> {
     match Format::of(path) {
         Some(Format::Parquet) => parquet_objects(path),
         Some(Format::Text) => Ok(Box::new(Paragraphs { lines: Lines::open(path)? })),
-        Some(Format::Json) => json_objects(path),
         _ => {
             let mut lines = Lines::open(path)?;
-            Ok(Box::new(std::iter::from_fn(move || lines.next_object())))
+            match lines.first_character() {
+                Some(b'[') => Ok(Box::new(Elements::read(lines)?)),
+                Some(b'{') if Format::of(path) == Some(Format::Json) => {
+                    Ok(Box::new(lines.whole_objects()?.into_iter()))
+                }
+                _ => Ok(Box::new(std::iter::from_fn(move || lines.next_object()))),
+            }
         }
     }
 }
+
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// Lines of a possibly compressed text file, counted.
 struct Lines {
@@ -107,13 +121,24 @@ impl Lines {
     fn next(&mut self) -> Option<Result<String, Error>> {
         let mut bytes = Vec::new();
         self.number += 1;
-        match self.reader.read_until(b'\n', &mut bytes) {
+        let read = self.reader.read_until(b'\n', &mut bytes);
+        if self.number == 1 && bytes.starts_with(BYTE_ORDER_MARK) {
+            bytes.drain(..BYTE_ORDER_MARK.len());
+        }
+        match read {
             Ok(0) => None,
             Ok(_) => Some(String::from_utf8(bytes).map_err(|error| {
                 self.error(format!("not UTF-8 at byte {} of the line", error.utf8_error().valid_up_to()))
             })),
             Err(error) => Some(Err(self.error(format!("cannot be read: {error}")))),
         }
+    }
+
+    /// The first byte that is no white space, without taking it; of the first block, which is enough.
+    fn first_character(&mut self) -> Option<u8> {
+        let block = self.reader.fill_buf().ok()?;
+        let block = block.strip_prefix(BYTE_ORDER_MARK).unwrap_or(block);
+        block.iter().copied().find(|byte| !byte.is_ascii_whitespace())
     }
 
     fn next_object(&mut self) -> Option<Object> {
@@ -129,6 +154,28 @@ impl Lines {
                 Err(error) => Err(self.error(format!("not JSON ({error})"))),
             });
         }
+    }
+
+    /// Objects one after another, each over as many lines as it likes.
+    fn whole_objects(mut self) -> Result<Vec<Object>, Error> {
+        let mut text = String::new();
+        while let Some(line) = self.next() {
+            text.push_str(&line?);
+        }
+        let mut values = serde_json::Deserializer::from_str(&text).into_iter::<Map<String, Value>>();
+        let (mut objects, mut line, mut counted) = (Vec::new(), 1, 0);
+        while let Some(value) = values.next() {
+            let begins = counted + text[counted..].len() - text[counted..].trim_start().len();
+            line += text[counted..begins].matches('\n').count();
+            let number = line;
+            objects.push(value.map(|object| (number, object)).map_err(|error| {
+                self.number = error.line();
+                self.error(format!("not JSON ({error})"))
+            }));
+            counted = values.byte_offset().max(begins);
+            line += text[begins..counted].matches('\n').count();
+        }
+        Ok(objects)
     }
 
     fn error(&self, reason: String) -> Error {
@@ -167,37 +214,88 @@ impl Iterator for Paragraphs {
 }
 
 /// The objects of a JSON array, each with the line it begins on.
-fn json_objects(path: &Path) -> Result<Box<dyn Iterator<Item = Object> + Send>, Error> {
-    let mut text = String::new();
-    open(path)?.read_to_string(&mut text).map_err(|error| Error::file("read", path, error))?;
-    let Some(start) = text.find(|c: char| !c.is_whitespace()).filter(|start| text[*start..].starts_with('['))
-    else {
-        let reason = "expected a JSON array of objects".to_owned();
-        return Err(Error::NotData { path: path.to_owned(), reason });
-    };
-    let (path, mut position, mut counted, mut line, mut over) = (path.to_owned(), start + 1, 0, 1, false);
-    Ok(Box::new(std::iter::from_fn(move || {
-        if over {
-            return None;
+struct Elements {
+    path: PathBuf,
+    text: String,
+    /// Bytes of the text read, and the line they end on.
+    position: usize,
+    line: usize,
+    first: bool,
+    over: bool,
+}
+
+impl Elements {
+    fn read(mut lines: Lines) -> Result<Self, Error> {
+        let mut text = String::new();
+        let read = lines.reader.read_to_string(&mut text);
+        read.map_err(|error| Error::file("read", &lines.path, error))?;
+        let position = text.find('[').map_or(text.len(), |start| start + 1);
+        let line = 1 + text[..position].matches('\n').count();
+        Ok(Self { path: lines.path, text, position, line, first: true, over: false })
+    }
+
+    /// The next character that is no white space, its line counted.
+    fn peek(&mut self) -> Option<char> {
+        let rest = &self.text[self.position..];
+        let space = rest.len() - rest.trim_start().len();
+        self.line += rest[..space].matches('\n').count();
+        self.position += space;
+        self.text[self.position..].chars().next()
+    }
+
+    /// The text of the next element's start, or nothing after the last.
+    fn advance(&mut self) -> Result<bool, String> {
+        match (self.peek(), self.first) {
+            (Some(']'), _) => {
+                self.position += 1;
+                match self.peek() {
+                    None => Ok(false),
+                    Some(found) => Err(format!("{found:?} after the end of the array")),
+                }
+            }
+            (Some(_), true) => Ok(true),
+            (Some(','), false) => {
+                self.position += 1;
+                self.peek();
+                Ok(true)
+            }
+            (Some(found), false) => Err(format!("{found:?} where a comma or ] was expected")),
+            (None, _) => Err("the array is cut short".to_owned()),
         }
-        position +=
-            text[position..].find(|c: char| !c.is_whitespace() && c != ',').unwrap_or(text.len() - position);
-        line += text[counted..position].matches('\n').count();
-        counted = position;
-        let rest = &text[position..];
-        if rest.starts_with(']') {
-            return None;
+    }
+
+    fn element(&mut self) -> Result<Option<(usize, Map<String, Value>)>, String> {
+        if !self.advance()? {
+            return Ok(None);
         }
+        self.first = false;
+        let begins = self.line;
+        let rest = &self.text[self.position..];
         let mut values = serde_json::Deserializer::from_str(rest).into_iter::<Map<String, Value>>();
-        let found = match values.next() {
-            Some(Ok(object)) => Ok((line, object)),
-            Some(Err(error)) => Err(format!("not an object of a JSON array ({error})")),
-            None => Err("the array is cut short".to_owned()),
+        let object = match values.next() {
+            Some(Ok(object)) => object,
+            Some(Err(error)) => return Err(format!("not an object of a JSON array ({error})")),
+            None => return Err("the array is cut short".to_owned()),
         };
-        position += values.byte_offset();
-        over = found.is_err();
-        Some(found.map_err(|reason| Error::Row { path: path.clone(), unit: "line", number: line, reason }))
-    })))
+        let length = values.byte_offset();
+        self.line += rest[..length].matches('\n').count();
+        self.position += length;
+        Ok(Some((begins, object)))
+    }
+}
+
+impl Iterator for Elements {
+    type Item = Object;
+
+    fn next(&mut self) -> Option<Object> {
+        if self.over {
+            return None;
+        }
+        let found = self.element();
+        self.over = !matches!(found, Ok(Some(_)));
+        let (path, number) = (self.path.clone(), self.line);
+        found.map_err(|reason| Error::Row { path, unit: "line", number, reason }).transpose()
+    }
 }
 
 fn parquet_objects(path: &Path) -> Result<Box<dyn Iterator<Item = Object> + Send>, Error> {

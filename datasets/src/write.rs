@@ -9,6 +9,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 use std::io::{BufWriter, Read, Write};
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tempfile::NamedTempFile;
@@ -86,7 +87,8 @@ pub fn write_jsonl<T: Serialize, E: From<Error>>(
 }
 
 /// Writes `<folder>/<split>-00000-of-0000N.parquet`, with at most `rows_per_shard` rows each. Rows are
-/// JSON objects with the columns' names; fields without a column are an error.
+/// JSON objects with the columns' names; fields without a column are an error, and so is any other number of
+/// rows than `total_rows`, which the shards' names follow from.
 ///
 /// # Errors
 /// Names the file, or passes on the error of the rows; shards are moved into place once all are whole.
@@ -95,17 +97,22 @@ pub fn write_shards<E: From<Error>>(
     split: &str,
     columns: &[Column],
     total_rows: usize,
-    rows_per_shard: usize,
+    rows_per_shard: NonZeroUsize,
     rows: impl IntoIterator<Item = Result<Map<String, Value>, E>>,
 ) -> Result<Vec<Shard>, E> {
     std::fs::create_dir_all(folder).map_err(|error| Error::file("create", folder, error))?;
-    let count = total_rows.div_ceil(rows_per_shard).max(1);
+    let count = total_rows.div_ceil(rows_per_shard.get()).max(1);
     let mut rows = rows.into_iter();
     let mut written = Vec::new();
     for index in 0..count {
         let path = folder.join(format!("{split}-{index:05}-of-{count:05}.parquet"));
-        let (file, in_shard) = write_shard(&path, columns, rows.by_ref().take(rows_per_shard))?;
+        let (file, in_shard) = write_shard(&path, columns, rows.by_ref().take(rows_per_shard.get()))?;
         written.push((file, path, in_shard));
+    }
+    let found = written.iter().map(|(_, _, rows)| rows).sum::<usize>() + rows.count();
+    if found != total_rows {
+        let reason = format!("{found} rows came where {total_rows} were announced");
+        return Err(Error::NotData { path: folder.to_owned(), reason }.into());
     }
     let mut shards = Vec::new();
     for (file, path, rows) in written {
@@ -144,7 +151,10 @@ fn write_shard<E: From<Error>>(
     };
     let schema = Arc::new(Schema::new(columns.iter().map(field).collect::<Vec<_>>()));
     let level = ZstdLevel::try_new(3).map_err(|error| failed(error.to_string()))?;
-    let properties = WriterProperties::builder().set_compression(Compression::ZSTD(level)).build();
+    let properties = WriterProperties::builder()
+        .set_compression(Compression::ZSTD(level))
+        .set_max_row_group_row_count(Some(GROUP_ROWS))
+        .build();
     let file = beside(path)?;
     let mut writer = ArrowWriter::try_new(file, schema.clone(), Some(properties))
         .map_err(|error| failed(error.to_string()))?;

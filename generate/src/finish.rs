@@ -11,11 +11,12 @@ use datasets::near_duplicate::{NearDuplicates, Parameters};
 use datasets::write::{Column, Kind, Shard, write_atomic, write_jsonl, write_shards};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
 use std::path::Path;
 
 /// Word pairs, and bands that meet at a similarity of one half with 0.98.
 const NEAR: Parameters = Parameters { ngram: 2, bands: 16, rows_per_band: 2 };
-const ROWS_PER_SHARD: usize = 100_000;
+const ROWS_PER_SHARD: NonZeroUsize = NonZeroUsize::new(100_000).expect("not zero");
 
 type Object = Map<String, Value>;
 
@@ -166,6 +167,7 @@ fn body(recipes: &[Recipe], parts: &[Part], configuration: &Value, totals: (u64,
     });
     let front = Front {
         pretty_name: "SmolTalk-style synthetic data".to_owned(),
+        languages: vec!["en".to_owned()],
         tags: vec!["synthetic".to_owned(), "smoltalk".to_owned()],
         rows: parts.first().map_or(0, |part| part.rows),
         configs: configs.collect(),

@@ -12,7 +12,7 @@ use anyhow::{Context, Result, bail};
 use futures::{TryStreamExt, stream};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::{Value, json};
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -95,15 +95,25 @@ async fn generate(options: &Options) -> Result<u8> {
         let walked = walk_all(options, recipe, &teachers, &store);
         tokio::select! {
             result = walked => result?,
-            _ = tokio::signal::ctrl_c() => {
+            code = interrupted() => {
                 eprintln!("stopped; what is recorded is safe, run the same command again to go on");
-                return Ok(130);
+                return Ok(code);
             }
         }
     }
     let report = finish::write(&options.out, &recipes, &store, options.rows, &configuration)?;
     println!("{report}");
     Ok(0)
+}
+
+/// Waits for Ctrl-C or SIGTERM; the exit code is the shell's, 128 and the signal's number.
+async fn interrupted() -> u8 {
+    use tokio::signal::unix::{SignalKind, signal};
+    let Ok(mut terminate) = signal(SignalKind::terminate()) else { return std::future::pending().await };
+    tokio::select! {
+        _ = tokio::signal::ctrl_c() => 130,
+        _ = terminate.recv() => 143,
+    }
 }
 
 /// Every source row is read once before anything is asked, so that a broken line 17 costs nothing.
@@ -116,22 +126,36 @@ fn check_source(options: &Options, chosen: &[Task]) -> Result<Option<String>> {
         );
     };
     let (mut all, mut count) = (String::new(), 0);
-    for text in source_texts(path)? {
-        all = hex(format!("{all}{}", text?).as_bytes());
-        count += 1;
+    let mut rows = datasets::read(path)?;
+    for located in rows.by_ref() {
+        if let Some(text) = text_of(&located?.row) {
+            all = hex(format!("{all}{text}").as_bytes());
+            count += 1;
+        }
+    }
+    for (file, reason) in rows.skipped() {
+        eprintln!("warning: {} is skipped: {reason}", file.display());
     }
     if count == 0 {
         bail!("--source {} holds no text to work on", path.display());
     }
+    let layouts: BTreeSet<String> = rows.layouts().iter().map(|(_, layout)| format!("{layout:?}")).collect();
+    let layouts = layouts.into_iter().collect::<Vec<_>>().join(", ");
+    eprintln!("source: {count} texts from {} (layout: {layouts})", path.display());
+    if count < options.rows {
+        eprintln!("warning: --rows asks for {}, the source has {count}", options.rows);
+    }
     Ok(Some(all))
+}
+
+fn text_of(row: &datasets::Row) -> Option<&str> {
+    row.source_text().filter(|text| !text.trim().is_empty())
 }
 
 fn source_texts(path: &Path) -> Result<impl Iterator<Item = Result<String>>> {
     let rows = datasets::read(path)?;
     Ok(rows.filter_map(|located| match located {
-        Ok(located) => {
-            located.row.source_text().filter(|text| !text.trim().is_empty()).map(|text| Ok(text.to_owned()))
-        }
+        Ok(located) => text_of(&located.row).map(|text| Ok(text.to_owned())),
         Err(error) => Some(Err(error.into())),
     }))
 }

@@ -259,7 +259,9 @@ fn claim_headers(spans: &mut [Span], special: &[(u32, Range<usize>)], stops: &[u
     }
 }
 
-/// A token belongs to the message it starts in; it is content when it lies in the content entirely.
+/// A token belongs to the message it starts in; it is content when it ends in the content. One that begins in
+/// the header counts, as it does in transformers' assistant masks: after `[/INST]` Llama 2 says " Yes" as one
+/// token, and must learn to.
 fn role_of(range: &Range<usize>, spans: &[Span]) -> TokenRole {
     let Some(index) = spans.iter().position(|span| span.whole.contains(&range.start)) else {
         return TokenRole::default();
@@ -267,6 +269,6 @@ fn role_of(range: &Range<usize>, spans: &[Span]) -> TokenRole {
     let content = &spans[index].content;
     TokenRole {
         message: Some(index as u32),
-        content: range.start >= content.start && range.end <= content.end && range.start < range.end,
+        content: range.end > content.start && range.end <= content.end && range.start < range.end,
     }
 }

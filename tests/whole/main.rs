@@ -5,7 +5,11 @@
 mod answers;
 /// Logits, greedy answers and scores against transformers.
 mod forward;
+/// `smoltalk gen` from command line to dataset: whole runs, kills, bad input.
+mod generation;
 /// Rows on disk: every layout, every fault.
 mod rows;
+/// A teacher that says what a script says, good and bad.
+mod scripted_teacher;
 /// Text and conversations against Hugging Face's tokenizers and templates.
 mod tokens;

@@ -1,0 +1,414 @@
+use crate::scripted_teacher::ScriptedTeacher;
+use serde_json::Value;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::sync::OnceLock;
+use std::time::Duration;
+use tests::shared_data;
+
+/// The program. The whole workspace's selection keeps the features, and so the build, of the test command.
+fn smoltalk() -> Command {
+    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+    let program = PROGRAM.get_or_init(|| {
+        let cargo = std::env::var("CARGO").unwrap_or("cargo".to_owned());
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let mut build = Command::new(cargo);
+        build.args(["build", "--locked", "--quiet", "--workspace", "--bins", "--tests"]).current_dir(root);
+        if !cfg!(debug_assertions) {
+            build.arg("--release");
+        }
+        assert!(build.status().unwrap().success());
+        let tests = std::env::current_exe().unwrap();
+        tests.parent().unwrap().parent().unwrap().join("smoltalk")
+    });
+    Command::new(program)
+}
+
+fn generate(arguments: &[&str]) -> Output {
+    smoltalk().arg("gen").args(arguments).output().unwrap()
+}
+
+/// A source of texts of many lengths, one of them far too long for any teacher.
+fn write_source(folder: &Path) -> PathBuf {
+    let path = folder.join("source.jsonl");
+    let text = |index: usize| {
+        let sentence = format!("Letter {index} says that the boat to island {} leaves early. ", index * 7);
+        let text = sentence.repeat(if index == 5 { 1000 } else { 2 + index % 4 });
+        serde_json::json!({"text": text}).to_string()
+    };
+    std::fs::write(&path, (0..60).map(text).collect::<Vec<_>>().join("\n")).unwrap();
+    path
+}
+
+fn run_json(out: &Path) -> Value {
+    serde_json::from_str(&std::fs::read_to_string(out.join("run.json")).unwrap()).unwrap()
+}
+
+/// Everything a run decided: its rows and its drops, without the order of anything.
+fn content(out: &Path) -> BTreeSet<String> {
+    let rows = datasets::read(&out.join("data"))
+        .unwrap()
+        .map(|row| serde_json::to_string(&row.unwrap().row).unwrap());
+    let dropped = std::fs::read_to_string(out.join("dropped.jsonl")).unwrap();
+    let dropped: Vec<String> = dropped.lines().map(str::to_owned).collect();
+    rows.chain(dropped).collect()
+}
+
+/// Hugging Face `datasets` loads what was written, where SMOL_PYTHON names a Python that has it.
+fn load_with_datasets(out: &Path) {
+    let Ok(python) = std::env::var("SMOL_PYTHON") else {
+        assert!(std::env::var("SMOL_REQUIRE_PYTHON").is_err(), "SMOL_PYTHON is not set");
+        eprintln!("SMOL_PYTHON is not set: load_dataset is not tried");
+        return;
+    };
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("load_dataset.py");
+    let output = Command::new(python).arg(script).arg(out).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(String::from_utf8_lossy(&output.stdout).lines().count(), 5, "four subsets and all");
+}
+
+#[test]
+fn four_subsets_from_an_endpoint_with_faults() {
+    let folder = tempfile::tempdir().unwrap();
+    let (source, out) = (write_source(folder.path()), folder.path().join("out"));
+    let teacher = ScriptedTeacher::start(Duration::ZERO, true);
+    let arguments = [
+        "--teacher",
+        &teacher.name,
+        "--source",
+        source.to_str().unwrap(),
+        "--rows",
+        "60",
+        "--out",
+        out.to_str().unwrap(),
+    ];
+    let output = generate(&[&arguments[..], &["--reward-teacher", &teacher.name]].concat());
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let run = run_json(&out);
+    let mut kept = 0;
+    for task in ["magpie-ultra", "smol-constraint", "smol-rewrite", "smol-summarization"] {
+        let config = &run["configs"][task];
+        let rows = datasets::read(&out.join("data").join(task)).unwrap().map(|row| row.unwrap().row);
+        let rows: Vec<Value> = rows.map(|row| serde_json::to_value(row).unwrap()).collect();
+        assert_eq!(rows.len() as u64, config["rows"].as_u64().unwrap());
+        assert!(rows.len() > 5, "{task}: {config}");
+        let dropped: u64 =
+            config["dropped"].as_object().unwrap().values().map(|count| count.as_u64().unwrap()).sum();
+        assert_eq!(config["begun"], 60);
+        assert_eq!(rows.len() as u64 + dropped, 60, "every row is kept or dropped");
+        for row in &rows {
+            let messages = row["messages"].as_array().unwrap();
+            assert_eq!(messages.last().unwrap()["role"], "assistant");
+            assert!(messages.iter().all(|message| !message["content"].as_str().unwrap().is_empty()));
+            if task == "magpie-ultra" {
+                assert_eq!(messages.len(), 6, "three turns");
+                assert!(["average", "good", "excellent"].contains(&row["quality"].as_str().unwrap()));
+                assert!(row["score"].as_i64().unwrap() >= 3 || row["score"].is_null());
+            }
+        }
+        kept += rows.len();
+    }
+    assert_eq!(run["configs"]["all"]["rows"], kept);
+    let rewrite = &run["configs"]["smol-rewrite"]["dropped"];
+    assert_eq!(rewrite["prompt_too_long"], 1, "{rewrite}");
+    let card = std::fs::read_to_string(out.join("README.md")).unwrap();
+    assert!(
+        card.contains("config_name: \"all\"\n  default: true")
+            && card.contains("| smol-rewrite | prompt_too_long | 1 |")
+    );
+    let show = smoltalk().args(["show", out.to_str().unwrap(), "--n", "1"]).output().unwrap();
+    let text = String::from_utf8(show.stdout).unwrap();
+    assert!(text.contains("== magpie-ultra\n[user] Tell me in"), "{text}");
+    let show = smoltalk().args(["show", out.to_str().unwrap(), "--n", "1", "--dropped"]).output().unwrap();
+    assert!(String::from_utf8(show.stdout).unwrap().starts_with("magpie-ultra "));
+    load_with_datasets(&out);
+    // The same command again asks nothing and changes nothing.
+    let (asked, before) = (teacher.requests().0, content(&out));
+    let again = generate(&[&arguments[..], &["--reward-teacher", &teacher.name]].concat());
+    assert!(again.status.success());
+    assert_eq!((teacher.requests().0, content(&out)), (asked, before));
+    // Another seed is another dataset, and is refused here.
+    let other = generate(&[&arguments[..], &["--reward-teacher", &teacher.name, "--seed", "1"]].concat());
+    assert_eq!(other.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&other.stderr).contains("seed was 0, is 1"));
+}
+
+#[test]
+fn a_killed_run_ends_as_an_undisturbed_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let source = write_source(folder.path());
+    let in_flight = 8;
+    let start = |teacher: &ScriptedTeacher, out: &Path| {
+        let mut command = smoltalk();
+        command.args([
+            "gen",
+            "--rows",
+            "50",
+            "--in-flight",
+            &in_flight.to_string(),
+            "--teacher",
+            &teacher.name,
+        ]);
+        command.args(["--source", source.to_str().unwrap(), "--out", out.to_str().unwrap()]);
+        command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+    };
+    let undisturbed = ScriptedTeacher::start(Duration::from_millis(4), false);
+    let whole = folder.path().join("whole");
+    assert!(start(&undisturbed, &whole).wait().unwrap().success());
+    assert_eq!(undisturbed.requests().1, 0);
+    let teacher = ScriptedTeacher::start(Duration::from_millis(4), false);
+    let out = folder.path().join("killed");
+    let mut kills = 0;
+    // Moments spread over the run by a fixed rule; a slow machine only dies earlier in the run.
+    for moment in [90, 23, 151, 60, 237, 110, 41, 190, 75, 130] {
+        let mut child = start(&teacher, &out);
+        std::thread::sleep(Duration::from_millis(moment));
+        if child.try_wait().unwrap().is_none() {
+            child.kill().unwrap();
+            kills += 1;
+        }
+        child.wait().unwrap();
+        if out.join("data").is_dir() {
+            datasets::read(&out.join("data"))
+                .map(|rows| rows.for_each(|row| drop(row.unwrap())))
+                .unwrap_or(());
+        }
+    }
+    assert!(start(&teacher, &out).wait().unwrap().success());
+    assert!(kills > 0);
+    assert_eq!(content(&out), content(&whole));
+    let (asked, repeated) = teacher.requests();
+    assert!(
+        repeated <= kills * in_flight,
+        "only calls in flight at a kill are asked again: {repeated} of {asked}"
+    );
+    assert_eq!(asked - repeated, undisturbed.requests().0);
+}
+
+#[test]
+fn a_checkpoint_teaches_in_this_process() {
+    let Some(data) = shared_data() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let model = data.join("models/stories260k");
+    let stories = data.join("text/tinystories_197k.txt");
+    let make = |out: &Path| {
+        let output = generate(&[
+            "--teacher",
+            model.to_str().unwrap(),
+            "--source",
+            stories.to_str().unwrap(),
+            "--rows",
+            "12",
+            "--out",
+            out.to_str().unwrap(),
+        ]);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        content(out)
+    };
+    let (first, second) = (folder.path().join("a"), folder.path().join("b"));
+    assert_eq!(make(&first), make(&second), "same seed, same teacher, same rows");
+    let run = run_json(&first);
+    assert_eq!(run["configuration"]["profile"], "pocket");
+    for task in ["magpie-ultra", "smol-rewrite", "smol-summarization"] {
+        let config = &run["configs"][task];
+        assert_eq!(config["begun"], 12, "{task}");
+    }
+    assert!(run["configs"]["all"]["rows"].as_u64().unwrap() > 0, "{run}");
+}
+
+/// A source that ends before the rows asked for, and a run that is told to stop.
+#[test]
+fn a_stopped_run_says_so_and_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let (source, out) = (write_source(folder.path()), folder.path().join("out"));
+    let teacher = ScriptedTeacher::start(Duration::from_millis(20), false);
+    let start = || {
+        let mut command = smoltalk();
+        command.args(["gen", "smol-rewrite", "--rows", "90", "--in-flight", "2", "--teacher", &teacher.name]);
+        command.args(["--source", source.to_str().unwrap(), "--out", out.to_str().unwrap()]);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    };
+    let child = start();
+    let began = std::time::Instant::now();
+    while teacher.requests().0 < 6 {
+        assert!(began.elapsed() < Duration::from_secs(60), "the run has asked by now");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let killed = Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap();
+    assert!(killed.success());
+    let output = child.wait_with_output().unwrap();
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(143), "{error}");
+    assert!(error.contains("stopped; what is recorded is safe"), "{error}");
+    let output = start().wait_with_output().unwrap();
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success(), "{error}");
+    assert!(error.contains("rows are decided already, going on"), "{error}");
+    assert!(error.contains("--rows asks for 90, the source has 60"), "{error}");
+    assert_eq!(run_json(&out)["configs"]["smol-rewrite"]["begun"], 60);
+}
+
+/// A hub of one checkpoint: hf-hub's two questions, a file by range and the list of files.
+fn start_hub(files: PathBuf) -> String {
+    use axum::extract::Path as Segments;
+    use axum::http::{HeaderMap, StatusCode};
+    use axum::response::IntoResponse;
+    use axum::{Json, Router, routing::get};
+    let names: Vec<Value> = std::fs::read_dir(&files)
+        .unwrap()
+        .map(|entry| serde_json::json!({"rfilename": entry.unwrap().file_name().to_str().unwrap()}))
+        .collect();
+    let information = serde_json::json!({"sha": "c0ffee", "siblings": names});
+    let file = async move |Segments(name): Segments<String>, headers: HeaderMap| {
+        let Ok(bytes) = std::fs::read(files.join(name)) else { return StatusCode::NOT_FOUND.into_response() };
+        let range = headers["range"].to_str().unwrap().strip_prefix("bytes=").unwrap();
+        let (from, to) = range.split_once('-').unwrap();
+        let (from, last) = (from.parse().unwrap(), to.parse().unwrap_or(bytes.len() - 1));
+        let range = format!("bytes {from}-{last}/{}", bytes.len());
+        let etag = format!("\"{}\"", bytes.len());
+        let headers = [("content-range", range), ("x-repo-commit", "c0ffee".to_owned()), ("etag", etag)];
+        (StatusCode::PARTIAL_CONTENT, headers, bytes[from..=last].to_vec()).into_response()
+    };
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    listener.set_nonblocking(true).unwrap();
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async move {
+            let information = async move || Json(information.clone());
+            let app = Router::new()
+                .route("/someone/stories/resolve/main/{name}", get(file))
+                .route("/api/models/someone/stories/revision/main", get(information));
+            axum::serve(tokio::net::TcpListener::from_std(listener).unwrap(), app).await.unwrap();
+        });
+    });
+    address
+}
+
+#[test]
+fn a_hub_id_is_fetched_once_and_works_offline_after() {
+    let Some(data) = shared_data() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let make = |endpoint: &str, out: &str| {
+        let mut command = smoltalk();
+        command
+            .env("HF_ENDPOINT", endpoint)
+            .env("HF_HOME", folder.path().join("cache"))
+            .env_remove("HF_TOKEN");
+        command.args(["gen", "magpie-ultra", "--teacher", "someone/stories", "--rows", "2", "--out"]);
+        let output = command.arg(folder.path().join(out)).output().unwrap();
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    let (code, error) = make("http://127.0.0.1:9", "unreachable");
+    assert_eq!(code, Some(2), "{error}");
+    assert_eq!(error.lines().count(), 1, "{error}");
+    assert!(error.contains("someone/stories") && error.contains("offline"), "{error}");
+    let hub = start_hub(data.join("models/stories260k"));
+    let (code, error) = make(&hub, "fetched");
+    assert_eq!(code, Some(0), "{error}");
+    assert_eq!(run_json(&folder.path().join("fetched"))["configs"]["magpie-ultra"]["begun"], 2);
+}
+
+/// The pocket profile is for contexts of 512 tokens.
+#[test]
+fn pocket_templates_have_at_most_120_tokens() {
+    let Some(data) = shared_data() else { return };
+    let tokenizer = smollm::Tokenizer::open(&data.join("models/stories260k/tokenizer.json")).unwrap();
+    let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("../prompts")];
+    let mut count = 0;
+    while let Some(folder) = folders.pop() {
+        for path in std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.to_string_lossy().contains("/pocket/") {
+                let tokens = tokenizer.encode(&std::fs::read_to_string(&path).unwrap()).unwrap().ids.len();
+                assert!(tokens <= 120, "{}: {tokens} tokens", path.display());
+                count += 1;
+            }
+        }
+    }
+    assert!(count > 20);
+}
+
+#[test]
+fn bad_input_is_one_line_and_exit_code_2() {
+    let Some(data) = shared_data() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let stories = data.join("models/stories260k");
+    let broken = |name: &str, file: &str, change: &dyn Fn(Vec<u8>) -> Vec<u8>| {
+        let copy = folder.path().join(name);
+        std::fs::create_dir(&copy).unwrap();
+        for entry in std::fs::read_dir(&stories).unwrap().flatten() {
+            let bytes = std::fs::read(entry.path()).unwrap();
+            let bytes = if entry.file_name() == file { change(bytes) } else { bytes };
+            std::fs::write(copy.join(entry.file_name()), bytes).unwrap();
+        }
+        copy.to_str().unwrap().to_owned()
+    };
+    let replace = |from: &'static str, to: &'static str| {
+        move |bytes: Vec<u8>| String::from_utf8(bytes).unwrap().replace(from, to).into_bytes()
+    };
+    let cut = broken("cut", "model.safetensors", &|bytes| bytes[..bytes.len() / 2].to_vec());
+    let other = broken("other", "config.json", &replace("\"llama\"", "\"mamba\""));
+    let narrow = broken("narrow", "config.json", &replace("\"vocab_size\": 512", "\"vocab_size\": 300"));
+    let good = stories.to_str().unwrap().to_owned();
+    let lines = format!("{}{{\"text\": \n", "{\"text\": \"fine\"}\n".repeat(16));
+    std::fs::write(path("source.jsonl"), lines).unwrap();
+    let refused = |teacher: &str, more: &[&str], expected: &str| {
+        let out = path("out");
+        let output = generate(&[&["--teacher", teacher, "--out", &out], more].concat());
+        let error = String::from_utf8(output.stderr).unwrap();
+        let lines: Vec<&str> = error
+            .lines()
+            .filter(|line| !line.starts_with("warning:") && !line.starts_with("source: "))
+            .collect();
+        assert_eq!(output.status.code(), Some(2), "{error}");
+        assert!(
+            lines.len() == 1 && lines[0].starts_with("smoltalk: ") && lines[0].contains(expected),
+            "{error}"
+        );
+        assert!(!Path::new(&out).join("run.json").exists());
+    };
+    refused(&path("nowhere"), &["magpie-ultra"], "it is neither a folder nor a hub id");
+    refused(&cut, &["magpie-ultra"], "cut/model.safetensors: not a whole safetensors file");
+    refused(&other, &["magpie-ultra"], "model_type \"mamba\" is not supported");
+    refused(
+        &narrow,
+        &["magpie-ultra"],
+        "narrow/tokenizer.json: holds token id 511, but config.json says vocab_size 300",
+    );
+    refused("http://127.0.0.1:9/v1#m", &["magpie-ultra"], "http://127.0.0.1:9/v1 does not answer");
+    refused("http://127.0.0.1:9/v1", &["magpie-ultra"], "names no model");
+    refused(&good, &["smol-rewrite"], "name them with --source PATH");
+    refused(&good, &["smol-rewrite", "--source", &path("none.jsonl")], "none.jsonl");
+    refused(&good, &["smol-rewrite", "--source", &path("source.jsonl")], "source.jsonl, line 17: not JSON");
+    refused(&good, &["magpie-ultra", "--rows", "0"], "--rows and --in-flight are at least 1");
+}
+
+#[test]
+fn a_full_disk_is_one_line_and_loses_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("out");
+    let teacher = ScriptedTeacher::start(Duration::ZERO, false);
+    let mut build = smoltalk();
+    let program = build.arg("--version").get_program().to_owned();
+    let arguments =
+        ["gen", "magpie-ultra", "--rows", "300", "--teacher", &teacher.name, "--out", out.to_str().unwrap()];
+    // A limit on file size stands for a full disk: writes fail, the process lives.
+    let limited = Command::new("bash")
+        .args(["-c", "trap '' XFSZ; ulimit -f 200; exec \"$0\" \"$@\""])
+        .arg(&program)
+        .args(arguments)
+        .output()
+        .unwrap();
+    let error = String::from_utf8(limited.stderr).unwrap();
+    assert_eq!(limited.status.code(), Some(2), "{error}");
+    assert!(error.contains("store cannot be written") || error.contains("cannot write"), "{error}");
+    assert!(!out.join("run.json").exists());
+    let asked = teacher.requests().0;
+    let freed = smoltalk().args(arguments).output().unwrap();
+    assert!(freed.status.success(), "{}", String::from_utf8_lossy(&freed.stderr));
+    assert!(teacher.requests().1 <= 64 && asked > 0, "only what could not be recorded is asked again");
+}
