@@ -317,7 +317,10 @@ impl<'a> Progress<'a> {
     }
 
     fn end(&self) {
-        self.say();
+        let said = self.last_line.lock().is_ok_and(|last| last.elapsed() < Duration::from_millis(100));
+        if !said || !self.bar.is_hidden() {
+            self.say();
+        }
         self.bar.finish();
     }
 

@@ -5,7 +5,7 @@
 
 use crate::error::Error;
 use hf_hub::api::sync::{ApiBuilder, ApiError, ApiRepo};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Downloads (or finds in the cache) `config.json`, the tokenizer, the template and the weights.
 /// Returns the snapshot folder, which has the layout of any checkpoint folder.
@@ -19,8 +19,24 @@ pub(crate) fn fetch(id: &str) -> Result<PathBuf, Error> {
         // A checkpoint may do without these; a network that is down has failed above.
         let _ = repository.get(optional);
     }
-    fetch_weights(&repository).map_err(failed)?;
-    Ok(config.parent().map(PathBuf::from).unwrap_or_default())
+    let folder = config.parent().map(PathBuf::from).unwrap_or_default();
+    match fetch_weights(&repository) {
+        // Without a network the hub's list of files is not to be had; a whole checkpoint does without it.
+        Err(error) if !has_weights(&folder) => Err(failed(error)),
+        _ => Ok(folder),
+    }
+}
+
+/// Whether every file of the weights is in the cache already.
+fn has_weights(folder: &Path) -> bool {
+    let Ok(index) = std::fs::read_to_string(folder.join("model.safetensors.index.json")) else {
+        return folder.join("model.safetensors").is_file();
+    };
+    let index: serde_json::Value = serde_json::from_str(&index).unwrap_or_default();
+    let files = index["weight_map"].as_object();
+    files.is_some_and(|files| {
+        files.values().all(|file| file.as_str().is_some_and(|file| folder.join(file).is_file()))
+    })
 }
 
 /// Whether a name can be a hub id: `owner/name`, both plain.
