@@ -9,7 +9,9 @@ use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
 /// One object of a file, with its line (or row) number from 1.
-pub(crate) type Object = Result<(usize, Map<String, Value>), Error>;
+pub(crate) type Object = Result<Numbered, Error>;
+
+type Numbered = (usize, Map<String, Value>);
 
 /// What a file's name says it holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -264,7 +266,7 @@ impl Elements {
         }
     }
 
-    fn element(&mut self) -> Result<Option<(usize, Map<String, Value>)>, String> {
+    fn element(&mut self) -> Result<Option<Numbered>, String> {
         if !self.advance()? {
             return Ok(None);
         }

@@ -297,7 +297,7 @@ impl<'a> Progress<'a> {
             rows,
             kept: AtomicUsize::new(0),
             dropped: AtomicUsize::new(0),
-            tokens_before: store.totals()?.2,
+            tokens_before: store.generated(),
             store,
             began: now,
             last_line: Mutex::new(now),
@@ -309,8 +309,7 @@ impl<'a> Progress<'a> {
         counter.fetch_add(1, Ordering::Relaxed);
         self.bar.inc(1);
         let Ok(mut last) = self.last_line.lock() else { return };
-        let wait = if self.bar.is_hidden() { LINE_SECONDS } else { 1 };
-        if last.elapsed() >= Duration::from_secs(wait) {
+        if !self.bar.is_hidden() || last.elapsed() >= Duration::from_secs(LINE_SECONDS) {
             *last = Instant::now();
             self.say();
         }
@@ -326,7 +325,7 @@ impl<'a> Progress<'a> {
 
     fn say(&self) {
         let (kept, dropped) = (self.kept.load(Ordering::Relaxed), self.dropped.load(Ordering::Relaxed));
-        let tokens = self.store.totals().map_or(0, |totals| totals.2.saturating_sub(self.tokens_before));
+        let tokens = self.store.generated() - self.tokens_before;
         let rate = tokens as f64 / self.began.elapsed().as_secs_f64().max(1e-3);
         let text = format!("{kept} kept, {dropped} dropped, {rate:.0} tokens/s");
         if self.bar.is_hidden() {

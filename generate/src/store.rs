@@ -8,6 +8,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, mpsc};
 use tokio::sync::oneshot;
 
@@ -53,6 +54,8 @@ pub(crate) enum Verdict {
 pub(crate) struct Store {
     writes: mpsc::Sender<Write>,
     reader: Mutex<Connection>,
+    /// Tokens of the answers this process recorded.
+    generated: AtomicU64,
 }
 
 struct Write {
@@ -81,7 +84,7 @@ impl Store {
         let reader = Mutex::new(connect().with_context(name)?);
         let (writes, receiver) = mpsc::channel();
         std::thread::Builder::new().name("store".to_owned()).spawn(move || write_all(writer, &receiver))?;
-        Ok(Self { writes, reader })
+        Ok(Self { writes, reader, generated: AtomicU64::new(0) })
     }
 
     /// A value the run remembers about itself.
@@ -112,7 +115,9 @@ impl Store {
     /// Records an answer; returns once it is on disk.
     pub(crate) async fn record(&self, key: &str, step: &str, reply: &Reply) -> Result<()> {
         self.write(Statement::Answer { key: key.to_owned(), step: step.to_owned(), reply: reply.clone() })
-            .await
+            .await?;
+        self.generated.fetch_add(reply.completion_tokens, Ordering::Relaxed);
+        Ok(())
     }
 
     /// Records what became of a row; returns once it is on disk.
@@ -161,6 +166,11 @@ impl Store {
             each(row.get::<_, i64>(0)? as usize, row.get(1)?, verdict)?;
         }
         Ok(())
+    }
+
+    /// Tokens of the answers recorded since this process began.
+    pub(crate) fn generated(&self) -> u64 {
+        self.generated.load(Ordering::Relaxed)
     }
 
     /// Answers recorded, and the tokens of their prompts and of themselves.
