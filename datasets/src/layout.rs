@@ -14,7 +14,7 @@ pub enum Layout {
     Alpaca,
     /// `instruction` with `instances` of input and output (self-instruct seeds).
     Instances,
-    /// `prompt` and `completion` (or another pair of [`PAIRS`]), strings or messages.
+    /// `prompt` and `completion` (also `prompt`/`response`, `query`/`response`, `question`/`answer`), strings or messages.
     PromptCompletion,
     /// `chosen` and `rejected`, with a `prompt` or sharing their beginning.
     Preference,

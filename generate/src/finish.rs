@@ -37,6 +37,14 @@ pub(crate) fn write(
     rows: usize,
     configuration: &Value,
 ) -> Result<String> {
+    // Until the new one is written last, no manifest vouches for files of two runs.
+    let manifest_path = out.join("run.json");
+    match std::fs::remove_file(&manifest_path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            return Err(error).with_context(|| format!("cannot replace {}", manifest_path.display()));
+        }
+        _ => {}
+    }
     let mut parts = Vec::new();
     let mut all_dropped = Vec::new();
     let mut mixed = Vec::new();
@@ -69,7 +77,7 @@ pub(crate) fn write(
     let totals = store.totals()?;
     write_atomic(&out.join("README.md"), body(recipes, &parts, configuration, totals).as_bytes())?;
     let run = manifest(out, &parts, configuration, totals);
-    write_atomic(&out.join("run.json"), serde_json::to_string_pretty(&run)?.as_bytes())?;
+    write_atomic(&manifest_path, serde_json::to_string_pretty(&run)?.as_bytes())?;
     Ok(summary(out, &parts))
 }
 
