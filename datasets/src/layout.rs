@@ -62,9 +62,10 @@ impl Layout {
         } else if has("instruction") {
             Self::Instruction
         } else {
-            let names: Vec<&str> = object.keys().map(String::as_str).collect();
+            let names: Vec<&str> = object.keys().map(String::as_str).take(8).collect();
+            let more = if object.len() > names.len() { ", among others" } else { "" };
             return Err(format!(
-                "no layout has the fields {names:?}; expected messages, conversations, prompt and completion, instruction and output, chosen and rejected, or text"
+                "no layout has the fields {names:?}{more}; expected messages, conversations, prompt and completion, instruction and output, chosen and rejected, or text"
             ));
         };
         Ok(layout)

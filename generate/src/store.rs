@@ -3,10 +3,11 @@
 //! One thread writes and commits whatever has gathered since the last commit; a caller goes on once its
 //! own write is on disk. Anyone can open the file with the tools they have.
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, bail};
 use rusqlite::{Connection, OptionalExtension, params};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use std::fs::{File, TryLockError};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, mpsc};
@@ -54,6 +55,8 @@ pub(crate) enum Verdict {
 pub(crate) struct Store {
     writes: mpsc::Sender<Write>,
     reader: Mutex<Connection>,
+    /// Held as long as the run lives: a second one would ask everything twice.
+    _lock: File,
     /// Tokens of the answers this process recorded.
     generated: AtomicU64,
 }
@@ -71,6 +74,7 @@ enum Statement {
 impl Store {
     /// Opens or creates the store.
     pub(crate) fn open(path: &Path) -> Result<Self> {
+        let lock = lock(&path.with_extension("lock"))?;
         let connect = || -> Result<Connection> {
             let connection = Connection::open(path)?;
             connection.pragma_update(None, "journal_mode", "WAL")?;
@@ -84,7 +88,7 @@ impl Store {
         let reader = Mutex::new(connect().with_context(name)?);
         let (writes, receiver) = mpsc::channel();
         std::thread::Builder::new().name("store".to_owned()).spawn(move || write_all(writer, &receiver))?;
-        Ok(Self { writes, reader, generated: AtomicU64::new(0) })
+        Ok(Self { writes, reader, _lock: lock, generated: AtomicU64::new(0) })
     }
 
     /// A value the run remembers about itself.
@@ -192,6 +196,20 @@ impl Store {
         let (done, wait) = oneshot::channel();
         self.writes.send(Write { statement, done }).map_err(|_| anyhow!("the run's store has stopped"))?;
         wait.await?.map_err(|error| anyhow!("the run's store cannot be written: {error}; nothing recorded is lost, run the same command again"))
+    }
+}
+
+/// The kernel lets go of it with the process, however that ends.
+fn lock(path: &Path) -> Result<File> {
+    let file = File::create(path).with_context(|| format!("cannot create {}", path.display()))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => {
+            bail!("{} is held by another run; wait for it to end, or name another --out", path.display())
+        }
+        Err(TryLockError::Error(error)) => {
+            Err(error).with_context(|| format!("cannot lock {}", path.display()))
+        }
     }
 }
 

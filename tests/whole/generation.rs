@@ -225,6 +225,35 @@ fn a_checkpoint_teaches_in_this_process() {
     assert!(run["configs"]["all"]["rows"].as_u64().unwrap() > 0, "{run}");
 }
 
+/// Web pages, questions with answers, and a folder of instruction data in many layouts, as sources.
+#[test]
+fn public_data_feeds_the_source_tasks() {
+    let Some(data) = shared_data() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let teacher = ScriptedTeacher::start(Duration::ZERO, true);
+    for (source, layouts) in [
+        ("text/c4_demo.jsonl", "300 texts"),
+        ("text/stack_exchange.jsonl", "70 texts"),
+        (
+            "instruct",
+            "(layout: Alpaca, Instances, Instruction, Messages, MessagesPreference, ShareGpt, ShareGptPreference, Tree)",
+        ),
+    ] {
+        let (path, out) = (data.join(source), folder.path().join(source.replace('/', "-")));
+        for task in ["smol-rewrite", "smol-summarization"] {
+            let out = out.join(task);
+            let arguments = ["--teacher", &teacher.name, "--source", path.to_str().unwrap(), "--rows", "40"];
+            let output = generate(&[&[task][..], &arguments, &["--out", out.to_str().unwrap()]].concat());
+            let error = String::from_utf8(output.stderr).unwrap();
+            assert!(output.status.success(), "{error}");
+            assert!(error.contains(layouts), "{error}");
+            let config = &run_json(&out)["configs"][task];
+            assert_eq!(config["begun"], 40);
+            assert!(config["rows"].as_u64().unwrap() > 0, "{config}");
+        }
+    }
+}
+
 /// A source that ends before the rows asked for, and a run that is told to stop.
 #[test]
 fn a_stopped_run_says_so_and_goes_on() {
@@ -243,6 +272,9 @@ fn a_stopped_run_says_so_and_goes_on() {
         assert!(began.elapsed() < Duration::from_secs(60), "the run has asked by now");
         std::thread::sleep(Duration::from_millis(5));
     }
+    let second = start().wait_with_output().unwrap();
+    assert_eq!(second.status.code(), Some(2));
+    assert!(String::from_utf8(second.stderr).unwrap().contains("held by another run"));
     let killed = Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap();
     assert!(killed.success());
     let output = child.wait_with_output().unwrap();
