@@ -184,9 +184,10 @@ fn a_killed_run_ends_as_an_undisturbed_one() {
         }
     }
     assert!(start(&teacher, &out).wait().unwrap().success());
+    let (asked, repeated) = teacher.requests();
+    println!("{kills} kills; {repeated} of {asked} requests were repeated");
     assert!(kills > 0);
     assert_eq!(content(&out), content(&whole));
-    let (asked, repeated) = teacher.requests();
     assert!(
         repeated <= kills * in_flight,
         "only calls in flight at a kill are asked again: {repeated} of {asked}"
