@@ -43,7 +43,10 @@ impl Format {
 }
 
 /// The data files of a path: itself, or all below a folder, sorted.
-pub(crate) fn data_files(path: &Path) -> Result<Vec<PathBuf>, Error> {
+///
+/// # Errors
+/// When the path is missing or holds no data file.
+pub fn data_files(path: &Path) -> Result<Vec<PathBuf>, Error> {
     let metadata = std::fs::metadata(path).map_err(|error| Error::file("read", path, error))?;
     if metadata.is_file() {
         return match Format::of(path) {

@@ -14,15 +14,20 @@ mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 mod dot;
+mod element;
 mod elementwise;
+mod gemm;
 mod matmul;
 mod rope;
 mod simd;
 #[cfg(test)]
 mod tests;
+pub mod training;
 
 pub use attention::{AttentionShape, attend};
+pub use element::Element;
 pub use elementwise::{add, rms_norm, swiglu};
+pub use gemm::{Into, Matrix, gemm};
 pub use matmul::matmul;
 pub use rope::{RopeTable, rope};
 

@@ -6,9 +6,9 @@
 /// Cosines and sines of every position, each (positions, D / 2).
 #[derive(Clone, Debug)]
 pub struct RopeTable {
-    cos: Vec<f32>,
-    sin: Vec<f32>,
-    half: usize,
+    pub(crate) cos: Vec<f32>,
+    pub(crate) sin: Vec<f32>,
+    pub(crate) half: usize,
 }
 
 impl RopeTable {

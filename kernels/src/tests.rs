@@ -1,10 +1,12 @@
 //! The invariant and the numbers: every path, batch, chunk and thread count gives the same bits, and those
-//! bits are within 1e-5 of the same formula in f64.
+//! bits are within 1e-5 of the same formula in f64. The operations of training have their own: `training`.
 #![allow(clippy::unwrap_used, reason = "a test may fail loudly")]
 
 mod attention;
 mod elementwise;
+mod gemm;
 mod matmul;
+mod training;
 
 /// Numbers in -0.5..0.5 that follow from the seed alone (splitmix64).
 fn numbers(length: usize, seed: u64) -> Vec<f32> {

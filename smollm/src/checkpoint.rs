@@ -6,9 +6,13 @@
 use crate::error::{Error, read_to_string};
 use crate::weights::Weights;
 use crate::{ChatTemplate, ModelConfig, Tokenizer, hub};
-use serde_json::Value;
+use serde_json::{Map, Value};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+
+mod save;
+
+pub use save::Outgoing;
 
 /// A whole, consistent checkpoint.
 #[derive(Debug)]
@@ -27,6 +31,8 @@ pub struct Checkpoint {
     pub weights: Weights,
     /// Ids that end a generation, ascending.
     pub stop_ids: Vec<u32>,
+    /// `tokenizer_config.json` as it was found; empty where there is none.
+    pub tokenizer_config: Map<String, Value>,
     /// What a user should know before trusting it; print each once.
     pub warnings: Vec<String>,
 }
@@ -62,6 +68,7 @@ impl Checkpoint {
             template: chat,
             weights,
             stop_ids,
+            tokenizer_config: settings.raw,
             warnings,
         })
     }
@@ -70,6 +77,7 @@ impl Checkpoint {
 /// What `tokenizer_config.json` says; all of it optional.
 #[derive(Debug, Default)]
 struct TokenizerSettings {
+    raw: Map<String, Value>,
     template: Option<String>,
     bos_token: String,
     eos_token: String,
@@ -86,6 +94,7 @@ impl TokenizerSettings {
             template: template_text(&value["chat_template"]),
             bos_token: token_text(&value["bos_token"]),
             eos_token: token_text(&value["eos_token"]),
+            raw: value.as_object().cloned().unwrap_or_default(),
         })
     }
 
@@ -102,6 +111,31 @@ impl TokenizerSettings {
         let parse = |source: &String| ChatTemplate::new(source, &self.bos_token, &self.eos_token);
         self.template.as_ref().map(parse).transpose()
     }
+}
+
+/// Where a tokenizer lies: a folder, a `tokenizer.json`, or a hub id whose tokenizer is then fetched.
+///
+/// # Errors
+/// When it is none of these.
+pub fn tokenizer_folder(name: &str) -> Result<PathBuf, Error> {
+    let path = Path::new(name);
+    if path.is_file() {
+        return Ok(path.parent().unwrap_or(Path::new(".")).to_owned());
+    }
+    if path.is_dir() {
+        return Ok(path.to_owned());
+    }
+    if hub::is_id(name) { hub::fetch_tokenizer(name) } else { Err(Error::NoCheckpoint(name.to_owned())) }
+}
+
+/// A folder's `tokenizer_config.json`, empty where there is none, and its own chat template, where it has one.
+///
+/// # Errors
+/// Names the file that cannot be read.
+pub fn tokenizer_settings(folder: &Path) -> Result<(Map<String, Value>, Option<ChatTemplate>), Error> {
+    let settings = TokenizerSettings::read(folder)?;
+    let template = settings.own_template(folder)?;
+    Ok((settings.raw, template))
 }
 
 fn locate(name: &str) -> Result<PathBuf, Error> {
@@ -147,7 +181,7 @@ fn stop_ids(
 }
 
 /// The special token that the template puts after an assistant's words, where it puts one.
-fn end_of_message(tokenizer: &Tokenizer, template: &ChatTemplate) -> Option<u32> {
+pub fn end_of_message(tokenizer: &Tokenizer, template: &ChatTemplate) -> Option<u32> {
     let messages = serde_json::json!([
         {"role": "user", "content": "a"},
         {"role": "assistant", "content": "zzqzz"}

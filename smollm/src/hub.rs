@@ -27,6 +27,18 @@ pub(crate) fn fetch(id: &str) -> Result<PathBuf, Error> {
     }
 }
 
+/// Downloads (or finds in the cache) a tokenizer and its settings; returns the snapshot folder.
+pub(crate) fn fetch_tokenizer(id: &str) -> Result<PathBuf, Error> {
+    let failed = |error: ApiError| Error::Hub { id: id.to_owned(), reason: one_line(&error.to_string()) };
+    let repository = ApiBuilder::from_env().build().map_err(failed)?.model(id.to_owned());
+    let tokenizer = repository.get("tokenizer.json").map_err(failed)?;
+    for optional in ["tokenizer_config.json", "chat_template.jinja"] {
+        // A tokenizer may do without these; a network that is down has failed above.
+        let _ = repository.get(optional);
+    }
+    Ok(tokenizer.parent().map(PathBuf::from).unwrap_or_default())
+}
+
 /// Whether every file of the weights is in the cache already.
 fn has_weights(folder: &Path) -> bool {
     let Ok(index) = std::fs::read_to_string(folder.join("model.safetensors.index.json")) else {

@@ -8,6 +8,7 @@ use crate::error::{Error, read_to_string};
 use minijinja::value::{Kwargs, Value, ValueKind, from_args};
 use minijinja::{Environment, ErrorKind, State, UndefinedBehavior};
 use serde_json::json;
+use std::collections::BTreeSet;
 use std::path::Path;
 
 /// The layout of a checkpoint that names none: one block a message, between `<|im_start|>` and `<|im_end|>`.
@@ -80,6 +81,28 @@ impl ChatTemplate {
         });
         let template = self.environment.get_template("chat_template").expect("added when it was parsed");
         template.render(context).map_err(|error| Error::Template(format!("{error:#}")))
+    }
+
+    /// The special tokens it prints by name, such as `<|im_start|>`, and the end-of-sequence it was given;
+    /// sorted. A tokenizer that lacks one would take it for plain text.
+    pub fn special_names(&self) -> Vec<String> {
+        let mut names: BTreeSet<String> = BTreeSet::new();
+        let mut rest = self.source.as_str();
+        while let Some(start) = rest.find("<|") {
+            let name = &rest[start..];
+            let end = name[2..].find(|c: char| !(c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.')));
+            match end {
+                Some(end) if end > 0 && name[end + 2..].starts_with("|>") => {
+                    names.insert(name[..end + 4].to_owned());
+                    rest = &name[end + 4..];
+                }
+                _ => rest = &name[2..],
+            }
+        }
+        if self.source.contains("eos_token") && !self.eos_token.is_empty() {
+            names.insert(self.eos_token.clone());
+        }
+        names.into_iter().collect()
     }
 
     /// The template's own text.

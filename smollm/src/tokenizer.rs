@@ -9,6 +9,7 @@ use crate::error::Error;
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
+use tokenizers::AddedToken;
 use tokenizers::decoders::DecoderWrapper;
 
 /// A checkpoint's tokenizer.
@@ -56,11 +57,15 @@ impl Tokenizer {
     /// Names the file when it cannot be read or is no tokenizer.
     pub fn open(path: &Path) -> Result<Self, Error> {
         let bytes = std::fs::read(path).map_err(|error| Error::file("read", path, error))?;
-        let mut inner = tokenizers::Tokenizer::from_bytes(bytes)
+        let inner = tokenizers::Tokenizer::from_bytes(bytes)
             .map_err(|error| Error::invalid(path, format!("not a tokenizer: {error}")))?;
+        Self::new(inner).map_err(|error| Error::invalid(path, error))
+    }
+
+    fn new(mut inner: tokenizers::Tokenizer) -> Result<Self, tokenizers::Error> {
         // A saved tokenizer may carry the truncation or padding of somebody's training run.
         inner.with_padding(None);
-        inner.with_truncation(None).map_err(|error| Error::invalid(path, error))?;
+        inner.with_truncation(None)?;
         let mut special: Vec<u32> = inner
             .get_added_tokens_decoder()
             .into_iter()
@@ -69,6 +74,25 @@ impl Tokenizer {
         special.sort_unstable();
         let bytes = Arc::new(token_bytes(&inner));
         Ok(Self { inner, special, bytes })
+    }
+
+    /// The same tokenizer with more special tokens, at the ids that follow the highest.
+    ///
+    /// # Errors
+    /// When the tokenizer itself fails.
+    pub fn with_special(&self, names: &[String]) -> Result<Self, Error> {
+        let mut inner = self.inner.clone();
+        let tokens: Vec<AddedToken> = names.iter().map(|name| AddedToken::from(name.as_str(), true)).collect();
+        inner.add_special_tokens(&tokens);
+        Self::new(inner).map_err(|error| Error::Tokenizer(error.to_string()))
+    }
+
+    /// The text of its `tokenizer.json`.
+    ///
+    /// # Errors
+    /// When the tokenizer itself fails.
+    pub fn to_json(&self) -> Result<String, Error> {
+        self.inner.to_string(true).map_err(|error| Error::Tokenizer(error.to_string()))
     }
 
     /// Ids of a plain text, with the special tokens the tokenizer puts around one (a BOS, say).

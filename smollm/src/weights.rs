@@ -8,8 +8,9 @@ use crate::error::{Error, read_to_string};
 use half::{bf16, f16};
 use memmap2::Mmap;
 use safetensors::SafeTensors;
-use safetensors::tensor::{Dtype, TensorView};
+use safetensors::tensor::{Dtype, TensorView, View};
 use sha2::{Digest, Sha256};
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -159,36 +160,64 @@ pub fn expected_tensors(config: &ModelConfig) -> Vec<(String, Vec<usize>)> {
     tensors
 }
 
-/// Writes tensors (name, shape, row-major values) as one safetensors file, whole or not at all.
+/// Writes tensors (name, shape, row-major values) as one safetensors file, whole or not at all. They are
+/// narrowed one at a time as they go out.
 ///
 /// # Errors
 /// Names the file when it cannot be written.
-pub fn write(
+pub fn write<V: AsRef<[f32]>>(
     path: &Path,
-    tensors: &[(String, Vec<usize>, Vec<f32>)],
+    tensors: &[(String, Vec<usize>, V)],
     precision: Precision,
 ) -> Result<(), Error> {
-    let dtype = match precision {
-        Precision::F32 => Dtype::F32,
-        Precision::Bf16 => Dtype::BF16,
-    };
-    let bytes: Vec<Vec<u8>> = tensors.iter().map(|(_, _, values)| narrow(values, precision)).collect();
-    let views = tensors.iter().zip(&bytes).map(|((name, shape, _), bytes)| {
-        let view = TensorView::new(dtype, shape.clone(), bytes)
-            .map_err(|error| Error::invalid(path, format!("tensor {name}: {error}")))?;
-        Ok((name.as_str(), view))
+    let outgoing = tensors.iter().map(|(name, shape, values)| {
+        (name.as_str(), Outgoing { shape, values: values.as_ref(), precision })
     });
-    let views = views.collect::<Result<Vec<_>, Error>>()?;
     // transformers refuses files without this entry.
     let metadata = std::collections::HashMap::from([("format".to_owned(), "pt".to_owned())]);
     let folder = path.parent().unwrap_or(Path::new("."));
-    let beside =
-        tempfile::NamedTempFile::new_in(folder).map_err(|error| Error::file("write", path, error))?;
-    safetensors::serialize_to_file(views, Some(metadata), beside.path())
+    let beside = beside(folder).map_err(|error| Error::file("write", path, error))?;
+    safetensors::serialize_to_file(outgoing, Some(metadata), beside.path())
         .map_err(|error| Error::file("write", path, std::io::Error::other(error)))?;
     beside.as_file().sync_all().map_err(|error| Error::file("write", path, error))?;
     beside.persist(path).map_err(|error| Error::file("write", path, error.error))?;
     Ok(())
+}
+
+/// A file to be renamed when it is whole, with the permissions any new file has.
+pub(crate) fn beside(folder: &Path) -> std::io::Result<tempfile::NamedTempFile> {
+    let mut builder = tempfile::Builder::new();
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+    builder.tempfile_in(folder)
+}
+
+/// A tensor on its way to a file.
+struct Outgoing<'a> {
+    shape: &'a [usize],
+    values: &'a [f32],
+    precision: Precision,
+}
+
+impl View for Outgoing<'_> {
+    fn dtype(&self) -> Dtype {
+        match self.precision {
+            Precision::F32 => Dtype::F32,
+            Precision::Bf16 => Dtype::BF16,
+        }
+    }
+
+    fn shape(&self) -> &[usize] {
+        self.shape
+    }
+
+    fn data(&self) -> Cow<'_, [u8]> {
+        narrow(self.values, self.precision).into()
+    }
+
+    fn data_len(&self) -> usize {
+        self.values.len() * if self.precision == Precision::F32 { 4 } else { 2 }
+    }
 }
 
 fn weight_files(folder: &Path) -> Result<Vec<PathBuf>, Error> {

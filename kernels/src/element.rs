@@ -1,0 +1,158 @@
+//! What a stored number may be: f32, or bf16 in mixed precision. Sums are always f32.
+
+use half::bf16;
+
+/// A number as it lies in memory. Widening is exact; narrowing rounds to nearest, ties to even.
+pub trait Element: Copy + Default + Send + Sync + 'static {
+    /// Whether products of this type run on bf16 multipliers where the CPU has them.
+    const BF16: bool;
+    /// The value.
+    fn to_f32(self) -> f32;
+    /// The nearest value this type has.
+    fn from_f32(value: f32) -> Self;
+    /// The bits of the nearest bf16.
+    fn bf16_bits(self) -> u16;
+}
+
+impl Element for f32 {
+    const BF16: bool = false;
+
+    #[inline(always)]
+    fn to_f32(self) -> f32 {
+        self
+    }
+
+    #[inline(always)]
+    fn from_f32(value: f32) -> Self {
+        value
+    }
+
+    #[inline(always)]
+    fn bf16_bits(self) -> u16 {
+        // Without a branch, so that loops of it vectorise: half's own conversion tests for NaN first.
+        let bits = self.to_bits();
+        let rounded = (bits.wrapping_add(0x7fff + ((bits >> 16) & 1)) >> 16) as u16;
+        if self.is_nan() { (bits >> 16) as u16 | 0x40 } else { rounded }
+    }
+}
+
+impl Element for bf16 {
+    const BF16: bool = true;
+
+    #[inline(always)]
+    fn to_f32(self) -> f32 {
+        f32::from_bits(u32::from(self.to_bits()) << 16)
+    }
+
+    #[inline(always)]
+    fn from_f32(value: f32) -> Self {
+        Self::from_bits(value.bf16_bits())
+    }
+
+    #[inline(always)]
+    fn bf16_bits(self) -> u16 {
+        self.to_bits()
+    }
+}
+
+/// Makes functions whose plain loops are compiled for this CPU's widest vectors and chosen at run time. What
+/// they call must be `#[inline(always)]`, or it stays compiled for the oldest CPU.
+macro_rules! vectorized {
+    ($($(#[$doc:meta])* $visible:vis fn $name:ident $(<$element:ident>)? ($($argument:ident: $type:ty),* $(,)?)
+        $(-> $result:ty)? $body:block)*) => { $(
+        $(#[$doc])*
+        #[allow(clippy::too_many_arguments, reason = "a kernel's operands are its arguments")]
+        $visible fn $name $(<$element: $crate::element::Element>)? ($($argument: $type),*) $(-> $result)? {
+            #[inline(always)]
+            #[allow(clippy::too_many_arguments, reason = "as above")]
+            fn plain $(<$element: $crate::element::Element>)? ($($argument: $type),*) $(-> $result)? $body
+
+            #[cfg(target_arch = "x86_64")]
+            #[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq,fma")]
+            #[allow(clippy::too_many_arguments, reason = "as above")]
+            fn on_avx512 $(<$element: $crate::element::Element>)? ($($argument: $type),*) $(-> $result)? {
+                plain($($argument),*)
+            }
+            #[cfg(target_arch = "x86_64")]
+            #[target_feature(enable = "avx2,fma")]
+            #[allow(clippy::too_many_arguments, reason = "as above")]
+            fn on_avx2 $(<$element: $crate::element::Element>)? ($($argument: $type),*) $(-> $result)? {
+                plain($($argument),*)
+            }
+            match $crate::element::width() {
+                #[cfg(target_arch = "x86_64")]
+                // SAFETY: `width` has detected these features.
+                $crate::Path::Avx512 => unsafe { on_avx512($($argument),*) },
+                #[cfg(target_arch = "x86_64")]
+                // SAFETY: as above.
+                $crate::Path::Avx2 => unsafe { on_avx2($($argument),*) },
+                _ => plain($($argument),*),
+            }
+        }
+    )* };
+}
+pub(crate) use vectorized;
+
+/// What `vectorized` functions run on: as `path`, but AVX-512 only with BW and DQ.
+pub(crate) fn width() -> crate::Path {
+    #[cfg(target_arch = "x86_64")]
+    if crate::path() == crate::Path::Avx512
+        && !(is_x86_feature_detected!("avx512bw") && is_x86_feature_detected!("avx512dq"))
+    {
+        return if is_x86_feature_detected!("avx2") { crate::Path::Avx2 } else { crate::Path::Portable };
+    }
+    crate::path()
+}
+
+/// Sums over slices in 16 lanes, in one order whatever the CPU.
+#[inline(always)]
+pub(crate) fn sum_of<E: Element, F: Element>(a: &[E], b: &[F], term: impl Fn(f32, f32) -> f32) -> f32 {
+    let ((a, a_tail), (b, b_tail)) = (a.as_chunks::<16>(), b.as_chunks::<16>());
+    let mut lanes = [0.0f32; 16];
+    for (a, b) in a.iter().zip(b) {
+        for lane in 0..16 {
+            lanes[lane] += term(a[lane].to_f32(), b[lane].to_f32());
+        }
+    }
+    for (lane, (a, b)) in a_tail.iter().zip(b_tail).enumerate() {
+        lanes[lane] += term(a.to_f32(), b.to_f32());
+    }
+    for half in [8, 4, 2, 1] {
+        for lane in 0..half {
+            lanes[lane] += lanes[lane + half];
+        }
+    }
+    lanes[0]
+}
+
+/// The largest value of a slice; -infinity where it is empty.
+#[inline(always)]
+pub(crate) fn maximum_of(values: &[f32]) -> f32 {
+    let (chunks, tail) = values.as_chunks::<16>();
+    let mut lanes = [f32::NEG_INFINITY; 16];
+    for chunk in chunks {
+        for lane in 0..16 {
+            lanes[lane] = if chunk[lane] > lanes[lane] { chunk[lane] } else { lanes[lane] };
+        }
+    }
+    lanes.iter().chain(tail).fold(f32::NEG_INFINITY, |a, b| if *b > a { *b } else { a })
+}
+
+/// e^x for x <= 88, without a branch; 0 below -87.33. The series and its error are those of the inference
+/// kernels' `exp`, the rounding of its sums is the compiler's.
+#[inline(always)]
+pub(crate) fn exp(x: f32) -> f32 {
+    const ROUND: f32 = 12_582_912.0; // 1.5 * 2^23
+    const LN_2_HIGH: f32 = 0.693_359_4;
+    const LN_2_LOW: f32 = (std::f64::consts::LN_2 - LN_2_HIGH as f64) as f32;
+    let scaled = x.mul_add(std::f32::consts::LOG2_E, ROUND);
+    let n = scaled - ROUND;
+    let r = n.mul_add(-LN_2_LOW, n.mul_add(-LN_2_HIGH, x));
+    let mut series = 1.0 / 5040.0f32;
+    for coefficient in [1.0 / 720.0, 1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 1.0 / 2.0, 1.0, 1.0] {
+        series = series.mul_add(r, coefficient);
+    }
+    // The low bits of `scaled` are n: shifted into the exponent they multiply by 2^n.
+    let value = f32::from_bits(series.to_bits().wrapping_add(scaled.to_bits() << 23));
+    if x < -87.336_54 { 0.0 } else { value }
+}

@@ -1,0 +1,189 @@
+//! Attention over packed sequences.
+
+use super::*;
+use crate::AttentionShape;
+use crate::training::{attention_backward, attention_forward};
+use candle_core::Result;
+use half::bf16;
+use std::ops::Range;
+
+/// One token, few, one beyond a block of queries, and two blocks.
+const LENGTHS: [usize; 4] = [3, 1, 129, 200];
+
+const fn shape(heads: usize, kv_heads: usize, head_dim: usize) -> AttentionShape {
+    AttentionShape { heads, kv_heads, head_dim }
+}
+
+fn row(shape: AttentionShape) -> usize {
+    (shape.heads + 2 * shape.kv_heads) * shape.head_dim
+}
+
+fn starts(lengths: &[usize]) -> Vec<usize> {
+    let ends = lengths.iter().scan(0, |end, length| {
+        *end += length;
+        Some(*end)
+    });
+    std::iter::once(0).chain(ends).collect()
+}
+
+/// out (T, H D) and log_sums (H, T).
+fn forward<E: Element>(qkv: &[E], shape: AttentionShape, lengths: &[usize]) -> (Vec<E>, Vec<f32>) {
+    let tokens = qkv.len() / row(shape);
+    let mut out = vec![E::from_f32(f32::NAN); tokens * shape.heads * shape.head_dim];
+    let mut log_sums = vec![f32::NAN; tokens * shape.heads];
+    attention_forward(&mut out, &mut log_sums, qkv, shape, &starts(lengths));
+    (out, log_sums)
+}
+
+fn backward<E: Element>(dout: &[E], qkv: &[E], shape: AttentionShape, lengths: &[usize]) -> Vec<E> {
+    let (out, log_sums) = forward(qkv, shape, lengths);
+    let mut dqkv = vec![E::from_f32(f32::NAN); qkv.len()];
+    attention_backward(&mut dqkv, dout, &out, &log_sums, qkv, shape, &starts(lengths));
+    dqkv
+}
+
+fn reference(qkv: &Tensor, shape: AttentionShape, lengths: &[usize]) -> Result<(Tensor, Tensor)> {
+    let (mut outs, mut log_sums) = (Vec::new(), Vec::new());
+    for (start, length) in starts(lengths).into_iter().zip(lengths).filter(|(_, length)| **length > 0) {
+        let (out, log_sum) = lone_sequence(&qkv.narrow(0, start, *length)?, shape)?;
+        outs.push(out);
+        log_sums.push(log_sum);
+    }
+    Ok((Tensor::cat(&outs, 0)?, Tensor::cat(&log_sums, 1)?))
+}
+
+fn lone_sequence(rows: &Tensor, shape: AttentionShape) -> Result<(Tensor, Tensor)> {
+    let AttentionShape { heads, kv_heads, head_dim } = shape;
+    let tokens = rows.dim(0)?;
+    let by_head = rows.reshape((tokens, heads + 2 * kv_heads, head_dim))?.transpose(0, 1)?;
+    let for_queries = |first: usize| {
+        let heads_of_group = (kv_heads, heads / kv_heads, tokens, head_dim);
+        let group = by_head.narrow(0, first, kv_heads)?.unsqueeze(1)?.broadcast_as(heads_of_group)?;
+        group.reshape((heads, tokens, head_dim))
+    };
+    let q = by_head.narrow(0, 0, heads)?.contiguous()?;
+    let (k, v) = (for_queries(heads)?, for_queries(heads + kv_heads)?);
+    let scores = (q.matmul(&k.transpose(1, 2)?.contiguous()?)? / (head_dim as f64).sqrt())?;
+    let hidden = |index: usize| if index % tokens > index / tokens { f32::NEG_INFINITY } else { 0.0 };
+    let mask: Vec<f32> = (0..tokens * tokens).map(hidden).collect();
+    let scores = scores.broadcast_add(&constant(&mask, (tokens, tokens)))?;
+    let maximum = scores.max_keepdim(2)?.detach();
+    let weights = scores.broadcast_sub(&maximum)?.exp()?;
+    let sums = weights.sum_keepdim(2)?;
+    let out = weights.broadcast_div(&sums)?.matmul(&v)?;
+    Ok((out.transpose(0, 1)?.reshape((tokens, heads * head_dim))?, (sums.log()? + maximum)?.squeeze(2)?))
+}
+
+fn columns<T: Copy>(values: &[T], row: usize, columns: &Range<usize>) -> Vec<T> {
+    values.chunks(row).flat_map(|row| row[columns.clone()].to_vec()).collect()
+}
+
+fn check<E: Element>(shape: AttentionShape, lengths: &[usize]) {
+    let AttentionShape { heads, kv_heads, head_dim } = shape;
+    let what = format!("attention {heads}/{kv_heads} of {head_dim}, {lengths:?}");
+    let (tokens, row) = (lengths.iter().sum::<usize>(), row(shape));
+    let qkv: Vec<E> = elements(tokens * row, 1, 4.0);
+    let dout: Vec<E> = elements(tokens * heads * head_dim, 2, 2.0);
+    let qkv64 = variable(&qkv, (tokens, row));
+    let (out64, log_sums64) = reference(&qkv64, shape, lengths).unwrap();
+    let (out, log_sums) = forward(&qkv, shape, lengths);
+    assert_near(&out, &flat(&out64), &what);
+    assert_near(&log_sums, &flat(&log_sums64), &format!("{what} log_sums"));
+
+    let dqkv = backward(&dout, &qkv, shape, lengths);
+    let expected = gradient(&pull_back(&out64, &dout), &qkv64);
+    // Each part alone: the gradient of the values is the largest and would hide the others.
+    let (q, k) = (heads * head_dim, (heads + kv_heads) * head_dim);
+    for (part, range) in [("dq", 0..q), ("dk", q..k), ("dv", k..row)] {
+        let part = format!("{what} {part}");
+        assert_near(&columns(&dqkv, row, &range), &columns(&expected, row, &range), &part);
+    }
+    if !E::BF16 {
+        let (qkv, dqkv, dout) = (single(&qkv), single(&dqkv), single(&dout));
+        assert_slopes(&dqkv, &qkv, &what, |qkv| loss(&forward(qkv, shape, lengths).0, &dout));
+    }
+}
+
+#[test]
+fn one_key_head() {
+    check::<f32>(shape(3, 1, 8), &LENGTHS);
+    check::<bf16>(shape(3, 1, 8), &LENGTHS);
+}
+
+#[test]
+fn two_groups() {
+    check::<f32>(shape(4, 2, 6), &LENGTHS);
+    check::<bf16>(shape(4, 2, 6), &LENGTHS);
+}
+
+#[test]
+fn a_key_head_each() {
+    check::<f32>(shape(2, 2, 64), &LENGTHS);
+    check::<bf16>(shape(2, 2, 64), &LENGTHS);
+}
+
+#[test]
+fn an_odd_head() {
+    check::<f32>(shape(2, 1, 5), &[7, 2]);
+    check::<bf16>(shape(2, 1, 5), &[7, 2]);
+}
+
+#[test]
+fn blocks_that_are_just_full() {
+    check::<f32>(shape(3, 1, 8), &[128, 256, 127]);
+}
+
+#[test]
+fn empty_sequences_are_nothing() {
+    check::<f32>(shape(2, 1, 6), &[0, 3, 0, 0, 2, 0]);
+}
+
+#[test]
+fn sequences_do_not_see_each_other() {
+    sequences_are_as_if_alone::<f32>();
+    sequences_are_as_if_alone::<bf16>();
+}
+
+/// Every sequence of a packed call equals a call with it alone, bit for bit.
+fn sequences_are_as_if_alone<E: Element>() {
+    let shape = shape(4, 2, 6);
+    let (row, width) = (row(shape), shape.heads * shape.head_dim);
+    let tokens: usize = LENGTHS.iter().sum();
+    let (qkv, dout) = (elements::<E>(tokens * row, 3, 4.0), elements::<E>(tokens * width, 4, 2.0));
+    let (out, log_sums) = forward(&qkv, shape, &LENGTHS);
+    let dqkv = backward(&dout, &qkv, shape, &LENGTHS);
+    for (start, length) in starts(&LENGTHS).into_iter().zip(LENGTHS) {
+        let part = |values: &[E], row: usize| values[start * row..][..length * row].to_vec();
+        let (qkv, dout) = (part(&qkv, row), part(&dout, width));
+        let (lone_out, lone_sums) = forward(&qkv, shape, &[length]);
+        assert_eq!(bits(&single(&lone_out)), bits(&single(&part(&out, width))), "out of {length}");
+        let sums = columns(&log_sums, tokens, &(start..start + length));
+        assert_eq!(bits(&lone_sums), bits(&sums), "log_sums of {length}");
+        let lone = backward(&dout, &qkv, shape, &[length]);
+        assert_eq!(bits(&single(&lone)), bits(&single(&part(&dqkv, row))), "dqkv of {length}");
+    }
+}
+
+#[test]
+fn a_token_does_not_see_what_follows() {
+    let (shape, tokens, last) = (shape(3, 1, 8), 150, 140);
+    let qkv: Vec<f32> = elements(tokens * row(shape), 5, 4.0);
+    let mut changed = qkv.clone();
+    changed[last * row(shape)..].fill(9.0);
+    let seen = last * shape.heads * shape.head_dim;
+    let (out, _) = forward(&qkv, shape, &[tokens]);
+    let (changed, _) = forward(&changed, shape, &[tokens]);
+    assert_eq!(bits(&out[..seen]), bits(&changed[..seen]));
+}
+
+#[test]
+fn threads_do_not_change_a_bit() {
+    let shape = shape(4, 2, 6);
+    let tokens: usize = LENGTHS.iter().sum();
+    let qkv: Vec<f32> = elements(tokens * row(shape), 6, 4.0);
+    let dout: Vec<f32> = elements(tokens * shape.heads * shape.head_dim, 7, 2.0);
+    assert_threads_agree(|| {
+        let (out, log_sums) = forward(&qkv, shape, &LENGTHS);
+        [out, log_sums, backward(&dout, &qkv, shape, &LENGTHS)].concat()
+    });
+}

@@ -1,0 +1,76 @@
+//! Log-probability of each target under its row of logits, and the gradient in place of the logits.
+//!
+//! Rows come a chunk at a time, so that a whole (T, V) never exists.
+
+use crate::element::{exp, maximum_of, sum_of, vectorized};
+use rayon::prelude::*;
+
+/// What one trained token came to.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct TokenLoss {
+    /// Natural-log probability of the target.
+    pub log_probability: f32,
+    /// Whether the target was the likeliest token.
+    pub best: bool,
+    /// Entropy of the distribution, in nats.
+    pub entropy: f32,
+}
+
+/// One result a row of logits (N, V).
+///
+/// # Panics
+/// If the lengths do not fit or a target is beyond V.
+pub fn cross_entropy_forward(results: &mut [TokenLoss], logits: &[f32], targets: &[u32]) {
+    assert_eq!(results.len(), targets.len(), "cross_entropy: a result a target");
+    if targets.is_empty() {
+        return;
+    }
+    let vocabulary = logits.len() / targets.len();
+    let rows = logits.par_chunks_exact(vocabulary).zip(targets);
+    results.par_iter_mut().zip(rows).for_each(|(result, (logits, target))| {
+        *result = token_loss(logits, *target as usize);
+    });
+}
+
+/// logits (N, V) become the gradient of -Σ weight · log probability: weight (softmax - one at the target).
+/// `results` are those of the forward on the same logits.
+///
+/// # Panics
+/// If the lengths do not fit.
+pub fn cross_entropy_backward(logits: &mut [f32], targets: &[u32], results: &[TokenLoss], weights: &[f32]) {
+    assert!(
+        targets.len() == weights.len() && targets.len() == results.len(),
+        "cross_entropy_backward: lengths"
+    );
+    if targets.is_empty() {
+        return;
+    }
+    let vocabulary = logits.len() / targets.len();
+    let rows = targets.par_iter().zip(results).zip(weights);
+    logits.par_chunks_exact_mut(vocabulary).zip(rows).for_each(|(logits, ((target, result), weight))| {
+        let target = *target as usize;
+        // log(sum of exponentials) = the target's logit less its log-probability.
+        gradient(logits, logits[target] - result.log_probability, *weight);
+        logits[target] -= weight;
+    });
+}
+
+vectorized! {
+    fn token_loss(logits: &[f32], target: usize) -> TokenLoss {
+        let maximum = maximum_of(logits);
+        let sum = sum_of(logits, logits, |logit, _| exp(logit - maximum));
+        let mean = sum_of(logits, logits, |logit, _| (logit - maximum) * exp(logit - maximum)) / sum;
+        let log_sum = sum.ln();
+        TokenLoss {
+            log_probability: logits[target] - maximum - log_sum,
+            best: logits[target] >= maximum,
+            entropy: log_sum - mean,
+        }
+    }
+
+    fn gradient(logits: &mut [f32], log_sum: f32, weight: f32) {
+        for logit in logits {
+            *logit = weight * exp(*logit - log_sum);
+        }
+    }
+}

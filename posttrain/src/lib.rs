@@ -1,0 +1,27 @@
+//! Rows -> weights: `posttrain pretrain | sft | dpo`, and what they share.
+//!
+//! One subcommand is one file of its own name, and its `run` tells the whole story.
+
+pub mod pretrain;
+pub mod dpo;
+pub mod sft;
+
+pub mod recipe;
+pub mod schedule;
+
+pub mod examples;
+pub mod order;
+pub mod tokens;
+pub mod vocabulary;
+
+pub mod learner;
+pub mod model;
+pub mod optimizer;
+
+pub mod checkpoints;
+pub mod run;
+
+mod meter;
+pub mod random;
+mod report;
+mod tensorboard;

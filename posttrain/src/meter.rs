@@ -1,0 +1,167 @@
+//! How fast a run goes: tokens per second, the share of what the machine's products reach (MFU), the time left;
+//! on a terminal as a progress line, elsewhere as a plain line now and then.
+//!
+//! MFU counts 6 FLOPs a matrix weight and token (a tied head once) and 6 · layers · H D · length² / length for
+//! causal attention (half of the square); the peak is a matrix product measured when the run begins, or
+//! `SMOL_PEAK_TFLOPS`.
+
+use crate::recipe::Precision;
+use half::bf16;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use kernels::{Element, Into, Matrix, gemm};
+use smollm::ModelConfig;
+use std::io::IsTerminal;
+use std::time::{Duration, Instant};
+
+/// Between two lines where there is no terminal.
+const QUIET: Duration = Duration::from_secs(10);
+/// Side of the product that is measured.
+const SIDE: usize = 1024;
+
+/// Counts and shows.
+#[derive(Debug)]
+pub(crate) struct Meter {
+    bar: ProgressBar,
+    terminal: bool,
+    total: u64,
+    first_step: u64,
+    begun: Instant,
+    shown: Option<Instant>,
+    /// FLOPs a token, without attention; FLOPs of attention for each Σ length².
+    flops: (f64, f64),
+    peak: f64,
+    /// Since `rates` was last asked.
+    since: Instant,
+    tokens: usize,
+    work: f64,
+    /// The last rates, for the line.
+    rates: (f64, f64),
+}
+
+impl Meter {
+    /// A meter for a run of `total` steps that stands after `step`.
+    pub(crate) fn new(config: &ModelConfig, precision: Precision, total: u64, step: u64) -> Self {
+        let terminal = std::io::stderr().is_terminal();
+        let target = if terminal { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+        let style = ProgressStyle::with_template("{bar:24} {pos}/{len} {msg}").expect("the template is ours");
+        let bar = ProgressBar::with_draw_target(Some(total), target).with_style(style);
+        bar.set_position(step);
+        let peak = match precision {
+            Precision::F32 => peak::<f32>(),
+            Precision::Bf16 => peak::<bf16>(),
+        };
+        let now = Instant::now();
+        Self {
+            bar,
+            terminal,
+            total,
+            first_step: step,
+            begun: now,
+            shown: None,
+            flops: flops(config),
+            peak,
+            since: now,
+            tokens: 0,
+            work: 0.0,
+            rates: (f64::NAN, f64::NAN),
+        }
+    }
+
+    /// What MFU means here.
+    pub(crate) fn convention(&self) -> String {
+        format!(
+            "6 FLOPs a matrix weight and token (a tied head once) + 6 layers H D length for causal attention, over {:.3} TFLOP/s, a {SIDE}-cubed product measured at the start (or SMOL_PEAK_TFLOPS)",
+            self.peak / 1e12
+        )
+    }
+
+    /// Counts a step.
+    pub(crate) fn step(&mut self, tokens: usize, attended: f64) {
+        self.tokens += tokens;
+        self.work += self.flops.0 * tokens as f64 + self.flops.1 * attended;
+    }
+
+    /// Tokens per second and MFU since this was last asked.
+    pub(crate) fn rates(&mut self) -> (f64, f64) {
+        let seconds = self.since.elapsed().as_secs_f64();
+        self.rates = (self.tokens as f64 / seconds, self.work / seconds / self.peak);
+        self.restart();
+        self.rates
+    }
+
+    /// Forgets the time since `rates` was last asked.
+    pub(crate) fn restart(&mut self) {
+        (self.since, self.tokens, self.work) = (Instant::now(), 0, 0.0);
+    }
+
+    /// Shows where the run stands.
+    pub(crate) fn show(&mut self, step: u64, values: &[(&str, f64)]) {
+        let of = |name: &str| values.iter().find(|(key, _)| *key == name).map_or(f64::NAN, |(_, value)| *value);
+        let done = (step - self.first_step).max(1) as f64;
+        let left = self.begun.elapsed().as_secs_f64() / done * self.total.saturating_sub(step) as f64;
+        let text = format!(
+            "loss {:.4}, lr {:.2e}, {:.0} tokens/s, MFU {:.0}%, {} left",
+            of("loss"),
+            of("learning_rate"),
+            self.rates.0,
+            100.0 * self.rates.1,
+            duration(left)
+        );
+        if self.terminal {
+            self.bar.set_position(step);
+            self.bar.set_message(text);
+        } else if step == self.total || self.shown.is_none_or(|shown| shown.elapsed() >= QUIET) {
+            self.shown = Some(Instant::now());
+            eprintln!("step {step}/{}: {text}", self.total);
+        }
+    }
+
+    /// A line for good.
+    pub(crate) fn line(&self, text: &str) {
+        if self.terminal { self.bar.println(text) } else { eprintln!("{text}") }
+    }
+
+    /// The last line.
+    pub(crate) fn end(&self, text: &str) {
+        self.bar.finish_and_clear();
+        eprintln!("{text}");
+    }
+}
+
+fn flops(config: &ModelConfig) -> (f64, f64) {
+    let (c, f) = (config.hidden_size as f64, config.intermediate_size as f64);
+    let mixed = (config.heads * config.head_dim) as f64;
+    let qkv = mixed + 2.0 * (config.kv_heads * config.head_dim) as f64;
+    let layers = config.layers as f64;
+    let weights = layers * (c * qkv + mixed * c + 3.0 * c * f) + c * config.vocab_size as f64;
+    (6.0 * weights, 6.0 * layers * mixed)
+}
+
+/// FLOP/s of a product of this type: the best of a few.
+fn peak<E: Element>() -> f64 {
+    let told = std::env::var("SMOL_PEAK_TFLOPS").ok().and_then(|text| text.parse::<f64>().ok());
+    if let Some(told) = told.filter(|told| *told > 0.0) {
+        return told * 1e12;
+    }
+    let numbers: Vec<E> = (0..SIDE * SIDE).map(|i| E::from_f32((i % 13) as f32 / 13.0)).collect();
+    let mut out = vec![0.0f32; SIDE * SIDE];
+    let matrix = Matrix::new(&numbers, SIDE, SIDE);
+    let best = (0..4)
+        .map(|_| {
+            let start = Instant::now();
+            gemm::<E, _, _, _>(&mut out, matrix, matrix, Into::Replace);
+            start.elapsed().as_secs_f64()
+        })
+        .fold(f64::INFINITY, f64::min);
+    2.0 * (SIDE as f64).powi(3) / best
+}
+
+/// Seconds as people say them.
+fn duration(seconds: f64) -> String {
+    match seconds.round() as u64 {
+        whole @ 0..60 => format!("{whole} s"),
+        whole @ 60..3_600 => format!("{} min {} s", whole / 60, whole % 60),
+        whole @ 3_600..86_400 => format!("{} h {} min", whole / 3_600, whole / 60 % 60),
+        whole => format!("{} d {} h", whole / 86_400, whole / 3_600 % 24),
+    }
+}

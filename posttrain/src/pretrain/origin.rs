@@ -1,0 +1,126 @@
+//! What pretraining begins from: random weights of a preset or a config.json with somebody's tokenizer, or a whole
+//! checkpoint.
+
+use super::Pretrain;
+use crate::model::Parameters;
+use crate::vocabulary::Start;
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::{Map, Value};
+use smollm::checkpoint::{self, Outgoing};
+use smollm::{ChatTemplate, Checkpoint, ModelConfig, Tokenizer};
+use std::path::Path;
+
+/// Weights, and what is saved beside them.
+#[derive(Debug)]
+pub(super) struct Origin {
+    pub(super) name: String,
+    pub(super) parameters: Parameters,
+    pub(super) parts: Parts,
+    /// Of a checkpoint's weights; of fresh ones, what they follow from.
+    pub(super) sha256: String,
+    pub(super) notes: Vec<String>,
+}
+
+/// All of a checkpoint but its weights and their shape.
+#[derive(Debug)]
+pub(super) struct Parts {
+    pub(super) tokenizer: Tokenizer,
+    tokenizer_config: Map<String, Value>,
+    pub(super) template: ChatTemplate,
+    /// Whether the template is the tokenizer's own, and so is saved.
+    own_template: bool,
+    pub(super) document_end: Option<u32>,
+}
+
+impl Parts {
+    pub(super) fn outgoing<'a>(&'a self, config: &'a ModelConfig) -> Outgoing<'a> {
+        Outgoing {
+            config,
+            tokenizer: &self.tokenizer,
+            tokenizer_config: &self.tokenizer_config,
+            template: self.own_template.then_some(&self.template),
+        }
+    }
+}
+
+impl Origin {
+    /// Opens the checkpoint, or makes weights that follow from the seed.
+    pub(super) fn new(model: Option<&str>, settings: &Pretrain, seed: u64) -> Result<Self> {
+        match model {
+            Some(name) => from_checkpoint(name),
+            None => fresh(settings, seed),
+        }
+    }
+}
+
+fn from_checkpoint(name: &str) -> Result<Origin> {
+    let checkpoint = Checkpoint::open(name, None)?;
+    // A base model without a template is nothing to warn of here.
+    let own_template = checkpoint.warnings.is_empty();
+    let start = Start::new(&checkpoint, false)?;
+    Ok(Origin {
+        name: name.to_owned(),
+        sha256: checkpoint.weights.sha256(),
+        parameters: start.parameters,
+        parts: Parts {
+            tokenizer: start.tokenizer,
+            tokenizer_config: start.tokenizer_config,
+            template: start.template,
+            own_template,
+            document_end: start.document_end,
+        },
+        notes: Vec::new(),
+    })
+}
+
+fn fresh(settings: &Pretrain, seed: u64) -> Result<Origin> {
+    let Pretrain { init, tokenizer: name, .. } = settings;
+    if init.is_empty() || name.is_empty() {
+        bail!("nothing to begin from: give --model CHECKPOINT, or --init smollm2-135m and --tokenizer FOLDER");
+    }
+    let folder = checkpoint::tokenizer_folder(name)?;
+    let tokenizer = Tokenizer::open(&folder.join("tokenizer.json"))?;
+    let (tokenizer_config, own) = checkpoint::tokenizer_settings(&folder)?;
+    let mut config = shape(init)?;
+    ensure!(
+        tokenizer.vocab_size() <= config.vocab_size,
+        "{name} has {} tokens, {init} has {} embedding rows: give a config.json with a larger vocab_size",
+        tokenizer.vocab_size(),
+        config.vocab_size
+    );
+    let token = |key: &str| {
+        let value = tokenizer_config.get(key)?;
+        tokenizer.id(value.as_str().or_else(|| value["content"].as_str())?)
+    };
+    let document_end = tokenizer.id("<|endoftext|>").or_else(|| token("eos_token"));
+    let Some(end) = document_end else {
+        bail!("{name} names no end of sequence: set eos_token in its tokenizer_config.json");
+    };
+    config.eos_token_ids = vec![end];
+    config.bos_token_id = token("bos_token").or(document_end);
+    config.pad_token_id = None;
+    Ok(Origin {
+        name: init.clone(),
+        sha256: format!("random, seed {seed}"),
+        parameters: Parameters::random(&config, seed),
+        parts: Parts {
+            own_template: own.is_some(),
+            template: own.unwrap_or_else(ChatTemplate::chatml),
+            tokenizer,
+            tokenizer_config,
+            document_end,
+        },
+        notes: Vec::new(),
+    })
+}
+
+fn shape(init: &str) -> Result<ModelConfig> {
+    Ok(match init {
+        "smollm2-135m" => ModelConfig::smollm2_135m(),
+        "smollm2-360m" => ModelConfig::smollm2_360m(),
+        "smollm2-1.7b" => ModelConfig::smollm2_1_7b(),
+        path => ModelConfig::read(Path::new(path)).with_context(|| {
+            format!("--init {path:?} is no preset (smollm2-135m, smollm2-360m, smollm2-1.7b) and no config.json")
+        })?,
+    })
+}

@@ -1,0 +1,241 @@
+//! What a pretraining recipe says, and what it means for every step: the stage, its mixture, its sequence length
+//! and RoPE base, and the learning rate.
+
+use crate::recipe::{Training, at_least_one, within};
+use crate::schedule::{Schedule, Shape};
+use anyhow::{Result, bail, ensure};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+/// Documents a run draws from.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SourceSettings {
+    /// What stages call it.
+    pub name: String,
+    /// Its files or folders.
+    pub paths: Vec<PathBuf>,
+    /// Share of its tokens that only evaluate.
+    #[serde(default = "one_in_a_thousand")]
+    pub held_out: f64,
+}
+
+fn one_in_a_thousand() -> f64 {
+    0.001
+}
+
+/// A span of a run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct StageSettings {
+    /// What it is called.
+    pub name: String,
+    /// Tokens it takes.
+    pub tokens: f64,
+    /// Sources by weight; the weights need not add up to 1.
+    pub mixture: BTreeMap<String, f64>,
+    /// What the learning rate does.
+    pub phase: Phase,
+    /// Tokens of a sequence, where it is not the run's.
+    pub sequence_length: Option<usize>,
+    /// RoPE base from here on, where it changes.
+    pub rope_theta: Option<f32>,
+}
+
+/// What the learning rate does in a stage; the warm-up comes before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Phase {
+    /// Stays at the peak.
+    Stable,
+    /// Goes down in a line; neighbouring stages that decay share one line.
+    Decay,
+}
+
+/// A stage in steps.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Stage {
+    pub(super) name: String,
+    /// Weight of every source, in the sources' order, adding up to 1.
+    pub(super) weights: Vec<f64>,
+    pub(super) phase: Phase,
+    pub(super) sequence_length: usize,
+    pub(super) rope_theta: f32,
+    /// First step, and the step after the last.
+    pub(super) steps: (u64, u64),
+    pub(super) sequences_per_step: usize,
+}
+
+/// All stages of a run.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Plan {
+    pub(super) stages: Vec<Stage>,
+    training: Training,
+    /// The schedule of a run without stages.
+    schedule: Option<Schedule>,
+    total: u64,
+}
+
+/// Numbers that hold for all stages.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Common {
+    pub(super) tokens: f64,
+    pub(super) batch_tokens: usize,
+    pub(super) sequence_length: usize,
+    pub(super) rope_theta: f32,
+}
+
+impl Plan {
+    /// Checks the recipe and counts its steps. Without stages there is one, of all sources by their tokens.
+    pub(super) fn new(
+        stages: &[StageSettings],
+        sources: &[(String, u64)],
+        common: Common,
+        training: &Training,
+    ) -> Result<Self> {
+        at_least_one("batch_tokens", common.batch_tokens as u64)?;
+        let whole = [StageSettings {
+            name: "all".to_owned(),
+            tokens: common.tokens,
+            mixture: sources.iter().map(|(name, tokens)| (name.clone(), *tokens as f64)).collect(),
+            phase: Phase::Stable,
+            sequence_length: None,
+            rope_theta: None,
+        }];
+        if !stages.is_empty() && training.lr_scheduler_type != Shape::Wsd {
+            bail!("lr_scheduler_type is {:?}, but stages carry their own phases: leave it at wsd", training.lr_scheduler_type);
+        }
+        let given = if stages.is_empty() { &whole[..] } else { stages };
+        let (mut made, mut end, mut theta) = (Vec::<Stage>::new(), 0, common.rope_theta);
+        for stage in given {
+            theta = stage.rope_theta.unwrap_or(theta);
+            let made_stage = stage.in_steps(sources, common, theta, end)?;
+            end = made_stage.steps.1;
+            made.push(made_stage);
+        }
+        let schedule = stages.is_empty().then(|| Schedule::new(training, end));
+        Ok(Self { stages: made, training: training.clone(), schedule, total: end })
+    }
+
+    /// Steps of all stages.
+    pub(super) fn total(&self) -> u64 {
+        self.total
+    }
+
+    /// The stage of a step.
+    pub(super) fn stage(&self, step: u64) -> (usize, &Stage) {
+        let index = self.stages.iter().position(|stage| step < stage.steps.1).unwrap_or(self.stages.len() - 1);
+        (index, &self.stages[index])
+    }
+
+    /// The learning rate of a step.
+    pub(super) fn rate(&self, step: u64) -> f64 {
+        if let Some(schedule) = &self.schedule {
+            return schedule.rate(step);
+        }
+        let Training { learning_rate, warmup_steps, warmup_ratio, min_lr_ratio, .. } = self.training;
+        let warmup = match warmup_steps {
+            0 => (self.total as f64 * warmup_ratio).ceil() as u64,
+            steps => steps,
+        };
+        if step < warmup {
+            return learning_rate * step as f64 / warmup as f64;
+        }
+        let (index, stage) = self.stage(step);
+        if stage.phase == Phase::Stable {
+            return learning_rate;
+        }
+        let decays = |stage: &&Stage| stage.phase == Phase::Decay;
+        let first = self.stages[..=index].iter().rev().take_while(decays).last().expect("this one decays");
+        let last = self.stages[index..].iter().take_while(decays).last().expect("this one decays");
+        let done = (step - first.steps.0) as f64 / (last.steps.1 - first.steps.0) as f64;
+        learning_rate * (min_lr_ratio + (1.0 - min_lr_ratio) * (1.0 - done))
+    }
+}
+
+impl StageSettings {
+    fn in_steps(&self, sources: &[(String, u64)], common: Common, theta: f32, first: u64) -> Result<Stage> {
+        let name = &self.name;
+        let sequence_length = self.sequence_length.unwrap_or(common.sequence_length);
+        ensure!(sequence_length >= 2, "stage {name}: sequence_length is {sequence_length}; expected at least 2");
+        ensure!(
+            common.batch_tokens >= sequence_length,
+            "stage {name}: batch_tokens {} is less than one sequence of {sequence_length}",
+            common.batch_tokens
+        );
+        within(&format!("stage {name}: tokens"), self.tokens, 1.0, f64::MAX)?;
+        for (source, weight) in &self.mixture {
+            within(&format!("stage {name}: weight of {source}"), *weight, 0.0, f64::MAX)?;
+            ensure!(
+                sources.iter().any(|(known, _)| known == source),
+                "stage {name}: there is no source {source:?}; known are {}",
+                sources.iter().map(|(known, _)| known.as_str()).collect::<Vec<_>>().join(", ")
+            );
+        }
+        let sum: f64 = self.mixture.values().sum();
+        ensure!(sum > 0.0, "stage {name}: the weights of its mixture add up to 0");
+        let weight = |(source, _): &(String, u64)| self.mixture.get(source).copied().unwrap_or(0.0) / sum;
+        let sequences_per_step = common.batch_tokens / sequence_length;
+        let steps = (self.tokens / (sequences_per_step * sequence_length) as f64).ceil() as u64;
+        Ok(Stage {
+            name: name.clone(),
+            weights: sources.iter().map(weight).collect(),
+            phase: self.phase,
+            sequence_length,
+            rope_theta: theta,
+            steps: (first, first + steps),
+            sequences_per_step,
+        })
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may fail loudly")]
+mod tests {
+    use super::*;
+
+    fn stage(name: &str, tokens: f64, phase: Phase) -> StageSettings {
+        let mixture = BTreeMap::from([("web".to_owned(), 3.0), ("code".to_owned(), 1.0)]);
+        StageSettings { name: name.into(), tokens, mixture, phase, sequence_length: None, rope_theta: None }
+    }
+
+    fn plan(stages: &[StageSettings]) -> Result<Plan> {
+        let sources = [("web".to_owned(), 100), ("code".to_owned(), 100)];
+        let common = Common { tokens: 320.0, batch_tokens: 32, sequence_length: 8, rope_theta: 1e4 };
+        let training = Training {
+            learning_rate: 1.0,
+            lr_scheduler_type: Shape::Wsd,
+            warmup_steps: 2,
+            ..Training::default()
+        };
+        Plan::new(stages, &sources, common, &training)
+    }
+
+    #[test]
+    fn neighbouring_decays_share_a_line() {
+        let longer = StageSettings {
+            sequence_length: Some(16),
+            rope_theta: Some(1e5),
+            ..stage("long", 64.0, Phase::Decay)
+        };
+        let plan = plan(&[stage("one", 128.0, Phase::Stable), stage("two", 64.0, Phase::Decay), longer]).unwrap();
+        let rates: Vec<f64> = (0..8).map(|step| plan.rate(step)).collect();
+        assert_eq!(rates, [0.0, 0.5, 1.0, 1.0, 1.0, 0.75, 0.5, 0.25]);
+        let (index, last) = plan.stage(7);
+        assert_eq!((index, last.sequence_length, last.sequences_per_step, last.rope_theta), (2, 16, 2, 1e5));
+        assert_eq!((plan.stages[0].weights.clone(), plan.total()), (vec![0.75, 0.25], 8));
+    }
+
+    #[test]
+    fn what_cannot_be_is_refused_by_name() {
+        let odd = StageSettings {
+            mixture: BTreeMap::from([("books".to_owned(), 1.0)]),
+            ..stage("one", 64.0, Phase::Stable)
+        };
+        let reason = plan(&[odd]).unwrap_err().to_string();
+        assert!(reason.contains("no source \"books\"; known are web, code"), "{reason}");
+        let reason = plan(&[stage("one", f64::NAN, Phase::Stable)]).unwrap_err().to_string();
+        assert!(reason.contains("stage one: tokens is NaN"), "{reason}");
+    }
+}

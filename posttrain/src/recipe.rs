@@ -1,0 +1,229 @@
+//! What a run is told: defaults, then a recipe file, then flags, the later winning.
+//!
+//! `settings!` makes two structs from one list of fields: the resolved one, read from TOML with its defaults, and
+//! the flags, where everything may be left out. So every recipe field is a flag and no list can drift.
+
+use anyhow::{Context, Result, bail};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::path::Path;
+
+/// A settings struct with defaults, and beside it the struct of its command-line flags.
+macro_rules! settings {
+    (
+        $(#[$meta:meta])*
+        pub struct $name:ident, $flags:ident {
+            $( $(#[doc = $doc:literal])+ $([$($argument:tt)+])? $field:ident: $type:ty = $default:expr, )+
+        }
+    ) => {
+        $(#[$meta])*
+        #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+        #[serde(default)]
+        pub struct $name { $( $(#[doc = $doc])+ pub $field: $type, )+ }
+
+        impl Default for $name {
+            fn default() -> Self {
+                Self { $( $field: $default, )+ }
+            }
+        }
+
+        #[doc = concat!("The flags of `", stringify!($name), "`; what is left out comes from the recipe.")]
+        #[derive(Clone, Debug, Default, clap::Args, serde::Serialize)]
+        pub struct $flags {
+            $( $(#[doc = $doc])+ #[arg(long, $($($argument)+)?)]
+               #[serde(skip_serializing_if = "Option::is_none")]
+               pub $field: Option<$type>, )+
+        }
+    };
+}
+pub(crate) use settings;
+
+settings! {
+    /// What all training has in common. Names as in Hugging Face's TrainingArguments where they mean the same.
+    pub struct Training, TrainingFlags {
+        /// Peak learning rate
+        learning_rate: f64 = 2e-5,
+        /// Shape of the learning rate after the warm-up
+        lr_scheduler_type: crate::schedule::Shape = crate::schedule::Shape::Cosine,
+        /// Share of the steps that warm up; `warmup_steps` goes before it
+        warmup_ratio: f64 = 0.0,
+        /// Steps that warm up; 0: by `warmup_ratio`
+        warmup_steps: u64 = 0,
+        /// Share of the steps that `wsd` decays over, at the end
+        decay_ratio: f64 = 0.1,
+        /// Where the decay ends, as a share of the peak
+        min_lr_ratio: f64 = 0.0,
+        /// AdamW's decay of the mean of gradients
+        adam_beta1: f64 = 0.9,
+        /// AdamW's decay of the mean of squares
+        adam_beta2: f64 = 0.95,
+        /// AdamW's addition to the root
+        adam_epsilon: f64 = 1e-8,
+        /// Decoupled weight decay, of matrices only
+        weight_decay: f64 = 0.01,
+        /// Largest global norm of the gradients; 0: no clipping
+        max_grad_norm: f64 = 1.0,
+        /// Tokens computed at once; a step of more is accumulated. Changes speed and memory, not the result
+        micro_batch_tokens: usize = 4096,
+        /// Arithmetic: f32, or bf16 with fp32 master weights, moments and sums
+        precision: Precision = Precision::Bf16,
+        /// Compute layers again in the backward pass instead of keeping them
+        [num_args = 0..=1, default_missing_value = "true"]
+        layer_checkpointing: bool = false,
+        /// What the order of the data and fresh weights follow from
+        seed: u64 = 42,
+        /// Steps from one line of metrics to the next
+        logging_steps: u64 = 1,
+        /// Steps from one evaluation to the next; 0: ten in a run
+        eval_steps: u64 = 0,
+        /// Steps from one checkpoint to the next; 0: ten in a run
+        save_steps: u64 = 0,
+        /// Checkpoints kept, besides the best
+        save_total_limit: usize = 2,
+        /// Numbers in the saved weights; by default those of `precision`
+        save_precision: Option<Precision> = None,
+    }
+}
+
+/// f32 or bf16.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Precision {
+    /// 32-bit floats.
+    F32,
+    /// bfloat16; where it computes, sums and master weights stay f32.
+    Bf16,
+}
+
+impl Training {
+    /// Refuses what no run can do.
+    ///
+    /// # Errors
+    /// Names the field and its value.
+    pub fn check(&self) -> Result<()> {
+        within("learning_rate", self.learning_rate, 0.0, f64::MAX)?;
+        within("warmup_ratio", self.warmup_ratio, 0.0, 1.0)?;
+        within("decay_ratio", self.decay_ratio, 0.0, 1.0)?;
+        within("min_lr_ratio", self.min_lr_ratio, 0.0, 1.0)?;
+        within("adam_beta1", self.adam_beta1, 0.0, 1.0 - f64::EPSILON)?;
+        within("adam_beta2", self.adam_beta2, 0.0, 1.0 - f64::EPSILON)?;
+        within("adam_epsilon", self.adam_epsilon, f64::MIN_POSITIVE, f64::MAX)?;
+        within("weight_decay", self.weight_decay, 0.0, f64::MAX)?;
+        within("max_grad_norm", self.max_grad_norm, 0.0, f64::MAX)?;
+        at_least_one("micro_batch_tokens", self.micro_batch_tokens as u64)?;
+        at_least_one("logging_steps", self.logging_steps)?;
+        at_least_one("save_total_limit", self.save_total_limit as u64)
+    }
+
+    /// What the weights are saved as.
+    pub fn saved(&self) -> smollm::weights::Precision {
+        match self.save_precision.unwrap_or(self.precision) {
+            Precision::F32 => smollm::weights::Precision::F32,
+            Precision::Bf16 => smollm::weights::Precision::Bf16,
+        }
+    }
+}
+
+/// Refuses a number outside a range, NaN included.
+///
+/// # Errors
+/// Names the field, its value and the range.
+pub fn within(name: &str, value: f64, low: f64, high: f64) -> Result<()> {
+    if !(low..=high).contains(&value) {
+        let range = if high == f64::MAX { format!("at least {low}") } else { format!("{low} to {high}") };
+        bail!("{name} is {value}; expected {range}");
+    }
+    Ok(())
+}
+
+/// Refuses 0.
+///
+/// # Errors
+/// Names the field.
+pub fn at_least_one(name: &str, value: u64) -> Result<()> {
+    if value == 0 {
+        bail!("{name} is 0; expected at least 1");
+    }
+    Ok(())
+}
+
+/// Settings from defaults, a recipe file and flags.
+///
+/// # Errors
+/// Names the recipe and the field when one is unknown or of another type.
+pub fn resolve<S: Serialize + DeserializeOwned + Default>(
+    recipe: Option<&Path>,
+    flags: &[toml::Table],
+) -> Result<S> {
+    let mut table = recipe.map_or_else(|| Ok(toml::Table::new()), read)?;
+    let known = known_fields::<S>()?;
+    if let Some(name) = table.keys().find(|name| !known.contains(name)) {
+        let recipe = recipe.map(|path| path.display().to_string()).unwrap_or_default();
+        bail!("{recipe}: unknown field {name:?}; known are {}", known.join(", "));
+    }
+    for flags in flags {
+        table.extend(flags.clone());
+    }
+    let place = || recipe.map_or_else(|| "flags".to_owned(), |path| path.display().to_string());
+    toml::Value::Table(table).try_into().with_context(place)
+}
+
+/// Flags as the fields they set.
+///
+/// # Errors
+/// When a value has no TOML form; none of ours lacks one.
+pub fn flags(flags: &impl Serialize) -> Result<toml::Table> {
+    Ok(toml::Table::try_from(flags)?)
+}
+
+fn read(path: &Path) -> Result<toml::Table> {
+    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    text.parse().with_context(|| format!("{} is not TOML", path.display()))
+}
+
+/// The fields of the settings, those without a default included: JSON has a word for nothing.
+fn known_fields<S: Serialize + Default>() -> Result<Vec<String>> {
+    let value = serde_json::to_value(S::default())?;
+    Ok(value.as_object().map(|fields| fields.keys().cloned().collect()).unwrap_or_default())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may fail loudly")]
+mod tests {
+    use super::*;
+
+    #[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
+    struct Both {
+        #[serde(flatten)]
+        training: Training,
+        #[serde(default)]
+        rows: usize,
+    }
+
+    #[test]
+    fn flags_win_over_the_recipe_and_it_over_defaults() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.toml");
+        std::fs::write(&path, "learning_rate = 1\nwarmup_ratio = 0.5\nrows = 3\n").unwrap();
+        let typed = TrainingFlags { warmup_ratio: Some(0.25), ..TrainingFlags::default() };
+        let both: Both = resolve(Some(&path), &[flags(&typed).unwrap()]).unwrap();
+        assert_eq!((both.training.learning_rate, both.training.warmup_ratio, both.rows), (1.0, 0.25, 3));
+        assert_eq!(both.training.adam_beta1, Training::default().adam_beta1);
+    }
+
+    #[test]
+    fn what_is_unknown_or_wrong_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.toml");
+        let refused = |text: &str, expected: &str| {
+            std::fs::write(&path, text).unwrap();
+            let reason = format!("{:#}", resolve::<Both>(Some(&path), &[]).unwrap_err());
+            assert!(reason.contains(expected), "{reason}");
+        };
+        refused("learning_rat = 1", "unknown field \"learning_rat\"");
+        refused("learning_rate = \"fast\"", "learning_rate");
+        refused("learning_rate = ", "not TOML");
+        let odd = Training { warmup_ratio: 1.5, ..Training::default() };
+        assert_eq!(odd.check().unwrap_err().to_string(), "warmup_ratio is 1.5; expected 0 to 1");
+    }
+}

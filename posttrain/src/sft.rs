@@ -1,0 +1,325 @@
+//! `posttrain sft`: supervised fine-tuning on conversations, prompts with completions, and documents.
+
+use crate::examples::{self, Kind, LossOn, Rules, TooLong, listed, tokenized};
+use crate::learner::{Learner, Totals};
+use crate::model::Batch;
+use crate::order::{Order, Pack, best_fit, micro_batches};
+use crate::recipe::{self, Precision, Training, TrainingFlags, settings};
+use crate::run::{Begun, Place, Run, about, interval};
+use crate::schedule::Schedule;
+use crate::tokens::Store;
+use crate::vocabulary::{Start, holds_conversations};
+use anyhow::{Result, bail};
+use half::bf16;
+use kernels::Element;
+use serde_json::{Value, json};
+use smollm::Checkpoint;
+use smollm::checkpoint::Outgoing;
+use std::path::PathBuf;
+
+/// What `posttrain sft` was asked for.
+#[derive(Debug, clap::Args)]
+pub struct Options {
+    /// The checkpoint to begin from: a folder or a hub id
+    #[arg(long)]
+    model: String,
+    /// Rows to train on: files or folders
+    #[arg(long, required = true, num_args = 1..)]
+    data: Vec<PathBuf>,
+    #[command(flatten)]
+    place: Place,
+    /// A TOML file of settings; flags go before it
+    #[arg(long)]
+    recipe: Option<PathBuf>,
+    /// Rows to evaluate on, instead of a share of --data
+    #[arg(long, num_args = 1..)]
+    eval_data: Vec<PathBuf>,
+    /// A Jinja chat template to train instead of the checkpoint's own
+    #[arg(long)]
+    chat_template: Option<PathBuf>,
+    /// Where tokenized data is kept; by default the user's cache folder
+    #[arg(long)]
+    cache: Option<PathBuf>,
+    #[command(flatten)]
+    sft: SftFlags,
+    #[command(flatten)]
+    training: TrainingFlags,
+}
+
+settings! {
+    /// What supervised fine-tuning has beside the rest.
+    pub struct Sft, SftFlags {
+        /// Times to go through the data; `steps` goes before it
+        epochs: f64 = 1.0,
+        /// Optimizer steps; 0: by `epochs`
+        steps: u64 = 0,
+        /// Packs (rows, where `packing` is off) of an optimizer step
+        batch_size: usize = 16,
+        /// Most tokens of a row and of a pack
+        max_length: usize = 1024,
+        /// What happens to longer rows
+        too_long: TooLong = TooLong::Cut,
+        /// Which tokens add to the loss
+        loss_on: LossOn = LossOn::Assistant,
+        /// Fill packs of `max_length` tokens with whole rows that do not see each other
+        [num_args = 0..=1, default_missing_value = "true"]
+        packing: bool = true,
+        /// Another order every epoch; off: the rows' own
+        [num_args = 0..=1, default_missing_value = "true"]
+        shuffle: bool = true,
+        /// Share of the rows kept aside for evaluation
+        eval_split: f64 = 0.0,
+    }
+}
+
+/// All settings of a run.
+#[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct Settings {
+    #[serde(flatten)]
+    sft: Sft,
+    #[serde(flatten)]
+    training: Training,
+}
+
+/// Trains to the end or until it is told to stop; the number is the exit code.
+///
+/// # Errors
+/// One line that names what is wrong and what to do.
+pub fn run(options: &Options) -> Result<u8> {
+    let flags = [recipe::flags(&options.sft)?, recipe::flags(&options.training)?];
+    let settings: Settings = recipe::resolve(options.recipe.as_deref(), &flags)?;
+    settings.check()?;
+    let checkpoint = Checkpoint::open(&options.model, options.chat_template.as_deref())?;
+    let start = Start::new(&checkpoint, holds_conversations(&options.data)?)?;
+    let rules = settings.rules(&start)?;
+    let cache = options.cache.clone().unwrap_or_else(examples::default_cache);
+    let data = tokenized(&options.data, Kind::Sft, &rules, &cache)?;
+    eprintln!("{}: {}", listed(&options.data), data.counts.line());
+    let eval = match options.eval_data.as_slice() {
+        [] => None,
+        paths => Some(tokenized(paths, Kind::Sft, &rules, &cache)?),
+    };
+    let rows = Rows::new(data, eval, &settings)?;
+    let configuration = settings.configuration(&checkpoint, &rows, &start)?;
+    let data = json!({"train": listed(&options.data), "eval": listed(&options.eval_data)});
+    let mut about = about("sft", &options.model, data, configuration, &start.notes);
+    about.insert("rows".to_owned(), serde_json::to_value(&rows.data.counts)?);
+    match settings.training.precision {
+        Precision::F32 => train::<f32>(&settings, start, rows, &options.place, about),
+        Precision::Bf16 => train::<bf16>(&settings, start, rows, &options.place, about),
+    }
+}
+
+fn train<E: Element>(
+    settings: &Settings,
+    start: Start,
+    mut rows: Rows,
+    place: &Place,
+    about: serde_json::Map<String, Value>,
+) -> Result<u8> {
+    let Settings { sft, training } = settings;
+    let total = rows.total_steps(sft);
+    let mut parameters = start.parameters;
+    let begun = Run::begin(place, about, &mut parameters, total, training)?;
+    let Begun::Train(mut run, optimizer) = begun else { return Ok(already(place)) };
+    let config = parameters.config.clone();
+    let outgoing = Outgoing {
+        config: &config,
+        tokenizer: &start.tokenizer,
+        tokenizer_config: &start.tokenizer_config,
+        template: Some(&start.template),
+    };
+    let schedule = Schedule::new(training, total);
+    let (eval_every, save_every) = (interval(training.eval_steps, total), interval(training.save_steps, total));
+    let mut learner = Learner::<E>::new(parameters, optimizer, sft.max_length, training);
+    let mut logged = Totals::default();
+    while run.progress.step < total {
+        let step = run.progress.step;
+        let batches = rows.step(step, training.micro_batch_tokens);
+        // One denominator for the whole step, whatever its split into micro-batches.
+        let trained: usize = batches.iter().map(|batch| batch.targets.len()).sum();
+        let mut totals = Totals::default();
+        for batch in &batches {
+            totals.add(&learner.gradient(batch, 1.0 / trained as f32));
+        }
+        refuse_nan(totals.mean_loss(), step)?;
+        let grad_norm = learner.update(schedule.rate(step))?;
+        run.step_done(batches.iter().map(Batch::tokens).sum(), batches.iter().map(Batch::attended).sum());
+        logged.merge(&totals);
+        let done = run.progress.step;
+        if done.is_multiple_of(training.logging_steps) || done == total {
+            run.log_training(&[
+                ("loss", logged.mean_loss()),
+                ("learning_rate", schedule.rate(step)),
+                ("grad_norm", f64::from(grad_norm)),
+                ("mean_token_accuracy", logged.accuracy()),
+                ("entropy", logged.mean_entropy()),
+                ("epoch", done as f64 / rows.order.steps_per_epoch() as f64),
+            ])?;
+            logged = Totals::default();
+        }
+        let mut best = false;
+        if rows.has_eval() && (done.is_multiple_of(eval_every) || done == total) {
+            best = evaluate(&mut run, &mut learner, &rows, training)?;
+        }
+        let stopped = run.interrupted();
+        if best || stopped.is_some() || done.is_multiple_of(save_every) || done == total {
+            run.save(&learner, &outgoing, training)?;
+        }
+        if let Some(code) = stopped.filter(|_| done < total) {
+            return run.stop(code);
+        }
+    }
+    run.finish(&learner, &outgoing, training)
+}
+
+/// Logs the loss of the rows kept aside; whether it is the best so far.
+fn evaluate<E: Element>(
+    run: &mut Run,
+    learner: &mut Learner<E>,
+    rows: &Rows,
+    training: &Training,
+) -> Result<bool> {
+    let mut totals = Totals::default();
+    for batch in rows.eval_batches(training.micro_batch_tokens) {
+        totals.add(&learner.losses(&batch));
+    }
+    run.log(&[("eval_loss", totals.mean_loss()), ("eval_mean_token_accuracy", totals.accuracy())])?;
+    Ok(run.evaluated(totals.mean_loss()))
+}
+
+/// Says that there is nothing left to do.
+pub(crate) fn already(place: &Place) -> u8 {
+    eprintln!("this run has finished: its model is {}; --restart trains it anew", place.out.display());
+    0
+}
+
+/// Refuses a loss that is no number.
+pub(crate) fn refuse_nan(loss: f64, step: u64) -> Result<()> {
+    if !loss.is_finite() {
+        bail!(
+            "the loss of step {} is {loss}: nothing of this step was kept, the last checkpoint still stands; lower learning_rate or lengthen the warm-up",
+            step + 1
+        );
+    }
+    Ok(())
+}
+
+impl Settings {
+    fn check(&self) -> Result<()> {
+        self.training.check()?;
+        recipe::within("epochs", self.sft.epochs, f64::MIN_POSITIVE, f64::MAX)?;
+        recipe::within("eval_split", self.sft.eval_split, 0.0, 0.9)?;
+        recipe::at_least_one("batch_size", self.sft.batch_size as u64)?;
+        if self.sft.max_length < 2 {
+            bail!("max_length is {}; expected at least 2: the first token is never trained", self.sft.max_length);
+        }
+        Ok(())
+    }
+
+    fn rules<'a>(&self, start: &'a Start) -> Result<Rules<'a>> {
+        fits(self.sft.max_length, start)?;
+        Ok(Rules {
+            template: &start.template,
+            tokenizer: &start.tokenizer,
+            document_end: start.document_end,
+            max_length: self.sft.max_length,
+            too_long: self.sft.too_long,
+            loss_on: self.sft.loss_on,
+        })
+    }
+
+    /// What decides the run's weights.
+    fn configuration(&self, checkpoint: &Checkpoint, rows: &Rows, start: &Start) -> Result<Value> {
+        let mut configuration = serde_json::to_value(self)?;
+        configuration["model_sha256"] = checkpoint.weights.sha256().into();
+        configuration["data"] = rows.name().into();
+        configuration["chat_template"] = start.template.source().into();
+        Ok(configuration)
+    }
+}
+
+/// Refuses sequences that the model has no positions for.
+pub(crate) fn fits(max_length: usize, start: &Start) -> Result<()> {
+    let positions = start.parameters.config.max_positions;
+    if max_length > positions {
+        bail!("max_length is {max_length}, the model has {positions} positions: give --max-length {positions}");
+    }
+    Ok(())
+}
+
+/// The rows of a run: what it trains on in packs, and what it keeps aside.
+#[derive(Debug)]
+struct Rows {
+    data: Store,
+    eval: Option<Store>,
+    /// Rows of `data` kept aside.
+    held: Vec<u32>,
+    packs: Vec<Pack>,
+    order: Order,
+}
+
+impl Rows {
+    fn new(data: Store, eval: Option<Store>, settings: &Settings) -> Result<Self> {
+        let Sft { eval_split, max_length, packing, batch_size, shuffle, .. } = settings.sft;
+        let seed = settings.training.seed;
+        let held_count = match eval {
+            Some(_) => 0,
+            None => (data.len() as f64 * eval_split).round() as usize,
+        };
+        let mut order = crate::random::permutation(crate::random::mix(seed, 0xe7a1), data.len());
+        let mut held = order.split_off(data.len() - held_count);
+        order.sort_unstable();
+        held.sort_unstable();
+        if order.is_empty() {
+            bail!("eval_split {eval_split} keeps all {} rows aside: nothing is left to train on", data.len());
+        }
+        let packs: Vec<Pack> = if packing {
+            let lengths: Vec<usize> = order.iter().map(|row| data.length(*row as usize)).collect();
+            let name = |pack: Pack| pack.into_iter().map(|index| order[index as usize]).collect();
+            best_fit(&lengths, max_length).into_iter().map(name).collect()
+        } else {
+            order.iter().map(|row| vec![*row]).collect()
+        };
+        let order = Order::new(packs.len(), batch_size, seed, shuffle);
+        Ok(Self { data, eval, held, packs, order })
+    }
+
+    fn total_steps(&self, sft: &Sft) -> u64 {
+        match sft.steps {
+            0 => (sft.epochs * self.order.steps_per_epoch() as f64).ceil() as u64,
+            steps => steps,
+        }
+    }
+
+    /// The micro-batches of a step.
+    fn step(&mut self, step: u64, micro_batch_tokens: usize) -> Vec<Batch> {
+        let packs = self.order.step(step).iter();
+        let rows: Vec<u32> = packs.flat_map(|pack| self.packs[*pack as usize].clone()).collect();
+        batches(&self.data, &rows, micro_batch_tokens)
+    }
+
+    fn has_eval(&self) -> bool {
+        self.eval.is_some() || !self.held.is_empty()
+    }
+
+    fn eval_batches(&self, micro_batch_tokens: usize) -> Vec<Batch> {
+        match &self.eval {
+            Some(eval) => {
+                batches(eval, &(0..eval.len() as u32).collect::<Vec<u32>>(), micro_batch_tokens)
+            }
+            None => batches(&self.data, &self.held, micro_batch_tokens),
+        }
+    }
+
+    /// Names of the tokenized data, which are hashes of all that decides it.
+    fn name(&self) -> String {
+        [Some(&self.data), self.eval.as_ref()].into_iter().flatten().map(Store::name).collect::<Vec<_>>().join("+")
+    }
+}
+
+/// Sequences as micro-batches.
+pub(crate) fn batches(store: &Store, rows: &[u32], micro_batch_tokens: usize) -> Vec<Batch> {
+    let batch = |rows: Vec<u32>| Batch::new(rows.iter().map(|row| store.sequence(*row as usize)));
+    micro_batches(rows, |row| store.length(row as usize), micro_batch_tokens).into_iter().map(batch).collect()
+}

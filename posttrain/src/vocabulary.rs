@@ -1,0 +1,122 @@
+//! The vocabulary a run trains: special tokens that the template prints and the tokenizer lacks are added, the
+//! embedding grows rows for them, and what ends a generation follows from the template.
+
+use crate::model::Parameters;
+use anyhow::Result;
+use serde_json::{Map, Value};
+use smollm::checkpoint::end_of_message;
+use smollm::{ChatTemplate, Checkpoint, ModelConfig, Tokenizer};
+use std::path::PathBuf;
+
+/// A checkpoint made ready for training, and what a user should know of that.
+#[derive(Debug)]
+pub struct Start {
+    /// The model, with as many embedding rows as it will have.
+    pub parameters: Parameters,
+    /// Its tokenizer, with every special token of the template.
+    pub tokenizer: Tokenizer,
+    /// The template.
+    pub template: ChatTemplate,
+    /// `tokenizer_config.json` as it was found.
+    pub tokenizer_config: Map<String, Value>,
+    /// What ends a document.
+    pub document_end: Option<u32>,
+    /// What was added and changed, a sentence each.
+    pub notes: Vec<String>,
+}
+
+impl Start {
+    /// Makes a checkpoint ready to be trained; for conversations where `conversations`.
+    ///
+    /// # Errors
+    /// When the tokenizer cannot take the tokens.
+    pub fn new(checkpoint: &Checkpoint, conversations: bool) -> Result<Self> {
+        let mut notes = checkpoint.warnings.clone();
+        let mut tokenizer = checkpoint.tokenizer.clone();
+        let mut parameters = Parameters::from_weights(&checkpoint.config, &checkpoint.weights);
+        let document_end = document_end(&checkpoint.config, &tokenizer, &checkpoint.tokenizer_config);
+        if conversations {
+            add_missing(&checkpoint.template, &mut tokenizer, &mut parameters, &mut notes)?;
+            let stop = end_of_message(&tokenizer, &checkpoint.template);
+            set_stop(&mut parameters.config, stop, &tokenizer, &mut notes);
+        }
+        Ok(Self {
+            parameters,
+            tokenizer,
+            template: checkpoint.template.clone(),
+            tokenizer_config: checkpoint.tokenizer_config.clone(),
+            document_end,
+            notes,
+        })
+    }
+}
+
+/// Whether data files hold conversations or pairs; each file's first row tells, as it does for its layout.
+///
+/// # Errors
+/// When a path cannot be read.
+pub fn holds_conversations(paths: &[PathBuf]) -> Result<bool> {
+    for path in paths {
+        for file in datasets::data_files(path)? {
+            match datasets::read(&file)?.next() {
+                Some(Ok(located)) if matches!(located.row, datasets::Row::Text(_)) => {}
+                Some(Ok(_)) => return Ok(true),
+                // Reading the rows will say what is wrong.
+                Some(Err(_)) | None => {}
+            }
+        }
+    }
+    Ok(false)
+}
+
+/// What ends a document: config.json's end of sequence, or the tokenizer's.
+fn document_end(config: &ModelConfig, tokenizer: &Tokenizer, settings: &Map<String, Value>) -> Option<u32> {
+    let named = settings.get("eos_token").and_then(|eos| eos.as_str().or_else(|| eos["content"].as_str()));
+    // A base model's document end goes before a chat model's turn end.
+    tokenizer
+        .id("<|endoftext|>")
+        .or_else(|| config.eos_token_ids.first().copied())
+        .or_else(|| named.and_then(|name| tokenizer.id(name)))
+}
+
+fn add_missing(
+    template: &ChatTemplate,
+    tokenizer: &mut Tokenizer,
+    parameters: &mut Parameters,
+    notes: &mut Vec<String>,
+) -> Result<()> {
+    let special = |name: &String| tokenizer.id(name).is_some_and(|id| tokenizer.is_special(id));
+    let missing: Vec<String> = template.special_names().into_iter().filter(|name| !special(name)).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    *tokenizer = tokenizer.with_special(&missing)?;
+    let rows = parameters.config.vocab_size;
+    let names = missing.join(", ");
+    if tokenizer.vocab_size() > rows {
+        parameters.resize_vocabulary(tokenizer.vocab_size());
+        notes.push(format!(
+            "added the template's special tokens {names}: the embedding grew from {rows} to {} rows, the new ones begin as the mean of the others",
+            tokenizer.vocab_size()
+        ));
+    } else {
+        notes.push(format!("added the template's special tokens {names}, in rows the embedding had free"));
+    }
+    Ok(())
+}
+
+/// Generation stops at what ends a message first, and still at what ended a document.
+fn set_stop(config: &mut ModelConfig, stop: Option<u32>, tokenizer: &Tokenizer, notes: &mut Vec<String>) {
+    let Some(stop) = stop else { return };
+    if config.eos_token_ids.first() != Some(&stop) {
+        let name = |id: &u32| tokenizer.token(*id).unwrap_or_else(|| id.to_string());
+        let before: Vec<String> = config.eos_token_ids.iter().map(name).collect();
+        notes.push(format!(
+            "the template ends a message with {}, the checkpoint's end of sequence was {}: what is saved stops at the template's",
+            name(&stop),
+            if before.is_empty() { "not named".to_owned() } else { before.join(", ") }
+        ));
+        config.eos_token_ids.retain(|id| *id != stop);
+        config.eos_token_ids.insert(0, stop);
+    }
+}
