@@ -16,5 +16,5 @@ mod source;
 pub use error::Error;
 pub use layout::Layout;
 pub use read::{Located, Rows, read};
-pub use source::data_files;
 pub use row::{ChatRow, Message, PreferenceRow, Row, TextRow};
+pub use source::data_files;

@@ -21,12 +21,18 @@ fn report<E: Element>(m: usize, k: usize, n: usize) {
     let w = numbers::<f32>(n * k);
     let (mut out, mut dx, mut dw) = (vec![E::default(); m * n], vec![0f32; m * k], vec![0f32; n * k]);
     let forward = best(|| {
-        gemm::<E, _, _, _>(&mut out, Matrix::new(&x, m, k), Matrix::new(&w, n, k).transposed(), Into::Replace)
+        gemm::<E, _, _, _>(
+            &mut out,
+            Matrix::new(&x, m, k),
+            Matrix::new(&w, n, k).transposed(),
+            Into::Replace,
+        );
     });
-    let back_x =
-        best(|| gemm::<E, _, _, _>(&mut dx, Matrix::new(&y, m, n), Matrix::new(&w, n, k), Into::Replace));
+    let back_x = best(|| {
+        gemm::<E, _, _, _>(&mut dx, Matrix::new(&y, m, n), Matrix::new(&w, n, k), Into::Replace);
+    });
     let back_w = best(|| {
-        gemm::<E, _, _, _>(&mut dw, Matrix::new(&y, m, n).transposed(), Matrix::new(&x, m, k), Into::Add)
+        gemm::<E, _, _, _>(&mut dw, Matrix::new(&y, m, n).transposed(), Matrix::new(&x, m, k), Into::Add);
     });
     let rate = |seconds: f64| 2.0 * (m * k * n) as f64 / seconds / 1e9;
     println!(

@@ -161,14 +161,17 @@ fn blocks<M: Multiply, A: Element, B: Element, C: Element>(multiply: M, product:
     if rows == 0 || columns == 0 {
         return;
     }
+    if depth == 0 {
+        return product.clear();
+    }
     let parallel = rows * columns * depth >= PARALLEL_WORK;
     // A bf16 result has no room for sums between blocks of k: it takes all of k at once.
-    let block_steps = if C::BF16 { depth.max(1) } else { BLOCK_STEPS * M::STEP };
+    let block_steps = if C::BF16 { depth } else { BLOCK_STEPS * M::STEP };
     let width = M::WIDTH;
     let mut panels = scratch::take::<M::Packed>();
     for column in (0..columns).step_by(BLOCK_COLUMNS) {
         let block_columns = BLOCK_COLUMNS.min(columns - column);
-        for first in (0..depth.max(1)).step_by(block_steps) {
+        for first in (0..depth).step_by(block_steps) {
             let block_depth = block_steps.min(depth - first);
             let steps = block_depth.div_ceil(M::STEP);
             panels.resize(block_columns.div_ceil(width) * width * steps, M::Packed::default());

@@ -25,7 +25,7 @@ fn main() {
 
 fn run<E: Element>(mode: &str, sequences: usize, tokens: usize, steps: usize) {
     let config = ModelConfig::smollm2_135m();
-    let mut parameters = Parameters::random(&config, 0);
+    let mut parameters = Parameters::random(&config, 0, false);
     let mut gradients = vec![0.0; parameters.values.len()];
     let mut optimizer = Optimizer::new(parameters.values.len());
     let mut model = Model::<E>::new(&config, tokens, false);

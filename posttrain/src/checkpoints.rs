@@ -95,7 +95,11 @@ pub fn load_newest(
             Err(error) => notes.push(format!("{} cannot be read ({error:#}): going back", folder.display())),
         }
     }
-    ensure!(notes.is_empty(), "{}; no checkpoint is left to resume from: --restart begins anew", notes.join("; "));
+    ensure!(
+        notes.is_empty(),
+        "{}; no checkpoint is left to resume from: --restart begins anew",
+        notes.join("; ")
+    );
     Ok((None, notes))
 }
 

@@ -151,7 +151,8 @@ fn train<E: Element>(
         template: Some(&start.template),
     };
     let schedule = Schedule::new(training, total);
-    let (eval_every, save_every) = (interval(training.eval_steps, total), interval(training.save_steps, total));
+    let (eval_every, save_every) =
+        (interval(training.eval_steps, total), interval(training.save_steps, total));
     let mut learner = Learner::<E>::new(parameters, optimizer, dpo.max_length, training);
     let mut logged = Measured::default();
     while run.progress.step < total {
@@ -193,11 +194,7 @@ fn train<E: Element>(
 }
 
 /// Adds the gradient of a step's mean loss.
-fn gradient<E: Element>(
-    learner: &mut Learner<E>,
-    batches: &[PairBatch],
-    losses: &LossSettings,
-) -> Measured {
+fn gradient<E: Element>(learner: &mut Learner<E>, batches: &[PairBatch], losses: &LossSettings) -> Measured {
     let step = Step::of(batches);
     let mut measured = Measured::default();
     if losses.couples_pairs() && batches.len() > 1 {
@@ -207,7 +204,8 @@ fn gradient<E: Element>(
         let mut first = 0;
         for pairs in batches {
             let own = first..first + pairs.len();
-            learner.weighted_gradient(&pairs.batch, |_| pairs.token_weights(&outcome, own.clone(), step.pairs));
+            learner
+                .weighted_gradient(&pairs.batch, |_| pairs.token_weights(&outcome, own.clone(), step.pairs));
             first = own.end;
         }
         measured.add(batches, &tokens, &outcome, losses.beta);
@@ -246,8 +244,10 @@ struct Step {
 impl Step {
     fn of(batches: &[PairBatch]) -> Self {
         let pairs = batches.iter().map(PairBatch::len).sum();
-        let tokens: usize =
-            batches.iter().map(|pairs| (0..pairs.len()).map(|pair| pairs.tokens(2 * pair)).sum::<usize>()).sum();
+        let tokens: usize = batches
+            .iter()
+            .map(|pairs| (0..pairs.len()).map(|pair| pairs.tokens(2 * pair)).sum::<usize>())
+            .sum();
         Self { pairs, mean_chosen_tokens: tokens as f64 / pairs as f64 }
     }
 
@@ -262,8 +262,10 @@ impl Step {
                 counts.push(pairs.tokens(sequence));
             }
         }
-        let [(chosen, reference_chosen, chosen_tokens), (rejected, reference_rejected, rejected_tokens)] = &sides;
-        let pairs = Pairs { chosen, rejected, reference_chosen, reference_rejected, chosen_tokens, rejected_tokens };
+        let [(chosen, reference_chosen, chosen_tokens), (rejected, reference_rejected, rejected_tokens)] =
+            &sides;
+        let pairs =
+            Pairs { chosen, rejected, reference_chosen, reference_rejected, chosen_tokens, rejected_tokens };
         loss::evaluate(&pairs, losses, self.mean_chosen_tokens)
     }
 }

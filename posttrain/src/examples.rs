@@ -140,7 +140,9 @@ fn write_chunk(writer: &mut Writer, chunk: &[Located], kind: Kind, rules: &Rules
 /// Why it gives none.
 pub fn example(row: &Row, kind: Kind, rules: &Rules<'_>) -> Result<Example, Dropped> {
     let whole = match (kind, row) {
-        (Kind::Sft, Row::Chat(row)) => vec![conversation(&row.messages, row.metadata.get("tools"), 0, rules)?],
+        (Kind::Sft, Row::Chat(row)) => {
+            vec![conversation(&row.messages, row.metadata.get("tools"), 0, rules)?]
+        }
         (Kind::Sft, Row::Text(row)) => vec![document(&row.text, rules)?],
         (Kind::Preference, Row::Preference(row)) => {
             let tools = row.metadata.get("tools");
@@ -150,7 +152,9 @@ pub fn example(row: &Row, kind: Kind, rules: &Rules<'_>) -> Result<Example, Drop
             };
             vec![side(&row.chosen)?, side(&row.rejected)?]
         }
-        (Kind::Sft, _) => return Err(dropped("preference_row", "it is a pair: `posttrain dpo` trains on it")),
+        (Kind::Sft, _) => {
+            return Err(dropped("preference_row", "it is a pair: `posttrain dpo` trains on it"));
+        }
         (Kind::Preference, _) => return Err(dropped("not_a_pair", "expected chosen and rejected")),
     };
     let mut cut = 0;

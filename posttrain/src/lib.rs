@@ -2,9 +2,12 @@
 //!
 //! One subcommand is one file of its own name, and its `run` tells the whole story.
 
-pub mod pretrain;
 pub mod dpo;
+pub mod pretrain;
 pub mod sft;
+
+pub mod inspect;
+pub mod tokenizer;
 
 pub mod recipe;
 pub mod schedule;

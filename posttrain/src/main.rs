@@ -19,6 +19,10 @@ enum Command {
     Sft(posttrain::sft::Options),
     /// Prefer chosen replies over rejected ones
     Dpo(posttrain::dpo::Options),
+    /// Print rows as the model will see them, with the trained tokens marked, and count all
+    Inspect(posttrain::inspect::Options),
+    /// Train a byte-level BPE tokenizer set up as SmolLM2's
+    Tokenizer(posttrain::tokenizer::Options),
 }
 
 fn main() -> ExitCode {
@@ -26,6 +30,8 @@ fn main() -> ExitCode {
         Command::Pretrain(options) => posttrain::pretrain::run(&options),
         Command::Sft(options) => posttrain::sft::run(&options),
         Command::Dpo(options) => posttrain::dpo::run(&options),
+        Command::Inspect(options) => posttrain::inspect::run(&options),
+        Command::Tokenizer(options) => posttrain::tokenizer::run(&options),
     };
     match result {
         Ok(code) => ExitCode::from(code),

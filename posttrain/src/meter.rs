@@ -96,7 +96,8 @@ impl Meter {
 
     /// Shows where the run stands.
     pub(crate) fn show(&mut self, step: u64, values: &[(&str, f64)]) {
-        let of = |name: &str| values.iter().find(|(key, _)| *key == name).map_or(f64::NAN, |(_, value)| *value);
+        let of =
+            |name: &str| values.iter().find(|(key, _)| *key == name).map_or(f64::NAN, |(_, value)| *value);
         let done = (step - self.first_step).max(1) as f64;
         let left = self.begun.elapsed().as_secs_f64() / done * self.total.saturating_sub(step) as f64;
         let text = format!(

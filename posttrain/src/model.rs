@@ -42,6 +42,8 @@ pub struct Model<E> {
     hidden: Vec<E>,
     /// Gradient of those rows (N, C).
     dhidden: Vec<f32>,
+    /// Whether `dhidden` is of the batch that was forwarded last.
+    head_gradient: bool,
     /// A chunk of logits, then of their gradient (HEAD_ROWS, V).
     logits: Vec<f32>,
 }
@@ -93,6 +95,7 @@ impl<E: Element> Model<E> {
             scratch: Scratch::default(),
             hidden: Vec::new(),
             dhidden: Vec::new(),
+            head_gradient: false,
             logits: Vec::new(),
         }
     }
@@ -106,6 +109,7 @@ impl<E: Element> Model<E> {
     /// Runs the layers over a batch and keeps what `head` and `backward` need.
     pub fn forward(&mut self, weights: &[f32], batch: &Batch) {
         self.resize(batch.tokens());
+        self.head_gradient = false;
         let (config, layout) = (&self.config, &self.layout);
         let table = &weights[layout.embedding.clone()];
         embedding_forward(&mut self.inputs[0], table, &batch.ids, config.hidden_size);
@@ -141,6 +145,7 @@ impl<E: Element> Model<E> {
     ) -> Vec<TokenLoss> {
         let mut results = vec![TokenLoss::default(); batch.targets.len()];
         self.head(weights, Some(gradients), batch, &mut results, weight_of);
+        self.head_gradient = true;
         results
     }
 
@@ -182,6 +187,8 @@ impl<E: Element> Model<E> {
     /// # Panics
     /// If `losses_and_gradient` was not called since `forward` on this batch.
     pub fn backward(&mut self, weights: &[f32], gradients: &mut [f32], batch: &Batch) {
+        assert!(self.head_gradient, "backward: losses_and_gradient goes before it, once");
+        self.head_gradient = false;
         let (config, layout, c) = (&self.config, &self.layout, self.config.hidden_size);
         let last = &self.inputs[config.layers];
         let count = batch.rows.len() * c;

@@ -3,7 +3,7 @@
 
 use crate::examples::{self, LossOn, Rules, TooLong};
 use crate::learner::{Learner, Totals};
-use crate::model::{Batch, Parameters, Sequence};
+use crate::model::{Batch, Sequence};
 use crate::recipe::{self, Precision, Training, TrainingFlags, settings};
 use crate::run::{Begun, Place, Run, about, interval};
 use crate::schedule::Shape;
@@ -22,6 +22,7 @@ use std::path::PathBuf;
 mod mixture;
 mod origin;
 mod plan;
+mod record;
 mod source;
 
 /// Epochs of one source past which repetition begins to cost (Muennighoff et al., arXiv 2305.16264).
@@ -44,6 +45,10 @@ pub struct Options {
     /// Where tokenized data is kept; by default the user's cache folder
     #[arg(long)]
     cache: Option<PathBuf>,
+    /// Write the token ids of every step's sequences here, a JSON line a step, and train nothing: what another
+    /// trainer needs to repeat the run
+    #[arg(long)]
+    record_order: Option<PathBuf>,
     #[command(flatten)]
     pretrain: PretrainFlags,
     #[command(flatten)]
@@ -57,6 +62,9 @@ settings! {
         init: String = String::new(),
         /// The tokenizer of a fresh model: a folder, a tokenizer.json or a hub id
         tokenizer: String = String::new(),
+        /// Fresh weights that write to the residual stream are smaller by sqrt(2 layers), as nanotron makes them
+        [num_args = 0..=1, default_missing_value = "true"]
+        scale_residual_init: bool = true,
         /// Tokens to train on, where there are no stages; 0: every source once
         tokens: f64 = 0.0,
         /// Tokens of an optimizer step
@@ -101,7 +109,8 @@ pub fn run(options: &Options) -> Result<u8> {
     let origin = Origin::new(options.model.as_deref(), &settings.pretrain, settings.training.seed)?;
     let cache = options.cache.clone().unwrap_or_else(examples::default_cache);
     let sources = open_sources(&settings, &origin, &cache)?;
-    let sizes: Vec<(String, u64)> = sources.iter().map(|source| (source.name.clone(), source.tokens)).collect();
+    let sizes: Vec<(String, u64)> =
+        sources.iter().map(|source| (source.name.clone(), source.tokens)).collect();
     for (name, tokens) in &sizes {
         eprintln!("source {name}: {tokens} tokens to train on");
     }
@@ -115,6 +124,9 @@ pub fn run(options: &Options) -> Result<u8> {
         rope_theta: origin.parameters.config.rope_theta,
     };
     let plan = Plan::new(&settings.stages, &sizes, common, &settings.training)?;
+    if let Some(file) = &options.record_order {
+        return record::write(file, &settings, &plan, sources);
+    }
     let mut configuration = serde_json::to_value(&settings)?;
     let hashes = sources.iter().map(|source| (source.name.clone(), json!(source.hashes())));
     configuration["shards"] = Value::Object(hashes.collect());
@@ -140,8 +152,10 @@ fn train<E: Element>(
     let begun = Run::begin(place, about, &mut parameters, total, training)?;
     let Begun::Train(mut run, optimizer) = begun else { return Ok(already(place)) };
     let mut mixture = Mixture { sources, drawn: run.progress.drawn.clone() };
-    let (eval_every, save_every) = (interval(training.eval_steps, total), interval(training.save_steps, total));
-    let mut learner = Learner::<E>::new(parameters, optimizer, plan.stage(run.progress.step).1.sequence_length, training);
+    let (eval_every, save_every) =
+        (interval(training.eval_steps, total), interval(training.save_steps, total));
+    let mut learner =
+        Learner::<E>::new(parameters, optimizer, plan.stage(run.progress.step).1.sequence_length, training);
     let mut logged = Totals::default();
     let mut current = None;
     while run.progress.step < total {
@@ -153,7 +167,11 @@ fn train<E: Element>(
         }
         let batches = draw(&mut mixture, stage, settings);
         let trained: usize = batches.iter().map(|batch| batch.targets.len()).sum();
-        ensure!(trained > 0, "step {}: none of its tokens can be trained; a source holds only single tokens", step + 1);
+        ensure!(
+            trained > 0,
+            "step {}: none of its tokens can be trained; a source holds only single tokens",
+            step + 1
+        );
         let mut totals = Totals::default();
         for batch in &batches {
             totals.add(&learner.gradient(batch, 1.0 / trained as f32));
@@ -319,13 +337,4 @@ fn open_sources(settings: &Settings, origin: &Origin, cache: &std::path::Path) -
         Source::open(&source.name, &source.paths, source.held_out, &rules, seed, cache)
     };
     settings.sources.iter().map(open).collect()
-}
-
-/// What a run of this recipe would begin from; for tests that compare with other trainers.
-///
-/// # Errors
-/// As `run`.
-pub fn initial(init: &str, tokenizer: &str, seed: u64) -> Result<Parameters> {
-    let pretrain = Pretrain { init: init.to_owned(), tokenizer: tokenizer.to_owned(), ..Pretrain::default() };
-    Ok(Origin::new(None, &pretrain, seed)?.parameters)
 }

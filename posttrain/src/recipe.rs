@@ -155,12 +155,15 @@ pub fn resolve<S: Serialize + DeserializeOwned + Default>(
     recipe: Option<&Path>,
     flags: &[toml::Table],
 ) -> Result<S> {
-    let mut table = recipe.map_or_else(|| Ok(toml::Table::new()), read)?;
+    let given = recipe.map_or_else(|| Ok(toml::Table::new()), read)?;
     let known = known_fields::<S>()?;
-    if let Some(name) = table.keys().find(|name| !known.contains(name)) {
+    if let Some(name) = given.keys().find(|name| !known.contains(name)) {
         let recipe = recipe.map(|path| path.display().to_string()).unwrap_or_default();
         bail!("{recipe}: unknown field {name:?}; known are {}", known.join(", "));
     }
+    // Defaults of the whole, which may differ from those of a part.
+    let mut table = toml::Table::try_from(S::default())?;
+    table.extend(given);
     for flags in flags {
         table.extend(flags.clone());
     }

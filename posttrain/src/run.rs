@@ -97,8 +97,7 @@ impl Run {
             resumed = found;
         }
         let weights = parameters.values.len();
-        let (progress, optimizer) =
-            resumed.unwrap_or_else(|| (Progress::default(), Optimizer::new(weights)));
+        let (progress, optimizer) = resumed.unwrap_or_else(|| (Progress::default(), Optimizer::new(weights)));
         let metrics = open_metrics(folder, progress.step)?;
         let meter = Meter::new(&parameters.config, training.precision, total, progress.step);
         manifest.insert("state".into(), "running".into());
@@ -150,8 +149,7 @@ impl Run {
         line.insert("seconds".into(), json!((self.progress.seconds * 1e3).round() / 1e3));
         writeln!(self.metrics, "{}", Value::Object(line))
             .with_context(|| format!("cannot write {}", self.folder.join("metrics.jsonl").display()))?;
-        let tagged: Vec<(String, f64)> =
-            values.iter().map(|(name, value)| (tag(name), *value)).collect();
+        let tagged: Vec<(String, f64)> = values.iter().map(|(name, value)| (tag(name), *value)).collect();
         let tagged: Vec<(&str, f64)> = tagged.iter().map(|(tag, value)| (tag.as_str(), *value)).collect();
         self.events.scalars(self.progress.step, &tagged)
     }
@@ -275,7 +273,13 @@ impl Run {
 }
 
 /// A run's entries of run.json that every command has.
-pub fn about(command: &str, model: &str, data: Value, configuration: Value, said: &[String]) -> Map<String, Value> {
+pub fn about(
+    command: &str,
+    model: &str,
+    data: Value,
+    configuration: Value,
+    said: &[String],
+) -> Map<String, Value> {
     let entries = json!({
         "command": command,
         "state": "running",
@@ -322,7 +326,8 @@ fn notes(manifest: &mut Map<String, Value>) -> &mut Vec<Value> {
 fn lock(folder: &Path) -> Result<File> {
     let path = folder.join(".lock");
     let cannot = || format!("cannot write {}", path.display());
-    let file = OpenOptions::new().create(true).truncate(false).write(true).open(&path).with_context(cannot)?;
+    let file =
+        OpenOptions::new().create(true).truncate(false).write(true).open(&path).with_context(cannot)?;
     if file.try_lock().is_err() {
         bail!("--out {} is in use by another run", folder.display());
     }
@@ -399,8 +404,10 @@ fn keep_history(
 ) {
     manifest.insert("started".into(), earlier.get("started").cloned().unwrap_or_default());
     let mut lineage = earlier.get("lineage").and_then(Value::as_array).cloned().unwrap_or_default();
-    let changes: Vec<Value> =
-        changes.iter().map(|(name, before, now)| json!({"field": name, "before": before, "now": now})).collect();
+    let changes: Vec<Value> = changes
+        .iter()
+        .map(|(name, before, now)| json!({"field": name, "before": before, "now": now}))
+        .collect();
     let step = found.map_or(0, |progress| progress.step);
     lineage.push(json!({"resumed_after_step": step, "at": now(), "changes": changes}));
     manifest.insert("lineage".into(), lineage.into());

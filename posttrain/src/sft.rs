@@ -130,7 +130,8 @@ fn train<E: Element>(
         template: Some(&start.template),
     };
     let schedule = Schedule::new(training, total);
-    let (eval_every, save_every) = (interval(training.eval_steps, total), interval(training.save_steps, total));
+    let (eval_every, save_every) =
+        (interval(training.eval_steps, total), interval(training.save_steps, total));
     let mut learner = Learner::<E>::new(parameters, optimizer, sft.max_length, training);
     let mut logged = Totals::default();
     while run.progress.step < total {
@@ -212,7 +213,10 @@ impl Settings {
         recipe::within("eval_split", self.sft.eval_split, 0.0, 0.9)?;
         recipe::at_least_one("batch_size", self.sft.batch_size as u64)?;
         if self.sft.max_length < 2 {
-            bail!("max_length is {}; expected at least 2: the first token is never trained", self.sft.max_length);
+            bail!(
+                "max_length is {}; expected at least 2: the first token is never trained",
+                self.sft.max_length
+            );
         }
         Ok(())
     }
@@ -243,7 +247,9 @@ impl Settings {
 pub(crate) fn fits(max_length: usize, start: &Start) -> Result<()> {
     let positions = start.parameters.config.max_positions;
     if max_length > positions {
-        bail!("max_length is {max_length}, the model has {positions} positions: give --max-length {positions}");
+        bail!(
+            "max_length is {max_length}, the model has {positions} positions: give --max-length {positions}"
+        );
     }
     Ok(())
 }
@@ -305,16 +311,19 @@ impl Rows {
 
     fn eval_batches(&self, micro_batch_tokens: usize) -> Vec<Batch> {
         match &self.eval {
-            Some(eval) => {
-                batches(eval, &(0..eval.len() as u32).collect::<Vec<u32>>(), micro_batch_tokens)
-            }
+            Some(eval) => batches(eval, &(0..eval.len() as u32).collect::<Vec<u32>>(), micro_batch_tokens),
             None => batches(&self.data, &self.held, micro_batch_tokens),
         }
     }
 
     /// Names of the tokenized data, which are hashes of all that decides it.
     fn name(&self) -> String {
-        [Some(&self.data), self.eval.as_ref()].into_iter().flatten().map(Store::name).collect::<Vec<_>>().join("+")
+        [Some(&self.data), self.eval.as_ref()]
+            .into_iter()
+            .flatten()
+            .map(Store::name)
+            .collect::<Vec<_>>()
+            .join("+")
     }
 }
 

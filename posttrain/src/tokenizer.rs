@@ -192,10 +192,11 @@ struct Reading<'a> {
 impl<'a> Reading<'a> {
     /// Every path is looked at before any is read.
     fn open(paths: &'a [PathBuf], max_documents: Option<usize>) -> Result<Self> {
-        let sources = paths.iter().map(|path| datasets::read(path)).collect::<Result<_, _>>();
+        let sources: Result<VecDeque<Rows>, _> = paths.iter().map(|path| datasets::read(path)).collect();
         Ok(Self {
             paths,
-            sources: sources.context("--data")?,
+            // The error's own text ends in its cause; as a context's cause it would be told twice.
+            sources: sources.map_err(|error| anyhow!("--data: {error}"))?,
             waiting: VecDeque::new(),
             documents: 0,
             max_documents: max_documents.unwrap_or(usize::MAX),
@@ -220,7 +221,8 @@ impl<'a> Reading<'a> {
                 self.sources.pop_front();
                 continue;
             };
-            let texts = texts_of(located?.row);
+            let located = located.map_err(|error| anyhow!("--data: {error}"))?;
+            let texts = texts_of(located.row);
             if !texts.is_empty() {
                 return Ok(Some(texts));
             }
@@ -228,12 +230,15 @@ impl<'a> Reading<'a> {
         Ok(None)
     }
 
-    fn count(&mut self, texts: &VecDeque<String>) -> Result<()> {
+    fn count_document(&mut self, texts: &VecDeque<String>) -> Result<()> {
         self.documents += 1;
+        let mut most = 0;
         for text in texts {
             self.bytes += text.len() as u64;
             for pair in text.as_bytes().windows(2) {
-                self.neighbours[usize::from(pair[0]) << 8 | usize::from(pair[1])] += 1;
+                let seen = &mut self.neighbours[usize::from(pair[0]) << 8 | usize::from(pair[1])];
+                *seen += 1;
+                most = most.max(*seen);
             }
         }
         if self.documents <= SAMPLE_DOCUMENTS {
@@ -241,7 +246,6 @@ impl<'a> Reading<'a> {
         }
         let (documents, bytes) = (self.documents, self.bytes);
         self.progress.update(|| format!("counting words: {}", amount(documents, bytes)));
-        let most = self.neighbours.iter().max().copied().unwrap_or(0);
         if most > MOST_OF_A_PAIR {
             bail!(
                 "document {documents} of --data is one too many: two of its bytes stood side by side \
@@ -260,7 +264,7 @@ impl Iterator for Reading<'_> {
     fn next(&mut self) -> Option<String> {
         if self.waiting.is_empty() && self.failed.is_none() {
             let read = self.next_document().and_then(|texts| match texts {
-                Some(texts) => self.count(&texts).map(|()| texts),
+                Some(texts) => self.count_document(&texts).map(|()| texts),
                 None => Ok(VecDeque::new()),
             });
             match read {
@@ -476,8 +480,8 @@ mod tests {
     fn a_pair_the_trainer_cannot_count_ends_the_reading() {
         let mut reading = Reading::open(&[], None).unwrap();
         reading.neighbours[usize::from(b'a') << 8 | usize::from(b'b')] = MOST_OF_A_PAIR;
-        reading.count(&VecDeque::from(["a b".to_owned()])).unwrap();
-        let error = reading.count(&VecDeque::from(["ab".to_owned()])).unwrap_err().to_string();
+        reading.count_document(&VecDeque::from(["a b".to_owned()])).unwrap();
+        let error = reading.count_document(&VecDeque::from(["ab".to_owned()])).unwrap_err().to_string();
         assert!(error.contains("2147483648 times") && error.ends_with("--max-documents 1"), "{error}");
     }
 

@@ -36,7 +36,8 @@ impl Counts {
     /// One line for people.
     pub fn line(&self) -> String {
         let dropped: Vec<String> = self.dropped.iter().map(|(why, n)| format!("{n} {why}")).collect();
-        let dropped = if dropped.is_empty() { "none dropped".into() } else { dropped.join(", ") + " dropped" };
+        let dropped =
+            if dropped.is_empty() { "none dropped".into() } else { dropped.join(", ") + " dropped" };
         format!(
             "{} rows: {} sequences, {} tokens, {} trained; {} cut, {dropped}",
             self.rows, self.sequences, self.tokens, self.trained_tokens, self.cut
@@ -66,7 +67,8 @@ impl Writer {
         let cannot = || format!("cannot write tokens below {}", parent.display());
         std::fs::create_dir_all(parent).with_context(cannot)?;
         let beside = tempfile::Builder::new().prefix(".tokens-").tempdir_in(parent).with_context(cannot)?;
-        let file = |name: &str| File::create(beside.path().join(name)).map(BufWriter::new).with_context(cannot);
+        let file =
+            |name: &str| File::create(beside.path().join(name)).map(BufWriter::new).with_context(cannot);
         let (tokens, mut starts) = (file("tokens.bin")?, file("starts.bin")?);
         let dropped = file("dropped.jsonl")?;
         starts.write_all(&0u64.to_le_bytes()).with_context(cannot)?;
@@ -95,8 +97,8 @@ impl Writer {
     /// As `push`.
     pub fn drop_row(&mut self, file: &Path, number: usize, reason: &str, detail: &str) -> Result<()> {
         *self.counts.dropped.entry(reason.to_owned()).or_default() += 1;
-        let line =
-            serde_json::json!({"file": file, "number": number, "reason": reason, "detail": detail}).to_string();
+        let line = serde_json::json!({"file": file, "number": number, "reason": reason, "detail": detail})
+            .to_string();
         writeln!(self.dropped, "{line}").with_context(|| self.cannot())
     }
 

@@ -82,7 +82,8 @@ impl Tokenizer {
     /// When the tokenizer itself fails.
     pub fn with_special(&self, names: &[String]) -> Result<Self, Error> {
         let mut inner = self.inner.clone();
-        let tokens: Vec<AddedToken> = names.iter().map(|name| AddedToken::from(name.as_str(), true)).collect();
+        let tokens: Vec<AddedToken> =
+            names.iter().map(|name| AddedToken::from(name.as_str(), true)).collect();
         inner.add_special_tokens(&tokens);
         Self::new(inner).map_err(|error| Error::Tokenizer(error.to_string()))
     }

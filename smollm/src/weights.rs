@@ -170,9 +170,9 @@ pub fn write<V: AsRef<[f32]>>(
     tensors: &[(String, Vec<usize>, V)],
     precision: Precision,
 ) -> Result<(), Error> {
-    let outgoing = tensors.iter().map(|(name, shape, values)| {
-        (name.as_str(), Outgoing { shape, values: values.as_ref(), precision })
-    });
+    let outgoing = tensors
+        .iter()
+        .map(|(name, shape, values)| (name.as_str(), Outgoing { shape, values: values.as_ref(), precision }));
     // transformers refuses files without this entry.
     let metadata = std::collections::HashMap::from([("format".to_owned(), "pt".to_owned())]);
     let folder = path.parent().unwrap_or(Path::new("."));

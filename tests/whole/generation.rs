@@ -1,36 +1,14 @@
+use crate::programs::program;
 use crate::scripted_teacher::ScriptedTeacher;
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
-use std::sync::OnceLock;
 use std::time::Duration;
 use tests::shared_data;
 
-/// The program. The whole workspace's selection keeps the features, and so the build, of the test command.
 fn smoltalk() -> Command {
-    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
-    let program = PROGRAM.get_or_init(|| {
-        let cargo = std::env::var("CARGO").unwrap_or("cargo".to_owned());
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-        let mut build = Command::new(cargo);
-        build.args(["build", "--locked", "--quiet", "--workspace", "--bins", "--tests"]).current_dir(root);
-        // What cargo tells this test about itself would make the build scripts of some crates run again.
-        let told = std::env::vars_os().map(|(name, _)| name).filter(|name| {
-            let name = name.to_string_lossy();
-            name.starts_with("CARGO_") && name != "CARGO_HOME" && name != "CARGO_TARGET_DIR"
-        });
-        for name in told.chain(["LD_LIBRARY_PATH".into()]) {
-            build.env_remove(name);
-        }
-        if !cfg!(debug_assertions) {
-            build.arg("--release");
-        }
-        assert!(build.status().unwrap().success());
-        let tests = std::env::current_exe().unwrap();
-        tests.parent().unwrap().parent().unwrap().join("smoltalk")
-    });
-    Command::new(program)
+    program("smoltalk")
 }
 
 fn generate(arguments: &[&str]) -> Output {

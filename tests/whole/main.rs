@@ -7,9 +7,19 @@ mod answers;
 mod forward;
 /// `smoltalk gen` from command line to dataset: whole runs, kills, bad input.
 mod generation;
+/// Loss and gradients against transformers' Llama; packing, splitting and threads change nothing.
+mod gradients;
+/// `posttrain pretrain`: stages, mixtures, interventions.
+mod pretraining;
+/// The project's own programs.
+mod programs;
 /// Rows on disk: every layout, every fault.
 mod rows;
 /// A teacher that says what a script says, good and bad.
 mod scripted_teacher;
+/// `posttrain tokenizer`.
+mod tokenizer_training;
 /// Text and conversations against Hugging Face's tokenizers and templates.
 mod tokens;
+/// `posttrain sft` and `dpo` from command line to checkpoint: TRL's losses, kills, bad input.
+mod training;

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use smollm::Tokenizer;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use tests::shared_data;
 
 const FILES: [&str; 3] = ["tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"];
 
@@ -13,7 +14,7 @@ fn train(data: &[PathBuf], out: &Path, more: &[&str]) -> Output {
 }
 
 fn train_with(data: &[PathBuf], out: &Path, more: &[&str], environment: &[(&str, &str)]) -> Output {
-    let mut command = Command::new(crate::posttrain_binary());
+    let mut command = crate::programs::program("posttrain");
     command.arg("tokenizer").arg("--data").args(data).arg("--out").arg(out).args(more);
     command.envs(environment.iter().copied()).output().unwrap()
 }
@@ -82,7 +83,7 @@ fn a_trained_tokenizer_is_set_up_as_smollm2s() {
     for word in ["paragraph", "conversation", "question", "preferable", "inferior"] {
         assert!(tokenizer.encode(&format!(" {word}")).unwrap().ids.len() <= 3, "{word} was learned");
     }
-    if let Some(shared) = tests::shared_data() {
+    if let Some(shared) = shared_data() {
         let all_but_words = |path: &Path| {
             let mut file: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
             for large in ["vocab", "merges"] {
@@ -217,7 +218,7 @@ fn transformers_reads_the_folder() {
     let expected: Vec<Vec<u32>> = texts.iter().map(|text| tokenizer.encode(text).unwrap().ids).collect();
     assert_eq!(found[0], json!(expected));
     assert_eq!(found[1], json!(texts), "and back");
-    assert_eq!(found[2], json!(["<|endoftext|>"; 3]));
+    assert_eq!(found[2], json!(["<|endoftext|>", "<|endoftext|>", "<|endoftext|>"]));
     assert_eq!(found[3], json!(8192));
     assert_eq!(found[4], json!(tokenizer.vocab_size()));
     assert_eq!(found[5], json!((0..17).collect::<Vec<u32>>()));

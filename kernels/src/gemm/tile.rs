@@ -53,6 +53,20 @@ pub(crate) struct Product<'a, A, B, C> {
     pub(crate) into: Into,
 }
 
+impl<A, B, C: Element> Product<'_, A, B, C> {
+    /// A sum of nothing: zeros, or what is there.
+    pub(super) fn clear(self) {
+        if self.into == Into::Replace {
+            for row in 0..self.c.rows {
+                let start = row * self.c.row_stride;
+                // SAFETY: the row and its columns exist in the target and are nobody else's meanwhile.
+                let out = unsafe { std::slice::from_raw_parts_mut(self.c.data.add(start), self.c.columns) };
+                out.fill(C::default());
+            }
+        }
+    }
+}
+
 /// The packed part of B that is being multiplied.
 #[derive(Clone, Copy)]
 pub(super) struct Block<'a, P> {
@@ -105,6 +119,7 @@ struct Slice<P> {
 }
 
 #[inline(always)]
+#[allow(clippy::needless_range_loop, reason = "rows and vectors index registers, several arrays at once")]
 fn rows_inside<M: Multiply, A: Element, B: Element, C: Element, const ROWS: usize, const VECTORS: usize>(
     multiply: M,
     product: Product<'_, A, B, C>,
@@ -115,7 +130,7 @@ fn rows_inside<M: Multiply, A: Element, B: Element, C: Element, const ROWS: usiz
     let steps = block.block_depth.div_ceil(M::STEP);
     let slice = slice_of_a::<M, A>(product.a, rows.clone(), &block, steps, ROWS, scratch);
     let width = VECTORS * LANES;
-    for (index, panel) in block.panels.chunks_exact(width * steps.max(1)).enumerate() {
+    for (index, panel) in block.panels.chunks_exact(width * steps).enumerate() {
         let column = index * width;
         let columns = width.min(block.block_columns - column);
         for (tile, row) in rows.clone().step_by(ROWS).enumerate() {

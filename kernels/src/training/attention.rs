@@ -32,7 +32,10 @@ impl<'a, E: Element> Call<'a, E> {
     fn check(&self) {
         let AttentionShape { heads, kv_heads, head_dim } = self.shape;
         assert!(kv_heads > 0 && heads.is_multiple_of(kv_heads) && head_dim > 0, "attention: heads");
-        assert!(self.starts.is_sorted(), "attention: starts must ascend");
+        assert!(
+            self.starts.is_sorted() && self.starts.first() == Some(&0),
+            "attention: starts must ascend from 0"
+        );
         let tokens = *self.starts.last().expect("starts holds at least the total");
         assert_eq!(self.qkv.len(), tokens * self.row(), "attention: qkv must be tokens x row");
     }

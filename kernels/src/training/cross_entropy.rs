@@ -26,6 +26,7 @@ pub fn cross_entropy_forward(results: &mut [TokenLoss], logits: &[f32], targets:
         return;
     }
     let vocabulary = logits.len() / targets.len();
+    assert_eq!(vocabulary * targets.len(), logits.len(), "cross_entropy: logits must be a row a target");
     let rows = logits.par_chunks_exact(vocabulary).zip(targets);
     results.par_iter_mut().zip(rows).for_each(|(result, (logits, target))| {
         *result = token_loss(logits, *target as usize);
@@ -46,6 +47,7 @@ pub fn cross_entropy_backward(logits: &mut [f32], targets: &[u32], results: &[To
         return;
     }
     let vocabulary = logits.len() / targets.len();
+    assert_eq!(vocabulary * targets.len(), logits.len(), "cross_entropy: logits must be a row a target");
     let rows = targets.par_iter().zip(results).zip(weights);
     logits.par_chunks_exact_mut(vocabulary).zip(rows).for_each(|(logits, ((target, result), weight))| {
         let target = *target as usize;

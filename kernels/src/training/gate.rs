@@ -10,6 +10,7 @@ use rayon::prelude::*;
 /// If the lengths do not fit.
 pub fn swiglu_forward<E: Element>(out: &mut [E], gate_up: &[E], features: usize) {
     assert_eq!(2 * out.len(), gate_up.len(), "swiglu: gate_up must be twice out");
+    assert!(out.len().is_multiple_of(features), "swiglu: rows must be {features} long");
     let rows = ROWS * features;
     out.par_chunks_mut(rows).zip(gate_up.par_chunks(2 * rows)).for_each(|(out, x)| forward(out, x, features));
 }
@@ -20,6 +21,7 @@ pub fn swiglu_forward<E: Element>(out: &mut [E], gate_up: &[E], features: usize)
 /// If the lengths do not fit.
 pub fn swiglu_backward<E: Element>(gate_up: &mut [E], dout: &[E], features: usize) {
     assert_eq!(2 * dout.len(), gate_up.len(), "swiglu: gate_up must be twice dout");
+    assert!(dout.len().is_multiple_of(features), "swiglu: rows must be {features} long");
     let rows = ROWS * features;
     gate_up
         .par_chunks_mut(2 * rows)

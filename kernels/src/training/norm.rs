@@ -9,7 +9,7 @@ use rayon::prelude::*;
 /// # Panics
 /// If the lengths do not fit.
 pub fn rms_norm_forward<E: Element>(y: &mut [E], x: &[f32], w: &[f32], epsilon: f32) {
-    assert_eq!(y.len(), x.len(), "rms_norm: y and x");
+    assert!(y.len() == x.len() && x.len().is_multiple_of(w.len()), "rms_norm: y and x");
     let rows = ROWS * w.len();
     y.par_chunks_mut(rows).zip(x.par_chunks(rows)).for_each(|(y, x)| forward(y, x, w, epsilon));
 }
@@ -22,6 +22,7 @@ pub fn rms_norm_forward<E: Element>(y: &mut [E], x: &[f32], w: &[f32], epsilon: 
 /// If the lengths do not fit.
 pub fn rms_norm_backward(dx: &mut [f32], dw: &mut [f32], dy: &[f32], x: &[f32], w: &[f32], epsilon: f32) {
     assert!(dx.len() == x.len() && dy.len() == x.len() && dw.len() == w.len(), "rms_norm_backward: lengths");
+    assert!(x.len().is_multiple_of(w.len()), "rms_norm_backward: x must be whole rows");
     let rows = ROWS * w.len();
     let blocks = dx.par_chunks_mut(rows).zip(dy.par_chunks(rows)).zip(x.par_chunks(rows));
     let partial: Vec<Vec<f32>> = blocks

@@ -37,9 +37,13 @@ pub struct Batch {
 
 impl Batch {
     /// Packs sequences.
+    ///
+    /// # Panics
+    /// If a sequence has a mask of another length.
     pub fn new<'a>(sequences: impl IntoIterator<Item = Sequence<'a>>) -> Self {
         let mut batch = Self { starts: vec![0], target_starts: vec![0], ..Self::default() };
         for sequence in sequences {
+            assert_eq!(sequence.ids.len(), sequence.trained.len(), "Batch: ids and trained");
             let first = batch.ids.len();
             batch.ids.extend_from_slice(&sequence.ids);
             batch.positions.extend(0..sequence.ids.len() as u32);

@@ -1,8 +1,8 @@
 //! All weights of a model in one flat f32 buffer, in the order a checkpoint names them, so that queries,
 //! keys and values are one matrix and so are gate and up. Gradients and moments share the layout.
 
-use smollm::weights::{Weights, expected_tensors};
 use smollm::ModelConfig;
+use smollm::weights::{Weights, expected_tensors};
 use std::ops::Range;
 
 /// Where every weight lies in the flat buffer.
@@ -110,14 +110,19 @@ impl Parameters {
         Self { config: config.clone(), layout, values }
     }
 
-    /// Weights drawn from N(0, initializer_range²), norms 1: as transformers initialises a Llama.
-    pub fn random(config: &ModelConfig, seed: u64) -> Self {
+    /// Weights drawn from N(0, initializer_range²), norms 1: as transformers initialises a Llama. With
+    /// `scale_residual`, what writes to the residual stream is divided by sqrt(2 layers): as nanotron does.
+    pub fn random(config: &ModelConfig, seed: u64, scale_residual: bool) -> Self {
         let layout = Layout::new(config);
         let mut values = vec![1.0; layout.len()];
         for (index, tensor) in layout.tensors.iter().enumerate().filter(|(_, tensor)| tensor.decayed()) {
             let mut normal = crate::random::Normal::new(crate::random::mix(seed, index as u64));
             let values = &mut values[tensor.range.clone()];
-            values.iter_mut().for_each(|value| *value = (normal.next() * config.initializer_range) as f32);
+            let residual =
+                tensor.name.ends_with("o_proj.weight") || tensor.name.ends_with("down_proj.weight");
+            let scale = if residual && scale_residual { (2.0 * config.layers as f64).sqrt() } else { 1.0 };
+            let deviation = config.initializer_range / scale;
+            values.iter_mut().for_each(|value| *value = (normal.next() * deviation) as f32);
         }
         Self { config: config.clone(), layout, values }
     }
@@ -136,7 +141,8 @@ impl Parameters {
             let kept = &self.values[tensor.range.clone()];
             values.extend_from_slice(kept);
             if tensor.shape != new.shape {
-                let column = |channel: usize| kept.iter().skip(channel).step_by(channels).map(|w| f64::from(*w));
+                let column =
+                    |channel: usize| kept.iter().skip(channel).step_by(channels).map(|w| f64::from(*w));
                 let mean: Vec<f32> =
                     (0..channels).map(|channel| (column(channel).sum::<f64>() / old as f64) as f32).collect();
                 (old..rows).for_each(|_| values.extend_from_slice(&mean));

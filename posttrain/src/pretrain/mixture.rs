@@ -17,7 +17,8 @@ impl Mixture {
     /// The next training sequence: `length` tokens as pieces of documents.
     pub(super) fn next(&mut self, stage: &Stage) -> Vec<Sequence<'static>> {
         let names: Vec<String> = self.sources.iter().map(|source| source.name.clone()).collect();
-        if self.drawn.weights.len() != names.len() || self.drawn.weights.values().ne(&by_name(&names, stage)) {
+        if self.drawn.weights.len() != names.len() || self.drawn.weights.values().ne(&by_name(&names, stage))
+        {
             // Another mixture: shares are counted from here.
             self.drawn.sequences = names.iter().map(|name| (name.clone(), 0)).collect();
             self.drawn.weights = names.iter().cloned().zip(stage.weights.iter().copied()).collect();

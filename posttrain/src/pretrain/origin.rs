@@ -76,7 +76,9 @@ fn from_checkpoint(name: &str) -> Result<Origin> {
 fn fresh(settings: &Pretrain, seed: u64) -> Result<Origin> {
     let Pretrain { init, tokenizer: name, .. } = settings;
     if init.is_empty() || name.is_empty() {
-        bail!("nothing to begin from: give --model CHECKPOINT, or --init smollm2-135m and --tokenizer FOLDER");
+        bail!(
+            "nothing to begin from: give --model CHECKPOINT, or --init smollm2-135m and --tokenizer FOLDER"
+        );
     }
     let folder = checkpoint::tokenizer_folder(name)?;
     let tokenizer = Tokenizer::open(&folder.join("tokenizer.json"))?;
@@ -102,7 +104,7 @@ fn fresh(settings: &Pretrain, seed: u64) -> Result<Origin> {
     Ok(Origin {
         name: init.clone(),
         sha256: format!("random, seed {seed}"),
-        parameters: Parameters::random(&config, seed),
+        parameters: Parameters::random(&config, seed, settings.scale_residual_init),
         parts: Parts {
             own_template: own.is_some(),
             template: own.unwrap_or_else(ChatTemplate::chatml),
@@ -120,7 +122,9 @@ fn shape(init: &str) -> Result<ModelConfig> {
         "smollm2-360m" => ModelConfig::smollm2_360m(),
         "smollm2-1.7b" => ModelConfig::smollm2_1_7b(),
         path => ModelConfig::read(Path::new(path)).with_context(|| {
-            format!("--init {path:?} is no preset (smollm2-135m, smollm2-360m, smollm2-1.7b) and no config.json")
+            format!(
+                "--init {path:?} is no preset (smollm2-135m, smollm2-360m, smollm2-1.7b) and no config.json"
+            )
         })?,
     })
 }

@@ -104,7 +104,10 @@ impl Plan {
             rope_theta: None,
         }];
         if !stages.is_empty() && training.lr_scheduler_type != Shape::Wsd {
-            bail!("lr_scheduler_type is {:?}, but stages carry their own phases: leave it at wsd", training.lr_scheduler_type);
+            bail!(
+                "lr_scheduler_type is {:?}, but stages carry their own phases: leave it at wsd",
+                training.lr_scheduler_type
+            );
         }
         let given = if stages.is_empty() { &whole[..] } else { stages };
         let (mut made, mut end, mut theta) = (Vec::<Stage>::new(), 0, common.rope_theta);
@@ -125,7 +128,8 @@ impl Plan {
 
     /// The stage of a step.
     pub(super) fn stage(&self, step: u64) -> (usize, &Stage) {
-        let index = self.stages.iter().position(|stage| step < stage.steps.1).unwrap_or(self.stages.len() - 1);
+        let index =
+            self.stages.iter().position(|stage| step < stage.steps.1).unwrap_or(self.stages.len() - 1);
         (index, &self.stages[index])
     }
 
@@ -158,7 +162,10 @@ impl StageSettings {
     fn in_steps(&self, sources: &[(String, u64)], common: Common, theta: f32, first: u64) -> Result<Stage> {
         let name = &self.name;
         let sequence_length = self.sequence_length.unwrap_or(common.sequence_length);
-        ensure!(sequence_length >= 2, "stage {name}: sequence_length is {sequence_length}; expected at least 2");
+        ensure!(
+            sequence_length >= 2,
+            "stage {name}: sequence_length is {sequence_length}; expected at least 2"
+        );
         ensure!(
             common.batch_tokens >= sequence_length,
             "stage {name}: batch_tokens {} is less than one sequence of {sequence_length}",
@@ -219,7 +226,8 @@ mod tests {
             rope_theta: Some(1e5),
             ..stage("long", 64.0, Phase::Decay)
         };
-        let plan = plan(&[stage("one", 128.0, Phase::Stable), stage("two", 64.0, Phase::Decay), longer]).unwrap();
+        let plan =
+            plan(&[stage("one", 128.0, Phase::Stable), stage("two", 64.0, Phase::Decay), longer]).unwrap();
         let rates: Vec<f64> = (0..8).map(|step| plan.rate(step)).collect();
         assert_eq!(rates, [0.0, 0.5, 1.0, 1.0, 1.0, 0.75, 0.5, 0.25]);
         let (index, last) = plan.stage(7);

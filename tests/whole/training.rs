@@ -1,0 +1,579 @@
+use crate::programs::program;
+use engine::{Engine, NativeEngine, Options, Request};
+use posttrain::examples::{Kind, LossOn, Rules, TooLong, example};
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+use smollm::{ChatTemplate, Checkpoint};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
+use tests::{golden, shared_data};
+
+/// The real checkpoint that tests train: 260k parameters, 512 positions, no template.
+fn stories260k() -> Option<PathBuf> {
+    Some(shared_data()?.join("models/stories260k"))
+}
+
+/// `posttrain` with a folder for all it keeps.
+fn posttrain(folder: &Path) -> Command {
+    let mut command = program("posttrain");
+    command.env("XDG_CACHE_HOME", folder.join("cache")).env("SMOL_PEAK_TFLOPS", "0.2");
+    command
+}
+
+fn text_of(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+#[track_caller]
+fn succeeds(command: &mut Command) -> String {
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{}", text_of(&output));
+    text_of(&output)
+}
+
+/// Exit code 2 and one line that names the thing; returns it.
+#[track_caller]
+fn refused(command: &mut Command, expected: &str) {
+    let output = command.output().unwrap();
+    let text = text_of(&output);
+    let last = text.lines().last().unwrap_or_default();
+    assert_eq!(output.status.code(), Some(2), "{text}");
+    assert!(last.starts_with("posttrain: ") && last.contains(expected), "{text}");
+}
+
+/// The numbers of one name in metrics.jsonl, in order.
+fn metric(out: &Path, name: &str) -> Vec<f64> {
+    let text = std::fs::read_to_string(out.join("metrics.jsonl")).unwrap();
+    text.lines().filter_map(|line| serde_json::from_str::<Value>(line).unwrap()[name].as_f64()).collect()
+}
+
+fn read_json(path: &Path) -> Value {
+    serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
+}
+
+fn write_rows(path: &Path, rows: &[Value]) {
+    let text: Vec<String> = rows.iter().map(Value::to_string).collect();
+    std::fs::write(path, text.join("\n")).unwrap();
+}
+
+#[track_caller]
+fn assert_near(found: f64, expected: f64, tolerance: f64, what: &str) {
+    let error = (found - expected).abs() / expected.abs().max(1e-9);
+    assert!(error <= tolerance, "{what}: {found}, TRL {expected}, relative {error:.2e}");
+}
+
+/// What `make_trl_goldens.py` trained on: the rows, made from the shared data as it made them.
+struct Golden {
+    value: Value,
+    data: PathBuf,
+}
+
+impl Golden {
+    fn read(name: &str) -> Option<Self> {
+        let data = shared_data()?;
+        Some(Self { value: read_json(&golden("training").join(name)), data })
+    }
+
+    fn template(&self) -> &str {
+        self.value["chat_template"].as_str().unwrap()
+    }
+
+    fn sft_rows(&self) -> Vec<Value> {
+        let row = |row: &Value| {
+            let mut messages = Vec::new();
+            if row["system"] == true {
+                messages.push(json!({"role": "system", "content": "Answer in one short paragraph."}));
+            }
+            for turn in row["turns"].as_array().unwrap() {
+                let file = self.data.join("instruct/llamafactory").join(turn[0].as_str().unwrap());
+                let source = &read_json(&file)[turn[1].as_u64().unwrap() as usize];
+                let parts = [&source["instruction"], &source["input"]].map(|part| part.as_str().unwrap());
+                let question: Vec<&str> = parts.into_iter().filter(|part| !part.is_empty()).collect();
+                messages.push(json!({"role": "user", "content": question.join("\n\n")}));
+                messages.push(json!({"role": "assistant", "content": source["output"]}));
+            }
+            json!({"messages": messages})
+        };
+        self.value["rows"].as_array().unwrap().iter().map(row).collect()
+    }
+
+    fn pairs(&self) -> Vec<Value> {
+        let text = std::fs::read_to_string(self.data.join("preference/train_clean.jsonl")).unwrap();
+        let lines: Vec<&str> = text.lines().collect();
+        let pair =
+            |pair: &Value| serde_json::from_str(lines[pair["row"].as_u64().unwrap() as usize]).unwrap();
+        self.value["pairs"].as_array().unwrap().iter().map(pair).collect()
+    }
+
+    /// The sequences and masks that our code makes of a row.
+    fn sequences(&self, row: &Value, kind: Kind) -> Vec<(String, String)> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("row.jsonl");
+        write_rows(&path, std::slice::from_ref(row));
+        let row = datasets::read(&path).unwrap().next().unwrap().unwrap().row;
+        let checkpoint = Checkpoint::open(stories260k().unwrap().to_str().unwrap(), None).unwrap();
+        let template = ChatTemplate::new(self.template(), "<s>", "</s>").unwrap();
+        let rules = Rules {
+            template: &template,
+            tokenizer: &checkpoint.tokenizer,
+            document_end: None,
+            max_length: 512,
+            too_long: TooLong::Cut,
+            loss_on: LossOn::Assistant,
+        };
+        let sequences = example(&row, kind, &rules).unwrap().sequences;
+        let mask =
+            |trained: &[bool]| trained.iter().map(|trained| if *trained { '1' } else { '0' }).collect();
+        sequences.iter().map(|sequence| (hash(&sequence.ids), mask(&sequence.trained))).collect()
+    }
+}
+
+fn hash(ids: &[u32]) -> String {
+    let text: Vec<String> = ids.iter().map(u32::to_string).collect();
+    Sha256::digest(text.join(",")).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The settings of `make_trl_goldens.py`, micro-batches of another size than TRL's.
+fn golden_flags(command: &mut Command, rate: &str, micro_batch_tokens: &str) {
+    command.args(["--learning-rate", rate, "--micro-batch-tokens", micro_batch_tokens, "--batch-size", "4"]);
+    command.args(["--shuffle=false", "--precision", "f32", "--max-length", "512", "--warmup-ratio", "0.1"]);
+}
+
+#[test]
+fn ten_sft_steps_equal_trls() {
+    let Some(golden) = Golden::read("trl_sft.json") else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let (data, template, out) =
+        (folder.path().join("rows.jsonl"), folder.path().join("chat.jinja"), folder.path().join("out"));
+    let rows = golden.sft_rows();
+    for (row, expected) in rows.iter().zip(golden.value["rows"].as_array().unwrap()) {
+        let found = &golden.sequences(row, Kind::Sft)[0];
+        assert_eq!(
+            (&*found.0, &*found.1),
+            (expected["ids"].as_str().unwrap(), expected["trained"].as_str().unwrap())
+        );
+    }
+    write_rows(&data, &rows);
+    std::fs::write(&template, golden.template()).unwrap();
+    let mut command = posttrain(folder.path());
+    command
+        .arg("sft")
+        .arg("--model")
+        .arg(stories260k().unwrap())
+        .arg("--data")
+        .arg(&data)
+        .arg("--out")
+        .arg(&out);
+    command.arg("--chat-template").arg(&template).arg("--packing=false");
+    golden_flags(&mut command, "1e-3", "500");
+    succeeds(&mut command);
+    let run = &golden.value["runs"][0];
+    let steps = run["steps"].as_array().unwrap();
+    assert_eq!(steps.len(), 10);
+    for name in ["loss", "grad_norm"] {
+        for (step, found) in metric(&out, name).iter().enumerate() {
+            assert_near(*found, steps[step][name].as_f64().unwrap(), 1e-4, &format!("step {step}, {name}"));
+        }
+    }
+    let checkpoint = Checkpoint::open(out.to_str().unwrap(), None).unwrap();
+    for (name, expected) in run["weights_after"].as_object().unwrap() {
+        let norm = |values: Vec<f32>| values.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>().sqrt();
+        // Wrong groups of weight decay would show here: they move a norm by about 5e-5.
+        assert_near(norm(checkpoint.weights.tensor(name)), expected["norm"].as_f64().unwrap(), 1e-6, name);
+    }
+}
+
+#[test]
+fn ten_dpo_steps_equal_trls() {
+    let Some(golden) = Golden::read("trl_dpo.json") else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let (data, template) = (folder.path().join("rows.jsonl"), folder.path().join("chat.jinja"));
+    let pairs = golden.pairs();
+    write_rows(&data, &pairs);
+    std::fs::write(&template, golden.template()).unwrap();
+    for (index, run) in golden.value["runs"].as_array().unwrap().iter().enumerate() {
+        let out = folder.path().join(format!("out{index}"));
+        let list = |name: &str| {
+            let values = run[name].as_array().unwrap().iter();
+            values
+                .map(|value| value.as_str().map_or_else(|| value.to_string(), str::to_owned))
+                .collect::<Vec<_>>()
+                .join(",")
+        };
+        let mut command = posttrain(folder.path());
+        command
+            .arg("dpo")
+            .arg("--model")
+            .arg(stories260k().unwrap())
+            .arg("--data")
+            .arg(&data)
+            .arg("--out")
+            .arg(&out);
+        command.arg("--chat-template").arg(&template).args([
+            "--beta",
+            "0.1",
+            "--loss-type",
+            &list("loss_type"),
+        ]);
+        command.args(["--loss-weights", &list("loss_weights")]);
+        golden_flags(&mut command, "1e-4", "700");
+        succeeds(&mut command);
+        let steps = run["steps"].as_array().unwrap();
+        assert_eq!(steps.len(), 10);
+        for name in ["loss", "grad_norm", "logps/chosen", "logps/rejected"] {
+            for (step, found) in metric(&out, name).iter().enumerate() {
+                assert_near(
+                    *found,
+                    steps[step][name].as_f64().unwrap(),
+                    1e-4,
+                    &format!("run {index}, step {step}, {name}"),
+                );
+            }
+        }
+        // Differences of large sums: their last bits are f32's.
+        for name in ["rewards/chosen", "rewards/rejected", "rewards/margins", "rewards/accuracies"] {
+            for (step, found) in metric(&out, name).iter().enumerate() {
+                let expected = steps[step][name].as_f64().unwrap();
+                assert!((found - expected).abs() < 2e-4, "step {step}, {name}: {found}, TRL {expected}");
+            }
+        }
+    }
+}
+
+/// Rows that any checkpoint can be trained on.
+fn chats(count: usize) -> Vec<Value> {
+    let chat = |index: usize| {
+        let reply = format!("The {} cat sat on mat {}.", ["red", "old", "big"][index % 3], index * 31 % 97);
+        json!({"messages": [
+            {"role": "user", "content": format!("Tell me about cat {index}.")},
+            {"role": "assistant", "content": reply},
+        ]})
+    };
+    (0..count).map(chat).collect()
+}
+
+fn weights_of(out: &Path) -> Vec<u8> {
+    std::fs::read(out.join("model.safetensors")).unwrap()
+}
+
+/// Kills the command again and again at other moments, and starts it again, until it ends by itself.
+fn killed_and_resumed(mut command: impl FnMut() -> Command, kills: u64) {
+    let mut moment = 150;
+    for _ in 0..kills {
+        let mut child = command().stderr(Stdio::null()).spawn().unwrap();
+        std::thread::sleep(Duration::from_millis(moment));
+        moment = 150 + (moment * 7919) % 700;
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    succeeds(&mut command());
+}
+
+#[test]
+fn a_killed_sft_ends_with_the_same_bits() {
+    let Some(model) = stories260k() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("rows.jsonl");
+    write_rows(&data, &chats(60));
+    let command = |out: &str, precision: &str| {
+        let mut command = posttrain(folder.path());
+        command.arg("sft").arg("--model").arg(&model).arg("--data").arg(&data);
+        command.arg("--out").arg(folder.path().join(out)).args(["--precision", precision]);
+        command.args(["--steps", "160", "--batch-size", "3", "--max-length", "200", "--save-steps", "7"]);
+        command.args(["--eval-split", "0.1", "--learning-rate", "1e-3", "--save-precision", "f32"]);
+        command
+    };
+    for precision in ["f32", "bf16"] {
+        let (whole, torn) = (format!("whole-{precision}"), format!("torn-{precision}"));
+        succeeds(&mut command(&whole, precision));
+        killed_and_resumed(|| command(&torn, precision), 6);
+        let (whole, torn) = (folder.path().join(whole), folder.path().join(torn));
+        assert!(weights_of(&whole) == weights_of(&torn), "{precision}: resumed weights differ");
+        assert_eq!(metric(&whole, "loss"), metric(&torn, "loss"), "{precision}");
+        assert_eq!(metric(&whole, "eval_loss"), metric(&torn, "eval_loss"), "{precision}");
+        let lineage = read_json(&torn.join("run.json"))["lineage"].as_array().unwrap().len();
+        assert!((1..=6).contains(&lineage), "{precision}: {lineage} resumptions");
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn ctrl_c_saves_and_the_same_command_goes_on() {
+    let Some(model) = stories260k() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let (data, out) = (folder.path().join("rows.jsonl"), folder.path().join("out"));
+    write_rows(&data, &chats(60));
+    let mut command = posttrain(folder.path());
+    command.arg("sft").arg("--model").arg(&model).arg("--data").arg(&data).arg("--out").arg(&out);
+    command.args(["--steps", "2000", "--batch-size", "4", "--max-length", "200"]);
+    let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
+    while metric_lines(&out) < 3 {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let second = command.output().unwrap();
+    assert!(text_of(&second).contains("in use by another run"), "{}", text_of(&second));
+    succeeds(Command::new("kill").args(["-INT", &child.id().to_string()]));
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    let run = read_json(&out.join("run.json"));
+    assert_eq!(run["state"], "interrupted");
+    let step = run["progress"]["step"].as_u64().unwrap();
+    assert!(out.join(format!("checkpoints/step-{step}/model.safetensors")).is_file());
+    assert!(std::fs::read_to_string(out.join("report.html")).unwrap().contains("interrupted"));
+    // Other settings are another run: refused by name, or accepted and kept.
+    command.args(["--learning-rate", "1e-3"]);
+    refused(&mut command, "learning_rate was 2e-5, now 0.001");
+    let mut child = command.arg("--accept-changes").stderr(Stdio::null()).spawn().unwrap();
+    while metric_lines(&out) < step as usize + 3 {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    succeeds(Command::new("kill").args(["-TERM", &child.id().to_string()]));
+    assert_eq!(child.wait().unwrap().code(), Some(143));
+    let lineage = &read_json(&out.join("run.json"))["lineage"][0];
+    assert_eq!(
+        (&lineage["resumed_after_step"], &lineage["changes"][0]["field"]),
+        (&json!(step), &json!("learning_rate"))
+    );
+}
+
+fn metric_lines(out: &Path) -> usize {
+    std::fs::read_to_string(out.join("metrics.jsonl")).map_or(0, |text| text.lines().count())
+}
+
+#[test]
+fn a_half_written_checkpoint_is_passed_over() {
+    let Some(model) = stories260k() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let (data, out) = (folder.path().join("rows.jsonl"), folder.path().join("out"));
+    write_rows(&data, &chats(20));
+    let command = |steps: &str, more: &[&str]| {
+        let mut command = posttrain(folder.path());
+        command.arg("sft").arg("--model").arg(&model).arg("--data").arg(&data).arg("--out").arg(&out);
+        command.args(["--steps", steps, "--save-steps", "4", "--max-length", "200", "--batch-size", "2"]);
+        command.args(more);
+        command
+    };
+    succeeds(&mut command("8", &[]));
+    assert!(succeeds(&mut command("8", &[])).contains("this run has finished"));
+    let state = out.join("checkpoints/step-8/training_state.safetensors");
+    let bytes = std::fs::read(&state).unwrap();
+    std::fs::write(&state, &bytes[..bytes.len() / 2]).unwrap();
+    let text = succeeds(&mut command("9", &["--accept-changes"]));
+    assert!(text.contains("step-8 cannot be read") && text.contains("resumed after step 4"), "{text}");
+    assert_eq!(metric(&out, "step"), (1..=9).map(f64::from).collect::<Vec<_>>());
+}
+
+/// pad == eos, no generation marks, and a base whose end of sequence is not the template's: the stop token is
+/// trained, saved, and generation ends with it.
+#[test]
+fn the_stop_token_is_trained_and_generation_ends_with_it() {
+    let Some(model) = stories260k() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let (data, out) = (folder.path().join("rows.jsonl"), folder.path().join("out"));
+    let base = folder.path().join("base");
+    std::fs::create_dir(&base).unwrap();
+    for name in ["config.json", "tokenizer.json", "model.safetensors"] {
+        std::fs::copy(model.join(name), base.join(name)).unwrap();
+    }
+    let settings =
+        json!({"bos_token": "<s>", "eos_token": "</s>", "pad_token": "</s>", "unk_token": "<unk>"});
+    std::fs::write(base.join("tokenizer_config.json"), settings.to_string()).unwrap();
+    write_rows(&data, &chats(3));
+    let mut command = posttrain(folder.path());
+    command.arg("sft").arg("--model").arg(&base).arg("--data").arg(&data).arg("--out").arg(&out);
+    command.args(["--steps", "150", "--learning-rate", "3e-3", "--max-length", "256", "--precision", "f32"]);
+    let text = succeeds(&mut command);
+    assert!(text.contains("the embedding grew from 512 to 514 rows"), "{text}");
+    assert!(text.contains("stops at the template's"), "{text}");
+    let last = *metric(&out, "loss").last().unwrap();
+    assert!(last < 0.05, "loss {last}");
+
+    let generation = read_json(&out.join("generation_config.json"));
+    let settings = read_json(&out.join("tokenizer_config.json"));
+    let checkpoint = Checkpoint::open(out.to_str().unwrap(), None).unwrap();
+    let stop = checkpoint.tokenizer.id("<|im_end|>").unwrap();
+    assert_eq!(
+        (&generation["eos_token_id"][0], &settings["eos_token"]),
+        (&json!(stop), &json!("<|im_end|>"))
+    );
+    assert!(checkpoint.warnings.is_empty(), "{:?}", checkpoint.warnings);
+    let engine = NativeEngine::start(&checkpoint, Options::default()).unwrap();
+    for row in chats(3) {
+        let said = row["messages"][0]["content"].as_str().unwrap();
+        let prompt = [smollm::Message::new("user", said)];
+        let ids =
+            smollm::chat::render_prompt(&checkpoint.template, &checkpoint.tokenizer, &prompt, None).unwrap();
+        let stop_ids = checkpoint.stop_ids.clone();
+        let request = Request { prompt: ids, max_tokens: 120, stop_ids, ..Request::default() };
+        let answer = engine.submit(request).unwrap().collect_blocking();
+        assert_eq!(answer.text.trim(), row["messages"][1]["content"].as_str().unwrap());
+        assert!(answer.ids.len() < 120, "it ended by itself");
+    }
+}
+
+#[test]
+fn eight_rows_are_learnt_by_heart() {
+    let Some(data) = shared_data() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let (rows, out) = (folder.path().join("rows.jsonl"), folder.path().join("out"));
+    let identity = read_json(&data.join("instruct/llamafactory/identity.json"));
+    write_rows(&rows, &identity.as_array().unwrap()[..8]);
+    let mut command = posttrain(folder.path());
+    command.arg("sft").arg("--model").arg(data.join("models/stories260k")).arg("--data").arg(&rows);
+    command.arg("--out").arg(&out).args(["--steps", "120", "--learning-rate", "3e-3", "--max-length", "512"]);
+    succeeds(&mut command);
+    let last = *metric(&out, "loss").last().unwrap();
+    assert!(last < 0.1, "loss {last}");
+}
+
+/// The first 64 pairs of `preference/train_clean.jsonl` that fit 512 positions are learned; flipped, unlearned.
+#[test]
+fn preferences_are_learned_either_way_round() {
+    let Some(data) = shared_data() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let checkpoint = Checkpoint::open(data.join("models/stories260k").to_str().unwrap(), None).unwrap();
+    let text = std::fs::read_to_string(data.join("preference/train_clean.jsonl")).unwrap();
+    let tokens = |text: &Value| checkpoint.tokenizer.encode(text.as_str().unwrap()).unwrap().ids.len();
+    let fits =
+        |pair: &Value| tokens(&pair["prompt"]) + tokens(&pair["chosen"]).max(tokens(&pair["rejected"])) < 480;
+    let pairs: Vec<Value> =
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).filter(fits).take(64).collect();
+    let flipped: Vec<Value> = pairs
+        .iter()
+        .map(|pair| json!({"prompt": pair["prompt"], "chosen": pair["rejected"], "rejected": pair["chosen"]}))
+        .collect();
+    for (name, pairs, learned) in [("true", &pairs, true), ("flipped", &flipped, false)] {
+        let (rows, out) = (folder.path().join(format!("{name}.jsonl")), folder.path().join(name));
+        let truth = folder.path().join("truth.jsonl");
+        write_rows(&rows, pairs);
+        if learned {
+            write_rows(&truth, pairs);
+        }
+        let mut command = posttrain(folder.path());
+        command.arg("dpo").arg("--model").arg(data.join("models/stories260k")).arg("--data").arg(&rows);
+        command.arg("--out").arg(&out).arg("--eval-data").arg(&truth).args([
+            "--steps",
+            "60",
+            "--eval-steps",
+            "60",
+        ]);
+        command.args(["--learning-rate", "5e-4", "--batch-size", "16", "--max-length", "512"]);
+        command.args(["--too-long", "drop", "--micro-batch-tokens", "8192"]);
+        succeeds(&mut command);
+        let accuracy = *metric(&out, "eval_rewards/accuracies").last().unwrap();
+        let margin = *metric(&out, "eval_rewards/margins").last().unwrap();
+        if learned {
+            assert!(accuracy > 0.95 && margin > 1.0, "accuracy {accuracy}, margin {margin}");
+        } else {
+            assert!(accuracy < 0.05, "accuracy on the true order {accuracy}");
+        }
+    }
+}
+
+#[test]
+fn bad_input_is_one_clear_line() {
+    let Some(model) = stories260k() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let place = |name: &str| folder.path().join(name);
+    let sft = |data: &str, more: &[&str]| {
+        let mut command = posttrain(folder.path());
+        command
+            .arg("sft")
+            .arg("--model")
+            .arg(&model)
+            .arg("--data")
+            .arg(place(data))
+            .arg("--out")
+            .arg(place("out"));
+        command.args(["--max-length", "200"]).args(more);
+        command
+    };
+    refused(&mut sft("none.jsonl", &[]), "none.jsonl");
+    std::fs::write(place("empty.jsonl"), "").unwrap();
+    refused(&mut sft("empty.jsonl", &[]), "nothing to train on (0 rows");
+    let unanswered = json!({"messages": [{"role": "user", "content": "Well?"}]});
+    write_rows(&place("unanswered.jsonl"), &[unanswered]);
+    refused(&mut sft("unanswered.jsonl", &[]), "1 no_trained_token dropped");
+    std::fs::write(place("broken.jsonl"), "{\"text\": \"a\"}\n{\"text\": ").unwrap();
+    refused(&mut sft("broken.jsonl", &[]), "broken.jsonl, line 2");
+    write_rows(&place("rows.jsonl"), &chats(4));
+    refused(
+        &mut sft("rows.jsonl", &["--max-length", "4096"]),
+        "max_length is 4096, the model has 512 positions",
+    );
+    refused(&mut sft("rows.jsonl", &["--warmup-ratio", "2"]), "warmup_ratio is 2; expected 0 to 1");
+    refused(&mut sft("rows.jsonl", &["--eval-split", "0.9"]), "eval_split");
+    std::fs::write(place("odd.toml"), "learning_rat = 1\n").unwrap();
+    refused(
+        &mut sft("rows.jsonl", &["--recipe", place("odd.toml").to_str().unwrap()]),
+        "unknown field \"learning_rat\"",
+    );
+    refused(&mut sft("rows.jsonl", &["--learning-rate", "1e30", "--steps", "20"]), "lower learning_rate");
+    let mut dpo = posttrain(folder.path());
+    dpo.arg("dpo")
+        .arg("--model")
+        .arg(&model)
+        .arg("--data")
+        .arg(place("rows.jsonl"))
+        .arg("--out")
+        .arg(place("dpo"));
+    refused(dpo.args(["--max-length", "200"]), "4 not_a_pair dropped");
+    refused(dpo.args(["--loss-type", "exo_pair"]), "exo_pair");
+
+    // A tokenizer of another vocabulary, and an output folder that is somebody's checkpoint.
+    let other = place("other");
+    std::fs::create_dir(&other).unwrap();
+    for name in ["config.json", "model.safetensors"] {
+        std::fs::copy(model.join(name), other.join(name)).unwrap();
+    }
+    let tokenizer = shared_data().unwrap().join("models/smollm2-tokenizer/tokenizer.json");
+    std::fs::copy(tokenizer, other.join("tokenizer.json")).unwrap();
+    let mut command = posttrain(folder.path());
+    command
+        .arg("sft")
+        .arg("--model")
+        .arg(&other)
+        .arg("--data")
+        .arg(place("rows.jsonl"))
+        .arg("--out")
+        .arg(place("o"));
+    refused(&mut command, "this tokenizer belongs to another model");
+    let mut command = posttrain(folder.path());
+    command
+        .arg("sft")
+        .arg("--model")
+        .arg(&model)
+        .arg("--data")
+        .arg(place("rows.jsonl"))
+        .arg("--out")
+        .arg(&other);
+    refused(command.args(["--max-length", "200"]), "holds a checkpoint that is no run's");
+}
+
+/// What is dropped is counted by its reason, in run.json and on the screen.
+#[test]
+fn every_row_is_trained_or_counted() {
+    let Some(model) = stories260k() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let (data, out) = (folder.path().join("rows.jsonl"), folder.path().join("out"));
+    let mut rows = chats(5);
+    rows.push(json!({"messages": [{"role": "user", "content": "Well?"}]}));
+    rows.push(json!({"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "word ".repeat(500)}]}));
+    write_rows(&data, &rows);
+    let mut command = posttrain(folder.path());
+    command.arg("sft").arg("--model").arg(&model).arg("--data").arg(&data).arg("--out").arg(&out);
+    command.args(["--steps", "1", "--max-length", "200", "--too-long", "drop"]);
+    let text = succeeds(&mut command);
+    assert!(
+        text.contains("7 rows: 5 sequences") && text.contains("1 no_trained_token, 1 too_long dropped"),
+        "{text}"
+    );
+    let counted = &read_json(&out.join("run.json"))["rows"]["dropped"];
+    assert_eq!(counted, &json!({"no_trained_token": 1, "too_long": 1}));
+    let mut inspect = posttrain(folder.path());
+    inspect.arg("inspect").arg(&data).arg("--model").arg(&model).args(["--n", "1", "--max-length", "200"]);
+    let shown = inspect.output().unwrap();
+    let shown = String::from_utf8(shown.stdout).unwrap();
+    assert!(shown.contains("<|im_start|>assistant\n⟦The red cat sat on mat 0.<|im_end|>⟧\n"), "{shown}");
+    assert!(shown.contains("7 rows: 6 sequences") && shown.contains("1 cut"), "{shown}");
+}
