@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 /// Train small language models: pretrain, SFT, DPO.
 #[derive(Parser)]
-#[command(version)]
+#[command(version, args_override_self = true)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,

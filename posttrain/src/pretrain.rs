@@ -338,3 +338,21 @@ fn open_sources(settings: &Settings, origin: &Origin, cache: &std::path::Path) -
     };
     settings.sources.iter().map(open).collect()
 }
+
+/// Whether a recipe resolves, and its stages make a plan over sources of any size.
+#[cfg(test)]
+pub(crate) fn check_recipe(recipe: &std::path::Path) -> Result<()> {
+    let settings: Settings = recipe::resolve(Some(recipe), &[])?;
+    settings.training.check()?;
+    let sizes: Vec<(String, u64)> = settings.sources.iter().map(|source| (source.name.clone(), 1)).collect();
+    let Pretrain { tokens, batch_tokens, sequence_length, .. } = settings.pretrain;
+    let common = Common { tokens, batch_tokens, sequence_length, rope_theta: 1e4 };
+    let plan = Plan::new(&settings.stages, &sizes, common, &settings.training)?;
+    let last = plan.total() - 1;
+    ensure!(
+        plan.rate(last) < 1e-5 * settings.training.learning_rate,
+        "the decay ends at {}",
+        plan.rate(last)
+    );
+    Ok(())
+}

@@ -161,14 +161,28 @@ pub fn resolve<S: Serialize + DeserializeOwned + Default>(
         let recipe = recipe.map(|path| path.display().to_string()).unwrap_or_default();
         bail!("{recipe}: unknown field {name:?}; known are {}", known.join(", "));
     }
-    // Defaults of the whole, which may differ from those of a part.
-    let mut table = toml::Table::try_from(S::default())?;
-    table.extend(given);
-    for flags in flags {
-        table.extend(flags.clone());
-    }
     let place = || recipe.map_or_else(|| "flags".to_owned(), |path| path.display().to_string());
-    toml::Value::Table(table).try_into().with_context(place)
+    // Defaults of the whole, which may differ from those of a part.
+    let defaults = toml::Table::try_from(S::default())?;
+    let mut table = defaults.clone();
+    for given in std::iter::once(&given).chain(flags) {
+        table.extend(given.clone());
+    }
+    let settings: Result<S, _> = toml::Value::Table(table.clone()).try_into();
+    settings.with_context(|| match wrong_field::<S>(&defaults, &table) {
+        Some(name) => format!("{}: {name}", place()),
+        None => place(),
+    })
+}
+
+/// The field that cannot be read: the error does not say it where structs are flattened.
+fn wrong_field<S: DeserializeOwned>(defaults: &toml::Table, given: &toml::Table) -> Option<String> {
+    let fails = |(name, value): &(&String, &toml::Value)| {
+        let mut table = defaults.clone();
+        table.insert((*name).clone(), (*value).clone());
+        toml::Value::Table(table).try_into::<S>().is_err()
+    };
+    given.iter().find(fails).map(|(name, _)| name.clone())
 }
 
 /// Flags as the fields they set.
@@ -228,5 +242,28 @@ mod tests {
         refused("learning_rate = ", "not TOML");
         let odd = Training { warmup_ratio: 1.5, ..Training::default() };
         assert_eq!(odd.check().unwrap_err().to_string(), "warmup_ratio is 1.5; expected 0 to 1");
+    }
+
+    /// Every recipe that ships says what a run understands and accepts.
+    #[test]
+    fn the_recipes_resolve() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("recipes");
+        let names: Vec<String> = std::fs::read_dir(folder.clone())
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .filter(|name| name.ends_with(".toml"))
+            .collect();
+        assert_eq!(names.len(), 9);
+        for name in names {
+            let path = Some(folder.join(&name));
+            let path = path.as_deref();
+            if name.ends_with("-sft.toml") {
+                resolve::<crate::sft::Settings>(path, &[]).unwrap().check().unwrap();
+            } else if name.ends_with("-dpo.toml") {
+                resolve::<crate::dpo::Settings>(path, &[]).unwrap().check().unwrap();
+            } else {
+                crate::pretrain::check_recipe(path.unwrap()).unwrap();
+            }
+        }
     }
 }

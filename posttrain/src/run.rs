@@ -9,16 +9,20 @@ use crate::optimizer::Optimizer;
 use crate::recipe::Training;
 use crate::report;
 use crate::tensorboard::Events;
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use kernels::Element;
 use serde_json::{Map, Value, json};
 use smollm::checkpoint::Outgoing;
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
+
+mod folder;
+
+use folder::{changes, clear, earlier, keep_history, lock, notes, open_metrics, refuse_changes, write_whole};
 
 /// Where a run writes, and what it does where one stands already.
 #[derive(Clone, Debug, clap::Args)]
@@ -313,135 +317,6 @@ fn tag(name: &str) -> String {
         None if name.contains('/') => name.to_owned(),
         None => format!("train/{name}"),
     }
-}
-
-fn notes(manifest: &mut Map<String, Value>) -> &mut Vec<Value> {
-    let notes = manifest.entry("notes").or_insert_with(|| Value::Array(Vec::new()));
-    if !notes.is_array() {
-        *notes = Value::Array(Vec::new());
-    }
-    notes.as_array_mut().expect("made an array above")
-}
-
-fn lock(folder: &Path) -> Result<File> {
-    let path = folder.join(".lock");
-    let cannot = || format!("cannot write {}", path.display());
-    let file =
-        OpenOptions::new().create(true).truncate(false).write(true).open(&path).with_context(cannot)?;
-    if file.try_lock().is_err() {
-        bail!("--out {} is in use by another run", folder.display());
-    }
-    Ok(file)
-}
-
-/// The run that stands in the folder; refuses a folder that holds something else.
-fn earlier(folder: &Path) -> Result<Option<Map<String, Value>>> {
-    let path = folder.join("run.json");
-    if path.is_file() {
-        let broken = || format!("{} cannot be read; --restart begins anew", path.display());
-        let text = std::fs::read(&path).with_context(broken)?;
-        return serde_json::from_slice(&text).with_context(broken).map(Some);
-    }
-    if folder.join("config.json").exists() || folder.join("model.safetensors").exists() {
-        bail!("--out {} holds a checkpoint that is no run's: choose another folder", folder.display());
-    }
-    Ok(None)
-}
-
-fn clear(folder: &Path) -> Result<()> {
-    if !folder.join("run.json").is_file() {
-        return Ok(());
-    }
-    for name in ["checkpoints", "tensorboard"] {
-        let path = folder.join(name);
-        if path.is_dir() {
-            std::fs::remove_dir_all(&path).with_context(|| format!("cannot remove {}", path.display()))?;
-        }
-    }
-    for name in ["metrics.jsonl", "report.html", "model.safetensors", "config.json", "run.json"] {
-        let path = folder.join(name);
-        if path.is_file() {
-            std::fs::remove_file(&path).with_context(|| format!("cannot remove {}", path.display()))?;
-        }
-    }
-    Ok(())
-}
-
-/// Fields that differ: name, before, now.
-fn changes(before: &Value, now: &Value) -> Vec<(String, Value, Value)> {
-    let (before, now) = match (before.as_object(), now.as_object()) {
-        (Some(before), Some(now)) => (before, now),
-        _ => return Vec::new(),
-    };
-    let names: std::collections::BTreeSet<&String> = before.keys().chain(now.keys()).collect();
-    let value = |fields: &Map<String, Value>, name: &String| fields.get(name).cloned().unwrap_or_default();
-    names
-        .into_iter()
-        .filter(|name| before.get(*name) != now.get(*name))
-        .map(|name| (name.clone(), value(before, name), value(now, name)))
-        .collect()
-}
-
-fn refuse_changes(folder: &Path, changes: &[(String, Value, Value)], accepted: bool) -> Result<()> {
-    if changes.is_empty() || accepted {
-        return Ok(());
-    }
-    let listed: Vec<String> =
-        changes.iter().map(|(name, before, now)| format!("{name} was {before}, now {now}")).collect();
-    bail!(
-        "--out {} holds a run of another configuration: {}; --accept-changes goes on with the new one, --restart begins anew, or choose another folder",
-        folder.display(),
-        listed.join("; ")
-    )
-}
-
-/// When the run began, what it said, and what was changed under way.
-fn keep_history(
-    manifest: &mut Map<String, Value>,
-    earlier: &Map<String, Value>,
-    changes: &[(String, Value, Value)],
-    found: Option<&Progress>,
-) {
-    manifest.insert("started".into(), earlier.get("started").cloned().unwrap_or_default());
-    let mut lineage = earlier.get("lineage").and_then(Value::as_array).cloned().unwrap_or_default();
-    let changes: Vec<Value> = changes
-        .iter()
-        .map(|(name, before, now)| json!({"field": name, "before": before, "now": now}))
-        .collect();
-    let step = found.map_or(0, |progress| progress.step);
-    lineage.push(json!({"resumed_after_step": step, "at": now(), "changes": changes}));
-    manifest.insert("lineage".into(), lineage.into());
-}
-
-/// Opens metrics.jsonl, without the lines of steps that will be done again.
-fn open_metrics(folder: &Path, step: u64) -> Result<File> {
-    let path = folder.join("metrics.jsonl");
-    let cannot = || format!("cannot write {}", path.display());
-    if path.is_file() {
-        let text = std::fs::read_to_string(&path).with_context(cannot)?;
-        let at = |line: &str| serde_json::from_str::<Value>(line).ok()?["step"].as_u64();
-        let kept: String = text
-            .lines()
-            .filter(|line| at(line).is_some_and(|at| at <= step && step > 0))
-            .map(|line| format!("{line}\n"))
-            .collect();
-        write_whole(&path, &kept)?;
-    }
-    OpenOptions::new().create(true).append(true).open(&path).with_context(cannot)
-}
-
-fn write_whole(path: &Path, text: &str) -> Result<()> {
-    let beside = path.with_extension(format!("{}.tmp", std::process::id()));
-    let written = File::create(&beside).and_then(|mut file| {
-        file.write_all(text.as_bytes())?;
-        file.sync_all()?;
-        std::fs::rename(&beside, path)
-    });
-    if written.is_err() {
-        // The error says what failed; half a file beside it helps nobody.
-        let _ = std::fs::remove_file(&beside);
-    }
-    written.with_context(|| format!("cannot write {}", path.display()))
 }
 
 /// A number that becomes the signal's when Ctrl-C or SIGTERM arrives; a second Ctrl-C ends the process at once.

@@ -43,10 +43,13 @@ fn smollm2_encodings_are_exact() {
 fn smollm2_chat_renders_are_exact() {
     let Some(data) = shared_data() else { return };
     let (tokenizer, template) = smollm2(&data);
+    let recipes = Path::new(env!("CARGO_MANIFEST_DIR")).join("../posttrain/recipes");
+    let ours = ChatTemplate::read(&recipes.join("smollm2.jinja"), "", "").unwrap();
     for row in rows(&data.join("goldens/smollm2_chat_renders.jsonl")) {
         let generation = row["add_generation_prompt"].as_bool().unwrap();
         let text = template.render(&row["messages"], None, generation).unwrap();
         assert_eq!(text, row["text"].as_str().unwrap());
+        assert_eq!(text, ours.render(&row["messages"], None, generation).unwrap());
         let messages: Vec<Message> = serde_json::from_value(row["messages"].clone()).unwrap();
         let found = if generation {
             chat::render_prompt(&template, &tokenizer, &messages, None).unwrap()

@@ -322,7 +322,7 @@ fn ctrl_c_saves_and_the_same_command_goes_on() {
     assert!(std::fs::read_to_string(out.join("report.html")).unwrap().contains("interrupted"));
     // Other settings are another run: refused by name, or accepted and kept.
     command.args(["--learning-rate", "1e-3"]);
-    refused(&mut command, "learning_rate was 2e-5, now 0.001");
+    refused(&mut command, "learning_rate was 0.00002, now 0.001");
     let mut child = command.arg("--accept-changes").stderr(Stdio::null()).spawn().unwrap();
     while metric_lines(&out) < step as usize + 3 {
         std::thread::sleep(Duration::from_millis(20));
@@ -574,6 +574,104 @@ fn every_row_is_trained_or_counted() {
     inspect.arg("inspect").arg(&data).arg("--model").arg(&model).args(["--n", "1", "--max-length", "200"]);
     let shown = inspect.output().unwrap();
     let shown = String::from_utf8(shown.stdout).unwrap();
-    assert!(shown.contains("<|im_start|>assistant\n⟦The red cat sat on mat 0.<|im_end|>⟧\n"), "{shown}");
+    assert!(shown.contains("assistant\n⟦The red cat sat on mat 0.<|im_end|>⟧"), "{shown}");
     assert!(shown.contains("7 rows: 6 sequences") && shown.contains("1 cut"), "{shown}");
+}
+
+#[test]
+fn a_full_disk_is_one_line_and_the_last_checkpoint_loads() {
+    let Some(model) = stories260k() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let (data, out) = (folder.path().join("rows.jsonl"), folder.path().join("out"));
+    write_rows(&data, &chats(20));
+    let command = || {
+        let mut command = posttrain(folder.path());
+        command.arg("sft").arg("--model").arg(&model).arg("--data").arg(&data).arg("--out").arg(&out);
+        command.args(["--steps", "30", "--save-steps", "10", "--max-length", "200", "--batch-size", "2"]);
+        command
+    };
+    // A limit on file size stands for a full disk: the weights of a checkpoint still fit, its moments do not.
+    let whole = command();
+    let limited = Command::new("bash")
+        .args(["-c", "trap '' XFSZ; ulimit -f 2000; exec \"$0\" \"$@\""])
+        .arg(whole.get_program())
+        .args(whole.get_args())
+        .envs(whole.get_envs().filter_map(|(name, value)| Some((name, value?))))
+        .output()
+        .unwrap();
+    let error = text_of(&limited);
+    assert_eq!(limited.status.code(), Some(2), "{error}");
+    assert!(error.contains("cannot write the checkpoint") && error.contains("step-10"), "{error}");
+    let left: Vec<_> = std::fs::read_dir(out.join("checkpoints")).unwrap().collect();
+    assert!(left.is_empty(), "{left:?}");
+    succeeds(&mut command());
+    for step in [20, 30] {
+        let place = out.join(format!("checkpoints/step-{step}"));
+        Checkpoint::open(place.to_str().unwrap(), None).unwrap();
+    }
+}
+
+/// What transformers is to find in a checkpoint, written beside it.
+fn write_expected(out: &Path, messages: Option<&Value>) {
+    let checkpoint = Checkpoint::open(out.to_str().unwrap(), None).unwrap();
+    let model = engine::Model::load(&checkpoint);
+    let ids: Vec<u32> = (1..40).map(|index| index * 37 % checkpoint.config.vocab_size as u32).collect();
+    let mut cache = model.cache(ids.len());
+    let logits =
+        model.forward(&mut [engine::Chunk { ids: &ids, cache: &mut cache, logits: engine::LogitsOf::Last }]);
+    let rendered = messages.map(|messages| {
+        let messages: Vec<smollm::Message> = serde_json::from_value(messages.clone()).unwrap();
+        smollm::chat::render(&checkpoint.template, &checkpoint.tokenizer, &messages, None).unwrap().ids
+    });
+    let stops = &checkpoint.config.eos_token_ids;
+    let expected =
+        json!({"ids": ids, "logits": logits, "messages": messages, "rendered": rendered, "stops": stops});
+    std::fs::write(out.join("expected.json"), expected.to_string()).unwrap();
+}
+
+/// Tied and untied, f32 and bf16, with added tokens and without: transformers finds what our engine finds.
+#[test]
+fn transformers_loads_every_checkpoint() {
+    let Some(model) = stories260k() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("rows.jsonl");
+    let rows = chats(12);
+    write_rows(&data, &rows);
+    let texts = folder.path().join("texts.jsonl");
+    write_rows(&texts, &[json!({"text": "Once there was a sun."}), json!({"text": "It rained on it."})]);
+    let untied = folder.path().join("untied-model");
+    std::fs::create_dir(&untied).unwrap();
+    for name in ["tokenizer.json", "tokenizer_config.json"] {
+        std::fs::copy(model.join(name), untied.join(name)).unwrap();
+    }
+    let mut config = smollm::ModelConfig::read(&model.join("config.json")).unwrap();
+    config.tie_word_embeddings = false;
+    std::fs::write(untied.join("config.json"), config.to_json().to_string()).unwrap();
+    tests::write_hashed_weights(&untied, &config);
+    let mut made = Vec::new();
+    for (name, model, data, precision, chat) in [
+        ("chat-f32", &model, &data, "f32", true),
+        ("chat-bf16", &model, &data, "bf16", true),
+        ("untied", &untied, &data, "f32", true),
+        ("texts", &model, &texts, "bf16", false),
+    ] {
+        let out = folder.path().join(name);
+        let mut command = posttrain(folder.path());
+        command.arg("sft").arg("--model").arg(model).arg("--data").arg(data).arg("--out").arg(&out);
+        succeeds(command.args(["--steps", "3", "--max-length", "200", "--precision", precision]));
+        write_expected(&out, chat.then_some(&rows[0]["messages"]));
+        made.extend([out]);
+    }
+    let last = made[0].join("checkpoints/step-3");
+    write_expected(&last, Some(&rows[1]["messages"]));
+    made.push(last);
+    let Ok(python) = std::env::var("SMOL_PYTHON") else {
+        assert!(std::env::var("SMOL_REQUIRE_PYTHON").is_err(), "SMOL_PYTHON is not set");
+        eprintln!("SMOL_PYTHON is not set: transformers is not tried");
+        return;
+    };
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("load_checkpoint.py");
+    let output = Command::new(python).arg(script).args(&made).output().unwrap();
+    assert!(output.status.success(), "{}", text_of(&output));
+    assert_eq!(String::from_utf8_lossy(&output.stdout).lines().count(), made.len());
 }
