@@ -1,6 +1,7 @@
 //! The `posttrain` command: what was typed, and how it ended.
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use posttrain::recipe::with_defaults;
 use std::process::ExitCode;
 
 /// Train small language models: pretrain, SFT, DPO.
@@ -26,7 +27,12 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let result = match Arguments::parse().command {
+    let command = Arguments::command()
+        .mut_subcommand("pretrain", with_defaults::<posttrain::pretrain::Settings>)
+        .mut_subcommand("sft", with_defaults::<posttrain::sft::Settings>)
+        .mut_subcommand("dpo", with_defaults::<posttrain::dpo::Settings>);
+    let arguments = Arguments::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit());
+    let result = match arguments.command {
         Command::Pretrain(options) => posttrain::pretrain::run(&options),
         Command::Sft(options) => posttrain::sft::run(&options),
         Command::Dpo(options) => posttrain::dpo::run(&options),

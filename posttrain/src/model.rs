@@ -23,7 +23,7 @@ use parameters::LayerLayout;
 use smollm::ModelConfig;
 
 /// Rows of logits that exist at once.
-const HEAD_ROWS: usize = 512;
+const HEAD_ROWS: usize = 1024;
 
 /// A model's arithmetic and its buffers; the weights are the caller's.
 #[derive(Debug)]

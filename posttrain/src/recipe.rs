@@ -193,6 +193,26 @@ pub fn flags(flags: &impl Serialize) -> Result<toml::Table> {
     Ok(toml::Table::try_from(flags)?)
 }
 
+/// The command with each setting's default in its help.
+pub fn with_defaults<S: Serialize + Default>(mut command: clap::Command) -> clap::Command {
+    let defaults = serde_json::to_value(S::default()).unwrap_or_default();
+    for (name, value) in defaults.as_object().into_iter().flatten() {
+        let known = command.get_arguments().any(|argument| argument.get_id() == name.as_str());
+        let value = match value {
+            serde_json::Value::String(text) => text.clone(),
+            serde_json::Value::Array(list) => list.iter().filter_map(|entry| entry.as_str()).collect(),
+            other => other.to_string(),
+        };
+        if known && !value.is_empty() && value != "null" {
+            command = command.mut_arg(name, |argument| {
+                let help = argument.get_help().map(ToString::to_string).unwrap_or_default();
+                argument.help(format!("{help} [default: {value}]"))
+            });
+        }
+    }
+    command
+}
+
 fn read(path: &Path) -> Result<toml::Table> {
     let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
     text.parse().with_context(|| format!("{} is not TOML", path.display()))

@@ -175,8 +175,12 @@ impl Metrics {
         let mut others: Vec<String> = self.series.iter().map(|(key, _)| key.clone()).collect();
         // An evaluation joins the chart of what it evaluates, which may first appear after it.
         others.sort_by_key(|key| key.starts_with("eval_"));
-        for key in others {
-            charts.push(Chart { title: heading(&key), unit: "", lines: self.take(&key) });
+        // What stands before a slash is what the numbers are of: they share a chart.
+        for key in &others {
+            let group = key.split_once('/').map_or(key.as_str(), |(group, _)| group);
+            let together = others.iter().filter(|other| other.split('/').next() == Some(group));
+            let lines = together.flat_map(|key| self.take(key)).collect();
+            charts.push(Chart { title: heading(group), unit: "", lines });
         }
         charts.retain(|chart| !chart.lines.is_empty());
         charts

@@ -301,6 +301,13 @@ pub fn about(
     entries.as_object().cloned().unwrap_or_default()
 }
 
+/// Data files, and what they are used for.
+pub fn used(train: &[PathBuf], eval: &[PathBuf]) -> Value {
+    let entry = |path: &PathBuf, purpose: &str| (path.display().to_string(), json!(purpose));
+    let train = train.iter().map(|path| entry(path, "train"));
+    Value::Object(train.chain(eval.iter().map(|path| entry(path, "eval"))).collect())
+}
+
 /// Steps between two events: what was asked for, or a tenth of the run.
 pub fn interval(asked: u64, total: u64) -> u64 {
     if asked > 0 { asked } else { total.div_ceil(10).max(1) }

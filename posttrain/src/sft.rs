@@ -4,14 +4,14 @@ use crate::examples::{self, Kind, LossOn, Rules, TooLong, listed, tokenized};
 use crate::learner::{Learner, Totals};
 use crate::model::Batch;
 use crate::recipe::{self, Precision, Training, TrainingFlags, settings};
-use crate::run::{Begun, Place, Run, about, interval};
+use crate::run::{Begun, Place, Run, about, interval, used};
 use crate::schedule::Schedule;
 use crate::vocabulary::{Start, holds_conversations};
 use anyhow::{Result, bail};
 use half::bf16;
 use kernels::Element;
 use rows::Rows;
-use serde_json::{Value, json};
+use serde_json::Value;
 use smollm::Checkpoint;
 use smollm::checkpoint::Outgoing;
 use std::path::PathBuf;
@@ -102,7 +102,7 @@ pub fn run(options: &Options) -> Result<u8> {
     };
     let rows = Rows::new(data, eval, &settings)?;
     let configuration = settings.configuration(&checkpoint, &rows, &start)?;
-    let data = json!({"train": listed(&options.data), "eval": listed(&options.eval_data)});
+    let data = used(&options.data, &options.eval_data);
     let mut about = about("sft", &options.model, data, configuration, &start.notes);
     about.insert("rows".to_owned(), serde_json::to_value(&rows.data.counts)?);
     match settings.training.precision {

@@ -6,9 +6,13 @@ use crate::AttentionShape;
 use crate::element::{Element, exp, maximum_of, sum_of, vectorized};
 use crate::gemm::{Into, Matrix, Target, gemm_to, scratch};
 use rayon::prelude::*;
+use std::ops::Range;
 
-/// Queries of a block: the scores of 128 against 2,048 keys take 1 MiB.
-const QUERIES: usize = 128;
+/// Rows of scores that exist at once, those of all query heads that read one key head: against 1,024 keys they take
+/// 768 KiB, and every key is packed once for all of them.
+const ROWS: usize = 192;
+/// Fewest queries of a block.
+const FEWEST_QUERIES: usize = 32;
 
 /// What the tasks of one call share.
 struct Call<'a, E> {
@@ -40,9 +44,55 @@ impl<'a, E: Element> Call<'a, E> {
         assert_eq!(self.qkv.len(), tokens * self.row(), "attention: qkv must be tokens x row");
     }
 
+    /// Query heads that read one key head.
+    fn group(&self) -> usize {
+        self.shape.heads / self.shape.kv_heads
+    }
+
     fn blocks(&self, sequence: usize) -> impl Iterator<Item = (usize, usize)> {
         let (start, end) = (self.starts[sequence], self.starts[sequence + 1]);
-        (start..end).step_by(QUERIES).map(move |first| (first, QUERIES.min(end - first)))
+        let queries = (ROWS / self.group()).max(FEWEST_QUERIES);
+        (start..end).step_by(queries).map(move |first| (first, queries.min(end - first)))
+    }
+}
+
+/// The group's columns of a block, one head below the other: to (group count, D) from tokens whose rows are `row` long.
+fn gather<E: Copy>(
+    to: &mut Vec<E>,
+    from: &[E],
+    row: usize,
+    (first, count): (usize, usize),
+    heads: Range<usize>,
+    head_dim: usize,
+) {
+    to.clear();
+    for head in heads {
+        for token in first..first + count {
+            to.extend_from_slice(&from[token * row + head * head_dim..][..head_dim]);
+        }
+    }
+}
+
+/// The way back.
+///
+/// # Safety
+/// The block's rows and the heads' columns must exist in the target and be nobody else's meanwhile.
+unsafe fn scatter<E: Element>(
+    to: Target<E>,
+    from: &[f32],
+    (first, count): (usize, usize),
+    heads: Range<usize>,
+    head_dim: usize,
+) {
+    let mut from = from.chunks_exact(head_dim);
+    for head in heads {
+        for token in first..first + count {
+            let place = token * to.row_stride + head * head_dim;
+            // SAFETY: as the caller says.
+            let out = unsafe { std::slice::from_raw_parts_mut(to.data.add(place), head_dim) };
+            let values = from.next().expect("a row for every head and token");
+            out.iter_mut().zip(values).for_each(|(out, value)| *out = E::from_f32(*value));
+        }
     }
 }
 
@@ -65,57 +115,56 @@ pub fn attention_forward<E: Element>(
     let out = Target { data: out.as_mut_ptr(), rows: tokens, columns: row, row_stride: row };
     let log_sums =
         Target { data: log_sums.as_mut_ptr(), rows: shape.heads, columns: tokens, row_stride: tokens };
-    let tasks = (starts.len() - 1) * shape.heads;
+    let tasks = (starts.len() - 1) * shape.kv_heads;
     (0..tasks).into_par_iter().for_each(|task| {
-        // SAFETY: every task has a sequence and head of its own.
-        unsafe { forward_head(&call, out, log_sums, task / shape.heads, task % shape.heads) };
+        // SAFETY: every task has a sequence and key head of its own, and the query heads that read it.
+        unsafe { forward_group(&call, out, log_sums, task / shape.kv_heads, task % shape.kv_heads) };
     });
 }
 
 /// # Safety
-/// Nothing else may touch this sequence's columns of this head meanwhile.
-unsafe fn forward_head<E: Element>(
+/// Nothing else may touch this sequence's columns of this key head's query heads meanwhile.
+unsafe fn forward_group<E: Element>(
     call: &Call<'_, E>,
     out: Target<E>,
     log_sums: Target<f32>,
     sequence: usize,
-    head: usize,
+    kv_head: usize,
 ) {
     let AttentionShape { heads, kv_heads, head_dim } = call.shape;
-    let kv_head = head / (heads / kv_heads);
+    let group = kv_head * call.group()..(kv_head + 1) * call.group();
     let start = call.starts[sequence];
     let scale = 1.0 / (head_dim as f32).sqrt();
-    let (mut scores, mut mixed) = (scratch::take::<f32>(), scratch::take::<f32>());
+    let (mut q, mut scores, mut mixed) =
+        (scratch::take::<E>(), scratch::take::<f32>(), scratch::take::<f32>());
     for (first, count) in call.blocks(sequence) {
-        let keys = first + count - start;
-        scores.resize(count * keys, 0.0);
-        mixed.resize(count * head_dim, 0.0);
+        let (keys, rows) = (first + count - start, group.len() * count);
+        gather(&mut q, call.qkv, call.row(), (first, count), group.clone(), head_dim);
+        scores.resize(rows * keys, 0.0);
+        mixed.resize(rows * head_dim, 0.0);
         let k = call.head(heads + kv_head, start, keys);
         let v = call.head(heads + kv_heads + kv_head, start, keys);
         // SAFETY: the scratch is this task's own.
         unsafe {
-            let target = Target::new(&mut scores, count, keys);
-            gemm_to::<E, _, _, _>(target, call.head(head, first, count), k.transposed(), Into::Replace);
+            let target = Target::new(&mut scores, rows, keys);
+            gemm_to::<E, _, _, _>(target, Matrix::new(&q, rows, head_dim), k.transposed(), Into::Replace);
         }
-        for (query, scores) in scores.chunks_exact_mut(keys).enumerate() {
-            let (seen, hidden) = scores.split_at_mut(first - start + query + 1);
+        for (row, scores) in scores.chunks_exact_mut(keys).enumerate() {
+            let (head, query) = (group.start + row / count, first + row % count);
+            let (seen, hidden) = scores.split_at_mut(query - start + 1);
             hidden.fill(0.0);
             let sums = softmax(seen, scale);
             // SAFETY: this head's row of the log sums, at a token of this task.
-            unsafe { *log_sums.data.add(head * log_sums.row_stride + first + query) = sums };
+            unsafe { *log_sums.data.add(head * log_sums.row_stride + query) = sums };
         }
-        // SAFETY: as above.
+        // SAFETY: the scratch is this task's own, and so are its heads' columns of the block.
         unsafe {
-            let weights = Matrix::new(&scores, count, keys);
-            gemm_to::<E, _, _, _>(Target::new(&mut mixed, count, head_dim), weights, v, Into::Replace);
-        }
-        for (query, mixed) in mixed.chunks_exact(head_dim).enumerate() {
-            let place = (first + query) * out.row_stride + head * head_dim;
-            // SAFETY: this head's columns of a token of this task.
-            let out = unsafe { std::slice::from_raw_parts_mut(out.data.add(place), head_dim) };
-            out.iter_mut().zip(mixed).for_each(|(out, mixed)| *out = E::from_f32(*mixed));
+            let weights = Matrix::new(&scores, rows, keys);
+            gemm_to::<E, _, _, _>(Target::new(&mut mixed, rows, head_dim), weights, v, Into::Replace);
+            scatter(out, &mixed, (first, count), group.clone(), head_dim);
         }
     }
+    scratch::give(q);
     scratch::give(scores);
     scratch::give(mixed);
 }
@@ -172,74 +221,56 @@ unsafe fn backward_head<E: Element>(
     kv_head: usize,
 ) {
     let AttentionShape { heads, kv_heads, head_dim } = call.shape;
-    let group = heads / kv_heads;
+    let group = kv_head * call.group()..(kv_head + 1) * call.group();
     let (start, end) = (call.starts[sequence], call.starts[sequence + 1]);
     let tokens = call.starts[call.starts.len() - 1];
-    let row = heads * head_dim;
+    let mut block = [scratch::take::<E>(), scratch::take::<E>(), scratch::take::<E>()];
     let (mut weights, mut dscores) = (scratch::take::<f32>(), scratch::take::<f32>());
-    let (mut dk, mut dv) = (scratch::take::<f32>(), scratch::take::<f32>());
+    let (mut dq, mut dk, mut dv) = (scratch::take::<f32>(), scratch::take::<f32>(), scratch::take::<f32>());
     for gradient in [&mut dk, &mut dv] {
         gradient.clear();
         gradient.resize((end - start) * head_dim, 0.0);
     }
-    for head in kv_head * group..(kv_head + 1) * group {
-        for (first, count) in call.blocks(sequence) {
-            let keys = first + count - start;
-            let q = call.head(head, first, count);
-            let k = call.head(heads + kv_head, start, keys);
-            let v = call.head(heads + kv_heads + kv_head, start, keys);
-            let from = first * row + head * head_dim;
-            let dout = Matrix::strided(&saved.dout[from..], count, head_dim, row);
-            weights.resize(count * keys, 0.0);
-            dscores.resize(count * keys, 0.0);
-            // SAFETY: the scratch is this task's own.
-            unsafe {
-                gemm_to::<E, _, _, _>(
-                    Target::new(&mut weights, count, keys),
-                    q,
-                    k.transposed(),
-                    Into::Replace,
-                );
-                gemm_to::<E, _, _, _>(
-                    Target::new(&mut dscores, count, keys),
-                    dout,
-                    v.transposed(),
-                    Into::Replace,
-                );
-            }
-            let rows = weights.chunks_exact_mut(keys).zip(dscores.chunks_exact_mut(keys));
-            for (query, (weights, dscores)) in rows.enumerate() {
-                let at = from + query * row..from + query * row + head_dim;
-                let log_sum = saved.log_sums[head * tokens + first + query];
-                let seen = first - start + query + 1;
-                dscore_row(weights, dscores, seen, &saved.dout[at.clone()], &saved.out[at], log_sum);
-            }
-            let dq = Target {
-                // SAFETY: the block's rows and this head's columns lie in dqkv.
-                data: unsafe { dqkv.data.add(first * dqkv.row_stride + head * head_dim) },
-                rows: count,
-                columns: head_dim,
-                row_stride: dqkv.row_stride,
-            };
-            let (weights, dscores) = (Matrix::new(&weights, count, keys), Matrix::new(&dscores, count, keys));
-            let rows = |gradient: &mut [f32]| Target::new(&mut gradient[..keys * head_dim], keys, head_dim);
-            // SAFETY: dv and dk are this task's own, dq its block's.
-            unsafe {
-                gemm_to::<E, _, _, _>(rows(&mut dv), weights.transposed(), dout, Into::Add);
-                gemm_to::<E, _, _, _>(rows(&mut dk), dscores.transposed(), q, Into::Add);
-                gemm_to::<E, _, _, _>(dq, dscores, k, Into::Replace);
-            }
+    for (first, count) in call.blocks(sequence) {
+        let (keys, rows) = (first + count - start, group.len() * count);
+        let [q, out, dout] = &mut block;
+        gather(q, call.qkv, call.row(), (first, count), group.clone(), head_dim);
+        gather(out, saved.out, heads * head_dim, (first, count), group.clone(), head_dim);
+        gather(dout, saved.dout, heads * head_dim, (first, count), group.clone(), head_dim);
+        let k = call.head(heads + kv_head, start, keys);
+        let v = call.head(heads + kv_heads + kv_head, start, keys);
+        weights.resize(rows * keys, 0.0);
+        dscores.resize(rows * keys, 0.0);
+        dq.resize(rows * head_dim, 0.0);
+        let (q, d) = (Matrix::new(q, rows, head_dim), Matrix::new(dout, rows, head_dim));
+        // SAFETY: the scratch is this task's own.
+        unsafe {
+            gemm_to::<E, _, _, _>(Target::new(&mut weights, rows, keys), q, k.transposed(), Into::Replace);
+            gemm_to::<E, _, _, _>(Target::new(&mut dscores, rows, keys), d, v.transposed(), Into::Replace);
+        }
+        let lines = weights.chunks_exact_mut(keys).zip(dscores.chunks_exact_mut(keys));
+        let outs = out.chunks_exact(head_dim).zip(dout.chunks_exact(head_dim));
+        for (row, ((weights, dscores), (out, dout))) in lines.zip(outs).enumerate() {
+            let (head, query) = (group.start + row / count, first + row % count);
+            let log_sum = saved.log_sums[head * tokens + query];
+            dscore_row(weights, dscores, query - start + 1, dout, out, log_sum);
+        }
+        let (weights, dscores) = (Matrix::new(&weights, rows, keys), Matrix::new(&dscores, rows, keys));
+        let seen = |gradient: &mut [f32]| Target::new(&mut gradient[..keys * head_dim], keys, head_dim);
+        // SAFETY: the scratch is this task's own, and so are its heads' columns of the block.
+        unsafe {
+            gemm_to::<E, _, _, _>(seen(&mut dv), weights.transposed(), d, Into::Add);
+            gemm_to::<E, _, _, _>(seen(&mut dk), dscores.transposed(), q, Into::Add);
+            gemm_to::<E, _, _, _>(Target::new(&mut dq, rows, head_dim), dscores, k, Into::Replace);
+            scatter(dqkv, &dq, (first, count), group.clone(), head_dim);
         }
     }
     for (head, gradient) in [(heads + kv_head, &dk), (heads + kv_heads + kv_head, &dv)] {
-        for (token, gradient) in gradient.chunks_exact(head_dim).enumerate() {
-            let place = (start + token) * dqkv.row_stride + head * head_dim;
-            // SAFETY: this key head's columns of a token of this task.
-            let out = unsafe { std::slice::from_raw_parts_mut(dqkv.data.add(place), head_dim) };
-            out.iter_mut().zip(gradient).for_each(|(out, gradient)| *out = E::from_f32(*gradient));
-        }
+        // SAFETY: this key head's columns of the sequence.
+        unsafe { scatter(dqkv, gradient, (start, end - start), head..head + 1, head_dim) };
     }
-    [weights, dscores, dk, dv].into_iter().for_each(scratch::give);
+    block.into_iter().for_each(scratch::give);
+    [weights, dscores, dq, dk, dv].into_iter().for_each(scratch::give);
 }
 
 vectorized! {

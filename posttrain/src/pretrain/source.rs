@@ -13,14 +13,28 @@ use std::path::{Path, PathBuf};
 pub(super) struct Source {
     pub(super) name: String,
     shards: Vec<Store>,
-    /// Every document to train on: shard and index.
-    documents: Vec<(u32, u32)>,
-    held: Vec<(u32, u32)>,
+    /// Every document to train on.
+    documents: Vec<Document>,
+    held: Vec<Document>,
     /// Tokens to train on.
     pub(super) tokens: u64,
     seed: u64,
     /// The epoch whose order is at hand.
     current: Option<Epoch>,
+}
+
+/// A stretch of a shard's tokens.
+#[derive(Clone, Copy, Debug)]
+struct Document {
+    shard: u32,
+    start: u64,
+    end: u64,
+}
+
+impl Document {
+    fn tokens(&self) -> u64 {
+        self.end - self.start
+    }
 }
 
 /// The documents of an epoch in its order.
@@ -50,17 +64,24 @@ impl Source {
             }
         }
         let total: u64 = shards.iter().map(|shard| shard.counts.tokens as u64).sum();
-        let trained = (total as f64 * (1.0 - held_out)).round() as u64;
+        let tokens = (total as f64 * (1.0 - held_out)).round() as u64;
         let (mut documents, mut held, mut seen) = (Vec::new(), Vec::new(), 0);
         for (shard, store) in shards.iter().enumerate() {
             for index in 0..store.len() {
-                let list = if seen < trained { &mut documents } else { &mut held };
-                list.push((shard as u32, index as u32));
-                seen += store.length(index) as u64;
+                let (start, end) = (store.start(index) as u64, store.start(index + 1) as u64);
+                // The document that the border falls into is cut there: a source may be one long document.
+                let border = (start + tokens.saturating_sub(seen)).min(end);
+                let shard = shard as u32;
+                if start < border {
+                    documents.push(Document { shard, start, end: border });
+                }
+                if border < end {
+                    held.push(Document { shard, start: border, end });
+                }
+                seen += end - start;
             }
         }
-        ensure!(!documents.is_empty(), "source {name}: held_out {held_out} leaves nothing to train on");
-        let tokens = documents.iter().map(|place| length(&shards, *place)).sum();
+        ensure!(tokens > 0, "source {name}: held_out {held_out} leaves nothing to train on");
         let seed = name.bytes().fold(seed, |seed, byte| mix(seed, u64::from(byte)));
         Ok(Self { name: name.to_owned(), shards, documents, held, tokens, seed, current: None })
     }
@@ -81,10 +102,9 @@ impl Source {
             let skipped = within - current.starts[document];
             let left = current.starts[document + 1] - within;
             let take = left.min(end - place) as usize;
-            let (shard, index) = self.documents[current.order[document] as usize];
-            let store = &self.shards[shard as usize];
-            let start = store.start(index as usize) + skipped as usize;
-            pieces.push(store.tokens(start, start + take));
+            let from = self.documents[current.order[document] as usize];
+            let start = (from.start + skipped) as usize;
+            pieces.push(self.shards[from.shard as usize].tokens(start, start + take));
             place += take as u64;
         }
         pieces
@@ -92,9 +112,9 @@ impl Source {
 
     /// Held-out documents, cut to `length` tokens each.
     pub(super) fn held(&self, length: usize) -> impl Iterator<Item = Sequence<'static>> {
-        self.held.iter().flat_map(move |(shard, index)| {
-            let store = &self.shards[*shard as usize];
-            let (start, end) = (store.start(*index as usize), store.start(*index as usize + 1));
+        self.held.iter().flat_map(move |document| {
+            let (start, end) = (document.start as usize, document.end as usize);
+            let store = &self.shards[document.shard as usize];
             (start..end).step_by(length).map(move |from| store.tokens(from, end.min(from + length)))
         })
     }
@@ -108,13 +128,9 @@ impl Source {
         let mut end = 0;
         starts.push(end);
         for document in &order {
-            end += length(&self.shards, self.documents[*document as usize]);
+            end += self.documents[*document as usize].tokens();
             starts.push(end);
         }
         self.current = Some(Epoch { number, order, starts });
     }
-}
-
-fn length(shards: &[Store], (shard, index): (u32, u32)) -> u64 {
-    shards[shard as usize].length(index as usize) as u64
 }
