@@ -78,29 +78,37 @@ pub fn save(
     File::open(checkpoints).and_then(|folder| folder.sync_all()).with_context(cannot)
 }
 
-/// The newest checkpoint that can be read, its weights put into `parameters`; and a note on each that cannot.
+/// Where to resume from.
+#[derive(Debug, Default)]
+pub struct Newest {
+    /// The newest checkpoint that can be read, none if there is none.
+    pub found: Option<(Progress, Optimizer)>,
+    /// A note on each newer one that cannot.
+    pub unreadable: Vec<String>,
+}
+
+/// Looks for the newest checkpoint that can be read, and puts its weights into `parameters`.
 ///
 /// # Errors
 /// When there are checkpoints and none can be read.
-pub fn load_newest(
-    checkpoints: &Path,
-    parameters: &mut Parameters,
-) -> Result<(Option<(Progress, Optimizer)>, Vec<String>)> {
-    let mut notes = Vec::new();
+pub fn load_newest(checkpoints: &Path, parameters: &mut Parameters) -> Result<Newest> {
+    let mut unreadable = Vec::new();
     let mut steps = steps(checkpoints);
     while let Some(step) = steps.pop() {
         let folder = place(checkpoints, step);
         match load(&folder, parameters) {
-            Ok(found) => return Ok((Some(found), notes)),
-            Err(error) => notes.push(format!("{} cannot be read ({error:#}): going back", folder.display())),
+            Ok(found) => return Ok(Newest { found: Some(found), unreadable }),
+            Err(error) => {
+                unreadable.push(format!("{} cannot be read ({error:#}): going back", folder.display()));
+            }
         }
     }
     ensure!(
-        notes.is_empty(),
+        unreadable.is_empty(),
         "{}; no checkpoint is left to resume from: --restart begins anew",
-        notes.join("; ")
+        unreadable.join("; ")
     );
-    Ok((None, notes))
+    Ok(Newest::default())
 }
 
 fn load(folder: &Path, parameters: &mut Parameters) -> Result<(Progress, Optimizer)> {

@@ -119,7 +119,7 @@ pub fn run(options: &Options) -> Result<u8> {
     let rows = Rows::new(data, eval, &settings)?;
     let configuration = settings.configuration(&checkpoint, &rows, &start)?;
     let data = used(&options.data, &options.eval_data);
-    let mut about = about("dpo", &options.model, data, configuration, &start.notes);
+    let mut about = about("dpo", &options.model, &data, &configuration, &start.notes);
     about.insert("rows".to_owned(), serde_json::to_value(&rows.data.counts)?);
     let (place, cache) = (&options.place, cache.as_path());
     match settings.training.precision {

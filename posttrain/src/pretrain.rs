@@ -132,7 +132,7 @@ pub fn run(options: &Options) -> Result<u8> {
     configuration["shards"] = Value::Object(hashes.collect());
     configuration["weights"] = origin.sha256.clone().into();
     let data = Value::Object(sizes.iter().map(|(name, tokens)| (name.clone(), json!(tokens))).collect());
-    let about = about("pretrain", &origin.name, data, configuration, &origin.notes);
+    let about = about("pretrain", &origin.name, &data, &configuration, &origin.notes);
     match settings.training.precision {
         Precision::F32 => train::<f32>(&settings, &plan, origin, sources, &options.place, about),
         Precision::Bf16 => train::<bf16>(&settings, &plan, origin, sources, &options.place, about),

@@ -95,7 +95,8 @@ impl Run {
             let checkpoints = folder.join("checkpoints");
             checkpoints::remove_unfinished(&checkpoints)?;
             refuse_changes(folder, &changes, place.accept_changes)?;
-            let (found, unreadable) = checkpoints::load_newest(&checkpoints, parameters)?;
+            let checkpoints::Newest { found, unreadable } =
+                checkpoints::load_newest(&checkpoints, parameters)?;
             keep_history(&mut manifest, earlier, &changes, found.as_ref().map(|(found, _)| found));
             notes(&mut manifest).extend(unreadable.into_iter().map(Value::from));
             resumed = found;
@@ -280,8 +281,8 @@ impl Run {
 pub fn about(
     command: &str,
     model: &str,
-    data: Value,
-    configuration: Value,
+    data: &Value,
+    configuration: &Value,
     said: &[String],
 ) -> Map<String, Value> {
     let entries = json!({

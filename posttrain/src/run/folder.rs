@@ -61,10 +61,7 @@ pub(super) fn clear(folder: &Path) -> Result<()> {
 
 /// Fields that differ: name, before, now.
 pub(super) fn changes(before: &Value, now: &Value) -> Vec<(String, Value, Value)> {
-    let (before, now) = match (before.as_object(), now.as_object()) {
-        (Some(before), Some(now)) => (before, now),
-        _ => return Vec::new(),
-    };
+    let (Some(before), Some(now)) = (before.as_object(), now.as_object()) else { return Vec::new() };
     let names: std::collections::BTreeSet<&String> = before.keys().chain(now.keys()).collect();
     let value = |fields: &Map<String, Value>, name: &String| fields.get(name).cloned().unwrap_or_default();
     names
