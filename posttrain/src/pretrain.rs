@@ -157,13 +157,16 @@ fn train<E: Element>(
     let mut learner =
         Learner::<E>::new(parameters, optimizer, plan.stage(run.progress.step).1.sequence_length, training);
     let mut logged = Totals::default();
-    let mut current = None;
+    // A run whose last step is done still has to be saved as its last stage left it.
+    let mut current = plan.stage(run.progress.step).0;
+    enter(&mut learner, &plan.stages[current]);
     while run.progress.step < total {
         let step = run.progress.step;
         let (index, stage) = plan.stage(step);
-        if current != Some(index) {
-            enter(&mut run, &mut learner, stage, current.is_some() || step > 0);
-            current = Some(index);
+        if current != index {
+            enter(&mut learner, stage);
+            run.line(&stage.line());
+            current = index;
         }
         let batches = draw(&mut mixture, stage, settings);
         let trained: usize = batches.iter().map(|batch| batch.targets.len()).sum();
@@ -205,15 +208,9 @@ fn train<E: Element>(
 }
 
 /// Makes the model ready for a stage.
-fn enter<E: Element>(run: &mut Run, learner: &mut Learner<E>, stage: &plan::Stage, told: bool) {
+fn enter<E: Element>(learner: &mut Learner<E>, stage: &plan::Stage) {
     learner.set_rope(stage.rope_theta, stage.sequence_length);
     learner.parameters.config.max_positions = stage.sequence_length;
-    if told {
-        run.line(&format!(
-            "stage {}: sequences of {} tokens, RoPE base {}",
-            stage.name, stage.sequence_length, stage.rope_theta
-        ));
-    }
 }
 
 /// The micro-batches of a step.

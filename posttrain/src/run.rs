@@ -22,7 +22,10 @@ use std::time::Instant;
 
 mod folder;
 
-use folder::{changes, clear, earlier, keep_history, lock, notes, open_metrics, refuse_changes, write_whole};
+use folder::{
+    changes, clear, earlier, keep_history, lock, notes, open_metrics, refuse_changes, refuse_other_command,
+    write_whole,
+};
 
 /// Where a run writes, and what it does where one stands already.
 #[derive(Clone, Debug, clap::Args)]
@@ -81,11 +84,12 @@ impl Run {
         let cannot = || format!("cannot write to --out {}", folder.display());
         std::fs::create_dir_all(folder).with_context(cannot)?;
         let lock = lock(folder)?;
+        let mut manifest = about;
+        refuse_other_command(folder, &manifest)?;
         if place.restart {
             clear(folder)?;
         }
         let earlier = earlier(folder)?;
-        let mut manifest = about;
         let mut resumed = None;
         if let Some(earlier) = &earlier {
             let changes = changes(&earlier["configuration"], &manifest["configuration"]);

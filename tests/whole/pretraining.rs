@@ -1,7 +1,7 @@
-use crate::programs::program;
+use crate::programs::{metric, metric_lines, posttrain, read_json, refused, succeeds};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 /// A tokenizer of bytes and two sources of made documents: all that pretraining needs.
@@ -50,9 +50,7 @@ impl World {
     }
 
     fn posttrain(&self) -> Command {
-        let mut command = program("posttrain");
-        command.env("XDG_CACHE_HOME", self.path("cache")).env("SMOL_PEAK_TFLOPS", "0.2");
-        command
+        posttrain(self.folder.path())
     }
 
     /// Writes a recipe whose first stage mixes the sources by these weights.
@@ -108,37 +106,6 @@ impl World {
     }
 }
 
-fn text_of(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stderr).into_owned()
-}
-
-#[track_caller]
-fn succeeds(command: &mut Command) -> String {
-    let output = command.output().unwrap();
-    assert!(output.status.success(), "{}", text_of(&output));
-    text_of(&output)
-}
-
-#[track_caller]
-fn refused(command: &mut Command, expected: &str) {
-    let output = command.output().unwrap();
-    assert_eq!(output.status.code(), Some(2), "{}", text_of(&output));
-    assert!(text_of(&output).contains(expected), "{}", text_of(&output));
-}
-
-fn lines(out: &Path) -> Vec<Value> {
-    let text = std::fs::read_to_string(out.join("metrics.jsonl")).unwrap();
-    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
-}
-
-fn metric(out: &Path, name: &str) -> Vec<f64> {
-    lines(out).iter().filter_map(|line| line[name].as_f64()).collect()
-}
-
-fn read_json(path: &Path) -> Value {
-    serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
-}
-
 #[test]
 fn stages_change_the_mixture_the_length_and_the_rotary_base() {
     let world = World::new();
@@ -154,7 +121,7 @@ fn stages_change_the_mixture_the_length_and_the_rotary_base() {
     // Shares are exact to one sequence: 160 sequences of 32 tokens in the first stage, a quarter of them code.
     let drawn = &read_json(&out.join("run.json"))["progress"]["drawn"]["tokens"];
     assert_eq!(drawn, &json!({"web": 120 * 32 + 40 * 64, "code": 40 * 32}));
-    let last = lines(&out).into_iter().rfind(|line| line.get("eval_loss").is_some()).unwrap();
+    let last = metric_lines(&out).into_iter().rfind(|line| line.get("eval_loss").is_some()).unwrap();
     assert!(last["eval_loss/web"].is_f64() && last["eval_loss/code"].is_f64(), "{last}");
     let config = read_json(&out.join("config.json"));
     assert_eq!((&config["rope_theta"], &config["max_position_embeddings"]), (&json!(50000.0), &json!(64)));

@@ -1,13 +1,60 @@
 //! The project's own programs, built once for all tests.
 
+use serde_json::Value;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Output};
 use std::sync::OnceLock;
 
 /// A command of the program of that name.
 pub(crate) fn program(name: &str) -> Command {
     static FOLDER: OnceLock<PathBuf> = OnceLock::new();
     Command::new(FOLDER.get_or_init(build).join(name))
+}
+
+/// `posttrain` with a folder for all it keeps.
+pub(crate) fn posttrain(folder: &Path) -> Command {
+    let mut command = program("posttrain");
+    command.env("XDG_CACHE_HOME", folder.join("cache")).env("SMOL_PEAK_TFLOPS", "0.2");
+    command
+}
+
+/// What a program said on its standard error.
+pub(crate) fn text_of(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// Exit code 0; returns what was said.
+#[track_caller]
+pub(crate) fn succeeds(command: &mut Command) -> String {
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{}", text_of(&output));
+    text_of(&output)
+}
+
+/// Exit code 2 and a last line that names the thing.
+#[track_caller]
+pub(crate) fn refused(command: &mut Command, expected: &str) {
+    let output = command.output().unwrap();
+    let text = text_of(&output);
+    let last = text.lines().last().unwrap_or_default();
+    assert_eq!(output.status.code(), Some(2), "{text}");
+    assert!(last.starts_with("posttrain: ") && last.contains(expected), "{text}");
+}
+
+/// The lines of a run's metrics.jsonl.
+pub(crate) fn metric_lines(out: &Path) -> Vec<Value> {
+    let text = std::fs::read_to_string(out.join("metrics.jsonl")).unwrap_or_default();
+    // A run that goes on may be in the middle of its last line.
+    text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+}
+
+/// The numbers of one name, in order.
+pub(crate) fn metric(out: &Path, name: &str) -> Vec<f64> {
+    metric_lines(out).iter().filter_map(|line| line[name].as_f64()).collect()
+}
+
+pub(crate) fn read_json(path: &Path) -> Value {
+    serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
 }
 
 /// Builds all programs; the folder they lie in. The whole workspace's selection keeps the features, and so the

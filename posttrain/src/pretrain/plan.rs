@@ -67,6 +67,16 @@ pub(super) struct Stage {
     pub(super) sequences_per_step: usize,
 }
 
+impl Stage {
+    /// What begins here, for people.
+    pub(super) fn line(&self) -> String {
+        format!(
+            "stage {}: sequences of {} tokens, RoPE base {}",
+            self.name, self.sequence_length, self.rope_theta
+        )
+    }
+}
+
 /// All stages of a run.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Plan {

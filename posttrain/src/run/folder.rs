@@ -40,6 +40,19 @@ pub(super) fn earlier(folder: &Path) -> Result<Option<Map<String, Value>>> {
     Ok(None)
 }
 
+/// A folder whose model another command made: perhaps the very one this run begins from.
+pub(super) fn refuse_other_command(folder: &Path, manifest: &Map<String, Value>) -> Result<()> {
+    // What cannot be read, `earlier` speaks of.
+    let text = std::fs::read(folder.join("run.json")).unwrap_or_default();
+    let run: Value = serde_json::from_slice(&text).unwrap_or_default();
+    match run["command"].as_str() {
+        Some(command) if manifest["command"] != command => {
+            bail!("--out {} holds what `posttrain {command}` made: choose another folder", folder.display())
+        }
+        _ => Ok(()),
+    }
+}
+
 pub(super) fn clear(folder: &Path) -> Result<()> {
     if !folder.join("run.json").is_file() {
         return Ok(());
