@@ -126,7 +126,7 @@ pub(crate) unsafe fn gemm_to<P: Element, A: Element, B: Element, C: Element>(
     into: Into,
 ) {
     assert!(!(C::BF16 && into == Into::Add), "gemm: only an f32 result can be added to");
-    debug_assert!(c.rows == a.rows && c.columns == b.columns && a.columns == b.rows);
+    assert!(c.rows == a.rows && c.columns == b.columns && a.columns == b.rows, "gemm: shapes");
     let product = Product { c, a, b, into };
     match (path(), P::BF16) {
         #[cfg(target_arch = "x86_64")]

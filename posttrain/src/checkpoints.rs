@@ -100,6 +100,10 @@ pub fn load_newest(checkpoints: &Path, parameters: &mut Parameters) -> Result<Ne
             Ok(found) => return Ok(Newest { found: Some(found), unreadable }),
             Err(error) => {
                 unreadable.push(format!("{} cannot be read ({error:#}): going back", folder.display()));
+                // Out of the way of the one that will be written in its place.
+                let aside = folder.with_file_name(format!("unreadable-step-{step}"));
+                std::fs::rename(&folder, &aside)
+                    .with_context(|| format!("cannot rename {}", folder.display()))?;
             }
         }
     }

@@ -3,14 +3,15 @@
 //! The reference is the model the run begins from. Its log-probabilities are computed once and cached under the
 //! hash of weights, rows and arithmetic, so no second model is ever in memory.
 
-use crate::examples::{self, Kind, LossOn, Rules, TooLong, listed, tokenized};
+use crate::examples::{self, Kind, LossOn, Rules, TooLong, trainable};
 use crate::learner::Learner;
+use crate::model::Batch;
 use crate::recipe::{self, Precision, Training, TrainingFlags, settings};
 use crate::run::{Begun, Place, Run, about, interval, used};
 use crate::schedule::Schedule;
-use crate::sft::{already, fits, refuse_nan};
+use crate::sft::{already, fits, refuse_nan, refuse_two_evaluations};
 use crate::tokens::Store;
-use crate::vocabulary::Start;
+use crate::vocabulary::{Holds, Start};
 use anyhow::{Result, bail};
 use half::bf16;
 use kernels::Element;
@@ -38,7 +39,7 @@ pub struct Options {
     data: Vec<PathBuf>,
     #[command(flatten)]
     place: Place,
-    /// A TOML file of settings; flags go before it
+    /// A TOML file of settings; flags override it
     #[arg(long)]
     recipe: Option<PathBuf>,
     /// Pairs to evaluate on, instead of a share of --data
@@ -47,6 +48,9 @@ pub struct Options {
     /// A Jinja chat template to train instead of the checkpoint's own
     #[arg(long)]
     chat_template: Option<PathBuf>,
+    /// Special tokens to add to the tokenizer, comma-separated; those spelled <|...|> in the template add themselves
+    #[arg(long, value_delimiter = ',')]
+    special_tokens: Vec<String>,
     /// Where tokenized data and the reference's answers are kept; by default the user's cache folder
     #[arg(long)]
     cache: Option<PathBuf>,
@@ -59,7 +63,7 @@ pub struct Options {
 settings! {
     /// What preference optimization has beside the rest. Names as in TRL's DPOConfig.
     pub struct Dpo, DpoFlags {
-        /// Times to go through the pairs; `steps` goes before it
+        /// Times to go through the pairs; `steps` overrides it
         epochs: f64 = 1.0,
         /// Optimizer steps; 0: by `epochs`
         steps: u64 = 0,
@@ -77,7 +81,7 @@ settings! {
         loss_weights: Vec<f64> = Vec::new(),
         /// How strongly the model is held to the reference
         beta: f64 = 0.1,
-        /// How many of the preferences may be wrong: cDPO, robust DPO, EXO
+        /// How many of the preferences may be wrong: of exo_pair, robust, aot and aot_unpaired
         label_smoothing: f64 = 0.0,
         /// DiscoPOP's temperature
         discopop_tau: f64 = 0.05,
@@ -90,12 +94,20 @@ settings! {
 }
 
 /// All settings of a run.
-#[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Settings {
     #[serde(flatten)]
     dpo: Dpo,
     #[serde(flatten)]
     training: Training,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        // TRL's default: preferences take far smaller steps than imitation.
+        let training = Training { learning_rate: 1e-6, ..Training::default() };
+        Self { dpo: Dpo::default(), training }
+    }
 }
 
 /// Trains to the end or until it is told to stop; the number is the exit code.
@@ -106,21 +118,26 @@ pub fn run(options: &Options) -> Result<u8> {
     let flags = [recipe::flags(&options.dpo)?, recipe::flags(&options.training)?];
     let settings: Settings = recipe::resolve(options.recipe.as_deref(), &flags)?;
     let losses = settings.check()?;
+    recipe::check_flags(&options.training, &settings.training)?;
+    refuse_two_evaluations(&options.eval_data, settings.dpo.eval_split)?;
     let checkpoint = Checkpoint::open(&options.model, options.chat_template.as_deref())?;
-    let start = Start::new(&checkpoint, true)?;
+    let start =
+        Start::new(&checkpoint, Holds { conversations: true, documents: false }, &options.special_tokens)?;
     let rules = settings.rules(&start)?;
     let cache = options.cache.clone().unwrap_or_else(examples::default_cache);
-    let data = tokenized(&options.data, Kind::Preference, &rules, &cache)?;
-    eprintln!("{}: {}", listed(&options.data), data.counts.line());
+    let data = trainable(&options.data, Kind::Preference, &rules, &cache)?;
     let eval = match options.eval_data.as_slice() {
         [] => None,
-        paths => Some(tokenized(paths, Kind::Preference, &rules, &cache)?),
+        paths => Some(trainable(paths, Kind::Preference, &rules, &cache)?),
     };
     let rows = Rows::new(data, eval, &settings)?;
     let configuration = settings.configuration(&checkpoint, &rows, &start)?;
     let data = used(&options.data, &options.eval_data);
     let mut about = about("dpo", &options.model, &data, &configuration, &start.notes);
     about.insert("rows".to_owned(), serde_json::to_value(&rows.data.counts)?);
+    if let Some(eval) = &rows.eval {
+        about.insert("eval_rows".to_owned(), serde_json::to_value(&eval.counts)?);
+    }
     let (place, cache) = (&options.place, cache.as_path());
     match settings.training.precision {
         Precision::F32 => train::<f32>(&settings, &losses, start, rows, place, about, cache),
@@ -141,6 +158,9 @@ fn train<E: Element>(
     let total = rows.total_steps(dpo);
     let mut parameters = start.parameters;
     let stores = [Some(&rows.data), rows.eval.as_ref()];
+    if Run::look(place, &about)? {
+        return Ok(already(place));
+    }
     let reference = reference::log_probabilities::<E>(&parameters, stores, training, dpo.max_length, cache)?;
     let begun = Run::begin(place, about, &mut parameters, total, training)?;
     let Begun::Train(mut run, optimizer) = begun else { return Ok(already(place)) };
@@ -149,7 +169,7 @@ fn train<E: Element>(
         config: &config,
         tokenizer: &start.tokenizer,
         tokenizer_config: &start.tokenizer_config,
-        template: Some(&start.template),
+        template: start.saves_template.then_some(&start.template),
     };
     let schedule = Schedule::new(training, total);
     let (eval_every, save_every) =
@@ -160,13 +180,27 @@ fn train<E: Element>(
         let step = run.progress.step;
         let batches = rows.step(step, &reference[0], training.micro_batch_tokens);
         let measured = gradient(&mut learner, &batches, losses);
-        refuse_nan(measured.mean_loss(), step)?;
-        let grad_norm = learner.update(schedule.rate(step))?;
-        let tokens = batches.iter().map(|pairs| pairs.batch.tokens()).sum();
-        run.step_done(tokens, batches.iter().map(|pairs| pairs.batch.attended()).sum());
+        let sane = refuse_nan(measured.mean_loss(), step);
+        let grad_norm = sane.and_then(|()| learner.update(schedule.rate(step)));
+        let grad_norm = grad_norm.map_err(|error| run.diverged(error))?;
+        let sum = |count: fn(&Batch) -> usize| batches.iter().map(|pairs| count(&pairs.batch)).sum();
+        let attended = batches.iter().map(|pairs| pairs.batch.attended()).sum();
+        run.step_done(sum(Batch::tokens), attended, sum(|batch| batch.targets.len()));
         logged.merge(&measured);
         let done = run.progress.step;
-        if done.is_multiple_of(training.logging_steps) || done == total {
+        let due = |every: u64| done.is_multiple_of(every) || done == total;
+        let mut best = false;
+        if rows.has_eval() && due(eval_every) {
+            let batches = rows.eval_batches(&reference, training.micro_batch_tokens);
+            let measured = evaluate(&mut learner, &batches, losses);
+            refuse_nan(measured.mean_loss(), done).map_err(|error| run.diverged(error))?;
+            run.log(&borrowed(&measured.values("eval_")))?;
+            best = run.evaluated(measured.mean_loss());
+        }
+        let stopped = run.interrupted();
+        let saves = best || stopped.is_some() || due(save_every);
+        // A checkpoint closes the window, so that a resumed run logs what the undisturbed one does.
+        if saves || due(training.logging_steps) {
             let mut values = logged.values("");
             values.extend([
                 ("learning_rate".into(), schedule.rate(step)),
@@ -176,15 +210,7 @@ fn train<E: Element>(
             run.log_training(&borrowed(&values))?;
             logged = Measured::default();
         }
-        let mut best = false;
-        if rows.has_eval() && (done.is_multiple_of(eval_every) || done == total) {
-            let batches = rows.eval_batches(&reference, training.micro_batch_tokens);
-            let measured = evaluate(&mut learner, &batches, losses);
-            run.log(&borrowed(&measured.values("eval_")))?;
-            best = run.evaluated(measured.mean_loss());
-        }
-        let stopped = run.interrupted();
-        if best || stopped.is_some() || done.is_multiple_of(save_every) || done == total {
+        if saves {
             run.save(&learner, &outgoing, training)?;
         }
         if let Some(code) = stopped.filter(|_| done < total) {
@@ -239,6 +265,7 @@ impl Settings {
         let stores = [Some(&rows.data), rows.eval.as_ref()];
         let names: Vec<String> = stores.into_iter().flatten().map(Store::name).collect();
         configuration["data"] = names.join("+").into();
+        configuration["model_config"] = start.parameters.config.to_json();
         configuration["chat_template"] = start.template.source().into();
         Ok(configuration)
     }

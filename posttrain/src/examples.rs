@@ -94,8 +94,9 @@ pub enum Kind {
 pub fn tokenized(paths: &[PathBuf], kind: Kind, rules: &Rules<'_>, cache: &Path) -> Result<Store> {
     let folder = cache.join(key(paths, kind, rules)?);
     if let Some(store) = Store::open(&folder)? {
-        return trainable(store, paths);
+        return Ok(store);
     }
+    remove_abandoned(cache);
     let mut writer = Writer::create(&folder)?;
     let progress = progress();
     for path in paths {
@@ -111,10 +112,44 @@ pub fn tokenized(paths: &[PathBuf], kind: Kind, rules: &Rules<'_>, cache: &Path)
         }
     }
     progress.finish_and_clear();
-    if writer.counts.sequences == 0 {
-        bail!("{}: nothing to train on ({})", listed(paths), writer.counts.line());
+    writer.finish()
+}
+
+/// Tokenized data of which something can be trained, and says what became of its rows.
+///
+/// # Errors
+/// As `tokenized`, and when nothing is left.
+pub fn trainable(paths: &[PathBuf], kind: Kind, rules: &Rules<'_>, cache: &Path) -> Result<Store> {
+    let store = tokenized(paths, kind, rules, cache)?;
+    if store.is_empty() {
+        let first = store.first_dropped().map_or_else(String::new, |row| format!("; the first: {row}"));
+        bail!("{}: nothing to train on ({}{first})", listed(paths), store.counts.line());
     }
-    trainable(writer.finish()?, paths)
+    tell(&listed(paths), &[&store]);
+    Ok(store)
+}
+
+/// Says what became of the rows of some data, and where the dropped ones are listed.
+pub fn tell(name: &str, stores: &[&Store]) {
+    let mut counts = Counts::default();
+    stores.iter().for_each(|store| counts.add(&store.counts));
+    eprintln!("{name}: {}", counts.line());
+    for store in stores.iter().filter(|store| !store.counts.dropped.is_empty()) {
+        eprintln!("  dropped rows, and why: {}", store.folder.join("dropped.jsonl").display());
+    }
+}
+
+/// Removes what runs that were killed while tokenizing left, a week later: a younger one may be alive.
+fn remove_abandoned(cache: &Path) {
+    let week = std::time::Duration::from_secs(7 * 24 * 3600);
+    for entry in std::fs::read_dir(cache).into_iter().flatten().flatten() {
+        let ours = entry.file_name().to_str().is_some_and(|name| name.starts_with(".tokens-"));
+        let changed = entry.metadata().and_then(|metadata| metadata.modified());
+        if ours && changed.is_ok_and(|changed| changed.elapsed().is_ok_and(|age| age > week)) {
+            // It costs nothing but space.
+            let _ = std::fs::remove_dir_all(entry.path());
+        }
+    }
 }
 
 fn write_chunk(writer: &mut Writer, chunk: &[Located], kind: Kind, rules: &Rules<'_>) -> Result<()> {
@@ -249,6 +284,10 @@ fn key(paths: &[PathBuf], kind: Kind, rules: &Rules<'_>) -> Result<String> {
     let mut hasher = Sha256::new();
     let rules_text = json!({
         "version": VERSION,
+        "program": env!("CARGO_PKG_VERSION"),
+        "named_tokens": rules.template.named_tokens(),
+        // A template that prints the day is another one tomorrow.
+        "day": rules.template.source().contains("strftime_now").then(today),
         "kind": kind,
         "template": rules.template.source(),
         "document_end": rules.document_end,
@@ -264,20 +303,16 @@ fn key(paths: &[PathBuf], kind: Kind, rules: &Rules<'_>) -> Result<String> {
     Ok(hex(&hasher.finalize()))
 }
 
-/// SHA-256 of a path's data files: what "the same data" means.
-///
-/// # Errors
-/// Names the file that cannot be read.
-pub fn data_hash(path: &Path) -> Result<String> {
-    let mut hasher = Sha256::new();
-    hash_data(&mut hasher, path)?;
-    Ok(hex(&hasher.finalize()))
+fn today() -> String {
+    chrono::Local::now().format("%Y-%m-%d").to_string()
 }
 
 fn hash_data(hasher: &mut Sha256, path: &Path) -> Result<()> {
     for file in datasets::data_files(path)? {
         let cannot = || format!("cannot read {}", file.display());
         let mut opened = std::fs::File::open(&file).with_context(cannot)?;
+        // The same bytes are other rows in another format.
+        hasher.update(file.extension().unwrap_or_default().as_encoded_bytes());
         hasher.update(opened.metadata().with_context(cannot)?.len().to_le_bytes());
         std::io::copy(&mut opened, hasher).with_context(cannot)?;
     }
@@ -287,12 +322,6 @@ fn hash_data(hasher: &mut Sha256, path: &Path) -> Result<()> {
 /// Bytes as text.
 pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-fn trainable(store: Store, paths: &[PathBuf]) -> Result<Store> {
-    let Counts { rows, .. } = store.counts;
-    anyhow::ensure!(!store.is_empty(), "{}: none of {rows} rows can be trained on", listed(paths));
-    Ok(store)
 }
 
 /// Paths as people read them.

@@ -4,7 +4,7 @@
 use crate::examples::{Dropped, Kind, LossOn, Rules, TooLong, example};
 use crate::model::Sequence;
 use crate::tokens::Counts;
-use crate::vocabulary::{Start, holds_conversations};
+use crate::vocabulary::{Start, holds};
 use anyhow::Result;
 use smollm::{Checkpoint, Tokenizer};
 use std::io::{IsTerminal, Write};
@@ -40,6 +40,9 @@ pub struct Options {
     /// A Jinja chat template instead of the checkpoint's own
     #[arg(long)]
     chat_template: Option<PathBuf>,
+    /// Special tokens to add to the tokenizer, comma-separated, as in training
+    #[arg(long, value_delimiter = ',')]
+    special_tokens: Vec<String>,
     /// Colour trained tokens green: on a terminal by itself; otherwise they stand between ⟦ and ⟧
     #[arg(long, default_value = "auto")]
     color: Color,
@@ -62,7 +65,7 @@ pub enum Color {
 /// One line that names what is wrong and what to do.
 pub fn run(options: &Options) -> Result<u8> {
     let checkpoint = Checkpoint::open(&options.model, options.chat_template.as_deref())?;
-    let start = Start::new(&checkpoint, holds_conversations(&options.data)?)?;
+    let start = Start::new(&checkpoint, holds(&options.data)?, &options.special_tokens)?;
     let rules = Rules {
         template: &start.template,
         tokenizer: &start.tokenizer,
@@ -71,6 +74,7 @@ pub fn run(options: &Options) -> Result<u8> {
         too_long: options.too_long,
         loss_on: options.loss_on,
     };
+    anyhow::ensure!(rules.max_length >= 2, "--max-length is {}; expected at least 2", rules.max_length);
     start.notes.iter().for_each(|note| eprintln!("note: {note}"));
     let terminal = std::io::stdout().is_terminal();
     let colour = options.color == Color::Always || (options.color == Color::Auto && terminal);

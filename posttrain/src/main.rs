@@ -42,8 +42,19 @@ fn main() -> ExitCode {
     match result {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
-            eprintln!("posttrain: {error:#}");
+            eprintln!("posttrain: {}", line(&error));
             ExitCode::from(2)
         }
     }
+}
+
+/// An error and its causes; a cause that the error before it spells out already is left out.
+fn line(error: &anyhow::Error) -> String {
+    let mut line = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !line.ends_with(&cause) {
+            line.extend([": ", &cause]);
+        }
+    }
+    line
 }

@@ -1,8 +1,8 @@
 //! How fast a run goes: tokens per second, the share of what the machine's products reach (MFU), the time left;
 //! on a terminal as a progress line, elsewhere as a plain line now and then.
 //!
-//! MFU counts 6 FLOPs a matrix weight and token (a tied head once) and 6 · layers · H D · length² / length for
-//! causal attention (half of the square); the peak is a matrix product measured when the run begins, or
+//! MFU counts 6 FLOPs a token and weight of the layers' matrices, 6 a trained token and weight of the head, and
+//! 6 · layers · H D · length² a sequence for causal attention (half of the square); the peak is a matrix product measured when the run begins, or
 //! `SMOL_PEAK_TFLOPS`.
 
 use crate::recipe::Precision;
@@ -27,11 +27,12 @@ pub(crate) struct Meter {
     first_step: u64,
     begun: Instant,
     shown: Option<Instant>,
-    /// FLOPs a token, without attention; FLOPs of attention for each Σ length².
-    flops: (f64, f64),
+    flops: Flops,
     peak: f64,
-    /// Since `rates` was last asked.
+    /// When the step that goes on began.
     since: Instant,
+    /// Since `rates` was last asked: seconds of steps, their tokens, their FLOPs.
+    busy: f64,
     tokens: usize,
     work: f64,
     /// The last rates, for the line.
@@ -61,6 +62,7 @@ impl Meter {
             flops: flops(config),
             peak,
             since: now,
+            busy: 0.0,
             tokens: 0,
             work: 0.0,
             rates: (f64::NAN, f64::NAN),
@@ -70,28 +72,30 @@ impl Meter {
     /// What MFU means here.
     pub(crate) fn convention(&self) -> String {
         format!(
-            "6 FLOPs a matrix weight and token (a tied head once) + 6 layers H D length for causal attention, over {:.3} TFLOP/s, a {SIDE}-cubed product measured at the start (or SMOL_PEAK_TFLOPS)",
+            "6 FLOPs a token and weight of the layers' matrices, 6 a trained token and weight of the head, 6 layers H D length² a sequence for causal attention; over {:.3} TFLOP/s, a {SIDE}-cubed product measured at the start (or SMOL_PEAK_TFLOPS)",
             self.peak / 1e12
         )
     }
 
     /// Counts a step.
-    pub(crate) fn step(&mut self, tokens: usize, attended: f64) {
+    pub(crate) fn step(&mut self, tokens: usize, attended: f64, trained: usize) {
+        self.busy += self.since.elapsed().as_secs_f64();
+        self.go_on();
         self.tokens += tokens;
-        self.work += self.flops.0 * tokens as f64 + self.flops.1 * attended;
+        let Flops { token, attention, head } = self.flops;
+        self.work += token * tokens as f64 + attention * attended + head * trained as f64;
+    }
+
+    /// What was done since the last step was not training: the rates leave it out.
+    pub(crate) fn go_on(&mut self) {
+        self.since = Instant::now();
     }
 
     /// Tokens per second and MFU since this was last asked.
     pub(crate) fn rates(&mut self) -> (f64, f64) {
-        let seconds = self.since.elapsed().as_secs_f64();
-        self.rates = (self.tokens as f64 / seconds, self.work / seconds / self.peak);
-        self.restart();
+        self.rates = (self.tokens as f64 / self.busy, self.work / self.busy / self.peak);
+        (self.busy, self.tokens, self.work) = (0.0, 0, 0.0);
         self.rates
-    }
-
-    /// Forgets the time since `rates` was last asked.
-    pub(crate) fn restart(&mut self) {
-        (self.since, self.tokens, self.work) = (Instant::now(), 0, 0.0);
     }
 
     /// Shows where the run stands.
@@ -129,13 +133,27 @@ impl Meter {
     }
 }
 
-fn flops(config: &ModelConfig) -> (f64, f64) {
+/// What a step's work is made of.
+#[derive(Clone, Copy, Debug)]
+struct Flops {
+    /// A token through all layers' matrices.
+    token: f64,
+    /// Attention, for each unit of Σ length².
+    attention: f64,
+    /// A trained token through the head.
+    head: f64,
+}
+
+fn flops(config: &ModelConfig) -> Flops {
     let (c, f) = (config.hidden_size as f64, config.intermediate_size as f64);
     let mixed = (config.heads * config.head_dim) as f64;
     let qkv = mixed + 2.0 * (config.kv_heads * config.head_dim) as f64;
     let layers = config.layers as f64;
-    let weights = layers * (c * qkv + mixed * c + 3.0 * c * f) + c * config.vocab_size as f64;
-    (6.0 * weights, 6.0 * layers * mixed)
+    Flops {
+        token: 6.0 * layers * (c * qkv + mixed * c + 3.0 * c * f),
+        attention: 6.0 * layers * mixed,
+        head: 6.0 * c * config.vocab_size as f64,
+    }
 }
 
 /// FLOP/s of a product of this type: the best of a few.

@@ -68,6 +68,11 @@ impl Order {
     }
 }
 
+/// How many of `count` an `eval_split` keeps aside: at least one where it asks for any.
+pub fn kept_aside(count: usize, eval_split: f64) -> usize {
+    if eval_split > 0.0 { ((count as f64 * eval_split).round() as usize).max(1) } else { 0 }
+}
+
 /// Units, in order, in groups of at most `limit` tokens; one that is longer is alone.
 pub fn micro_batches(units: &[u32], length: impl Fn(u32) -> usize, limit: usize) -> Vec<Vec<u32>> {
     let mut batches: Vec<Vec<u32>> = Vec::new();

@@ -39,7 +39,7 @@ pub struct Options {
     data: Vec<String>,
     #[command(flatten)]
     place: Place,
-    /// A TOML file of settings, sources and stages; flags go before it
+    /// A TOML file of settings, sources and stages; flags override it
     #[arg(long)]
     recipe: Option<PathBuf>,
     /// Where tokenized data is kept; by default the user's cache folder
@@ -111,9 +111,6 @@ pub fn run(options: &Options) -> Result<u8> {
     let sources = open_sources(&settings, &origin, &cache)?;
     let sizes: Vec<(String, u64)> =
         sources.iter().map(|source| (source.name.clone(), source.tokens)).collect();
-    for (name, tokens) in &sizes {
-        eprintln!("source {name}: {tokens} tokens to train on");
-    }
     if settings.pretrain.tokens == 0.0 {
         settings.pretrain.tokens = sizes.iter().map(|(_, tokens)| *tokens as f64).sum();
     }
@@ -132,7 +129,10 @@ pub fn run(options: &Options) -> Result<u8> {
     configuration["shards"] = Value::Object(hashes.collect());
     configuration["weights"] = origin.sha256.clone().into();
     let data = Value::Object(sizes.iter().map(|(name, tokens)| (name.clone(), json!(tokens))).collect());
-    let about = about("pretrain", &origin.name, &data, &configuration, &origin.notes);
+    configuration["model_config"] = origin.parameters.config.to_json();
+    let mut about = about("pretrain", &origin.name, &data, &configuration, &origin.notes);
+    let rows = sources.iter().map(|source| (source.name.clone(), json!(source.counts())));
+    about.insert("rows".to_owned(), Value::Object(rows.collect()));
     match settings.training.precision {
         Precision::F32 => train::<f32>(&settings, &plan, origin, sources, &options.place, about),
         Precision::Bf16 => train::<bf16>(&settings, &plan, origin, sources, &options.place, about),
@@ -159,12 +159,12 @@ fn train<E: Element>(
     let mut logged = Totals::default();
     // A run whose last step is done still has to be saved as its last stage left it.
     let mut current = plan.stage(run.progress.step).0;
-    enter(&mut learner, &plan.stages[current]);
+    enter(&mut learner, &plan.stages[current], origin.positions);
     while run.progress.step < total {
         let step = run.progress.step;
         let (index, stage) = plan.stage(step);
         if current != index {
-            enter(&mut learner, stage);
+            enter(&mut learner, stage, origin.positions);
             run.line(&stage.line());
             current = index;
         }
@@ -179,22 +179,25 @@ fn train<E: Element>(
         for batch in &batches {
             totals.add(&learner.gradient(batch, 1.0 / trained as f32));
         }
-        refuse_nan(totals.mean_loss(), step)?;
-        let grad_norm = learner.update(plan.rate(step))?;
+        let sane = refuse_nan(totals.mean_loss(), step);
+        let grad_norm = sane.and_then(|()| learner.update(plan.rate(step)));
+        let grad_norm = grad_norm.map_err(|error| run.diverged(error))?;
         run.progress.drawn = mixture.drawn.clone();
-        run.step_done(batches.iter().map(Batch::tokens).sum(), batches.iter().map(Batch::attended).sum());
+        let tokens = batches.iter().map(Batch::tokens).sum();
+        run.step_done(tokens, batches.iter().map(Batch::attended).sum(), trained);
         logged.merge(&totals);
         let done = run.progress.step;
-        if done.is_multiple_of(training.logging_steps) || done == total {
+        let due = |every: u64| done.is_multiple_of(every) || done == total;
+        let length = stage.sequence_length;
+        let best = due(eval_every) && evaluate(&mut run, &mut learner, &mixture, settings, length)?;
+        let stopped = run.interrupted();
+        let saves = best || stopped.is_some() || due(save_every);
+        // A checkpoint closes the window, so that a resumed run logs what the undisturbed one does.
+        if saves || due(training.logging_steps) {
             log(&mut run, &logged, plan.rate(step), grad_norm, &mixture)?;
             logged = Totals::default();
         }
-        let mut best = false;
-        if done.is_multiple_of(eval_every) || done == total {
-            best = evaluate(&mut run, &mut learner, &mixture, settings, stage.sequence_length)?;
-        }
-        let stopped = run.interrupted();
-        if best || stopped.is_some() || done.is_multiple_of(save_every) || done == total {
+        if saves {
             let config = learner.parameters.config.clone();
             run.save(&learner, &origin.parts.outgoing(&config), training)?;
         }
@@ -208,9 +211,10 @@ fn train<E: Element>(
 }
 
 /// Makes the model ready for a stage.
-fn enter<E: Element>(learner: &mut Learner<E>, stage: &plan::Stage) {
+fn enter<E: Element>(learner: &mut Learner<E>, stage: &plan::Stage, known: usize) {
     learner.set_rope(stage.rope_theta, stage.sequence_length);
-    learner.parameters.config.max_positions = stage.sequence_length;
+    // A checkpoint's longer context is not forgotten.
+    learner.parameters.config.max_positions = stage.sequence_length.max(known);
 }
 
 /// The micro-batches of a step.
@@ -289,6 +293,7 @@ fn evaluate<E: Element>(
     if all.tokens == 0 {
         return Ok(false);
     }
+    refuse_nan(all.mean_loss(), run.progress.step).map_err(|error| run.diverged(error))?;
     values.insert(0, ("eval_loss".to_owned(), all.mean_loss()));
     run.log(&values.iter().map(|(name, value)| (name.as_str(), *value)).collect::<Vec<_>>())?;
     Ok(run.evaluated(all.mean_loss()))
@@ -299,6 +304,8 @@ fn resolve(options: &Options) -> Result<Settings> {
     let flags = [recipe::flags(&options.pretrain)?, recipe::flags(&options.training)?];
     let mut settings: Settings = recipe::resolve(options.recipe.as_deref(), &flags)?;
     settings.training.check()?;
+    recipe::check_flags(&options.training, &settings.training)?;
+    check_flags(options, &settings)?;
     if !options.data.is_empty() {
         settings.sources = options.data.iter().map(|text| named(text, settings.pretrain.held_out)).collect();
     }
@@ -306,10 +313,37 @@ fn resolve(options: &Options) -> Result<Settings> {
     for source in &settings.sources {
         recipe::within(&format!("source {}: held_out", source.name), source.held_out, 0.0, 0.9)?;
     }
+    for (index, source) in settings.sources.iter().enumerate() {
+        let twins = settings.sources[..index].iter().any(|other| other.name == source.name);
+        ensure!(!twins, "two sources are called {:?}: name them apart, --data NAME=PATH", source.name);
+    }
     if settings.sources.is_empty() {
         bail!("nothing to train on: give --data NAME=PATH or [[sources]] in the recipe");
     }
     Ok(settings)
+}
+
+/// Refuses flags that nothing would read.
+fn check_flags(options: &Options, settings: &Settings) -> Result<()> {
+    let Pretrain { tokens, batch_tokens, sequence_length, .. } = settings.pretrain;
+    if tokens > 0.0 && !settings.stages.is_empty() {
+        bail!("tokens is {tokens}, but the recipe's stages say how many they take");
+    }
+    if options.training.decay_ratio.is_some() && !settings.stages.is_empty() {
+        bail!("--decay-ratio is given, but the recipe's stages say when they decay");
+    }
+    if options.pretrain.held_out.is_some() && options.data.is_empty() {
+        bail!("--held-out is of --data; the recipe's sources say their own");
+    }
+    let lengths = settings.stages.iter().map(|stage| stage.sequence_length.unwrap_or(sequence_length));
+    for length in lengths.chain([sequence_length]).filter(|length| *length > 0 && *length <= batch_tokens) {
+        ensure!(
+            batch_tokens.is_multiple_of(length),
+            "batch_tokens {batch_tokens} is not whole sequences of {length}; the nearest is {}",
+            batch_tokens / length * length
+        );
+    }
+    Ok(())
 }
 
 fn named(text: &str, held_out: f64) -> SourceSettings {

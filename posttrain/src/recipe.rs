@@ -45,7 +45,7 @@ settings! {
         learning_rate: f64 = 2e-5,
         /// Shape of the learning rate after the warm-up
         lr_scheduler_type: crate::schedule::Shape = crate::schedule::Shape::Cosine,
-        /// Share of the steps that warm up; `warmup_steps` goes before it
+        /// Share of the steps that warm up; `warmup_steps` overrides it
         warmup_ratio: f64 = 0.0,
         /// Steps that warm up; 0: by `warmup_ratio`
         warmup_steps: u64 = 0,
@@ -71,6 +71,7 @@ settings! {
         [num_args = 0..=1, default_missing_value = "true"]
         layer_checkpointing: bool = false,
         /// What the order of the data and fresh weights follow from
+        [value_parser = clap::value_parser!(u64).range(..1 << 63)]
         seed: u64 = 42,
         /// Steps from one line of metrics to the next
         logging_steps: u64 = 1,
@@ -80,8 +81,8 @@ settings! {
         save_steps: u64 = 0,
         /// Checkpoints kept, besides the best
         save_total_limit: usize = 2,
-        /// Numbers in the saved weights; by default those of `precision`
-        save_precision: Option<Precision> = None,
+        /// Numbers in the saved weights
+        save_precision: SavedAs = SavedAs::Computed,
     }
 }
 
@@ -95,19 +96,33 @@ pub enum Precision {
     Bf16,
 }
 
+/// What weights are saved as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SavedAs {
+    /// As `precision` computes.
+    Computed,
+    /// 32-bit floats.
+    F32,
+    /// bfloat16.
+    Bf16,
+}
+
 impl Training {
     /// Refuses what no run can do.
     ///
     /// # Errors
     /// Names the field and its value.
     pub fn check(&self) -> Result<()> {
-        within("learning_rate", self.learning_rate, 0.0, f64::MAX)?;
+        within("learning_rate", self.learning_rate, 0.0, 1e30)?;
         within("warmup_ratio", self.warmup_ratio, 0.0, 1.0)?;
         within("decay_ratio", self.decay_ratio, 0.0, 1.0)?;
         within("min_lr_ratio", self.min_lr_ratio, 0.0, 1.0)?;
-        within("adam_beta1", self.adam_beta1, 0.0, 1.0 - f64::EPSILON)?;
-        within("adam_beta2", self.adam_beta2, 0.0, 1.0 - f64::EPSILON)?;
-        within("adam_epsilon", self.adam_epsilon, f64::MIN_POSITIVE, f64::MAX)?;
+        // Computed in f32, where the next number below 1 is not far.
+        let below_one = 1.0 - f64::from(f32::EPSILON);
+        within("adam_beta1", self.adam_beta1, 0.0, below_one)?;
+        within("adam_beta2", self.adam_beta2, 0.0, below_one)?;
+        within("adam_epsilon", self.adam_epsilon, f64::from(f32::MIN_POSITIVE), f64::MAX)?;
         within("weight_decay", self.weight_decay, 0.0, f64::MAX)?;
         within("max_grad_norm", self.max_grad_norm, 0.0, f64::MAX)?;
         at_least_one("micro_batch_tokens", self.micro_batch_tokens as u64)?;
@@ -117,11 +132,25 @@ impl Training {
 
     /// What the weights are saved as.
     pub fn saved(&self) -> smollm::weights::Precision {
-        match self.save_precision.unwrap_or(self.precision) {
-            Precision::F32 => smollm::weights::Precision::F32,
-            Precision::Bf16 => smollm::weights::Precision::Bf16,
+        match (self.save_precision, self.precision) {
+            (SavedAs::F32, _) | (SavedAs::Computed, Precision::F32) => smollm::weights::Precision::F32,
+            (SavedAs::Bf16, _) | (SavedAs::Computed, Precision::Bf16) => smollm::weights::Precision::Bf16,
         }
     }
+}
+
+/// Refuses flags that nothing would read.
+///
+/// # Errors
+/// Names the flag.
+pub fn check_flags(typed: &TrainingFlags, training: &Training) -> Result<()> {
+    if typed.decay_ratio.is_some() && training.lr_scheduler_type != crate::schedule::Shape::Wsd {
+        bail!("--decay-ratio is of lr_scheduler_type wsd, which is {:?} here", training.lr_scheduler_type);
+    }
+    if typed.warmup_ratio.is_some() && training.warmup_steps > 0 {
+        bail!("--warmup-ratio is given, but warmup_steps {} overrides it", training.warmup_steps);
+    }
+    Ok(())
 }
 
 /// Refuses a number outside a range, NaN included.

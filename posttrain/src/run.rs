@@ -24,7 +24,7 @@ mod folder;
 
 use folder::{
     changes, clear, earlier, keep_history, lock, notes, open_metrics, refuse_changes, refuse_other_command,
-    write_whole,
+    refuse_own_model, write_whole,
 };
 
 /// Where a run writes, and what it does where one stands already.
@@ -68,6 +68,23 @@ pub enum Begun {
 }
 
 impl Run {
+    /// Looks at the folder before anything is computed for it: whether this very run has finished there.
+    ///
+    /// # Errors
+    /// When the folder is somebody else's, or holds a run of another configuration.
+    pub fn look(place: &Place, about: &Map<String, Value>) -> Result<bool> {
+        let folder = &place.out;
+        refuse_own_model(folder, about)?;
+        refuse_other_command(folder, about)?;
+        if place.restart {
+            return Ok(false);
+        }
+        let Some(earlier) = earlier(folder)? else { return Ok(false) };
+        let changes = changes(&earlier["configuration"], &about["configuration"]);
+        refuse_changes(folder, &changes, place.accept_changes)?;
+        Ok(changes.is_empty() && earlier.get("state") == Some(&json!("finished")))
+    }
+
     /// Begins a run of `total` steps, or resumes the one that stands in the folder: its weights are then put into
     /// `parameters`.
     ///
@@ -84,21 +101,19 @@ impl Run {
         let cannot = || format!("cannot write to --out {}", folder.display());
         std::fs::create_dir_all(folder).with_context(cannot)?;
         let lock = lock(folder)?;
-        let mut manifest = about;
-        refuse_other_command(folder, &manifest)?;
+        if Self::look(place, &about)? {
+            return Ok(Begun::Finished);
+        }
         if place.restart {
             clear(folder)?;
         }
         let earlier = earlier(folder)?;
+        let mut manifest = about;
         let mut resumed = None;
         if let Some(earlier) = &earlier {
             let changes = changes(&earlier["configuration"], &manifest["configuration"]);
-            if changes.is_empty() && earlier.get("state") == Some(&json!("finished")) {
-                return Ok(Begun::Finished);
-            }
             let checkpoints = folder.join("checkpoints");
             checkpoints::remove_unfinished(&checkpoints)?;
-            refuse_changes(folder, &changes, place.accept_changes)?;
             let checkpoints::Newest { found, unreadable } =
                 checkpoints::load_newest(&checkpoints, parameters)?;
             keep_history(&mut manifest, earlier, &changes, found.as_ref().map(|(found, _)| found));
@@ -115,7 +130,7 @@ impl Run {
             folder: folder.clone(),
             manifest,
             metrics,
-            events: Events::create(&folder.join("tensorboard"))?,
+            events: Events::create(&folder.join("tensorboard"), progress.step)?,
             clock: (Instant::now(), progress.seconds),
             progress,
             meter,
@@ -136,12 +151,13 @@ impl Run {
         }
     }
 
-    /// Counts a step's tokens and the work they took: `attended` is Σ length² of its sequences.
-    pub fn step_done(&mut self, tokens: usize, attended: f64) {
+    /// Counts a step's tokens and the work they took: `attended` is Σ length² of its sequences, `trained` how many
+    /// went through the head.
+    pub fn step_done(&mut self, tokens: usize, attended: f64, trained: usize) {
         self.progress.step += 1;
         self.progress.num_tokens += tokens as u64;
         self.progress.seconds = self.clock.1 + self.clock.0.elapsed().as_secs_f64();
-        self.meter.step(tokens, attended);
+        self.meter.step(tokens, attended, trained);
     }
 
     /// Logs numbers at the present step: metrics.jsonl, TensorBoard, the progress line.
@@ -156,7 +172,9 @@ impl Run {
         }
         line.insert("num_tokens".into(), self.progress.num_tokens.into());
         line.insert("seconds".into(), json!((self.progress.seconds * 1e3).round() / 1e3));
-        writeln!(self.metrics, "{}", Value::Object(line))
+        // In one piece, so that a kill tears at most nothing.
+        self.metrics
+            .write_all(format!("{}\n", Value::Object(line)).as_bytes())
             .with_context(|| format!("cannot write {}", self.folder.join("metrics.jsonl").display()))?;
         let tagged: Vec<(String, f64)> = values.iter().map(|(name, value)| (tag(name), *value)).collect();
         let tagged: Vec<(&str, f64)> = tagged.iter().map(|(tag, value)| (tag.as_str(), *value)).collect();
@@ -184,6 +202,7 @@ impl Run {
     /// Remembers an evaluation; whether it is the best so far.
     pub fn evaluated(&mut self, loss: f64) -> bool {
         self.meter.line(&format!("step {}: evaluation loss {loss:.4}", self.progress.step));
+        self.meter.go_on();
         let better = self.progress.best.is_none_or(|(_, best)| loss < best);
         if better {
             self.progress.best = Some((self.progress.step, loss));
@@ -202,6 +221,7 @@ impl Run {
         training: &Training,
     ) -> Result<()> {
         let checkpoints = self.folder.join("checkpoints");
+        refuse_odd_weights(&learner.parameters, self.progress.step)?;
         let (parameters, optimizer) = (&learner.parameters, &learner.optimizer);
         self.metrics.sync_data().context("cannot write metrics.jsonl")?;
         checkpoints::save(&checkpoints, outgoing, parameters, optimizer, &self.progress, training.saved())?;
@@ -209,9 +229,20 @@ impl Run {
         checkpoints::rotate(&checkpoints, training.save_total_limit, best)?;
         self.write_manifest()?;
         report::write(&self.folder)?;
-        // Saving is not training: the rates leave it out.
-        self.meter.restart();
+        self.meter.go_on();
         Ok(())
+    }
+
+    /// What to say of a step that came to nothing; a checkpoint that leads straight to it is set aside, so that
+    /// resuming does not run into it again.
+    pub fn diverged(&self, error: anyhow::Error) -> anyhow::Error {
+        let step = self.progress.step;
+        let place = checkpoints::place(&self.folder.join("checkpoints"), step);
+        let aside = place.with_file_name(format!("diverged-step-{step}"));
+        match place.is_dir().then(|| std::fs::rename(&place, &aside)) {
+            Some(Ok(())) => error.context(format!("{} is set aside as {}", place.display(), aside.display())),
+            _ => error,
+        }
     }
 
     /// The signal that asked the run to stop, as an exit code.
@@ -304,6 +335,16 @@ pub fn about(
         },
     });
     entries.as_object().cloned().unwrap_or_default()
+}
+
+/// Weights that are no numbers are never saved.
+fn refuse_odd_weights(parameters: &Parameters, step: u64) -> Result<()> {
+    let odd = parameters.values.iter().filter(|weight| !weight.is_finite()).count();
+    anyhow::ensure!(
+        odd == 0,
+        "{odd} weights are not finite after step {step}: not saved, earlier checkpoints still stand; lower learning_rate"
+    );
+    Ok(())
 }
 
 /// Data files, and what they are used for.

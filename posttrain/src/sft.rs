@@ -1,12 +1,12 @@
 //! `posttrain sft`: supervised fine-tuning on conversations, prompts with completions, and documents.
 
-use crate::examples::{self, Kind, LossOn, Rules, TooLong, listed, tokenized};
+use crate::examples::{self, Kind, LossOn, Rules, TooLong, trainable};
 use crate::learner::{Learner, Totals};
 use crate::model::Batch;
 use crate::recipe::{self, Precision, Training, TrainingFlags, settings};
 use crate::run::{Begun, Place, Run, about, interval, used};
 use crate::schedule::Schedule;
-use crate::vocabulary::{Start, holds_conversations};
+use crate::vocabulary::{Start, holds};
 use anyhow::{Result, bail};
 use half::bf16;
 use kernels::Element;
@@ -29,7 +29,7 @@ pub struct Options {
     data: Vec<PathBuf>,
     #[command(flatten)]
     place: Place,
-    /// A TOML file of settings; flags go before it
+    /// A TOML file of settings; flags override it
     #[arg(long)]
     recipe: Option<PathBuf>,
     /// Rows to evaluate on, instead of a share of --data
@@ -38,6 +38,9 @@ pub struct Options {
     /// A Jinja chat template to train instead of the checkpoint's own
     #[arg(long)]
     chat_template: Option<PathBuf>,
+    /// Special tokens to add to the tokenizer, comma-separated; those spelled <|...|> in the template add themselves
+    #[arg(long, value_delimiter = ',')]
+    special_tokens: Vec<String>,
     /// Where tokenized data is kept; by default the user's cache folder
     #[arg(long)]
     cache: Option<PathBuf>,
@@ -50,7 +53,7 @@ pub struct Options {
 settings! {
     /// What supervised fine-tuning has beside the rest.
     pub struct Sft, SftFlags {
-        /// Times to go through the data; `steps` goes before it
+        /// Times to go through the data; `steps` overrides it
         epochs: f64 = 1.0,
         /// Optimizer steps; 0: by `epochs`
         steps: u64 = 0,
@@ -90,21 +93,25 @@ pub fn run(options: &Options) -> Result<u8> {
     let flags = [recipe::flags(&options.sft)?, recipe::flags(&options.training)?];
     let settings: Settings = recipe::resolve(options.recipe.as_deref(), &flags)?;
     settings.check()?;
+    recipe::check_flags(&options.training, &settings.training)?;
+    refuse_two_evaluations(&options.eval_data, settings.sft.eval_split)?;
     let checkpoint = Checkpoint::open(&options.model, options.chat_template.as_deref())?;
-    let start = Start::new(&checkpoint, holds_conversations(&options.data)?)?;
+    let start = Start::new(&checkpoint, holds(&options.data)?, &options.special_tokens)?;
     let rules = settings.rules(&start)?;
     let cache = options.cache.clone().unwrap_or_else(examples::default_cache);
-    let data = tokenized(&options.data, Kind::Sft, &rules, &cache)?;
-    eprintln!("{}: {}", listed(&options.data), data.counts.line());
+    let data = trainable(&options.data, Kind::Sft, &rules, &cache)?;
     let eval = match options.eval_data.as_slice() {
         [] => None,
-        paths => Some(tokenized(paths, Kind::Sft, &rules, &cache)?),
+        paths => Some(trainable(paths, Kind::Sft, &rules, &cache)?),
     };
     let rows = Rows::new(data, eval, &settings)?;
     let configuration = settings.configuration(&checkpoint, &rows, &start)?;
     let data = used(&options.data, &options.eval_data);
     let mut about = about("sft", &options.model, &data, &configuration, &start.notes);
     about.insert("rows".to_owned(), serde_json::to_value(&rows.data.counts)?);
+    if let Some(eval) = &rows.eval {
+        about.insert("eval_rows".to_owned(), serde_json::to_value(&eval.counts)?);
+    }
     match settings.training.precision {
         Precision::F32 => train::<f32>(&settings, start, rows, &options.place, about),
         Precision::Bf16 => train::<bf16>(&settings, start, rows, &options.place, about),
@@ -128,7 +135,7 @@ fn train<E: Element>(
         config: &config,
         tokenizer: &start.tokenizer,
         tokenizer_config: &start.tokenizer_config,
-        template: Some(&start.template),
+        template: start.saves_template.then_some(&start.template),
     };
     let schedule = Schedule::new(training, total);
     let (eval_every, save_every) =
@@ -144,12 +151,19 @@ fn train<E: Element>(
         for batch in &batches {
             totals.add(&learner.gradient(batch, 1.0 / trained as f32));
         }
-        refuse_nan(totals.mean_loss(), step)?;
-        let grad_norm = learner.update(schedule.rate(step))?;
-        run.step_done(batches.iter().map(Batch::tokens).sum(), batches.iter().map(Batch::attended).sum());
+        let sane = refuse_nan(totals.mean_loss(), step);
+        let grad_norm = sane.and_then(|()| learner.update(schedule.rate(step)));
+        let grad_norm = grad_norm.map_err(|error| run.diverged(error))?;
+        let tokens = batches.iter().map(Batch::tokens).sum();
+        run.step_done(tokens, batches.iter().map(Batch::attended).sum(), trained);
         logged.merge(&totals);
         let done = run.progress.step;
-        if done.is_multiple_of(training.logging_steps) || done == total {
+        let due = |every: u64| done.is_multiple_of(every) || done == total;
+        let best = rows.has_eval() && due(eval_every) && evaluate(&mut run, &mut learner, &rows, training)?;
+        let stopped = run.interrupted();
+        let saves = best || stopped.is_some() || due(save_every);
+        // A checkpoint closes the window, so that a resumed run logs what the undisturbed one does.
+        if saves || due(training.logging_steps) {
             run.log_training(&[
                 ("loss", logged.mean_loss()),
                 ("learning_rate", schedule.rate(step)),
@@ -160,12 +174,7 @@ fn train<E: Element>(
             ])?;
             logged = Totals::default();
         }
-        let mut best = false;
-        if rows.has_eval() && (done.is_multiple_of(eval_every) || done == total) {
-            best = evaluate(&mut run, &mut learner, &rows, training)?;
-        }
-        let stopped = run.interrupted();
-        if best || stopped.is_some() || done.is_multiple_of(save_every) || done == total {
+        if saves {
             run.save(&learner, &outgoing, training)?;
         }
         if let Some(code) = stopped.filter(|_| done < total) {
@@ -186,8 +195,19 @@ fn evaluate<E: Element>(
     for batch in rows.eval_batches(training.micro_batch_tokens) {
         totals.add(&learner.losses(&batch));
     }
+    refuse_nan(totals.mean_loss(), run.progress.step).map_err(|error| run.diverged(error))?;
     run.log(&[("eval_loss", totals.mean_loss()), ("eval_mean_token_accuracy", totals.accuracy())])?;
     Ok(run.evaluated(totals.mean_loss()))
+}
+
+/// Refuses two answers to what is evaluated.
+pub(crate) fn refuse_two_evaluations(eval_data: &[PathBuf], eval_split: f64) -> Result<()> {
+    if !eval_data.is_empty() && eval_split > 0.0 {
+        bail!(
+            "eval_split is {eval_split} and --eval-data is given: only one of them can say what is evaluated"
+        );
+    }
+    Ok(())
 }
 
 /// Says that there is nothing left to do.
@@ -200,8 +220,7 @@ pub(crate) fn already(place: &Place) -> u8 {
 pub(crate) fn refuse_nan(loss: f64, step: u64) -> Result<()> {
     if !loss.is_finite() {
         bail!(
-            "the loss of step {} is {loss}: nothing of this step was kept, the last checkpoint still stands; lower learning_rate or lengthen the warm-up",
-            step + 1
+            "the loss after step {step} is {loss}: nothing of what followed was kept; lower learning_rate or lengthen the warm-up"
         );
     }
     Ok(())
@@ -240,6 +259,7 @@ impl Settings {
         let mut configuration = serde_json::to_value(self)?;
         configuration["model_sha256"] = checkpoint.weights.sha256().into();
         configuration["data"] = rows.name().into();
+        configuration["model_config"] = start.parameters.config.to_json();
         configuration["chat_template"] = start.template.source().into();
         Ok(configuration)
     }

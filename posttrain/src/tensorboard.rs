@@ -16,6 +16,10 @@ const WALL_TIME: u64 = 1;
 const STEP: u64 = 2;
 const FILE_VERSION: u64 = 3;
 const SUMMARY: u64 = 5;
+const SESSION_LOG: u64 = 7;
+const STATUS: u64 = 1;
+/// A session log's word for a beginning.
+const START: u64 = 1;
 const VALUE: u64 = 1;
 const TAG: u64 = 1;
 const SIMPLE_VALUE: u64 = 2;
@@ -37,8 +41,9 @@ pub(crate) struct Events {
 
 impl Events {
     /// Opens a new file in the folder, which is created if absent; TensorBoard reads all of a folder's event
-    /// files as one run, in the order of their names.
-    pub(crate) fn create(folder: &Path) -> anyhow::Result<Events> {
+    /// files as one run, in the order of their names. A run that resumes after `step` says so, and TensorBoard forgets
+    /// what an earlier file tells of later steps.
+    pub(crate) fn create(folder: &Path, step: u64) -> anyhow::Result<Events> {
         std::fs::create_dir_all(folder).with_context(|| format!("create {}", folder.display()))?;
         let seconds = now().as_secs();
         let name = format!("events.out.tfevents.{seconds}.{}.{}", host(), std::process::id());
@@ -46,6 +51,16 @@ impl Events {
         let mut event = wall_time();
         put_bytes(&mut event, FILE_VERSION, b"brain.Event:2");
         events.record(&event)?;
+        if step > 0 {
+            let mut started = Vec::new();
+            put_varint(&mut started, STATUS << 3 | VARINT);
+            put_varint(&mut started, START);
+            let mut event = wall_time();
+            put_varint(&mut event, STEP << 3 | VARINT);
+            put_varint(&mut event, step + 1);
+            put_bytes(&mut event, SESSION_LOG, &started);
+            events.record(&event)?;
+        }
         Ok(events)
     }
 
@@ -215,7 +230,7 @@ mod tests {
     fn what_was_written_is_read_back() {
         let folder = tempfile::tempdir().unwrap();
         let runs = folder.path().join("not/there/yet");
-        let mut events = Events::create(&runs).unwrap();
+        let mut events = Events::create(&runs, 0).unwrap();
         events.scalars(300, &[("loss", 2.5), ("rewards/chosen", -0.125)]).unwrap();
         events.scalars(u64::MAX >> 1, &[("loss", f64::NAN)]).unwrap();
         let path = std::fs::read_dir(&runs).unwrap().next().unwrap().unwrap().path();
@@ -238,7 +253,7 @@ mod tests {
     #[test]
     fn two_files_in_one_second_are_two_files() {
         let folder = tempfile::tempdir().unwrap();
-        let both = [Events::create(folder.path()).unwrap(), Events::create(folder.path()).unwrap()];
+        let both = [Events::create(folder.path(), 0).unwrap(), Events::create(folder.path(), 7).unwrap()];
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), both.len());
     }
 }

@@ -33,6 +33,18 @@ pub struct Counts {
 }
 
 impl Counts {
+    /// Adds the rows of other files.
+    pub fn add(&mut self, other: &Self) {
+        self.rows += other.rows;
+        self.sequences += other.sequences;
+        self.tokens += other.tokens;
+        self.trained_tokens += other.trained_tokens;
+        self.cut += other.cut;
+        for (reason, count) in &other.dropped {
+            *self.dropped.entry(reason.clone()).or_default() += count;
+        }
+    }
+
     /// One line for people.
     pub fn line(&self) -> String {
         let dropped: Vec<String> = self.dropped.iter().map(|(why, n)| format!("{n} {why}")).collect();
@@ -188,6 +200,15 @@ impl Store {
     /// The hash of all that decided it.
     pub fn name(&self) -> String {
         self.folder.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
+    }
+
+    /// The first row that was dropped, and why.
+    pub fn first_dropped(&self) -> Option<String> {
+        let text = std::fs::read_to_string(self.folder.join("dropped.jsonl")).ok()?;
+        let row: serde_json::Value = serde_json::from_str(text.lines().next()?).ok()?;
+        let [file, reason, detail] =
+            ["file", "reason", "detail"].map(|name| row[name].as_str().unwrap_or_default());
+        Some(format!("{file}, row at {}: {reason} ({detail})", row["number"]))
     }
 
     /// Number of sequences.

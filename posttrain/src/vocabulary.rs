@@ -15,8 +15,10 @@ pub struct Start {
     pub parameters: Parameters,
     /// Its tokenizer, with every special token of the template.
     pub tokenizer: Tokenizer,
-    /// The template.
+    /// The template of its conversations.
     pub template: ChatTemplate,
+    /// Whether that belongs to the checkpoint that is saved: it was trained, now or before.
+    pub saves_template: bool,
     /// `tokenizer_config.json` as it was found.
     pub tokenizer_config: Map<String, Value>,
     /// What ends a document.
@@ -25,25 +27,43 @@ pub struct Start {
     pub notes: Vec<String>,
 }
 
+/// What data files hold.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Holds {
+    /// Conversations or pairs.
+    pub conversations: bool,
+    /// Documents.
+    pub documents: bool,
+}
+
 impl Start {
-    /// Makes a checkpoint ready to be trained; for conversations where `conversations`.
+    /// Makes a checkpoint ready to be trained on such data; `special_tokens` are added beside the template's own.
     ///
     /// # Errors
     /// When the tokenizer cannot take the tokens.
-    pub fn new(checkpoint: &Checkpoint, conversations: bool) -> Result<Self> {
-        let mut notes = checkpoint.warnings.clone();
+    pub fn new(checkpoint: &Checkpoint, holds: Holds, special_tokens: &[String]) -> Result<Self> {
+        let mut notes = Vec::new();
         let mut tokenizer = checkpoint.tokenizer.clone();
         let mut parameters = Parameters::from_weights(&checkpoint.config, &checkpoint.weights);
         let document_end = document_end(&checkpoint.config, &tokenizer, &checkpoint.tokenizer_config);
-        if conversations {
-            add_missing(&checkpoint.template, &mut tokenizer, &mut parameters, &mut notes)?;
+        let mut wanted = special_tokens.to_vec();
+        if holds.conversations {
+            notes.extend(checkpoint.warnings.iter().cloned());
+            wanted.extend(checkpoint.template.special_names());
+        }
+        add_missing(&wanted, &mut tokenizer, &mut parameters, &mut notes)?;
+        if holds.documents {
+            set_stop(&mut parameters.config, document_end, "a document", &tokenizer, &mut notes);
+        }
+        if holds.conversations {
             let stop = end_of_message(&tokenizer, &checkpoint.template);
-            set_stop(&mut parameters.config, stop, &tokenizer, &mut notes);
+            set_stop(&mut parameters.config, stop, "a message", &tokenizer, &mut notes);
         }
         Ok(Self {
             parameters,
             tokenizer,
             template: checkpoint.template.clone(),
+            saves_template: holds.conversations || checkpoint.own_template,
             tokenizer_config: checkpoint.tokenizer_config.clone(),
             document_end,
             notes,
@@ -51,22 +71,23 @@ impl Start {
     }
 }
 
-/// Whether data files hold conversations or pairs; each file's first row tells, as it does for its layout.
+/// What data files hold; each file's first row tells, as it does for its layout.
 ///
 /// # Errors
 /// When a path cannot be read.
-pub fn holds_conversations(paths: &[PathBuf]) -> Result<bool> {
+pub fn holds(paths: &[PathBuf]) -> Result<Holds> {
+    let mut holds = Holds::default();
     for path in paths {
         for file in datasets::data_files(path)? {
             match datasets::read(&file)?.next() {
-                Some(Ok(located)) if matches!(located.row, datasets::Row::Text(_)) => {}
-                Some(Ok(_)) => return Ok(true),
+                Some(Ok(located)) if matches!(located.row, datasets::Row::Text(_)) => holds.documents = true,
+                Some(Ok(_)) => holds.conversations = true,
                 // Reading the rows will say what is wrong.
                 Some(Err(_)) | None => {}
             }
         }
     }
-    Ok(false)
+    Ok(holds)
 }
 
 /// What ends a document: config.json's end of sequence, or the tokenizer's.
@@ -80,13 +101,13 @@ fn document_end(config: &ModelConfig, tokenizer: &Tokenizer, settings: &Map<Stri
 }
 
 fn add_missing(
-    template: &ChatTemplate,
+    wanted: &[String],
     tokenizer: &mut Tokenizer,
     parameters: &mut Parameters,
     notes: &mut Vec<String>,
 ) -> Result<()> {
     let special = |name: &String| tokenizer.id(name).is_some_and(|id| tokenizer.is_special(id));
-    let missing: Vec<String> = template.special_names().into_iter().filter(|name| !special(name)).collect();
+    let missing: Vec<String> = wanted.iter().filter(|name| !special(name)).cloned().collect();
     if missing.is_empty() {
         return Ok(());
     }
@@ -96,23 +117,29 @@ fn add_missing(
     if tokenizer.vocab_size() > rows {
         parameters.resize_vocabulary(tokenizer.vocab_size());
         notes.push(format!(
-            "added the template's special tokens {names}: the embedding grew from {rows} to {} rows, the new ones begin as the mean of the others",
+            "added the special tokens {names}: the embedding grew from {rows} to {} rows, the new ones begin as the mean of the others",
             tokenizer.vocab_size()
         ));
     } else {
-        notes.push(format!("added the template's special tokens {names}, in rows the embedding had free"));
+        notes.push(format!("added the special tokens {names}, in rows the embedding had free"));
     }
     Ok(())
 }
 
-/// Generation stops at what ends a message first, and still at what ended a document.
-fn set_stop(config: &mut ModelConfig, stop: Option<u32>, tokenizer: &Tokenizer, notes: &mut Vec<String>) {
+/// Generation stops at what the data ends with first, and still at what ended things before.
+fn set_stop(
+    config: &mut ModelConfig,
+    stop: Option<u32>,
+    what: &str,
+    tokenizer: &Tokenizer,
+    notes: &mut Vec<String>,
+) {
     let Some(stop) = stop else { return };
     if config.eos_token_ids.first() != Some(&stop) {
         let name = |id: &u32| tokenizer.token(*id).unwrap_or_else(|| id.to_string());
         let before: Vec<String> = config.eos_token_ids.iter().map(name).collect();
         notes.push(format!(
-            "the template ends a message with {}, the checkpoint's end of sequence was {}: what is saved stops at the template's",
+            "{what} ends with {}, the checkpoint's end of sequence was {}: what is saved stops at both, {0} first",
             name(&stop),
             if before.is_empty() { "not named".to_owned() } else { before.join(", ") }
         ));

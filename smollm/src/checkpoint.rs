@@ -27,6 +27,8 @@ pub struct Checkpoint {
     pub tokenizer: Tokenizer,
     /// Its chat template, or ChatML where it has none.
     pub template: ChatTemplate,
+    /// Whether `template` is its own or was named, rather than ChatML in place of one.
+    pub own_template: bool,
     /// Its weights, mapped.
     pub weights: Weights,
     /// Ids that end a generation, ascending.
@@ -49,10 +51,11 @@ impl Checkpoint {
         let tokenizer = Tokenizer::read(&required(&folder, "tokenizer.json")?, &config)?;
         let weights = Weights::open(&folder, &config)?;
         let settings = TokenizerSettings::read(&folder)?;
-        let mut warnings = Vec::new();
+        let (mut warnings, mut own_template) = (Vec::new(), true);
         let chat = match template {
             Some(file) => settings.template_from(file)?,
             None => settings.own_template(&folder)?.unwrap_or_else(|| {
+                own_template = false;
                 warnings.push(format!(
                     "{name} has no chat template: using ChatML; pass --chat-template FILE for another"
                 ));
@@ -66,6 +69,7 @@ impl Checkpoint {
             config,
             tokenizer,
             template: chat,
+            own_template,
             weights,
             stop_ids,
             tokenizer_config: settings.raw,

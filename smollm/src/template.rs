@@ -105,6 +105,11 @@ impl ChatTemplate {
         names.into_iter().collect()
     }
 
+    /// The tokens it is given by name: beginning and end of sequence.
+    pub fn named_tokens(&self) -> [&str; 2] {
+        [&self.bos_token, &self.eos_token]
+    }
+
     /// The template's own text.
     pub fn source(&self) -> &str {
         &self.source

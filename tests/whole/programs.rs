@@ -2,8 +2,9 @@
 
 use serde_json::Value;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 use std::sync::OnceLock;
+use std::time::Duration;
 
 /// A command of the program of that name.
 pub(crate) fn program(name: &str) -> Command {
@@ -39,6 +40,26 @@ pub(crate) fn refused(command: &mut Command, expected: &str) {
     let last = text.lines().last().unwrap_or_default();
     assert_eq!(output.status.code(), Some(2), "{text}");
     assert!(last.starts_with("posttrain: ") && last.contains(expected), "{text}");
+}
+
+/// Kills the command again and again, each time when one more checkpoint stands, and starts it again until it ends by
+/// itself.
+pub(crate) fn killed_and_resumed(mut command: impl FnMut() -> Command, out: &Path, kills: u64) {
+    let newest = || posttrain::checkpoints::steps(&out.join("checkpoints")).pop();
+    for kill in 0..kills {
+        let before = newest();
+        let mut child = command().stderr(Stdio::null()).spawn().unwrap();
+        while newest() == before {
+            assert!(child.try_wait().unwrap().is_none(), "it ended before it was killed");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        // At another moment of the steps that follow.
+        std::thread::sleep(Duration::from_millis(kill * 7 % 23));
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    let text = succeeds(&mut command());
+    assert!(text.contains("resumed after step"), "{text}");
 }
 
 /// The lines of a run's metrics.jsonl.

@@ -1,4 +1,6 @@
-use crate::programs::{metric, metric_lines, posttrain, read_json, refused, succeeds, text_of};
+use crate::programs::{
+    killed_and_resumed, metric, metric_lines, posttrain, read_json, refused, succeeds, text_of,
+};
 use engine::{Engine, NativeEngine, Options, Request};
 use posttrain::examples::{Kind, LossOn, Rules, TooLong, example};
 use serde_json::{Value, json};
@@ -215,17 +217,13 @@ fn weights_of(out: &Path) -> Vec<u8> {
     std::fs::read(out.join("model.safetensors")).unwrap()
 }
 
-/// Kills the command again and again at other moments, and starts it again, until it ends by itself.
-fn killed_and_resumed(mut command: impl FnMut() -> Command, kills: u64) {
-    let mut moment = 150;
-    for _ in 0..kills {
-        let mut child = command().stderr(Stdio::null()).spawn().unwrap();
-        std::thread::sleep(Duration::from_millis(moment));
-        moment = 150 + (moment * 7919) % 700;
-        child.kill().unwrap();
-        child.wait().unwrap();
+#[track_caller]
+fn assert_equal_runs(whole: &Path, torn: &Path, names: &[&str]) {
+    assert!(weights_of(whole) == weights_of(torn), "resumed weights differ");
+    for name in names {
+        assert!(!metric(whole, name).is_empty(), "{name} was logged");
+        assert_eq!(metric(whole, name), metric(torn, name), "{name}");
     }
-    succeeds(&mut command());
 }
 
 #[test]
@@ -240,19 +238,60 @@ fn a_killed_sft_ends_with_the_same_bits() {
         command.arg("--out").arg(folder.path().join(out)).args(["--precision", precision]);
         command.args(["--steps", "160", "--batch-size", "3", "--max-length", "200", "--save-steps", "7"]);
         command.args(["--eval-split", "0.1", "--learning-rate", "1e-3", "--save-precision", "f32"]);
+        command.args(["--logging-steps", "5"]);
         command
     };
     for precision in ["f32", "bf16"] {
         let (whole, torn) = (format!("whole-{precision}"), format!("torn-{precision}"));
         succeeds(&mut command(&whole, precision));
-        killed_and_resumed(|| command(&torn, precision), 6);
+        killed_and_resumed(|| command(&torn, precision), &folder.path().join(&torn), 6);
         let (whole, torn) = (folder.path().join(whole), folder.path().join(torn));
-        assert!(weights_of(&whole) == weights_of(&torn), "{precision}: resumed weights differ");
-        assert_eq!(metric(&whole, "loss"), metric(&torn, "loss"), "{precision}");
-        assert_eq!(metric(&whole, "eval_loss"), metric(&torn, "eval_loss"), "{precision}");
-        let lineage = read_json(&torn.join("run.json"))["lineage"].as_array().unwrap().len();
-        assert!((1..=6).contains(&lineage), "{precision}: {lineage} resumptions");
+        assert_equal_runs(&whole, &torn, &["step", "loss", "eval_loss"]);
+        assert_eq!(read_json(&torn.join("run.json"))["lineage"].as_array().unwrap().len(), 6);
     }
+}
+
+#[test]
+fn a_killed_dpo_ends_with_the_same_bits() {
+    let Some(model) = stories260k() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("pairs.jsonl");
+    let pair = |index: usize| json!({"prompt": format!("Say {index}."), "chosen": format!("It is {index}."), "rejected": "No, no."});
+    write_rows(&data, &(0..20).map(pair).collect::<Vec<_>>());
+    let command = |out: &str| {
+        let mut command = posttrain(folder.path());
+        command.arg("dpo").arg("--model").arg(&model).arg("--data").arg(&data);
+        command.arg("--out").arg(folder.path().join(out)).args([
+            "--learning-rate",
+            "1e-4",
+            "--batch-size",
+            "3",
+        ]);
+        // aot couples the pairs of a step, so that its micro-batches are computed twice.
+        command.args([
+            "--loss-type",
+            "sigmoid,aot",
+            "--loss-weights",
+            "1,0.5",
+            "--micro-batch-tokens",
+            "100",
+        ]);
+        command.args([
+            "--steps",
+            "80",
+            "--save-steps",
+            "5",
+            "--max-length",
+            "200",
+            "--save-precision",
+            "f32",
+        ]);
+        command
+    };
+    succeeds(&mut command("whole"));
+    killed_and_resumed(|| command("torn"), &folder.path().join("torn"), 4);
+    let (whole, torn) = (folder.path().join("whole"), folder.path().join("torn"));
+    assert_equal_runs(&whole, &torn, &["step", "loss", "rewards/margins"]);
 }
 
 #[cfg(unix)]
@@ -315,6 +354,9 @@ fn a_half_written_checkpoint_is_passed_over() {
     let text = succeeds(&mut command("9", &["--accept-changes"]));
     assert!(text.contains("step-8 cannot be read") && text.contains("resumed after step 4"), "{text}");
     assert_eq!(metric(&out, "step"), (1..=9).map(f64::from).collect::<Vec<_>>());
+    // The broken one was put aside and its place taken by a whole one.
+    assert_eq!(std::fs::metadata(&state).unwrap().len(), bytes.len() as u64);
+    assert!(out.join("checkpoints/unreadable-step-8").is_dir());
 }
 
 /// pad == eos, no generation marks, and a base whose end of sequence is not the template's: the stop token is
@@ -338,7 +380,10 @@ fn the_stop_token_is_trained_and_generation_ends_with_it() {
     command.args(["--steps", "150", "--learning-rate", "3e-3", "--max-length", "256", "--precision", "f32"]);
     let text = succeeds(&mut command);
     assert!(text.contains("the embedding grew from 512 to 514 rows"), "{text}");
-    assert!(text.contains("stops at the template's"), "{text}");
+    assert!(
+        text.contains("a message ends with <|im_end|>, the checkpoint's end of sequence was </s>"),
+        "{text}"
+    );
     let last = *metric(&out, "loss").last().unwrap();
     assert!(last < 0.05, "loss {last}");
 
@@ -630,4 +675,124 @@ fn transformers_loads_every_checkpoint() {
     let told = String::from_utf8_lossy(&output.stdout).into_owned();
     println!("{told}");
     assert_eq!(told.lines().count(), made.len());
+}
+
+/// Documents end with the token that generation then stops at, and no template is claimed that nobody trained.
+#[test]
+fn texts_train_their_end_and_no_template() {
+    let Some(model) = stories260k() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let (data, out, base) =
+        (folder.path().join("texts.jsonl"), folder.path().join("out"), folder.path().join("base"));
+    write_rows(&data, &[json!({"text": "Once there was a sun."}), json!({"text": ""})]);
+    std::fs::create_dir(&base).unwrap();
+    for name in ["tokenizer.json", "tokenizer_config.json", "model.safetensors"] {
+        std::fs::copy(model.join(name), base.join(name)).unwrap();
+    }
+    // A checkpoint that names another end than the one documents get, as SmolLM2-Instruct does.
+    let mut config = read_json(&model.join("config.json"));
+    config["eos_token_id"] = json!(5);
+    std::fs::write(base.join("config.json"), config.to_string()).unwrap();
+    let text = std::fs::read_to_string(base.join("tokenizer.json")).unwrap().replace("</s>", "<|endoftext|>");
+    std::fs::write(base.join("tokenizer.json"), text).unwrap();
+    let mut command = posttrain(folder.path());
+    command.arg("sft").arg("--model").arg(&base).arg("--data").arg(&data).arg("--out").arg(&out);
+    let said = succeeds(command.args(["--steps", "1", "--max-length", "200"]));
+    assert!(said.contains("1 empty_text dropped") && said.contains("dropped rows, and why: "), "{said}");
+    assert!(said.contains("a document ends with <|endoftext|>") && !said.contains("ChatML"), "{said}");
+    assert_eq!(read_json(&out.join("generation_config.json"))["eos_token_id"], json!([2, 5]));
+    assert!(!out.join("chat_template.jinja").exists());
+}
+
+#[test]
+fn a_run_never_writes_over_what_it_begins_from() {
+    let Some(model) = stories260k() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let (data, out) = (folder.path().join("rows.jsonl"), folder.path().join("out"));
+    write_rows(&data, &chats(4));
+    let command = |model: &Path, more: &[&str]| {
+        let mut command = posttrain(folder.path());
+        command.arg("sft").arg("--model").arg(model).arg("--data").arg(&data).arg("--out").arg(&out);
+        command.args(["--steps", "2", "--max-length", "200"]).args(more);
+        command
+    };
+    succeeds(&mut command(&model, &[]));
+    refused(&mut command(&out, &["--restart"]), "holds the checkpoint to begin from");
+    refused(&mut command(&out.join("checkpoints/step-2"), &[]), "holds the checkpoint to begin from");
+    Checkpoint::open(out.to_str().unwrap(), None).unwrap();
+}
+
+/// The same bytes as another format, and the same template with other named tokens, are tokenized anew.
+#[test]
+fn the_cache_knows_all_that_decides_the_tokens() {
+    let Some(model) = stories260k() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let counts = |data: &Path, model: &Path, out: &str| {
+        let mut command = posttrain(folder.path());
+        command.arg("sft").arg("--model").arg(model).arg("--data").arg(data);
+        command.arg("--out").arg(folder.path().join(out)).args(["--steps", "1", "--max-length", "200"]);
+        succeeds(&mut command);
+        read_json(&folder.path().join(out).join("run.json"))["rows"].clone()
+    };
+    let (lines, plain) = (folder.path().join("rows.jsonl"), folder.path().join("rows.txt"));
+    write_rows(&lines, &[json!({"text": "One sun."}), json!({"text": "Two suns."})]);
+    std::fs::copy(&lines, &plain).unwrap();
+    assert_eq!(counts(&plain, &model, "plain")["rows"], 1);
+    assert_eq!(counts(&lines, &model, "lines")["rows"], 2);
+
+    let chat = folder.path().join("chat.jsonl");
+    write_rows(&chat, &chats(2));
+    for (name, eos) in [("stop-a", "</s>"), ("stop-b", "<unk>")] {
+        let base = folder.path().join(name);
+        std::fs::create_dir(&base).unwrap();
+        for name in ["config.json", "tokenizer.json", "model.safetensors"] {
+            std::fs::copy(model.join(name), base.join(name)).unwrap();
+        }
+        let settings = json!({"bos_token": "<s>", "eos_token": eos, "unk_token": "<unk>"});
+        std::fs::write(base.join("tokenizer_config.json"), settings.to_string()).unwrap();
+        let template = "{% for m in messages %}{{ m.role + ':' + m.content + eos_token }}{% endfor %}";
+        std::fs::write(base.join("chat_template.jinja"), template).unwrap();
+        counts(&chat, &base, &format!("out-{name}"));
+    }
+    let stores =
+        |out: &str| read_json(&folder.path().join(out).join("run.json"))["configuration"]["data"].clone();
+    assert_ne!(stores("out-stop-a"), stores("out-stop-b"));
+}
+
+/// What diverged is never kept as the newest checkpoint that resuming runs into.
+#[test]
+fn a_diverged_run_can_go_on_from_before() {
+    let Some(model) = stories260k() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let (data, out) = (folder.path().join("rows.jsonl"), folder.path().join("out"));
+    write_rows(&data, &chats(12));
+    let command = |rate: &str, more: &[&str]| {
+        let mut command = posttrain(folder.path());
+        command.arg("sft").arg("--model").arg(&model).arg("--data").arg(&data).arg("--out").arg(&out);
+        command.args(["--steps", "4", "--save-steps", "1", "--max-length", "200", "--precision", "f32"]);
+        command.args(["--batch-size", "2", "--learning-rate", rate]).args(more);
+        command
+    };
+    refused(&mut command("1e29", &[]), "diverged-step-1");
+    succeeds(&mut command("1e-3", &["--accept-changes"]));
+    assert_eq!(metric(&out, "loss").len(), 4);
+}
+
+/// Flags that nothing would read are refused, not ignored.
+#[test]
+fn no_flag_is_silently_without_effect() {
+    let Some(model) = stories260k() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("rows.jsonl");
+    write_rows(&data, &chats(4));
+    let sft = |more: &[&str]| {
+        let mut command = posttrain(folder.path());
+        command.arg("sft").arg("--model").arg(&model).arg("--data").arg(&data);
+        command.arg("--out").arg(folder.path().join("out")).args(["--max-length", "200"]).args(more);
+        command
+    };
+    refused(&mut sft(&["--decay-ratio", "0.2"]), "--decay-ratio is of lr_scheduler_type wsd");
+    let eval = ["--eval-split", "0.5", "--eval-data", data.to_str().unwrap()];
+    refused(&mut sft(&eval), "only one of them");
+    refused(&mut sft(&["--adam-beta1", "0.99999999999"]), "adam_beta1");
 }

@@ -10,6 +10,7 @@ use anyhow::{Context, Result};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use kernels::Element;
 use sha2::{Digest, Sha256};
+use std::fs::OpenOptions;
 use std::io::{IsTerminal, Write};
 use std::path::Path;
 
@@ -34,38 +35,58 @@ pub(super) fn log_probabilities<E: Element>(
     for store in stores.into_iter().flatten() {
         let name = format!("{VERSION} {weights} {} {:?}", store.name(), training.precision);
         let path = cache.join("reference").join(hex(&Sha256::digest(name)));
-        let known = std::fs::read(&path).ok().filter(|bytes| bytes.len() == 8 * store.len());
-        if let Some(bytes) = known {
-            all.push(bytes.as_chunks::<8>().0.iter().map(|number| f64::from_le_bytes(*number)).collect());
-            continue;
-        }
-        let made = compute(&mut model, &parameters.values, store, training.micro_batch_tokens);
-        keep(&path, &made)?;
-        all.push(made);
+        all.push(match read(&path) {
+            Some(sums) if sums.len() == store.len() => sums,
+            _ => compute(&mut model, &parameters.values, store, training.micro_batch_tokens, &path)?,
+        });
     }
     Ok(all)
 }
 
+fn read(path: &Path) -> Option<Vec<f64>> {
+    let bytes = std::fs::read(path).ok()?;
+    Some(bytes.as_chunks::<8>().0.iter().map(|number| f64::from_le_bytes(*number)).collect())
+}
+
+/// Computes what is not in the part that a killed run left: a sequence's sum does not depend on what it is computed
+/// with. The part is renamed when it is whole.
 fn compute<E: Element>(
     model: &mut Model<E>,
     weights: &[f32],
     store: &Store,
     micro_batch_tokens: usize,
-) -> Vec<f64> {
+    path: &Path,
+) -> Result<Vec<f64>> {
+    let cannot = || format!("cannot keep the reference's log-probabilities in {}", path.display());
+    std::fs::create_dir_all(path.parent().unwrap_or(Path::new("."))).with_context(cannot)?;
+    let part = path.with_extension("part");
+    let mut file = OpenOptions::new().create(true).append(true).open(&part).with_context(cannot)?;
+    // Another run may be computing the same.
+    file.lock().with_context(cannot)?;
+    if let Some(sums) = read(path).filter(|sums| sums.len() == store.len()) {
+        return Ok(sums);
+    }
+    let mut sums = read(&part).unwrap_or_default();
+    sums.truncate(store.len());
+    file.set_len(8 * sums.len() as u64).with_context(cannot)?;
     let progress = progress(store.len());
-    let all: Vec<u32> = (0..store.len() as u32).collect();
-    let mut sums = Vec::with_capacity(store.len());
-    for sequences in micro_batches(&all, |sequence| store.length(sequence as usize), micro_batch_tokens) {
+    let left: Vec<u32> = (sums.len() as u32..store.len() as u32).collect();
+    for sequences in micro_batches(&left, |sequence| store.length(sequence as usize), micro_batch_tokens) {
         let batch = Batch::new(sequences.iter().map(|sequence| store.sequence(*sequence as usize)));
         model.forward(weights, &batch);
         let tokens = model.losses(weights, &batch);
-        sums.extend(batch.target_starts.windows(2).map(|range| {
+        let found = batch.target_starts.windows(2).map(|range| {
             tokens[range[0]..range[1]].iter().map(|token| f64::from(token.log_probability)).sum::<f64>()
-        }));
+        });
+        let found: Vec<f64> = found.collect();
+        let bytes: Vec<u8> = found.iter().flat_map(|number| number.to_le_bytes()).collect();
+        file.write_all(&bytes).with_context(cannot)?;
+        sums.extend(found);
         progress.set_position(sums.len() as u64);
     }
     progress.finish_and_clear();
-    sums
+    file.sync_all().and_then(|()| std::fs::rename(&part, path)).with_context(cannot)?;
+    Ok(sums)
 }
 
 fn weights_hash(parameters: &Parameters) -> String {
@@ -76,17 +97,6 @@ fn weights_hash(parameters: &Parameters) -> String {
         hasher.update(bytes);
     }
     hex(&hasher.finalize())
-}
-
-fn keep(path: &Path, numbers: &[f64]) -> Result<()> {
-    let cannot = || format!("cannot keep the reference's log-probabilities in {}", path.display());
-    let folder = path.parent().unwrap_or(Path::new("."));
-    std::fs::create_dir_all(folder).with_context(cannot)?;
-    let mut beside = tempfile::NamedTempFile::new_in(folder).with_context(cannot)?;
-    let bytes: Vec<u8> = numbers.iter().flat_map(|number| number.to_le_bytes()).collect();
-    beside.write_all(&bytes).with_context(cannot)?;
-    beside.persist(path).map_err(|error| error.error).with_context(cannot)?;
-    Ok(())
 }
 
 fn progress(sequences: usize) -> ProgressBar {

@@ -3,7 +3,7 @@
 use super::pairs::PairBatch;
 use super::{Dpo, Settings};
 use crate::model::Batch;
-use crate::order::{Order, micro_batches};
+use crate::order::{Order, kept_aside, micro_batches};
 use crate::tokens::Store;
 use anyhow::{Result, bail};
 
@@ -22,7 +22,7 @@ impl Rows {
     pub(super) fn new(data: Store, eval: Option<Store>, settings: &Settings) -> Result<Self> {
         let Dpo { eval_split, batch_size, shuffle, .. } = settings.dpo;
         let (seed, count) = (settings.training.seed, data.len() / 2);
-        let held = if eval.is_some() { 0 } else { (count as f64 * eval_split).round() as usize };
+        let held = if eval.is_some() { 0 } else { kept_aside(count, eval_split) };
         let mut pairs = crate::random::permutation(crate::random::mix(seed, 0xe7a1), count);
         let mut held = pairs.split_off(count - held);
         pairs.sort_unstable();

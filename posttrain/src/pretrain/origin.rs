@@ -3,7 +3,7 @@
 
 use super::Pretrain;
 use crate::model::Parameters;
-use crate::vocabulary::Start;
+use crate::vocabulary::{Holds, Start};
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Map, Value};
 use smollm::checkpoint::{self, Outgoing};
@@ -19,6 +19,8 @@ pub(super) struct Origin {
     /// Of a checkpoint's weights; of fresh ones, what they follow from.
     pub(super) sha256: String,
     pub(super) notes: Vec<String>,
+    /// Positions the weights know already: a checkpoint's; 0 of fresh ones.
+    pub(super) positions: usize,
 }
 
 /// All of a checkpoint but its weights and their shape.
@@ -47,7 +49,13 @@ impl Origin {
     /// Opens the checkpoint, or makes weights that follow from the seed.
     pub(super) fn new(model: Option<&str>, settings: &Pretrain, seed: u64) -> Result<Self> {
         match model {
-            Some(name) => from_checkpoint(name),
+            Some(name) => {
+                let unused = [("init", &settings.init), ("tokenizer", &settings.tokenizer)];
+                if let Some((field, value)) = unused.into_iter().find(|(_, value)| !value.is_empty()) {
+                    bail!("{field} is {value:?} and --model is given: a checkpoint brings its own");
+                }
+                from_checkpoint(name)
+            }
             None => fresh(settings, seed),
         }
     }
@@ -55,21 +63,20 @@ impl Origin {
 
 fn from_checkpoint(name: &str) -> Result<Origin> {
     let checkpoint = Checkpoint::open(name, None)?;
-    // A base model without a template is nothing to warn of here.
-    let own_template = checkpoint.warnings.is_empty();
-    let start = Start::new(&checkpoint, false)?;
+    let start = Start::new(&checkpoint, Holds { conversations: false, documents: true }, &[])?;
     Ok(Origin {
         name: name.to_owned(),
         sha256: checkpoint.weights.sha256(),
+        positions: start.parameters.config.max_positions,
         parameters: start.parameters,
         parts: Parts {
             tokenizer: start.tokenizer,
             tokenizer_config: start.tokenizer_config,
             template: start.template,
-            own_template,
+            own_template: checkpoint.own_template,
             document_end: start.document_end,
         },
-        notes: Vec::new(),
+        notes: start.notes,
     })
 }
 
@@ -104,6 +111,7 @@ fn fresh(settings: &Pretrain, seed: u64) -> Result<Origin> {
     Ok(Origin {
         name: init.clone(),
         sha256: format!("random, seed {seed}"),
+        positions: 0,
         parameters: Parameters::random(&config, seed, settings.scale_residual_init),
         parts: Parts {
             own_template: own.is_some(),

@@ -1,10 +1,10 @@
 //! One source of documents: tokenized once to memory-mapped shards, one for each data file, then read as an
 //! endless row of tokens, the documents in another order every epoch, the last ones held out.
 
-use crate::examples::{Kind, Rules, tokenized};
+use crate::examples::{self, Kind, Rules, tokenized};
 use crate::model::Sequence;
 use crate::random::{mix, permutation};
-use crate::tokens::Store;
+use crate::tokens::{Counts, Store};
 use anyhow::{Result, ensure};
 use std::path::{Path, PathBuf};
 
@@ -63,6 +63,7 @@ impl Source {
                 shards.push(tokenized(&[file], Kind::Sft, rules, cache)?);
             }
         }
+        examples::tell(&format!("source {name}"), &shards.iter().collect::<Vec<_>>());
         let total: u64 = shards.iter().map(|shard| shard.counts.tokens as u64).sum();
         let tokens = (total as f64 * (1.0 - held_out)).round() as u64;
         let (mut documents, mut held, mut seen) = (Vec::new(), Vec::new(), 0);
@@ -81,9 +82,18 @@ impl Source {
                 seen += end - start;
             }
         }
+        ensure!(total > 0, "source {name}: nothing to train on");
         ensure!(tokens > 0, "source {name}: held_out {held_out} leaves nothing to train on");
+        ensure!(u32::try_from(documents.len()).is_ok(), "source {name}: more than 4,294,967,295 documents");
         let seed = name.bytes().fold(seed, |seed, byte| mix(seed, u64::from(byte)));
         Ok(Self { name: name.to_owned(), shards, documents, held, tokens, seed, current: None })
+    }
+
+    /// What became of its rows.
+    pub(super) fn counts(&self) -> Counts {
+        let mut counts = Counts::default();
+        self.shards.iter().for_each(|shard| counts.add(&shard.counts));
+        counts
     }
 
     /// The hashes of its shards.

@@ -40,6 +40,17 @@ pub(super) fn earlier(folder: &Path) -> Result<Option<Map<String, Value>>> {
     Ok(None)
 }
 
+/// A run that wrote over the checkpoint it begins from would lose it.
+pub(super) fn refuse_own_model(folder: &Path, manifest: &Map<String, Value>) -> Result<()> {
+    let model = manifest["model"].as_str().unwrap_or_default();
+    if let (Ok(model), Ok(folder)) = (Path::new(model).canonicalize(), folder.canonicalize())
+        && model.starts_with(&folder)
+    {
+        bail!("--out {} holds the checkpoint to begin from: choose another folder", folder.display());
+    }
+    Ok(())
+}
+
 /// A folder whose model another command made: perhaps the very one this run begins from.
 pub(super) fn refuse_other_command(folder: &Path, manifest: &Map<String, Value>) -> Result<()> {
     // What cannot be read, `earlier` speaks of.
@@ -115,6 +126,9 @@ pub(super) fn keep_history(
         .map(|(name, before, now)| json!({"field": name, "before": before, "now": now}))
         .collect();
     let step = found.map_or(0, |progress| progress.step);
+    let known = notes(manifest).clone();
+    let before = earlier.get("notes").and_then(Value::as_array).cloned().unwrap_or_default();
+    notes(manifest).extend(before.into_iter().filter(|note| !known.contains(note)));
     lineage.push(json!({"resumed_after_step": step, "at": super::now(), "changes": changes}));
     manifest.insert("lineage".into(), lineage.into());
 }

@@ -2,7 +2,7 @@
 
 use super::{Settings, Sft};
 use crate::model::Batch;
-use crate::order::{Order, Pack, best_fit, micro_batches};
+use crate::order::{Order, Pack, best_fit, kept_aside, micro_batches};
 use crate::tokens::Store;
 use anyhow::{Result, bail};
 
@@ -10,7 +10,7 @@ use anyhow::{Result, bail};
 #[derive(Debug)]
 pub(super) struct Rows {
     pub(super) data: Store,
-    eval: Option<Store>,
+    pub(super) eval: Option<Store>,
     /// Rows of `data` kept aside.
     held: Vec<u32>,
     packs: Vec<Pack>,
@@ -23,7 +23,7 @@ impl Rows {
         let seed = settings.training.seed;
         let held_count = match eval {
             Some(_) => 0,
-            None => (data.len() as f64 * eval_split).round() as usize,
+            None => kept_aside(data.len(), eval_split),
         };
         let mut order = crate::random::permutation(crate::random::mix(seed, 0xe7a1), data.len());
         let mut held = order.split_off(data.len() - held_count);
