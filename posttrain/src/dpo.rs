@@ -122,7 +122,7 @@ pub fn run(options: &Options) -> Result<u8> {
     refuse_two_evaluations(&options.eval_data, settings.dpo.eval_split)?;
     let checkpoint = Checkpoint::open(&options.model, options.chat_template.as_deref())?;
     let start =
-        Start::new(&checkpoint, Holds { conversations: true, documents: false }, &options.special_tokens)?;
+        Start::new(checkpoint, Holds { conversations: true, documents: false }, &options.special_tokens)?;
     let rules = settings.rules(&start)?;
     let cache = options.cache.clone().unwrap_or_else(examples::default_cache);
     let data = trainable(&options.data, Kind::Preference, &rules, &cache)?;
@@ -131,7 +131,7 @@ pub fn run(options: &Options) -> Result<u8> {
         paths => Some(trainable(paths, Kind::Preference, &rules, &cache)?),
     };
     let rows = Rows::new(data, eval, &settings)?;
-    let configuration = settings.configuration(&checkpoint, &rows, &start)?;
+    let configuration = settings.configuration(&rows, &start)?;
     let data = used(&options.data, &options.eval_data);
     let mut about = about("dpo", &options.model, &data, &configuration, &start.notes);
     about.insert("rows".to_owned(), serde_json::to_value(&rows.data.counts)?);
@@ -156,7 +156,7 @@ fn train<E: Element>(
 ) -> Result<u8> {
     let Settings { dpo, training } = settings;
     let total = rows.total_steps(dpo);
-    let mut parameters = start.parameters;
+    let mut parameters = start.load();
     let stores = [Some(&rows.data), rows.eval.as_ref()];
     if Run::look(place, &about)? {
         return Ok(already(place));
@@ -164,9 +164,8 @@ fn train<E: Element>(
     let reference = reference::log_probabilities::<E>(&parameters, stores, training, dpo.max_length, cache)?;
     let begun = Run::begin(place, about, &mut parameters, total, training)?;
     let Begun::Train(mut run, optimizer) = begun else { return Ok(already(place)) };
-    let config = parameters.config.clone();
     let outgoing = Outgoing {
-        config: &config,
+        config: &start.config,
         tokenizer: &start.tokenizer,
         tokenizer_config: &start.tokenizer_config,
         template: start.saves_template.then_some(&start.template),
@@ -259,13 +258,13 @@ impl Settings {
     }
 
     /// What decides the run's weights.
-    fn configuration(&self, checkpoint: &Checkpoint, rows: &Rows, start: &Start) -> Result<Value> {
+    fn configuration(&self, rows: &Rows, start: &Start) -> Result<Value> {
         let mut configuration = serde_json::to_value(self)?;
-        configuration["model_sha256"] = checkpoint.weights.sha256().into();
+        configuration["model_sha256"] = start.checkpoint.weights.sha256().into();
         let stores = [Some(&rows.data), rows.eval.as_ref()];
         let names: Vec<String> = stores.into_iter().flatten().map(Store::name).collect();
         configuration["data"] = names.join("+").into();
-        configuration["model_config"] = start.parameters.config.to_json();
+        configuration["model_config"] = start.config.to_json();
         configuration["chat_template"] = start.template.source().into();
         Ok(configuration)
     }

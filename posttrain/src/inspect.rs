@@ -65,12 +65,12 @@ pub enum Color {
 /// One line that names what is wrong and what to do.
 pub fn run(options: &Options) -> Result<u8> {
     let checkpoint = Checkpoint::open(&options.model, options.chat_template.as_deref())?;
-    let start = Start::new(&checkpoint, holds(&options.data)?, &options.special_tokens)?;
+    let start = Start::new(checkpoint, holds(&options.data)?, &options.special_tokens)?;
     let rules = Rules {
         template: &start.template,
         tokenizer: &start.tokenizer,
         document_end: start.document_end,
-        max_length: options.max_length.unwrap_or(start.parameters.config.max_positions),
+        max_length: options.max_length.unwrap_or(start.config.max_positions),
         too_long: options.too_long,
         loss_on: options.loss_on,
     };

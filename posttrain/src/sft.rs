@@ -96,7 +96,7 @@ pub fn run(options: &Options) -> Result<u8> {
     recipe::check_flags(&options.training, &settings.training)?;
     refuse_two_evaluations(&options.eval_data, settings.sft.eval_split)?;
     let checkpoint = Checkpoint::open(&options.model, options.chat_template.as_deref())?;
-    let start = Start::new(&checkpoint, holds(&options.data)?, &options.special_tokens)?;
+    let start = Start::new(checkpoint, holds(&options.data)?, &options.special_tokens)?;
     let rules = settings.rules(&start)?;
     let cache = options.cache.clone().unwrap_or_else(examples::default_cache);
     let data = trainable(&options.data, Kind::Sft, &rules, &cache)?;
@@ -105,7 +105,7 @@ pub fn run(options: &Options) -> Result<u8> {
         paths => Some(trainable(paths, Kind::Sft, &rules, &cache)?),
     };
     let rows = Rows::new(data, eval, &settings)?;
-    let configuration = settings.configuration(&checkpoint, &rows, &start)?;
+    let configuration = settings.configuration(&rows, &start)?;
     let data = used(&options.data, &options.eval_data);
     let mut about = about("sft", &options.model, &data, &configuration, &start.notes);
     about.insert("rows".to_owned(), serde_json::to_value(&rows.data.counts)?);
@@ -127,12 +127,11 @@ fn train<E: Element>(
 ) -> Result<u8> {
     let Settings { sft, training } = settings;
     let total = rows.total_steps(sft);
-    let mut parameters = start.parameters;
+    let mut parameters = start.load();
     let begun = Run::begin(place, about, &mut parameters, total, training)?;
     let Begun::Train(mut run, optimizer) = begun else { return Ok(already(place)) };
-    let config = parameters.config.clone();
     let outgoing = Outgoing {
-        config: &config,
+        config: &start.config,
         tokenizer: &start.tokenizer,
         tokenizer_config: &start.tokenizer_config,
         template: start.saves_template.then_some(&start.template),
@@ -255,11 +254,11 @@ impl Settings {
     }
 
     /// What decides the run's weights.
-    fn configuration(&self, checkpoint: &Checkpoint, rows: &Rows, start: &Start) -> Result<Value> {
+    fn configuration(&self, rows: &Rows, start: &Start) -> Result<Value> {
         let mut configuration = serde_json::to_value(self)?;
-        configuration["model_sha256"] = checkpoint.weights.sha256().into();
+        configuration["model_sha256"] = start.checkpoint.weights.sha256().into();
         configuration["data"] = rows.name().into();
-        configuration["model_config"] = start.parameters.config.to_json();
+        configuration["model_config"] = start.config.to_json();
         configuration["chat_template"] = start.template.source().into();
         Ok(configuration)
     }
@@ -267,7 +266,7 @@ impl Settings {
 
 /// Refuses sequences that the model has no positions for.
 pub(crate) fn fits(max_length: usize, start: &Start) -> Result<()> {
-    let positions = start.parameters.config.max_positions;
+    let positions = start.config.max_positions;
     if max_length > positions {
         bail!(
             "max_length is {max_length}, the model has {positions} positions: give --max-length {positions}"

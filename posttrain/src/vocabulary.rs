@@ -11,8 +11,10 @@ use std::path::PathBuf;
 /// A checkpoint made ready for training, and what a user should know of that.
 #[derive(Debug)]
 pub struct Start {
-    /// The model, with as many embedding rows as it will have.
-    pub parameters: Parameters,
+    /// The checkpoint as it was found; its weights are mapped, not loaded.
+    pub checkpoint: Checkpoint,
+    /// The model's shape, with as many embedding rows as it will have.
+    pub config: ModelConfig,
     /// Its tokenizer, with every special token of the template.
     pub tokenizer: Tokenizer,
     /// The template of its conversations.
@@ -41,33 +43,43 @@ impl Start {
     ///
     /// # Errors
     /// When the tokenizer cannot take the tokens.
-    pub fn new(checkpoint: &Checkpoint, holds: Holds, special_tokens: &[String]) -> Result<Self> {
+    pub fn new(checkpoint: Checkpoint, holds: Holds, special_tokens: &[String]) -> Result<Self> {
         let mut notes = Vec::new();
-        let mut tokenizer = checkpoint.tokenizer.clone();
-        let mut parameters = Parameters::from_weights(&checkpoint.config, &checkpoint.weights);
-        let document_end = document_end(&checkpoint.config, &tokenizer, &checkpoint.tokenizer_config);
+        let (mut config, mut tokenizer) = (checkpoint.config.clone(), checkpoint.tokenizer.clone());
+        let document_end = document_end(&config, &tokenizer, &checkpoint.tokenizer_config);
         let mut wanted = special_tokens.to_vec();
         if holds.conversations {
             notes.extend(checkpoint.warnings.iter().cloned());
             wanted.extend(checkpoint.template.special_names());
         }
-        add_missing(&wanted, &mut tokenizer, &mut parameters, &mut notes)?;
+        add_missing(&wanted, &mut tokenizer, &mut config, &mut notes)?;
         if holds.documents {
-            set_stop(&mut parameters.config, document_end, "a document", &tokenizer, &mut notes);
+            set_stop(&mut config, document_end, "a document", &tokenizer, &mut notes);
         }
         if holds.conversations {
             let stop = end_of_message(&tokenizer, &checkpoint.template);
-            set_stop(&mut parameters.config, stop, "a message", &tokenizer, &mut notes);
+            set_stop(&mut config, stop, "a message", &tokenizer, &mut notes);
         }
         Ok(Self {
-            parameters,
+            config,
             tokenizer,
             template: checkpoint.template.clone(),
             saves_template: holds.conversations || checkpoint.own_template,
             tokenizer_config: checkpoint.tokenizer_config.clone(),
             document_end,
             notes,
+            checkpoint,
         })
+    }
+
+    /// The weights, in memory, with rows for all tokens.
+    pub fn load(&self) -> Parameters {
+        let mut parameters = Parameters::from_weights(&self.checkpoint.config, &self.checkpoint.weights);
+        if self.config.vocab_size > parameters.config.vocab_size {
+            parameters.resize_vocabulary(self.config.vocab_size);
+        }
+        parameters.config = self.config.clone();
+        parameters
     }
 }
 
@@ -103,7 +115,7 @@ fn document_end(config: &ModelConfig, tokenizer: &Tokenizer, settings: &Map<Stri
 fn add_missing(
     wanted: &[String],
     tokenizer: &mut Tokenizer,
-    parameters: &mut Parameters,
+    config: &mut ModelConfig,
     notes: &mut Vec<String>,
 ) -> Result<()> {
     let special = |name: &String| tokenizer.id(name).is_some_and(|id| tokenizer.is_special(id));
@@ -112,10 +124,10 @@ fn add_missing(
         return Ok(());
     }
     *tokenizer = tokenizer.with_special(&missing)?;
-    let rows = parameters.config.vocab_size;
+    let rows = config.vocab_size;
     let names = missing.join(", ");
     if tokenizer.vocab_size() > rows {
-        parameters.resize_vocabulary(tokenizer.vocab_size());
+        config.vocab_size = tokenizer.vocab_size();
         notes.push(format!(
             "added the special tokens {names}: the embedding grew from {rows} to {} rows, the new ones begin as the mean of the others",
             tokenizer.vocab_size()

@@ -63,17 +63,17 @@ impl Origin {
 
 fn from_checkpoint(name: &str) -> Result<Origin> {
     let checkpoint = Checkpoint::open(name, None)?;
-    let start = Start::new(&checkpoint, Holds { conversations: false, documents: true }, &[])?;
+    let start = Start::new(checkpoint, Holds { conversations: false, documents: true }, &[])?;
     Ok(Origin {
         name: name.to_owned(),
-        sha256: checkpoint.weights.sha256(),
-        positions: start.parameters.config.max_positions,
-        parameters: start.parameters,
+        sha256: start.checkpoint.weights.sha256(),
+        positions: start.config.max_positions,
+        parameters: start.load(),
         parts: Parts {
             tokenizer: start.tokenizer,
             tokenizer_config: start.tokenizer_config,
             template: start.template,
-            own_template: checkpoint.own_template,
+            own_template: start.checkpoint.own_template,
             document_end: start.document_end,
         },
         notes: start.notes,
