@@ -140,15 +140,15 @@ pub fn run(options: &Options) -> Result<u8> {
     }
     let (place, cache) = (&options.place, cache.as_path());
     match settings.training.precision {
-        Precision::F32 => train::<f32>(&settings, &losses, start, rows, place, about, cache),
-        Precision::Bf16 => train::<bf16>(&settings, &losses, start, rows, place, about, cache),
+        Precision::F32 => train::<f32>(&settings, &losses, &start, rows, place, about, cache),
+        Precision::Bf16 => train::<bf16>(&settings, &losses, &start, rows, place, about, cache),
     }
 }
 
 fn train<E: Element>(
     settings: &Settings,
     losses: &LossSettings,
-    start: Start,
+    start: &Start,
     mut rows: Rows,
     place: &Place,
     about: serde_json::Map<String, Value>,

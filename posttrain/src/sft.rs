@@ -113,14 +113,14 @@ pub fn run(options: &Options) -> Result<u8> {
         about.insert("eval_rows".to_owned(), serde_json::to_value(&eval.counts)?);
     }
     match settings.training.precision {
-        Precision::F32 => train::<f32>(&settings, start, rows, &options.place, about),
-        Precision::Bf16 => train::<bf16>(&settings, start, rows, &options.place, about),
+        Precision::F32 => train::<f32>(&settings, &start, rows, &options.place, about),
+        Precision::Bf16 => train::<bf16>(&settings, &start, rows, &options.place, about),
     }
 }
 
 fn train<E: Element>(
     settings: &Settings,
-    start: Start,
+    start: &Start,
     mut rows: Rows,
     place: &Place,
     about: serde_json::Map<String, Value>,
