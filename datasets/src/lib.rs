@@ -8,6 +8,7 @@ pub mod near_duplicate;
 pub mod row;
 pub mod write;
 
+mod configs;
 mod error;
 mod layout;
 mod read;

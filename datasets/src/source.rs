@@ -42,7 +42,7 @@ impl Format {
     }
 }
 
-/// The data files of a path: itself, or all below a folder, sorted.
+/// The data files of a path: itself, or those below a folder that its card chooses, all without one; sorted.
 ///
 /// # Errors
 /// When the path is missing or holds no data file.
@@ -61,6 +61,7 @@ pub fn data_files(path: &Path) -> Result<Vec<PathBuf>, Error> {
     let mut files = Vec::new();
     collect(path, &mut files, &mut HashSet::new())?;
     files.sort();
+    let files = crate::configs::chosen(path, files)?;
     if files.is_empty() {
         let reason = "the folder holds no .jsonl, .json, .parquet or .txt file".to_owned();
         return Err(Error::NotData { path: path.to_owned(), reason });
