@@ -243,15 +243,11 @@ fn log(run: &mut Run, totals: &Totals, rate: f64, grad_norm: f32, mixture: &Mixt
         ("grad_norm".to_owned(), f64::from(grad_norm)),
         ("mean_token_accuracy".to_owned(), totals.accuracy()),
     ];
-    let mut notes = Vec::new();
     for (name, epochs) in mixture.epochs() {
         values.push((format!("epochs/{name}"), epochs));
         if epochs > MANY_EPOCHS {
-            notes.push((format!("source {name} was gone through more than {MANY_EPOCHS} times"), epochs));
+            run.note_once(&format!("source {name} was gone through more than {MANY_EPOCHS} times"));
         }
-    }
-    for (note, _) in notes {
-        run.note_once(&note);
     }
     run.log_training(&values.iter().map(|(name, value)| (name.as_str(), *value)).collect::<Vec<_>>())
 }

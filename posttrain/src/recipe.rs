@@ -130,6 +130,14 @@ impl Training {
         at_least_one("save_total_limit", self.save_total_limit as u64)
     }
 
+    /// Steps of the warm-up in a run of `total`.
+    pub fn warmup(&self, total: u64) -> u64 {
+        match self.warmup_steps {
+            0 => (total as f64 * self.warmup_ratio).ceil() as u64,
+            steps => steps,
+        }
+    }
+
     /// What the weights are saved as.
     pub fn saved(&self) -> smollm::weights::Precision {
         match (self.save_precision, self.precision) {

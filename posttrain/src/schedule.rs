@@ -39,15 +39,11 @@ impl Schedule {
     /// The schedule of a run of `total` steps.
     pub fn new(training: &Training, total: u64) -> Self {
         let share = |ratio: f64| (total as f64 * ratio).ceil() as u64;
-        let warmup = match training.warmup_steps {
-            0 => share(training.warmup_ratio),
-            steps => steps,
-        };
         Self {
             peak: training.learning_rate,
             floor: training.min_lr_ratio,
             shape: training.lr_scheduler_type,
-            warmup,
+            warmup: training.warmup(total),
             decay: share(training.decay_ratio),
             total,
         }

@@ -148,11 +148,8 @@ impl Plan {
         if let Some(schedule) = &self.schedule {
             return schedule.rate(step);
         }
-        let Training { learning_rate, warmup_steps, warmup_ratio, min_lr_ratio, .. } = self.training;
-        let warmup = match warmup_steps {
-            0 => (self.total as f64 * warmup_ratio).ceil() as u64,
-            steps => steps,
-        };
+        let Training { learning_rate, min_lr_ratio, .. } = self.training;
+        let warmup = self.training.warmup(self.total);
         if step < warmup {
             return learning_rate * step as f64 / warmup as f64;
         }
