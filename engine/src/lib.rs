@@ -4,19 +4,26 @@
 //! answer never depends on what else runs: the arithmetic sums in one order whatever the batch (see the
 //! `kernels` room) and each request draws from its own seed.
 
+mod answering;
+mod cache;
 mod constraint;
 mod model;
 mod native;
+mod prefix;
 mod request;
 mod sampling;
 mod sequence;
 mod text;
 
-pub use model::{Chunk, KvCache, LogitsOf, Model};
+pub use answering::Answering;
+pub use cache::KvCache;
+pub use constraint::{Compiler, Guide, enforceable};
+pub use kernels::{CacheFormat, WeightFormat, set_threads, threads};
+pub use model::{Chunk, LogitsOf, Model};
 pub use native::{NativeEngine, Options};
 pub use request::{
     Answer, Constraint, Done, Event, Events, Finish, Limits, Logprobs, PromptLogprobs, Refused, Request,
-    Sampling,
+    Sampling, Status,
 };
 
 /// Something that continues token ids.
@@ -29,4 +36,7 @@ pub trait Engine: Send + Sync {
     /// # Errors
     /// Says which value of the request cannot be honoured.
     fn submit(&self, request: Request) -> Result<Events, Refused>;
+
+    /// What it is doing now.
+    fn status(&self) -> Status;
 }

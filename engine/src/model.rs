@@ -1,41 +1,41 @@
-//! The Llama forward pass on the CPU in f32: SmolLM2's arithmetic over `kernels`.
+//! The Llama forward pass on the CPU: SmolLM2's arithmetic over `kernels`.
 //!
 //! One call takes chunks of several sequences, of any lengths, each with its own cache; the weights are
 //! read once for all of them. Shapes: T tokens of the call, C width, H heads, K kv heads, D head width,
-//! F feed-forward, V vocabulary, R rows of logits asked for.
+//! F feed-forward, V vocabulary, R rows of logits asked for. Rows of buffers stand a multiple of 16 apart.
 
-use kernels::{AttentionShape, RopeTable};
+use crate::cache::KvCache;
+use kernels::{
+    Activations, BLOCK_POSITIONS, CacheBlock, CacheFormat, CacheShape, Epilogue, PackedMatrix, RopeTable,
+    Span, WeightFormat, each, multiply,
+};
 use smollm::{Checkpoint, ModelConfig};
+use std::sync::{Mutex, PoisonError};
+
+/// Tokens that one thread norms at a time.
+const NORM_TOKENS: usize = 16;
 
 /// A Llama-family model in memory.
 #[derive(Debug)]
 pub struct Model {
     config: ModelConfig,
-    embedding: Vec<f32>, // (V, C)
+    shape: CacheShape,
+    embedding: Option<PackedMatrix>, // (V, C); the head where tied
     layers: Vec<Layer>,
-    norm: Vec<f32>,         // (C)
-    head: Option<Vec<f32>>, // (V, C); the embedding where tied
+    norm: Vec<f32>,     // (C)
+    head: PackedMatrix, // (V, C)
     rope: RopeTable,
+    scratch: Mutex<Scratch>,
 }
 
 #[derive(Debug)]
 struct Layer {
-    attention_norm: Vec<f32>,    // (C)
-    query: Vec<f32>,             // (H D, C)
-    key: Vec<f32>,               // (K D, C)
-    value: Vec<f32>,             // (K D, C)
-    output: Vec<f32>,            // (C, H D)
-    feed_forward_norm: Vec<f32>, // (C)
-    gate: Vec<f32>,              // (F, C)
-    up: Vec<f32>,                // (F, C)
-    down: Vec<f32>,              // (C, F)
-}
-
-/// Keys and values of one sequence, every layer: (positions, K, D) each.
-#[derive(Debug, Clone)]
-pub struct KvCache {
-    layers: Vec<(Vec<f32>, Vec<f32>)>,
-    length: usize,
+    attention_norm: Vec<f32>,      // (C)
+    query_key_value: PackedMatrix, // ((H + 2 K) D, C)
+    output: PackedMatrix,          // (C, H D)
+    feed_forward_norm: Vec<f32>,   // (C)
+    gate_up: PackedMatrix,         // (2 F, C), sixteen rows of each in turn
+    down: PackedMatrix,            // (C, F)
 }
 
 /// The next tokens of one sequence.
@@ -47,6 +47,8 @@ pub struct Chunk<'a> {
     pub cache: &'a mut KvCache,
     /// Which of the chunk's positions want logits.
     pub logits: LogitsOf,
+    /// Where the last hidden states (C), after the final norm, of the chunk's positions are added up.
+    pub hidden: Option<&'a mut [f32]>,
 }
 
 /// Which positions of a chunk want logits.
@@ -60,39 +62,42 @@ pub enum LogitsOf {
     All,
 }
 
-impl KvCache {
-    /// Positions held.
-    pub fn positions(&self) -> usize {
-        self.length
-    }
-}
-
 impl Model {
-    /// Copies a checkpoint's weights into memory as f32.
-    pub fn load(checkpoint: &Checkpoint) -> Self {
-        let (config, weights) = (&checkpoint.config, &checkpoint.weights);
-        let layer = |index: usize| {
-            let part = |name: &str| weights.tensor(&format!("model.layers.{index}.{name}.weight"));
-            Layer {
-                attention_norm: part("input_layernorm"),
-                query: part("self_attn.q_proj"),
-                key: part("self_attn.k_proj"),
-                value: part("self_attn.v_proj"),
-                output: part("self_attn.o_proj"),
-                feed_forward_norm: part("post_attention_layernorm"),
-                gate: part("mlp.gate_proj"),
-                up: part("mlp.up_proj"),
-                down: part("mlp.down_proj"),
-            }
+    /// Packs a checkpoint's weights into memory. Of a model in q4_0 the embedding and the head are held in
+    /// q8_0, as llama.cpp does: they are what quantizing hurts most.
+    pub fn load(checkpoint: &Checkpoint, weights: WeightFormat, cache: CacheFormat) -> Self {
+        let config = &checkpoint.config;
+        let vector = |name: &str| checkpoint.weights.tensor(name);
+        let head_format = if weights == WeightFormat::Q4_0 { WeightFormat::Q8_0 } else { weights };
+        let vocabulary = |name: &str| {
+            let rows = checkpoint.weights.rows(name);
+            PackedMatrix::pack(head_format, config.vocab_size, config.hidden_size, |row, out| {
+                rows.read(row, out);
+            })
         };
-        Self {
-            embedding: weights.tensor("model.embed_tokens.weight"),
-            layers: (0..config.layers).map(layer).collect(),
-            norm: weights.tensor("model.norm.weight"),
-            head: (!config.tie_word_embeddings).then(|| weights.tensor("lm_head.weight")),
+        let embedding = vocabulary("model.embed_tokens.weight");
+        let (embedding, head) = match config.tie_word_embeddings {
+            true => (None, embedding),
+            false => (Some(embedding), vocabulary("lm_head.weight")),
+        };
+        let model = Self {
+            embedding,
+            layers: (0..config.layers).map(|index| Layer::load(checkpoint, index, weights)).collect(),
+            norm: vector("model.norm.weight"),
+            head,
             rope: RopeTable::new(config.max_positions, config.head_dim, config.rope_theta),
+            shape: CacheShape {
+                layers: config.layers,
+                heads: config.heads,
+                kv_heads: config.kv_heads,
+                head_dim: config.head_dim,
+                format: cache,
+            },
             config: config.clone(),
-        }
+            scratch: Mutex::default(),
+        };
+        checkpoint.weights.release();
+        model
     }
 
     /// The model's shape.
@@ -100,16 +105,17 @@ impl Model {
         &self.config
     }
 
-    /// Bytes of cache one position takes.
-    pub fn cache_bytes_per_position(&self) -> usize {
-        2 * self.config.layers * self.config.kv_heads * self.config.head_dim * size_of::<f32>()
+    /// What a cache holds of each position.
+    pub fn cache_shape(&self) -> &CacheShape {
+        &self.shape
     }
 
-    /// An empty cache with room for `positions`.
-    pub fn cache(&self, positions: usize) -> KvCache {
-        let row = self.config.kv_heads * self.config.head_dim;
-        let part = || Vec::with_capacity(positions * row);
-        KvCache { layers: (0..self.config.layers).map(|_| (part(), part())).collect(), length: 0 }
+    /// Bytes of weights that one step reads, whatever the batch.
+    pub fn bytes_per_step(&self) -> usize {
+        let layer = |layer: &Layer| {
+            [&layer.query_key_value, &layer.output, &layer.gate_up, &layer.down].map(PackedMatrix::bytes)
+        };
+        self.layers.iter().flat_map(layer).sum::<usize>() + self.head.bytes()
     }
 
     /// Runs the chunks together and returns the logits asked for, (R, V), in the chunks' order.
@@ -117,119 +123,233 @@ impl Model {
     /// # Panics
     /// When a chunk goes beyond `max_positions` or names an id beyond the vocabulary.
     pub fn forward(&self, chunks: &mut [Chunk<'_>]) -> Vec<f32> {
+        let mut scratch = self.scratch.lock().unwrap_or_else(PoisonError::into_inner);
+        let scratch = &mut *scratch;
         let config = &self.config;
-        let width = config.hidden_size;
-        let positions: Vec<usize> = chunks
-            .iter()
-            .flat_map(|chunk| chunk.cache.length..chunk.cache.length + chunk.ids.len())
-            .collect();
-        let mut x: Vec<f32> = Vec::with_capacity(positions.len() * width); // (T, C)
-        for id in chunks.iter().flat_map(|chunk| chunk.ids) {
-            x.extend_from_slice(&self.embedding[*id as usize * width..][..width]);
+        scratch.size(config, chunks.iter().map(|chunk| chunk.ids.len()).sum());
+        let stride = padded(config.hidden_size);
+        let embedding = self.embedding.as_ref().unwrap_or(&self.head);
+        let ids = chunks.iter().flat_map(|chunk| chunk.ids);
+        for (row, id) in scratch.x.chunks_exact_mut(stride).zip(ids) {
+            embedding.row(*id as usize, &mut row[..config.hidden_size]); // (C)
         }
-        let mut scratch = Scratch::new(config, positions.len());
+        for chunk in chunks.iter_mut() {
+            chunk.cache.grow(&self.shape, chunk.ids.len());
+        }
         for (index, layer) in self.layers.iter().enumerate() {
-            self.attention(layer, index, &mut x, chunks, &positions, &mut scratch);
-            feed_forward(layer, config, &mut x, &mut scratch);
+            self.attention(layer, index, chunks, scratch);
+            self.feed_forward(layer, scratch);
         }
         for chunk in chunks.iter_mut() {
             chunk.cache.length += chunk.ids.len();
         }
-        self.logits(&x, chunks)
+        self.logits(chunks, scratch)
     }
 
-    fn attention(
-        &self,
-        layer: &Layer,
-        index: usize,
-        x: &mut [f32],
-        chunks: &mut [Chunk<'_>],
-        positions: &[usize],
-        scratch: &mut Scratch,
-    ) {
+    /// Takes back what [`Model::forward`] returned, so that the next call need not ask the system for as much
+    /// memory and have it cleared.
+    pub fn give_back(&self, logits: Vec<f32>) {
+        self.scratch.lock().unwrap_or_else(PoisonError::into_inner).logits = logits;
+    }
+
+    fn attention(&self, layer: &Layer, index: usize, chunks: &mut [Chunk<'_>], scratch: &mut Scratch) {
         let config = &self.config;
-        let (width, head_dim) = (config.hidden_size, config.head_dim);
-        let (query_width, kv_width) = (config.heads * head_dim, config.kv_heads * head_dim);
-        let Scratch { normed, query, key, value, mixed, added, .. } = scratch;
-        kernels::rms_norm(normed, x, &layer.attention_norm, config.rms_norm_eps);
-        kernels::matmul(query, normed, &layer.query, width, query_width); // (T, H D)
-        kernels::matmul(key, normed, &layer.key, width, kv_width); // (T, K D)
-        kernels::matmul(value, normed, &layer.value, width, kv_width); // (T, K D)
-        kernels::rope(query, positions, config.heads, head_dim, &self.rope);
-        kernels::rope(key, positions, config.kv_heads, head_dim, &self.rope);
-        let shape = AttentionShape { heads: config.heads, kv_heads: config.kv_heads, head_dim };
-        let mut start = 0;
-        for chunk in chunks.iter_mut() {
-            let end = start + chunk.ids.len();
-            let (keys, values) = &mut chunk.cache.layers[index];
-            keys.extend_from_slice(&key[start * kv_width..end * kv_width]);
-            values.extend_from_slice(&value[start * kv_width..end * kv_width]);
-            let rows = start * query_width..end * query_width;
-            kernels::attend(&mut mixed[rows.clone()], &query[rows], keys, values, shape, chunk.cache.length);
-            start = end;
-        }
-        kernels::matmul(added, mixed, &layer.output, query_width, width); // (T, C)
-        kernels::add(x, added);
+        let query_width = config.heads * config.head_dim;
+        let (stride, mixed_stride) = (padded(layer.query_key_value.rows()), padded(query_width));
+        let Scratch { x, normed, fused, mixed, activations, .. } = scratch;
+        norm(normed, x, &layer.attention_norm, config.rms_norm_eps);
+        activations.fill(layer.query_key_value.format(), normed, config.hidden_size, config.hidden_size);
+        multiply(fused, stride, activations, &layer.query_key_value, Epilogue::Store); // (T, (H + 2 K) D)
+        self.rotate_and_store(index, chunks, fused, stride);
+        let blocks: Vec<Vec<&CacheBlock>> =
+            chunks.iter().map(|chunk| chunk.cache.blocks.iter().map(AsRef::as_ref).collect()).collect();
+        let mut first_row = 0;
+        let spans: Vec<Span<'_>> = chunks
+            .iter()
+            .zip(&blocks)
+            .map(|(chunk, blocks)| {
+                let rows = chunk.ids.len();
+                first_row += rows;
+                Span { first_row: first_row - rows, rows, first_position: chunk.cache.length, blocks }
+            })
+            .collect();
+        kernels::attend_cached(mixed, mixed_stride, fused, stride, &self.shape, index, &spans); // (T, H D)
+        activations.fill(layer.output.format(), mixed, mixed_stride, query_width);
+        multiply(x, padded(config.hidden_size), activations, &layer.output, Epilogue::Add); // (T, C)
     }
 
-    fn logits(&self, x: &[f32], chunks: &[Chunk<'_>]) -> Vec<f32> {
-        let width = self.config.hidden_size;
+    /// Turns queries and keys to their positions, and puts keys and values into the caches.
+    fn rotate_and_store(&self, index: usize, chunks: &mut [Chunk<'_>], mut fused: &mut [f32], stride: usize) {
+        let config = &self.config;
+        let (queries, keys) = (config.heads * config.head_dim, config.kv_heads * config.head_dim);
+        // (rows of a block's tokens, the block, the first one's position)
+        let mut tasks: Vec<Mutex<(&mut [f32], &mut CacheBlock, usize)>> = Vec::new();
+        for chunk in chunks.iter_mut() {
+            let (mut position, end) = (chunk.cache.length, chunk.cache.length + chunk.ids.len());
+            let (first, blocks) = chunk.cache.open_blocks();
+            for (block, number) in blocks.into_iter().zip(first..) {
+                let tokens = end.min((number + 1) * BLOCK_POSITIONS) - position;
+                let (rows, rest) = fused.split_at_mut(tokens * stride);
+                fused = rest;
+                tasks.push(Mutex::new((rows, block, position)));
+                position += tokens;
+            }
+        }
+        each(tasks.len(), |task| {
+            let mut task = tasks[task].lock().unwrap_or_else(PoisonError::into_inner);
+            let (rows, block, first) = &mut *task;
+            for (row, position) in rows.chunks_exact_mut(stride).zip(*first..) {
+                let turned = &mut row[..queries + keys];
+                kernels::rope(
+                    turned,
+                    &[position],
+                    config.heads + config.kv_heads,
+                    config.head_dim,
+                    &self.rope,
+                );
+                let (key, value) = row[queries..queries + 2 * keys].split_at(keys);
+                block.write(&self.shape, index, position % BLOCK_POSITIONS, key, value);
+            }
+        });
+    }
+
+    fn feed_forward(&self, layer: &Layer, scratch: &mut Scratch) {
+        let config = &self.config;
+        let gated_stride = padded(config.intermediate_size);
+        let Scratch { x, normed, gated, activations, .. } = scratch;
+        norm(normed, x, &layer.feed_forward_norm, config.rms_norm_eps);
+        activations.fill(layer.gate_up.format(), normed, config.hidden_size, config.hidden_size);
+        multiply(gated, gated_stride, activations, &layer.gate_up, Epilogue::Gate); // (T, F)
+        activations.fill(layer.down.format(), gated, gated_stride, config.intermediate_size);
+        multiply(x, padded(config.hidden_size), activations, &layer.down, Epilogue::Add); // (T, C)
+    }
+
+    fn logits(&self, chunks: &mut [Chunk<'_>], scratch: &mut Scratch) -> Vec<f32> {
+        let (width, vocab_size) = (self.config.hidden_size, self.config.vocab_size);
+        let stride = padded(width);
+        let Scratch { x, activations, logits, .. } = scratch;
         let mut wanted: Vec<f32> = Vec::new(); // (R, C)
         let mut start = 0;
         for chunk in chunks {
             let end = start + chunk.ids.len();
+            let mut normed = vec![0.0; width];
+            let norm_row = |row: usize, out: &mut [f32]| {
+                kernels::rms_norm(out, &x[row * stride..][..width], &self.norm, self.config.rms_norm_eps);
+            };
+            if let Some(sum) = &mut chunk.hidden {
+                for row in start..end {
+                    norm_row(row, &mut normed);
+                    kernels::add(sum, &normed);
+                }
+            }
             let first = match chunk.logits {
                 LogitsOf::None => end,
                 LogitsOf::Last => end - 1,
                 LogitsOf::All => start,
             };
-            wanted.extend_from_slice(&x[first * width..end * width]);
+            for row in first..end {
+                norm_row(row, &mut normed);
+                wanted.extend_from_slice(&normed);
+            }
             start = end;
         }
-        let mut normed = vec![0.0; wanted.len()];
-        kernels::rms_norm(&mut normed, &wanted, &self.norm, self.config.rms_norm_eps);
-        let mut logits = vec![0.0; wanted.len() / width * self.config.vocab_size]; // (R, V)
-        let head = self.head.as_ref().unwrap_or(&self.embedding);
-        kernels::matmul(&mut logits, &normed, head, width, self.config.vocab_size);
+        let rows = wanted.len() / width;
+        activations.fill(self.head.format(), &wanted, width, width);
+        let mut logits = std::mem::take(logits); // (R, V)
+        logits.resize(rows * padded(vocab_size), 0.0);
+        multiply(&mut logits, padded(vocab_size), activations, &self.head, Epilogue::Store);
+        if padded(vocab_size) != vocab_size {
+            for row in 1..rows {
+                logits.copy_within(
+                    row * padded(vocab_size)..row * padded(vocab_size) + vocab_size,
+                    row * vocab_size,
+                );
+            }
+            logits.truncate(rows * vocab_size);
+        }
         logits
     }
 }
 
-fn feed_forward(layer: &Layer, config: &ModelConfig, x: &mut [f32], scratch: &mut Scratch) {
-    let (width, inner) = (config.hidden_size, config.intermediate_size);
-    let Scratch { normed, gate, up, added, .. } = scratch;
-    kernels::rms_norm(normed, x, &layer.feed_forward_norm, config.rms_norm_eps);
-    kernels::matmul(gate, normed, &layer.gate, width, inner); // (T, F)
-    kernels::matmul(up, normed, &layer.up, width, inner); // (T, F)
-    kernels::swiglu(gate, up);
-    kernels::matmul(added, gate, &layer.down, inner, width); // (T, C)
-    kernels::add(x, added);
+impl Layer {
+    fn load(checkpoint: &Checkpoint, index: usize, format: WeightFormat) -> Self {
+        let (config, weights) = (&checkpoint.config, &checkpoint.weights);
+        let name = |part: &str| format!("model.layers.{index}.{part}.weight");
+        let rows = |part: &str| weights.rows(&name(part));
+        let (c, f) = (config.hidden_size, config.intermediate_size);
+        let (queries, keys) = (config.heads * config.head_dim, config.kv_heads * config.head_dim);
+        let (query, key, value) =
+            (rows("self_attn.q_proj"), rows("self_attn.k_proj"), rows("self_attn.v_proj"));
+        let (output, gate, up, down) =
+            (rows("self_attn.o_proj"), rows("mlp.gate_proj"), rows("mlp.up_proj"), rows("mlp.down_proj"));
+        let fused = |row: usize, out: &mut [f32]| match row {
+            row if row < queries => query.read(row, out),
+            row if row < queries + keys => key.read(row - queries, out),
+            row => value.read(row - queries - keys, out),
+        };
+        let interleaved = |row: usize, out: &mut [f32]| {
+            let source = row / 32 * 16 + row % 16;
+            match row / 16 % 2 {
+                _ if source >= f => out.fill(0.0),
+                0 => gate.read(source, out),
+                _ => up.read(source, out),
+            }
+        };
+        Self {
+            attention_norm: weights.tensor(&name("input_layernorm")),
+            query_key_value: PackedMatrix::pack(format, queries + 2 * keys, c, fused),
+            output: PackedMatrix::pack(format, c, queries, |row, out| output.read(row, out)),
+            feed_forward_norm: weights.tensor(&name("post_attention_layernorm")),
+            gate_up: PackedMatrix::pack(format, 2 * padded(f), c, interleaved),
+            down: PackedMatrix::pack(format, c, f, |row, out| down.read(row, out)),
+        }
+    }
 }
 
-/// What one layer computes on, shared by all layers of a call.
+/// Numbers from one row of a buffer to the next: whole vectors.
+fn padded(width: usize) -> usize {
+    width.next_multiple_of(16)
+}
+
+/// Norms every row of x, which stand a multiple of 16 apart, into rows of C.
+fn norm(out: &mut [f32], x: &[f32], weight: &[f32], epsilon: f32) {
+    let (width, stride) = (weight.len(), padded(weight.len()));
+    let rows = |out: &mut [f32], x: &[f32]| {
+        for (out, x) in out.chunks_exact_mut(width).zip(x.chunks_exact(stride)) {
+            kernels::rms_norm(out, &x[..width], weight, epsilon);
+        }
+    };
+    if x.len() <= NORM_TOKENS * stride {
+        return rows(out, x);
+    }
+    let parts: Vec<Mutex<(&mut [f32], &[f32])>> =
+        out.chunks_mut(NORM_TOKENS * width).zip(x.chunks(NORM_TOKENS * stride)).map(Mutex::new).collect();
+    each(parts.len(), |part| {
+        let mut part = parts[part].lock().unwrap_or_else(PoisonError::into_inner);
+        let (out, x) = &mut *part;
+        rows(out, x);
+    });
+}
+
+/// What the layers compute on, kept from call to call.
+#[derive(Debug, Default)]
 struct Scratch {
-    normed: Vec<f32>, // (T, C)
-    query: Vec<f32>,  // (T, H D)
-    key: Vec<f32>,    // (T, K D)
-    value: Vec<f32>,  // (T, K D)
+    x: Vec<f32>,      // (T, C)
+    normed: Vec<f32>, // (T, C), rows of C
+    fused: Vec<f32>,  // (T, (H + 2 K) D)
     mixed: Vec<f32>,  // (T, H D)
-    gate: Vec<f32>,   // (T, F)
-    up: Vec<f32>,     // (T, F)
-    added: Vec<f32>,  // (T, C)
+    gated: Vec<f32>,  // (T, F)
+    activations: Activations,
+    logits: Vec<f32>, // (R, V), between a call that gave them back and the next
 }
 
 impl Scratch {
-    fn new(config: &ModelConfig, tokens: usize) -> Self {
-        let part = |width: usize| vec![0.0; tokens * width];
-        Self {
-            normed: part(config.hidden_size),
-            query: part(config.heads * config.head_dim),
-            key: part(config.kv_heads * config.head_dim),
-            value: part(config.kv_heads * config.head_dim),
-            mixed: part(config.heads * config.head_dim),
-            gate: part(config.intermediate_size),
-            up: part(config.intermediate_size),
-            added: part(config.hidden_size),
-        }
+    fn size(&mut self, config: &ModelConfig, tokens: usize) {
+        let heads = (config.heads + 2 * config.kv_heads) * config.head_dim;
+        self.x.resize(tokens * padded(config.hidden_size), 0.0);
+        self.normed.resize(tokens * config.hidden_size, 0.0);
+        self.fused.resize(tokens * padded(heads), 0.0);
+        self.mixed.resize(tokens * padded(config.heads * config.head_dim), 0.0);
+        self.gated.resize(tokens * padded(config.intermediate_size), 0.0);
     }
 }

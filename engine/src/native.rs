@@ -1,17 +1,23 @@
 //! The native engine: one thread that steps every running sequence together.
 //!
 //! Each step runs one token of every sequence that is answering and a share of the prompts that are being
-//! read, so a long prompt does not hold up the others. A request enters when its whole cache fits the
-//! byte budget, so nothing is evicted half-way.
+//! read, so a long prompt does not hold up the others. Keys and values stay within a byte budget: first the
+//! blocks kept for later prompts go, then the sequences that came last are paused and run again, to the
+//! same bits, when there is room.
 
 use crate::Engine;
+use crate::cache::KvCache;
 use crate::constraint::{Compiler, Guide};
 use crate::model::{Chunk, LogitsOf, Model};
-use crate::request::{Event, Events, Limits, Refused, Request};
+use crate::prefix::Prefixes;
+use crate::request::{Event, Events, Limits, Refused, Request, Status};
 use crate::sequence::Sequence;
+use kernels::{CacheFormat, WeightFormat};
 use smollm::{Checkpoint, Tokenizer};
 use std::collections::VecDeque;
-use std::sync::{Arc, mpsc};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::time::Instant;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
 /// How the engine shares the machine.
@@ -23,11 +29,27 @@ pub struct Options {
     pub prompt_tokens_per_step: usize,
     /// Bytes for keys and values; a sequence that alone needs more still runs, by itself.
     pub cache_bytes: usize,
+    /// The most requests that wait for a place; one more is refused.
+    pub max_waiting: usize,
+    /// How weights are held.
+    pub weights: WeightFormat,
+    /// How keys and values are held.
+    pub cache: CacheFormat,
+    /// Whether keys and values of finished requests are kept for prompts that begin alike.
+    pub reuse_prefixes: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { max_sequences: 32, prompt_tokens_per_step: 512, cache_bytes: 4 << 30 }
+        Self {
+            max_sequences: 32,
+            prompt_tokens_per_step: 512,
+            cache_bytes: 4 << 30,
+            max_waiting: usize::MAX,
+            weights: WeightFormat::F32,
+            cache: CacheFormat::F32,
+            reuse_prefixes: true,
+        }
     }
 }
 
@@ -36,6 +58,22 @@ pub struct NativeEngine {
     submissions: mpsc::Sender<Submission>,
     compiler: Compiler,
     limits: Limits,
+    max_waiting: usize,
+    board: Arc<Board>,
+}
+
+/// What the engine's thread tells the outside.
+#[derive(Debug, Default)]
+struct Board {
+    /// Submitted and not yet taken into the batch.
+    waiting: AtomicUsize,
+    rest: Mutex<Posted>,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Posted {
+    status: Status,
+    step_began: Option<Instant>,
 }
 
 struct Submission {
@@ -56,18 +94,22 @@ impl NativeEngine {
                 .map_err(Refused::Constraint)?;
         let limits = Limits { context: config.max_positions, vocab_size: config.vocab_size };
         let (submissions, receiver) = mpsc::channel();
+        let board = Arc::new(Board::default());
         let worker = Worker {
-            model: Model::load(checkpoint),
+            model: Model::load(checkpoint, options.weights, options.cache),
             tokenizer: checkpoint.tokenizer.clone(),
             options,
             running: Vec::new(),
             waiting: VecDeque::new(),
+            prefixes: Prefixes::default(),
+            cancelled: 0,
+            board: Arc::clone(&board),
         };
         std::thread::Builder::new()
             .name("engine".to_owned())
             .spawn(move || worker.run(&receiver))
             .map_err(|_| Refused::Stopped)?;
-        Ok(Self { submissions, compiler, limits })
+        Ok(Self { submissions, compiler, limits, max_waiting: options.max_waiting, board })
     }
 
     /// The engine behind a shared pointer, as tasks hold it.
@@ -94,9 +136,21 @@ impl Engine for NativeEngine {
         request.check(self.limits)?;
         let guide =
             request.constraint.as_ref().map(|constraint| self.compiler.guide(constraint)).transpose()?;
+        let waiting = self.board.waiting.fetch_add(1, Ordering::Relaxed);
+        if waiting >= self.max_waiting {
+            self.board.waiting.fetch_sub(1, Ordering::Relaxed);
+            return Err(Refused::Full { waiting, retry_after: 1 });
+        }
         let (events, receiver) = unbounded_channel();
         self.submissions.send(Submission { request, guide, events }).map_err(|_| Refused::Stopped)?;
-        Ok(Events { receiver })
+        Ok(receiver.into())
+    }
+
+    fn status(&self) -> Status {
+        let posted = *self.board.rest.lock().unwrap_or_else(PoisonError::into_inner);
+        let step = posted.step_began.map(|began| began.elapsed().as_millis() as u64);
+        let waiting = self.board.waiting.load(Ordering::Relaxed);
+        Status { waiting, step_milliseconds: step, ..posted.status }
     }
 }
 
@@ -105,8 +159,12 @@ struct Worker {
     model: Model,
     tokenizer: Tokenizer,
     options: Options,
-    running: Vec<(Sequence, usize)>, // with the cache bytes it reserved
-    waiting: VecDeque<Submission>,
+    /// In the order they came.
+    running: Vec<Sequence>,
+    waiting: VecDeque<Sequence>,
+    prefixes: Prefixes,
+    cancelled: u64,
+    board: Arc<Board>,
 }
 
 impl Worker {
@@ -114,78 +172,148 @@ impl Worker {
         loop {
             if self.running.is_empty() && self.waiting.is_empty() {
                 match receiver.recv() {
-                    Ok(submission) => self.waiting.push_back(submission),
+                    Ok(submission) => self.receive(submission),
                     Err(_) => return,
                 }
             }
-            self.waiting.extend(receiver.try_iter());
-            self.waiting.retain(|submission| !submission.events.is_closed());
+            receiver.try_iter().for_each(|submission| self.receive(submission));
+            self.sweep();
             self.admit();
-            self.step();
-            self.running.retain(|(sequence, _)| !sequence.is_over());
+            if !self.running.is_empty() {
+                self.post(Some(Instant::now()));
+                self.step();
+                self.sweep();
+            }
+            self.post(None);
         }
     }
 
+    fn receive(&mut self, Submission { request, guide, events }: Submission) {
+        self.waiting.push_back(Sequence::new(request, guide, events, self.model.config().hidden_size));
+    }
+
+    /// Lets go of what nobody waits for, and of what has ended; its blocks are kept for others.
+    fn sweep(&mut self) {
+        let before = self.waiting.len();
+        self.cancelled += self.waiting.iter().filter(|sequence| sequence.is_cancelled()).count() as u64;
+        self.waiting.retain(|sequence| !sequence.is_over());
+        self.board.waiting.fetch_sub(before - self.waiting.len(), Ordering::Relaxed);
+        let (prefixes, reuse) = (&mut self.prefixes, self.options.reuse_prefixes);
+        for sequence in self.running.extract_if(.., |sequence| sequence.is_over()) {
+            self.cancelled += u64::from(sequence.is_cancelled());
+            if reuse {
+                prefixes.keep(sequence.run_ids(), &sequence.cache.blocks);
+            }
+        }
+    }
+
+    fn post(&self, step_began: Option<Instant>) {
+        let block = self.model.cache_shape().block_bytes();
+        let status = Status {
+            running: self.running.len(),
+            cache_bytes: self.held_blocks() * block,
+            reusable_bytes: self.prefixes.idle_blocks() * block,
+            cancelled: self.cancelled,
+            ..Status::default()
+        };
+        *self.board.rest.lock().unwrap_or_else(PoisonError::into_inner) = Posted { status, step_began };
+    }
+
+    /// Blocks of running sequences; a shared one counts for each.
+    fn held_blocks(&self) -> usize {
+        self.running.iter().map(|sequence| sequence.cache.blocks.len()).sum()
+    }
+
+    /// Takes in what waits for as long as there are places, and blocks for the whole of its ids.
     fn admit(&mut self) {
-        let mut reserved: usize = self.running.iter().map(|(_, bytes)| bytes).sum();
         while self.running.len() < self.options.max_sequences {
-            let Some(next) = self.waiting.front() else { return };
-            let positions = next.request.prompt.len() + next.request.max_tokens;
-            let bytes = positions * self.model.cache_bytes_per_position();
-            if reserved + bytes > self.options.cache_bytes && !self.running.is_empty() {
+            let Some(mut next) = self.waiting.pop_front() else { return };
+            let blocks = next.cache.blocks_for(next.wants() + 1);
+            if !self.running.is_empty() && self.held_blocks() + blocks > self.block_budget() {
+                return self.waiting.push_front(next);
+            }
+            self.board.waiting.fetch_sub(1, Ordering::Relaxed);
+            if self.options.reuse_prefixes && next.may_begin_cached() {
+                let found = self.prefixes.find(next.ids());
+                next.begin_with(KvCache::beginning_with(found));
+            }
+            self.running.push(next);
+        }
+    }
+
+    fn block_budget(&self) -> usize {
+        self.options.cache_bytes / self.model.cache_shape().block_bytes()
+    }
+
+    /// Makes room for the step: lets kept blocks go, then pauses those that came last. The first always runs.
+    fn make_room(&mut self) {
+        loop {
+            let shares = self.shares();
+            let new = |(sequence, count): (&Sequence, &usize)| sequence.cache.blocks_for(*count);
+            let needed: usize = self.running.iter().zip(&shares).map(new).sum::<usize>() + self.held_blocks();
+            let budget = self.block_budget();
+            while needed + self.prefixes.idle_blocks() > budget && self.prefixes.evict() {}
+            if needed <= budget || self.running.len() < 2 {
                 return;
             }
-            let Some(Submission { request, guide, events }) = self.waiting.pop_front() else { return };
-            let cache = self.model.cache(positions);
-            self.running.push((Sequence::new(request, guide, events, cache), bytes));
-            reserved += bytes;
+            if let Some(mut last) = self.running.pop() {
+                last.pause();
+                self.waiting.push_front(last);
+                self.board.waiting.fetch_add(1, Ordering::Relaxed);
+            }
         }
     }
 
     /// One forward pass for all, then each sequence takes its logits.
     fn step(&mut self) {
+        self.make_room();
         let vocab_size = self.model.config().vocab_size;
         let counts = self.shares();
-        let mut rows = Vec::with_capacity(counts.len());
         let mut chunks: Vec<Chunk<'_>> = Vec::with_capacity(counts.len());
-        for ((sequence, _), &count) in self.running.iter_mut().zip(&counts) {
-            if count > 0 {
-                let chunk = sequence.chunk(count);
-                rows.push(match chunk.logits {
-                    LogitsOf::None => 0,
-                    LogitsOf::Last => 1,
-                    LogitsOf::All => count,
-                });
-                chunks.push(chunk);
-            } else {
-                rows.push(0);
-            }
-        }
-        if chunks.is_empty() {
-            return;
+        let mut stepping: Vec<(usize, usize)> = Vec::new(); // (ids run, rows of logits)
+        for (sequence, &count) in self.running.iter_mut().zip(&counts).filter(|(_, count)| **count > 0) {
+            let chunk = sequence.chunk(count);
+            let rows = match chunk.logits {
+                LogitsOf::None => 0,
+                LogitsOf::Last => 1,
+                LogitsOf::All => count,
+            };
+            stepping.push((count, rows));
+            chunks.push(chunk);
         }
         let mut logits = self.model.forward(&mut chunks);
+        drop(chunks);
         let mut rest = logits.as_mut_slice();
-        for (((sequence, _), count), rows) in self.running.iter_mut().zip(counts).zip(rows) {
+        let mut turns: Vec<Mutex<(&mut Sequence, usize, &mut [f32])>> = Vec::with_capacity(counts.len());
+        let running = self.running.iter_mut().zip(&counts).filter(|(_, count)| **count > 0);
+        for ((sequence, _), (count, rows)) in running.zip(stepping) {
             let (own, others) = rest.split_at_mut(rows * vocab_size);
             rest = others;
-            if count > 0 {
-                sequence.advance(count, own, vocab_size, &self.tokenizer);
-            }
+            turns.push(Mutex::new((sequence, count, own)));
         }
+        let tokenizer = &self.tokenizer;
+        kernels::each(turns.len(), |turn| {
+            let mut turn = turns[turn].lock().unwrap_or_else(PoisonError::into_inner);
+            let (sequence, count, logits) = &mut *turn;
+            sequence.advance(*count, logits, vocab_size, tokenizer);
+        });
+        drop(turns);
+        self.model.give_back(logits);
     }
 
-    /// How many ids each running sequence runs in this step.
+    /// How many ids each running sequence runs in this step: an answer its next, prompts a share.
     fn shares(&self) -> Vec<usize> {
-        let mut budget = self.options.prompt_tokens_per_step;
-        let share = |(sequence, _): &(Sequence, usize)| match sequence.is_over() {
-            true => 0,
-            false if sequence.in_prompt() => {
-                let count = sequence.wants().min(budget);
+        let answering = self.running.iter().any(|sequence| sequence.wants() == 1);
+        let whole = self.options.prompt_tokens_per_step;
+        // An answer waits for the prompts that are read in the same step.
+        let mut budget = if answering { whole.div_ceil(4) } else { whole };
+        let share = |sequence: &Sequence| match sequence.wants() {
+            1 => 1,
+            wanted => {
+                let count = wanted.min(budget);
                 budget -= count;
                 count
             }
-            false => sequence.wants(),
         };
         self.running.iter().map(share).collect()
     }

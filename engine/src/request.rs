@@ -24,6 +24,11 @@ pub struct Request {
     pub logprobs: Option<usize>,
     /// The same for the prompt's own tokens.
     pub prompt_logprobs: Option<usize>,
+    /// Tokens that must come before a stop id or a stop string may end the answer.
+    pub min_tokens: usize,
+    /// Asks for the mean over the prompt's positions of the last hidden state (C), after the final norm;
+    /// nothing is generated.
+    pub embedding: bool,
 }
 
 /// How a token is chosen. The default is greedy, unpenalised.
@@ -113,6 +118,34 @@ pub enum Refused {
     /// The constraint cannot be enforced.
     #[error("constraint: {0}")]
     Constraint(String),
+    /// A JSON schema's keyword cannot be enforced.
+    #[error("the schema's {keyword} at {pointer} cannot be enforced: {reason}")]
+    Keyword {
+        /// The keyword, such as `not`.
+        keyword: String,
+        /// Where it stands, as a JSON pointer into the schema.
+        pointer: String,
+        /// Why.
+        reason: String,
+    },
+    /// This engine cannot honour a parameter that others can.
+    #[error("{parameter} is not supported by the {engine} engine: {reason}")]
+    Unsupported {
+        /// The parameter's name on the wire.
+        parameter: &'static str,
+        /// The engine's name.
+        engine: &'static str,
+        /// Why, and what would do instead.
+        reason: &'static str,
+    },
+    /// The queue is full; nothing was kept.
+    #[error("{waiting} requests are waiting already; try again in {retry_after} s")]
+    Full {
+        /// Requests in the queue.
+        waiting: usize,
+        /// Seconds after which trying again makes sense.
+        retry_after: u64,
+    },
     /// The engine's thread has ended.
     #[error("the engine has stopped")]
     Stopped,
@@ -140,6 +173,12 @@ impl Request {
                 max_tokens: self.max_tokens,
                 context: limits.context,
             });
+        }
+        if self.embedding && self.max_tokens > 0 {
+            return refuse("max_tokens", &self.max_tokens, "0 with an embedding");
+        }
+        if self.min_tokens > self.max_tokens {
+            return refuse("min_tokens", &self.min_tokens, "at most max_tokens");
         }
         if self.stop_strings.iter().any(String::is_empty) {
             return refuse("stop", &"an empty string", "strings of at least one character");
@@ -181,11 +220,13 @@ impl Request {
     }
 }
 
-/// What happens to a request, in order: `Prompt` if asked for, any number of `Token`, one `Done`.
+/// What happens to a request, in order: `Prompt` or `Embedding` if asked for, any number of `Token`, one `Done`.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Event {
     /// Log-probabilities of the prompt (P); the first token has none.
     Prompt(PromptLogprobs),
+    /// The mean of the last hidden states (C).
+    Embedding(Vec<f32>),
     /// One generated token.
     Token {
         /// Its id.
@@ -221,6 +262,25 @@ pub struct Done {
     pub text: String,
     /// Generated tokens, a stop token included.
     pub completion_tokens: usize,
+    /// Tokens of the prompt whose keys and values were at hand from an earlier request.
+    pub cached_tokens: usize,
+}
+
+/// What an engine is doing, for health checks and metrics.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Status {
+    /// Requests in the queue.
+    pub waiting: usize,
+    /// Requests that have their place in the batch.
+    pub running: usize,
+    /// Bytes of keys and values that running requests hold.
+    pub cache_bytes: usize,
+    /// Bytes of keys and values that are kept for requests to come.
+    pub reusable_bytes: usize,
+    /// Requests whose caller went away before the end, since the start.
+    pub cancelled: u64,
+    /// Milliseconds since the step that is running began; `None` while there is nothing to do.
+    pub step_milliseconds: Option<u64>,
 }
 
 /// Why an answer ended.
@@ -237,7 +297,14 @@ pub enum Finish {
 /// The events of one request. Dropping it cancels the request.
 #[derive(Debug)]
 pub struct Events {
-    pub(crate) receiver: UnboundedReceiver<Event>,
+    receiver: UnboundedReceiver<Event>,
+}
+
+impl From<UnboundedReceiver<Event>> for Events {
+    /// The stream an engine hands out for the channel it writes to.
+    fn from(receiver: UnboundedReceiver<Event>) -> Self {
+        Self { receiver }
+    }
 }
 
 /// A whole answer, collected.
@@ -251,6 +318,8 @@ pub struct Answer {
     pub logprobs: Vec<Logprobs>,
     /// One entry a prompt token, if asked for.
     pub prompt_logprobs: PromptLogprobs,
+    /// The embedding (C), if asked for.
+    pub embedding: Vec<f32>,
     /// How it ended.
     pub finish: Finish,
 }
@@ -287,6 +356,7 @@ impl Answer {
             text: String::new(),
             logprobs: Vec::new(),
             prompt_logprobs: Vec::new(),
+            embedding: Vec::new(),
             finish: Finish::Failed("the engine stopped before the answer ended".to_owned()),
         }
     }
@@ -294,6 +364,7 @@ impl Answer {
     fn add(&mut self, event: Event) {
         match event {
             Event::Prompt(logprobs) => self.prompt_logprobs = logprobs,
+            Event::Embedding(embedding) => self.embedding = embedding,
             Event::Token { id, text, logprobs } => {
                 self.ids.push(id);
                 self.text.push_str(&text);

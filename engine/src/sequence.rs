@@ -1,80 +1,105 @@
 //! One request while it runs: its tokens, cache, constraint and text, and what each step does to them.
 
+use crate::answering::Answering;
+use crate::cache::KvCache;
 use crate::constraint::Guide;
-use crate::model::{Chunk, KvCache, LogitsOf};
-use crate::request::{Done, Event, Finish, Logprobs, Request};
-use crate::sampling::{Seen, logprobs, penalise, sample};
-use crate::text::AnswerText;
+use crate::model::{Chunk, LogitsOf};
+use crate::request::{Event, Finish, Logprobs, Request};
 use smollm::Tokenizer;
 use tokio::sync::mpsc::UnboundedSender;
 
-/// A request that has its place in the batch.
+/// A request on its way.
 pub(crate) struct Sequence {
-    request: Request,
-    guide: Option<Guide>,
-    events: UnboundedSender<Event>,
-    cache: KvCache,
-    /// Ids not yet run: the rest of the prompt, or the token chosen last.
-    pending: Vec<u32>,
-    generated: usize,
-    seen: Seen,
-    text: AnswerText,
+    answering: Answering,
+    pub(crate) cache: KvCache,
+    /// The prompt and what was generated; the first `cache.length` of them have been run.
+    ids: Vec<u32>,
     prompt_logprobs: Vec<Option<Logprobs>>,
-    finished: bool,
+    /// The sum of the last hidden states (C); empty unless an embedding is asked for.
+    hidden: Vec<f32>,
 }
 
 impl Sequence {
+    /// `width` is C, for embeddings.
     pub(crate) fn new(
         request: Request,
         guide: Option<Guide>,
         events: UnboundedSender<Event>,
-        cache: KvCache,
+        width: usize,
     ) -> Self {
+        let nothing = request.max_tokens == 0 && request.prompt_logprobs.is_none() && !request.embedding;
         let mut sequence = Self {
-            pending: request.prompt.clone(),
-            seen: Seen::new(&request.prompt),
-            text: AnswerText::new(request.stop_strings.clone()),
-            request,
-            guide,
-            events,
-            cache,
-            generated: 0,
+            ids: request.prompt.clone(),
+            hidden: vec![0.0; if request.embedding { width } else { 0 }],
+            answering: Answering::new(request, guide, events),
+            cache: KvCache::new(),
             prompt_logprobs: vec![None],
-            finished: false,
         };
-        if sequence.request.max_tokens == 0 && sequence.request.prompt_logprobs.is_none() {
-            sequence.finish(Finish::Length);
+        if nothing {
+            sequence.answering.finish(Finish::Length);
         }
         sequence
     }
 
     /// Whether it has sent its end, or nobody listens any more.
     pub(crate) fn is_over(&self) -> bool {
-        self.finished || self.events.is_closed()
+        self.answering.is_over()
     }
 
-    /// Whether its prompt is not wholly run yet.
-    pub(crate) fn in_prompt(&self) -> bool {
-        self.generated == 0
+    /// Whether its caller went away before the end.
+    pub(crate) fn is_cancelled(&self) -> bool {
+        self.answering.is_cancelled()
     }
 
-    /// Ids it wants to run next.
+    /// Ids it wants to run next: the rest of the prompt, the token chosen last, or all of it after a pause.
     pub(crate) fn wants(&self) -> usize {
-        self.pending.len()
+        self.ids.len() - self.cache.length
     }
 
-    /// Its part of a step: at most `count` of the pending ids.
+    /// The ids that have been run.
+    pub(crate) fn run_ids(&self) -> &[u32] {
+        &self.ids[..self.cache.length]
+    }
+
+    /// Whether blocks that others computed can stand for its beginning: not when it wants to know something
+    /// of every position.
+    pub(crate) fn may_begin_cached(&self) -> bool {
+        let request = self.answering.request();
+        self.cache.length == 0 && request.prompt_logprobs.is_none() && !request.embedding
+    }
+
+    /// All ids, to look their beginning up.
+    pub(crate) fn ids(&self) -> &[u32] {
+        &self.ids
+    }
+
+    /// Begins with blocks that others have computed.
+    pub(crate) fn begin_with(&mut self, cache: KvCache) {
+        if self.answering.is_first_reading() {
+            self.answering.begins_cached(cache.length);
+        }
+        self.cache = cache;
+    }
+
+    /// Gives its cache back; all of it is run again later, to the same bits.
+    pub(crate) fn pause(&mut self) {
+        self.cache = KvCache::new();
+    }
+
+    /// Its part of a step: at most `count` of the ids it wants to run.
     pub(crate) fn chunk(&mut self, count: usize) -> Chunk<'_> {
-        let count = count.min(self.pending.len());
-        let logits = match (self.in_prompt(), self.request.prompt_logprobs) {
-            (true, Some(_)) => LogitsOf::All,
-            (true, None) if count < self.pending.len() => LogitsOf::None,
+        let (start, request) = (self.cache.length, self.answering.request());
+        let count = count.min(self.ids.len() - start);
+        let logits = match request.prompt_logprobs {
+            Some(_) if self.answering.is_first_reading() => LogitsOf::All,
+            _ if request.embedding || start + count < self.ids.len() => LogitsOf::None,
             _ => LogitsOf::Last,
         };
-        Chunk { ids: &self.pending[..count], cache: &mut self.cache, logits }
+        let hidden = request.embedding.then_some(&mut self.hidden[..]);
+        Chunk { ids: &self.ids[start..start + count], cache: &mut self.cache, logits, hidden }
     }
 
-    /// Takes the logits (R, V) of a step that ran `count` of its ids.
+    /// Takes the logits (R, V) of a step that ran `count` of its ids; its cache holds them already.
     pub(crate) fn advance(
         &mut self,
         count: usize,
@@ -82,79 +107,32 @@ impl Sequence {
         vocab_size: usize,
         tokenizer: &Tokenizer,
     ) {
-        if self.in_prompt() {
+        let scored = self.answering.is_first_reading() && self.answering.request().prompt_logprobs.is_some();
+        if scored {
             self.score_prompt(count, logits, vocab_size);
         }
-        self.pending.drain(..count);
-        if !self.pending.is_empty() {
+        if self.wants() > 0 {
             return;
         }
-        if self.in_prompt() && self.request.prompt_logprobs.is_some() {
-            // A closed stream is noticed when the batch is next swept.
-            let _ = self.events.send(Event::Prompt(std::mem::take(&mut self.prompt_logprobs)));
+        if scored {
+            self.answering.prompt(std::mem::take(&mut self.prompt_logprobs));
         }
-        if self.request.max_tokens == 0 {
-            return self.finish(Finish::Length);
+        if self.answering.request().embedding {
+            let count = self.ids.len() as f32;
+            self.answering.embedding(self.hidden.iter().map(|sum| sum / count).collect());
+        }
+        if self.answering.request().max_tokens == 0 {
+            return self.answering.finish(Finish::Length);
         }
         let last = logits.len() - vocab_size;
-        if let Err(reason) = self.choose(&mut logits[last..], tokenizer) {
-            self.finish(Finish::Failed(reason));
-        }
+        self.ids.extend(self.answering.choose(&mut logits[last..], tokenizer));
     }
 
-    /// Log-probabilities of the prompt ids that follow the ones just run.
+    /// Log-probabilities of the prompt ids that follow the `count` ones just run.
     fn score_prompt(&mut self, count: usize, logits: &[f32], vocab_size: usize) {
-        let Some(top) = self.request.prompt_logprobs else { return };
-        let next = self.pending.iter().skip(1).take(count);
+        let next = self.ids.iter().skip(self.cache.length - count + 1).take(count);
         for (row, &id) in logits.chunks_exact(vocab_size).zip(next) {
-            self.prompt_logprobs.push(Some(logprobs(row, id, top)));
+            self.prompt_logprobs.push(self.answering.score(row, id));
         }
-    }
-
-    fn choose(&mut self, logits: &mut [f32], tokenizer: &Tokenizer) -> Result<(), String> {
-        let original = self.request.logprobs.map(|top| (logits.to_vec(), top));
-        penalise(logits, &self.request.sampling, &self.seen);
-        // Rows of the embedding beyond the tokenizer stand for no text.
-        if tokenizer.vocab_size() < logits.len() {
-            logits[tokenizer.vocab_size()..].fill(f32::NEG_INFINITY);
-        }
-        if let Some(guide) = &mut self.guide {
-            let allowed = guide.allowed()?;
-            for (id, logit) in logits.iter_mut().enumerate() {
-                if !allowed.is_allowed(id as u32) {
-                    *logit = f32::NEG_INFINITY;
-                }
-            }
-        }
-        let id = sample(logits, &self.request.sampling, self.generated as u64)
-            .ok_or("no token may follow: the logits hold no finite value the constraint allows")?;
-        let logprobs = original.map(|(logits, top)| logprobs(&logits, id, top));
-        self.accept(id, logprobs, tokenizer)
-    }
-
-    fn accept(&mut self, id: u32, logprobs: Option<Logprobs>, tokenizer: &Tokenizer) -> Result<(), String> {
-        self.generated += 1;
-        self.seen.add(id);
-        self.pending.push(id);
-        let stop = self.request.stop_ids.contains(&id);
-        let complete = match &mut self.guide {
-            Some(guide) if !stop => guide.advance(id)?,
-            _ => false,
-        };
-        let silent = stop || tokenizer.is_special(id);
-        let text = if silent { String::new() } else { self.text.push(&tokenizer.token_bytes()[id as usize]) };
-        let _ = self.events.send(Event::Token { id, text, logprobs });
-        if stop || complete || self.text.stopped() {
-            self.finish(Finish::Stop);
-        } else if self.generated == self.request.max_tokens {
-            self.finish(Finish::Length);
-        }
-        Ok(())
-    }
-
-    fn finish(&mut self, finish: Finish) {
-        let text = self.text.finish();
-        let _ = self.events.send(Event::Done(Done { finish, text, completion_tokens: self.generated }));
-        self.finished = true;
     }
 }

@@ -16,6 +16,11 @@ impl AnswerText {
         Self { stops, ..Self::default() }
     }
 
+    /// Stop strings that count from here on.
+    pub(crate) fn watch_for(&mut self, stops: Vec<String>) {
+        self.stops = stops;
+    }
+
     /// Text that is certain after these bytes. Once a stop string is found, [`Self::stopped`] says so.
     pub(crate) fn push(&mut self, bytes: &[u8]) -> String {
         let text = self.stream.push(bytes);

@@ -19,7 +19,7 @@ impl Avx2 {
 
 /// Lanes 0..8 and lanes 8..16.
 #[derive(Clone, Copy)]
-pub(crate) struct Halves(__m256, __m256);
+pub(crate) struct Halves(pub(crate) __m256, pub(crate) __m256);
 
 impl Simd for Avx2 {
     type Vector = Halves;

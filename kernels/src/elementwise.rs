@@ -1,13 +1,8 @@
 //! What a transformer block does between its matrix products: norm, gate, residual; and the exponential
 //! that the gate and the softmax share, in our own polynomial so that every path gives the same bits.
 
-use rayon::prelude::*;
-
-use crate::simd::{LANES, Simd, on_path};
+use crate::simd::{Simd, on_path};
 use crate::{Path, path};
-
-/// Elements of a gate that one thread takes at a time.
-const GATE_CHUNK: usize = 16 * 1024;
 
 /// Root mean square norm of each row of x (B, C): out = weight * x / sqrt(mean(x²) + epsilon), weight (C).
 ///
@@ -22,26 +17,6 @@ pub(crate) fn rms_norm_on(path: Path, out: &mut [f32], x: &[f32], weight: &[f32]
     assert!(x.len().is_multiple_of(weight.len()), "rms_norm: x must be whole rows of weight's length");
     assert_eq!(out.len(), x.len(), "rms_norm: out must be as long as x");
     on_path!(path, rms_norm_rows(out: &mut [f32], x: &[f32], weight: &[f32], epsilon: f32));
-}
-
-/// gate = silu(gate) * up, element by element; silu(g) = g / (1 + exp(-g)).
-///
-/// # Panics
-/// If the lengths differ.
-pub fn swiglu(gate: &mut [f32], up: &[f32]) {
-    swiglu_on(path(), gate, up);
-}
-
-pub(crate) fn swiglu_on(path: Path, gate: &mut [f32], up: &[f32]) {
-    assert_eq!(gate.len(), up.len(), "swiglu: gate and up must be equally long");
-    let chunk = |gate: &mut [f32], up: &[f32]| {
-        on_path!(path, swiglu_chunk(gate: &mut [f32], up: &[f32]));
-    };
-    if gate.len() <= GATE_CHUNK {
-        chunk(gate, up);
-    } else {
-        gate.par_chunks_mut(GATE_CHUNK).zip(up.par_chunks(GATE_CHUNK)).for_each(|(gate, up)| chunk(gate, up));
-    }
 }
 
 /// x += y: the residual.
@@ -67,23 +42,9 @@ fn rms_norm_rows<S: Simd>(simd: S, out: &mut [f32], x: &[f32], weight: &[f32], e
     }
 }
 
-#[inline(always)]
-fn swiglu_chunk<S: Simd>(simd: S, gate: &mut [f32], up: &[f32]) {
-    let (gates, gate_tail) = gate.as_chunks_mut::<LANES>();
-    let (ups, up_tail) = up.as_chunks::<LANES>();
-    for (gate, up) in gates.iter_mut().zip(ups) {
-        let gated = silu(simd, simd.load(gate));
-        simd.store(gate, simd.multiply(gated, simd.load(up)));
-    }
-    if !gate_tail.is_empty() {
-        let gated = silu(simd, simd.load_tail(gate_tail));
-        simd.store_tail(gate_tail, simd.multiply(gated, simd.load_tail(up_tail)));
-    }
-}
-
 /// x * sigmoid(x), from e = exp(-|x|), which cannot overflow: the sigmoid is 1/(1+e), or e/(1+e) below zero.
 #[inline(always)]
-fn silu<S: Simd>(simd: S, x: S::Vector) -> S::Vector {
+pub(crate) fn silu<S: Simd>(simd: S, x: S::Vector) -> S::Vector {
     let (zero, one) = (simd.splat(0.0), simd.splat(1.0));
     let e = exp(simd, simd.select_less(x, zero, x, simd.subtract(zero, x)));
     let numerator = simd.select_less(x, zero, e, one);

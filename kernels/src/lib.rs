@@ -1,35 +1,45 @@
-//! CPU f32 arithmetic that the engine and the trainer share: matmul, attention, norms, rotary positions.
+//! CPU arithmetic that the engine and the trainer share.
 //!
-//! THE INVARIANT: every output element sums over its inputs in one fixed order, whatever the batch, the
-//! tile, the number of threads or the instruction set. So the AVX-512, AVX2 and portable paths give equal
-//! bits, and a row computed alone equals the same row computed in a batch. The order: 16 lanes; lane l
-//! takes elements l, l+16, l+32 ... ascending by fused multiply-add from 0.0; a tail shorter than 16 is
-//! padded with zeros; then the lanes are added as a tree: l with l+8, l+4, l+2, l+1.
+//! Inference: packed products (`packed`), attention over cached blocks (`cached`), norms, rotary positions.
+//! THE INVARIANT: every output element sums over its inputs in one fixed order, whatever the batch, the tile
+//! or the number of threads, so a row computed alone equals the same row computed in a batch; in f32, q8_0
+//! and q4_0 whatever the instruction set, too. Each operation states its order. Sums over a vector's own
+//! elements (norms, softmax): 16 lanes; lane l takes elements l, l+16, l+32 ... ascending by fused
+//! multiply-add from 0.0; a tail shorter than 16 is padded with zeros; then the lanes are added as a tree:
+//! l with l+8, l+4, l+2, l+1. Training (`gemm`, `training`) is free to use the widest multipliers.
 
 use std::sync::OnceLock;
 
-mod attention;
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+mod cached;
 mod dot;
 mod element;
 mod elementwise;
+mod format;
 mod gemm;
-mod matmul;
+mod lanes;
+mod memory;
+mod packed;
 mod rope;
 mod simd;
 #[cfg(test)]
 mod tests;
+mod threads;
 pub mod training;
 
-pub use attention::{AttentionShape, attend};
+pub use cached::{BLOCK_POSITIONS, CacheBlock, CacheShape, Span, attend as attend_cached};
 pub use element::Element;
-pub use elementwise::{add, rms_norm, swiglu};
+pub use elementwise::{add, rms_norm};
+pub use format::{CacheFormat, WeightFormat};
 pub use gemm::{Into, Matrix, gemm};
-pub use matmul::matmul;
+pub use memory::Memory;
+pub use packed::{Activations, Epilogue, PackedMatrix, multiply};
 pub use rope::{RopeTable, rope};
+pub use threads::{each, set_threads, threads};
+pub use training::AttentionShape;
 
 /// The instruction set that computes; the answers are the same bits on each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

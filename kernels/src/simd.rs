@@ -52,14 +52,6 @@ pub(crate) trait Simd: Copy {
         padded[..values.len()].copy_from_slice(values);
         self.load(&padded)
     }
-
-    /// The first `out.len()` lanes, fewer than 16.
-    #[inline(always)]
-    fn store_tail(self, out: &mut [f32], vector: Self::Vector) {
-        let mut padded = [0.0; LANES];
-        self.store(&mut padded, vector);
-        out.copy_from_slice(&padded[..out.len()]);
-    }
 }
 
 /// Runs `kernel(simd, arguments...)` compiled for the instruction set of a `Path`. A path that the CPU
@@ -92,6 +84,44 @@ macro_rules! on_path {
     }};
 }
 pub(crate) use on_path;
+
+/// Implements [`Simd`] for a type that wraps another that has it.
+#[cfg(target_arch = "x86_64")]
+macro_rules! delegate_simd {
+    (@ $name:ident($($argument:ident: $type:ty),*) -> $result:ty) => {
+        #[inline(always)]
+        fn $name(self, $($argument: $type),*) -> $result {
+            self.0.$name($($argument),*)
+        }
+    };
+    ($outer:ty, $inner:ty) => {
+        impl Simd for $outer {
+            type Vector = <$inner as Simd>::Vector;
+            const WIDE: bool = <$inner as Simd>::WIDE;
+            $crate::simd::delegate_simd!(@ splat(value: f32) -> Self::Vector);
+            $crate::simd::delegate_simd!(@ load(values: &[f32; LANES]) -> Self::Vector);
+            $crate::simd::delegate_simd!(@ add(a: Self::Vector, b: Self::Vector) -> Self::Vector);
+            $crate::simd::delegate_simd!(@ subtract(a: Self::Vector, b: Self::Vector) -> Self::Vector);
+            $crate::simd::delegate_simd!(@ multiply(a: Self::Vector, b: Self::Vector) -> Self::Vector);
+            $crate::simd::delegate_simd!(@ divide(a: Self::Vector, b: Self::Vector) -> Self::Vector);
+            $crate::simd::delegate_simd!(@ multiply_add(a: Self::Vector, b: Self::Vector, c: Self::Vector)
+                -> Self::Vector);
+            $crate::simd::delegate_simd!(@ maximum(a: Self::Vector, b: Self::Vector) -> Self::Vector);
+            $crate::simd::delegate_simd!(@ select_less(a: Self::Vector, b: Self::Vector, yes: Self::Vector,
+                no: Self::Vector) -> Self::Vector);
+            $crate::simd::delegate_simd!(@ power_of_two(n: Self::Vector) -> Self::Vector);
+            $crate::simd::delegate_simd!(@ sum(vector: Self::Vector) -> f32);
+            $crate::simd::delegate_simd!(@ sum_four(vectors: [Self::Vector; 4]) -> [f32; 4]);
+
+            #[inline(always)]
+            fn store(self, out: &mut [f32; LANES], vector: Self::Vector) {
+                self.0.store(out, vector);
+            }
+        }
+    };
+}
+#[cfg(target_arch = "x86_64")]
+pub(crate) use delegate_simd;
 
 /// Plain Rust arrays, for every other CPU; also the definition that the tests hold the others to.
 #[derive(Clone, Copy)]

@@ -2,14 +2,12 @@
 //! bits are within 1e-5 of the same formula in f64. The operations of training have their own: `training`.
 #![allow(clippy::unwrap_used, reason = "a test may fail loudly")]
 
-mod attention;
 mod elementwise;
 mod gemm;
-mod matmul;
 mod training;
 
 /// Numbers in -0.5..0.5 that follow from the seed alone (splitmix64).
-fn numbers(length: usize, seed: u64) -> Vec<f32> {
+pub(crate) fn numbers(length: usize, seed: u64) -> Vec<f32> {
     let mut state = seed;
     (0..length)
         .map(|_| {
@@ -21,12 +19,12 @@ fn numbers(length: usize, seed: u64) -> Vec<f32> {
         .collect()
 }
 
-fn bits(values: &[f32]) -> Vec<u32> {
+pub(crate) fn bits(values: &[f32]) -> Vec<u32> {
     values.iter().map(|value| value.to_bits()).collect()
 }
 
 /// `scale` is what the terms of the sum add up to without their signs: rounding is relative to that.
-fn assert_close(value: f32, expected: f64, scale: f64, what: &str) {
+pub(crate) fn assert_close(value: f32, expected: f64, scale: f64, what: &str) {
     let error = (f64::from(value) - expected).abs();
     assert!(error <= 1e-5 * scale, "{what}: {value} where f64 gives {expected}");
 }

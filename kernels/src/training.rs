@@ -15,7 +15,7 @@ mod norm;
 mod rotary;
 
 pub use adamw::{AdamW, adamw, squared_norm};
-pub use attention::{attention_backward, attention_forward};
+pub use attention::{AttentionShape, attention_backward, attention_forward};
 pub use cross_entropy::{TokenLoss, cross_entropy_backward, cross_entropy_forward};
 pub use embedding::{embedding_backward, embedding_forward};
 pub use gate::{swiglu_backward, swiglu_forward};

@@ -68,8 +68,44 @@ pub fn render_prompt(
     messages: &[Message],
     tools: Option<&Value>,
 ) -> Result<Vec<u32>, Error> {
-    let text = template.render(&as_json(messages), tools, true)?;
+    let text = render_text(template, messages, tools, true)?;
     Ok(tokenizer.encode(&text)?.ids)
+}
+
+/// The text of a conversation up to the end of its last message's content, for a model that is to go on with it.
+///
+/// # Errors
+/// When the template does not print the last content unchanged or trimmed, or raises.
+pub fn render_unfinished(
+    template: &ChatTemplate,
+    messages: &[Message],
+    tools: Option<&Value>,
+) -> Result<String, Error> {
+    let unknown =
+        |reason: &str| Error::Spans { message: messages.len().saturating_sub(1), reason: reason.to_owned() };
+    let Some((last, earlier)) = messages.split_last() else {
+        return Err(unknown("there is no message to go on with"));
+    };
+    let mark = unused_characters(messages)[0];
+    let marked = Message { content: format!("{}{mark}", last.content), ..last.clone() };
+    let text = template.render(&as_json(&[earlier, &[marked]].concat()), tools, false)?;
+    match text.find(mark) {
+        Some(end) => Ok(text[..end].to_owned()),
+        None => Err(unknown("the template does not print the last message's content unchanged")),
+    }
+}
+
+/// The text of a conversation up to the end of its last message, or up to where the assistant is to speak.
+///
+/// # Errors
+/// Carries what the template raised.
+pub fn render_text(
+    template: &ChatTemplate,
+    messages: &[Message],
+    tools: Option<&Value>,
+    add_generation_prompt: bool,
+) -> Result<String, Error> {
+    template.render(&as_json(messages), tools, add_generation_prompt)
 }
 
 /// The text of a conversation up to where the *user* is to speak next: Magpie's pre-query prompt.

@@ -142,7 +142,11 @@ pub fn tokenizer_settings(folder: &Path) -> Result<(Map<String, Value>, Option<C
     Ok((settings.raw, template))
 }
 
-fn locate(name: &str) -> Result<PathBuf, Error> {
+/// Where a checkpoint lies: a folder, or a hub id whose files are then fetched.
+///
+/// # Errors
+/// When it is neither, or cannot be fetched.
+pub fn locate(name: &str) -> Result<PathBuf, Error> {
     let folder = Path::new(name);
     if folder.is_dir() {
         return Ok(folder.to_owned());

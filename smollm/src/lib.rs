@@ -12,6 +12,7 @@ pub mod weights;
 pub mod chat;
 pub mod template;
 pub mod tokenizer;
+pub mod tools;
 
 pub mod wire;
 

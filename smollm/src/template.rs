@@ -168,6 +168,15 @@ fn tojson(_: &State<'_, '_>, value: &Value, arguments: Kwargs) -> Result<Value, 
     Ok(Value::from_safe_string(text))
 }
 
+/// JSON as `tojson` prints it when it is asked for nothing special.
+pub(crate) fn python_json(value: &serde_json::Value) -> String {
+    let (item, key) = (", ".to_owned(), ": ".to_owned());
+    let style = JsonStyle { indent: None, ensure_ascii: false, sort_keys: false, item, key };
+    let mut text = String::new();
+    style.print(value, 0, &mut text);
+    text
+}
+
 /// How Python's `json.dumps` was asked to print.
 struct JsonStyle {
     indent: Option<usize>,

@@ -62,6 +62,15 @@ impl Tokenizer {
         Self::new(inner).map_err(|error| Error::invalid(path, error))
     }
 
+    /// Reads the text of a `tokenizer.json` that came from elsewhere than a file.
+    ///
+    /// # Errors
+    /// Says why it is no tokenizer.
+    pub fn from_json(text: &str) -> Result<Self, Error> {
+        let inner = tokenizers::Tokenizer::from_bytes(text);
+        inner.and_then(Self::new).map_err(|error| Error::Tokenizer(error.to_string()))
+    }
+
     fn new(mut inner: tokenizers::Tokenizer) -> Result<Self, tokenizers::Error> {
         // A saved tokenizer may carry the truncation or padding of somebody's training run.
         inner.with_padding(None);

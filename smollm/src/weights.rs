@@ -67,6 +67,42 @@ impl Weights {
         widen(&parsed.tensor(name).expect("listed when it was mapped"))
     }
 
+    /// A matrix (N, K) whose rows are read one at a time, so that it is never whole in memory.
+    ///
+    /// # Panics
+    /// As [`Weights::tensor`].
+    pub fn rows(&self, name: &str) -> Rows<'_> {
+        let place = self
+            .places
+            .get(name)
+            .unwrap_or_else(|| panic!("{name} was checked when the weights were opened"));
+        let file = &self.files[*place];
+        let parsed = SafeTensors::deserialize(&file.map).expect("parsed when it was mapped");
+        let view = parsed.tensor(name).expect("listed when it was mapped");
+        let columns = view.shape().last().copied().unwrap_or(1);
+        Rows { data: view.data(), dtype: view.dtype(), columns }
+    }
+
+    /// The smallest precision that holds every tensor exactly; f16 needs [`Precision::F32`].
+    pub fn stored(&self) -> Precision {
+        let all_bf16 = |file: &MappedFile| {
+            let parsed = SafeTensors::deserialize(&file.map).expect("parsed when it was mapped");
+            parsed.tensors().iter().all(|(_, tensor)| tensor.dtype() == Dtype::BF16)
+        };
+        if self.files.iter().all(all_bf16) { Precision::Bf16 } else { Precision::F32 }
+    }
+
+    /// Gives the mapped pages back to the system: whoever copied what it needs has no use for them. They
+    /// are read again when they are touched.
+    pub fn release(&self) {
+        #[cfg(target_os = "linux")]
+        for file in &self.files {
+            // SAFETY: the map is read-only and backed by its file, so dropped pages come back unchanged.
+            // Advice only: what the system does not take back costs memory, nothing else.
+            let _ = unsafe { file.map.unchecked_advise(memmap2::UncheckedAdvice::DontNeed) };
+        }
+    }
+
     /// SHA-256 over the weight files, in order: what "the same model" means in a cache.
     pub fn sha256(&self) -> String {
         let mut hasher = Sha256::new();
@@ -129,6 +165,43 @@ impl Weights {
                 folder,
                 format!("the weights hold {name}, which a Llama of this config.json does not have"),
             )),
+        }
+    }
+}
+
+/// A mapped matrix.
+#[derive(Debug, Clone, Copy)]
+pub struct Rows<'a> {
+    data: &'a [u8],
+    dtype: Dtype,
+    columns: usize,
+}
+
+impl Rows<'_> {
+    /// One row (K) as f32, widened exactly.
+    ///
+    /// # Panics
+    /// When there is no such row or `out` is not K long.
+    pub fn read(&self, row: usize, out: &mut [f32]) {
+        assert_eq!(out.len(), self.columns, "out must hold a row");
+        let bytes = if self.dtype == Dtype::F32 { 4 } else { 2 };
+        let data = &self.data[row * self.columns * bytes..][..self.columns * bytes];
+        match self.dtype {
+            Dtype::F32 => {
+                for (out, bytes) in out.iter_mut().zip(data.as_chunks().0) {
+                    *out = f32::from_le_bytes(*bytes);
+                }
+            }
+            Dtype::F16 => {
+                for (out, bytes) in out.iter_mut().zip(data.as_chunks().0) {
+                    *out = f16::from_le_bytes(*bytes).to_f32();
+                }
+            }
+            _ => {
+                for (out, bytes) in out.iter_mut().zip(data.as_chunks().0) {
+                    *out = bf16::from_le_bytes(*bytes).to_f32();
+                }
+            }
         }
     }
 }

@@ -1,4 +1,6 @@
-use engine::{Answer, Constraint, Engine, Finish, NativeEngine, Options, Request, Sampling};
+use engine::{
+    Answer, CacheFormat, Constraint, Engine, Finish, NativeEngine, Options, Request, Sampling, WeightFormat,
+};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use smollm::Checkpoint;
@@ -50,6 +52,56 @@ fn an_answer_does_not_depend_on_what_else_runs() {
     for (request, events) in mixed(&checkpoint).into_iter().zip(running) {
         // Bit-equal log-probabilities, not only equal ids; prompts were read 5 tokens at a time here.
         assert_eq!(answer(&alone, request), events.collect_blocking());
+    }
+}
+
+#[test]
+fn a_full_cache_pauses_answers_and_changes_none() {
+    let Some(checkpoint) = stories() else { return };
+    let alone = NativeEngine::start(&checkpoint, Options { max_sequences: 1, ..Options::default() }).unwrap();
+    // A block of 64 positions of this model takes 163,840 bytes: six blocks for twelve answers of up to two.
+    let cramped = Options { cache_bytes: 6 * 163_840, ..Options::default() };
+    let cramped = NativeEngine::start(&checkpoint, cramped).unwrap();
+    let longer = |request: Request| Request { max_tokens: 90, stop_ids: Vec::new(), ..request };
+    let running: Vec<_> =
+        mixed(&checkpoint).into_iter().map(|request| cramped.submit(longer(request)).unwrap()).collect();
+    for (request, events) in mixed(&checkpoint).into_iter().zip(running) {
+        assert_eq!(answer(&alone, longer(request)), events.collect_blocking());
+    }
+}
+
+#[test]
+fn a_prompt_that_begins_alike_is_not_run_again_and_is_answered_the_same() {
+    let Some(checkpoint) = stories() else { return };
+    for (weights, cache) in [
+        (WeightFormat::F32, CacheFormat::F32),
+        (WeightFormat::Bf16, CacheFormat::F16),
+        (WeightFormat::Q8_0, CacheFormat::Bf16),
+    ] {
+        let options = Options { weights, cache, ..Options::default() };
+        let engine = NativeEngine::start(&checkpoint, options).unwrap();
+        let forgetful =
+            NativeEngine::start(&checkpoint, Options { reuse_prefixes: false, ..options }).unwrap();
+        let first = Request {
+            prompt: prompt(&checkpoint, "Once upon a time there was a girl named Lily. She had a dog."),
+            max_tokens: 120,
+            logprobs: Some(2),
+            ..Request::default()
+        };
+        let said = answer(&engine, first.clone());
+        assert_eq!(said, answer(&forgetful, first.clone()));
+        // The next turn goes on from the answer, whose keys and values were made one at a time.
+        let next = Request { prompt: [first.prompt.clone(), said.ids].concat(), max_tokens: 40, ..first };
+        let mut events = engine.submit(next.clone()).unwrap();
+        let mut cached = 0;
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        while let Some(event) = runtime.block_on(events.next()) {
+            if let engine::Event::Done(done) = event {
+                cached = done.cached_tokens;
+            }
+        }
+        assert!(cached >= 64, "only {cached} tokens were at hand");
+        assert_eq!(answer(&engine, next.clone()), answer(&forgetful, next));
     }
 }
 

@@ -1,4 +1,6 @@
-use engine::{Chunk, Engine, LogitsOf, Model, NativeEngine, Options, Request};
+use engine::{
+    CacheFormat, Chunk, Engine, KvCache, LogitsOf, Model, NativeEngine, Options, Request, WeightFormat,
+};
 use safetensors::SafeTensors;
 use smollm::Checkpoint;
 use std::collections::BTreeMap;
@@ -38,8 +40,8 @@ impl Goldens {
 }
 
 fn logits(model: &Model, ids: &[u32], wanted: LogitsOf) -> Vec<f32> {
-    let mut cache = model.cache(ids.len());
-    model.forward(&mut [Chunk { ids, cache: &mut cache, logits: wanted }])
+    let mut cache = KvCache::new();
+    model.forward(&mut [Chunk { ids, cache: &mut cache, logits: wanted, hidden: None }])
 }
 
 #[track_caller]
@@ -71,7 +73,7 @@ fn stories260k_agrees_with_transformers() {
     let folder = data.join("models/stories260k");
     let checkpoint = Checkpoint::open(folder.to_str().unwrap(), None).unwrap();
     let goldens = Goldens::read("stories260k.safetensors");
-    let model = Model::load(&checkpoint);
+    let model = Model::load(&checkpoint, WeightFormat::F32, CacheFormat::F32);
     assert!(goldens.count(".logits") >= 3);
     for index in 0..goldens.count(".logits") {
         let found = logits(&model, &goldens.ids(&format!("text{index}.ids")), LogitsOf::All);
@@ -96,7 +98,7 @@ fn a_135m_shape_model_agrees_with_transformers() {
     write_hashed_weights(folder.path(), &config);
     let checkpoint = Checkpoint::open(folder.path().to_str().unwrap(), None).unwrap();
     let goldens = Goldens::read("random_135m.safetensors");
-    let model = Model::load(&checkpoint);
+    let model = Model::load(&checkpoint, WeightFormat::F32, CacheFormat::F32);
     let sequences = goldens.0.keys().filter(|name| name.starts_with("last_logits")).count();
     assert!(sequences >= 3);
     for index in 0..sequences {

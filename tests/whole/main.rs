@@ -3,6 +3,8 @@
 
 /// What a request may ask of the engine, and that an answer depends on nothing else.
 mod answers;
+/// `smolserve` as the official clients drive it, against OpenAI's schemas.
+mod clients;
 /// Logits, greedy answers and scores against transformers.
 mod forward;
 /// `smoltalk gen` from command line to dataset: whole runs, kills, bad input.
@@ -17,6 +19,8 @@ mod programs;
 mod rows;
 /// A teacher that says what a script says, good and bad.
 mod scripted_teacher;
+/// `smolserve` under load: killed clients, slow readers, a thousand idle connections.
+mod serving;
 /// `posttrain tokenizer`.
 mod tokenizer_training;
 /// Text and conversations against Hugging Face's tokenizers and templates.

@@ -1,7 +1,7 @@
 use crate::programs::{
     killed_and_resumed, metric, metric_lines, posttrain, read_json, refused, succeeds, text_of,
 };
-use engine::{Engine, NativeEngine, Options, Request};
+use engine::{CacheFormat, Engine, KvCache, NativeEngine, Options, Request, WeightFormat};
 use posttrain::examples::{Kind, LossOn, Rules, TooLong, example};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -613,11 +613,15 @@ fn a_full_disk_is_one_line_and_the_last_checkpoint_loads() {
 /// What transformers is to find in a checkpoint, written beside it.
 fn write_expected(out: &Path, messages: Option<&Value>) {
     let checkpoint = Checkpoint::open(out.to_str().unwrap(), None).unwrap();
-    let model = engine::Model::load(&checkpoint);
+    let model = engine::Model::load(&checkpoint, WeightFormat::F32, CacheFormat::F32);
     let ids: Vec<u32> = (1..40).map(|index| index * 37 % checkpoint.config.vocab_size as u32).collect();
-    let mut cache = model.cache(ids.len());
-    let logits =
-        model.forward(&mut [engine::Chunk { ids: &ids, cache: &mut cache, logits: engine::LogitsOf::Last }]);
+    let mut cache = KvCache::new();
+    let logits = model.forward(&mut [engine::Chunk {
+        ids: &ids,
+        cache: &mut cache,
+        logits: engine::LogitsOf::Last,
+        hidden: None,
+    }]);
     let rendered = messages.map(|messages| {
         let messages: Vec<smollm::Message> = serde_json::from_value(messages.clone()).unwrap();
         smollm::chat::render(&checkpoint.template, &checkpoint.tokenizer, &messages, None).unwrap().ids

@@ -1,7 +1,7 @@
 //! exp, norm, gate, residual and rotary positions against f64.
 
-use super::{assert_close, bits, numbers, with_threads};
-use crate::elementwise::{exp, rms_norm_on, swiglu_on};
+use super::{assert_close, bits, numbers};
+use crate::elementwise::{exp, rms_norm_on};
 use crate::simd::{LANES, Simd, on_path};
 use crate::{Path, RopeTable, add, available_paths, rope};
 
@@ -72,33 +72,6 @@ fn rms_norm_is_near_f64_on_every_path() {
             }
         }
     }
-}
-
-#[test]
-fn swiglu_is_near_f64_on_every_path() {
-    // Beyond one thread's chunk, and with a tail.
-    let length = 40_003;
-    let gate: Vec<f32> = numbers(length, 3).iter().map(|gate| gate * 160.0).collect();
-    let up = numbers(length, 4);
-    let run = |path| {
-        let mut out = gate.clone();
-        swiglu_on(path, &mut out, &up);
-        out
-    };
-    let out = run(Path::Portable);
-    for path in available_paths() {
-        assert_eq!(bits(&run(path)), bits(&out), "{path:?}");
-        assert_eq!(bits(&with_threads(2, || run(path))), bits(&out), "{path:?}, two threads");
-    }
-    for ((&gate, &up), &out) in gate.iter().zip(&up).zip(&out) {
-        let gate = f64::from(gate);
-        let expected = gate / (1.0 + (-gate).exp()) * f64::from(up);
-        assert_close(out, expected, expected.abs(), "swiglu");
-    }
-    let mut ends = [f32::INFINITY, -200.0, 0.0, -0.0, f32::NAN];
-    swiglu_on(crate::path(), &mut ends, &[1.0; 5]);
-    assert_eq!(ends[..4], [f32::INFINITY, 0.0, 0.0, 0.0]);
-    assert!(ends[4].is_nan());
 }
 
 #[test]

@@ -2,11 +2,21 @@
 //! sequence. Scores exist for one block of queries at a time and are made again in the backward pass from
 //! the saved log-sum of each row.
 
-use crate::AttentionShape;
 use crate::element::{Element, exp, maximum_of, sum_of, vectorized};
 use crate::gemm::{Into, Matrix, Target, gemm_to, scratch};
 use rayon::prelude::*;
 use std::ops::Range;
+
+/// The heads of an attention layer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AttentionShape {
+    /// H, query heads; a multiple of `kv_heads`.
+    pub heads: usize,
+    /// K, key and value heads; query head h reads key head h / (H / K).
+    pub kv_heads: usize,
+    /// D, elements of a head.
+    pub head_dim: usize,
+}
 
 /// Rows of scores that exist at once, those of all query heads that read one key head: against 1,024 keys they take
 /// 768 KiB, and every key is packed once for all of them.

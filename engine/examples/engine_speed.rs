@@ -1,0 +1,136 @@
+//! How fast the native engine reads prompts and writes answers: one JSON line a measurement. The benchmark
+//! beside llama.cpp runs it; it measures the model's steps, without HTTP.
+#![allow(clippy::unwrap_used, reason = "a measurement may fail loudly")]
+
+use engine::{CacheFormat, Chunk, KvCache, LogitsOf, Model, WeightFormat};
+use smollm::Checkpoint;
+use std::time::Instant;
+
+fn option(name: &str) -> Option<String> {
+    let mut arguments = std::env::args();
+    arguments.find(|argument| argument == name)?;
+    arguments.next()
+}
+
+fn number(name: &str, default: usize) -> usize {
+    option(name).map_or(default, |text| text.parse().unwrap())
+}
+
+fn list(name: &str, default: &str) -> Vec<usize> {
+    let text = option(name).unwrap_or_else(|| default.to_owned());
+    text.split(',').filter(|part| !part.is_empty()).map(|part| part.parse().unwrap()).collect()
+}
+
+fn main() {
+    if let Some(threads) = option("--threads") {
+        engine::set_threads(threads.parse().unwrap());
+    }
+    let began = Instant::now();
+    let checkpoint = Checkpoint::open(&option("--model").expect("--model FOLDER"), None).unwrap();
+    let opened = began.elapsed().as_secs_f64();
+    let model = Model::load(&checkpoint, weights(), cache());
+    let seconds = began.elapsed().as_secs_f64();
+    println!(r#"{{"what":"load","open_seconds":{opened:.3},"seconds":{seconds:.3}}}"#);
+    let bandwidth = bandwidth();
+    println!(r#"{{"what":"bandwidth","bytes_per_second":{bandwidth:.0}}}"#);
+    let vocabulary = model.config().vocab_size as u32;
+    let ids: Vec<u32> = (0..8192u32).map(|i| i.wrapping_mul(2_654_435_761) % vocabulary).collect();
+    let prompt = number("--prompt", 512);
+    if prompt > 0 {
+        prefill(&model, &ids[..prompt]);
+    }
+    for depth in list("--depths", "16,1024") {
+        decode(&model, &ids, depth, bandwidth);
+    }
+    for sequences in list("--batches", "") {
+        batch(&model, &ids, sequences);
+    }
+}
+
+fn weights() -> WeightFormat {
+    match option("--format").as_deref().unwrap_or("f32") {
+        "f32" => WeightFormat::F32,
+        "bf16" => WeightFormat::Bf16,
+        "q8_0" => WeightFormat::Q8_0,
+        "q4_0" => WeightFormat::Q4_0,
+        other => panic!("--format is {other}; f32, bf16, q8_0 or q4_0"),
+    }
+}
+
+fn cache() -> CacheFormat {
+    match option("--cache").as_deref().unwrap_or("f16") {
+        "f32" => CacheFormat::F32,
+        "f16" => CacheFormat::F16,
+        "bf16" => CacheFormat::Bf16,
+        other => panic!("--cache is {other}; f32, f16 or bf16"),
+    }
+}
+
+fn prefill(model: &Model, ids: &[u32]) {
+    let mut best = 0.0f64;
+    for _ in 0..number("--repeat", 3) {
+        let began = Instant::now();
+        run(model, ids, &mut KvCache::new());
+        best = best.max(ids.len() as f64 / began.elapsed().as_secs_f64());
+    }
+    println!(r#"{{"what":"prefill","tokens":{},"tokens_per_second":{best:.1}}}"#, ids.len());
+}
+
+fn decode(model: &Model, ids: &[u32], depth: usize, bandwidth: f64) {
+    let generate = number("--generate", 64);
+    let mut cache = KvCache::new();
+    ids[..depth].chunks(512).for_each(|ids| run(model, ids, &mut cache));
+    let shape = model.cache_shape();
+    let position = 2 * shape.layers * shape.kv_heads * shape.head_dim * shape.format.bytes();
+    let bytes = model.bytes_per_step() + (depth + generate / 2) * position;
+    let began = Instant::now();
+    for id in &ids[..generate] {
+        run(model, &[*id], &mut cache);
+    }
+    let rate = generate as f64 / began.elapsed().as_secs_f64();
+    let share = rate * bytes as f64 / bandwidth;
+    println!(
+        r#"{{"what":"decode","depth":{depth},"tokens_per_second":{rate:.1},"bytes_per_token":{bytes},"of_bandwidth":{share:.3}}}"#
+    );
+}
+
+fn batch(model: &Model, ids: &[u32], sequences: usize) {
+    let generate = number("--generate", 64);
+    let mut caches: Vec<KvCache> = (0..sequences).map(|_| KvCache::new()).collect();
+    let began = Instant::now();
+    for id in &ids[..generate] {
+        let chunk =
+            |cache| Chunk { ids: std::slice::from_ref(id), cache, logits: LogitsOf::Last, hidden: None };
+        let mut chunks: Vec<Chunk<'_>> = caches.iter_mut().map(chunk).collect();
+        model.give_back(std::hint::black_box(model.forward(&mut chunks)));
+    }
+    let rate = (sequences * generate) as f64 / began.elapsed().as_secs_f64();
+    println!(r#"{{"what":"batch","sequences":{sequences},"tokens_per_second":{rate:.1}}}"#);
+}
+
+fn run(model: &Model, ids: &[u32], cache: &mut KvCache) {
+    let chunk = Chunk { ids, cache, logits: LogitsOf::Last, hidden: None };
+    model.give_back(std::hint::black_box(model.forward(&mut [chunk])));
+}
+
+/// Bytes a second that all threads read together, from more memory than any cache holds.
+fn bandwidth() -> f64 {
+    let numbers = vec![1u64; (1 << 30) / 8 + (1 << 27) / 8];
+    let parts = engine::threads() * 8;
+    let part = numbers.len() / parts;
+    let mut best = 0.0f64;
+    for _ in 0..5 {
+        let began = Instant::now();
+        kernels::each(parts, |index| {
+            let mut sums = [0u64; 64];
+            for chunk in numbers[index * part..(index + 1) * part].as_chunks::<64>().0 {
+                for (sum, number) in sums.iter_mut().zip(chunk) {
+                    *sum = sum.wrapping_add(*number);
+                }
+            }
+            std::hint::black_box(sums);
+        });
+        best = best.max((part * parts * 8) as f64 / began.elapsed().as_secs_f64());
+    }
+    best
+}

@@ -1,0 +1,152 @@
+//! An answer under way: everything that happens between one step's logits and the events that tell of it.
+//!
+//! Penalties, bias, constraint, draw, log-probabilities, text and the end are the same whatever ran the forward
+//! pass, so that an engine over foreign arithmetic honours every parameter the native one does.
+
+use crate::constraint::Guide;
+use crate::request::{Done, Event, Finish, Logprobs, Request};
+use crate::sampling::{Seen, logprobs, penalise, sample};
+use crate::text::AnswerText;
+use smollm::Tokenizer;
+use tokio::sync::mpsc::UnboundedSender;
+
+/// A request's answer, as far as it has come. It sends its events itself.
+pub struct Answering {
+    request: Request,
+    guide: Option<Guide>,
+    events: UnboundedSender<Event>,
+    seen: Seen,
+    text: AnswerText,
+    generated: usize,
+    cached_tokens: usize,
+    over: bool,
+}
+
+impl Answering {
+    /// `request` has passed [`Request::check`]; `guide` is its constraint, compiled.
+    pub fn new(request: Request, guide: Option<Guide>, events: UnboundedSender<Event>) -> Self {
+        Self {
+            seen: Seen::new(&request.prompt),
+            // Stop strings count once the least number of tokens is there.
+            text: AnswerText::new(match request.min_tokens {
+                0 => request.stop_strings.clone(),
+                _ => Vec::new(),
+            }),
+            request,
+            guide,
+            events,
+            generated: 0,
+            cached_tokens: 0,
+            over: false,
+        }
+    }
+
+    /// What was asked.
+    pub fn request(&self) -> &Request {
+        &self.request
+    }
+
+    /// Whether it has sent its end, or nobody listens any more.
+    pub fn is_over(&self) -> bool {
+        self.over || self.events.is_closed()
+    }
+
+    /// Whether its caller went away before the end.
+    pub fn is_cancelled(&self) -> bool {
+        !self.over && self.events.is_closed()
+    }
+
+    /// Whether the prompt is still being read for the first time.
+    pub fn is_first_reading(&self) -> bool {
+        self.generated == 0
+    }
+
+    /// Notes how many of the prompt's tokens did not have to be run.
+    pub fn begins_cached(&mut self, tokens: usize) {
+        self.cached_tokens = tokens;
+    }
+
+    /// Tells of the embedding (C).
+    pub fn embedding(&self, embedding: Vec<f32>) {
+        let _ = self.events.send(Event::Embedding(embedding));
+    }
+
+    /// Tells of the prompt's log-probabilities.
+    pub fn prompt(&self, logprobs: Vec<Option<Logprobs>>) {
+        // A closed stream shows in `is_over`.
+        let _ = self.events.send(Event::Prompt(logprobs));
+    }
+
+    /// Natural-log probabilities of a prompt id under the logits (V) before it, where they were asked for.
+    pub fn score(&self, logits: &[f32], id: u32) -> Option<Logprobs> {
+        self.request.prompt_logprobs.map(|top| logprobs(logits, id, top))
+    }
+
+    /// Chooses the next token from logits (V), which it overwrites, and tells of it. `None` when the answer
+    /// could not go on: its end then says why.
+    pub fn choose(&mut self, logits: &mut [f32], tokenizer: &Tokenizer) -> Option<u32> {
+        let chosen = self.draw(logits, tokenizer).and_then(|(id, logprobs)| {
+            self.accept(id, logprobs, tokenizer)?;
+            Ok(id)
+        });
+        chosen.map_err(|reason| self.finish(Finish::Failed(reason))).ok()
+    }
+
+    /// Sends the end, once.
+    pub fn finish(&mut self, finish: Finish) {
+        if std::mem::replace(&mut self.over, true) {
+            return;
+        }
+        let text = self.text.finish();
+        let (completion_tokens, cached_tokens) = (self.generated, self.cached_tokens);
+        let _ = self.events.send(Event::Done(Done { finish, text, completion_tokens, cached_tokens }));
+    }
+
+    fn draw(&mut self, logits: &mut [f32], tokenizer: &Tokenizer) -> Result<(u32, Option<Logprobs>), String> {
+        let original = self.request.logprobs.map(|top| (logits.to_vec(), top));
+        penalise(logits, &self.request.sampling, &self.seen);
+        // Rows of the embedding beyond the tokenizer stand for no text.
+        if tokenizer.vocab_size() < logits.len() {
+            logits[tokenizer.vocab_size()..].fill(f32::NEG_INFINITY);
+        }
+        if let Some(guide) = &mut self.guide {
+            let allowed = guide.allowed()?;
+            for (id, logit) in logits.iter_mut().enumerate() {
+                if !allowed.is_allowed(id as u32) {
+                    *logit = f32::NEG_INFINITY;
+                }
+            }
+        }
+        if self.generated < self.request.min_tokens {
+            for &id in &self.request.stop_ids {
+                if let Some(logit) = logits.get_mut(id as usize) {
+                    *logit = f32::NEG_INFINITY;
+                }
+            }
+        }
+        let id = sample(logits, &self.request.sampling, self.generated as u64)
+            .ok_or("no token may follow: the logits hold no finite value that is allowed")?;
+        Ok((id, original.map(|(logits, top)| logprobs(&logits, id, top))))
+    }
+
+    fn accept(&mut self, id: u32, logprobs: Option<Logprobs>, tokenizer: &Tokenizer) -> Result<(), String> {
+        self.generated += 1;
+        self.seen.add(id);
+        let stop = self.request.stop_ids.contains(&id);
+        let complete = match &mut self.guide {
+            Some(guide) if !stop => guide.advance(id)?,
+            _ => false,
+        };
+        let silent = stop || tokenizer.is_special(id);
+        let text = if silent { String::new() } else { self.text.push(&tokenizer.token_bytes()[id as usize]) };
+        let _ = self.events.send(Event::Token { id, text, logprobs });
+        if stop || complete || self.text.stopped() {
+            self.finish(Finish::Stop);
+        } else if self.generated == self.request.max_tokens {
+            self.finish(Finish::Length);
+        } else if self.generated == self.request.min_tokens {
+            self.text.watch_for(self.request.stop_strings.clone());
+        }
+        Ok(())
+    }
+}

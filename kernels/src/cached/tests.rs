@@ -1,0 +1,97 @@
+//! Cached attention: near f64, and the same bits on every path, in any chunk, by blocks or by queries.
+#![allow(clippy::unwrap_used, reason = "a test may fail loudly")]
+
+use super::attend::attend_on;
+use super::*;
+use crate::tests::{assert_close, bits, numbers};
+use crate::{Path, available_paths};
+
+/// A sequence of `positions` with its queries (T, H, D).
+struct Case {
+    shape: CacheShape,
+    blocks: Vec<CacheBlock>,
+    queries: Vec<f32>,
+    keys: Vec<f32>,
+    values: Vec<f32>,
+}
+
+const LAYER: usize = 1;
+
+fn case(heads: usize, kv_heads: usize, head_dim: usize, positions: usize, format: CacheFormat) -> Case {
+    let shape = CacheShape { layers: 2, heads, kv_heads, head_dim, format };
+    let row = kv_heads * head_dim;
+    let (keys, values) = (numbers(positions * row, 1), numbers(positions * row, 2));
+    let mut blocks: Vec<CacheBlock> =
+        (0..positions.div_ceil(BLOCK_POSITIONS)).map(|_| CacheBlock::new(&shape)).collect();
+    for (position, (key, value)) in keys.chunks(row).zip(values.chunks(row)).enumerate() {
+        let block = &mut blocks[position / BLOCK_POSITIONS];
+        block.write(&shape, LAYER, position % BLOCK_POSITIONS, key, value);
+    }
+    // Large enough that softmax weights differ.
+    let queries = numbers(positions * heads * head_dim, 3).iter().map(|q| q * 8.0).collect();
+    Case { shape, blocks, queries, keys, values }
+}
+
+/// The answers of the tokens from `first` on, `count` of them.
+fn attended(path: Path, case: &Case, first: usize, count: usize) -> Vec<f32> {
+    let row = case.shape.heads * case.shape.head_dim;
+    let blocks: Vec<&CacheBlock> = case.blocks.iter().collect();
+    let mut out = vec![f32::NAN; count * row];
+    let span = Span { first_row: 0, rows: count, first_position: first, blocks: &blocks };
+    let queries = &case.queries[first * row..(first + count) * row];
+    attend_on(path, &mut out, row, queries, row, &case.shape, LAYER, &[span]);
+    out
+}
+
+fn expected(case: &Case, token: usize, head: usize) -> Vec<f64> {
+    let CacheShape { heads, kv_heads, head_dim, .. } = case.shape;
+    let at = |rows: &[f32], position: usize, d: usize| {
+        f64::from(rows[(position * kv_heads + head / (heads / kv_heads)) * head_dim + d])
+    };
+    let query = |d: usize| f64::from(case.queries[(token * heads + head) * head_dim + d]);
+    let score = |p: usize| (0..head_dim).map(|d| query(d) * at(&case.keys, p, d)).sum::<f64>();
+    let weights: Vec<f64> = (0..=token).map(|p| (score(p) / (head_dim as f64).sqrt()).exp()).collect();
+    let total: f64 = weights.iter().sum();
+    let mixed = |d: usize| weights.iter().enumerate().map(|(p, w)| w * at(&case.values, p, d)).sum::<f64>();
+    (0..head_dim).map(|d| mixed(d) / total).collect()
+}
+
+#[test]
+fn answers_are_near_f64() {
+    for (format, limit) in [(CacheFormat::F32, 1.0), (CacheFormat::F16, 60.0), (CacheFormat::Bf16, 500.0)] {
+        for (heads, kv_heads, head_dim) in [(9, 3, 64), (8, 4, 8), (2, 2, 80), (14, 2, 16)] {
+            let case = case(heads, kv_heads, head_dim, 150, format);
+            for path in available_paths() {
+                let out = attended(path, &case, 0, 150);
+                for token in [0, 1, 63, 64, 65, 149] {
+                    for head in 0..heads {
+                        let found = &out[(token * heads + head) * head_dim..][..head_dim];
+                        for (found, expected) in found.iter().zip(expected(&case, token, head)) {
+                            assert_close(
+                                *found,
+                                expected,
+                                limit,
+                                &format!("{format:?} {path:?} {token} {head}"),
+                            );
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn chunks_and_paths_do_not_change_a_bit() {
+    let case = case(9, 3, 64, 400, CacheFormat::F16);
+    let row = 9 * 64;
+    let whole = attended(crate::path(), &case, 0, 400);
+    for path in available_paths() {
+        assert_eq!(bits(&attended(path, &case, 0, 400)), bits(&whole), "{path:?}");
+    }
+    // One token deep in the sequence goes by blocks, many by queries.
+    for (first, count) in [(0, 1), (5, 7), (64, 64), (399, 1), (390, 3), (256, 100)] {
+        let part = attended(crate::path(), &case, first, count);
+        assert_eq!(bits(&part), bits(&whole[first * row..][..count * row]), "{first}+{count}");
+    }
+}

@@ -1,0 +1,99 @@
+//! Words in one 512-bit register, for x86-64 CPUs with AVX-512 VNNI and BF16 (Zen 4, Sapphire Rapids on).
+
+use std::arch::x86_64::*;
+
+use super::Lanes;
+use crate::avx512::Avx512;
+use crate::simd::{LANES, Simd, delegate_simd};
+
+/// Proof that this CPU has AVX-512 F, VL, BW, DQ, VNNI and BF16, and F16C.
+#[derive(Clone, Copy)]
+pub(crate) struct Wide(Avx512);
+
+impl Wide {
+    /// `None` where the CPU lacks one of them.
+    pub(crate) fn detect() -> Option<Self> {
+        let all = is_x86_feature_detected!("avx512bw")
+            && is_x86_feature_detected!("avx512dq")
+            && is_x86_feature_detected!("avx512vnni")
+            && is_x86_feature_detected!("avx512bf16")
+            && is_x86_feature_detected!("f16c")
+            && is_x86_feature_detected!("fma");
+        Avx512::detect().filter(|_| all).map(Self)
+    }
+}
+
+delegate_simd!(Wide, Avx512);
+
+impl Lanes for Wide {
+    type Words = __m512i;
+
+    #[inline(always)]
+    unsafe fn load_words(self, from: *const u8) -> __m512i {
+        // SAFETY: `self` proves AVX-512F; the caller says that 64 bytes can be read.
+        unsafe { _mm512_loadu_si512(from.cast()) }
+    }
+
+    #[inline(always)]
+    fn splat_word(self, word: u32) -> __m512i {
+        // SAFETY: `self` proves AVX-512F.
+        unsafe { _mm512_set1_epi32(word as i32) }
+    }
+
+    #[inline(always)]
+    fn add_byte_products(self, sum: __m512i, weights: __m512i, x: __m512i) -> __m512i {
+        // SAFETY: `self` proves VNNI.
+        unsafe { _mm512_dpbusd_epi32(sum, weights, x) }
+    }
+
+    #[inline(always)]
+    fn add_brain_products(self, sum: __m512, weights: __m512i, x: __m512i) -> __m512 {
+        // SAFETY: `self` proves BF16; the casts keep the bits.
+        unsafe {
+            _mm512_dpbf16_ps(
+                sum,
+                std::mem::transmute::<__m512i, __m512bh>(weights),
+                std::mem::transmute::<__m512i, __m512bh>(x),
+            )
+        }
+    }
+
+    #[inline(always)]
+    fn low_nibbles(self, words: __m512i) -> __m512i {
+        // SAFETY: `self` proves AVX-512F.
+        unsafe { _mm512_and_si512(words, _mm512_set1_epi8(0x0f)) }
+    }
+
+    #[inline(always)]
+    fn high_nibbles(self, words: __m512i) -> __m512i {
+        // SAFETY: `self` proves AVX-512F.
+        unsafe { _mm512_and_si512(_mm512_srli_epi32::<4>(words), _mm512_set1_epi8(0x0f)) }
+    }
+
+    #[inline(always)]
+    fn to_floats(self, words: __m512i) -> __m512 {
+        // SAFETY: `self` proves AVX-512F.
+        unsafe { _mm512_cvtepi32_ps(words) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_floats(self, from: *const u8) -> __m512 {
+        // SAFETY: `self` proves AVX-512F; the caller says that sixteen f32 can be read.
+        unsafe { _mm512_loadu_ps(from.cast()) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_halves(self, from: *const u8) -> __m512 {
+        // SAFETY: `self` proves AVX-512F; the caller says that sixteen f16 can be read.
+        unsafe { _mm512_cvtph_ps(_mm256_loadu_si256(from.cast())) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_brains(self, from: *const u8) -> __m512 {
+        // SAFETY: `self` proves AVX-512F; the caller says that sixteen bfloat16 can be read.
+        unsafe {
+            let words = _mm512_cvtepu16_epi32(_mm256_loadu_si256(from.cast()));
+            _mm512_castsi512_ps(_mm512_slli_epi32::<16>(words))
+        }
+    }
+}

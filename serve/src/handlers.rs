@@ -1,0 +1,129 @@
+//! The walks of chat completions, completions and models: body, checked request, prompt, engine, answer.
+
+use crate::answer::chat::ChatAnswer;
+use crate::answer::completion::CompletionAnswer;
+use crate::answer::{Asked, Fold, Named, Running, collect, stream};
+use crate::error::ApiError;
+use crate::model::Model;
+use crate::prompt::{self, off_thread};
+use crate::server::{Body, Server};
+use crate::tools::ToolPlan;
+use crate::valid::{ChatRequest, CompletionRequest, Generation, Prompt};
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::response::{IntoResponse, Response};
+use engine::Request;
+use serde_json::{Value, json};
+use std::sync::Arc;
+
+/// `POST /v1/chat/completions`.
+pub(crate) async fn chat(State(server): State<Arc<Server>>, Body(body): Body) -> Result<Response, ApiError> {
+    let request = ChatRequest::new(body, server.settings.lenient)?;
+    let model = Arc::clone(server.model(&request.model)?);
+    let ChatRequest { messages, tools, ending, generation, .. } = request;
+    let size = prompt::size(&messages, tools.as_ref());
+    let (of, conversation) = (Arc::clone(&model), tools.as_ref().map(|plan| plan.tools().clone()));
+    let ids = off_thread(size, move || prompt::ids(&of, &messages, conversation.as_ref(), ending)).await?;
+    let asked = several(&model, &generation, tools.as_ref(), &ids);
+    let named = Named { prompt: "messages", held: generation.held };
+    let running = Running::start(&server, Arc::clone(&model), asked, named).await?;
+    let logprobs = generation.logprobs.is_some();
+    let answer = ChatAnswer::new(&model, running.answers(), logprobs, generation.include_usage);
+    if generation.stream {
+        return Ok(stream(running, answer));
+    }
+    let (answers, usage) = collect(running).await?;
+    Ok(Json(answer.whole(&answers, usage)).into_response())
+}
+
+/// The `n` answers to one conversation; without a limit each may fill the rest of the context.
+pub(crate) fn several(
+    model: &Arc<Model>,
+    generation: &Generation,
+    tools: Option<&ToolPlan>,
+    ids: &[u32],
+) -> Vec<Asked> {
+    let rest = model.engine.limits().context.saturating_sub(ids.len()).max(1);
+    let max_tokens = generation.max_tokens.unwrap_or(rest);
+    let first_seed = generation.first_seed();
+    let ask = |index: usize| Asked {
+        request: generation.request(model, ids.to_vec(), max_tokens, first_seed.wrapping_add(index as u64)),
+        fold: Fold::new(model, tools.map(ToolPlan::reader)),
+        counts_prompt: index == 0,
+    };
+    (0..generation.n).map(ask).collect()
+}
+
+/// `POST /v1/completions`.
+pub(crate) async fn completions(
+    State(server): State<Arc<Server>>,
+    Body(body): Body,
+) -> Result<Response, ApiError> {
+    let request = CompletionRequest::new(body, server.settings.lenient)?;
+    let model = Arc::clone(server.model(&request.model)?);
+    let CompletionRequest { prompts, echo, generation, .. } = request;
+    let size = prompts.iter().map(|prompt| match prompt {
+        Prompt::Text(text) => text.len(),
+        Prompt::Ids(ids) => ids.len(),
+    });
+    let (size, of) = (size.sum(), Arc::clone(&model));
+    let scored = generation.logprobs.filter(|_| echo);
+    let raws = off_thread(size, move || {
+        let raw = |prompt| match echo {
+            true => prompt::raw(&of, prompt),
+            false => Ok(prompt::Raw { ids: prompt::raw_ids(&of, prompt)?, ..prompt::Raw::default() }),
+        };
+        prompts.iter().map(raw).collect::<Result<Vec<_>, ApiError>>()
+    })
+    .await?;
+    let max_tokens = generation.max_tokens.unwrap_or_default();
+    let first_seed = generation.first_seed();
+    let mut asked = Vec::with_capacity(raws.len() * generation.n);
+    for raw in raws {
+        for index in 0..generation.n {
+            let seed = first_seed.wrapping_add(index as u64);
+            let request = Request {
+                prompt_logprobs: scored,
+                ..generation.request(&model, raw.ids.clone(), max_tokens, seed)
+            };
+            let fold = match echo {
+                true => Fold::echoing(&model, raw.clone(), scored.is_some()),
+                false => Fold::new(&model, None),
+            };
+            asked.push(Asked { request, fold, counts_prompt: index == 0 });
+        }
+    }
+    let named = Named { prompt: "prompt", held: generation.held };
+    let running = Running::start(&server, Arc::clone(&model), asked, named).await?;
+    let answer = CompletionAnswer::new(&model, generation.logprobs.is_some(), generation.include_usage);
+    if generation.stream {
+        return Ok(stream(running, answer));
+    }
+    let (answers, usage) = collect(running).await?;
+    Ok(Json(answer.whole(&answers, usage)).into_response())
+}
+
+/// `GET /v1/models`.
+pub(crate) async fn models(State(server): State<Arc<Server>>) -> Result<Json<Value>, ApiError> {
+    let list: Vec<Value> = server.models()?.iter().map(|model| described(model)).collect();
+    Ok(Json(json!({"object": "list", "data": list})))
+}
+
+/// `GET /v1/models/{id}`; an id may have slashes.
+pub(crate) async fn model(
+    State(server): State<Arc<Server>>,
+    Path(id): Path<String>,
+) -> Result<Json<Value>, ApiError> {
+    Ok(Json(described(server.model(&id)?)))
+}
+
+fn described(model: &Model) -> Value {
+    json!({
+        "id": model.name,
+        "object": "model",
+        "created": model.created,
+        "owned_by": "smolserve",
+        "max_model_len": model.engine.limits().context,
+        "engine": model.engine_name,
+    })
+}

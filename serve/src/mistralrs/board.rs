@@ -1,0 +1,83 @@
+//! What the engine is doing, counted where it happens and read from anywhere.
+
+use engine::Status;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+/// Counters that [`Status`] is made of.
+#[derive(Debug, Default)]
+pub(super) struct Board {
+    waiting: AtomicUsize,
+    running: AtomicUsize,
+    /// Positions whose keys and values are held.
+    positions: AtomicUsize,
+    cancelled: AtomicU64,
+    /// When mistral.rs last asked for a token, or was last given work after having had none.
+    stepped: Mutex<Option<Instant>>,
+}
+
+impl Board {
+    /// Makes room in the queue for one more; otherwise says how many wait.
+    pub(super) fn queue(&self, max_waiting: usize) -> Result<(), usize> {
+        let add = |waiting: usize| (waiting < max_waiting).then(|| waiting + 1);
+        self.waiting.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add).map(|_| ())
+    }
+
+    /// One request left the queue.
+    pub(super) fn unqueue(&self) {
+        self.waiting.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// One request runs until the guard is dropped.
+    pub(super) fn run(&self) -> Running<'_> {
+        if self.running.fetch_add(1, Ordering::Relaxed) == 0 {
+            self.step();
+        }
+        Running(self)
+    }
+
+    pub(super) fn step(&self) {
+        *lock(&self.stepped) = Some(Instant::now());
+    }
+
+    pub(super) fn hold_positions(&self, more: usize) {
+        self.positions.fetch_add(more, Ordering::Relaxed);
+    }
+
+    pub(super) fn free_positions(&self, count: usize) {
+        self.positions.fetch_sub(count, Ordering::Relaxed);
+    }
+
+    pub(super) fn count_cancelled(&self) {
+        self.cancelled.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// `position_bytes` is what keys and values of one position take.
+    pub(super) fn status(&self, position_bytes: usize) -> Status {
+        let running = self.running.load(Ordering::Relaxed);
+        let stepped = lock(&self.stepped).filter(|_| running > 0);
+        Status {
+            waiting: self.waiting.load(Ordering::Relaxed),
+            running,
+            cache_bytes: self.positions.load(Ordering::Relaxed) * position_bytes,
+            reusable_bytes: 0,
+            cancelled: self.cancelled.load(Ordering::Relaxed),
+            step_milliseconds: stepped.map(|began| began.elapsed().as_millis() as u64),
+        }
+    }
+}
+
+/// A request that has its place.
+pub(super) struct Running<'a>(&'a Board);
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.0.running.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// A thread that panicked left whole values behind: every lock here is held for plain assignments only.
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

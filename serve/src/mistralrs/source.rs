@@ -1,0 +1,155 @@
+//! What is served: a checkpoint folder or a GGUF file, laid out the way mistral.rs 0.8.1 expects to find it.
+//!
+//! A folder whose config.json was written by transformers 5 keeps `rope_theta` inside `rope_parameters`, where
+//! mistral.rs does not look. It is given a temporary folder of links beside a config that says it twice.
+
+use anyhow::{Context, bail};
+use serde_json::{Map, Value};
+use std::path::{Path, PathBuf};
+use tempfile::TempDir;
+
+/// Where the weights lie.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Source {
+    /// A folder in Hugging Face layout.
+    Folder(PathBuf),
+    /// One GGUF file.
+    Gguf(PathBuf),
+}
+
+impl Source {
+    /// A folder, a `.gguf` file, a folder that holds nothing but one of those, or a hub id, which is fetched.
+    pub(super) fn find(name: &str) -> anyhow::Result<Self> {
+        let path = Path::new(name);
+        if path.is_file() {
+            return match path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gguf")) {
+                true => Ok(Self::Gguf(path.to_owned())),
+                false => bail!("{name} is a file, but no .gguf file"),
+            };
+        }
+        let path = &smollm::checkpoint::locate(name)?;
+        if path.join("config.json").is_file() {
+            return Ok(Self::Folder(path.to_owned()));
+        }
+        let mut files = gguf_files(path)?;
+        match (files.pop(), files.len()) {
+            (Some(file), 0) => Ok(Self::Gguf(file)),
+            (Some(_), more) => bail!("{name} holds {} .gguf files: name the one to serve", more + 1),
+            (None, _) => bail!("{name} holds neither a config.json nor a .gguf file"),
+        }
+    }
+
+    /// The folder where a tokenizer.json or a template may lie beside the weights.
+    pub(super) fn folder(&self) -> &Path {
+        match self {
+            Self::Folder(folder) => folder,
+            Self::Gguf(file) => match file.parent() {
+                Some(parent) if !parent.as_os_str().is_empty() => parent,
+                _ => Path::new("."),
+            },
+        }
+    }
+}
+
+/// A folder for mistral.rs to load from, where the one there is will not do. It lives as long as loading does.
+pub(super) fn stage(source: &Source) -> anyhow::Result<Option<TempDir>> {
+    match source {
+        Source::Folder(folder) => {
+            let mut config = read_config(folder)?;
+            if !lift_rope(&mut config) {
+                return Ok(None);
+            }
+            let staged = tempfile::tempdir().context("cannot make a temporary folder")?;
+            for entry in std::fs::read_dir(folder)? {
+                let name = entry?.file_name();
+                if name != "config.json" {
+                    link(folder, staged.path(), Path::new(&name))?;
+                }
+            }
+            std::fs::write(staged.path().join("config.json"), config.to_string())
+                .context("cannot write into a temporary folder")?;
+            Ok(Some(staged))
+        }
+        // Beside a GGUF file only the tokenizer is of use to mistral.rs; a template there need not be one it can read.
+        Source::Gguf(_) if source.folder().join("tokenizer.json").is_file() => {
+            let staged = tempfile::tempdir().context("cannot make a temporary folder")?;
+            link(source.folder(), staged.path(), Path::new("tokenizer.json"))?;
+            Ok(Some(staged))
+        }
+        Source::Gguf(_) => Ok(None),
+    }
+}
+
+fn link(from: &Path, to: &Path, name: &Path) -> anyhow::Result<()> {
+    let target = std::path::absolute(from.join(name))?;
+    std::os::unix::fs::symlink(&target, to.join(name))
+        .with_context(|| format!("cannot link {} into a temporary folder", target.display()))
+}
+
+fn gguf_files(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    let entries = std::fs::read_dir(folder).with_context(|| format!("cannot list {}", folder.display()))?;
+    let paths = entries.map(|entry| entry.map(|entry| entry.path())).collect::<Result<Vec<_>, _>>()?;
+    let is_gguf = |path: &PathBuf| path.extension().is_some_and(|end| end.eq_ignore_ascii_case("gguf"));
+    Ok(paths.into_iter().filter(is_gguf).collect())
+}
+
+pub(super) fn read_config(folder: &Path) -> anyhow::Result<Value> {
+    let path = folder.join("config.json");
+    let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    serde_json::from_str(&text).with_context(|| format!("{}: not JSON", path.display()))
+}
+
+/// Says at the top level what transformers 5 says inside `rope_parameters`; false when there is nothing to say.
+fn lift_rope(config: &mut Value) -> bool {
+    let Value::Object(fields) = config else { return false };
+    let inside = fields.get_mut("text_config").is_some_and(lift_rope);
+    let Some(Value::Object(rope)) = fields.get("rope_parameters").cloned() else { return inside };
+    let mut lifted = Map::new();
+    // Models that mix attention keep one entry a kind of layer.
+    let entry = |kind: &str| rope.get(kind).and_then(Value::as_object);
+    let whole = entry("full_attention").unwrap_or(&rope);
+    if let Some(theta) = whole.get("rope_theta") {
+        lifted.insert("rope_theta".to_owned(), theta.clone());
+    }
+    if let Some(theta) = entry("sliding_attention").and_then(|local| local.get("rope_theta")) {
+        lifted.insert("rope_local_base_freq".to_owned(), theta.clone());
+    }
+    if whole.get("rope_type").is_some_and(|kind| kind != "default") {
+        let mut scaling = whole.clone();
+        scaling.remove("rope_theta");
+        lifted.insert("rope_scaling".to_owned(), Value::Object(scaling));
+    }
+    lifted.retain(|name, _| fields.get(name).is_none_or(Value::is_null));
+    let changed = !lifted.is_empty();
+    fields.extend(lifted);
+    inside || changed
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn what_transformers_5_moved_is_said_where_mistralrs_looks() {
+        let mut config =
+            json!({"rope_parameters": {"rope_theta": 5e5, "rope_type": "llama3", "factor": 8.0}});
+        assert!(lift_rope(&mut config));
+        assert_eq!(config["rope_theta"], 5e5);
+        assert_eq!(config["rope_scaling"], json!({"rope_type": "llama3", "factor": 8.0}));
+        let mut config = json!({"text_config": {"rope_parameters": {
+            "full_attention": {"rope_theta": 1e6}, "sliding_attention": {"rope_theta": 1e4}
+        }}});
+        assert!(lift_rope(&mut config));
+        assert_eq!(config["text_config"]["rope_theta"], 1e6);
+        assert_eq!(config["text_config"]["rope_local_base_freq"], 1e4);
+    }
+
+    #[test]
+    fn a_config_that_says_it_already_is_left_alone() {
+        let both = json!({"rope_theta": 1e4, "rope_parameters": {"rope_theta": 1e4, "rope_type": "default"}});
+        for mut config in [json!({"rope_theta": 1e4}), both] {
+            assert!(!lift_rope(&mut config));
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! A server in this process, and just enough of an HTTP client to talk to it and to hang up on it.
+
+use crate::model::Model;
+use crate::server::{self, Server, Settings};
+use serde_json::Value;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+/// A server that listens.
+pub(super) struct Running {
+    pub(super) server: Arc<Server>,
+    pub(super) address: SocketAddr,
+}
+
+/// What came back.
+#[derive(Debug)]
+pub(super) struct Reply {
+    pub(super) status: u16,
+    pub(super) head: String,
+    pub(super) body: String,
+}
+
+impl Reply {
+    pub(super) fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.body))
+    }
+
+    /// The data of every event of a stream.
+    pub(super) fn events(&self) -> Vec<String> {
+        let data = |line: &str| line.strip_prefix("data: ").map(str::to_owned);
+        self.body.lines().filter_map(data).collect()
+    }
+
+    pub(super) fn header(&self, name: &str) -> Option<&str> {
+        let of = |line: &'_ str| line.split_once(": ").is_some_and(|(key, _)| key.eq_ignore_ascii_case(name));
+        self.head.lines().find(|line| of(line)).and_then(|line| line.split_once(": ")).map(|(_, value)| value)
+    }
+}
+
+/// Settings under which nothing special happens.
+pub(super) fn settings() -> Settings {
+    Settings {
+        lenient: false,
+        api_keys: Vec::new(),
+        origins: Vec::new(),
+        body_limit: 1 << 20,
+        request_timeout: None,
+        shutdown_timeout: Duration::from_secs(5),
+        stuck_after: Duration::from_secs(60),
+    }
+}
+
+/// Starts a server; without a model it goes on loading.
+pub(super) async fn start(settings: Settings, models: Option<Vec<Model>>) -> Running {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let server = Arc::new(Server::new(settings));
+    if let Some(models) = models {
+        server.ready(models);
+    }
+    let router = server::router(&server);
+    tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
+    Running { server, address }
+}
+
+impl Running {
+    /// Sends a request and leaves the connection open.
+    pub(super) async fn send(&self, method: &str, path: &str, headers: &str, body: &[u8]) -> TcpStream {
+        let mut connection = TcpStream::connect(self.address).await.unwrap();
+        let head = format!(
+            "{method} {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{headers}content-length: {}\r\n\r\n",
+            body.len()
+        );
+        connection.write_all(head.as_bytes()).await.unwrap();
+        connection.write_all(body).await.unwrap();
+        connection
+    }
+
+    /// Sends a request and reads the whole answer.
+    pub(super) async fn ask(&self, method: &str, path: &str, headers: &str, body: &[u8]) -> Reply {
+        let mut connection = self.send(method, path, headers, body).await;
+        let mut bytes = Vec::new();
+        connection.read_to_end(&mut bytes).await.unwrap();
+        reply(&bytes)
+    }
+
+    pub(super) async fn post(&self, path: &str, body: &Value) -> Reply {
+        self.ask("POST", path, "content-type: application/json\r\n", body.to_string().as_bytes()).await
+    }
+
+    pub(super) async fn get(&self, path: &str) -> Reply {
+        self.ask("GET", path, "", b"").await
+    }
+}
+
+fn reply(bytes: &[u8]) -> Reply {
+    let split = bytes.windows(4).position(|four| four == b"\r\n\r\n").expect("a whole head");
+    let head = String::from_utf8(bytes[..split].to_vec()).unwrap();
+    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+    let rest = &bytes[split + 4..];
+    let chunked = head.to_ascii_lowercase().contains("transfer-encoding: chunked");
+    let body = if chunked { unchunked(rest) } else { rest.to_vec() };
+    Reply { status, head, body: String::from_utf8(body).unwrap() }
+}
+
+fn unchunked(mut bytes: &[u8]) -> Vec<u8> {
+    let mut body = Vec::new();
+    loop {
+        let end = bytes.windows(2).position(|two| two == b"\r\n").expect("a chunk's length");
+        let length = usize::from_str_radix(std::str::from_utf8(&bytes[..end]).unwrap(), 16).unwrap();
+        if length == 0 {
+            return body;
+        }
+        body.extend_from_slice(&bytes[end + 2..end + 2 + length]);
+        bytes = &bytes[end + 2 + length + 2..];
+    }
+}

@@ -1,0 +1,156 @@
+//! An engine that says what a test wants, when it wants, and knows who hung up.
+
+use crate::model::Model;
+use engine::{Done, Engine, Event, Events, Finish, Limits, Logprobs, Refused, Request, Status};
+use serde_json::{Map, Value, json};
+use smollm::{ChatTemplate, Tokenizer};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::sync::mpsc::unbounded_channel;
+
+/// What the engine does.
+#[derive(Debug, Clone)]
+pub(super) struct Script {
+    /// The tokens of every answer, as (id, text that is certain now).
+    pub(super) tokens: Vec<(u32, String)>,
+    /// What is held until the end.
+    pub(super) rest: String,
+    pub(super) finish: Finish,
+    /// Before each token.
+    pub(super) delay: Duration,
+    /// More requests than this are refused.
+    pub(super) room: usize,
+    pub(super) step_milliseconds: Option<u64>,
+}
+
+impl Default for Script {
+    fn default() -> Self {
+        let tokens = "Hello, world".bytes().map(|byte| (u32::from(byte), char::from(byte).to_string()));
+        Self {
+            tokens: tokens.collect(),
+            rest: String::new(),
+            finish: Finish::Stop,
+            delay: Duration::ZERO,
+            room: usize::MAX,
+            step_milliseconds: None,
+        }
+    }
+}
+
+/// What became of the requests.
+#[derive(Debug, Default)]
+pub(super) struct Seen {
+    pub(super) running: AtomicUsize,
+    pub(super) cancelled: AtomicU64,
+    pub(super) requests: Mutex<Vec<Request>>,
+}
+
+struct Scripted {
+    script: Script,
+    seen: Arc<Seen>,
+}
+
+impl Engine for Scripted {
+    fn limits(&self) -> Limits {
+        Limits { context: 4096, vocab_size: 259 }
+    }
+
+    fn submit(&self, request: Request) -> Result<Events, Refused> {
+        request.check(self.limits())?;
+        if self.seen.running.load(Ordering::SeqCst) >= self.script.room {
+            return Err(Refused::Full { waiting: self.script.room, retry_after: 7 });
+        }
+        self.seen.running.fetch_add(1, Ordering::SeqCst);
+        self.seen.requests.lock().unwrap().push(request.clone());
+        let (sender, receiver) = unbounded_channel();
+        let (script, seen) = (self.script.clone(), Arc::clone(&self.seen));
+        tokio::spawn(async move {
+            if request.embedding {
+                seen.running.fetch_sub(1, Ordering::SeqCst);
+                let _ = sender.send(Event::Embedding(vec![0.5, request.prompt.len() as f32]));
+                let done = Done {
+                    finish: Finish::Length,
+                    text: String::new(),
+                    completion_tokens: 0,
+                    cached_tokens: 0,
+                };
+                let _ = sender.send(Event::Done(done));
+                return;
+            }
+            let count = script.tokens.len();
+            for (id, text) in script.tokens {
+                tokio::time::sleep(script.delay).await;
+                let top = vec![(id, -0.5)];
+                let logprobs = request.logprobs.map(|_| Logprobs { logprob: -0.5, top });
+                if sender.send(Event::Token { id, text, logprobs }).is_err() {
+                    seen.cancelled.fetch_add(1, Ordering::SeqCst);
+                    seen.running.fetch_sub(1, Ordering::SeqCst);
+                    return;
+                }
+            }
+            seen.running.fetch_sub(1, Ordering::SeqCst);
+            let (text, completion_tokens) = (script.rest, count);
+            let finish = script.finish;
+            let _ = sender.send(Event::Done(Done { finish, text, completion_tokens, cached_tokens: 2 }));
+        });
+        Ok(receiver.into())
+    }
+
+    fn status(&self) -> Status {
+        Status {
+            running: self.seen.running.load(Ordering::SeqCst),
+            cancelled: self.seen.cancelled.load(Ordering::SeqCst),
+            step_milliseconds: self.script.step_milliseconds,
+            ..Status::default()
+        }
+    }
+}
+
+/// A model of that engine, called `m`: a token a byte, and ChatML.
+pub(super) fn model(script: Script) -> (Model, Arc<Seen>) {
+    let seen = Arc::new(Seen::default());
+    let model = Model {
+        name: "m".to_owned(),
+        tokenizer: bytes_tokenizer(),
+        template: ChatTemplate::chatml(),
+        stop_ids: vec![258],
+        engine: Box::new(Scripted { script, seen: Arc::clone(&seen) }),
+        created: 0,
+        engine_name: "scripted",
+        warnings: Vec::new(),
+    };
+    (model, seen)
+}
+
+/// Ids 0 to 255 are bytes; 256 to 258 are special.
+fn bytes_tokenizer() -> Tokenizer {
+    let printable = |byte: u32| matches!(byte, 0x21..=0x7e | 0xa1..=0xac | 0xae..=0xff);
+    let mut moved = 256..;
+    let mut vocab = Map::new();
+    for byte in 0..256u32 {
+        let code = if printable(byte) { byte } else { moved.next().unwrap() };
+        vocab.insert(char::from_u32(code).unwrap().to_string(), byte.into());
+    }
+    let added = |(index, name): (usize, &&str)| {
+        json!({
+            "id": 256 + index, "content": name, "special": true, "single_word": false, "lstrip": false,
+            "rstrip": false, "normalized": false,
+        })
+    };
+    let names = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"];
+    let level =
+        json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": false});
+    let file = json!({
+        "version": "1.0", "truncation": null, "padding": null, "normalizer": null, "post_processor": null,
+        "added_tokens": names.iter().enumerate().map(added).collect::<Vec<Value>>(),
+        "pre_tokenizer": level, "decoder": level,
+        "model": {"type": "BPE", "vocab": vocab, "merges": []},
+    });
+    let path: PathBuf = std::env::temp_dir().join(format!("{}.json", crate::identity::id("smolserve-test-")));
+    std::fs::write(&path, file.to_string()).unwrap();
+    let tokenizer = Tokenizer::open(&path).unwrap();
+    std::fs::remove_file(path).unwrap();
+    tokenizer
+}

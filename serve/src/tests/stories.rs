@@ -1,0 +1,171 @@
+//! A real model behind the server: stories260k, where the shared test data is.
+
+use super::client::{Running, settings, start};
+use crate::model::{EngineKind, LoadOptions, Source, open};
+use serde_json::{Value, json};
+use std::path::{Path, PathBuf};
+
+/// The model's folder, from `SMOL_SHARED` or beside the checkout; `None`, said in one line, where it is not.
+fn folder() -> Option<PathBuf> {
+    let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared");
+    let shared = std::env::var_os("SMOL_SHARED").map_or(beside, PathBuf::from);
+    let folder = shared.join("data/models/stories260k");
+    if folder.is_dir() {
+        return Some(folder);
+    }
+    let required = std::env::var("SMOL_REQUIRE_SHARED").as_deref() == Ok("1");
+    assert!(!required, "SMOL_REQUIRE_SHARED=1, but {} is not there", folder.display());
+    println!("skipped: no {} (set SMOL_SHARED)", folder.display());
+    None
+}
+
+async fn stories() -> Option<Running> {
+    let source = Source { name: "stories".to_owned(), location: folder()?.to_str().unwrap().to_owned() };
+    let options = LoadOptions {
+        engine: EngineKind::Native,
+        weights: None,
+        cache: None,
+        cache_bytes: Some(64 << 20),
+        max_sequences: 8,
+        max_waiting: 256,
+        threads: None,
+        reuse_prefixes: true,
+        chat_template: None,
+    };
+    Some(start(settings(), Some(vec![open(&source, &options).unwrap()])).await)
+}
+
+fn texts(body: &Value) -> Vec<String> {
+    let choices = body["choices"].as_array().unwrap();
+    choices.iter().map(|choice| choice["text"].as_str().unwrap().to_owned()).collect()
+}
+
+#[tokio::test]
+async fn streams_and_neighbours_change_nothing() {
+    let Some(running) = stories().await else { return };
+    let body = |seed: u64, stream: bool| {
+        json!({
+            "model": "stories", "prompt": ["Once upon a time", "Lily"], "n": 2, "max_tokens": 40, "seed": seed,
+            "stop": [" was", "."], "logprobs": 2, "echo": true, "stream": stream,
+        })
+    };
+    let mut alone = Vec::new();
+    for seed in 0..6 {
+        alone.push(running.post("/v1/completions", &body(seed, false)).await.json());
+    }
+    let streamed = (0..6).map(|seed| {
+        let body = body(seed, true);
+        let running = &running;
+        async move { running.post("/v1/completions", &body).await }
+    });
+    for (reply, alone) in futures::future::join_all(streamed).await.into_iter().zip(&alone) {
+        let mut texts_streamed = vec![String::new(); 4];
+        let mut tokens: Vec<Vec<Value>> = vec![Vec::new(); 4];
+        for event in reply.events().iter().filter(|event| *event != "[DONE]") {
+            let chunk: Value = serde_json::from_str(event).unwrap();
+            let choice = &chunk["choices"][0];
+            let index = choice["index"].as_u64().unwrap() as usize;
+            texts_streamed[index].push_str(choice["text"].as_str().unwrap());
+            tokens[index].extend(choice["logprobs"]["token_logprobs"].as_array().unwrap().iter().cloned());
+        }
+        assert_eq!(texts_streamed, texts(alone));
+        for (index, tokens) in tokens.into_iter().enumerate() {
+            assert_eq!(alone["choices"][index]["logprobs"]["token_logprobs"], json!(tokens));
+        }
+    }
+    // The last answer ends a moment before the step that ended it does.
+    let engine = &running.server.models().unwrap()[0].engine;
+    for _ in 0..100 {
+        let now = engine.status();
+        if (now.running, now.waiting, now.cache_bytes) == (0, 0, 0) {
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    panic!("still at work: {:?}", engine.status());
+}
+
+#[tokio::test]
+async fn scoring_needs_no_token_to_be_made() {
+    let Some(running) = stories().await else { return };
+    let body = |max_tokens: usize| {
+        json!({
+            "model": "stories", "prompt": "Once upon a time", "max_tokens": max_tokens, "logprobs": 1,
+            "echo": true, "temperature": 0,
+        })
+    };
+    let scored = running.post("/v1/completions", &body(0)).await.json();
+    let choice = &scored["choices"][0];
+    assert_eq!((&choice["text"], &choice["finish_reason"]), (&json!("Once upon a time"), &json!("length")));
+    let logprobs = &choice["logprobs"];
+    assert!(logprobs["token_logprobs"][0].is_null() && logprobs["top_logprobs"][0].is_null());
+    assert_eq!(logprobs["tokens"].as_array().unwrap().len(), 5);
+    assert_eq!(scored["usage"]["completion_tokens"], 0);
+    let one = running.post("/v1/completions", &body(1)).await.json();
+    let all = one["choices"][0]["logprobs"]["token_logprobs"].as_array().unwrap();
+    assert_eq!(json!(all[..5]), logprobs["token_logprobs"]);
+}
+
+#[tokio::test]
+async fn constraints_reach_the_engine_and_faults_come_back_by_name() {
+    let Some(running) = stories().await else { return };
+    let ask = |more: Value| {
+        let mut body = json!({"model": "stories", "messages": [{"role": "user", "content": "Say"}]});
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let running = &running;
+        async move { running.post("/v1/chat/completions", &body).await }
+    };
+    let chosen = ask(json!({"guided_choice": ["yes", "no"], "max_tokens": 20})).await.json();
+    let text = chosen["choices"][0]["message"]["content"].as_str().unwrap().to_owned();
+    assert!(text == "yes" || text == "no", "{chosen}");
+    let schema = json!({"type": "array", "uniqueItems": true});
+    for (more, param) in [
+        (json!({"guided_json": schema}), "guided_json"),
+        (json!({"structured_outputs": {"regex": "("}}), "structured_outputs.regex"),
+        (json!({"stop_token_ids": [512]}), "stop_token_ids"),
+        (json!({"logit_bias": {"512": 1}}), "logit_bias"),
+        (json!({"top_p": 0}), "top_p"),
+    ] {
+        let refused = ask(more).await;
+        assert_eq!(
+            (refused.status, &refused.json()["error"]["param"]),
+            (400, &json!(param)),
+            "{}",
+            refused.body
+        );
+    }
+    let long = ask(json!({"max_tokens": 5000})).await;
+    let error = &long.json()["error"];
+    assert_eq!((&error["code"], &error["param"]), (&json!("context_length_exceeded"), &json!("messages")));
+}
+
+#[tokio::test]
+async fn a_response_ends_in_the_state_that_its_events_told() {
+    let Some(running) = stories().await else { return };
+    let body = |stream: bool| {
+        json!({
+            "model": "stories", "input": "Once", "instructions": "Tell.", "max_output_tokens": 12, "temperature": 0,
+            "include": ["message.output_text.logprobs"], "stream": stream, "metadata": {"a": "b"},
+        })
+    };
+    let mut whole = running.post("/v1/responses", &body(false)).await.json();
+    let events = running.post("/v1/responses", &body(true)).await.events();
+    let events: Vec<Value> = events.iter().map(|event| serde_json::from_str(event).unwrap()).collect();
+    let numbers: Vec<Value> = events.iter().map(|event| event["sequence_number"].clone()).collect();
+    assert_eq!(json!(numbers), json!((0..events.len()).collect::<Vec<_>>()));
+    let text: String = events.iter().filter_map(|event| event["delta"].as_str()).collect();
+    assert_eq!(whole["output"][0]["content"][0]["text"], text);
+    assert_eq!(whole["output"][0]["content"][0]["logprobs"].as_array().unwrap().len(), 12);
+    let mut last = events.last().unwrap()["response"].clone();
+    assert_eq!(events.last().unwrap()["type"], "response.incomplete");
+    for response in [&mut whole, &mut last] {
+        for name in ["id", "created_at"] {
+            response[name] = Value::Null;
+        }
+        response["output"][0]["id"] = Value::Null;
+        // The second finds the first one's prompt ready.
+        response["usage"]["input_tokens_details"]["cached_tokens"] = Value::Null;
+    }
+    assert_eq!(whole, last);
+    assert_eq!((&whole["metadata"]["a"], &whole["store"]), (&json!("b"), &json!(false)));
+}

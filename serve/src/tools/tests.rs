@@ -1,0 +1,139 @@
+//! The plan's edge, and its grammar through the native engine with a real model.
+#![allow(clippy::unwrap_used, reason = "a test may fail loudly")]
+
+use super::*;
+use engine::{Engine, NativeEngine, Options, Request, Sampling};
+use serde_json::json;
+use std::path::{Path, PathBuf};
+
+fn tools() -> Value {
+    json!([
+        {"type": "function", "function": {"name": "weather", "description": "How it is outside.", "parameters": {
+            "type": "object",
+            "properties": {
+                "city": {"type": "string", "maxLength": 12},
+                "days": {"type": "integer", "minimum": 1, "maximum": 9},
+                "unit": {"$ref": "#/$defs/unit"},
+            },
+            "required": ["city", "days", "unit"],
+            "$defs": {"unit": {"enum": ["C", "F"]}},
+        }}},
+        {"type": "function", "function": {"name": "now"}},
+    ])
+}
+
+#[track_caller]
+fn refused(tools: &Value, choice: &Value, param: &str) {
+    let error = ToolPlan::new(Some(tools), Some(choice), true).unwrap_err();
+    assert_eq!(error.param.as_deref(), Some(param), "{}", error.message);
+}
+
+#[test]
+fn every_fault_names_its_parameter() {
+    let auto = json!("auto");
+    let function = |function: Value| json!([tools()[1], {"type": "function", "function": function}]);
+    refused(&json!({}), &auto, "tools");
+    refused(&json!([{"function": {"name": "f"}}]), &auto, "tools[0].type");
+    refused(&json!([{"type": "custom"}]), &auto, "tools[0].type");
+    refused(&json!([7]), &auto, "tools[0].type");
+    refused(&json!([{"type": "function", "name": "f"}]), &auto, "tools[0].function");
+    refused(&function(json!({})), &auto, "tools[1].function.name");
+    refused(&function(json!({"name": "two words"})), &auto, "tools[1].function.name");
+    refused(&function(json!({"name": "now"})), &auto, "tools[1].function.name");
+    refused(&function(json!({"name": "f", "parameters": []})), &auto, "tools[1].function.parameters");
+    refused(&function(json!({"name": "f", "strict": 1})), &auto, "tools[1].function.strict");
+    let forced = |parameters: Value| function(json!({"name": "f", "parameters": parameters}));
+    let parameters = "tools[1].function.parameters";
+    refused(&forced(json!({"type": "string"})), &json!("required"), parameters);
+    refused(&forced(json!({"type": "object", "not": {}})), &json!("required"), parameters);
+    refused(&tools(), &json!("always"), "tool_choice");
+    refused(&tools(), &json!({"type": "function"}), "tool_choice");
+    refused(&tools(), &json!({"type": "function", "function": {"name": "nowhere"}}), "tool_choice");
+    refused(&json!([]), &json!("required"), "tool_choice");
+}
+
+#[test]
+fn only_what_is_forced_is_constrained() {
+    let plan = |choice: Value| ToolPlan::new(Some(&tools()), Some(&choice), true).unwrap();
+    assert!(plan(json!("none")).is_none());
+    assert!(ToolPlan::new(None, Some(&json!("auto")), true).unwrap().is_none());
+    assert!(ToolPlan::new(Some(&json!([])), None, true).unwrap().is_none());
+    assert!(plan(Value::Null).unwrap().constraint().is_none());
+    assert!(plan(json!("required")).unwrap().constraint().is_some());
+    let Some(Constraint::Lark(named)) =
+        plan(json!({"type": "function", "name": "now"})).unwrap().constraint()
+    else {
+        panic!("a named choice is forced")
+    };
+    assert!(named.contains("now") && !named.contains("weather"));
+}
+
+#[test]
+fn a_forced_answer_is_calls_that_fit_their_schemas() {
+    let Some(engine) = stories() else { return };
+    let named = json!({"type": "function", "function": {"name": "weather"}});
+    for (choice, parallel) in [(json!("required"), true), (json!("required"), false), (named, true)] {
+        let plan = ToolPlan::new(Some(&tools()), Some(&choice), parallel).unwrap().unwrap();
+        for seed in 0..6 {
+            let request = Request {
+                prompt: vec![1],
+                sampling: Sampling { temperature: 1.5, seed, ..Sampling::default() },
+                constraint: plan.constraint(),
+                max_tokens: 400,
+                ..Request::default()
+            };
+            let answer = engine.submit(request).unwrap().collect_blocking();
+            let (said, mut calls) = split(&plan, &answer.text);
+            if answer.finish == engine::Finish::Length {
+                // Several calls may be longer than the model's context; the last one then broke off.
+                assert!(parallel && choice == "required" && calls.pop().is_some(), "{}", answer.text);
+                assert!(calls.len() < 8, "{}", answer.text);
+            } else {
+                assert_eq!((answer.finish, said.as_str()), (engine::Finish::Stop, ""), "{}", answer.text);
+            }
+            assert!(!calls.is_empty() && (parallel || calls.len() == 1), "{}", answer.text);
+            for (name, arguments) in calls {
+                let arguments: Value = serde_json::from_str(&arguments).unwrap();
+                let index = usize::from(name == "now");
+                let none = json!({"type": "object", "maxProperties": 0});
+                let schema = tools()[index]["function"].get("parameters").cloned().unwrap_or(none);
+                assert!(jsonschema::is_valid(&schema, &arguments), "{name}: {arguments}");
+                assert!(choice == "required" || name == "weather");
+            }
+        }
+    }
+}
+
+/// What was said, and the calls as names with arguments.
+fn split(plan: &ToolPlan, text: &str) -> (String, Vec<(String, String)>) {
+    let mut reader = plan.reader();
+    let mut pieces = reader.push(text);
+    pieces.extend(reader.finish());
+    let (mut said, mut calls) = (String::new(), Vec::new());
+    for piece in pieces {
+        match piece {
+            Piece::Text(text) => said.push_str(&text),
+            Piece::CallBegins { name, .. } => calls.push((name, String::new())),
+            Piece::Arguments { index, text } => calls[index].1.push_str(&text),
+        }
+    }
+    (said, calls)
+}
+
+/// A small model of the shared test data; `None`, said in one line, where there is none.
+fn stories() -> Option<NativeEngine> {
+    let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared");
+    let shared = std::env::var_os("SMOL_SHARED").map_or(beside, PathBuf::from);
+    let folder = shared.join("data/models/stories260k");
+    if !folder.is_dir() {
+        assert!(
+            std::env::var("SMOL_REQUIRE_SHARED").as_deref() != Ok("1"),
+            "{} is missing",
+            folder.display()
+        );
+        println!("skipped: no {} (set SMOL_SHARED)", folder.display());
+        return None;
+    }
+    let checkpoint = smollm::Checkpoint::open(&folder.to_string_lossy(), None).unwrap();
+    Some(NativeEngine::start(&checkpoint, Options::default()).unwrap())
+}

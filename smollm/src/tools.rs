@@ -1,0 +1,192 @@
+//! Tools in a conversation: what a template that knows nothing of them is given instead.
+//!
+//! A template that prints `tools` itself keeps its own layout. For any other, SmolLM2's among them, the tools
+//! are told in a system message, an assistant's calls become the text the model was trained to write, and the
+//! tools' answers become what the user says next. Published with SmolLM2-1.7B-Instruct and kept to the letter:
+//! the tags, a JSON list of tools between `<tools>` and `</tools>`, and calls as one JSON list of `name` and
+//! `arguments` between `<tool_call>` and `</tool_call>`, empty where none fits. The tags around answers are those
+//! of Ollama's template for that model. The sentences around it all are ours.
+
+use crate::template::python_json;
+use crate::{ChatTemplate, Message};
+use serde_json::{Map, Value, json};
+
+/// Messages that any template can render: with the tools told in them, where the template does not print `tools`
+/// itself. Calls and answers of tools are put into words for such a template even when `tools` is null or empty.
+/// Arguments that came as a string of JSON become the object that templates expect.
+pub fn tell_tools(template: &ChatTemplate, mut messages: Vec<Message>, tools: &Value) -> Vec<Message> {
+    for calls in messages.iter_mut().filter_map(|message| message.tool_calls.as_mut()) {
+        open_arguments(calls);
+    }
+    if prints_tools(template) {
+        return messages;
+    }
+    let mut told = in_words(messages);
+    if tools.as_array().is_some_and(|tools| !tools.is_empty()) {
+        let text = instruction(tools);
+        match told.first_mut().filter(|first| first.role == "system") {
+            Some(system) => system.content = format!("{}\n\n{text}", system.content),
+            None => told.insert(0, Message::new("system", text)),
+        }
+    }
+    told
+}
+
+/// Whether the template prints the tools it is given, found by giving it one.
+fn prints_tools(template: &ChatTemplate) -> bool {
+    const NAME: &str = "a_tool_to_look_for";
+    let parameters = json!({"type": "object", "properties": {}});
+    let tools = json!([{"type": "function", "function":
+        {"name": NAME, "description": "None.", "parameters": parameters}}]);
+    let conversations = [
+        json!([{"role": "user", "content": "Hi"}]),
+        json!([
+        {"role": "system", "content": "Help."}, {"role": "user", "content": "Hi"}]),
+    ];
+    conversations
+        .iter()
+        .any(|messages| template.render(messages, Some(&tools), true).is_ok_and(|text| text.contains(NAME)))
+}
+
+/// What the model is told of its tools.
+fn instruction(tools: &Value) -> String {
+    let example = json!([{"name": "tool", "arguments": {"parameter": "value"}}]);
+    format!(
+        "You can call the tools below to answer the user.\n<tools>{}</tools>\n\n\
+         To call tools, write nothing but a JSON list of the calls, each with the tool's name and its arguments, \
+         with the types that the tool asks for:\n{}\n\
+         If no tool fits, or a value that a tool needs was not given, say so, or write an empty list of calls.",
+        python_json(tools),
+        call_text(&example),
+    )
+}
+
+/// Calls, a list of `name` and `arguments`, as the model writes them.
+fn call_text(calls: &Value) -> String {
+    format!("<tool_call>{}</tool_call>", python_json(calls))
+}
+
+/// Calls and answers of tools as plain messages; answers that follow each other make one message.
+fn in_words(messages: Vec<Message>) -> Vec<Message> {
+    let mut told: Vec<Message> = Vec::with_capacity(messages.len());
+    let mut answering = false;
+    for mut message in messages {
+        let answers = message.role == "tool";
+        if answers {
+            let answer = format!("<tool_response>\n{}\n</tool_response>", message.content);
+            match told.last_mut().filter(|_| answering) {
+                Some(last) => last.content = format!("{}\n{answer}", last.content),
+                None => told.push(Message::new("user", answer)),
+            }
+        } else {
+            if let Some(calls) = message.tool_calls.take().filter(|calls| !is_empty(calls)) {
+                let between = if message.content.is_empty() { "" } else { "\n" };
+                message.content = format!("{}{between}{}", message.content, call_text(&plain_calls(&calls)));
+            }
+            told.push(message);
+        }
+        answering = answers;
+    }
+    told
+}
+
+fn is_empty(calls: &Value) -> bool {
+    calls.as_array().is_none_or(Vec::is_empty)
+}
+
+/// OpenAI's calls without their ids and types.
+fn plain_calls(calls: &Value) -> Value {
+    let plain = |call: &Value| {
+        let function = call.get("function").unwrap_or(call);
+        let arguments = function.get("arguments").cloned().unwrap_or_else(|| json!({}));
+        json!({"name": function["name"], "arguments": arguments})
+    };
+    calls.as_array().into_iter().flatten().map(plain).collect()
+}
+
+/// Turns arguments that are JSON in a string into what they say; others stay as they are.
+fn open_arguments(calls: &mut Value) {
+    for call in calls.as_array_mut().into_iter().flatten() {
+        let function = match call.get("function") {
+            Some(_) => &mut call["function"],
+            None => call,
+        };
+        let Some(arguments) = function.get_mut("arguments") else { continue };
+        let Some(text) = arguments.as_str() else { continue };
+        if let Ok(opened) = serde_json::from_str::<Map<String, Value>>(text) {
+            *arguments = Value::Object(opened);
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may fail loudly")]
+mod tests {
+    use super::*;
+
+    fn tools() -> Value {
+        json!([{"type": "function", "function": {"name": "weather", "parameters": {"type": "object"}}}])
+    }
+
+    fn conversation() -> Vec<Message> {
+        let call = |name: &str| {
+            json!({"id": name, "type": "function",
+                   "function": {"name": name, "arguments": "{\"city\":\"Bern\",\"days\":2}"}})
+        };
+        let calls = Message {
+            tool_calls: Some(json!([call("weather"), call("map")])),
+            ..Message::new("assistant", "")
+        };
+        let answer =
+            |text: &str| Message { tool_call_id: Some("weather".to_owned()), ..Message::new("tool", text) };
+        vec![
+            Message::new("user", "Rain?"),
+            calls,
+            answer("dry"),
+            answer("here"),
+            Message::new("user", "Thanks"),
+        ]
+    }
+
+    #[test]
+    fn a_template_without_tools_is_told_in_words() {
+        let told = tell_tools(&ChatTemplate::chatml(), conversation(), &tools());
+        let roles: Vec<&str> = told.iter().map(|message| message.role.as_str()).collect();
+        assert_eq!(roles, ["system", "user", "assistant", "user", "user"]);
+        assert!(told[0].content.contains(
+            "<tools>[{\"type\": \"function\", \"function\": {\"name\": \"weather\", \"parameters\": {\"type\": \"object\"}}}]</tools>"
+        ));
+        assert_eq!(
+            told[2].content,
+            "<tool_call>[{\"name\": \"weather\", \"arguments\": {\"city\": \"Bern\", \"days\": 2}}, {\"name\": \"map\", \"arguments\": {\"city\": \"Bern\", \"days\": 2}}]</tool_call>"
+        );
+        assert_eq!(
+            told[3].content,
+            "<tool_response>\ndry\n</tool_response>\n<tool_response>\nhere\n</tool_response>"
+        );
+        assert!(told.iter().all(|message| message.tool_calls.is_none() && message.tool_call_id.is_none()));
+    }
+
+    #[test]
+    fn the_callers_own_system_message_comes_first() {
+        let messages = vec![Message::new("system", "Be brief."), Message::new("user", "Rain?")];
+        let told = tell_tools(&ChatTemplate::chatml(), messages, &tools());
+        assert_eq!(told.len(), 2);
+        assert!(told[0].content.starts_with("Be brief.\n\nYou can call the tools"), "{}", told[0].content);
+        let untold = tell_tools(&ChatTemplate::chatml(), conversation(), &Value::Null);
+        assert_eq!((untold.len(), untold[0].role.as_str()), (4, "user"));
+    }
+
+    #[test]
+    fn a_template_that_prints_tools_gets_objects_and_nothing_else_changes() {
+        let source = "{% for tool in tools or [] %}{{ tool.function.name }} {% endfor %}{% for m in messages %}{{ m.role }}:{{ m.content }}{% for call in m.tool_calls or [] %}{{ call.function.arguments | tojson }}{% endfor %}|{% endfor %}";
+        let template = ChatTemplate::new(source, "", "").unwrap();
+        let told = tell_tools(&template, conversation(), &tools());
+        let text = template.render(&serde_json::to_value(&told).unwrap(), Some(&tools()), false).unwrap();
+        let arguments = "{\"city\": \"Bern\", \"days\": 2}";
+        assert_eq!(
+            text,
+            format!("weather user:Rain?|assistant:{arguments}{arguments}|tool:dry|tool:here|user:Thanks|")
+        );
+    }
+}
