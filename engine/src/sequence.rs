@@ -84,6 +84,8 @@ impl Sequence {
     /// Gives its cache back; all of it is run again later, to the same bits.
     pub(crate) fn pause(&mut self) {
         self.cache = KvCache::new();
+        self.prompt_logprobs.truncate(1);
+        self.hidden.fill(0.0);
     }
 
     /// Its part of a step: at most `count` of the ids it wants to run.

@@ -71,6 +71,24 @@ fn a_full_cache_pauses_answers_and_changes_none() {
 }
 
 #[test]
+fn a_pause_in_the_middle_of_a_prompt_counts_nothing_twice() {
+    let Some(checkpoint) = stories() else { return };
+    let alone = NativeEngine::start(&checkpoint, Options { max_sequences: 1, ..Options::default() }).unwrap();
+    // Three prompts of 200 ids are read 16 ids a step, and only six blocks of 64 positions fit.
+    let cramped = Options { cache_bytes: 6 * 163_840, prompt_tokens_per_step: 16, ..Options::default() };
+    let cramped = NativeEngine::start(&checkpoint, cramped).unwrap();
+    let ids = |first: u32| (0..200).map(|index| 3 + (first + index * 7) % 500).collect::<Vec<u32>>();
+    let writing = Request { prompt: ids(0), max_tokens: 200, ..Request::default() };
+    let scored = Request { prompt: ids(1), prompt_logprobs: Some(1), ..Request::default() };
+    let embedded = Request { prompt: ids(2), embedding: true, ..Request::default() };
+    let requests = [writing, scored, embedded];
+    let running: Vec<_> = requests.iter().map(|request| cramped.submit(request.clone()).unwrap()).collect();
+    for (request, events) in requests.into_iter().zip(running) {
+        assert_eq!(answer(&alone, request), events.collect_blocking());
+    }
+}
+
+#[test]
 fn a_prompt_that_begins_alike_is_not_run_again_and_is_answered_the_same() {
     let Some(checkpoint) = stories() else { return };
     for (weights, cache) in [
