@@ -183,10 +183,15 @@ fn grammar(constraint: &Constraint) -> Result<TopLevelGrammar, Refused> {
     }
 }
 
+/// What `x-guidance` says of white space in every JSON that is forced here.
+pub fn json_style() -> Value {
+    json!({"whitespace_flexible": false, "item_separator": ", ", "key_separator": ": "})
+}
+
 /// Fixes where white space goes between JSON tokens: a small model that may write any amount of it
 /// easily writes nothing else.
 fn compact(schema: &Value) -> Result<Value, Refused> {
-    let style = json!({"whitespace_flexible": false, "item_separator": ", ", "key_separator": ": "});
+    let style = json_style();
     match schema {
         Value::Object(fields) => {
             let mut fields = fields.clone();

@@ -10,6 +10,7 @@ mod constraint;
 mod model;
 mod native;
 mod prefix;
+mod queue;
 mod request;
 mod sampling;
 mod sequence;
@@ -17,10 +18,11 @@ mod text;
 
 pub use answering::Answering;
 pub use cache::KvCache;
-pub use constraint::{Compiler, Guide, enforceable};
+pub use constraint::{Compiler, Guide, enforceable, json_style};
 pub use kernels::{CacheFormat, WeightFormat, set_threads, threads};
 pub use model::{Chunk, LogitsOf, Model};
 pub use native::{NativeEngine, Options};
+pub use queue::Queue;
 pub use request::{
     Answer, Constraint, Done, Event, Events, Finish, Limits, Logprobs, PromptLogprobs, Refused, Request,
     Sampling, Status,

@@ -6,8 +6,8 @@
 
 use crate::cache::KvCache;
 use kernels::{
-    Activations, BLOCK_POSITIONS, CacheBlock, CacheFormat, CacheShape, Epilogue, PackedMatrix, RopeTable,
-    Span, WeightFormat, each, multiply,
+    Activations, BLOCK_POSITIONS, CacheBlock, CacheFormat, CacheShape, Epilogue, PackedMatrix, Queries,
+    RopeTable, Span, WeightFormat, each, multiply,
 };
 use smollm::{Checkpoint, ModelConfig};
 use std::sync::{Mutex, PoisonError};
@@ -173,7 +173,8 @@ impl Model {
                 Span { first_row: first_row - rows, rows, first_position: chunk.cache.length, blocks }
             })
             .collect();
-        kernels::attend_cached(mixed, mixed_stride, fused, stride, &self.shape, index, &spans); // (T, H D)
+        let queries = Queries { rows: fused, stride, shape: &self.shape, layer: index, spans: &spans };
+        kernels::attend(mixed, mixed_stride, queries); // (T, H D)
         activations.fill(layer.output.format(), mixed, mixed_stride, query_width);
         multiply(x, padded(config.hidden_size), activations, &layer.output, Epilogue::Add); // (T, C)
     }

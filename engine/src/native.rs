@@ -10,13 +10,13 @@ use crate::cache::KvCache;
 use crate::constraint::{Compiler, Guide};
 use crate::model::{Chunk, LogitsOf, Model};
 use crate::prefix::Prefixes;
+use crate::queue::Queue;
 use crate::request::{Event, Events, Limits, Refused, Request, Status};
 use crate::sequence::Sequence;
 use kernels::{CacheFormat, WeightFormat};
 use smollm::{Checkpoint, Tokenizer};
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::time::Instant;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
@@ -66,14 +66,10 @@ pub struct NativeEngine {
 #[derive(Debug, Default)]
 struct Board {
     /// Submitted and not yet taken into the batch.
-    waiting: AtomicUsize,
-    rest: Mutex<Posted>,
-}
-
-#[derive(Debug, Clone, Copy, Default)]
-struct Posted {
-    status: Status,
-    step_began: Option<Instant>,
+    queue: Queue,
+    /// As the step that runs began, or as the last one left it.
+    status: Mutex<Status>,
+    step_began: Mutex<Option<Instant>>,
 }
 
 struct Submission {
@@ -136,22 +132,25 @@ impl Engine for NativeEngine {
         request.check(self.limits)?;
         let guide =
             request.constraint.as_ref().map(|constraint| self.compiler.guide(constraint)).transpose()?;
-        let waiting = self.board.waiting.fetch_add(1, Ordering::Relaxed);
-        if waiting >= self.max_waiting {
-            self.board.waiting.fetch_sub(1, Ordering::Relaxed);
-            return Err(Refused::Full { waiting, retry_after: 1 });
-        }
+        self.board.queue.enter(self.max_waiting)?;
         let (events, receiver) = unbounded_channel();
-        self.submissions.send(Submission { request, guide, events }).map_err(|_| Refused::Stopped)?;
+        self.submissions.send(Submission { request, guide, events }).map_err(|_| {
+            self.board.queue.leave(1);
+            Refused::Stopped
+        })?;
         Ok(receiver.into())
     }
 
     fn status(&self) -> Status {
-        let posted = *self.board.rest.lock().unwrap_or_else(PoisonError::into_inner);
-        let step = posted.step_began.map(|began| began.elapsed().as_millis() as u64);
-        let waiting = self.board.waiting.load(Ordering::Relaxed);
-        Status { waiting, step_milliseconds: step, ..posted.status }
+        let began = *lock(&self.board.step_began);
+        let step_milliseconds = began.map(|began| began.elapsed().as_millis() as u64);
+        Status { waiting: self.board.queue.waiting(), step_milliseconds, ..*lock(&self.board.status) }
     }
+}
+
+/// A thread that panicked left whole values behind: every lock here is held for plain assignments or by one task.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// What the engine's thread owns.
@@ -171,6 +170,7 @@ impl Worker {
     fn run(mut self, receiver: &mpsc::Receiver<Submission>) {
         loop {
             if self.running.is_empty() && self.waiting.is_empty() {
+                self.post();
                 match receiver.recv() {
                     Ok(submission) => self.receive(submission),
                     Err(_) => return,
@@ -179,12 +179,13 @@ impl Worker {
             receiver.try_iter().for_each(|submission| self.receive(submission));
             self.sweep();
             self.admit();
+            self.post();
             if !self.running.is_empty() {
-                self.post(Some(Instant::now()));
+                *lock(&self.board.step_began) = Some(Instant::now());
                 self.step();
                 self.sweep();
+                *lock(&self.board.step_began) = None;
             }
-            self.post(None);
         }
     }
 
@@ -197,7 +198,7 @@ impl Worker {
         let before = self.waiting.len();
         self.cancelled += self.waiting.iter().filter(|sequence| sequence.is_cancelled()).count() as u64;
         self.waiting.retain(|sequence| !sequence.is_over());
-        self.board.waiting.fetch_sub(before - self.waiting.len(), Ordering::Relaxed);
+        self.board.queue.leave(before - self.waiting.len());
         let (prefixes, reuse) = (&mut self.prefixes, self.options.reuse_prefixes);
         for sequence in self.running.extract_if(.., |sequence| sequence.is_over()) {
             self.cancelled += u64::from(sequence.is_cancelled());
@@ -207,16 +208,15 @@ impl Worker {
         }
     }
 
-    fn post(&self, step_began: Option<Instant>) {
+    fn post(&self) {
         let block = self.model.cache_shape().block_bytes();
-        let status = Status {
+        *lock(&self.board.status) = Status {
             running: self.running.len(),
             cache_bytes: self.held_blocks() * block,
             reusable_bytes: self.prefixes.idle_blocks() * block,
             cancelled: self.cancelled,
             ..Status::default()
         };
-        *self.board.rest.lock().unwrap_or_else(PoisonError::into_inner) = Posted { status, step_began };
     }
 
     /// Blocks of running sequences; a shared one counts for each.
@@ -232,7 +232,7 @@ impl Worker {
             if !self.running.is_empty() && self.held_blocks() + blocks > self.block_budget() {
                 return self.waiting.push_front(next);
             }
-            self.board.waiting.fetch_sub(1, Ordering::Relaxed);
+            self.board.queue.leave(1);
             if self.options.reuse_prefixes && next.may_begin_cached() {
                 let found = self.prefixes.find(next.ids());
                 next.begin_with(KvCache::beginning_with(found));
@@ -246,29 +246,29 @@ impl Worker {
     }
 
     /// Makes room for the step: lets kept blocks go, then pauses those that came last. The first always runs.
-    fn make_room(&mut self) {
+    /// Gives the shares of those that are left.
+    fn make_room(&mut self) -> Vec<usize> {
         loop {
             let shares = self.shares();
             let new = |(sequence, count): (&Sequence, &usize)| sequence.cache.blocks_for(*count);
             let needed: usize = self.running.iter().zip(&shares).map(new).sum::<usize>() + self.held_blocks();
             let budget = self.block_budget();
-            while needed + self.prefixes.idle_blocks() > budget && self.prefixes.evict() {}
+            self.prefixes.shrink(budget.saturating_sub(needed));
             if needed <= budget || self.running.len() < 2 {
-                return;
+                return shares;
             }
             if let Some(mut last) = self.running.pop() {
                 last.pause();
                 self.waiting.push_front(last);
-                self.board.waiting.fetch_add(1, Ordering::Relaxed);
+                self.board.queue.enter_again();
             }
         }
     }
 
     /// One forward pass for all, then each sequence takes its logits.
     fn step(&mut self) {
-        self.make_room();
+        let counts = self.make_room();
         let vocab_size = self.model.config().vocab_size;
-        let counts = self.shares();
         let mut chunks: Vec<Chunk<'_>> = Vec::with_capacity(counts.len());
         let mut stepping: Vec<(usize, usize)> = Vec::new(); // (ids run, rows of logits)
         for (sequence, &count) in self.running.iter_mut().zip(&counts).filter(|(_, count)| **count > 0) {
@@ -293,7 +293,7 @@ impl Worker {
         }
         let tokenizer = &self.tokenizer;
         kernels::each(turns.len(), |turn| {
-            let mut turn = turns[turn].lock().unwrap_or_else(PoisonError::into_inner);
+            let mut turn = lock(&turns[turn]);
             let (sequence, count, logits) = &mut *turn;
             sequence.advance(*count, logits, vocab_size, tokenizer);
         });

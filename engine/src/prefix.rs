@@ -66,9 +66,21 @@ impl Prefixes {
         }
     }
 
+    /// Lets idle blocks go until at most so many are kept, those used longest ago first.
+    pub(crate) fn shrink(&mut self, most: usize) {
+        if self.nodes.len() <= most {
+            return;
+        }
+        for _ in most..self.idle_blocks() {
+            if !self.evict() {
+                return;
+            }
+        }
+    }
+
     /// Lets go of the block that was used longest ago, of those that no sequence holds; false when all are
     /// held.
-    pub(crate) fn evict(&mut self) -> bool {
+    fn evict(&mut self) -> bool {
         let free =
             self.nodes.iter().filter(|(_, node)| node.children == 0 && Arc::strong_count(&node.block) == 1);
         let Some(key) = free.min_by_key(|(_, node)| node.used).map(|(key, _)| key.clone()) else {

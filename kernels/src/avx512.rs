@@ -93,37 +93,12 @@ impl Simd for Avx512 {
 
     #[inline(always)]
     fn sum(self, vector: __m512) -> f32 {
-        self.sum_four([vector; 4])[0]
-    }
-
-    #[inline(always)]
-    fn sum_four(self, vectors: [__m512; 4]) -> [f32; 4] {
-        let [a, b, c, d] = vectors;
-        let mut sums = [0.0; 4];
-        // SAFETY: `self` proves AVX-512F; `sums` has room for the four values stored.
+        // SAFETY: `self` proves AVX-512F. l and l+8, l and l+4, l and l+2, l and l+1.
         unsafe {
-            // Lanes l and l+8 of two vectors: their halves side by side, 8 sums each.
-            let ab = _mm512_add_ps(
-                _mm512_shuffle_f32x4::<0b01_00_01_00>(a, b),
-                _mm512_shuffle_f32x4::<0b11_10_11_10>(a, b),
-            );
-            let cd = _mm512_add_ps(
-                _mm512_shuffle_f32x4::<0b01_00_01_00>(c, d),
-                _mm512_shuffle_f32x4::<0b11_10_11_10>(c, d),
-            );
-            // l and l+4: the even and the odd quarters, 4 sums of each of a, b, c, d.
-            let quarters = _mm512_add_ps(
-                _mm512_shuffle_f32x4::<0b10_00_10_00>(ab, cd),
-                _mm512_shuffle_f32x4::<0b11_01_11_01>(ab, cd),
-            );
-            // l and l+2, then l and l+1, within each quarter.
-            let pairs = _mm512_add_ps(quarters, _mm512_permute_ps::<0b11_10_11_10>(quarters));
-            let totals = _mm512_add_ps(pairs, _mm512_permute_ps::<0b01_01_01_01>(pairs));
-            // The first lane of each quarter.
-            let first = _mm512_setr_epi32(0, 4, 8, 12, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0);
-            let gathered = _mm512_castps512_ps128(_mm512_permutexvar_ps(first, totals));
-            _mm_storeu_ps(sums.as_mut_ptr(), gathered);
+            let eight = _mm512_add_ps(vector, _mm512_shuffle_f32x4::<0b01_00_11_10>(vector, vector));
+            let four = _mm512_add_ps(eight, _mm512_shuffle_f32x4::<0b10_11_00_01>(eight, eight));
+            let two = _mm512_add_ps(four, _mm512_permute_ps::<0b01_00_11_10>(four));
+            _mm512_cvtss_f32(_mm512_add_ps(two, _mm512_permute_ps::<0b10_11_00_01>(two)))
         }
-        sums
     }
 }

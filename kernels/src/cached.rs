@@ -11,8 +11,9 @@
 mod attend;
 #[cfg(test)]
 mod tests;
+mod tile;
 
-pub use attend::{Span, attend};
+pub use attend::{Queries, Span, attend};
 
 use half::{bf16, f16};
 

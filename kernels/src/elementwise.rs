@@ -1,7 +1,7 @@
 //! What a transformer block does between its matrix products: norm, gate, residual; and the exponential
 //! that the gate and the softmax share, in our own polynomial so that every path gives the same bits.
 
-use crate::simd::{Simd, on_path};
+use crate::simd::{LANES, Simd, on_path};
 use crate::{Path, path};
 
 /// Root mean square norm of each row of x (B, C): out = weight * x / sqrt(mean(x²) + epsilon), weight (C).
@@ -34,12 +34,27 @@ pub fn add(x: &mut [f32], y: &[f32]) {
 fn rms_norm_rows<S: Simd>(simd: S, out: &mut [f32], x: &[f32], weight: &[f32], epsilon: f32) {
     let channels = weight.len();
     for (out, x) in out.chunks_exact_mut(channels).zip(x.chunks_exact(channels)) {
-        let [[squares]] = crate::dot::dots(simd, [x], [x]);
-        let scale = 1.0 / (squares / channels as f32 + epsilon).sqrt();
+        let scale = 1.0 / (squares(simd, x) / channels as f32 + epsilon).sqrt();
         for ((out, x), weight) in out.iter_mut().zip(x).zip(weight) {
             *out = weight * (x * scale);
         }
     }
+}
+
+/// The sum of squares, in the order of the invariant.
+#[inline(always)]
+fn squares<S: Simd>(simd: S, x: &[f32]) -> f32 {
+    let (chunks, tail) = x.as_chunks::<LANES>();
+    let mut sum = simd.splat(0.0);
+    for chunk in chunks {
+        let values = simd.load(chunk);
+        sum = simd.multiply_add(values, values, sum);
+    }
+    if !tail.is_empty() {
+        let values = simd.load_tail(tail);
+        sum = simd.multiply_add(values, values, sum);
+    }
+    simd.sum(sum)
 }
 
 /// x * sigmoid(x), from e = exp(-|x|), which cannot overflow: the sigmoid is 1/(1+e), or e/(1+e) below zero.

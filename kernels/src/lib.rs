@@ -15,7 +15,6 @@ mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 mod cached;
-mod dot;
 mod element;
 mod elementwise;
 mod format;
@@ -30,12 +29,11 @@ mod tests;
 mod threads;
 pub mod training;
 
-pub use cached::{BLOCK_POSITIONS, CacheBlock, CacheShape, Span, attend as attend_cached};
+pub use cached::{BLOCK_POSITIONS, CacheBlock, CacheShape, Queries, Span, attend};
 pub use element::Element;
 pub use elementwise::{add, rms_norm};
 pub use format::{CacheFormat, WeightFormat};
 pub use gemm::{Into, Matrix, gemm};
-pub use memory::Memory;
 pub use packed::{Activations, Epilogue, PackedMatrix, multiply};
 pub use rope::{RopeTable, rope};
 pub use threads::{each, set_threads, threads};

@@ -14,7 +14,7 @@ const ALIGNMENT: usize = 4096;
 
 /// Zeroed bytes, aligned to 4096.
 #[derive(Debug)]
-pub struct Memory {
+pub(crate) struct Memory {
     map: Arc<Map>,
     start: usize,
     length: usize,
@@ -42,7 +42,7 @@ impl Memory {
     ///
     /// # Panics
     /// When the system has no address space left for them.
-    pub fn zeroed(length: usize) -> Self {
+    pub(crate) fn zeroed(length: usize) -> Self {
         let length = length.max(1);
         let mut open = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
         let room = |(map, used): &(Arc<Map>, usize)| used + length <= map.length;
@@ -59,7 +59,7 @@ impl Memory {
     ///
     /// # Panics
     /// As [`Memory::zeroed`].
-    pub fn alone(length: usize) -> Self {
+    pub(crate) fn alone(length: usize) -> Self {
         Self { map: Map::new(length.max(1)), start: 0, length }
     }
 
@@ -74,13 +74,8 @@ impl Memory {
     }
 
     /// How many bytes there are.
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.length
-    }
-
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.length == 0
     }
 }
 

@@ -28,6 +28,7 @@ pub struct PackedMatrix {
     format: WeightFormat,
     rows: usize,
     columns: usize,
+    layout: Layout,
     memory: Memory,
 }
 
@@ -65,7 +66,7 @@ impl PackedMatrix {
                 quantize::pack_tile(format, &values, &layout, out);
             }
         });
-        Self { format, rows, columns, memory }
+        Self { format, rows, columns, layout, memory }
     }
 
     /// How the weights are stored.
@@ -85,7 +86,7 @@ impl PackedMatrix {
 
     /// Bytes a product reads.
     pub fn bytes(&self) -> usize {
-        self.rows.div_ceil(LANES) * Layout::of(self.format, self.columns).tile_bytes
+        self.rows.div_ceil(LANES) * self.layout.tile_bytes
     }
 
     /// One row (K) as f32: an embedding.
@@ -95,18 +96,18 @@ impl PackedMatrix {
     pub fn row(&self, row: usize, out: &mut [f32]) {
         assert!(row < self.rows, "PackedMatrix: no row {row} of {}", self.rows);
         assert_eq!(out.len(), self.columns, "PackedMatrix: out must hold a row");
-        let layout = Layout::of(self.format, self.columns);
+        let layout = &self.layout;
         // SAFETY: the tile of a row lies within the memory.
         let tile = unsafe {
             let start = self.memory.pointer().add(row / LANES * layout.tile_bytes);
             std::slice::from_raw_parts(start, layout.tile_bytes)
         };
-        quantize::unpack_row(self.format, tile, &layout, row % LANES, out);
+        quantize::unpack_row(self.format, tile, layout, row % LANES, out);
     }
 
     /// The first byte of a tile of sixteen rows; there is an even number of tiles.
     fn tile(&self, tile: usize) -> *const u8 {
-        let layout = Layout::of(self.format, self.columns);
+        let layout = &self.layout;
         debug_assert!((tile + 1) * layout.tile_bytes <= self.memory.len(), "tile {tile} lies outside");
         self.memory.pointer().wrapping_add(tile * layout.tile_bytes)
     }

@@ -38,13 +38,6 @@ pub(crate) trait Simd: Copy {
     /// The lanes added as the tree l with l+8, l+4, l+2, l+1.
     fn sum(self, vector: Self::Vector) -> f32;
 
-    /// `sum` of four vectors, where the instruction set has a shorter way to do them together.
-    #[inline(always)]
-    fn sum_four(self, vectors: [Self::Vector; 4]) -> [f32; 4] {
-        let [a, b, c, d] = vectors;
-        [self.sum(a), self.sum(b), self.sum(c), self.sum(d)]
-    }
-
     /// Fewer than 16 values, padded with zeros.
     #[inline(always)]
     fn load_tail(self, values: &[f32]) -> Self::Vector {
@@ -111,7 +104,6 @@ macro_rules! delegate_simd {
                 no: Self::Vector) -> Self::Vector);
             $crate::simd::delegate_simd!(@ power_of_two(n: Self::Vector) -> Self::Vector);
             $crate::simd::delegate_simd!(@ sum(vector: Self::Vector) -> f32);
-            $crate::simd::delegate_simd!(@ sum_four(vectors: [Self::Vector; 4]) -> [f32; 4]);
 
             #[inline(always)]
             fn store(self, out: &mut [f32; LANES], vector: Self::Vector) {

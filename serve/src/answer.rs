@@ -244,8 +244,7 @@ async fn submit(model: &Arc<Model>, request: Request) -> Result<Events, Refused>
         return model.engine.submit(request);
     }
     let model = Arc::clone(model);
-    // Always on another thread: a size that no text reaches.
-    let submitted = off_thread(usize::MAX, move || Ok(model.engine.submit(request))).await;
+    let submitted = off_thread(move || Ok(model.engine.submit(request))).await;
     submitted.unwrap_or(Err(Refused::Stopped))
 }
 

@@ -50,7 +50,7 @@ pub(crate) async fn embeddings(
     let model = Arc::clone(server.model(&request.model)?);
     let (input, of) = (request.input, Arc::clone(&model));
     // Always elsewhere: inputs tend to be many.
-    let prompts = off_thread(usize::MAX, move || {
+    let prompts = off_thread(move || {
         input.iter().map(|text| prompt::raw_ids(&of, text)).collect::<Result<Vec<_>, ApiError>>()
     })
     .await?;

@@ -5,7 +5,7 @@ use crate::answer::completion::CompletionAnswer;
 use crate::answer::{Asked, Fold, Named, Running, collect, stream};
 use crate::error::ApiError;
 use crate::model::Model;
-use crate::prompt::{self, off_thread};
+use crate::prompt::{self, off_thread_if_long};
 use crate::server::{Body, Server};
 use crate::tools::ToolPlan;
 use crate::valid::{ChatRequest, CompletionRequest, Generation, Prompt};
@@ -21,9 +21,7 @@ pub(crate) async fn chat(State(server): State<Arc<Server>>, Body(body): Body) ->
     let request = ChatRequest::new(body, server.settings.lenient)?;
     let model = Arc::clone(server.model(&request.model)?);
     let ChatRequest { messages, tools, ending, generation, .. } = request;
-    let size = prompt::size(&messages, tools.as_ref());
-    let (of, conversation) = (Arc::clone(&model), tools.as_ref().map(|plan| plan.tools().clone()));
-    let ids = off_thread(size, move || prompt::ids(&of, &messages, conversation.as_ref(), ending)).await?;
+    let ids = prompt::conversation(&model, messages, tools.as_ref(), ending).await?;
     let asked = several(&model, &generation, tools.as_ref(), &ids);
     let named = Named { prompt: "messages", held: generation.held };
     let running = Running::start(&server, Arc::clone(&model), asked, named).await?;
@@ -68,7 +66,7 @@ pub(crate) async fn completions(
     });
     let (size, of) = (size.sum(), Arc::clone(&model));
     let scored = generation.logprobs.filter(|_| echo);
-    let raws = off_thread(size, move || {
+    let raws = off_thread_if_long(size, move || {
         let raw = |prompt| match echo {
             true => prompt::raw(&of, prompt),
             false => Ok(prompt::Raw { ids: prompt::raw_ids(&of, prompt)?, ..prompt::Raw::default() }),

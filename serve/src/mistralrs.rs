@@ -153,11 +153,11 @@ impl Engine for MistralEngine {
         }
         let guide =
             request.constraint.as_ref().map(|constraint| self.compiler.guide(constraint)).transpose()?;
-        self.board.queue(self.max_waiting).map_err(|waiting| Refused::Full { waiting, retry_after: 1 })?;
+        self.board.queue.enter(self.max_waiting)?;
         let (events, receiver) = unbounded_channel();
         let answering = Answering::new(request, guide, events.clone());
         self.submissions.send(Submission { answering, events }).map_err(|_| {
-            self.board.unqueue();
+            self.board.queue.leave(1);
             Refused::Stopped
         })?;
         Ok(receiver.into())

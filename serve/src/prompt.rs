@@ -10,27 +10,40 @@ use crate::valid::{Ending, Prompt};
 use serde_json::Value;
 use smollm::tools::tell_tools;
 use smollm::{Message, chat};
+use std::sync::Arc;
 
 /// Texts longer than this are rendered and tokenized on a thread of their own, so that others are still served.
 const LONG_TEXT: usize = 4096;
 
 /// Does what takes time in proportion to `bytes` where it holds nobody up.
-pub(crate) async fn off_thread<T: Send + 'static>(
+pub(crate) async fn off_thread_if_long<T: Send + 'static>(
     bytes: usize,
     work: impl FnOnce() -> Result<T, ApiError> + Send + 'static,
 ) -> Result<T, ApiError> {
-    if bytes <= LONG_TEXT {
-        return work();
-    }
+    if bytes <= LONG_TEXT { work() } else { off_thread(work).await }
+}
+
+/// Does what takes time on a thread of its own.
+pub(crate) async fn off_thread<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, ApiError> + Send + 'static,
+) -> Result<T, ApiError> {
     let done = tokio::task::spawn_blocking(work).await;
     done.unwrap_or_else(|error| Err(ApiError::internal(format!("preparing the prompt failed: {error}"))))
 }
 
-/// How much text a conversation is, for [`off_thread`].
-pub(crate) fn size(messages: &[Message], tools: Option<&ToolPlan>) -> usize {
+/// The ids of a conversation, made where it holds nobody up.
+pub(crate) async fn conversation(
+    model: &Arc<Model>,
+    messages: Vec<Message>,
+    tools: Option<&ToolPlan>,
+    ending: Ending,
+) -> Result<Vec<u32>, ApiError> {
     // Tools go through the template's JSON printer; their size is not worth measuring.
-    let tools = if tools.is_some() { LONG_TEXT } else { 0 };
-    messages.iter().map(|message| message.content.len() + 64).sum::<usize>() + tools
+    let told = if tools.is_some() { LONG_TEXT } else { 0 };
+    let size = messages.iter().map(|message| message.content.len() + 64).sum::<usize>() + told;
+    let (of, tools) = (Arc::clone(model), tools.map(|plan| plan.tools().clone()));
+    let work = move || encode(&of, &text(&of, &messages, tools.as_ref(), ending)?);
+    off_thread_if_long(size, work).await
 }
 
 /// The text of a conversation.
@@ -47,16 +60,6 @@ pub(crate) fn text(
         ending => chat::render_text(template, &told, tools, ending == Ending::Assistant),
     };
     rendered.map_err(|error| ApiError::invalid("messages", error.to_string()))
-}
-
-/// The ids of a conversation.
-pub(crate) fn ids(
-    model: &Model,
-    messages: &[Message],
-    tools: Option<&Value>,
-    ending: Ending,
-) -> Result<Vec<u32>, ApiError> {
-    encode(model, &text(model, messages, tools, ending)?)
 }
 
 /// The ids of a text that carries its special tokens already.

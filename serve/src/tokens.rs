@@ -60,7 +60,7 @@ pub(crate) async fn tokenize(
     };
     fields.finish(lenient)?;
     let of = Arc::clone(&model);
-    let ids = off_thread(usize::MAX, move || match source {
+    let ids = off_thread(move || match source {
         Source::Text { text, add_special_tokens: true } => prompt::raw_ids(&of, &Prompt::Text(text)),
         Source::Text { text, .. } => prompt::encode(&of, &text),
         Source::Conversation(conversation) => prompt::encode(&of, &conversation.text(&of)?),
@@ -110,7 +110,7 @@ pub(crate) async fn apply_template(
     let model = Arc::clone(server.model(&fields.need_text("model")?)?);
     let conversation = Conversation::take(&mut fields, lenient)?;
     fields.finish(lenient)?;
-    let rendered = off_thread(usize::MAX, move || {
+    let rendered = off_thread(move || {
         let text = conversation.text(&model)?;
         let ids = prompt::encode(&model, &text)?;
         Ok(json!({"prompt": text, "tokens": ids}))

@@ -11,6 +11,7 @@ mod reader;
 pub(crate) use reader::{CallReader, Piece};
 
 use crate::error::ApiError;
+use crate::valid::shown;
 use engine::Constraint;
 use serde_json::{Map, Value};
 
@@ -51,7 +52,7 @@ impl ToolPlan {
         let Some(list) = tools.as_array() else {
             return Err(ApiError::invalid(
                 "tools",
-                format!("tools is {}; expected an array of tools", kind(tools)),
+                format!("tools is {}; expected an array of tools", shown(tools)),
             ));
         };
         let mut names: Vec<String> = Vec::with_capacity(list.len());
@@ -192,7 +193,7 @@ fn checked_tool(tool: &Value, index: usize) -> Result<String, ApiError> {
     if let Some((field, value, _, expected)) =
         fields.iter().find(|(_, value, good, _)| !good && !value.is_null())
     {
-        let message = format!("the {field} of {name} is {}; expected {expected}", kind(value));
+        let message = format!("the {field} of {name} is {}; expected {expected}", shown(value));
         return refuse(&format!(".function.{field}"), message);
     }
     Ok(name.to_owned())
@@ -201,18 +202,6 @@ fn checked_tool(tool: &Value, index: usize) -> Result<String, ApiError> {
 fn is_name(name: &str) -> bool {
     let good = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
     (1..=64).contains(&name.len()) && name.bytes().all(good)
-}
-
-/// What a value is, for people.
-fn kind(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "null",
-        Value::Bool(_) => "a boolean",
-        Value::Number(_) => "a number",
-        Value::String(_) => "a string",
-        Value::Array(_) => "an array",
-        Value::Object(_) => "an object",
-    }
 }
 
 #[cfg(test)]

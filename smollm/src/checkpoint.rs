@@ -178,14 +178,20 @@ fn stop_ids(
     let mut ids: BTreeSet<u32> = config.eos_token_ids.iter().copied().collect();
     let path = folder.join("generation_config.json");
     if path.is_file() {
-        match &read_json(&path)?["eos_token_id"] {
-            Value::Array(many) => ids.extend(many.iter().filter_map(Value::as_u64).map(|id| id as u32)),
-            one => ids.extend(one.as_u64().map(|id| id as u32)),
-        }
+        ids.extend(eos_ids(&read_json(&path)?));
     }
     ids.extend(tokenizer.id(&settings.eos_token));
     ids.extend(end_of_message(tokenizer, template));
     Ok(ids.into_iter().collect())
+}
+
+/// The ids that a config names as its `eos_token_id`: none, one or several.
+pub fn eos_ids(config: &Value) -> Vec<u32> {
+    let id = |value: &Value| value.as_u64().map(|id| id as u32);
+    match &config["eos_token_id"] {
+        Value::Array(many) => many.iter().filter_map(id).collect(),
+        one => id(one).into_iter().collect(),
+    }
 }
 
 /// The special token that the template puts after an assistant's words, where it puts one.

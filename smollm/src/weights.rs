@@ -58,13 +58,7 @@ impl Weights {
     /// # Panics
     /// When `name` is not one of [`expected_tensors`]: `open` has checked those.
     pub fn tensor(&self, name: &str) -> Vec<f32> {
-        let place = self
-            .places
-            .get(name)
-            .unwrap_or_else(|| panic!("{name} was checked when the weights were opened"));
-        let file = &self.files[*place];
-        let parsed = SafeTensors::deserialize(&file.map).expect("parsed when it was mapped");
-        widen(&parsed.tensor(name).expect("listed when it was mapped"))
+        widen(&self.view(name))
     }
 
     /// A matrix (N, K) whose rows are read one at a time, so that it is never whole in memory.
@@ -72,13 +66,7 @@ impl Weights {
     /// # Panics
     /// As [`Weights::tensor`].
     pub fn rows(&self, name: &str) -> Rows<'_> {
-        let place = self
-            .places
-            .get(name)
-            .unwrap_or_else(|| panic!("{name} was checked when the weights were opened"));
-        let file = &self.files[*place];
-        let parsed = SafeTensors::deserialize(&file.map).expect("parsed when it was mapped");
-        let view = parsed.tensor(name).expect("listed when it was mapped");
+        let view = self.view(name);
         let columns = view.shape().last().copied().unwrap_or(1);
         Rows { data: view.data(), dtype: view.dtype(), columns }
     }
@@ -110,6 +98,13 @@ impl Weights {
             hasher.update(&file.map);
         }
         hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    fn view(&self, name: &str) -> TensorView<'_> {
+        let place = self.places.get(name);
+        let place = place.unwrap_or_else(|| panic!("{name} was checked when the weights were opened"));
+        let parsed = SafeTensors::deserialize(&self.files[*place].map).expect("parsed when it was mapped");
+        parsed.tensor(name).expect("listed when it was mapped")
     }
 
     fn map(&mut self, path: PathBuf) -> Result<(), Error> {

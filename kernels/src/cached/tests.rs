@@ -38,8 +38,9 @@ fn attended(path: Path, case: &Case, first: usize, count: usize) -> Vec<f32> {
     let blocks: Vec<&CacheBlock> = case.blocks.iter().collect();
     let mut out = vec![f32::NAN; count * row];
     let span = Span { first_row: 0, rows: count, first_position: first, blocks: &blocks };
-    let queries = &case.queries[first * row..(first + count) * row];
-    attend_on(path, &mut out, row, queries, row, &case.shape, LAYER, &[span]);
+    let rows = &case.queries[first * row..(first + count) * row];
+    let queries = Queries { rows, stride: row, shape: &case.shape, layer: LAYER, spans: &[span] };
+    attend_on(path, &mut out, row, queries);
     out
 }
 

@@ -30,7 +30,6 @@ pub enum Epilogue {
 /// When x was not filled for this matrix, or `out` is not T rows of `stride` numbers, or `stride` is smaller
 /// than the outputs rounded up to 16.
 pub fn multiply(out: &mut [f32], stride: usize, x: &Activations, matrix: &PackedMatrix, epilogue: Epilogue) {
-    let layout = Layout::of(matrix.format, matrix.columns);
     let outputs = if epilogue == Epilogue::Gate { matrix.rows / 2 } else { matrix.rows };
     assert_eq!(x.format(), matrix.format, "multiply: x was filled for another format");
     assert_eq!(out.len(), x.tokens() * stride, "multiply: out must be tokens x stride");
@@ -43,7 +42,7 @@ pub fn multiply(out: &mut [f32], stride: usize, x: &Activations, matrix: &Packed
     }
     let pairs = matrix.rows.div_ceil(PAIR * LANES);
     let tasks = pairs.min(threads() * if x.tokens() <= 12 { 4 } else { 8 });
-    let job = Job { out: out.as_mut_ptr(), stride, x, matrix, layout, epilogue };
+    let job = Job { out: out.as_mut_ptr(), stride, x, matrix, epilogue };
     let path = x.path();
     each(tasks, |task| {
         let range = pairs * task / tasks..pairs * (task + 1) / tasks;
@@ -58,7 +57,6 @@ struct Job<'a> {
     stride: usize,
     x: &'a Activations,
     matrix: &'a PackedMatrix,
-    layout: Layout,
     epilogue: Epilogue,
 }
 
@@ -86,7 +84,7 @@ fn multiply_pairs<L: Lanes>(lanes: L, job: &Job<'_>, first: usize, last: usize) 
 #[inline(always)]
 fn multiply_panel<L: Lanes, const WIDTH: usize>(lanes: L, job: &Job<'_>, pair: usize, panel: Panel) {
     let tiles: [*const u8; PAIR] = std::array::from_fn(|tile| job.matrix.tile(pair * PAIR + tile));
-    let groups = job.layout.groups;
+    let groups = job.matrix.layout.groups;
     let (words, scales, offsets) = job.x.parts(panel, groups);
     // SAFETY: tiles and panel were laid out for these groups and blocks.
     let sums: [[L::Vector; WIDTH]; PAIR] = unsafe {
@@ -95,12 +93,36 @@ fn multiply_panel<L: Lanes, const WIDTH: usize>(lanes: L, job: &Job<'_>, pair: u
             WeightFormat::Bf16 => brains(lanes, tiles, words, groups),
             // Written out, not mapped: a closure that is not inlined may not use the instructions.
             WeightFormat::Q8_0 => [
-                bytes::<L, WIDTH>(lanes, Quants::of(tiles[0], &job.layout), words, scales, offsets),
-                bytes::<L, WIDTH>(lanes, Quants::of(tiles[1], &job.layout), words, scales, offsets),
+                quantized::<L, WIDTH, false>(
+                    lanes,
+                    Quants::of(tiles[0], &job.matrix.layout),
+                    words,
+                    scales,
+                    offsets,
+                ),
+                quantized::<L, WIDTH, false>(
+                    lanes,
+                    Quants::of(tiles[1], &job.matrix.layout),
+                    words,
+                    scales,
+                    offsets,
+                ),
             ],
             WeightFormat::Q4_0 => [
-                nibbles::<L, WIDTH>(lanes, Quants::of(tiles[0], &job.layout), words, scales, offsets),
-                nibbles::<L, WIDTH>(lanes, Quants::of(tiles[1], &job.layout), words, scales, offsets),
+                quantized::<L, WIDTH, true>(
+                    lanes,
+                    Quants::of(tiles[0], &job.matrix.layout),
+                    words,
+                    scales,
+                    offsets,
+                ),
+                quantized::<L, WIDTH, true>(
+                    lanes,
+                    Quants::of(tiles[1], &job.matrix.layout),
+                    words,
+                    scales,
+                    offsets,
+                ),
             ],
         }
     };
@@ -215,18 +237,21 @@ impl Quants {
     }
 }
 
+/// Times a tile of bytes, or of two numbers a byte: the low ones of a block's first half, the high ones of its
+/// second.
+///
 /// # Safety
-/// The tile holds `blocks` blocks of eight vectors and as many times sixteen scales; `words`, `scales` and
-/// `offsets` as many blocks of WIDTH tokens.
+/// The tile holds `blocks` blocks of eight vectors (four with `NIBBLES`) and as many times sixteen scales; `words`,
+/// `scales` and `offsets` as many blocks of WIDTH tokens.
 #[inline(always)]
-unsafe fn bytes<L: Lanes, const WIDTH: usize>(
+unsafe fn quantized<L: Lanes, const WIDTH: usize, const NIBBLES: bool>(
     lanes: L,
     quants: Quants,
     words: *const u32,
     scales: *const f32,
     offsets: *const i32,
 ) -> [L::Vector; WIDTH] {
-    const GROUPS: usize = BLOCK / 4;
+    let vectors = if NIBBLES { BLOCK / 8 } else { BLOCK / 4 };
     let mut totals = [lanes.splat(0.0); WIDTH];
     for block in 0..quants.blocks {
         // SAFETY: said by the caller, here and below.
@@ -235,54 +260,22 @@ unsafe fn bytes<L: Lanes, const WIDTH: usize>(
             for (token, sum) in sums.iter_mut().enumerate() {
                 *sum = lanes.splat_word(*offsets.add(block * WIDTH + token) as u32);
             }
-            for group in 0..GROUPS {
-                let place = quants.tile.add((block * GROUPS + group) * 64);
+            for vector in 0..vectors {
+                let place = quants.tile.add((block * vectors + vector) * 64);
                 if WIDTH < 12 {
                     prefetch(place.wrapping_add(AHEAD));
                 }
-                let weights = lanes.load_words(place);
+                let stored = lanes.load_words(place);
                 for (token, sum) in sums.iter_mut().enumerate() {
-                    let x = lanes.splat_word(*words.add((block * GROUPS + group) * WIDTH + token));
-                    *sum = lanes.add_byte_products(*sum, weights, x);
-                }
-            }
-            add_block(lanes, &mut totals, sums, quants.scales.add(block * 32), scales.add(block * WIDTH));
-        }
-    }
-    totals
-}
-
-/// # Safety
-/// As [`bytes`], with four vectors a block.
-#[inline(always)]
-unsafe fn nibbles<L: Lanes, const WIDTH: usize>(
-    lanes: L,
-    quants: Quants,
-    words: *const u32,
-    scales: *const f32,
-    offsets: *const i32,
-) -> [L::Vector; WIDTH] {
-    const GROUPS: usize = BLOCK / 8;
-    let mut totals = [lanes.splat(0.0); WIDTH];
-    for block in 0..quants.blocks {
-        // SAFETY: said by the caller, here and below.
-        unsafe {
-            let mut sums = [lanes.splat_word(0); WIDTH];
-            for (token, sum) in sums.iter_mut().enumerate() {
-                *sum = lanes.splat_word(*offsets.add(block * WIDTH + token) as u32);
-            }
-            for group in 0..GROUPS {
-                let place = quants.tile.add((block * GROUPS + group) * 64);
-                if WIDTH < 12 {
-                    prefetch(place.wrapping_add(AHEAD));
-                }
-                let both = lanes.load_words(place);
-                let (low, high) = (lanes.low_nibbles(both), lanes.high_nibbles(both));
-                for (token, sum) in sums.iter_mut().enumerate() {
-                    let word = words.add((block * 2 * GROUPS + group) * WIDTH + token);
-                    *sum = lanes.add_byte_products(*sum, low, lanes.splat_word(*word));
-                    let word = word.add(GROUPS * WIDTH);
-                    *sum = lanes.add_byte_products(*sum, high, lanes.splat_word(*word));
+                    let word = words.add((block * BLOCK / 4 + vector) * WIDTH + token);
+                    if NIBBLES {
+                        let (low, high) = (lanes.low_nibbles(stored), lanes.high_nibbles(stored));
+                        *sum = lanes.add_byte_products(*sum, low, lanes.splat_word(*word));
+                        let word = word.add(vectors * WIDTH);
+                        *sum = lanes.add_byte_products(*sum, high, lanes.splat_word(*word));
+                    } else {
+                        *sum = lanes.add_byte_products(*sum, stored, lanes.splat_word(*word));
+                    }
                 }
             }
             add_block(lanes, &mut totals, sums, quants.scales.add(block * 32), scales.add(block * WIDTH));

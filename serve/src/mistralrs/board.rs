@@ -1,6 +1,6 @@
 //! What the engine is doing, counted where it happens and read from anywhere.
 
-use engine::Status;
+use engine::{Queue, Status};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -8,7 +8,8 @@ use std::time::Instant;
 /// Counters that [`Status`] is made of.
 #[derive(Debug, Default)]
 pub(super) struct Board {
-    waiting: AtomicUsize,
+    /// Requests that wait for their place.
+    pub(super) queue: Queue,
     running: AtomicUsize,
     /// Positions whose keys and values are held.
     positions: AtomicUsize,
@@ -18,17 +19,6 @@ pub(super) struct Board {
 }
 
 impl Board {
-    /// Makes room in the queue for one more; otherwise says how many wait.
-    pub(super) fn queue(&self, max_waiting: usize) -> Result<(), usize> {
-        let add = |waiting: usize| (waiting < max_waiting).then(|| waiting + 1);
-        self.waiting.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add).map(|_| ())
-    }
-
-    /// One request left the queue.
-    pub(super) fn unqueue(&self) {
-        self.waiting.fetch_sub(1, Ordering::Relaxed);
-    }
-
     /// One request runs until the guard is dropped.
     pub(super) fn run(&self) -> Running<'_> {
         if self.running.fetch_add(1, Ordering::Relaxed) == 0 {
@@ -58,7 +48,7 @@ impl Board {
         let running = self.running.load(Ordering::Relaxed);
         let stepped = lock(&self.stepped).filter(|_| running > 0);
         Status {
-            waiting: self.waiting.load(Ordering::Relaxed),
+            waiting: self.queue.waiting(),
             running,
             cache_bytes: self.positions.load(Ordering::Relaxed) * position_bytes,
             reusable_bytes: 0,

@@ -91,7 +91,7 @@ impl Client {
             place = self.places.acquire() => place.ok(),
         };
         drop(events);
-        self.board.unqueue();
+        self.board.queue.leave(1);
         let Some(_place) = place else { return self.board.count_cancelled() };
         let _running = self.board.run();
         let request = answering.request();

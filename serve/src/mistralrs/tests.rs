@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may fail loudly")]
 
 use super::{MistralOptions, Opened, Place, open};
+use crate::tests::stories_folder;
 use engine::{
     Answer, Constraint, Engine, Event, Events, Finish, NativeEngine, Options, Refused, Request, Sampling,
     WeightFormat,
@@ -10,28 +11,11 @@ use engine::{
 use serde_json::{Value, json};
 use smollm::Checkpoint;
 use std::num::NonZeroUsize;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 const PROMPTS: [&str; 4] =
     ["Once upon a time", "Lily", "The dog ran to the big red ball and", "One day, Tom saw a"];
-
-/// A small Llama checkpoint, or `None` (said in one line) where there is no shared data.
-fn stories() -> Option<PathBuf> {
-    let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared");
-    let shared = std::env::var_os("SMOL_SHARED").map_or(beside, PathBuf::from);
-    let folder = shared.join("data/models/stories260k");
-    if folder.is_dir() {
-        return Some(folder);
-    }
-    assert!(
-        std::env::var("SMOL_REQUIRE_SHARED").as_deref() != Ok("1"),
-        "SMOL_REQUIRE_SHARED=1, but {} is not there",
-        folder.display()
-    );
-    println!("skipped: no checkpoint at {} (set SMOL_SHARED)", folder.display());
-    None
-}
 
 fn options() -> MistralOptions {
     MistralOptions {
@@ -85,7 +69,7 @@ fn assert_close(left: &engine::Logprobs, right: &engine::Logprobs) {
 
 #[test]
 fn answers_are_the_native_engines() {
-    let Some(folder) = stories() else { return };
+    let Some(folder) = stories_folder() else { return };
     let (checkpoint, native) = native(&folder);
     let model = opened(&folder);
     assert_eq!(model.stop_ids, checkpoint.stop_ids);
@@ -122,7 +106,7 @@ fn answers_are_the_native_engines() {
 
 #[test]
 fn log_probabilities_are_natural_and_of_the_model_itself() {
-    let Some(folder) = stories() else { return };
+    let Some(folder) = stories_folder() else { return };
     let (checkpoint, native) = native(&folder);
     let model = opened(&folder);
     for (max_tokens, temperature) in [(12, 0.0), (12, 1.3), (0, 0.0), (1, 0.0)] {
@@ -152,7 +136,7 @@ fn log_probabilities_are_natural_and_of_the_model_itself() {
 
 #[test]
 fn a_dropped_request_leaves_the_others_as_they_were() {
-    let Some(folder) = stories() else { return };
+    let Some(folder) = stories_folder() else { return };
     let (checkpoint, _) = native(&folder);
     let model = opened(&folder);
     let engine = &*model.engine;
@@ -182,7 +166,7 @@ fn a_dropped_request_leaves_the_others_as_they_were() {
 
 #[test]
 fn ends_and_constraints_hold() {
-    let Some(folder) = stories() else { return };
+    let Some(folder) = stories_folder() else { return };
     let (checkpoint, _) = native(&folder);
     let model = opened(&folder);
     let engine = &*model.engine;
@@ -229,7 +213,7 @@ fn ends_and_constraints_hold() {
 
 #[test]
 fn what_cannot_run_is_refused() {
-    let Some(folder) = stories() else { return };
+    let Some(folder) = stories_folder() else { return };
     let (checkpoint, _) = native(&folder);
     let few = MistralOptions { max_sequences: NonZeroUsize::MIN, max_waiting: 2, ..options() };
     let model = open("stories", folder.to_str().unwrap(), &few).unwrap();
@@ -250,7 +234,7 @@ fn what_cannot_run_is_refused() {
 
 #[test]
 fn a_checkpoint_of_transformers_5_loads_and_quantizes() {
-    let Some(folder) = stories() else { return };
+    let Some(folder) = stories_folder() else { return };
     let (checkpoint, native) = native(&folder);
     let written = tempfile::tempdir().unwrap();
     for name in ["model.safetensors", "tokenizer.json", "tokenizer_config.json"] {

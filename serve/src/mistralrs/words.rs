@@ -9,7 +9,7 @@ use super::source::{Source, read_config};
 use ::mistralrs_core::Pipeline;
 use anyhow::{Context, anyhow};
 use serde_json::Value;
-use smollm::checkpoint::{end_of_message, tokenizer_settings};
+use smollm::checkpoint::{end_of_message, eos_ids, tokenizer_settings};
 use smollm::{ChatTemplate, Tokenizer};
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -49,7 +49,7 @@ impl Words {
         };
         let mut stop_ids: BTreeSet<u32> = pipeline.get_metadata().eos_tok.iter().copied().collect();
         stop_ids.extend(&gguf.end_ids);
-        stop_ids.extend(eos_ids(source)?);
+        stop_ids.extend(config_eos_ids(source)?);
         stop_ids.extend(end_of_message(&tokenizer, &template));
         Ok(Self { tokenizer, template, stop_ids: stop_ids.into_iter().collect(), warnings })
     }
@@ -105,13 +105,8 @@ fn template(
 }
 
 /// Ids that config.json says end an answer; mistral.rs looks at the template and generation_config.json only.
-fn eos_ids(source: &Source) -> anyhow::Result<Vec<u32>> {
+fn config_eos_ids(source: &Source) -> anyhow::Result<Vec<u32>> {
     let Source::Folder(folder) = source else { return Ok(Vec::new()) };
     let config = read_config(folder)?;
-    let named = [&config["eos_token_id"], &config["text_config"]["eos_token_id"]];
-    let ids = |value: &Value| match value {
-        Value::Array(many) => many.iter().filter_map(Value::as_u64).collect(),
-        one => one.as_u64().into_iter().collect::<Vec<_>>(),
-    };
-    Ok(named.into_iter().flat_map(ids).map(|id| id as u32).collect())
+    Ok([&config, &config["text_config"]].into_iter().flat_map(eos_ids).collect())
 }

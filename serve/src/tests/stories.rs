@@ -1,26 +1,13 @@
 //! A real model behind the server: stories260k, where the shared test data is.
 
 use super::client::{Running, settings, start};
+use super::stories_folder;
 use crate::model::{EngineKind, LoadOptions, Source, open};
 use serde_json::{Value, json};
-use std::path::{Path, PathBuf};
-
-/// The model's folder, from `SMOL_SHARED` or beside the checkout; `None`, said in one line, where it is not.
-fn folder() -> Option<PathBuf> {
-    let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared");
-    let shared = std::env::var_os("SMOL_SHARED").map_or(beside, PathBuf::from);
-    let folder = shared.join("data/models/stories260k");
-    if folder.is_dir() {
-        return Some(folder);
-    }
-    let required = std::env::var("SMOL_REQUIRE_SHARED").as_deref() == Ok("1");
-    assert!(!required, "SMOL_REQUIRE_SHARED=1, but {} is not there", folder.display());
-    println!("skipped: no {} (set SMOL_SHARED)", folder.display());
-    None
-}
 
 async fn stories() -> Option<Running> {
-    let source = Source { name: "stories".to_owned(), location: folder()?.to_str().unwrap().to_owned() };
+    let source =
+        Source { name: "stories".to_owned(), location: stories_folder()?.to_str().unwrap().to_owned() };
     let options = LoadOptions {
         engine: EngineKind::Native,
         weights: None,

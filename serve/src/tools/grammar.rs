@@ -42,7 +42,6 @@ fn arguments(parameters: Option<&Map<String, Value>>) -> Value {
     if schema.contains_key("properties") && !COMPOSED.iter().any(|keyword| schema.contains_key(*keyword)) {
         schema.insert("additionalProperties".to_owned(), false.into());
     }
-    let style = json!({"whitespace_flexible": false, "item_separator": ", ", "key_separator": ": "});
-    schema.entry("x-guidance").or_insert(style);
+    schema.entry("x-guidance").or_insert_with(engine::json_style);
     Value::Object(schema)
 }

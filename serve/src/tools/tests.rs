@@ -2,9 +2,9 @@
 #![allow(clippy::unwrap_used, reason = "a test may fail loudly")]
 
 use super::*;
+use crate::tests::stories_folder;
 use engine::{Engine, NativeEngine, Options, Request, Sampling};
 use serde_json::json;
-use std::path::{Path, PathBuf};
 
 fn tools() -> Value {
     json!([
@@ -120,20 +120,7 @@ fn split(plan: &ToolPlan, text: &str) -> (String, Vec<(String, String)>) {
     (said, calls)
 }
 
-/// A small model of the shared test data; `None`, said in one line, where there is none.
 fn stories() -> Option<NativeEngine> {
-    let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared");
-    let shared = std::env::var_os("SMOL_SHARED").map_or(beside, PathBuf::from);
-    let folder = shared.join("data/models/stories260k");
-    if !folder.is_dir() {
-        assert!(
-            std::env::var("SMOL_REQUIRE_SHARED").as_deref() != Ok("1"),
-            "{} is missing",
-            folder.display()
-        );
-        println!("skipped: no {} (set SMOL_SHARED)", folder.display());
-        return None;
-    }
-    let checkpoint = smollm::Checkpoint::open(&folder.to_string_lossy(), None).unwrap();
+    let checkpoint = smollm::Checkpoint::open(&stories_folder()?.to_string_lossy(), None).unwrap();
     Some(NativeEngine::start(&checkpoint, Options::default()).unwrap())
 }
