@@ -31,8 +31,7 @@ fn main() {
     let model = Model::load(&checkpoint, weights(), cache());
     let seconds = began.elapsed().as_secs_f64();
     println!(r#"{{"what":"load","open_seconds":{opened:.3},"seconds":{seconds:.3}}}"#);
-    let bandwidth = bandwidth();
-    println!(r#"{{"what":"bandwidth","bytes_per_second":{bandwidth:.0}}}"#);
+    let memory = Memory::new();
     let vocabulary = model.config().vocab_size as u32;
     let ids: Vec<u32> = (0..8192u32).map(|i| i.wrapping_mul(2_654_435_761) % vocabulary).collect();
     let prompt = number("--prompt", 512);
@@ -40,7 +39,7 @@ fn main() {
         prefill(&model, &ids[..prompt]);
     }
     for depth in list("--depths", "16,1024") {
-        decode(&model, &ids, depth, bandwidth);
+        decode(&model, &ids, depth, &memory);
     }
     for sequences in list("--batches", "") {
         batch(&model, &ids, sequences);
@@ -76,21 +75,29 @@ fn prefill(model: &Model, ids: &[u32]) {
     println!(r#"{{"what":"prefill","tokens":{},"tokens_per_second":{best:.1}}}"#, ids.len());
 }
 
-fn decode(model: &Model, ids: &[u32], depth: usize, bandwidth: f64) {
+/// Decodes, and between every sixteen tokens reads memory once: the machine's bandwidth changes by the minute.
+fn decode(model: &Model, ids: &[u32], depth: usize, memory: &Memory) {
     let generate = number("--generate", 64);
     let mut cache = KvCache::new();
     ids[..depth].chunks(512).for_each(|ids| run(model, ids, &mut cache));
     let shape = model.cache_shape();
     let position = 2 * shape.layers * shape.kv_heads * shape.head_dim * shape.format.bytes();
     let bytes = model.bytes_per_step() + (depth + generate / 2) * position;
-    let began = Instant::now();
-    for id in &ids[..generate] {
-        run(model, &[*id], &mut cache);
+    let (mut decoding, mut reading, mut read) = (0.0, 0.0, 0);
+    for ids in ids[..generate].chunks(16) {
+        reading += memory.read();
+        read += memory.bytes();
+        let began = Instant::now();
+        for id in ids {
+            run(model, &[*id], &mut cache);
+        }
+        decoding += began.elapsed().as_secs_f64();
     }
-    let rate = generate as f64 / began.elapsed().as_secs_f64();
+    let rate = generate as f64 / decoding;
+    let bandwidth = read as f64 / reading;
     let share = rate * bytes as f64 / bandwidth;
     println!(
-        r#"{{"what":"decode","depth":{depth},"tokens_per_second":{rate:.1},"bytes_per_token":{bytes},"of_bandwidth":{share:.3}}}"#
+        r#"{{"what":"decode","depth":{depth},"tokens_per_second":{rate:.1},"bytes_per_token":{bytes},"bandwidth":{bandwidth:.0},"of_bandwidth":{share:.3}}}"#
     );
 }
 
@@ -113,24 +120,32 @@ fn run(model: &Model, ids: &[u32], cache: &mut KvCache) {
     model.give_back(std::hint::black_box(model.forward(&mut [chunk])));
 }
 
-/// Bytes a second that all threads read together, from more memory than any cache holds.
-fn bandwidth() -> f64 {
-    let numbers = vec![1u64; (1 << 30) / 8 + (1 << 27) / 8];
-    let parts = engine::threads() * 8;
-    let part = numbers.len() / parts;
-    let mut best = 0.0f64;
-    for _ in 0..5 {
+/// More memory than any cache holds, to be read by all threads together.
+struct Memory(Vec<u64>);
+
+impl Memory {
+    fn new() -> Self {
+        Self(vec![1; (1 << 30) / 8 + (1 << 27) / 8])
+    }
+
+    fn bytes(&self) -> usize {
+        self.0.len() * 8
+    }
+
+    /// Reads all of it; the seconds that took.
+    fn read(&self) -> f64 {
+        let parts = engine::threads() * 8;
+        let part = self.0.len() / parts;
         let began = Instant::now();
         kernels::each(parts, |index| {
             let mut sums = [0u64; 64];
-            for chunk in numbers[index * part..(index + 1) * part].as_chunks::<64>().0 {
+            for chunk in self.0[index * part..(index + 1) * part].as_chunks::<64>().0 {
                 for (sum, number) in sums.iter_mut().zip(chunk) {
                     *sum = sum.wrapping_add(*number);
                 }
             }
             std::hint::black_box(sums);
         });
-        best = best.max((part * parts * 8) as f64 / began.elapsed().as_secs_f64());
+        began.elapsed().as_secs_f64()
     }
-    best
 }

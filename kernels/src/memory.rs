@@ -90,3 +90,15 @@ impl Map {
         Arc::new(Self { base: map.as_mut_ptr(), length, _map: map })
     }
 }
+
+/// Asks for a cache line; an address of nothing is fine.
+#[inline(always)]
+pub(crate) fn prefetch(address: *const u8) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: SSE is part of x86-64, and a prefetch never faults.
+    unsafe {
+        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(address.cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = address;
+}

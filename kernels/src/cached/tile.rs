@@ -5,6 +5,7 @@ use super::{BLOCK_POSITIONS, CacheShape};
 use crate::elementwise::exp;
 use crate::format::CacheFormat;
 use crate::lanes::Lanes;
+use crate::memory::prefetch;
 use crate::simd::LANES;
 
 /// Queries of one key head computed together: 6 by 4 vectors fill the registers of AVX-512.
@@ -172,6 +173,8 @@ fn attend_tile<L: Lanes, F: Stored, const N: usize>(
     let start = shape.key_part(layer, tile.kv_head);
     let keys = tile.span.blocks[block].memory.pointer().wrapping_add(start);
     let values = keys.wrapping_add(shape.part_bytes());
+    // While one part is computed with, the next is asked for: too short a stream for the processor to see.
+    let next = tile.span.blocks.get(block + 1).map_or(keys, |next| next.memory.pointer().wrapping_add(start));
     let queries: [&[f32]; N] = std::array::from_fn(|query| {
         let (row, head) = tile.place(query, group);
         &rows[row * stride + head * shape.head_dim..][..shape.head_dim]
@@ -181,7 +184,7 @@ fn attend_tile<L: Lanes, F: Stored, const N: usize>(
     });
     let mut weights = [[0.0f32; BLOCK_POSITIONS]; N];
     // SAFETY: the block holds this head's keys.
-    let scores = unsafe { scores::<L, F, N>(lanes, keys, shape, &queries) };
+    let scores = unsafe { scores::<L, F, N>(lanes, keys, values, shape, &queries) };
     for query in 0..N {
         let (largest, total) = soften(
             lanes,
@@ -199,11 +202,11 @@ fn attend_tile<L: Lanes, F: Stored, const N: usize>(
     // SAFETY: the block holds this head's values.
     unsafe {
         while vector + 4 <= vectors {
-            mix::<L, F, N, 4>(lanes, values, shape, &weights, most, vector, part);
+            mix::<L, F, N, 4>(lanes, values, next, shape, &weights, most, vector, part);
             vector += 4;
         }
         while vector < vectors {
-            mix::<L, F, N, 1>(lanes, values, shape, &weights, most, vector, part);
+            mix::<L, F, N, 1>(lanes, values, next, shape, &weights, most, vector, part);
             vector += 1;
         }
     }
@@ -215,12 +218,16 @@ fn attend_tile<L: Lanes, F: Stored, const N: usize>(
 unsafe fn scores<L: Lanes, F: Stored, const N: usize>(
     lanes: L,
     keys: *const u8,
+    ahead: *const u8,
     shape: &CacheShape,
     queries: &[&[f32]; N],
 ) -> [[L::Vector; GROUPS]; N] {
     let mut sums = [[lanes.splat(0.0); GROUPS]; N];
     let stride = shape.padded_dim() * LANES * F::BYTES;
     for d in 0..shape.head_dim {
+        for g in 0..GROUPS / 2 * F::BYTES / 2 {
+            prefetch(ahead.wrapping_add((d * GROUPS / 2 * F::BYTES / 2 + g) * 64));
+        }
         // SAFETY: said by the caller.
         let key: [L::Vector; GROUPS] =
             std::array::from_fn(|g| unsafe { F::load(lanes, keys.add(g * stride + d * LANES * F::BYTES)) });
@@ -273,6 +280,7 @@ fn soften<L: Lanes>(
 unsafe fn mix<L: Lanes, F: Stored, const N: usize, const V: usize>(
     lanes: L,
     values: *const u8,
+    ahead: *const u8,
     shape: &CacheShape,
     weights: &[[f32; BLOCK_POSITIONS]; N],
     most: usize,
@@ -283,6 +291,9 @@ unsafe fn mix<L: Lanes, F: Stored, const N: usize, const V: usize>(
     let stride = shape.padded_dim() * F::BYTES;
     for position in 0..most {
         let at = position * stride + vector * LANES * F::BYTES;
+        for line in (0..V * LANES * F::BYTES).step_by(64) {
+            prefetch(ahead.wrapping_add(at + line));
+        }
         // SAFETY: said by the caller.
         let value: [L::Vector; V] =
             std::array::from_fn(|v| unsafe { F::load(lanes, values.add(at + v * LANES * F::BYTES)) });

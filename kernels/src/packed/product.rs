@@ -7,6 +7,7 @@ use super::{BLOCK, Layout, PackedMatrix};
 use crate::elementwise::silu;
 use crate::format::WeightFormat;
 use crate::lanes::{Lanes, on_lanes};
+use crate::memory::prefetch;
 use crate::simd::LANES;
 use crate::threads::{each, threads};
 
@@ -209,18 +210,6 @@ unsafe fn brains<L: Lanes, const WIDTH: usize>(
 /// How far before its use a quantized weight is asked for: the processor's own prefetching starts anew with
 /// every tile, because of the scales behind it.
 const AHEAD: usize = 4096;
-
-/// Asks for a cache line; an address of nothing is fine.
-#[inline(always)]
-fn prefetch(address: *const u8) {
-    #[cfg(target_arch = "x86_64")]
-    // SAFETY: SSE is part of x86-64, and a prefetch never faults.
-    unsafe {
-        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(address.cast());
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = address;
-}
 
 /// A quantized tile.
 #[derive(Clone, Copy)]
