@@ -91,13 +91,14 @@ impl Map {
     }
 }
 
-/// Asks for a cache line; an address of nothing is fine.
+/// Asks for a cache line into the second level; an address of nothing is fine. Into the first level only a score
+/// of lines can be on their way at a time, which is too few for a core to draw its share from memory.
 #[inline(always)]
 pub(crate) fn prefetch(address: *const u8) {
     #[cfg(target_arch = "x86_64")]
     // SAFETY: SSE is part of x86-64, and a prefetch never faults.
     unsafe {
-        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(address.cast());
+        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T1 }>(address.cast());
     }
     #[cfg(not(target_arch = "x86_64"))]
     let _ = address;

@@ -209,7 +209,7 @@ unsafe fn brains<L: Lanes, const WIDTH: usize>(
 
 /// How far before its use a quantized weight is asked for: the processor's own prefetching starts anew with
 /// every tile, because of the scales behind it.
-const AHEAD: usize = 4096;
+const AHEAD: usize = 8192;
 
 /// A quantized tile.
 #[derive(Clone, Copy)]
