@@ -1,12 +1,15 @@
 //! The end of a run: near-duplicates, Parquet shards, dropped.jsonl, the card, and run.json last.
 //!
-//! All of it follows from the store alone, so doing it again gives the same files.
+//! All of it follows from the store alone, so doing it again gives the same files. Rows are read from the
+//! store as often as they are needed: what stays in memory of each is a few bytes.
+
+mod card;
 
 use crate::recipe::Recipe;
-use crate::store::{Dropped, Store, Verdict};
+use crate::setup::Setup;
+use crate::store::{Dropped, Entry, Store, Verdict};
 use crate::tasks;
 use anyhow::{Context, Result};
-use datasets::card::{Config, Front, card};
 use datasets::near_duplicate::{NearDuplicates, Parameters};
 use datasets::write::{Column, Kind, Shard, write_atomic, write_jsonl, write_shards};
 use serde_json::{Map, Value, json};
@@ -29,14 +32,8 @@ struct Part {
     shards: Vec<Shard>,
 }
 
-/// Writes the dataset; returns what to tell the user.
-pub(crate) fn write(
-    out: &Path,
-    recipes: &[Recipe],
-    store: &Store,
-    rows: usize,
-    configuration: &Value,
-) -> Result<String> {
+/// Writes the dataset of what is decided; returns what to tell the user.
+pub(crate) fn write(out: &Path, setup: &Setup, store: &Store, rows: usize, complete: bool) -> Result<String> {
     // Until the new one is written last, no manifest vouches for files of two runs.
     let manifest_path = out.join("run.json");
     match std::fs::remove_file(&manifest_path) {
@@ -45,107 +42,156 @@ pub(crate) fn write(
         }
         _ => {}
     }
+    let judged = setup.recipes.iter().map(|recipe| Judged::of(setup, recipe, store, rows));
+    let judged = judged.collect::<Result<Vec<_>>>()?;
     let mut parts = Vec::new();
-    let mut all_dropped = Vec::new();
-    let mut mixed = Vec::new();
-    for recipe in recipes {
-        let (kept, dropped) = judge_all(recipe, store, rows)?;
-        let mut drops: BTreeMap<String, usize> = BTreeMap::new();
-        for entry in &dropped {
-            *drops.entry(entry["reason"].as_str().unwrap_or_default().to_owned()).or_default() += 1;
-        }
-        if recipes.len() > 1 {
-            mixed.extend(kept.iter().map(|row| {
-                let two = ["messages", "source"].map(|name| (name.to_owned(), row[name].clone()));
-                Map::from_iter(two)
-            }));
-        }
-        let (begun, count) = (kept.len() + dropped.len(), kept.len());
-        all_dropped.extend(dropped);
-        let folder = out.join("data").join(recipe.task.name());
-        let shards = shards(&folder, &tasks::columns(recipe.task), kept)?;
-        parts.push(Part { name: recipe.task.name(), begun, rows: count, drops, shards });
+    for task in &judged {
+        let folder = out.join("data").join(task.recipe.task.name());
+        parts.push(task.part(shards(&folder, &tasks::columns(task.recipe.task), task.kept, task.rows())?));
     }
-    if recipes.len() > 1 {
-        let columns = [("messages", Kind::Messages), ("source", Kind::Text)];
-        let columns = columns.map(|(name, kind)| Column { name: name.to_owned(), kind });
-        let (begun, rows) = (parts.iter().map(|part| part.begun).sum(), mixed.len());
-        let shards = shards(&out.join("data/all"), &columns, mixed)?;
-        parts.insert(0, Part { name: "all", begun, rows, drops: BTreeMap::new(), shards });
+    if judged.len() > 1 {
+        parts.insert(0, mixed(out, &judged, &parts)?);
     }
-    write_jsonl(&out.join("dropped.jsonl"), all_dropped.into_iter().map(Ok::<_, anyhow::Error>))?;
-    let totals = store.totals()?;
-    write_atomic(&out.join("README.md"), body(recipes, &parts, configuration, totals).as_bytes())?;
-    let run = manifest(out, &parts, configuration, totals);
+    write_jsonl(&out.join("dropped.jsonl"), judged.iter().flat_map(Judged::drops))?;
+    let ledger = store.ledger()?;
+    write_atomic(&out.join("README.md"), card::body(setup, &parts, &ledger).as_bytes())?;
+    let run = manifest(out, setup, &parts, &ledger, complete);
     write_atomic(&manifest_path, serde_json::to_string_pretty(&run)?.as_bytes())?;
     Ok(summary(out, &parts))
 }
 
-/// The rows of a task after the near-duplicate filter, and those dropped, each with its reason.
-fn judge_all(recipe: &Recipe, store: &Store, rows: usize) -> Result<(Vec<Object>, Vec<Value>)> {
-    let (mut kept, mut dropped) = (Vec::new(), Vec::new());
-    let mut ids: Vec<String> = Vec::new();
-    let mut index = NearDuplicates::new(NEAR);
-    let threshold = recipe.settings.near_duplicate.unwrap_or(f64::INFINITY);
-    let drop = |id: &str, entry: Dropped| json!({"id": id, "task": recipe.task.name(), "reason": entry.reason, "step": entry.step, "detail": entry.detail});
-    store.each_row(recipe.task.name(), rows, |_, id, verdict| {
-        let mut row = match verdict {
-            Verdict::Dropped(entry) => {
-                dropped.push(drop(&id, entry));
-                return Ok(());
+/// The messages of all tasks together.
+fn mixed(out: &Path, judged: &[Judged<'_>], parts: &[Part]) -> Result<Part> {
+    let columns = [("messages", Kind::Messages), ("source", Kind::Text)];
+    let columns = columns.map(|(name, kind)| Column { name: name.to_owned(), kind });
+    let (begun, kept) = (parts.iter().map(|part| part.begun).sum(), parts.iter().map(|part| part.rows).sum());
+    let rows = judged.iter().flat_map(Judged::rows).map(|row| {
+        let mut row = row?;
+        row.retain(|name, _| name == "messages" || name == "source");
+        Ok(row)
+    });
+    let shards = shards(&out.join("data/all"), &columns, kept, rows)?;
+    Ok(Part { name: "all", begun, rows: kept, drops: BTreeMap::new(), shards })
+}
+
+/// A task's rows after the near-duplicate filter.
+struct Judged<'a> {
+    setup: &'a Setup,
+    recipe: &'a Recipe,
+    store: &'a Store,
+    limit: usize,
+    /// Of every row that its walk kept, in order: its nearest earlier one.
+    near: Vec<Near>,
+    kept: usize,
+    drops: BTreeMap<String, usize>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Near {
+    /// The other's position plus one; 0 where there is none.
+    place: u32,
+    similarity: f32,
+    duplicate: bool,
+}
+
+impl<'a> Judged<'a> {
+    fn of(setup: &'a Setup, recipe: &'a Recipe, store: &'a Store, limit: usize) -> Result<Self> {
+        let mut judged =
+            Self { setup, recipe, store, limit, near: Vec::new(), kept: 0, drops: BTreeMap::new() };
+        let mut index = NearDuplicates::new(NEAR);
+        let threshold = recipe.settings.near_duplicate.unwrap_or(f64::INFINITY);
+        for decided in store.rows(recipe.task.name(), limit) {
+            let decided = decided?;
+            let row = match decided.verdict {
+                Verdict::Kept(row) => row,
+                Verdict::Dropped(dropped) => {
+                    *judged.drops.entry(dropped.reason).or_default() += 1;
+                    continue;
+                }
+            };
+            let text = compared_text(&row);
+            let nearest = index.nearest(&text);
+            let duplicate = nearest.is_some_and(|(_, similarity)| similarity >= threshold);
+            if duplicate {
+                *judged.drops.entry("near_duplicate".to_owned()).or_default() += 1;
+            } else {
+                index.insert(decided.position as u64, &text);
+                judged.kept += 1;
             }
-            Verdict::Kept(row) => row,
-        };
-        let text = compared_text(&row);
-        let nearest =
-            index.nearest(&text).map(|(place, similarity)| (ids[place as usize].clone(), similarity));
-        if let Some((other, similarity)) = nearest.as_ref().filter(|(_, similarity)| *similarity >= threshold)
-        {
-            let detail = format!("{similarity:.2} like {other}");
-            dropped
-                .push(drop(&id, Dropped { reason: "near_duplicate".into(), step: "finish".into(), detail }));
-            return Ok(());
+            let (place, similarity) = nearest.map_or((0, 0.0), |(place, s)| (place as u32 + 1, s as f32));
+            judged.near.push(Near { place, similarity, duplicate });
         }
-        index.insert(ids.len() as u64, &text);
-        ids.push(id);
-        row.insert("nearest_id".to_owned(), json!(nearest.as_ref().map(|(id, _)| id)));
-        row.insert(
-            "nearest_similarity".to_owned(),
-            json!(nearest.as_ref().map_or(0.0, |(_, similarity)| *similarity)),
-        );
-        kept.push(row);
-        Ok(())
-    })?;
-    Ok((kept, dropped))
+        Ok(judged)
+    }
+
+    fn part(&self, shards: Vec<Shard>) -> Part {
+        let begun = self.kept + self.drops.values().sum::<usize>();
+        Part { name: self.recipe.task.name(), begun, rows: self.kept, drops: self.drops.clone(), shards }
+    }
+
+    /// Every decided row: kept ones whole, the others as `dropped.jsonl` has them.
+    fn all(&self) -> impl Iterator<Item = Result<Result<Object, Value>>> {
+        let mut near = self.near.iter();
+        self.store.rows(self.recipe.task.name(), self.limit).map(move |decided| {
+            let decided = decided?;
+            let mut row = match decided.verdict {
+                Verdict::Dropped(dropped) => return Ok(Err(self.drop(&decided.id, &dropped))),
+                Verdict::Kept(row) => row,
+            };
+            let near = near.next().context("the store has changed while the dataset was written")?;
+            let other =
+                near.place.checked_sub(1).map(|place| self.recipe.row_id(self.setup.seed, place as usize));
+            let similarity = f64::from(near.similarity);
+            if near.duplicate {
+                let detail = format!("{similarity:.2} like {}", other.unwrap_or_default());
+                let dropped = Dropped { reason: "near_duplicate".into(), step: "finish".into(), detail };
+                return Ok(Err(self.drop(&decided.id, &dropped)));
+            }
+            row.insert("nearest_id".to_owned(), json!(other));
+            row.insert("nearest_similarity".to_owned(), json!(similarity));
+            Ok(Ok(row))
+        })
+    }
+
+    fn rows(&self) -> impl Iterator<Item = Result<Object>> {
+        self.all().filter_map(|row| row.map(Result::ok).transpose())
+    }
+
+    fn drops(&self) -> impl Iterator<Item = Result<Value>> {
+        self.all().filter_map(|row| row.map(Result::err).transpose())
+    }
+
+    fn drop(&self, id: &str, dropped: &Dropped) -> Value {
+        let Dropped { reason, step, detail } = dropped;
+        json!({"id": id, "task": self.recipe.task.name(), "reason": reason, "step": step, "detail": detail})
+    }
 }
 
 /// The user's first words.
-fn compared_text(row: &Map<String, Value>) -> String {
+fn compared_text(row: &Object) -> String {
     let messages = row.get("messages").and_then(Value::as_array);
     let user = messages.and_then(|messages| messages.iter().find(|message| message["role"] == "user"));
     user.and_then(|message| message["content"].as_str()).unwrap_or_default().to_owned()
 }
 
-fn shards(folder: &Path, columns: &[Column], rows: Vec<Map<String, Value>>) -> Result<Vec<Shard>> {
+fn shards(
+    folder: &Path,
+    columns: &[Column],
+    count: usize,
+    rows: impl Iterator<Item = Result<Object>>,
+) -> Result<Vec<Shard>> {
     // Shards of an earlier, shorter run have other names.
     let stale: Vec<_> = std::fs::read_dir(folder)
         .map(|entries| entries.flatten().map(|entry| entry.path()).collect())
         .unwrap_or_default();
-    let written = write_shards(
-        folder,
-        "train",
-        columns,
-        rows.len(),
-        ROWS_PER_SHARD,
-        rows.into_iter().map(Ok::<_, anyhow::Error>),
-    )?;
+    let written = write_shards(folder, "train", columns, count, ROWS_PER_SHARD, rows)?;
     for path in stale.iter().filter(|path| !written.iter().any(|shard| shard.path == **path)) {
         std::fs::remove_file(path).with_context(|| format!("cannot remove {}", path.display()))?;
     }
     Ok(written)
 }
 
-fn manifest(out: &Path, parts: &[Part], configuration: &Value, totals: (u64, u64, u64)) -> Value {
+fn manifest(out: &Path, setup: &Setup, parts: &[Part], ledger: &[Entry], complete: bool) -> Value {
     let config = |part: &Part| {
         let shards: Vec<Value> = part
             .shards
@@ -160,70 +206,11 @@ fn manifest(out: &Path, parts: &[Part], configuration: &Value, totals: (u64, u64
     };
     json!({
         "program": concat!("smoltalk ", env!("CARGO_PKG_VERSION")),
-        "configuration": configuration,
+        "complete": complete,
+        "configuration": setup.configuration,
         "configs": parts.iter().map(config).collect::<Map<_, _>>(),
-        "answers": totals.0,
-        "prompt_tokens": totals.1,
-        "completion_tokens": totals.2,
+        "calls": ledger,
     })
-}
-
-fn body(recipes: &[Recipe], parts: &[Part], configuration: &Value, totals: (u64, u64, u64)) -> String {
-    let configs = parts.iter().map(|part| Config {
-        name: part.name.to_owned(),
-        data_files: vec![("train".to_owned(), format!("data/{}/train-*.parquet", part.name))],
-    });
-    let front = Front {
-        pretty_name: "SmolTalk-style synthetic data".to_owned(),
-        languages: vec!["en".to_owned()],
-        tags: vec!["synthetic".to_owned(), "smoltalk".to_owned()],
-        rows: parts.first().map_or(0, |part| part.rows),
-        configs: configs.collect(),
-    };
-    let mut text = format!(
-        "# SmolTalk-style synthetic data\n\nMade by smoltalk {} with the teacher `{}`, profile `{}`, seed {}.\nThe teacher gave {} answers: {} prompt tokens, {} generated tokens.\n",
-        env!("CARGO_PKG_VERSION"),
-        configuration["teacher"].as_str().unwrap_or_default(),
-        configuration["profile"].as_str().unwrap_or_default(),
-        configuration["seed"],
-        totals.0,
-        totals.1,
-        totals.2,
-    );
-    text.push_str("\n## Rows\n\n| config | begun | kept | yield |\n| --- | --- | --- | --- |\n");
-    for part in parts {
-        text.push_str(&format!(
-            "| {} | {} | {} | {} |\n",
-            part.name,
-            part.begun,
-            part.rows,
-            percent(part.rows, part.begun)
-        ));
-    }
-    text.push_str("\n## Dropped\n\nEvery dropped row stands in `dropped.jsonl` with its reason.\n\n| config | reason | rows |\n| --- | --- | --- |\n");
-    for part in parts {
-        for (reason, count) in &part.drops {
-            text.push_str(&format!("| {} | {reason} | {count} |\n", part.name));
-        }
-    }
-    for recipe in recipes {
-        text.push_str(&format!(
-            "\n## {}\n\nRecipe `{}`. Sampling:\n\n",
-            recipe.task.name(),
-            &recipe.hash[..16]
-        ));
-        for (step, sampling) in &recipe.settings.sampling {
-            text.push_str(&format!(
-                "- {step}: temperature {}, top_p {}, at most {} tokens\n",
-                sampling.temperature, sampling.top_p, sampling.max_tokens
-            ));
-        }
-        text.push_str("\n| prompt | SHA-256 |\n| --- | --- |\n");
-        for (path, hash) in recipe.prompt_hashes() {
-            text.push_str(&format!("| {path} | `{}` |\n", &hash[..16]));
-        }
-    }
-    card(&front, &text)
 }
 
 fn summary(out: &Path, parts: &[Part]) -> String {

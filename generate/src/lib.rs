@@ -3,14 +3,25 @@
 //! Each row walks its own steps with many rows in flight and no barrier between them. Everything a
 //! teacher said and everything decided about a row is in the run's store before it is counted.
 
+pub mod estimate;
 pub mod r#gen;
+pub mod preview;
 pub mod show;
 
+mod budget;
 mod finish;
+mod flight;
+mod progress;
 mod recipe;
+mod resume;
+mod rows;
+mod run;
+mod setup;
 mod store;
 mod tasks;
 mod teacher;
 mod walk;
 
+pub use budget::Limit;
 pub use recipe::{Profile, Task};
+pub use setup::Common;

@@ -15,6 +15,10 @@ struct Arguments {
 enum Command {
     /// Generate a dataset; the same command again goes on where it stopped
     Gen(generate::r#gen::Options),
+    /// Say what a run will cost and how long it will take, from its first rows
+    Estimate(generate::estimate::Options),
+    /// Make a few rows and print every prompt and reply
+    Preview(generate::preview::Options),
     /// Print rows of a generated dataset
     Show(generate::show::Options),
 }
@@ -22,6 +26,8 @@ enum Command {
 fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Gen(options) => generate::r#gen::run(&options),
+        Command::Estimate(options) => generate::estimate::run(&options),
+        Command::Preview(options) => generate::preview::run(&options),
         Command::Show(options) => generate::show::run(&options),
     };
     match result {

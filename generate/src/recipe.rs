@@ -247,6 +247,16 @@ impl Recipe {
         })
     }
 
+    /// The id of the row at a position; everything drawn for it follows from it.
+    pub(crate) fn row_id(&self, seed: u64, position: usize) -> String {
+        hex(format!("{}/{seed}/{position}", self.hash).as_bytes())[..16].to_owned()
+    }
+
+    /// The folder's files by name, so that a changed one can be shown.
+    pub(crate) fn texts(&self) -> BTreeMap<String, String> {
+        files(self.task).unwrap_or_default().into_iter().map(|(name, text)| (name, text.to_owned())).collect()
+    }
+
     /// How a step samples.
     pub(crate) fn sampling(&self, step: &str) -> Result<StepSampling> {
         let found = self.settings.sampling.get(step).copied();

@@ -3,25 +3,48 @@
 //! One thread writes and commits whatever has gathered since the last commit; a caller goes on once its
 //! own write is on disk. Anyone can open the file with the tools they have.
 
+mod batches;
+mod write;
+
+pub(crate) use batches::OpenBatch;
+
 use anyhow::{Context, Result, anyhow, bail};
 use rusqlite::{Connection, OptionalExtension, params};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use std::collections::VecDeque;
 use std::fs::{File, TryLockError};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, mpsc};
-use tokio::sync::oneshot;
+use std::sync::{Mutex, MutexGuard, mpsc};
+use write::{Statement, Write, write_all};
 
+/// Of the tables below; a store of another one is not read.
+const VERSION: i64 = 2;
+/// Answers are appended and found by an index of short keys: both stay quick with millions of them.
 const SCHEMA: &str = "
-CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS answers (
-    key TEXT PRIMARY KEY, step TEXT NOT NULL, reply TEXT NOT NULL,
-    prompt_tokens INTEGER NOT NULL, completion_tokens INTEGER NOT NULL);
+    number INTEGER PRIMARY KEY, key BLOB NOT NULL, model TEXT NOT NULL, step TEXT NOT NULL, reply TEXT NOT NULL);
+CREATE UNIQUE INDEX IF NOT EXISTS answers_by_key ON answers (key);
 CREATE TABLE IF NOT EXISTS rows (
     task TEXT NOT NULL, position INTEGER NOT NULL, id TEXT NOT NULL, kept INTEGER NOT NULL, body TEXT NOT NULL,
-    PRIMARY KEY (task, position));
+    PRIMARY KEY (task, position)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS ledger (
+    model TEXT NOT NULL, endpoint TEXT NOT NULL, outcome TEXT NOT NULL, calls INTEGER NOT NULL,
+    prompt_tokens INTEGER NOT NULL, completion_tokens INTEGER NOT NULL, microdollars INTEGER NOT NULL,
+    PRIMARY KEY (model, endpoint, outcome)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS batches (
+    number INTEGER PRIMARY KEY, model TEXT NOT NULL, path TEXT NOT NULL, file TEXT, remote TEXT,
+    ended INTEGER NOT NULL DEFAULT 0);
+CREATE TABLE IF NOT EXISTS batch_calls (
+    batch INTEGER NOT NULL, key BLOB NOT NULL, step TEXT NOT NULL, PRIMARY KEY (batch, key)) WITHOUT ROWID;
 ";
+/// Rows that are read at a time.
+const PAGE: usize = 1000;
+
+/// What a call is known by: the first half of the SHA-256 of the teacher's identity and the whole call.
+pub(crate) type Key = [u8; 16];
 
 /// What a teacher said.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -51,6 +74,61 @@ pub(crate) enum Verdict {
     Dropped(Dropped),
 }
 
+/// A decided row.
+pub(crate) struct Decided {
+    pub(crate) position: usize,
+    pub(crate) id: String,
+    pub(crate) verdict: Verdict,
+}
+
+/// How a call ended, in the ledger.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) enum Outcome {
+    /// Recorded; carries tokens and money.
+    Answered,
+    /// 429 or 503: the endpoint wants fewer calls.
+    Busy,
+    /// A broken connection, a 5xx, or an answer that cannot be read.
+    Failed,
+    /// Any other refusal.
+    Refused,
+    /// On its way when the program was killed: it may have been paid for.
+    Lost,
+}
+
+impl Outcome {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Answered => "answered",
+            Self::Busy => "busy",
+            Self::Failed => "failed",
+            Self::Refused => "refused",
+            Self::Lost => "lost",
+        }
+    }
+}
+
+/// A line of the ledger.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub(crate) struct Entry {
+    pub(crate) model: String,
+    pub(crate) endpoint: String,
+    pub(crate) outcome: String,
+    pub(crate) calls: u64,
+    pub(crate) prompt_tokens: u64,
+    pub(crate) completion_tokens: u64,
+    pub(crate) microdollars: u64,
+}
+
+/// Who answered and what it cost, recorded with the answer.
+#[derive(Debug, Clone)]
+pub(crate) struct Source<'a> {
+    pub(crate) model: &'a str,
+    pub(crate) endpoint: &'a str,
+    pub(crate) step: &'a str,
+    pub(crate) microdollars: u64,
+}
+
 /// The open store of one run.
 pub(crate) struct Store {
     writes: mpsc::Sender<Write>,
@@ -61,16 +139,6 @@ pub(crate) struct Store {
     generated: AtomicU64,
 }
 
-struct Write {
-    statement: Statement,
-    done: oneshot::Sender<Result<(), String>>,
-}
-
-enum Statement {
-    Answer { key: String, step: String, reply: Reply },
-    Row { task: &'static str, position: usize, id: String, kept: bool, body: String },
-}
-
 impl Store {
     /// Opens or creates the store.
     pub(crate) fn open(path: &Path) -> Result<Self> {
@@ -79,16 +147,31 @@ impl Store {
             let connection = Connection::open(path)?;
             connection.pragma_update(None, "journal_mode", "WAL")?;
             connection.pragma_update(None, "synchronous", "FULL")?;
+            connection.pragma_update(None, "cache_size", -32_768)?; // KiB
             connection.busy_timeout(std::time::Duration::from_secs(10))?;
             Ok(connection)
         };
         let name = || format!("cannot open the run's store {}", path.display());
         let writer = connect().with_context(name)?;
+        let tables: i64 = writer.query_row("SELECT count(*) FROM sqlite_master", [], |row| row.get(0))?;
+        let version: i64 = writer.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+        if tables > 0 && version != VERSION {
+            bail!(
+                "{} was written by another version of smoltalk; name another --out, or set it aside with --fresh",
+                path.display()
+            );
+        }
         writer.execute_batch(SCHEMA).with_context(name)?;
+        writer.pragma_update(None, "user_version", VERSION)?;
         let reader = Mutex::new(connect().with_context(name)?);
         let (writes, receiver) = mpsc::channel();
         std::thread::Builder::new().name("store".to_owned()).spawn(move || write_all(writer, &receiver))?;
         Ok(Self { writes, reader, _lock: lock, generated: AtomicU64::new(0) })
+    }
+
+    /// Refuses a store that another run holds.
+    pub(crate) fn unused(path: &Path) -> Result<()> {
+        lock(&path.with_extension("lock")).map(drop)
     }
 
     /// A value the run remembers about itself.
@@ -107,21 +190,34 @@ impl Store {
     }
 
     /// A recorded answer.
-    pub(crate) fn answer(&self, key: &str) -> Result<Option<Reply>> {
+    pub(crate) fn answer(&self, key: &Key) -> Result<Option<Reply>> {
         let text: Option<String> = self.read(|connection| {
             connection
-                .query_row("SELECT reply FROM answers WHERE key = ?1", [key], |row| row.get(0))
+                .prepare_cached("SELECT reply FROM answers WHERE key = ?1")?
+                .query_row([key], |row| row.get(0))
                 .optional()
         })?;
         text.map(|text| serde_json::from_str(&text).context("the store holds a broken answer")).transpose()
     }
 
     /// Records an answer; returns once it is on disk.
-    pub(crate) async fn record(&self, key: &str, step: &str, reply: &Reply) -> Result<()> {
-        self.write(Statement::Answer { key: key.to_owned(), step: step.to_owned(), reply: reply.clone() })
-            .await?;
+    pub(crate) async fn record(&self, key: &Key, source: &Source<'_>, reply: &Reply) -> Result<()> {
+        self.write(Statement::answer(*key, source, reply)?).await?;
         self.generated.fetch_add(reply.completion_tokens, Ordering::Relaxed);
         Ok(())
+    }
+
+    /// Counts calls that brought no answer; the count is committed with whatever comes next.
+    pub(crate) fn note(&self, model: &str, endpoint: &str, outcome: Outcome, calls: u64) {
+        let entry = Entry {
+            model: model.to_owned(),
+            endpoint: endpoint.to_owned(),
+            outcome: outcome.name().to_owned(),
+            calls,
+            ..Entry::default()
+        };
+        // If the writing thread is gone, the next answer says so.
+        let _ = self.writes.send(Write { statement: Statement::Ledger(entry), done: None });
     }
 
     /// Records what became of a row; returns once it is on disk.
@@ -139,37 +235,60 @@ impl Store {
         self.write(Statement::Row { task, position, id: id.to_owned(), kept, body }).await
     }
 
-    /// Positions of a task that are decided.
-    pub(crate) fn done(&self, task: &str) -> Result<Vec<usize>> {
+    /// Which of the first `limit` positions of a task are decided.
+    pub(crate) fn decided(&self, task: &str, limit: usize) -> Result<Vec<bool>> {
+        let mut decided = vec![false; limit];
         self.read(|connection| {
-            let mut statement = connection.prepare("SELECT position FROM rows WHERE task = ?1")?;
-            statement
-                .query_map([task], |row| row.get::<_, i64>(0).map(|position| position as usize))?
-                .collect()
+            let mut statement =
+                connection.prepare("SELECT position FROM rows WHERE task = ?1 AND position < ?2")?;
+            let mut rows = statement.query(params![task, limit as i64])?;
+            while let Some(row) = rows.next()? {
+                decided[row.get::<_, i64>(0)? as usize] = true;
+            }
+            Ok(())
+        })?;
+        Ok(decided)
+    }
+
+    /// The decided rows among the first `limit` positions of a task, in order; a page of them in memory.
+    pub(crate) fn rows(&self, task: &'static str, limit: usize) -> impl Iterator<Item = Result<Decided>> {
+        let (mut page, mut next, mut over) = (VecDeque::new(), 0, false);
+        std::iter::from_fn(move || {
+            if page.is_empty() && !over {
+                match self.page(task, next, limit) {
+                    Ok(rows) => page.extend(rows.into_iter().map(Ok)),
+                    Err(error) => page.push_back(Err(error)),
+                }
+                over = page.len() < PAGE;
+            }
+            let row: Result<Decided> = page.pop_front()?;
+            if let Ok(row) = &row {
+                next = row.position + 1;
+            }
+            Some(row)
         })
     }
 
-    /// Calls `each` with (position, id, verdict) of the first `limit` positions of a task, in order.
-    pub(crate) fn each_row(
-        &self,
-        task: &str,
-        limit: usize,
-        mut each: impl FnMut(usize, String, Verdict) -> Result<()>,
-    ) -> Result<()> {
-        let connection = self.reader.lock().map_err(|_| anyhow!("the store's reader failed"))?;
-        let mut statement = connection.prepare(
-            "SELECT position, id, kept, body FROM rows WHERE task = ?1 AND position < ?2 ORDER BY position",
-        )?;
-        let mut rows = statement.query(params![task, limit as i64])?;
-        while let Some(row) = rows.next()? {
-            let body: String = row.get(3)?;
-            let verdict = match row.get::<_, bool>(2)? {
+    fn page(&self, task: &str, from: usize, limit: usize) -> Result<Vec<Decided>> {
+        let read: Vec<(i64, String, bool, String)> = self.read(|connection| {
+            connection
+                .prepare_cached(
+                    "SELECT position, id, kept, body FROM rows
+                     WHERE task = ?1 AND position >= ?2 AND position < ?3 ORDER BY position LIMIT ?4",
+                )?
+                .query_map(params![task, from as i64, limit as i64, PAGE as i64], |row| {
+                    Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
+                })?
+                .collect()
+        })?;
+        let decided = |(position, id, kept, body): (i64, String, bool, String)| {
+            let verdict = match kept {
                 true => Verdict::Kept(serde_json::from_str(&body)?),
                 false => Verdict::Dropped(serde_json::from_str(&body)?),
             };
-            each(row.get::<_, i64>(0)? as usize, row.get(1)?, verdict)?;
-        }
-        Ok(())
+            Ok(Decided { position: position as usize, id, verdict })
+        };
+        read.into_iter().map(decided).collect()
     }
 
     /// Tokens of the answers recorded since this process began.
@@ -177,24 +296,42 @@ impl Store {
         self.generated.load(Ordering::Relaxed)
     }
 
-    /// Answers recorded, and the tokens of their prompts and of themselves.
-    pub(crate) fn totals(&self) -> Result<(u64, u64, u64)> {
+    /// Every call the run ever made: how they ended, their tokens and what they cost.
+    pub(crate) fn ledger(&self) -> Result<Vec<Entry>> {
+        let text = "SELECT model, endpoint, outcome, calls, prompt_tokens, completion_tokens, microdollars
+                    FROM ledger ORDER BY model, endpoint, outcome";
         self.read(|connection| {
-            let query = "SELECT count(*), coalesce(sum(prompt_tokens), 0), coalesce(sum(completion_tokens), 0) FROM answers";
-            connection.query_row(query, [], |row| {
-                Ok((row.get::<_, i64>(0)? as u64, row.get::<_, i64>(1)? as u64, row.get::<_, i64>(2)? as u64))
-            })
+            let number =
+                |row: &rusqlite::Row<'_>, column| row.get::<_, i64>(column).map(|value| value as u64);
+            connection
+                .prepare(text)?
+                .query_map([], |row| {
+                    Ok(Entry {
+                        model: row.get(0)?,
+                        endpoint: row.get(1)?,
+                        outcome: row.get(2)?,
+                        calls: number(row, 3)?,
+                        prompt_tokens: number(row, 4)?,
+                        completion_tokens: number(row, 5)?,
+                        microdollars: number(row, 6)?,
+                    })
+                })?
+                .collect()
         })
     }
 
     fn read<T>(&self, query: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T> {
-        let connection = self.reader.lock().map_err(|_| anyhow!("the store's reader failed"))?;
-        query(&connection).context("the run's store cannot be used")
+        query(&*self.reader()?).context("the run's store cannot be used")
+    }
+
+    fn reader(&self) -> Result<MutexGuard<'_, Connection>> {
+        self.reader.lock().map_err(|_| anyhow!("the store's reader failed"))
     }
 
     async fn write(&self, statement: Statement) -> Result<()> {
-        let (done, wait) = oneshot::channel();
-        self.writes.send(Write { statement, done }).map_err(|_| anyhow!("the run's store has stopped"))?;
+        let (done, wait) = tokio::sync::oneshot::channel();
+        let sent = self.writes.send(Write { statement, done: Some(done) });
+        sent.map_err(|_| anyhow!("the run's store has stopped"))?;
         wait.await?.map_err(|error| anyhow!("the run's store cannot be written: {error}; nothing recorded is lost, run the same command again"))
     }
 }
@@ -211,43 +348,4 @@ fn lock(path: &Path) -> Result<File> {
             Err(error).with_context(|| format!("cannot lock {}", path.display()))
         }
     }
-}
-
-/// The writing thread: whatever has gathered goes into one transaction.
-fn write_all(mut connection: Connection, receiver: &mpsc::Receiver<Write>) {
-    while let Ok(first) = receiver.recv() {
-        let mut batch = vec![first];
-        batch.extend(receiver.try_iter().take(4096));
-        let result = commit(&mut connection, &batch).map_err(|error| error.to_string());
-        for write in batch {
-            // A caller that has gone away does not need to know.
-            let _ = write.done.send(result.clone());
-        }
-    }
-}
-
-fn commit(connection: &mut Connection, batch: &[Write]) -> rusqlite::Result<()> {
-    let transaction = connection.transaction()?;
-    for write in batch {
-        match &write.statement {
-            Statement::Answer { key, step, reply } => {
-                let text = serde_json::to_string(reply).unwrap_or_default();
-                transaction
-                    .prepare_cached("INSERT OR IGNORE INTO answers VALUES (?1, ?2, ?3, ?4, ?5)")?
-                    .execute(params![
-                        key,
-                        step,
-                        text,
-                        reply.prompt_tokens as i64,
-                        reply.completion_tokens as i64
-                    ])?;
-            }
-            Statement::Row { task, position, id, kept, body } => {
-                transaction
-                    .prepare_cached("INSERT OR IGNORE INTO rows VALUES (?1, ?2, ?3, ?4, ?5)")?
-                    .execute(params![task, *position as i64, id, kept, body])?;
-            }
-        }
-    }
-    transaction.commit()
 }

@@ -1,15 +1,23 @@
-//! Who answers: a checkpoint in this process, or an OpenAI-compatible endpoint.
+//! Who answers: a checkpoint in this process, or OpenAI-compatible endpoints.
 
+mod batch;
+mod endpoints;
 mod http;
 mod local;
 
 use crate::recipe::StepSampling;
-use crate::store::Reply;
-use anyhow::Result;
+use crate::run::Run;
+use crate::store::{Key, Reply};
+use anyhow::{Result, bail};
 use engine::Constraint;
 use serde::Serialize;
+use serde_json::json;
+use sha2::{Digest, Sha256};
 use smollm::{ChatTemplate, Message};
+use std::fmt;
 use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
 
 /// A teacher that is ready to answer.
 #[allow(clippy::large_enum_variant, reason = "there are one to four of them")]
@@ -39,6 +47,41 @@ pub(crate) enum Prompt {
     User(Vec<Message>),
 }
 
+impl fmt::Display for Prompt {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (messages, next) = match self {
+            Self::Assistant(messages) => (messages, None),
+            Self::User(messages) => (messages, Some("[user]")),
+        };
+        let lines = messages.iter().map(|message| format!("[{}] {}", message.role, message.content));
+        formatter.write_str(&lines.chain(next.map(str::to_owned)).collect::<Vec<_>>().join("\n"))
+    }
+}
+
+/// A call of some row's step, and the run that pays for it.
+#[derive(Clone, Copy)]
+pub(crate) struct Asking<'a> {
+    pub(crate) run: &'a Arc<Run>,
+    pub(crate) key: &'a Key,
+    pub(crate) step: &'a str,
+    pub(crate) call: &'a Call,
+}
+
+/// How endpoints are used.
+#[derive(Debug, Clone)]
+pub(crate) struct Manners {
+    /// The environment variable that holds the key.
+    pub(crate) key_variable: Option<String>,
+    /// The most calls at a time, of each endpoint and model.
+    pub(crate) in_flight: usize,
+    /// How long one call may take.
+    pub(crate) timeout: Duration,
+    /// How long an endpoint may answer nothing of use before the run stops.
+    pub(crate) patience: Duration,
+    /// Where calls go as provider batches: seconds between two looks at one.
+    pub(crate) batch_poll: Option<Duration>,
+}
+
 /// Why there is no answer.
 #[derive(Debug)]
 pub(crate) enum Refusal {
@@ -46,8 +89,18 @@ pub(crate) enum Refusal {
     TooLong(String),
     /// The teacher will not answer this call.
     Rejected(String),
+    /// It failed again and again; a later try may succeed.
+    Failed(String),
+    /// The run is stopping, or its budget is spent.
+    Stopped,
     /// The teacher cannot be used at all; the run must stop.
     Gone(anyhow::Error),
+}
+
+impl From<anyhow::Error> for Refusal {
+    fn from(error: anyhow::Error) -> Self {
+        Self::Gone(error)
+    }
 }
 
 impl Call {
@@ -64,27 +117,52 @@ impl Call {
 }
 
 impl Teacher {
-    /// Opens `http://host:port/v1#model`, a checkpoint folder, or a hub id.
-    pub(crate) async fn open(
-        name: &str,
-        template: Option<&Path>,
-        key_variable: Option<&str>,
-    ) -> Result<Self> {
+    /// Opens `http://host:port/v1#model`, a checkpoint folder, or a hub id. Several endpoints of one model,
+    /// with commas between them, share its calls.
+    pub(crate) async fn open(name: &str, template: Option<&Path>, manners: &Manners) -> Result<Self> {
         if name.starts_with("http://") || name.starts_with("https://") {
             let template = match template {
                 Some(file) => ChatTemplate::read(file, "", "")?,
                 None => ChatTemplate::chatml(),
             };
-            return Ok(Self::Http(http::HttpTeacher::connect(name, template, key_variable).await?));
+            return Ok(Self::Http(http::HttpTeacher::connect(name, template, manners).await?));
+        }
+        if manners.batch_poll.is_some() {
+            bail!("--batch is for endpoints; {name} answers in this process");
         }
         Ok(Self::Local(local::LocalTeacher::open(name, template)?))
     }
 
-    /// Answers a call.
-    pub(crate) async fn answer(&self, call: &Call) -> Result<Reply, Refusal> {
+    /// Answers a call; the answer is recorded when it returns.
+    pub(crate) async fn answer(&self, asking: Asking<'_>) -> Result<Reply, Refusal> {
         match self {
-            Self::Local(teacher) => teacher.answer(call).await,
-            Self::Http(teacher) => teacher.answer(call).await,
+            Self::Local(teacher) => teacher.answer(asking).await,
+            Self::Http(teacher) => teacher.answer(asking).await,
+        }
+    }
+
+    /// What a call is known by in the store.
+    pub(crate) fn key(&self, call: &Call) -> Key {
+        let content = json!({"teacher": self.identity(), "call": call});
+        let mut key = Key::default();
+        key.copy_from_slice(&Sha256::digest(content.to_string().as_bytes())[..size_of::<Key>()]);
+        key
+    }
+
+    /// Calls that may be on their way at a time.
+    pub(crate) fn calls_at_a_time(&self, manners: &Manners) -> usize {
+        match self {
+            Self::Local(_) => manners.in_flight,
+            Self::Http(teacher) => manners.in_flight * teacher.endpoints(),
+        }
+    }
+
+    /// Rows that may be on their way at a time, so that no endpoint waits for work while rows wait for the disk.
+    pub(crate) fn rows_in_flight(&self, manners: &Manners) -> usize {
+        match self {
+            Self::Local(_) => manners.in_flight,
+            Self::Http(_) if manners.batch_poll.is_some() => batch::MOST_CALLS,
+            Self::Http(teacher) => 2 * manners.in_flight * teacher.endpoints(),
         }
     }
 

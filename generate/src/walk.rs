@@ -1,10 +1,12 @@
 //! One row's way through its steps: asking with a memory, asking again, and dropping with a reason.
 
 use crate::recipe::{Recipe, hex};
-use crate::store::{Dropped, Reply, Store};
-use crate::teacher::{Call, Prompt, Refusal, Teacher};
-use serde_json::{Value, json};
+use crate::run::Run;
+use crate::store::{Dropped, Reply};
+use crate::teacher::{Asking, Call, Prompt, Refusal, Teacher};
+use serde_json::Value;
 use smollm::Message;
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// Tries of a step whose answer cannot be used.
 const ASKS: u64 = 3;
@@ -21,19 +23,46 @@ pub(crate) struct Teachers {
 pub(crate) struct Walk<'a> {
     pub(crate) recipe: &'a Recipe,
     pub(crate) teachers: &'a Teachers,
-    pub(crate) store: &'a Store,
-    pub(crate) position: usize,
+    pub(crate) run: &'a Arc<Run>,
     pub(crate) id: String,
     /// Everything drawn for this row follows from it.
     pub(crate) seed: u64,
     /// The text of a source task.
     pub(crate) source: Option<String>,
+    /// Where the steps are written down for a person to read; a walk that is watched asks nothing anew.
+    pub(crate) trace: Option<Trace>,
+}
+
+/// The steps of a watched walk.
+#[derive(Default)]
+pub(crate) struct Trace {
+    pub(crate) steps: Mutex<Vec<Step>>,
+    /// Whether what is not recorded may be asked.
+    pub(crate) asks: bool,
+}
+
+/// A step as a person reads it.
+#[derive(Debug, Clone)]
+pub(crate) struct Step {
+    pub(crate) name: String,
+    pub(crate) teacher: String,
+    pub(crate) prompt: String,
+    pub(crate) reply: String,
+    pub(crate) prompt_tokens: u64,
+    pub(crate) completion_tokens: u64,
 }
 
 /// Why a walk ended early.
 #[derive(Debug)]
 pub(crate) enum Halt {
     Drop(Dropped),
+    /// The teacher failed; a later try may succeed.
+    Failed {
+        step: String,
+        detail: String,
+    },
+    /// The run is stopping: the row stays undecided.
+    Stopped,
     /// The run cannot go on.
     Abort(anyhow::Error),
 }
@@ -132,18 +161,28 @@ impl Walk<'_> {
 
     /// Asks once in the life of the run: a recorded answer is never asked for again.
     async fn ask(&self, teacher: &Teacher, step: &str, call: &Call) -> Result<Reply, Halt> {
-        let content = json!({"teacher": teacher.identity(), "call": call});
-        let key = hex(content.to_string().as_bytes());
-        if let Some(reply) = self.store.answer(&key)? {
-            return Ok(reply);
+        let key = teacher.key(call);
+        let reply = match self.run.store.answer(&key)? {
+            Some(reply) => Ok(reply),
+            None if self.trace.as_ref().is_some_and(|trace| !trace.asks) => return Err(Halt::Stopped),
+            None => teacher.answer(Asking { run: self.run, key: &key, step, call }).await,
+        };
+        if let (Some(trace), Ok(reply)) = (&self.trace, &reply) {
+            trace.steps.lock().unwrap_or_else(PoisonError::into_inner).push(Step {
+                name: step.to_owned(),
+                teacher: teacher.identity().to_owned(),
+                prompt: call.prompt.to_string(),
+                reply: reply.text.clone(),
+                prompt_tokens: reply.prompt_tokens,
+                completion_tokens: reply.completion_tokens,
+            });
         }
-        match teacher.answer(call).await {
-            Ok(reply) => {
-                self.store.record(&key, step, &reply).await?;
-                Ok(reply)
-            }
+        match reply {
+            Ok(reply) => Ok(reply),
             Err(Refusal::TooLong(detail)) => dropped(step, "prompt_too_long", detail),
             Err(Refusal::Rejected(detail)) => dropped(step, "teacher_refused", detail),
+            Err(Refusal::Failed(detail)) => Err(Halt::Failed { step: step.to_owned(), detail }),
+            Err(Refusal::Stopped) => Err(Halt::Stopped),
             Err(Refusal::Gone(error)) => Err(Halt::Abort(error)),
         }
     }

@@ -5,6 +5,10 @@
 mod answers;
 /// `smolserve` as the official clients drive it, against OpenAI's schemas.
 mod clients;
+/// `smoltalk gen` against endpoints that fail, die, cost money or answer in batches.
+mod endpoints;
+/// An endpoint that breaks in every way.
+mod faulty_endpoint;
 /// Logits, greedy answers and scores against transformers.
 mod forward;
 /// `smoltalk gen` from command line to dataset: whole runs, kills, bad input.

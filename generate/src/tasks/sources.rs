@@ -49,7 +49,7 @@ mod tests {
         let reason = |source: &str, reply: &str| match check(&style, source, reply) {
             Err(Halt::Drop(dropped)) => dropped.reason,
             Ok(()) => "kept".to_owned(),
-            Err(Halt::Abort(error)) => error.to_string(),
+            Err(other) => format!("{other:?}"),
         };
         let source = "Tom went to the park. He saw a dog there. The dog was glad.";
         assert_eq!(reason(source, "Tom met a dog."), "kept");

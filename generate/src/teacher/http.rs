@@ -1,34 +1,40 @@
-//! An OpenAI-compatible endpoint as the teacher.
+//! OpenAI-compatible endpoints as the teacher.
 //!
-//! A 429 waits as long as it says and is no failed try; 5xx and broken connections are tried again with
-//! growing pauses; any other refusal is the row's. The key is read from the environment and goes nowhere else.
+//! A 429 waits as long as it says and is no failed try; 5xx, broken connections and answers that cannot be
+//! read are tried again elsewhere or later; any other refusal is the row's. The key is read from the
+//! environment and goes nowhere else.
 
-use super::{Call, Prompt, Refusal};
-use crate::store::Reply;
+use super::batch::Batches;
+use super::endpoints::Endpoints;
+use super::{Asking, Call, Manners, Prompt, Refusal};
+use crate::budget::Cost;
+use crate::run::Begun;
+use crate::store::{Outcome, Reply, Source};
 use anyhow::{Context, Result, anyhow, bail};
 use reqwest::{Response, StatusCode};
 use serde_json::{Value, json};
-use smollm::wire::{ChatRequest, CompletionRequest, CompletionResponse, ErrorBody, SamplingFields};
+use smollm::wire::{ChatRequest, CompletionRequest, CompletionResponse, ErrorBody, SamplingFields, Usage};
 use smollm::{ChatTemplate, chat};
+use std::sync::Arc;
 use std::time::Duration;
 
-/// Tries before an endpoint that fails counts as gone.
+/// Tries before a call counts as failed.
 const TRIES: u32 = 6;
-/// Waits for 429 before an endpoint counts as gone.
-const PATIENCE: u32 = 100;
+/// At which a server's tokens are counted that counts none itself.
+const BYTES_OF_A_TOKEN: u64 = 4;
 
 pub(crate) struct HttpTeacher {
     pub(crate) model: String,
-    base: String,
-    key: Option<String>,
+    endpoints: Arc<Endpoints>,
     client: reqwest::Client,
     template: ChatTemplate,
+    batches: Option<Batches>,
 }
 
 /// One try's failure.
 enum Failure {
-    /// Wait this long; not a failed try.
-    Busy(Option<Duration>),
+    /// Wait this long; a failed try only if it says so.
+    Busy(Option<Duration>, Option<String>),
     /// Try again.
     Passing(String),
     /// Do not.
@@ -36,86 +42,121 @@ enum Failure {
 }
 
 impl HttpTeacher {
-    pub(crate) async fn connect(
-        name: &str,
-        template: ChatTemplate,
-        key_variable: Option<&str>,
-    ) -> Result<Self> {
-        let Some((base, model)) = name.split_once('#').filter(|(_, model)| !model.is_empty()) else {
-            bail!("teacher {name} names no model; write it as http://host:port/v1#model");
-        };
-        let key = key_variable
+    pub(crate) async fn connect(names: &str, template: ChatTemplate, manners: &Manners) -> Result<Self> {
+        let (model, bases) = parse(names)?;
+        let key = manners
+            .key_variable
+            .as_ref()
             .map(|variable| {
                 std::env::var(variable).with_context(|| format!("--api-key-env {variable}: not set"))
             })
             .transpose()?;
         let client = reqwest::Client::builder()
             .connect_timeout(Duration::from_secs(10))
-            .timeout(Duration::from_secs(600));
-        let teacher = Self {
-            model: model.to_owned(),
-            base: base.trim_end_matches('/').to_owned(),
-            key,
-            client: client.build()?,
-            template,
-        };
-        let probe = teacher.send(teacher.client.get(format!("{}/models", teacher.base))).await;
-        match probe {
-            Ok(response) if response.status() == StatusCode::UNAUTHORIZED => {
-                bail!("teacher {base} wants a key (401); name its variable with --api-key-env")
+            .timeout(manners.timeout)
+            .build()?;
+        let endpoints = Endpoints::new(&bases, key.as_deref(), client.clone(), manners);
+        for endpoint in endpoints.list() {
+            let probe = endpoint.authorized(client.get(format!("{}/models", endpoint.base))).send().await;
+            let base = &endpoint.base;
+            match probe {
+                Ok(response) if response.status() == StatusCode::UNAUTHORIZED => {
+                    bail!("teacher {base} wants a key (401); name its variable with --api-key-env")
+                }
+                // Some servers have no list of models; that they answer is enough.
+                Ok(_) => {}
+                Err(error) => {
+                    bail!("teacher {base} does not answer: {}; start it, or check the address", cause(&error))
+                }
             }
-            // Some servers have no list of models; that they answer is enough.
-            Ok(_) => Ok(teacher),
-            Err(error) => Err(anyhow!(
-                "teacher {base} does not answer: {}; start it, or check the address",
-                cause(&error)
-            )),
         }
+        let batches = manners
+            .batch_poll
+            .map(|poll| Batches::new(&model, Arc::clone(&endpoints), client.clone(), manners, poll));
+        Ok(Self { model, endpoints, client, template, batches })
     }
 
-    pub(crate) async fn answer(&self, call: &Call) -> Result<Reply, Refusal> {
-        let (path, body) = self.body(call).map_err(|error| Refusal::Rejected(error.to_string()))?;
-        let (mut tries, mut waits) = (0, 0);
+    /// How many endpoints share the calls.
+    pub(crate) fn endpoints(&self) -> usize {
+        self.endpoints.list().len()
+    }
+
+    pub(crate) async fn answer(&self, asking: Asking<'_>) -> Result<Reply, Refusal> {
+        let (path, body) = self.body(asking.call).map_err(|error| Refusal::Rejected(error.to_string()))?;
+        // A token has at least a byte.
+        let longest = body.to_string().len() as u64;
+        let most = asking.call.max_tokens as u64;
+        if let Some(batches) = &self.batches {
+            let worst = asking.run.cost(&self.model, longest, most, true);
+            return batches.answer(asking, path, body, worst).await;
+        }
+        let worst = asking.run.cost(&self.model, longest, most, false);
+        let (mut tries, mut avoid, mut begun) = (0, None, None);
         loop {
-            let request = self.client.post(format!("{}/{path}", self.base)).json(&body);
-            let failure = match self.send(request).await {
-                Ok(response) => match read(response).await {
-                    Ok(reply) => return Ok(reply),
-                    Err(failure) => failure,
-                },
-                Err(error) => Failure::Passing(cause(&error)),
+            let seat = tokio::select! {
+                seat = self.endpoints.seat(avoid) => seat?,
+                () = asking.run.until_stopping() => {
+                    begun.map_or(Ok(()), |begun: Begun<'_>| begun.end(Cost::default()))?;
+                    return Err(Refusal::Stopped);
+                }
             };
-            match failure {
-                Failure::Final(refusal) => return Err(refusal),
-                Failure::Busy(wait) if waits < PATIENCE => {
-                    waits += 1;
-                    tokio::time::sleep(wait.unwrap_or(pause(waits.min(6), call.seed))).await;
-                }
-                Failure::Busy(_) => return Err(self.gone("answers nothing but 429")),
-                Failure::Passing(reason) => {
-                    tries += 1;
-                    if tries == TRIES {
-                        return Err(self.gone(&format!("failed {TRIES} times, last: {reason}")));
+            if begun.is_none() {
+                begun = Some(asking.run.begin(asking.key, worst).await?.ok_or(Refusal::Stopped)?);
+            }
+            let base = seat.endpoint().base.clone();
+            let request = self.client.post(format!("{base}/{path}")).json(&body);
+            let result = match seat.endpoint().authorized(request).send().await {
+                Ok(response) => read(response).await,
+                Err(error) => Err(Failure::Passing(cause(&error))),
+            };
+            let note = |outcome| asking.run.store.note(&self.model, &base, outcome, 1);
+            let reason = match result {
+                Ok(mut reply) => {
+                    seat.succeeded();
+                    if reply.prompt_tokens == 0 {
+                        reply.prompt_tokens = longest.div_ceil(BYTES_OF_A_TOKEN);
                     }
-                    tokio::time::sleep(pause(tries, call.seed)).await;
+                    let cost = self.record(asking, &base, &reply).await?;
+                    begun.map_or(Ok(()), |begun| begun.end(cost))?;
+                    return Ok(reply);
                 }
+                Err(Failure::Final(refusal)) => {
+                    seat.succeeded();
+                    note(Outcome::Refused);
+                    begun.map_or(Ok(()), |begun| begun.end(Cost::default()))?;
+                    return Err(refusal);
+                }
+                Err(Failure::Busy(wait, reason)) => {
+                    seat.turned_away(wait);
+                    note(Outcome::Busy);
+                    let Some(reason) = reason else { continue };
+                    reason
+                }
+                Err(Failure::Passing(reason)) => {
+                    avoid = Some(seat.index());
+                    seat.failed(&reason);
+                    note(Outcome::Failed);
+                    reason
+                }
+            };
+            tries += 1;
+            if tries == TRIES {
+                begun.map_or(Ok(()), |begun| begun.end(Cost::default()))?;
+                return Err(Refusal::Failed(format!("{TRIES} tries failed, the last one: {reason}")));
+            }
+            tokio::select! {
+                () = tokio::time::sleep(pause(tries, asking.call.seed)) => {}
+                () = asking.run.until_stopping() => {}
             }
         }
     }
 
-    fn gone(&self, what: &str) -> Refusal {
-        Refusal::Gone(anyhow!(
-            "teacher {} {what}; what is recorded is safe, run the same command again to go on",
-            self.base
-        ))
-    }
-
-    async fn send(&self, request: reqwest::RequestBuilder) -> reqwest::Result<Response> {
-        let request = match &self.key {
-            Some(key) => request.bearer_auth(key),
-            None => request,
-        };
-        request.send().await
+    async fn record(&self, asking: Asking<'_>, endpoint: &str, reply: &Reply) -> Result<Cost> {
+        let cost = asking.run.cost(&self.model, reply.prompt_tokens, reply.completion_tokens, false);
+        let source =
+            Source { model: &self.model, endpoint, step: asking.step, microdollars: cost.microdollars };
+        asking.run.store.record(asking.key, &source, reply).await?;
+        Ok(cost)
     }
 
     fn body(&self, call: &Call) -> Result<(&'static str, Value)> {
@@ -150,15 +191,38 @@ impl HttpTeacher {
     }
 }
 
+/// `http://a/v1#model,http://b/v1#model`: one model and where it is served.
+fn parse(names: &str) -> Result<(String, Vec<String>)> {
+    let (mut model, mut bases) = (None, Vec::new());
+    for name in names.split(',') {
+        let Some((base, named)) = name.split_once('#').filter(|(_, model)| !model.is_empty()) else {
+            bail!("teacher {name} names no model; write it as http://host:port/v1#model");
+        };
+        if *model.get_or_insert(named) != named {
+            bail!(
+                "the endpoints {names} serve different models; calls are shared among endpoints of one model"
+            );
+        }
+        bases.push(base.trim_end_matches('/').to_owned());
+    }
+    let model = model.ok_or_else(|| anyhow!("no teacher is named"))?;
+    Ok((model.to_owned(), bases))
+}
+
 async fn read(response: Response) -> Result<Reply, Failure> {
     let status = response.status();
-    let retry_after =
-        response.headers().get("retry-after").and_then(|value| value.to_str().ok()?.parse::<f64>().ok());
+    let wait = retry_after(&response);
     let body = response.bytes().await.map_err(|error| Failure::Passing(cause(&error)))?;
     if status == StatusCode::TOO_MANY_REQUESTS {
-        return Err(Failure::Busy(
-            retry_after.map(|seconds| Duration::from_secs_f64(seconds.clamp(0.0, 300.0))),
-        ));
+        let words = String::from_utf8_lossy(&body);
+        // An account without money answers 429 for ever.
+        return Err(match words.contains("insufficient_quota") {
+            true => Failure::Final(Refusal::Gone(anyhow!("the teacher answers {status}: {words}"))),
+            false => Failure::Busy(wait, None),
+        });
+    }
+    if status == StatusCode::SERVICE_UNAVAILABLE {
+        return Err(Failure::Busy(wait, Some(format!("status {status}"))));
     }
     if status.is_server_error() {
         return Err(Failure::Passing(format!("status {status}")));
@@ -166,12 +230,31 @@ async fn read(response: Response) -> Result<Reply, Failure> {
     if !status.is_success() {
         return Err(Failure::Final(refusal(status, &body)));
     }
-    let response: CompletionResponse = serde_json::from_slice(&body)
-        .map_err(|error| Failure::Passing(format!("not a completion ({error})")))?;
-    let usage = response.usage.unwrap_or_default();
-    let choice =
-        response.choices.into_iter().next().ok_or_else(|| Failure::Passing("no choices".to_owned()))?;
+    completion(&body).map_err(Failure::Passing)
+}
+
+/// Seconds, or a date.
+fn retry_after(response: &Response) -> Option<Duration> {
+    let text = response.headers().get("retry-after")?.to_str().ok()?;
+    let seconds = match text.parse::<f64>() {
+        Ok(seconds) => seconds,
+        Err(_) => {
+            let date = chrono::DateTime::parse_from_rfc2822(text).ok()?;
+            (date.with_timezone(&chrono::Utc) - chrono::Utc::now()).as_seconds_f64()
+        }
+    };
+    seconds.is_finite().then(|| Duration::from_secs_f64(seconds.clamp(0.0, 300.0)))
+}
+
+/// What a completion's body says; the error is why it cannot be used.
+pub(super) fn completion(body: &[u8]) -> Result<Reply, String> {
+    let response: CompletionResponse =
+        serde_json::from_slice(body).map_err(|error| format!("not a completion ({error})"))?;
+    let choice = response.choices.into_iter().next().ok_or("no choices")?;
     let text = choice.text.or_else(|| choice.message.and_then(|message| message.content)).unwrap_or_default();
+    let estimated =
+        Usage { prompt_tokens: 0, completion_tokens: (text.len() as u64).div_ceil(BYTES_OF_A_TOKEN) };
+    let usage = response.usage.unwrap_or(estimated);
     Ok(Reply {
         text,
         cut: choice.finish_reason.as_deref() == Some("length"),
@@ -180,7 +263,7 @@ async fn read(response: Response) -> Result<Reply, Failure> {
     })
 }
 
-fn refusal(status: StatusCode, body: &[u8]) -> Refusal {
+pub(super) fn refusal(status: StatusCode, body: &[u8]) -> Refusal {
     let error = serde_json::from_slice::<ErrorBody>(body).map(|body| body.error).unwrap_or_default();
     let message =
         if error.message.is_empty() { String::from_utf8_lossy(body).into_owned() } else { error.message };
@@ -205,7 +288,7 @@ fn pause(tries: u32, seed: u64) -> Duration {
 }
 
 /// The innermost reason of a connection's failure, which is the one a person can act on.
-fn cause(error: &reqwest::Error) -> String {
+pub(super) fn cause(error: &reqwest::Error) -> String {
     let mut inner: &dyn std::error::Error = error;
     while let Some(source) = inner.source() {
         inner = source;

@@ -1,12 +1,15 @@
 //! A checkpoint as the teacher, in this process, through the native engine.
 
-use super::{Call, Prompt, Refusal};
-use crate::store::Reply;
+use super::{Asking, Call, Prompt, Refusal};
+use crate::budget::Cost;
+use crate::store::{Outcome, Reply, Source};
 use anyhow::{Result, anyhow};
 use engine::{Engine, Finish, NativeEngine, Options, Refused, Request, Sampling};
 use smollm::{ChatTemplate, Checkpoint, Tokenizer, chat};
 use std::path::Path;
 
+/// The endpoint's name in the ledger.
+const LOCAL: &str = "this process";
 /// Tokens an answer must have room for; a prompt that leaves less is too long.
 const LEAST_ANSWER: usize = 16;
 
@@ -40,9 +43,26 @@ impl LocalTeacher {
         self.engine.limits().context
     }
 
-    pub(crate) async fn answer(&self, call: &Call) -> Result<Reply, Refusal> {
+    pub(crate) async fn answer(&self, asking: Asking<'_>) -> Result<Reply, Refusal> {
+        let Asking { run, key, step, call } = asking;
         let request = self.request(call)?;
         let prompt_tokens = request.prompt.len() as u64;
+        let worst = run.cost(&self.identity, prompt_tokens, request.max_tokens as u64, false);
+        let begun = run.begin(key, worst).await?.ok_or(Refusal::Stopped)?;
+        let reply = self.reply(request, prompt_tokens).await;
+        let Ok(reply) = reply else {
+            run.store.note(&self.identity, LOCAL, Outcome::Refused, 1);
+            begun.end(Cost::default())?;
+            return reply;
+        };
+        let cost = run.cost(&self.identity, prompt_tokens, reply.completion_tokens, false);
+        let source = Source { model: &self.identity, endpoint: LOCAL, step, microdollars: cost.microdollars };
+        run.store.record(key, &source, &reply).await?;
+        begun.end(cost)?;
+        Ok(reply)
+    }
+
+    async fn reply(&self, request: Request, prompt_tokens: u64) -> Result<Reply, Refusal> {
         let events = self.engine.submit(request).map_err(|refused| match refused {
             Refused::TooLong { .. } => Refusal::TooLong(refused.to_string()),
             Refused::Stopped => Refusal::Gone(anyhow!("the engine has stopped")),

@@ -202,16 +202,18 @@ fn attend_tile<L: Lanes, F: Stored, const N: usize>(
     // SAFETY: the block holds this head's values.
     unsafe {
         while vector + 4 <= vectors {
-            mix::<L, F, N, 4>(lanes, values, next, shape, &weights, most, vector, part);
+            mix::<L, F, N, 4>(lanes, [values, next], shape, &weights, most, vector, part);
             vector += 4;
         }
         while vector < vectors {
-            mix::<L, F, N, 1>(lanes, values, next, shape, &weights, most, vector, part);
+            mix::<L, F, N, 1>(lanes, [values, next], shape, &weights, most, vector, part);
             vector += 1;
         }
     }
 }
 
+/// The products of queries and keys; meanwhile what lies `ahead` is asked for.
+///
 /// # Safety
 /// `keys` are a block's keys of one head.
 #[inline(always)]
@@ -272,15 +274,15 @@ fn soften<L: Lanes>(
     (largest, lanes.sum(sum))
 }
 
-/// The weighted sum of V vectors of values from `vector` on, over the first `most` positions.
+/// The weighted sum of V vectors of values from `vector` on, over the first `most` positions; meanwhile what
+/// lies `ahead` is asked for.
 ///
 /// # Safety
 /// `values` are a block's values of one head.
 #[inline(always)]
 unsafe fn mix<L: Lanes, F: Stored, const N: usize, const V: usize>(
     lanes: L,
-    values: *const u8,
-    ahead: *const u8,
+    [values, ahead]: [*const u8; 2],
     shape: &CacheShape,
     weights: &[[f32; BLOCK_POSITIONS]; N],
     most: usize,

@@ -1,0 +1,106 @@
+//! How far a task is: a bar on a terminal, a plain line now and then elsewhere.
+
+use crate::recipe::Task;
+use crate::run::{Run, spent};
+use crate::store::Verdict;
+use anyhow::Result;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use std::io::IsTerminal;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Between two lines where there is no terminal.
+const LINE: Duration = Duration::from_secs(10);
+/// Between two looks at the account, which is read from the store.
+const ACCOUNT: Duration = Duration::from_secs(2);
+
+pub(crate) struct Progress<'a> {
+    bar: ProgressBar,
+    task: Task,
+    rows: usize,
+    run: &'a Run,
+    kept: AtomicUsize,
+    dropped: AtomicUsize,
+    tokens_before: u64,
+    began: Instant,
+    told: Mutex<Told>,
+}
+
+struct Told {
+    last: Instant,
+    account: Option<Instant>,
+    money: String,
+}
+
+impl<'a> Progress<'a> {
+    pub(crate) fn begin(task: Task, rows: usize, done: usize, run: &'a Run) -> Result<Self> {
+        let bar = ProgressBar::new(rows as u64);
+        if !std::io::stderr().is_terminal() {
+            bar.set_draw_target(ProgressDrawTarget::hidden());
+        }
+        let style = "{prefix} [{bar:30}] {pos}/{len} rows, {msg}, ETA {eta}";
+        bar.set_style(ProgressStyle::with_template(style)?.progress_chars("=> "));
+        bar.set_prefix(task.name());
+        bar.set_position(done as u64);
+        bar.reset_eta();
+        if done > 0 {
+            eprintln!("{}: {done} rows are decided already, going on", task.name());
+        }
+        let now = Instant::now();
+        Ok(Self {
+            bar,
+            task,
+            rows,
+            kept: AtomicUsize::new(0),
+            dropped: AtomicUsize::new(0),
+            tokens_before: run.store.generated(),
+            run,
+            began: now,
+            told: Mutex::new(Told { last: now, account: None, money: String::new() }),
+        })
+    }
+
+    pub(crate) fn count(&self, verdict: &Verdict) {
+        let counter = if matches!(verdict, Verdict::Kept(_)) { &self.kept } else { &self.dropped };
+        counter.fetch_add(1, Ordering::Relaxed);
+        self.bar.inc(1);
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let pause = if self.bar.is_hidden() { LINE } else { Duration::from_millis(100) };
+        if told.last.elapsed() >= pause {
+            self.say(&mut told);
+        }
+    }
+
+    pub(crate) fn end(&self) {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        told.account = None;
+        self.say(&mut told);
+        self.bar.finish();
+    }
+
+    fn say(&self, told: &mut Told) {
+        told.last = Instant::now();
+        if told.account.is_none_or(|looked| looked.elapsed() >= ACCOUNT) {
+            told.account = Some(told.last);
+            let money = spent(&self.run.store).map_or(0, |cost| cost.microdollars);
+            told.money =
+                if money > 0 { format!(", ${:.2} spent", money as f64 / 1e6) } else { String::new() };
+        }
+        let (kept, dropped) = (self.kept.load(Ordering::Relaxed), self.dropped.load(Ordering::Relaxed));
+        let tokens = self.run.store.generated() - self.tokens_before;
+        let rate = tokens as f64 / self.began.elapsed().as_secs_f64().max(1e-3);
+        let text = format!("{kept} kept, {dropped} dropped, {rate:.0} tokens/s{}", told.money);
+        if self.bar.is_hidden() {
+            let left = self.bar.eta().as_secs();
+            eprintln!(
+                "{}: {}/{} rows, {text}, ETA {left} s",
+                self.task.name(),
+                self.bar.position(),
+                self.rows
+            );
+        } else {
+            self.bar.set_message(text);
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! What all rows of a run share: the store, the account, the calls on their way, and whether to stop.
+
+use crate::budget::{Budget, Cost, Held, Limit, Price, Prices};
+use crate::flight::{FlightLog, InFlight};
+use crate::store::{Key, Outcome, Store};
+use anyhow::Result;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use tokio::sync::Notify;
+
+pub(crate) struct Run {
+    pub(crate) store: Store,
+    pub(crate) prices: Prices,
+    pub(crate) budget: Budget,
+    flight: FlightLog,
+    stopping: AtomicBool,
+    stopped: Notify,
+}
+
+/// A call that may go out: it is noted as on its way, and its worst case is put aside.
+pub(crate) struct Begun<'a> {
+    flight: InFlight<'a>,
+    held: Held<'a>,
+}
+
+impl Run {
+    /// Opens the store in `out` and counts the calls that a kill interrupted.
+    pub(crate) fn open(out: &Path, prices: Prices, limit: Option<Limit>) -> Result<Self> {
+        let store = Store::open(&out.join("store.sqlite"))?;
+        let (flight, interrupted) = FlightLog::open(&out.join("calls-in-flight"))?;
+        let mut lost = 0;
+        for key in &interrupted {
+            // An answer that was recorded an instant before the kill is not lost.
+            lost += u64::from(store.answer(key)?.is_none());
+        }
+        if lost > 0 {
+            store.note("", "", Outcome::Lost, lost);
+            eprintln!(
+                "{lost} calls were on their way when the last run ended; they are asked again, and may have been paid for"
+            );
+        }
+        let budget = Budget::new(limit, spent(&store)?);
+        Ok(Self { store, prices, budget, flight, stopping: AtomicBool::new(false), stopped: Notify::new() })
+    }
+
+    /// Lets a call out, unless the run is stopping or the budget is spent.
+    pub(crate) async fn begin(&self, key: &Key, worst: Cost) -> Result<Option<Begun<'_>>> {
+        if self.is_stopping() {
+            return Ok(None);
+        }
+        let Some(held) = self.budget.hold(worst).await else { return Ok(None) };
+        Ok(Some(Begun { flight: self.flight.begin(key)?, held }))
+    }
+
+    /// No new call goes out from here on.
+    pub(crate) fn stop(&self) {
+        self.stopping.store(true, Ordering::SeqCst);
+        self.stopped.notify_waiters();
+    }
+
+    /// Returns once the run is told to stop.
+    pub(crate) async fn until_stopping(&self) {
+        let mut stopped = std::pin::pin!(self.stopped.notified());
+        stopped.as_mut().enable(); // a stop from here on wakes us
+        if !self.is_stopping() {
+            stopped.await;
+        }
+    }
+
+    /// Whether no new row should begin.
+    pub(crate) fn is_ending(&self) -> bool {
+        self.is_stopping() || self.budget.is_spent_up()
+    }
+
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::SeqCst)
+    }
+
+    /// What a call of a model costs; a model without a price costs nothing that is known.
+    pub(crate) fn cost(&self, model: &str, prompt_tokens: u64, completion_tokens: u64, batch: bool) -> Cost {
+        let price = self.prices.of(model);
+        let money = |price: Price| price.of(prompt_tokens, completion_tokens, batch);
+        Cost { tokens: prompt_tokens + completion_tokens, microdollars: price.map_or(0, money) }
+    }
+}
+
+impl Begun<'_> {
+    /// The answer is recorded, and cost this much; nothing if there was none.
+    pub(crate) fn end(self, cost: Cost) -> Result<()> {
+        self.held.settle(cost);
+        self.flight.landed()
+    }
+}
+
+/// What the run has spent in its life.
+pub(crate) fn spent(store: &Store) -> Result<Cost> {
+    Ok(store.ledger()?.iter().fold(Cost::default(), |sum, entry| Cost {
+        tokens: sum.tokens + entry.prompt_tokens + entry.completion_tokens,
+        microdollars: sum.microdollars + entry.microdollars,
+    }))
+}

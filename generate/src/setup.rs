@@ -1,0 +1,212 @@
+//! What `gen`, `estimate` and `preview` have in common: who teaches, from which recipes, on which texts.
+
+use crate::recipe::{Profile, Recipe, Task, hex};
+use crate::teacher::{Manners, Teacher};
+use crate::walk::Teachers;
+use anyhow::{Context, Result, bail};
+use serde_json::{Map, Value, json};
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// A context shorter than this gets the pocket profile.
+const FULL_CONTEXT: usize = 4096;
+
+/// Options of every subcommand that asks a teacher.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Common {
+    /// Which subset to make; all four when left out
+    pub(crate) task: Option<Task>,
+    /// A checkpoint folder, a hub id, or http://host:port/v1#model; several endpoints of one model with commas
+    /// between them
+    #[arg(long)]
+    pub(crate) teacher: String,
+    /// Texts to rewrite and sum up: a file or folder of rows
+    #[arg(long)]
+    pub(crate) source: Option<PathBuf>,
+    /// Same seed, same teacher: same rows
+    #[arg(long, default_value_t = 0)]
+    pub(crate) seed: u64,
+    /// Templates for real teachers or for short contexts; chosen by the teacher's context when left out
+    #[arg(long)]
+    pub(crate) profile: Option<Profile>,
+    /// Calls at a time, of each endpoint and model; fewer while an endpoint answers 429 or 503
+    #[arg(long, default_value_t = 64)]
+    pub(crate) in_flight: usize,
+    /// Seconds one call may take
+    #[arg(long, default_value_t = 600.0)]
+    pub(crate) timeout: f64,
+    /// Seconds an endpoint may give nothing of use before the run stops
+    #[arg(long, default_value_t = 600.0)]
+    pub(crate) patience: f64,
+    /// A Jinja chat template to use instead of the teacher's own (of an endpoint: instead of ChatML)
+    #[arg(long)]
+    pub(crate) chat_template: Option<PathBuf>,
+    /// The environment variable that holds the endpoint's key
+    #[arg(long)]
+    pub(crate) api_key_env: Option<String>,
+    /// Judges difficulty, quality and category instead of the teacher
+    #[arg(long)]
+    pub(crate) judge_teacher: Option<String>,
+    /// Adds a score to Magpie-Ultra's rows
+    #[arg(long)]
+    pub(crate) reward_teacher: Option<String>,
+    /// Drops Magpie-Ultra's unsafe rows
+    #[arg(long)]
+    pub(crate) safety_teacher: Option<String>,
+    /// Dollars per million tokens by model [default: smoltalk/prices.toml in the configuration folder]
+    #[arg(long)]
+    pub(crate) prices: Option<PathBuf>,
+}
+
+/// Everything that is settled before the first call.
+pub(crate) struct Setup {
+    pub(crate) teachers: Teachers,
+    pub(crate) recipes: Vec<Recipe>,
+    pub(crate) manners: Manners,
+    /// What decides the rows: with another one of these, the store's rows are not this run's.
+    pub(crate) configuration: Value,
+    pub(crate) seed: u64,
+    pub(crate) source: Option<PathBuf>,
+}
+
+impl Setup {
+    /// Checks the options, reads every source row once, so that a broken line 17 costs nothing, and opens the
+    /// teachers.
+    pub(crate) async fn open(options: &Common, rows: usize, batch_poll: Option<Duration>) -> Result<Self> {
+        let manners = manners(options, batch_poll)?;
+        if rows == 0 {
+            bail!("at least one row is needed, 0 were asked for");
+        }
+        let chosen: Vec<Task> = options.task.map_or(Task::ALL.to_vec(), |task| vec![task]);
+        let source_hash = check_source(options.source.as_deref(), rows, &chosen)?;
+        let teachers = open_teachers(options, &manners).await?;
+        let short = teachers.main.context().is_some_and(|context| context < FULL_CONTEXT);
+        let profile = options.profile.unwrap_or(if short { Profile::Pocket } else { Profile::Full });
+        let recipes = chosen.iter().map(|task| Recipe::load(*task, profile)).collect::<Result<Vec<_>>>()?;
+        let configuration = configuration(options, &teachers, profile, &recipes, source_hash.as_deref());
+        let (seed, source) = (options.seed, options.source.clone());
+        Ok(Self { teachers, recipes, manners, configuration, seed, source })
+    }
+
+    /// The texts of a task's rows in order; a task without sources has as many rows as it likes.
+    pub(crate) fn sources(
+        &self,
+        recipe: &Recipe,
+    ) -> Result<Box<dyn Iterator<Item = Result<Option<String>>>>> {
+        Ok(match &self.source {
+            Some(path) if recipe.task.needs_source() => {
+                Box::new(source_texts(path)?.map(|text| text.map(Some)))
+            }
+            _ => Box::new(std::iter::repeat_with(|| Ok(None))),
+        })
+    }
+
+    /// The models that may be asked.
+    pub(crate) fn models(&self) -> Vec<&str> {
+        let Teachers { main, judge, reward, safety } = &self.teachers;
+        let others = [judge, reward, safety].into_iter().flatten();
+        std::iter::once(main).chain(others).map(Teacher::identity).collect()
+    }
+}
+
+fn manners(options: &Common, batch_poll: Option<Duration>) -> Result<Manners> {
+    let seconds = |name: &str, value: f64| {
+        let duration = Duration::try_from_secs_f64(value).ok().filter(|duration| !duration.is_zero());
+        duration.with_context(|| format!("--{name} is {value}; it is a number of seconds above 0"))
+    };
+    if options.in_flight == 0 {
+        bail!("--in-flight is at least 1");
+    }
+    Ok(Manners {
+        key_variable: options.api_key_env.clone(),
+        in_flight: options.in_flight,
+        timeout: seconds("timeout", options.timeout)?,
+        patience: seconds("patience", options.patience)?,
+        batch_poll,
+    })
+}
+
+fn check_source(path: Option<&Path>, rows: usize, chosen: &[Task]) -> Result<Option<String>> {
+    let Some(needy) = chosen.iter().find(|task| task.needs_source()) else { return Ok(None) };
+    let Some(path) = path else {
+        bail!(
+            "{} works on texts; name them with --source PATH, or make magpie-ultra or smol-constraint",
+            needy.name()
+        );
+    };
+    let (mut all, mut count) = (String::new(), 0);
+    let mut read = datasets::read(path)?;
+    for located in read.by_ref() {
+        if let Some(text) = text_of(&located?.row) {
+            all = hex(format!("{all}{text}").as_bytes());
+            count += 1;
+        }
+    }
+    for (file, reason) in read.skipped() {
+        eprintln!("warning: {} is skipped: {reason}", file.display());
+    }
+    if count == 0 {
+        bail!("--source {} holds no text to work on", path.display());
+    }
+    let layouts: BTreeSet<String> = read.layouts().iter().map(|(_, layout)| format!("{layout:?}")).collect();
+    let layouts = layouts.into_iter().collect::<Vec<_>>().join(", ");
+    eprintln!("source: {count} texts from {} (layout: {layouts})", path.display());
+    if count < rows {
+        eprintln!("warning: --rows asks for {rows}, the source has {count}");
+    }
+    Ok(Some(all))
+}
+
+fn text_of(row: &datasets::Row) -> Option<&str> {
+    row.source_text().filter(|text| !text.trim().is_empty())
+}
+
+fn source_texts(path: &Path) -> Result<impl Iterator<Item = Result<String>> + use<>> {
+    let rows = datasets::read(path)?;
+    Ok(rows.filter_map(|located| match located {
+        Ok(located) => text_of(&located.row).map(|text| Ok(text.to_owned())),
+        Err(error) => Some(Err(error.into())),
+    }))
+}
+
+async fn open_teachers(options: &Common, manners: &Manners) -> Result<Teachers> {
+    let main = Teacher::open(&options.teacher, options.chat_template.as_deref(), manners).await?;
+    for warning in main.warnings() {
+        eprintln!("warning: {warning}");
+    }
+    let other = async |name: &Option<String>| match name {
+        Some(name) => Teacher::open(name, None, manners).await.map(Some),
+        None => Ok(None),
+    };
+    Ok(Teachers {
+        main,
+        judge: other(&options.judge_teacher).await?,
+        reward: other(&options.reward_teacher).await?,
+        safety: other(&options.safety_teacher).await?,
+    })
+}
+
+fn configuration(
+    options: &Common,
+    teachers: &Teachers,
+    profile: Profile,
+    recipes: &[Recipe],
+    source: Option<&str>,
+) -> Value {
+    let identity = |teacher: &Option<Teacher>| teacher.as_ref().map(|teacher| teacher.identity().to_owned());
+    let template =
+        options.chat_template.as_ref().and_then(|file| std::fs::read(file).ok()).map(|bytes| hex(&bytes));
+    let hashes = recipes.iter().map(|recipe| (recipe.task.name().to_owned(), json!(recipe.hash)));
+    json!({
+        "recipes": hashes.collect::<Map<_, _>>(),
+        "profile": profile.name(),
+        "seed": options.seed,
+        "teacher": teachers.main.identity(),
+        "judge_teacher": identity(&teachers.judge),
+        "reward_teacher": identity(&teachers.reward),
+        "safety_teacher": identity(&teachers.safety),
+        "chat_template": template,
+        "source": source,
+    })
+}

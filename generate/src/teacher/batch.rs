@@ -1,0 +1,353 @@
+//! Calls as provider batches, in the shape of OpenAI's `/files` and `/batches`: half the price, hours later.
+//!
+//! Rows walk until each waits for an answer; what has gathered then goes out as one batch. The store learns
+//! of a batch before its file is uploaded, of the file before the batch is made, and of the batch before
+//! anyone waits for it, so a restart finds it again and none is submitted twice.
+
+use super::endpoints::Endpoints;
+use super::http::{cause, completion, refusal};
+use super::{Asking, Manners, Refusal};
+use crate::budget::Cost;
+use crate::run::Run;
+use crate::store::{Key, OpenBatch, Outcome, Reply, Source};
+use anyhow::{Context, Result, anyhow, bail};
+use reqwest::RequestBuilder;
+use reqwest::multipart::{Form, Part};
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
+
+/// Calls of one batch; OpenAI takes 50,000, but a batch's answers are held in memory once.
+pub(super) const MOST_CALLS: usize = 10_000;
+/// How long no further call may come before a batch goes out.
+const QUIET: Duration = Duration::from_secs(2);
+/// How often a stop is looked for.
+const TICK: Duration = Duration::from_millis(200);
+/// Answers that wait for the disk together.
+const RECORDED_TOGETHER: usize = 1000;
+
+pub(super) struct Batches {
+    model: String,
+    endpoints: Arc<Endpoints>,
+    client: reqwest::Client,
+    patience: Duration,
+    poll: Duration,
+    driver: OnceLock<mpsc::UnboundedSender<Waiting>>,
+}
+
+/// A call that waits for its batch.
+struct Waiting {
+    key: Key,
+    step: String,
+    path: &'static str,
+    body: Value,
+    answer: oneshot::Sender<Result<Reply, Refusal>>,
+}
+
+impl Batches {
+    pub(super) fn new(
+        model: &str,
+        endpoints: Arc<Endpoints>,
+        client: reqwest::Client,
+        manners: &Manners,
+        poll: Duration,
+    ) -> Self {
+        let (model, patience) = (model.to_owned(), manners.patience);
+        Self { model, endpoints, client, patience, poll, driver: OnceLock::new() }
+    }
+
+    pub(super) async fn answer(
+        &self,
+        asking: Asking<'_>,
+        path: &'static str,
+        body: Value,
+        worst: Cost,
+    ) -> Result<Reply, Refusal> {
+        let _held = asking.run.budget.hold(worst).await.ok_or(Refusal::Stopped)?;
+        let driver = self.driver.get_or_init(|| self.start(asking.run));
+        let (answer, wait) = oneshot::channel();
+        let waiting = Waiting { key: *asking.key, step: asking.step.to_owned(), path, body, answer };
+        driver.send(waiting).map_err(|_| anyhow!("the batches have stopped"))?;
+        wait.await.map_err(|_| anyhow!("the batches have stopped"))?
+    }
+
+    fn start(&self, run: &Arc<Run>) -> mpsc::UnboundedSender<Waiting> {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        let driver = Driver {
+            model: self.model.clone(),
+            endpoints: Arc::clone(&self.endpoints),
+            client: self.client.clone(),
+            patience: self.patience,
+            poll: self.poll,
+            run: Arc::clone(run),
+            queued: Vec::new(),
+            waiting: HashMap::new(),
+            open: Vec::new(),
+        };
+        tokio::spawn(driver.drive(receiver));
+        sender
+    }
+}
+
+/// Gathers calls, submits them, and looks after the batches that are out.
+struct Driver {
+    model: String,
+    endpoints: Arc<Endpoints>,
+    client: reqwest::Client,
+    patience: Duration,
+    poll: Duration,
+    run: Arc<Run>,
+    /// Calls that are in no batch yet.
+    queued: Vec<(Key, String, &'static str, Value)>,
+    waiting: HashMap<Key, Vec<oneshot::Sender<Result<Reply, Refusal>>>>,
+    open: Vec<OpenBatch>,
+}
+
+impl Driver {
+    async fn drive(mut self, mut calls: mpsc::UnboundedReceiver<Waiting>) {
+        if let Err(error) = self.work(&mut calls).await {
+            // All rows wait for the same reason; the first one ends the run.
+            for answer in self.waiting.into_values().flatten() {
+                let _ = answer.send(Err(Refusal::Gone(anyhow!("{error:#}"))));
+            }
+        }
+    }
+
+    async fn work(&mut self, calls: &mut mpsc::UnboundedReceiver<Waiting>) -> Result<()> {
+        self.open = self.run.store.open_batches(&self.model)?;
+        self.find_again().await?;
+        let in_batches: HashSet<Key> =
+            self.open.iter().flat_map(|batch| batch.calls.iter().map(|(key, _)| *key)).collect();
+        let mut looked = Instant::now();
+        let mut quiet = Instant::now() + QUIET;
+        loop {
+            tokio::select! {
+                call = calls.recv() => {
+                    let Some(call) = call else { return Ok(()) };
+                    quiet = Instant::now() + QUIET;
+                    let answers = self.waiting.entry(call.key).or_default();
+                    answers.push(call.answer);
+                    if answers.len() == 1 && !in_batches.contains(&call.key) {
+                        self.queued.push((call.key, call.step, call.path, call.body));
+                    }
+                }
+                () = tokio::time::sleep(TICK.min(self.poll)) => {}
+            }
+            if self.run.is_stopping() {
+                self.release();
+            } else if !self.queued.is_empty() && (Instant::now() >= quiet || self.queued.len() >= MOST_CALLS)
+            {
+                self.submit().await?;
+            }
+            if looked.elapsed() >= self.poll {
+                self.look().await?;
+                looked = Instant::now();
+            }
+        }
+    }
+
+    /// Batches whose making was interrupted: found by their file, or made now. One without a file never went out.
+    async fn find_again(&mut self) -> Result<()> {
+        for mut batch in std::mem::take(&mut self.open) {
+            let Some(file) = batch.file.clone() else {
+                self.run.store.end_batch(batch.number)?;
+                continue;
+            };
+            if batch.remote.is_none() {
+                let list = self.json(|base| self.client.get(format!("{base}/batches?limit=100"))).await?;
+                let ours =
+                    list["data"].as_array().into_iter().flatten().find(|b| b["input_file_id"] == *file);
+                let remote = match ours.and_then(|batch| batch["id"].as_str()) {
+                    Some(remote) => remote.to_owned(),
+                    None => self.create(&batch.path, &file).await?,
+                };
+                self.run.store.batch_submitted(batch.number, &remote)?;
+                batch.remote = Some(remote);
+            }
+            eprintln!("batch {} with {} calls is still out", batch.number, batch.calls.len());
+            self.open.push(batch);
+        }
+        Ok(())
+    }
+
+    async fn submit(&mut self) -> Result<()> {
+        let mut by_path: BTreeMap<&'static str, Vec<(Key, String, Value)>> = BTreeMap::new();
+        for (key, step, path, body) in std::mem::take(&mut self.queued) {
+            by_path.entry(path).or_default().push((key, step, body));
+        }
+        for (path, calls) in by_path {
+            let keys: Vec<(Key, String)> = calls.iter().map(|(key, step, _)| (*key, step.clone())).collect();
+            let number = self.run.store.begin_batch(&self.model, path, &keys)?;
+            let mut lines = String::new();
+            for (key, _, body) in &calls {
+                let line = json!({"custom_id": hex(key), "method": "POST", "url": format!("/v1/{path}"), "body": body});
+                lines.push_str(&format!("{line}\n"));
+            }
+            let file = self.upload(number, &lines).await?;
+            self.run.store.batch_uploaded(number, &file)?;
+            let remote = self.create(path, &file).await?;
+            self.run.store.batch_submitted(number, &remote)?;
+            eprintln!("batch {number} with {} calls is out ({remote})", calls.len());
+            let (file, remote) = (Some(file), Some(remote));
+            self.open.push(OpenBatch { number, path: path.to_owned(), file, remote, calls: keys });
+        }
+        Ok(())
+    }
+
+    async fn upload(&self, number: i64, lines: &str) -> Result<String> {
+        let answer = self
+            .json(|base| {
+                let part = Part::text(lines.to_owned()).file_name(format!("smoltalk-{number}.jsonl"));
+                let form = Form::new().text("purpose", "batch").part("file", part);
+                self.client.post(format!("{base}/files")).multipart(form)
+            })
+            .await?;
+        id_of(&answer, "file")
+    }
+
+    async fn create(&self, path: &str, file: &str) -> Result<String> {
+        let body =
+            json!({"input_file_id": file, "endpoint": format!("/v1/{path}"), "completion_window": "24h"});
+        let answer = self.json(|base| self.client.post(format!("{base}/batches")).json(&body)).await?;
+        id_of(&answer, "batch")
+    }
+
+    /// Takes in what has ended.
+    async fn look(&mut self) -> Result<()> {
+        for batch in std::mem::take(&mut self.open) {
+            let remote = batch.remote.clone().unwrap_or_default();
+            let answer = self.json(|base| self.client.get(format!("{base}/batches/{remote}"))).await?;
+            match answer["status"].as_str().unwrap_or_default() {
+                "completed" | "expired" | "cancelled" => self.take_in(&batch, &answer).await?,
+                "failed" => {
+                    self.run.store.end_batch(batch.number)?;
+                    bail!("the provider refused batch {remote}: {}", answer["errors"]);
+                }
+                _ => self.open.push(batch),
+            }
+        }
+        Ok(())
+    }
+
+    async fn take_in(&mut self, batch: &OpenBatch, answer: &Value) -> Result<()> {
+        let mut results: HashMap<Key, Result<Reply, Refusal>> = HashMap::new();
+        for name in ["output_file_id", "error_file_id"] {
+            let Some(file) = answer[name].as_str() else { continue };
+            let bytes = self.bytes(|base| self.client.get(format!("{base}/files/{file}/content"))).await?;
+            for line in bytes.split(|byte| *byte == b'\n').filter(|line| !line.trim_ascii().is_empty()) {
+                if let Some((key, result)) = result_of(line) {
+                    results.insert(key, result);
+                }
+            }
+        }
+        // Together, so that they share the disk's commits.
+        for calls in batch.calls.chunks(RECORDED_TOGETHER) {
+            let mut recorded = Vec::new();
+            for (key, step) in calls {
+                if let Some(Ok(reply)) = results.get(key) {
+                    recorded.push(self.record(key, step, reply));
+                }
+            }
+            futures::future::try_join_all(recorded).await?;
+        }
+        self.run.store.end_batch(batch.number)?;
+        let failed = batch.calls.len() - results.values().filter(|result| result.is_ok()).count();
+        if failed > 0 {
+            self.run.store.note(&self.model, BATCH, Outcome::Failed, failed as u64);
+        }
+        eprintln!(
+            "batch {}: {} answers, {failed} calls without one",
+            batch.number,
+            batch.calls.len() - failed
+        );
+        for (key, _) in &batch.calls {
+            let mut result = results.remove(key);
+            for answer in self.waiting.remove(key).into_iter().flatten() {
+                let missing = || Err(Refusal::Failed("the batch ended without its answer".to_owned()));
+                let _ = answer.send(result.take().unwrap_or_else(missing));
+            }
+        }
+        Ok(())
+    }
+
+    async fn record(&self, key: &Key, step: &str, reply: &Reply) -> Result<()> {
+        let cost = self.run.cost(&self.model, reply.prompt_tokens, reply.completion_tokens, true);
+        self.run.budget.spend(cost);
+        let source = Source { model: &self.model, endpoint: BATCH, step, microdollars: cost.microdollars };
+        self.run.store.record(key, &source, reply).await
+    }
+
+    /// Rows need not wait for what will come in hours.
+    fn release(&mut self) {
+        self.queued.clear();
+        for answer in std::mem::take(&mut self.waiting).into_values().flatten() {
+            let _ = answer.send(Err(Refusal::Stopped));
+        }
+    }
+
+    async fn json(&self, request: impl Fn(&str) -> RequestBuilder) -> Result<Value> {
+        let bytes = self.bytes(request).await?;
+        serde_json::from_slice(&bytes).context("the batch endpoint answered no JSON")
+    }
+
+    /// Asks until there is an answer or patience is over; a refusal ends the run.
+    async fn bytes(&self, request: impl Fn(&str) -> RequestBuilder) -> Result<Vec<u8>> {
+        let endpoint = &self.endpoints.list()[0];
+        let began = Instant::now();
+        loop {
+            let reason = match endpoint.authorized(request(&endpoint.base)).send().await {
+                Ok(answer) => {
+                    let status = answer.status();
+                    match answer.bytes().await {
+                        Ok(bytes) if status.is_success() => return Ok(bytes.into()),
+                        Ok(bytes) if !status.is_server_error() && status.as_u16() != 429 => {
+                            bail!("{} answers {status}: {}", endpoint.base, String::from_utf8_lossy(&bytes));
+                        }
+                        Ok(_) => format!("status {status}"),
+                        Err(error) => cause(&error),
+                    }
+                }
+                Err(error) => cause(&error),
+            };
+            if began.elapsed() > self.patience {
+                bail!(
+                    "{} gives no batches ({reason}); what is recorded is safe, run the same command again to go on",
+                    endpoint.base
+                );
+            }
+            tokio::time::sleep(self.poll.min(Duration::from_secs(5))).await;
+        }
+    }
+}
+
+/// The endpoint's name in the ledger.
+const BATCH: &str = "batch";
+
+fn id_of(answer: &Value, what: &str) -> Result<String> {
+    let id = answer["id"].as_str().map(str::to_owned);
+    id.ok_or_else(|| anyhow!("the provider gave the {what} no id: {answer}"))
+}
+
+fn hex(key: &Key) -> String {
+    key.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// A line of an output or error file; lines that are not ours are left out.
+fn result_of(line: &[u8]) -> Option<(Key, Result<Reply, Refusal>)> {
+    let line: Value = serde_json::from_slice(line).ok()?;
+    let number = u128::from_str_radix(line["custom_id"].as_str()?, 16).ok()?;
+    let response = &line["response"];
+    let body = response["body"].to_string();
+    let result = match response["status_code"].as_u64() {
+        Some(200) => completion(body.as_bytes()).map_err(Refusal::Failed),
+        Some(status @ 400..500) if status != 429 => {
+            let status = reqwest::StatusCode::from_u16(status as u16).unwrap_or_default();
+            Err(refusal(status, body.as_bytes()))
+        }
+        status => Err(Refusal::Failed(format!("status {status:?}, error {}", line["error"]))),
+    };
+    Some((number.to_be_bytes(), result))
+}
