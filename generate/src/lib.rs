@@ -4,6 +4,7 @@
 //! teacher said and everything decided about a row is in the run's store before it is counted.
 
 pub mod r#gen;
+pub mod report;
 pub mod show;
 
 mod finish;

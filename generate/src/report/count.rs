@@ -3,6 +3,8 @@
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 
+/// The step that drops near-duplicates once all rows are there.
+const FINISH: &str = "finish";
 /// Distinct values after which a column is no category.
 const DISTINCT: usize = 500;
 /// Characters of a value after which its column is free text.
@@ -35,9 +37,8 @@ impl Counts {
         let messages = row.get("messages").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
         self.messages.add(messages.len() as u64);
         for message in messages {
-            let words = || {
-                message["content"].as_str().map_or(0, |content| content.split_whitespace().count() as u64)
-            };
+            let words =
+                || message["content"].as_str().map_or(0, |content| content.split_whitespace().count() as u64);
             match message["role"].as_str() {
                 Some("user") => self.user.add(words()),
                 Some("assistant") => self.assistant.add(words()),
@@ -75,7 +76,7 @@ impl Counts {
     pub(super) fn by_step(&self) -> Vec<(&str, u64)> {
         let place = |step: &str| self.walk.iter().position(|name| name == step).unwrap_or(usize::MAX);
         let mut steps: Vec<&str> = self.dropping.iter().map(String::as_str).collect();
-        steps.sort_by_key(|step| place(step));
+        steps.sort_by_key(|step| (place(step), *step == FINISH));
         let lost = |step| self.drops.iter().filter(|((_, at), _)| at == step).map(|(_, count)| count).sum();
         steps.into_iter().map(|step| (step, lost(step))).collect()
     }
@@ -103,7 +104,7 @@ pub(super) struct Column {
     /// Whether a row can have several values.
     pub(super) several: bool,
     /// Free text, a measurement or an identifier: nothing is held of it any more.
-    left_out: bool,
+    pub(super) left_out: bool,
 }
 
 impl Column {
@@ -187,12 +188,16 @@ impl Lengths {
         let starts: Vec<u64> = if self.longest < 16 {
             (0..=self.longest).collect()
         } else {
-            [0, 1].into_iter().chain((1..63).flat_map(|octave| [2 << (octave - 1), 3 << (octave - 1)])).collect()
+            [0, 1]
+                .into_iter()
+                .chain((1..63).flat_map(|octave| [2 << (octave - 1), 3 << (octave - 1)]))
+                .collect()
         };
         let mut columns = Vec::new();
         for (place, &start) in starts.iter().enumerate().take_while(|(_, start)| **start <= self.longest) {
             let end = starts.get(place + 1).map_or(self.longest, |next| next - 1);
-            let inside = self.buckets.iter().enumerate().skip(bucket(start)).take_while(|(at, _)| first(*at) <= end);
+            let inside =
+                self.buckets.iter().enumerate().skip(bucket(start)).take_while(|(at, _)| first(*at) <= end);
             columns.push((start, end, inside.map(|(_, count)| count).sum()));
         }
         let empty = columns.iter().take_while(|(_, _, count)| *count == 0).count();
@@ -242,36 +247,42 @@ mod tests {
         // The true median is 501, and its bucket begins at 480.
         assert_eq!((lengths.quantile(0.5), lengths.mean()), (480, 501.0));
         let mut few = Lengths::default();
-        [2, 2, 6].map(|length| few.add(length));
+        for length in [2, 2, 6] {
+            few.add(length);
+        }
         assert_eq!(few.columns(), [(2, 2, 2), (3, 3, 0), (4, 4, 0), (5, 5, 0), (6, 6, 1)]);
     }
 
     #[test]
     fn only_categories_are_held() {
         let mut counts = Counts::default();
-        for row in 0..2000_u64 {
+        for place in 0..2000_u64 {
+            let category = ["math", "coding"][place as usize % 2];
+            let intent = if place == 1999 { "long ".repeat(9) } else { "short".to_owned() };
             let row = json!({
-                "id": "row", "nearest_id": "a", "category": ["math", "coding"][row as usize % 2], "score": row % 5,
-                "tags": ["a", ["b", "c"][row as usize % 2]], "guard": null, "serial": row.to_string(),
-                "similarity": row as f64 / 7777.0, "intent": if row == 1999 { "long ".repeat(9) } else { "short".into() }
+                "id": "row", "nearest_id": "a", "category": category, "score": place % 5, "tags": ["a", category],
+                "guard": null, "serial": place.to_string(), "similarity": place as f64 / 7777.0, "intent": intent
             });
             counts.kept(row.as_object().expect("an object"));
         }
         let held: Vec<_> = counts.columns.iter().filter(|column| column.is_category()).collect();
         let names: Vec<_> = held.iter().map(|column| column.name.as_str()).collect();
         assert_eq!(names, ["category", "score", "tags", "guard"]);
-        assert_eq!(held[2].values, BTreeMap::from([("a".into(), 2000), ("b".into(), 1000), ("c".into(), 1000)]));
+        assert_eq!(
+            held[2].values,
+            BTreeMap::from([("a".into(), 2000), ("coding".into(), 1000), ("math".into(), 1000)])
+        );
         assert!(counts.columns.iter().all(|column| column.values.len() <= DISTINCT));
     }
 
     #[test]
     fn steps_come_in_the_walks_order() {
         let mut counts = Counts::default();
-        for step in ["finish", "reward", "user", "finish"] {
+        for step in ["finish", "reward", "check", "user", "finish"] {
             counts.dropped("a_reason", step);
         }
         counts.walked(["user", "user", "assistant", "reward"].into_iter());
         counts.walked(["user", "assistant"].into_iter());
-        assert_eq!(counts.by_step(), [("user", 1), ("reward", 1), ("finish", 2)]);
+        assert_eq!(counts.by_step(), [("user", 1), ("reward", 1), ("check", 1), ("finish", 2)]);
     }
 }

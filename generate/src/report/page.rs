@@ -43,6 +43,8 @@ struct Task<'a> {
     reasons: Vec<Reason<'a>>,
     charts: Vec<Chart>,
     shares: Vec<Shares<'a>>,
+    /// Lengths that never differ.
+    always: Vec<(&'static str, String)>,
     /// Columns with the same value in every row.
     constants: Vec<(&'a str, &'a str)>,
 }
@@ -128,7 +130,7 @@ pub(super) fn render(
     environment.add_filter("number", number);
     environment.add_filter("percent", percent);
     environment.add_filter("width", width);
-    Ok(environment.render_str(TEMPLATE, page)?)
+    Ok(visible(&environment.render_str(TEMPLATE, page)?))
 }
 
 /// What the page may do: run its own script and wear its own style; load nothing, speak to nobody.
@@ -160,14 +162,17 @@ fn task<'a>(name: &'a str, counts: &'a Counts) -> Task<'a> {
         ("Words per user message", "words", "messages", &counts.user),
         ("Words per assistant message", "words", "messages", &counts.assistant),
     ];
+    let charts = charts.into_iter().filter(|(.., lengths)| lengths.count > 0).map(chart);
+    let (charts, even): (Vec<_>, Vec<_>) = charts.partition(|chart| chart.bars.len() > 1);
     Task {
         name,
         begun,
         kept: counts.kept,
         stages: stages.collect(),
         reasons: reasons(counts),
-        charts: charts.into_iter().filter(|(.., lengths)| lengths.count > 0).map(chart).collect(),
+        charts,
         shares: varied.map(shares).collect(),
+        always: even.into_iter().map(|mut chart| (chart.heading, chart.bars.remove(0).range)).collect(),
         constants: constants
             .filter_map(|column| Some((column.name.as_str(), column.values.keys().next()?.as_str())))
             .collect(),
@@ -191,7 +196,11 @@ fn chart((heading, unit, of, lengths): (&'static str, &'static str, &'static str
     let columns = lengths.columns();
     let exact = columns.iter().all(|(first, last, _)| first == last);
     let bars = columns.iter().enumerate().map(|(place, (first, last, count))| Bar {
-        range: if first == last { number(*first) } else { format!("{}\u{2013}{}", number(*first), number(*last)) },
+        range: if first == last {
+            number(*first)
+        } else {
+            format!("{}\u{2013}{}", number(*first), number(*last))
+        },
         // On a logarithmic axis the powers of two are named, every other one where they are many.
         label: match exact || first.is_power_of_two() && (columns.len() < 14 || first.ilog2() % 2 == 0) {
             true => number(*first),
@@ -241,6 +250,18 @@ fn shares(column: &Column) -> Shares<'_> {
     }
 }
 
+/// Control characters as their pictures: HTML drops some of them, and a reader should see that they were there.
+pub(super) fn visible(text: &str) -> String {
+    text.chars()
+        .map(|character| match character {
+            '\n' | '\t' => character,
+            '\0'..='\x1f' => char::from_u32(0x2400 + character as u32).unwrap_or(character),
+            '\x7f' => '\u{2421}',
+            _ => character,
+        })
+        .collect()
+}
+
 /// With commas between thousands.
 fn number(number: u64) -> String {
     let digits = number.to_string();
@@ -280,26 +301,52 @@ mod tests {
     #[test]
     fn the_template_escapes_everything_and_loads_nothing() {
         let forbidden = [
-            "safe", "autoescape", "http:", "https:", "@import", "url(", "src=", "innerHTML", "outerHTML", "eval(",
-            "insertAdjacent", "document.write", "Function(", "fetch(", "style=", "javascript:", "onclick", "onload",
+            "safe",
+            "autoescape",
+            "http:",
+            "https:",
+            "@import",
+            "url(",
+            "src=",
+            "innerHTML",
+            "outerHTML",
+            "eval(",
+            "insertAdjacent",
+            "document.write",
+            "Function(",
+            "fetch(",
+            "style=",
+            "javascript:",
+            "onclick",
+            "onload",
         ];
         let found: Vec<_> = forbidden.iter().filter(|word| TEMPLATE.contains(**word)).collect();
         assert!(found.is_empty(), "{found:?}");
         assert_eq!((TEMPLATE.matches("<script").count(), TEMPLATE.matches("<style").count()), (1, 1));
         // What is hashed must be what the browser sees.
         for name in ["script", "style"] {
-            let inside = TEMPLATE.split_once(&format!("<{name}>")).unwrap().1.split_once(&format!("</{name}>")).unwrap().0;
+            let inside = TEMPLATE
+                .split_once(&format!("<{name}>"))
+                .unwrap()
+                .1
+                .split_once(&format!("</{name}>"))
+                .unwrap()
+                .0;
             assert!(!["{{", "{%", "{#"].iter().any(|mark| inside.contains(mark)), "{name}");
         }
     }
 
     #[test]
     fn figures_are_written_for_people() {
-        assert_eq!(["0", "999", "1,000", "12,345,678"], [0, 999, 1000, 12_345_678].map(number).each_ref().map(String::as_str));
+        assert_eq!(
+            ["0", "999", "1,000", "12,345,678"],
+            [0, 999, 1000, 12_345_678].map(number).each_ref().map(String::as_str)
+        );
         assert_eq!(percent(0, 0), "\u{2013}");
         assert_eq!([percent(0, 9), percent(9, 9), percent(1, 3)], ["0%", "100%", "33.3%"]);
         assert_eq!([percent(1, 1_000_000), percent(999_999, 1_000_000)], ["<0.1%", ">99.9%"]);
         assert_eq!(width(1, 3), "33.33%");
+        assert_eq!(visible("a\0b\r\n\x1b[31m"), "a\u{2400}b\u{240d}\n\u{241b}[31m");
     }
 
     #[test]
@@ -312,9 +359,13 @@ mod tests {
         assert_eq!(order(&[("hard", 9), ("easy", 1), ("medium", 5)]), ["easy", "medium", "hard"]);
         assert_eq!(order(&[("10", 1), ("9", 2), ("none", 7)]), ["9", "10", "none"]);
         assert_eq!(order(&[("coding", 1), ("math", 2)]), ["math", "coding"]);
-        let many: BTreeMap<_, _> = (0..100).map(|value| (format!("v{value}"), 1 + u64::from(value < 3))).collect();
+        let many: BTreeMap<_, _> =
+            (0..100).map(|value| (format!("v{value}"), 1 + u64::from(value < 3))).collect();
         let column = Column { values: many, rows: 103, ..Column::default() };
         let shares = shares(&column);
-        assert_eq!((shares.values.len(), shares.other_values, shares.other, shares.highest), (30, 70, 70, 70));
+        assert_eq!(
+            (shares.values.len(), shares.other_values, shares.other, shares.highest),
+            (30, 70, 70, 70)
+        );
     }
 }

@@ -103,13 +103,14 @@ impl Shown {
         let mut room = ROW;
         let dropped = sample.dropped.map(|(reason, step, detail)| Drop {
             detail: Text::cut(&detail, &mut room),
-            reason: visible(&reason),
-            step: visible(&step),
+            reason,
+            step,
         });
         let messages = sample.row.get("messages").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
         let messages: Vec<_> = messages.iter().map(|message| Message::new(message, &mut room)).collect();
         let fields = sample.row.iter().filter(|(name, _)| !["messages", "id"].contains(&name.as_str()));
-        let fields = fields.map(|(name, value)| (visible(name), Text::cut(&plain(value), &mut room))).collect();
+        let fields =
+            fields.map(|(name, value)| (name.clone(), Text::cut(&plain(value), &mut room))).collect();
         let mut steps: Vec<_> = sample.steps.iter().map(|step| Asked::new(step, &mut room)).collect();
         if let Some(dropped) = &dropped
             && let Some(step) = steps.iter_mut().rfind(|step| step.name == dropped.step)
@@ -118,8 +119,9 @@ impl Shown {
         }
         let user = messages.iter().find(|message| message.role == "user").or(messages.first());
         let opening = user.map(|message| message.text.shown.as_str());
-        let opening = one_line(opening.or(steps.first().map(|step| step.reply.shown.as_str())).unwrap_or_default());
-        Self { id: visible(&sample.id), task: sample.task, dropped, opening, messages, fields, steps }
+        let opening =
+            one_line(opening.or(steps.first().map(|step| step.reply.shown.as_str())).unwrap_or_default());
+        Self { id: sample.id, task: sample.task, dropped, opening, messages, fields, steps }
     }
 }
 
@@ -136,7 +138,7 @@ impl Message {
             text.push_str(if text.is_empty() { "" } else { "\n\n" });
             text.push_str(&plain(&Value::Object(others)));
         }
-        Self { role: visible(message["role"].as_str().unwrap_or("no role")), text: Text::cut(&text, room) }
+        Self { role: message["role"].as_str().unwrap_or("no role").to_owned(), text: Text::cut(&text, room) }
     }
 }
 
@@ -144,8 +146,8 @@ impl Asked {
     fn new(step: &Step, room: &mut usize) -> Self {
         let reply = Text::cut(&step.reply, room);
         Self {
-            name: visible(&step.name),
-            teacher: visible(&step.teacher),
+            name: step.name.clone(),
+            teacher: step.teacher.clone(),
             prompt: Text::cut(&step.prompt, room),
             opening: one_line(&reply.shown),
             reply,
@@ -161,20 +163,8 @@ impl Text {
     fn cut(text: &str, room: &mut usize) -> Self {
         let shown = &text[..text.floor_char_boundary(TEXT.min(*room))];
         *room -= shown.len();
-        Self { cut_from: (shown.len() < text.len()).then_some(text.len()), shown: visible(shown) }
+        Self { cut_from: (shown.len() < text.len()).then_some(text.len()), shown: shown.to_owned() }
     }
-}
-
-/// Control characters as their pictures: HTML drops some of them, and a reader should see that they were there.
-fn visible(text: &str) -> String {
-    text.chars()
-        .map(|character| match character {
-            '\n' | '\t' => character,
-            '\0'..='\x1f' => char::from_u32(0x2400 + character as u32).unwrap_or(character),
-            '\x7f' => '\u{2421}',
-            _ => character,
-        })
-        .collect()
 }
 
 fn plain(value: &Value) -> String {
@@ -185,18 +175,19 @@ fn plain(value: &Value) -> String {
     }
 }
 
+/// The text's beginning on one line.
 fn one_line(text: &str) -> String {
     let mut line = String::new();
     for word in text.split_whitespace() {
-        if !line.is_empty() {
-            line.push(' ');
-        }
+        line.push_str(if line.is_empty() { "" } else { " " });
         line.extend(word.chars().take(OPENING));
-        if line.chars().count() >= OPENING {
+        if let Some((end, _)) = line.char_indices().nth(OPENING) {
+            line.truncate(end);
+            line.push('\u{2026}');
             break;
         }
     }
-    line.chars().take(OPENING).collect()
+    line
 }
 
 /// A row's place in a shuffle that is the same every time.
@@ -226,7 +217,9 @@ mod tests {
         assert_eq!(ids(&forward), ids(&backward));
         let wanted = |id: &usize| forward.wants("a-task", None, &format!("row-{id}"));
         assert_eq!((0..1000).filter(|id| id % 2 == 1).filter(wanted).count(), KEPT);
-        assert!(forward.wants("another-task", None, "row-1") && forward.wants("a-task", Some("cut_off"), "row-1"));
+        assert!(
+            forward.wants("another-task", None, "row-1") && forward.wants("a-task", Some("cut_off"), "row-1")
+        );
     }
 
     #[test]
@@ -236,8 +229,9 @@ mod tests {
         let text = Text::cut(&format!("a{long}"), &mut room);
         assert_eq!((text.shown.len(), text.cut_from), (TEXT - 1, Some((1 << 20) + 1)));
         let texts: Vec<_> = (0..20).map(|_| Text::cut(&long, &mut room)).collect();
-        assert!(room == 0 && texts[19].shown.is_empty() && texts[19].cut_from.is_some());
+        assert!(room < 2 && texts[19].shown.is_empty() && texts[19].cut_from.is_some());
         assert_eq!(Text::cut("", &mut room).cut_from, None);
-        assert_eq!(visible("a\0b\r\n\x1b[31m"), "a\u{2400}b\u{240d}\n\u{241b}[31m");
+        assert_eq!(one_line(" two\n words "), "two words");
+        assert_eq!(one_line(&"é ".repeat(200)).chars().count(), OPENING + 1);
     }
 }
