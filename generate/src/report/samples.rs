@@ -17,11 +17,14 @@ const ROW: usize = 200_000;
 /// Characters of a row's one-line beginning.
 const OPENING: usize = 160;
 
-/// The drawn rows: by task and reason, then by hash.
+/// The drawn rows, by task and, if they were dropped, reason.
 #[derive(Default)]
 pub(super) struct Samples {
-    groups: BTreeMap<(String, Option<String>), BTreeMap<(u64, String), Shown>>,
+    groups: BTreeMap<(String, Option<String>), Group>,
 }
+
+/// By hash, then id.
+type Group = BTreeMap<(u64, String), Shown>;
 
 /// A row, ready for the page.
 #[derive(Serialize)]

@@ -187,8 +187,8 @@ fn an_empty_run_has_a_page_too() {
 fn a_long_text_is_cut_and_says_so() {
     let mut report = Report::new("Long", Vec::new());
     let long = "word ".repeat(1 << 20 >> 2);
-    let row = json!({"messages": [{"role": "user", "content": long}], "prompt": long});
-    let steps = vec![Step { prompt: long.clone(), reply: long.clone(), ..step("user") }];
+    let row = json!({"messages": [{"role": "user", "content": &long}], "prompt": &long});
+    let steps = vec![Step { prompt: long.clone(), reply: long, ..step("user") }];
     let row = row.as_object().unwrap().clone();
     report.sample(Sample { id: "id".into(), task: "a-task".into(), dropped: None, row, steps });
     let page = written(&report);
