@@ -4,10 +4,12 @@
 //! store as often as they are needed: what stays in memory of each is a few bytes.
 
 mod card;
+mod page;
 
 use crate::recipe::Recipe;
+use crate::run::Run;
 use crate::setup::Setup;
-use crate::store::{Dropped, Entry, Store, Verdict};
+use crate::store::{Dropped, Entry, Verdict};
 use crate::tasks;
 use anyhow::{Context, Result};
 use datasets::near_duplicate::{NearDuplicates, Parameters};
@@ -16,6 +18,7 @@ use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::path::Path;
+use std::sync::Arc;
 
 /// Word pairs, and bands that meet at a similarity of one half with 0.98.
 const NEAR: Parameters = Parameters { ngram: 2, bands: 16, rows_per_band: 2 };
@@ -33,7 +36,13 @@ struct Part {
 }
 
 /// Writes the dataset of what is decided; returns what to tell the user.
-pub(crate) fn write(out: &Path, setup: &Setup, store: &Store, rows: usize, complete: bool) -> Result<String> {
+pub(crate) fn write(
+    out: &Path,
+    setup: &Setup,
+    run: &Arc<Run>,
+    rows: usize,
+    complete: bool,
+) -> Result<String> {
     // Until the new one is written last, no manifest vouches for files of two runs.
     let manifest_path = out.join("run.json");
     match std::fs::remove_file(&manifest_path) {
@@ -42,7 +51,7 @@ pub(crate) fn write(out: &Path, setup: &Setup, store: &Store, rows: usize, compl
         }
         _ => {}
     }
-    let judged = setup.recipes.iter().map(|recipe| Judged::of(setup, recipe, store, rows));
+    let judged = setup.recipes.iter().map(|recipe| Judged::of(setup, recipe, run, rows));
     let judged = judged.collect::<Result<Vec<_>>>()?;
     let mut parts = Vec::new();
     for task in &judged {
@@ -53,10 +62,11 @@ pub(crate) fn write(out: &Path, setup: &Setup, store: &Store, rows: usize, compl
         parts.insert(0, mixed(out, &judged, &parts)?);
     }
     write_jsonl(&out.join("dropped.jsonl"), judged.iter().flat_map(Judged::drops))?;
-    let ledger = store.ledger()?;
+    let ledger = run.store.ledger()?;
     write_atomic(&out.join("README.md"), card::body(setup, &parts, &ledger).as_bytes())?;
-    let run = manifest(out, setup, &parts, &ledger, complete);
-    write_atomic(&manifest_path, serde_json::to_string_pretty(&run)?.as_bytes())?;
+    page::write(&out.join("report.html"), setup, &judged, &ledger)?;
+    let manifest = manifest(out, setup, &parts, &ledger, complete);
+    write_atomic(&manifest_path, serde_json::to_string_pretty(&manifest)?.as_bytes())?;
     Ok(summary(out, &parts))
 }
 
@@ -78,7 +88,7 @@ fn mixed(out: &Path, judged: &[Judged<'_>], parts: &[Part]) -> Result<Part> {
 struct Judged<'a> {
     setup: &'a Setup,
     recipe: &'a Recipe,
-    store: &'a Store,
+    run: &'a Arc<Run>,
     limit: usize,
     /// Of every row that its walk kept, in order: its nearest earlier one.
     near: Vec<Near>,
@@ -95,12 +105,12 @@ struct Near {
 }
 
 impl<'a> Judged<'a> {
-    fn of(setup: &'a Setup, recipe: &'a Recipe, store: &'a Store, limit: usize) -> Result<Self> {
+    fn of(setup: &'a Setup, recipe: &'a Recipe, run: &'a Arc<Run>, limit: usize) -> Result<Self> {
         let mut judged =
-            Self { setup, recipe, store, limit, near: Vec::new(), kept: 0, drops: BTreeMap::new() };
+            Self { setup, recipe, run, limit, near: Vec::new(), kept: 0, drops: BTreeMap::new() };
         let mut index = NearDuplicates::new(NEAR);
         let threshold = recipe.settings.near_duplicate.unwrap_or(f64::INFINITY);
-        for decided in store.rows(recipe.task.name(), limit) {
+        for decided in run.store.rows(recipe.task.name(), limit) {
             let decided = decided?;
             let row = match decided.verdict {
                 Verdict::Kept(row) => row,
@@ -129,13 +139,15 @@ impl<'a> Judged<'a> {
         Part { name: self.recipe.task.name(), begun, rows: self.kept, drops: self.drops.clone(), shards }
     }
 
-    /// Every decided row: kept ones whole, the others as `dropped.jsonl` has them.
-    fn all(&self) -> impl Iterator<Item = Result<Result<Object, Value>>> {
+    /// Every decided row with its position: kept ones whole, the others as `dropped.jsonl` has them.
+    fn all(&self) -> impl Iterator<Item = Result<(usize, Result<Object, Value>)>> {
         let mut near = self.near.iter();
-        self.store.rows(self.recipe.task.name(), self.limit).map(move |decided| {
+        self.run.store.rows(self.recipe.task.name(), self.limit).map(move |decided| {
             let decided = decided?;
             let mut row = match decided.verdict {
-                Verdict::Dropped(dropped) => return Ok(Err(self.drop(&decided.id, &dropped))),
+                Verdict::Dropped(dropped) => {
+                    return Ok((decided.position, Err(self.drop(&decided.id, &dropped))));
+                }
                 Verdict::Kept(row) => row,
             };
             let near = near.next().context("the store has changed while the dataset was written")?;
@@ -145,20 +157,20 @@ impl<'a> Judged<'a> {
             if near.duplicate {
                 let detail = format!("{similarity:.2} like {}", other.unwrap_or_default());
                 let dropped = Dropped { reason: "near_duplicate".into(), step: "finish".into(), detail };
-                return Ok(Err(self.drop(&decided.id, &dropped)));
+                return Ok((decided.position, Err(self.drop(&decided.id, &dropped))));
             }
             row.insert("nearest_id".to_owned(), json!(other));
             row.insert("nearest_similarity".to_owned(), json!(similarity));
-            Ok(Ok(row))
+            Ok((decided.position, Ok(row)))
         })
     }
 
     fn rows(&self) -> impl Iterator<Item = Result<Object>> {
-        self.all().filter_map(|row| row.map(Result::ok).transpose())
+        self.all().filter_map(|row| row.map(|(_, row)| row.ok()).transpose())
     }
 
     fn drops(&self) -> impl Iterator<Item = Result<Value>> {
-        self.all().filter_map(|row| row.map(Result::err).transpose())
+        self.all().filter_map(|row| row.map(|(_, row)| row.err()).transpose())
     }
 
     fn drop(&self, id: &str, dropped: &Dropped) -> Value {

@@ -72,7 +72,7 @@ async fn generate(options: &Options) -> Result<u8> {
         return Ok(signal.load(Ordering::Relaxed));
     }
     let complete = !run.budget.is_spent_up();
-    println!("{}", finish::write(&options.out, &setup, &run.store, options.rows, complete)?);
+    println!("{}", finish::write(&options.out, &setup, &run, options.rows, complete)?);
     if complete {
         return Ok(0);
     }

@@ -13,6 +13,7 @@ mod finish;
 mod flight;
 mod progress;
 mod recipe;
+mod report;
 mod resume;
 mod rows;
 mod run;

@@ -2,11 +2,11 @@
 //! by the thousand. What was asked is thrown away.
 
 use crate::budget::Prices;
+use crate::report::Step;
 use crate::rows::{walk, watched};
 use crate::run::Run;
 use crate::setup::{Common, Setup};
 use crate::store::Verdict;
-use crate::walk::Step;
 use anyhow::Result;
 use serde_json::Value;
 use std::fmt::Write;

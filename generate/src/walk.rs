@@ -1,6 +1,7 @@
 //! One row's way through its steps: asking with a memory, asking again, and dropping with a reason.
 
 use crate::recipe::{Recipe, hex};
+use crate::report::Step;
 use crate::run::Run;
 use crate::store::{Dropped, Reply};
 use crate::teacher::{Asking, Call, Prompt, Refusal, Teacher};
@@ -39,17 +40,6 @@ pub(crate) struct Trace {
     pub(crate) steps: Mutex<Vec<Step>>,
     /// Whether what is not recorded may be asked.
     pub(crate) asks: bool,
-}
-
-/// A step as a person reads it.
-#[derive(Debug, Clone)]
-pub(crate) struct Step {
-    pub(crate) name: String,
-    pub(crate) teacher: String,
-    pub(crate) prompt: String,
-    pub(crate) reply: String,
-    pub(crate) prompt_tokens: u64,
-    pub(crate) completion_tokens: u64,
 }
 
 /// Why a walk ended early.

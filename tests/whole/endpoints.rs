@@ -56,7 +56,11 @@ fn every_row_ends_with_a_true_reason_whatever_breaks() {
     let out = folder.path().join("faulty");
     let began = Instant::now();
     ends(generate(&name, &out, &["--rows", "120", "--timeout", "1", "--in-flight", "16"]), 0);
-    println!("120 rows through a faulty endpoint in {:.1} s: {:?}", began.elapsed().as_secs_f64(), calls(&out));
+    println!(
+        "120 rows through a faulty endpoint in {:.1} s: {:?}",
+        began.elapsed().as_secs_f64(),
+        calls(&out)
+    );
     let config = &run_json(&out)["configs"]["smol-constraint"];
     let dropped = config["dropped"].as_object().unwrap();
     let lost: u64 = dropped.values().map(|count| count.as_u64().unwrap()).sum();
@@ -84,7 +88,8 @@ fn every_row_ends_with_a_true_reason_whatever_breaks() {
 fn when_one_endpoint_dies_the_other_takes_over() {
     let folder = tempfile::tempdir().unwrap();
     let teacher = ScriptedTeacher::start(Duration::from_millis(10), false);
-    let endpoints = [FaultyEndpoint::start(&teacher.name, false), FaultyEndpoint::start(&teacher.name, false)];
+    let endpoints =
+        [FaultyEndpoint::start(&teacher.name, false), FaultyEndpoint::start(&teacher.name, false)];
     let name = format!("{}#scripted,{}#scripted", endpoints[0].base, endpoints[1].base);
     let out = folder.path().join("out");
     let mut command = generate(&name, &out, &["--rows", "150", "--in-flight", "4"]);
@@ -245,7 +250,8 @@ impl Provider {
             let answer = String::from_utf8_lossy(&answer).into_owned();
             let body: Value = serde_json::from_str(answer.split_once("\r\n\r\n").unwrap().1).unwrap();
             let status: u16 = answer.split(' ').nth(1).unwrap().parse().unwrap();
-            let result = json!({"custom_id": line["custom_id"], "response": {"status_code": status, "body": body}});
+            let result =
+                json!({"custom_id": line["custom_id"], "response": {"status_code": status, "body": body}});
             output.push_str(&format!("{result}\n"));
         }
         output.into_bytes()
@@ -300,7 +306,9 @@ fn a_preview_shows_every_step_and_an_estimate_is_the_runs_beginning() {
     preview.args(["preview", "smol-constraint", "--n", "3", "--teacher", &teacher.name]);
     let text = String::from_utf8(ends(preview, 0).stdout).unwrap();
     assert_eq!(text.matches("== smol-constraint ").count(), 3, "{text}");
-    for word in ["-- user (scripted: 10 + ", "[user]\n  replied\n    Tell me in ", "-- instruction_ids", "-- kept"] {
+    for word in
+        ["-- user (scripted: 10 + ", "[user]\n  replied\n    Tell me in ", "-- instruction_ids", "-- kept"]
+    {
         assert!(text.contains(word), "{word}: {text}");
     }
     let asked = teacher.requests().0;

@@ -29,8 +29,7 @@ impl FaultyEndpoint {
         let behind = teacher.trim_start_matches("http://").split('/').next().unwrap().to_owned();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let base = format!("http://{}/v1", listener.local_addr().unwrap());
-        let state =
-            Arc::new(State { behind, faulty, dead: AtomicBool::new(false), seen: Mutex::default() });
+        let state = Arc::new(State { behind, faulty, dead: AtomicBool::new(false), seen: Mutex::default() });
         let serving = Arc::clone(&state);
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
@@ -56,7 +55,10 @@ impl FaultyEndpoint {
 /// One request over one connection; the status line and headers, and the body.
 pub(crate) fn exchange(address: &str, head: &str, body: &[u8]) -> std::io::Result<Vec<u8>> {
     let mut stream = TcpStream::connect(address)?;
-    let head = format!("{head}\r\nhost: x\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n", body.len());
+    let head = format!(
+        "{head}\r\nhost: x\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    );
     stream.write_all(head.as_bytes())?;
     stream.write_all(body)?;
     let mut answer = Vec::new();

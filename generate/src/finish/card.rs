@@ -63,7 +63,7 @@ pub(super) fn body(setup: &Setup, parts: &[Part], ledger: &[Entry]) -> String {
 }
 
 /// What was asked, and what it cost where prices are known.
-fn calls(ledger: &[Entry]) -> String {
+pub(super) fn calls(ledger: &[Entry]) -> String {
     let sum = |outcome: Outcome, number: fn(&Entry) -> u64| -> u64 {
         ledger.iter().filter(|entry| entry.outcome == outcome.name()).map(number).sum()
     };
