@@ -4,6 +4,7 @@
 //! `datasets.load_dataset(folder)` loads ([`mod@write`], [`card`]). No model, no network, no runtime.
 
 pub mod card;
+pub mod duplicates;
 pub mod near_duplicate;
 pub mod row;
 pub mod write;
@@ -11,6 +12,7 @@ pub mod write;
 mod configs;
 mod error;
 mod layout;
+mod minhash;
 mod read;
 mod source;
 
