@@ -12,7 +12,9 @@ use std::time::{Duration, Instant};
 
 fn main() {
     let mut arguments = std::env::args().skip(1).map(|argument| {
-        argument.parse::<usize>().unwrap_or_else(|_| panic!("{argument} is no number; expected [DOCUMENTS] [WORDS]"))
+        argument
+            .parse::<usize>()
+            .unwrap_or_else(|_| panic!("{argument} is no number; expected [DOCUMENTS] [WORDS]"))
     });
     let documents = arguments.next().unwrap_or(100_000);
     let words = arguments.next().unwrap_or(300);

@@ -50,6 +50,12 @@ pub struct NearDuplicates {
     slots: Vec<Vec<u32>>,
 }
 
+/// What is kept of a text.
+pub(crate) struct Signature {
+    bytes: Vec<u8>,
+    keys: Vec<u32>,
+}
+
 /// A place in the chain of positions whose band falls into one slot.
 #[derive(Debug, Clone, Copy, Default)]
 struct Link {
@@ -83,11 +89,10 @@ impl NearDuplicates {
     /// The most similar text seen, with its estimated similarity; the one inserted first among equals.
     /// Texts that share no band are not seen.
     pub fn nearest(&self, text: &str) -> Option<(u64, f64)> {
-        let minima = self.minima(text);
-        let bytes: Vec<u8> = minima.iter().copied().map(byte).collect();
+        let signature = self.signature(&self.minima(text));
         let mut best: Option<(u32, f64)> = None;
-        for position in self.candidates(&minima) {
-            let similarity = similarity(&bytes, self.bytes.get(position));
+        for position in self.candidates(&signature) {
+            let similarity = similarity(&signature.bytes, self.bytes.get(position));
             if best.is_none_or(|(_, highest)| similarity > highest) {
                 best = Some((position, similarity));
             }
@@ -97,9 +102,9 @@ impl NearDuplicates {
 
     /// Remembers a text under an id. Of texts with equal signatures the first one's id is kept.
     pub fn insert(&mut self, id: u64, text: &str) {
-        let minima = self.minima(text);
-        if self.twin(&minima).is_none() {
-            self.push(id, &minima, false);
+        let signature = self.signature(&self.minima(text));
+        if self.twin(&signature).is_none() {
+            self.push(id, &signature, false);
         }
     }
 
@@ -109,24 +114,28 @@ impl NearDuplicates {
         minima
     }
 
+    /// What is kept of minima.
+    pub(crate) fn signature(&self, minima: &[u32]) -> Signature {
+        let bytes = minima.iter().copied().map(byte).collect();
+        Signature { bytes, keys: self.signer.band_keys(minima).collect() }
+    }
+
     /// The positions that share a band, each once, ascending.
-    pub(crate) fn candidates(&self, minima: &[u32]) -> Vec<u32> {
-        let keys = self.signer.band_keys(minima).enumerate();
-        let mut found: Vec<u32> = keys.flat_map(|(band, key)| self.chain(band, key)).collect();
+    pub(crate) fn candidates(&self, signature: &Signature) -> Vec<u32> {
+        let bands = 0..self.parameters.bands;
+        let mut found: Vec<u32> = bands.flat_map(|band| self.sharing(band, signature)).collect();
         found.sort_unstable();
         found.dedup();
         found
     }
 
     /// The position with the same signature.
-    pub(crate) fn twin(&self, minima: &[u32]) -> Option<u32> {
-        let key = self.signer.band_keys(minima).next().unwrap_or_default();
+    pub(crate) fn twin(&self, signature: &Signature) -> Option<u32> {
         let same = |position: &u32| {
-            let bytes = minima.iter().copied().map(byte);
-            let keys = self.links.get(*position).iter().map(|link| link.key);
-            bytes.eq(self.bytes.get(*position).iter().copied()) && keys.eq(self.signer.band_keys(minima))
+            let keys = self.links.get(*position).iter().map(|link| &link.key);
+            self.bytes.get(*position) == signature.bytes && keys.eq(&signature.keys)
         };
-        self.chain(0, key).find(same)
+        self.sharing(0, signature).find(same)
     }
 
     /// The estimated similarity of a signature and one that is kept.
@@ -134,35 +143,37 @@ impl NearDuplicates {
         similarity(self.bytes.get(one), self.bytes.get(other))
     }
 
-    /// Keeps a signature; returns its position. With `lone`, bands that have the key already are not told of it.
-    pub(crate) fn push(&mut self, id: u64, minima: &[u32], lone: bool) -> u32 {
+    /// Keeps a signature; returns its position. With `lone`, a band that some text has already is not told of it.
+    pub(crate) fn push(&mut self, id: u64, signature: &Signature, lone: bool) -> u32 {
         let position = self.ids.len() as u32;
         assert!(position < NONE, "a near-duplicate index holds 2^32 - 1 texts");
         if self.ids.len() == CHAIN * self.slots[0].len() {
             self.double_slots();
         }
         self.ids.push(id);
-        self.bytes.push(minima.iter().copied().map(byte));
-        let keys: Vec<u32> = self.signer.band_keys(minima).collect();
-        self.links.push(keys.iter().map(|key| Link { key: *key, next: NONE }));
-        for (band, key) in keys.into_iter().enumerate() {
-            if !lone || self.chain(band, key).next().is_none() {
+        self.bytes.push(&signature.bytes);
+        let links: Vec<Link> = signature.keys.iter().map(|key| Link { key: *key, next: NONE }).collect();
+        self.links.push(&links);
+        for band in 0..self.parameters.bands {
+            if !lone || self.sharing(band, signature).next().is_none() {
                 self.link(band, position);
             }
         }
         position
     }
 
-    /// The positions whose band has this key, newest first.
-    fn chain(&self, band: usize, key: u32) -> impl Iterator<Item = u32> {
-        let slots = &self.slots[band];
-        let mut position = slots[key as usize & (slots.len() - 1)];
+    /// The positions with the same band, newest first: the same hash of its minima and the same bytes, since 32 bits
+    /// alone would take some strangers among a hundred thousand texts for duplicates.
+    fn sharing(&self, band: usize, signature: &Signature) -> impl Iterator<Item = u32> {
+        let key = signature.keys[band];
+        let rows = band * self.parameters.rows_per_band..(band + 1) * self.parameters.rows_per_band;
+        let mut position = self.slots[band][key as usize & (self.slots[band].len() - 1)];
         std::iter::from_fn(move || {
             while position != NONE {
                 let here = position;
                 let link = self.links.get(here)[band];
                 position = link.next;
-                if link.key == key {
+                if link.key == key && self.bytes.get(here)[rows.clone()] == signature.bytes[rows.clone()] {
                     return Some(here);
                 }
             }
@@ -207,18 +218,18 @@ struct Blocks<T> {
 
 const BLOCK_ROWS: usize = 1 << 12;
 
-impl<T> Blocks<T> {
+impl<T: Copy> Blocks<T> {
     fn new(width: usize) -> Self {
         Self { width, blocks: Vec::new() }
     }
 
-    fn push(&mut self, row: impl Iterator<Item = T>) {
+    fn push(&mut self, row: &[T]) {
         let whole = BLOCK_ROWS * self.width;
         match self.blocks.last_mut() {
-            Some(block) if block.len() < whole => block.extend(row),
+            Some(block) if block.len() < whole => block.extend_from_slice(row),
             _ => {
                 let mut block = Vec::with_capacity(whole);
-                block.extend(row);
+                block.extend_from_slice(row);
                 self.blocks.push(block);
             }
         }
@@ -255,7 +266,8 @@ mod tests {
     fn copies_are_kept_once_and_all_others_are_found_again() {
         let parameters = Parameters { ngram: 2, bands: 16, rows_per_band: 2 };
         let mut index = NearDuplicates::new(parameters);
-        let text = |number: usize| format!("text number {number} of many, {} and {}", number * 7, number * 13);
+        let text =
+            |number: usize| format!("text number {number} of many, {} and {}", number * 7, number * 13);
         // More than one doubling of the slots, and more than one block.
         let count = 2 * BLOCK_ROWS;
         for number in 0..count {
