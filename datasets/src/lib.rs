@@ -4,7 +4,10 @@
 //! `datasets.load_dataset(folder)` loads ([`mod@write`], [`card`]). No model, no network, no runtime.
 
 pub mod card;
+pub mod contamination;
 pub mod duplicates;
+pub mod evaluation_set;
+pub mod matching;
 pub mod near_duplicate;
 pub mod row;
 pub mod write;
