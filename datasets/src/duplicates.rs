@@ -10,12 +10,10 @@ use rayon::prelude::*;
 pub struct Duplicate {
     /// The text that is kept of the cluster, its first.
     pub of: usize,
-    /// The similarity to that one.
-    pub similarity: f64,
     /// The text through which this one came into the cluster; often the kept one, and it may be a later text.
     pub through: usize,
-    /// The similarity to that one, at least the threshold.
-    pub through_similarity: f64,
+    /// The similarity to the one it came through, at least the threshold.
+    pub similarity: f64,
 }
 
 /// Texts that are signed at a time.
@@ -40,7 +38,6 @@ pub fn find_duplicates<E>(
     let mut clusters = Clustering {
         index: NearDuplicates::new(parameters),
         threshold,
-        positions: Vec::new(),
         firsts: Vec::new(),
         clusters: Clusters::default(),
     };
@@ -71,9 +68,7 @@ fn sign(index: &NearDuplicates, texts: &[String], minima: &mut Vec<u32>) {
 struct Clustering {
     index: NearDuplicates,
     threshold: Option<f64>,
-    /// The position in the index of each text's signature.
-    positions: Vec<u32>,
-    /// The first text of each position.
+    /// The first text of each position in the index.
     firsts: Vec<u32>,
     clusters: Clusters,
 }
@@ -84,14 +79,12 @@ impl Clustering {
         let text = self.clusters.push();
         let signature = self.index.signature(minima);
         if let Some(twin) = self.index.twin(&signature) {
-            self.positions.push(twin);
             self.clusters.join(text, self.firsts[twin as usize], 1.0);
             return;
         }
         let candidates = self.index.candidates(&signature);
         // Where a band is enough, its first text stands for all that share it.
         let position = self.index.push(u64::from(text), &signature, self.threshold.is_none());
-        self.positions.push(position);
         self.firsts.push(text);
         for candidate in candidates {
             let other = self.firsts[candidate as usize];
@@ -108,16 +101,10 @@ impl Clustering {
     fn duplicates(mut self) -> Vec<Option<Duplicate>> {
         let verdict = |text: usize| {
             let of = self.clusters.first_of(text as u32) as usize;
-            let (through, through_similarity) = self.clusters.links[text];
-            let similarity = self.index.similarity(self.positions[text], self.positions[of]);
-            (of != text).then_some(Duplicate {
-                of,
-                similarity,
-                through: through as usize,
-                through_similarity,
-            })
+            let (through, similarity) = self.clusters.links[text];
+            (of != text).then_some(Duplicate { of, through: through as usize, similarity })
         };
-        (0..self.positions.len()).map(verdict).collect()
+        (0..self.clusters.parents.len()).map(verdict).collect()
     }
 }
 
@@ -236,9 +223,9 @@ mod tests {
         let found = find(&texts, parameters, Some(0.78));
         let second = found[1].expect("joined by the third");
         assert_eq!((second.of, second.through), (0, 2));
-        assert!(second.similarity < 0.78 && second.through_similarity >= 0.78, "{second:?}");
+        assert!(second.similarity >= 0.78, "{second:?}");
         assert_eq!(found[2].map(|third| third.of), Some(0));
-        let copy = Duplicate { of: 3, similarity: 1.0, through: 3, through_similarity: 1.0 };
+        let copy = Duplicate { of: 3, through: 3, similarity: 1.0 };
         assert_eq!(found[4], Some(copy));
         assert!(found[0].is_none() && found[3].is_none());
         assert!(find(&texts, parameters, Some(0.9))[1..4].iter().all(Option::is_none));

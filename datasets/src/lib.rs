@@ -9,6 +9,7 @@ pub mod duplicates;
 pub mod evaluation_set;
 pub mod matching;
 pub mod near_duplicate;
+pub mod nearest;
 pub mod row;
 pub mod write;
 
