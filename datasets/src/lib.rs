@@ -4,6 +4,7 @@
 //! `datasets.load_dataset(folder)` loads ([`mod@write`], [`card`]). No model, no network, no runtime.
 
 pub mod card;
+pub mod columns;
 pub mod contamination;
 pub mod duplicates;
 pub mod evaluation_set;
@@ -22,6 +23,6 @@ mod source;
 
 pub use error::Error;
 pub use layout::Layout;
-pub use read::{Located, Rows, read};
+pub use read::{Found, Located, Objects, Rows, objects, read};
 pub use row::{ChatRow, Message, PreferenceRow, Row, TextRow};
 pub use source::data_files;
