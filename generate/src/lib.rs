@@ -3,9 +3,11 @@
 //! Each row walks its own steps with many rows in flight and no barrier between them. Everything a
 //! teacher said and everything decided about a row is in the run's store before it is counted.
 
+pub mod clean;
 pub mod r#gen;
 pub mod show;
 
+mod embed;
 mod finish;
 mod recipe;
 mod store;

@@ -15,6 +15,8 @@ struct Arguments {
 enum Command {
     /// Generate a dataset; the same command again goes on where it stopped
     Gen(generate::r#gen::Options),
+    /// Drop near-duplicates and questions of evaluation sets from a dataset
+    Clean(generate::clean::Options),
     /// Print rows of a generated dataset
     Show(generate::show::Options),
 }
@@ -22,6 +24,7 @@ enum Command {
 fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Gen(options) => generate::r#gen::run(&options),
+        Command::Clean(options) => generate::clean::run(&options),
         Command::Show(options) => generate::show::run(&options),
     };
     match result {
