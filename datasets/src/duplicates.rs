@@ -99,12 +99,13 @@ impl Clustering {
     }
 
     fn duplicates(mut self) -> Vec<Option<Duplicate>> {
+        let texts = self.clusters.parents.len();
         let verdict = |text: usize| {
             let of = self.clusters.first_of(text as u32) as usize;
             let (through, similarity) = self.clusters.links[text];
             (of != text).then_some(Duplicate { of, through: through as usize, similarity })
         };
-        (0..self.clusters.parents.len()).map(verdict).collect()
+        (0..texts).map(verdict).collect()
     }
 }
 

@@ -271,3 +271,6 @@ fn share(text: &str) -> Result<f64, String> {
         _ => Err("expected a number from 0 to 1".to_owned()),
     }
 }
+
+#[cfg(test)]
+mod tests;
