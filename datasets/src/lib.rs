@@ -4,18 +4,25 @@
 //! `datasets.load_dataset(folder)` loads ([`mod@write`], [`card`]). No model, no network, no runtime.
 
 pub mod card;
+pub mod columns;
+pub mod contamination;
+pub mod duplicates;
+pub mod evaluation_set;
+pub mod matching;
 pub mod near_duplicate;
+pub mod nearest;
 pub mod row;
 pub mod write;
 
 mod configs;
 mod error;
 mod layout;
+mod minhash;
 mod read;
 mod source;
 
 pub use error::Error;
 pub use layout::Layout;
-pub use read::{Located, Rows, read};
+pub use read::{Found, Located, Objects, Rows, objects, read};
 pub use row::{ChatRow, Message, PreferenceRow, Row, TextRow};
 pub use source::data_files;

@@ -1,6 +1,7 @@
 //! Rows onto disk: JSONL, and Parquet shards in the Hugging Face layout. Whole or absent.
 
 use crate::Error;
+use crate::columns::Columns;
 use arrow::datatypes::{DataType, Field, Schema};
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, ZstdLevel};
@@ -100,13 +101,41 @@ pub fn write_shards<E: From<Error>>(
     rows_per_shard: NonZeroUsize,
     rows: impl IntoIterator<Item = Result<Map<String, Value>, E>>,
 ) -> Result<Vec<Shard>, E> {
+    let schema = Schema::new(columns.iter().map(field).collect::<Vec<_>>());
+    write_schema(folder, split, Arc::new(schema), total_rows, rows_per_shard, rows)
+}
+
+/// The same for rows whose columns were found by looking at them; a row is fitted to them as it is written.
+///
+/// # Errors
+/// Those of [`write_shards`].
+pub fn write_shards_as_found<E: From<Error>>(
+    folder: &Path,
+    split: &str,
+    columns: &Columns,
+    total_rows: usize,
+    rows_per_shard: NonZeroUsize,
+    rows: impl IntoIterator<Item = Result<Map<String, Value>, E>>,
+) -> Result<Vec<Shard>, E> {
+    let rows = rows.into_iter().map(|row| row.map(|row| columns.fit(row)));
+    write_schema(folder, split, Arc::new(columns.schema()), total_rows, rows_per_shard, rows)
+}
+
+fn write_schema<E: From<Error>>(
+    folder: &Path,
+    split: &str,
+    schema: Arc<Schema>,
+    total_rows: usize,
+    rows_per_shard: NonZeroUsize,
+    rows: impl IntoIterator<Item = Result<Map<String, Value>, E>>,
+) -> Result<Vec<Shard>, E> {
     std::fs::create_dir_all(folder).map_err(|error| Error::file("create", folder, error))?;
     let count = total_rows.div_ceil(rows_per_shard.get()).max(1);
     let mut rows = rows.into_iter();
     let mut written = Vec::new();
     for index in 0..count {
         let path = folder.join(format!("{split}-{index:05}-of-{count:05}.parquet"));
-        let (file, in_shard) = write_shard(&path, columns, rows.by_ref().take(rows_per_shard.get()))?;
+        let (file, in_shard) = write_shard(&path, schema.clone(), rows.by_ref().take(rows_per_shard.get()))?;
         written.push((file, path, in_shard));
     }
     let found = written.iter().map(|(_, _, rows)| rows).sum::<usize>() + rows.count();
@@ -141,7 +170,7 @@ pub fn sha256(path: &Path) -> Result<String, Error> {
 
 fn write_shard<E: From<Error>>(
     path: &Path,
-    columns: &[Column],
+    schema: Arc<Schema>,
     rows: impl Iterator<Item = Result<Map<String, Value>, E>>,
 ) -> Result<(NamedTempFile, usize), E> {
     let failed = |error: String| Error::File {
@@ -149,7 +178,6 @@ fn write_shard<E: From<Error>>(
         path: path.to_owned(),
         source: std::io::Error::other(error),
     };
-    let schema = Arc::new(Schema::new(columns.iter().map(field).collect::<Vec<_>>()));
     let level = ZstdLevel::try_new(3).map_err(|error| failed(error.to_string()))?;
     let properties = WriterProperties::builder()
         .set_compression(Compression::ZSTD(level))
@@ -196,7 +224,7 @@ fn field(column: &Column) -> Field {
     Field::new(&column.name, kind, true)
 }
 
-fn list(item: DataType) -> DataType {
+pub(crate) fn list(item: DataType) -> DataType {
     DataType::List(Arc::new(Field::new("item", item, true)))
 }
 

@@ -4,11 +4,13 @@
 //! teacher said and everything decided about a row is in the run's store before it is counted.
 
 pub mod estimate;
+pub mod clean;
 pub mod r#gen;
 pub mod preview;
 pub mod show;
 
 mod budget;
+mod embed;
 mod finish;
 mod flight;
 mod progress;

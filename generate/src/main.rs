@@ -19,6 +19,8 @@ enum Command {
     Estimate(generate::estimate::Options),
     /// Make a few rows and print every prompt and reply
     Preview(generate::preview::Options),
+    /// Drop near-duplicates and questions of evaluation sets from a dataset
+    Clean(generate::clean::Options),
     /// Print rows of a generated dataset
     Show(generate::show::Options),
 }
@@ -28,6 +30,7 @@ fn main() -> ExitCode {
         Command::Gen(options) => generate::r#gen::run(&options),
         Command::Estimate(options) => generate::estimate::run(&options),
         Command::Preview(options) => generate::preview::run(&options),
+        Command::Clean(options) => generate::clean::run(&options),
         Command::Show(options) => generate::show::run(&options),
     };
     match result {

@@ -1,0 +1,192 @@
+//! The whole command on small folders, and an endpoint that misbehaves.
+
+#![allow(clippy::unwrap_used, reason = "a test may fail loudly")]
+
+use super::{Options, run};
+use clap::Parser;
+use serde_json::{Value, json};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::Path;
+
+#[derive(Parser)]
+struct Line {
+    #[command(flatten)]
+    options: Options,
+}
+
+fn clean(folder: &Path, arguments: &[&str]) -> anyhow::Result<u8> {
+    let (input, out) = (folder.join("in"), folder.join("out"));
+    let fixed = ["clean", input.to_str().unwrap(), "--out", out.to_str().unwrap()];
+    run(&Line::try_parse_from(fixed.iter().chain(arguments))?.options)
+}
+
+fn write_lines(path: &Path, rows: &[Value]) {
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    let lines: Vec<String> = rows.iter().map(Value::to_string).collect();
+    std::fs::write(path, lines.join("\n")).unwrap();
+}
+
+fn lines(path: &Path) -> Vec<Value> {
+    let text = std::fs::read_to_string(path).unwrap();
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+fn story(number: usize) -> String {
+    (0..40).map(|word| format!("word{}", number * 100 + word)).collect::<Vec<_>>().join(" ")
+}
+
+const QUESTION: &str =
+    "A baker fills twelve trays with nine rolls each and sells half of them. How many are left?";
+
+/// Alpaca rows: a story, its copy with one more word, a question of the set, another story.
+fn alpaca(folder: &Path) {
+    let row = |id: &str, output: String| json!({"instruction": "Tell", "input": "", "output": output, "id": id, "n": 1.5});
+    let rows = [
+        row("a", story(1)),
+        row("b", format!("{} more", story(1))),
+        row("c", QUESTION.to_lowercase()),
+        row("d", story(2)),
+    ];
+    write_lines(&folder.join("in/rows.jsonl"), &rows);
+    let set = [
+        json!({"question": QUESTION, "answer": "It is #### 54"}),
+        json!({"question": "Short?", "answer": ""}),
+    ];
+    write_lines(&folder.join("set.jsonl"), &set);
+}
+
+#[test]
+fn rows_are_dropped_with_their_reasons_and_the_rest_keep_their_columns() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    alpaca(folder);
+    let set = format!("gsm8k={}", folder.join("set.jsonl").display());
+    let arguments = ["--decontaminate", set.as_str()];
+    assert_eq!(clean(folder, &arguments).unwrap(), 0);
+    let kept: Vec<Value> =
+        datasets::objects(&folder.join("out")).unwrap().map(|found| found.unwrap().object.into()).collect();
+    let row = |id: &str, output: String| json!({"instruction": "Tell", "input": "", "output": output, "id": id, "n": 1.5});
+    assert_eq!(kept, [row("a", story(1)), row("d", story(2))]);
+    let dropped = lines(&folder.join("out/dropped.jsonl"));
+    assert_eq!(dropped.len(), 2);
+    let near = &dropped[0];
+    assert_eq!((&near["row"], &near["of"]), (&json!("rows.jsonl:2"), &json!("rows.jsonl:1")));
+    assert!(near["reason"] == "near_duplicate" && near["similarity"].as_f64().unwrap() > 0.8, "{near}");
+    let hit = &dropped[1];
+    assert_eq!(
+        (&hit["id"], &hit["reason"], &hit["set"]),
+        (&json!("c"), &json!("contaminated"), &json!("gsm8k"))
+    );
+    assert_eq!((&hit["item"], &hit["ratio"]), (&json!("line 1"), &json!(1.0)));
+    let report: Value =
+        serde_json::from_str(&std::fs::read_to_string(folder.join("out/contamination.json")).unwrap())
+            .unwrap();
+    assert_eq!(report["rows_contaminated"], 1);
+    assert_eq!(report["questions_shorter_than_an_ngram"], 1);
+    assert_eq!(report["hits"][0]["ngram"], hit["ngram"]);
+
+    // Again, over what is there: the same bytes.
+    let files = [
+        "clean.json",
+        "README.md",
+        "dropped.jsonl",
+        "contamination.json",
+        "data/train-00000-of-00001.parquet",
+    ];
+    let bytes = || files.map(|file| std::fs::read(folder.join("out").join(file)).unwrap());
+    let before = bytes();
+    clean(folder, &arguments).unwrap();
+    assert!(before == bytes());
+}
+
+#[test]
+fn what_cannot_be_done_is_refused_and_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    alpaca(folder);
+    let bad = [json!({"instruction": 3, "output": "x"}), json!({"instruction": "b", "output": story(9)})];
+    write_lines(&folder.join("in/worse.jsonl"), &bad);
+    let refused = |arguments: &[&str]| format!("{:#}", clean(folder, arguments).unwrap_err());
+    let reason = refused(&[]);
+    assert!(
+        reason.contains("worse.jsonl, line 1: instruction is 3") && reason.contains("--skip-unreadable"),
+        "{reason}"
+    );
+    assert!(refused(&["--decontaminate", "mine=nowhere.jsonl"]).contains("nowhere.jsonl"));
+    assert!(refused(&["--similarity", "1.5"]).contains("from 0 to 1"));
+    clean(folder, &["--skip-unreadable", "--no-near-duplicates"]).unwrap();
+    let manifest: Value =
+        serde_json::from_str(&std::fs::read_to_string(folder.join("out/clean.json")).unwrap()).unwrap();
+    assert_eq!((&manifest["kept"], &manifest["rows"]), (&json!(5), &json!(5)));
+    assert!(manifest["skipped"][0].as_str().unwrap().contains("worse.jsonl, line 1"), "{manifest}");
+    std::fs::remove_file(folder.join("out/clean.json")).unwrap();
+    assert!(refused(&["--skip-unreadable"]).contains("did not write"));
+}
+
+/// One request of an endpoint: 429 first, a 400 for any request with the text "refuse me", else a vector a text, turned
+/// by its length.
+fn answer(stream: &mut TcpStream, asked: usize) -> std::io::Result<()> {
+    let mut reader = BufReader::new(stream.try_clone()?);
+    let mut length = 0;
+    loop {
+        let mut line = String::new();
+        reader.read_line(&mut line)?;
+        if let Some(value) = line.to_lowercase().strip_prefix("content-length:") {
+            length = value.trim().parse().unwrap();
+        }
+        if line.trim().is_empty() {
+            break;
+        }
+    }
+    let mut body = vec![0; length];
+    reader.read_exact(&mut body)?;
+    let body: Value = serde_json::from_slice(&body)?;
+    let texts: Vec<&str> = body["input"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
+    let refused = texts.iter().any(|text| text.contains("refuse me"));
+    let data: Vec<Value> = texts
+        .iter()
+        .enumerate()
+        .rev()
+        .map(|(index, text)| {
+            let angle = text.len() as f64 / 1000.0;
+            json!({"index": index, "embedding": [angle.cos(), angle.sin()]})
+        })
+        .collect();
+    let (status, said) = match (asked, refused) {
+        (0, _) => ("429 Too Many Requests\r\nretry-after: 0", json!({})),
+        (_, true) => ("400 Bad Request", json!({"error": {"message": "too long"}})),
+        _ => ("200 OK", json!({"data": data})),
+    };
+    let said = said.to_string();
+    write!(stream, "HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{said}", said.len())
+}
+
+#[test]
+fn embeddings_of_an_endpoint_find_what_words_do_not() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for (asked, stream) in listener.incoming().flatten().enumerate() {
+            let mut stream = stream;
+            answer(&mut stream, asked).unwrap();
+        }
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    // By length the first and the third are alike, and nothing is like the second.
+    let texts = ["a".repeat(100), "b".repeat(1500), "c".repeat(120), "refuse me".to_owned()];
+    let rows: Vec<Value> = texts.iter().map(|text| json!({"text": text})).collect();
+    write_lines(&folder.join("in/rows.jsonl"), &rows);
+    let endpoint = format!("http://{address}/v1#made");
+    assert_eq!(clean(folder, &["--embeddings", &endpoint]).unwrap(), 0);
+    let dropped = lines(&folder.join("out/dropped.jsonl"));
+    assert_eq!(dropped.len(), 1, "{dropped:?}");
+    assert_eq!((&dropped[0]["row"], &dropped[0]["of"]), (&json!("rows.jsonl:3"), &json!("rows.jsonl:1")));
+    assert_eq!(dropped[0]["reason"], "near_embedding");
+    assert!((dropped[0]["similarity"].as_f64().unwrap() - 0.02f64.cos()).abs() < 1e-6);
+    let manifest: Value =
+        serde_json::from_str(&std::fs::read_to_string(folder.join("out/clean.json")).unwrap()).unwrap();
+    assert_eq!(manifest["kept"], 3);
+    assert!(manifest["kept_without_an_embedding"][0].as_str().unwrap().contains("too long"), "{manifest}");
+}
