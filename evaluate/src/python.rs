@@ -1,7 +1,8 @@
 //! Python's view of text where Rust's differs, because the reference is Python: what counts as white space and as
-//! upper or lower case, and regular expressions in the dialect of its `re` module.
+//! upper or lower case, what JSON is, and regular expressions in the dialect of its `re` module.
 
 use fancy_regex::Regex;
+use serde::de::IgnoredAny;
 
 /// `str.isspace` of one character: Unicode's white space and the four ASCII separators.
 pub(crate) fn is_space(letter: char) -> bool {
@@ -39,18 +40,58 @@ fn is_title(letter: char) -> bool {
     )
 }
 
+/// Whether `json.loads` takes the text: JSON, and with it NaN, infinities and lone surrogates.
+pub(crate) fn is_json(text: &str) -> bool {
+    serde_json::from_str::<IgnoredAny>(&without_constants(text)).is_ok()
+}
+
+/// `NaN`, `Infinity` and `-Infinity` outside of strings become `null`.
+fn without_constants(text: &str) -> String {
+    let mut parts = Vec::new();
+    let mut rest = text;
+    while let Some(quote) = rest.find('"') {
+        let (outside, string) = rest.split_at(quote);
+        // As if its opening quote were escaped.
+        let mut escaped = true;
+        let end = string.find(|letter| {
+            let closes = letter == '"' && !escaped;
+            escaped = letter == '\\' && !escaped;
+            closes
+        });
+        let (string, after) = string.split_at(end.map_or(string.len(), |end| end + 1));
+        parts.extend([nulled(outside), string.to_owned()]);
+        rest = after;
+    }
+    parts.push(nulled(rest));
+    parts.concat()
+}
+
+fn nulled(outside: &str) -> String {
+    outside.replace("-Infinity", "null").replace("Infinity", "null").replace("NaN", "null")
+}
+
+/// What a pattern is matched with.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Flag {
+    None,
+    IgnoreCase,
+    MultiLine,
+}
+
 /// The regular expression that the `re` module understands by `pattern`, or why it is none.
 ///
 /// Classes differ (combining marks are no `\w` there, the ASCII separators are `\s`), so does what follows from them
-/// (`\b`), `$` also stands before a last line's end, and lone braces and brackets in classes are themselves.
-pub(crate) fn regex(pattern: &str, multi_line: bool) -> Result<Regex, String> {
-    Regex::new(&translated(pattern, multi_line)?).map_err(|error| error.to_string())
+/// (`\b`), `$` also stands before a last line's end, lone braces and brackets in classes are themselves, and where case
+/// is ignored the four letters i are one.
+pub(crate) fn regex(pattern: &str, flag: Flag) -> Result<Regex, String> {
+    let prefix = if flag == Flag::IgnoreCase { "(?i)" } else { "" };
+    Regex::new(&format!("{prefix}{}", translated(pattern, flag)?)).map_err(|error| error.to_string())
 }
 
 const WORD: &str = r"\p{L}\p{N}_";
 const SPACE: &str = r"\s\x1c-\x1f";
 
-fn translated(pattern: &str, multi_line: bool) -> Result<String, String> {
+fn translated(pattern: &str, flag: Flag) -> Result<String, String> {
     let letters: Vec<char> = pattern.chars().collect();
     let mut translation = String::new();
     let mut at = 0;
@@ -72,9 +113,18 @@ fn translated(pattern: &str, multi_line: bool) -> Result<String, String> {
                 None => translation += r"\{",
             },
             '}' => translation += r"\}",
-            '$' if multi_line => translation += "(?m:$)",
+            // A group's own flags or name.
+            '(' if letters.get(at) == Some(&'?') => {
+                let length = letters[at..].iter().position(|letter| ":)=!>".contains(*letter));
+                let end = at + length.ok_or("a group has no end")? + 1;
+                translation.push('(');
+                translation.extend(&letters[at..end]);
+                at = end;
+            }
+            'i' | 'I' | 'İ' | 'ı' if flag == Flag::IgnoreCase => translation += "[iIİı]",
+            '$' if flag == Flag::MultiLine => translation += "(?m:$)",
             '$' => translation += r"(?=\n?\z)",
-            '^' if multi_line => translation += "(?m:^)",
+            '^' if flag == Flag::MultiLine => translation += "(?m:^)",
             other => translation.push(other),
         }
     }
@@ -149,7 +199,7 @@ mod tests {
     /// Each answer is what Python 3.11 gives.
     #[test]
     fn patterns_mean_what_they_mean_in_python() {
-        let found = |pattern, text| regex(pattern, false).unwrap().find_iter(text).flatten().count();
+        let found = |pattern, text| regex(pattern, Flag::None).unwrap().find_iter(text).flatten().count();
         assert_eq!(found(r"\bनमस\b", "नमस्ते"), 1, "a virama ends a word there");
         assert_eq!(found("[a[b]", "a[b"), 3);
         assert_eq!(found("a{,2}b", "aab"), 1);
@@ -157,8 +207,10 @@ mod tests {
         assert_eq!(found("end$", "end\n"), 1);
         assert_eq!(found(r"a\sb", "a\x1cb"), 1);
         assert_eq!(found("C++", "C++ and C"), 2, "a possessive repeat since Python 3.11");
+        let any_case = regex("(?:in|ſo)", Flag::IgnoreCase).unwrap();
+        assert_eq!(any_case.find_iter("İN ın In SO").flatten().count(), 4);
         for bad in ["?", "(", "[a", "\\", r"\q", "*a"] {
-            assert!(regex(bad, false).is_err(), "{bad}");
+            assert!(regex(bad, Flag::None).is_err(), "{bad}");
         }
     }
 
@@ -168,5 +220,18 @@ mod tests {
         assert!(is_lower("ß 1") && !is_lower("") && !is_lower("aǅ"));
         assert_eq!(strip("\x1f a \u{2003}"), "a");
         assert_eq!(words("a\x1cb\u{a0} c").collect::<Vec<_>>(), ["a", "b", "c"]);
+    }
+
+    #[test]
+    fn json_is_pythons() {
+        for text in
+            ["NaN", "[-Infinity, {\"a\": Infinity}]", r#""\ud800""#, r#"["\\", NaN, "NaN\""]"#, "1e999"]
+        {
+            assert!(is_json(text), "{text}");
+        }
+        for text in ["-NaN", "1NaN", "nan", "{NaN: 1}", r#""NaN"#, "01", "[1,]", "\"a\tb\"", "\u{feff}1", ""]
+        {
+            assert!(!is_json(text), "{text}");
+        }
     }
 }

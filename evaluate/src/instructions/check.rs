@@ -1,10 +1,10 @@
 //! What each of the 25 instructions asks of a text.
 
 use super::arguments::{Arguments, InstructionError, Relation};
-use crate::{nltk, python};
+use crate::nltk;
+use crate::python::{self, Flag};
 use fancy_regex::Regex;
 use langdetect::{DetectorFactory, Seed};
-use serde::de::IgnoredAny;
 use std::sync::LazyLock;
 
 /// A bound on a count, and on which side of it.
@@ -184,7 +184,7 @@ fn first_word(arguments: &mut Arguments<'_>) -> Result<Check, InstructionError> 
 }
 
 fn any_case(pattern: &str) -> Option<Regex> {
-    python::regex(&format!("(?i){pattern}"), false).ok()
+    python::regex(pattern, Flag::IgnoreCase).ok()
 }
 
 fn postscript(marker: &str) -> Option<Regex> {
@@ -193,15 +193,15 @@ fn postscript(marker: &str) -> Option<Regex> {
         "P.S." => r"p\.\s?s\.".to_owned(),
         other => other.to_lowercase(),
     };
-    python::regex(&format!(r"\s*{marker}.*$"), true).ok()
+    python::regex(&format!(r"\s*{marker}.*$"), Flag::MultiLine).ok()
 }
 
 fn section(splitter: &str) -> Option<Regex> {
-    python::regex(&format!(r"\s?{}\s?\d+\s?", python::strip(splitter)), false).ok()
+    python::regex(&format!(r"\s?{}\s?\d+\s?", python::strip(splitter)), Flag::None).ok()
 }
 
 fn fixed(pattern: &str) -> Regex {
-    python::regex(pattern, true).expect("a fixed pattern")
+    python::regex(pattern, Flag::MultiLine).expect("a fixed pattern")
 }
 
 static PLACEHOLDER: LazyLock<Regex> = LazyLock::new(|| fixed(r"\[.*?\]"));
@@ -286,36 +286,11 @@ fn are_two_responses(text: &str) -> bool {
     !within && answers.len() == 2 && answers[0] != answers[1]
 }
 
-/// Whether the text, out of its code fence, is JSON as Python reads it: with NaN, infinities and lone surrogates.
+/// Whether the text, out of its code fence, is JSON.
 fn is_json(text: &str) -> bool {
     let mut text = python::strip(text);
     for fence in ["```json", "```Json", "```JSON", "```"] {
         text = text.strip_prefix(fence).unwrap_or(text);
     }
-    let text = python::strip(text.strip_suffix("```").unwrap_or(text));
-    serde_json::from_str::<IgnoredAny>(&without_constants(text)).is_ok()
-}
-
-/// Python's `NaN`, `Infinity` and `-Infinity` outside of strings become `null`.
-fn without_constants(text: &str) -> String {
-    let mut parts = Vec::new();
-    let mut rest = text;
-    while let Some(quote) = rest.find('"') {
-        let (outside, string) = rest.split_at(quote);
-        let mut escaped = true;
-        let end = string.find(|letter| {
-            let closes = letter == '"' && !escaped;
-            escaped = letter == '\\' && !escaped;
-            closes
-        });
-        let (string, after) = string.split_at(end.map_or(string.len(), |end| end + 1));
-        parts.extend([plain(outside), string.to_owned()]);
-        rest = after;
-    }
-    parts.push(plain(rest));
-    parts.concat()
-}
-
-fn plain(outside: &str) -> String {
-    outside.replace("-Infinity", "null").replace("Infinity", "null").replace("NaN", "null")
+    python::is_json(python::strip(text.strip_suffix("```").unwrap_or(text)))
 }
