@@ -135,7 +135,8 @@ mod tests {
         }
         let words =
             recipe.instructions.iter().find(|one| one.id == "length_constraints:number_words").unwrap();
-        let refused = checks(&[words], &json!([{"num_words": 0, "relation": "at least"}]));
+        let none = json!([{"num_words": 0, "relation": "at least"}]);
+        let refused = checks(&[words], &none);
         assert!(matches!(refused, Err(Halt::Drop(drop)) if drop.reason == "unusable_arguments"));
     }
 }
