@@ -54,6 +54,19 @@ fn load_with_datasets(out: &Path) {
     assert_eq!(String::from_utf8_lossy(&output.stdout).lines().count(), 5, "four subsets and all");
 }
 
+/// Whether the reply passes every check its row names, all of them there.
+fn keeps_its_constraints(row: &Value) -> bool {
+    let kwargs: Vec<Value> = serde_json::from_str(row["kwargs"].as_str().unwrap()).unwrap();
+    let ids = row["instruction_id_list"].as_array().unwrap();
+    let check = |(id, kwargs): (&Value, &Value)| {
+        evaluate::Instruction::new(id.as_str().unwrap(), kwargs.as_object().unwrap()).unwrap()
+    };
+    let response = row["response"].as_str().unwrap();
+    !ids.is_empty()
+        && ids.len() == kwargs.len()
+        && ids.iter().zip(&kwargs).map(check).all(|check| check.strict(response))
+}
+
 #[test]
 fn four_subsets_from_an_endpoint_with_faults() {
     let folder = tempfile::tempdir().unwrap();
@@ -92,10 +105,15 @@ fn four_subsets_from_an_endpoint_with_faults() {
                 assert!(["average", "good", "excellent"].contains(&row["quality"].as_str().unwrap()));
                 assert!(row["score"].as_i64().unwrap() >= 3 || row["score"].is_null());
             }
+            if task == "smol-constraint" {
+                assert!(keeps_its_constraints(row), "{row}");
+            }
         }
         kept += rows.len();
     }
     assert_eq!(run["configs"]["all"]["rows"], kept);
+    let constraint = &run["configs"]["smol-constraint"]["dropped"];
+    assert!(constraint["constraint_violated"].as_u64() > Some(0), "{constraint}");
     let rewrite = &run["configs"]["smol-rewrite"]["dropped"];
     assert_eq!(rewrite["prompt_too_long"], 1, "{rewrite}");
     let card = std::fs::read_to_string(out.join("README.md")).unwrap();

@@ -87,6 +87,9 @@ async fn answer(State(script): State<Script>, Json(body): Json<Value>) -> Respon
         (_, Value::Null) => Ok(assistant_turn(&body, hash)),
         // One judge in thirteen forgets to answer in JSON.
         (_, _) if hash.is_multiple_of(13) => Ok("I think it is fine.".to_owned()),
+        (_, schema) if schema["properties"]["instruction_ids"].is_object() && !hash.is_multiple_of(3) => {
+            Ok(kept_instructions().to_string())
+        }
         (_, schema) => Ok(instance(schema, hash).to_string()),
     };
     let refused = || json!({"error": {"message": "this prompt exceeds the maximum context length", "code": 400, "type": "invalid_request_error"}});
@@ -146,6 +149,11 @@ fn assistant_turn(body: &Value, hash: u64) -> String {
     } else {
         format!("In short: {first} ({}).", hash % 1000)
     }
+}
+
+/// Constraints that `assistant_turn` keeps unless it repeats the question.
+fn kept_instructions() -> Value {
+    json!({"instruction_ids": ["keywords:forbidden_words", "punctuation:no_comma"]})
 }
 
 /// A value that fits one of the project's own schemas.

@@ -1,4 +1,4 @@
-//! Smol-Constraint: a request with verifiable constraints, its reply, and what a checker must know of both.
+//! Smol-Constraint: a request with verifiable constraints and a reply that was verified to keep them.
 
 use super::fields;
 use crate::recipe::Instruction;
@@ -12,8 +12,12 @@ pub(crate) async fn row(walk: &Walk<'_>) -> Result<Map<String, Value>, Halt> {
     let user = walk.words("user", Prompt::User(vec![system.clone()])).await?;
     let instructions = instructions(walk, &user).await?;
     let kwargs = arguments(walk, &user, &instructions).await?;
+    let checks = checks(&instructions, &kwargs)?;
     let question = Message::new("user", user.clone());
     let response = walk.words("assistant", Prompt::Assistant(vec![system, question.clone()])).await?;
+    if let Some((check, kwargs)) = checks.iter().find(|(check, _)| !check.strict(&response)) {
+        return dropped("check", "constraint_violated", format!("{}: {kwargs}", check.id()));
+    }
     let ids: Vec<&str> = instructions.iter().map(|instruction| instruction.id.as_str()).collect();
     Ok(fields(json!({
         "messages": [question, Message::new("assistant", response.clone())],
@@ -62,6 +66,25 @@ async fn arguments(walk: &Walk<'_>, user: &str, instructions: &[&Instruction]) -
         .collect())
 }
 
+/// What verifies each instruction, beside its arguments. Arguments that nothing can be verified by drop the row.
+fn checks<'k>(
+    instructions: &[&Instruction],
+    kwargs: &'k Value,
+) -> Result<Vec<(evaluate::Instruction, &'k Value)>, Halt> {
+    let unusable = |detail: String| dropped("arguments", "unusable_arguments", detail);
+    let check = |(index, instruction): (usize, &&Instruction)| {
+        let kwargs = &kwargs[index];
+        let Some(given) = kwargs.as_object() else {
+            return unusable(format!("{}: {kwargs} is no object", instruction.id));
+        };
+        match evaluate::Instruction::new(&instruction.id, given) {
+            Ok(check) => Ok((check, kwargs)),
+            Err(error) => unusable(error.to_string()),
+        }
+    };
+    instructions.iter().enumerate().map(check).collect()
+}
+
 /// An object with an entry for each instruction that has arguments.
 fn schema(instructions: &[&Instruction]) -> Value {
     let object = |properties: Map<String, Value>| {
@@ -80,4 +103,40 @@ fn schema(instructions: &[&Instruction]) -> Value {
             .map(|i| entry(&i))
             .collect(),
     )
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may fail loudly")]
+mod tests {
+    use super::*;
+    use crate::recipe::{Profile, Recipe, Task};
+
+    /// The ids and argument names of `instructions.toml` are those that `evaluate` knows.
+    #[test]
+    fn every_instruction_of_the_recipe_can_be_checked() {
+        let recipe = Recipe::load(Task::SmolConstraint, Profile::Full).unwrap();
+        let argument = |schema: &Value| match (
+            schema["enum"][0].as_str(),
+            schema["type"].as_str().unwrap_or_default(),
+        ) {
+            (Some(first), _) => json!(first),
+            (_, "integer") => schema["minimum"].clone(),
+            (_, "array") => json!(["words"]),
+            _ if schema["pattern"].is_string() => json!("e"),
+            _ => json!("words"),
+        };
+        assert_eq!(recipe.instructions.len(), evaluate::INSTRUCTION_IDS.len());
+        for instruction in &recipe.instructions {
+            let kwargs: Map<String, Value> =
+                instruction.arguments.iter().map(|one| (one.name.clone(), argument(&one.schema))).collect();
+            let kwargs = json!([kwargs]);
+            let checks = checks(&[instruction], &kwargs).unwrap();
+            assert_eq!(checks[0].0.id(), instruction.id);
+        }
+        let words =
+            recipe.instructions.iter().find(|one| one.id == "length_constraints:number_words").unwrap();
+        let none = json!([{"num_words": 0, "relation": "at least"}]);
+        let refused = checks(&[words], &none);
+        assert!(matches!(refused, Err(Halt::Drop(drop)) if drop.reason == "unusable_arguments"));
+    }
 }
