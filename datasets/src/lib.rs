@@ -14,8 +14,9 @@ mod layout;
 mod read;
 mod source;
 
+pub use configs::{Choice, choose};
 pub use error::Error;
 pub use layout::Layout;
-pub use read::{Located, Rows, read};
+pub use read::{Located, Rows, read, read_chosen};
 pub use row::{ChatRow, Message, PreferenceRow, Row, TextRow};
 pub use source::data_files;

@@ -1,7 +1,8 @@
 //! Rows from a file or a folder, one at a time: memory does not grow with the data.
 
+use crate::configs::Choice;
 use crate::layout::Layout;
-use crate::source::{Format, Object, data_files, objects};
+use crate::source::{Format, Object, chosen_files, objects};
 use crate::{Error, Row};
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
@@ -38,8 +39,16 @@ struct Reading {
 /// # Errors
 /// When the path is missing or holds no data; broken rows are errors of the iterator.
 pub fn read(path: &Path) -> Result<Rows, Error> {
+    read_chosen(path, Choice::default())
+}
+
+/// Opens a file, or of a folder the files of a configuration and a split that its card names.
+///
+/// # Errors
+/// As [`read()`], and when the card has no such configuration or split.
+pub fn read_chosen(path: &Path, choice: Choice<'_>) -> Result<Rows, Error> {
     let in_folder = path.is_dir();
-    let waiting = data_files(path)?.into();
+    let waiting = chosen_files(path, choice)?.into();
     Ok(Rows { waiting, current: None, layouts: Vec::new(), skipped: Vec::new(), in_folder })
 }
 

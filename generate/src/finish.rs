@@ -54,7 +54,8 @@ pub(crate) fn write(
         for entry in &dropped {
             *drops.entry(entry["reason"].as_str().unwrap_or_default().to_owned()).or_default() += 1;
         }
-        if recipes.len() > 1 {
+        // Pairs are no conversations; they have a configuration of their own only.
+        if recipes.len() > 1 && recipe.task.has_messages() {
             mixed.extend(kept.iter().map(|row| {
                 let two = ["messages", "source"].map(|name| (name.to_owned(), row[name].clone()));
                 Map::from_iter(two)
@@ -96,7 +97,7 @@ fn judge_all(recipe: &Recipe, store: &Store, rows: usize) -> Result<(Vec<Object>
             }
             Verdict::Kept(row) => row,
         };
-        let text = compared_text(&row);
+        let text = tasks::compared_text(recipe.task, &row);
         let nearest =
             index.nearest(&text).map(|(place, similarity)| (ids[place as usize].clone(), similarity));
         if let Some((other, similarity)) = nearest.as_ref().filter(|(_, similarity)| *similarity >= threshold)
@@ -117,13 +118,6 @@ fn judge_all(recipe: &Recipe, store: &Store, rows: usize) -> Result<(Vec<Object>
         Ok(())
     })?;
     Ok((kept, dropped))
-}
-
-/// The user's first words.
-fn compared_text(row: &Map<String, Value>) -> String {
-    let messages = row.get("messages").and_then(Value::as_array);
-    let user = messages.and_then(|messages| messages.iter().find(|message| message["role"] == "user"));
-    user.and_then(|message| message["content"].as_str()).unwrap_or_default().to_owned()
 }
 
 fn shards(folder: &Path, columns: &[Column], rows: Vec<Map<String, Value>>) -> Result<Vec<Shard>> {

@@ -27,12 +27,13 @@ const LINE_SECONDS: u64 = 10;
 /// What `smoltalk gen` was asked for.
 #[derive(Debug, clap::Args)]
 pub struct Options {
-    /// Which subset to make; all four when left out
+    /// Which dataset to make; when left out the four that SmolTalk is mostly made of: magpie-ultra, smol-constraint,
+    /// smol-rewrite and smol-summarization
     task: Option<Task>,
     /// A checkpoint folder, a hub id, or http://host:port/v1#model
     #[arg(long)]
     teacher: String,
-    /// Texts to rewrite and sum up: a file or folder of rows
+    /// Texts to rewrite and sum up, or prompts for preferences: a file or folder of rows
     #[arg(long)]
     source: Option<PathBuf>,
     /// Rows to begin, of each task; fewer are kept
@@ -56,7 +57,8 @@ pub struct Options {
     /// The environment variable that holds the endpoint's key
     #[arg(long)]
     api_key_env: Option<String>,
-    /// Judges difficulty, quality and category instead of the teacher
+    /// Judges instead of the teacher: difficulty, quality and category, whether replies keep to their system prompt,
+    /// how good completions are
     #[arg(long)]
     judge_teacher: Option<String>,
     /// Adds a score to Magpie-Ultra's rows
@@ -65,6 +67,9 @@ pub struct Options {
     /// Drops Magpie-Ultra's unsafe rows
     #[arg(long)]
     safety_teacher: Option<String>,
+    /// Writes completions of preferences instead of the teacher; repeat it for several, which take turns
+    #[arg(long)]
+    completion_teacher: Vec<String>,
 }
 
 /// Runs to the end; the number is the exit code.
@@ -80,7 +85,7 @@ async fn generate(options: &Options) -> Result<u8> {
     if options.in_flight == 0 || options.rows == 0 {
         bail!("--rows and --in-flight are at least 1");
     }
-    let chosen: Vec<Task> = options.task.map_or(Task::ALL.to_vec(), |task| vec![task]);
+    let chosen: Vec<Task> = options.task.map_or(Task::DEFAULT.to_vec(), |task| vec![task]);
     let source_hash = check_source(options, &chosen)?;
     let teachers = open_teachers(options).await?;
     let short = teachers.main.context().is_some_and(|context| context < FULL_CONTEXT);
@@ -118,17 +123,20 @@ async fn interrupted() -> u8 {
 
 /// Every source row is read once before anything is asked, so that a broken line 17 costs nothing.
 fn check_source(options: &Options, chosen: &[Task]) -> Result<Option<String>> {
-    let Some(needy) = chosen.iter().find(|task| task.needs_source()) else { return Ok(None) };
+    let Some(taker) = chosen.iter().find(|task| task.takes_source()) else { return Ok(None) };
     let Some(path) = &options.source else {
+        if !taker.needs_source() {
+            return Ok(None);
+        }
         bail!(
             "{} works on texts; name them with --source PATH, or make magpie-ultra or smol-constraint",
-            needy.name()
+            taker.name()
         );
     };
     let (mut all, mut count) = (String::new(), 0);
     let mut rows = datasets::read(path)?;
     for located in rows.by_ref() {
-        if let Some(text) = text_of(&located?.row) {
+        if let Some(text) = taker.text_of(&located?.row) {
             all = hex(format!("{all}{text}").as_bytes());
             count += 1;
         }
@@ -148,14 +156,10 @@ fn check_source(options: &Options, chosen: &[Task]) -> Result<Option<String>> {
     Ok(Some(all))
 }
 
-fn text_of(row: &datasets::Row) -> Option<&str> {
-    row.source_text().filter(|text| !text.trim().is_empty())
-}
-
-fn source_texts(path: &Path) -> Result<impl Iterator<Item = Result<String>>> {
+fn source_texts(path: &Path, task: Task) -> Result<impl Iterator<Item = Result<String>>> {
     let rows = datasets::read(path)?;
-    Ok(rows.filter_map(|located| match located {
-        Ok(located) => text_of(&located.row).map(|text| Ok(text.to_owned())),
+    Ok(rows.filter_map(move |located| match located {
+        Ok(located) => task.text_of(&located.row).map(|text| Ok(text.to_owned())),
         Err(error) => Some(Err(error.into())),
     }))
 }
@@ -171,7 +175,12 @@ async fn open_teachers(options: &Options) -> Result<Teachers> {
         Some(name) => Teacher::open(name, None, key).await.map(Some),
         None => Ok(None),
     };
+    let mut completions = Vec::new();
+    for name in &options.completion_teacher {
+        completions.push(Teacher::open(name, None, key).await?);
+    }
     Ok(Teachers {
+        completions,
         main,
         judge: other(&options.judge_teacher).await?,
         reward: other(&options.reward_teacher).await?,
@@ -188,6 +197,7 @@ fn configuration(
     source: Option<&str>,
 ) -> Value {
     let identity = |teacher: &Option<Teacher>| teacher.as_ref().map(|teacher| teacher.identity().to_owned());
+    let writers: Vec<&str> = teachers.completions.iter().map(Teacher::identity).collect();
     let template =
         options.chat_template.as_ref().and_then(|file| std::fs::read(file).ok()).map(|bytes| hex(&bytes));
     json!({
@@ -198,6 +208,7 @@ fn configuration(
         "judge_teacher": identity(&teachers.judge),
         "reward_teacher": identity(&teachers.reward),
         "safety_teacher": identity(&teachers.safety),
+        "completion_teachers": (!writers.is_empty()).then_some(writers),
         "chat_template": template,
         "source": source,
     })
@@ -230,7 +241,9 @@ async fn walk_all(options: &Options, recipe: &Recipe, teachers: &Teachers, store
     let done: HashSet<usize> = store.done(recipe.task.name())?.into_iter().collect();
     let progress = Progress::begin(recipe.task, options.rows, &done, store)?;
     let sources: Box<dyn Iterator<Item = Result<Option<String>>>> = match &options.source {
-        Some(path) if recipe.task.needs_source() => Box::new(source_texts(path)?.map(|text| text.map(Some))),
+        Some(path) if recipe.task.takes_source() => {
+            Box::new(source_texts(path, recipe.task)?.map(|text| text.map(Some)))
+        }
         _ => Box::new(std::iter::repeat_with(|| Ok(None))),
     };
     let waiting = sources.take(options.rows).enumerate().filter(|(position, _)| !done.contains(position));

@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 
 static PROMPTS: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../prompts");
 
-/// The four subsets of SmolTalk this program makes.
+/// The subsets of SmolTalk this program makes, and pairs for preference training.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
 pub enum Task {
     /// Conversations the teacher writes whole
@@ -24,11 +24,31 @@ pub enum Task {
     SmolRewrite,
     /// Source texts summed up
     SmolSummarization,
+    /// Short, simple chats that begin with a greeting
+    EverydayConversations,
+    /// Conversations under a system prompt that the replies must keep to
+    SystemChats,
+    /// Requests answered by calls of tools, or without one where no tool fits
+    FunctionCalling,
+    /// Pairs of replies to a prompt, rated on named aspects, for `posttrain dpo`
+    Preferences,
 }
 
 impl Task {
-    /// All of them, in the order they are made.
-    pub const ALL: [Self; 4] =
+    /// All of them.
+    pub const ALL: [Self; 8] = [
+        Self::MagpieUltra,
+        Self::SmolConstraint,
+        Self::SmolRewrite,
+        Self::SmolSummarization,
+        Self::EverydayConversations,
+        Self::SystemChats,
+        Self::FunctionCalling,
+        Self::Preferences,
+    ];
+
+    /// Those made when none is named, in the order they are made.
+    pub const DEFAULT: [Self; 4] =
         [Self::MagpieUltra, Self::SmolConstraint, Self::SmolRewrite, Self::SmolSummarization];
 
     /// Its name, which is its folder under `prompts/`.
@@ -38,12 +58,32 @@ impl Task {
             Self::SmolConstraint => "smol-constraint",
             Self::SmolRewrite => "smol-rewrite",
             Self::SmolSummarization => "smol-summarization",
+            Self::EverydayConversations => "everyday-conversations",
+            Self::SystemChats => "system-chats",
+            Self::FunctionCalling => "function-calling",
+            Self::Preferences => "preferences",
         }
     }
 
-    /// Whether it works on source texts.
+    /// Whether it works on source texts and cannot do without.
     pub fn needs_source(self) -> bool {
         matches!(self, Self::SmolRewrite | Self::SmolSummarization)
+    }
+
+    /// Whether it works on source texts where it is given some.
+    pub fn takes_source(self) -> bool {
+        self.needs_source() || self == Self::Preferences
+    }
+
+    /// What it takes from a row of its source.
+    pub(crate) fn text_of(self, row: &datasets::Row) -> Option<&str> {
+        let text = if self == Self::Preferences { row.first_user_text() } else { row.source_text() };
+        text.filter(|text| !text.trim().is_empty())
+    }
+
+    /// Whether its rows are conversations; of preferences they are pairs.
+    pub(crate) fn has_messages(self) -> bool {
+        self != Self::Preferences
     }
 }
 
@@ -79,6 +119,10 @@ pub(crate) struct Recipe {
     pub(crate) categories: Vec<Category>,
     pub(crate) styles: Vec<Style>,
     pub(crate) instructions: Vec<Instruction>,
+    pub(crate) aspects: Vec<Aspect>,
+    /// Topics with their subtopics.
+    pub(crate) topics: BTreeMap<String, Vec<String>>,
+    lists: BTreeMap<String, Vec<String>>,
     schemas: BTreeMap<String, Value>,
     templates: Environment<'static>,
 }
@@ -87,8 +131,15 @@ pub(crate) struct Recipe {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Settings {
+    /// The most turns; so many where there is no `minimum_turns`.
     #[serde(default = "one")]
     pub(crate) turns: usize,
+    pub(crate) minimum_turns: Option<usize>,
+    /// Of one message.
+    pub(crate) maximum_words: Option<usize>,
+    /// Takes the greeting from the recipe's list instead of asking for one: for teachers that do not greet.
+    #[serde(default)]
+    pub(crate) drawn_greeting: bool,
     #[serde(default)]
     pub(crate) forbidden_openings: Vec<String>,
     /// Ends an answer that ran into its limit after its last whole sentence, instead of dropping it: for
@@ -98,6 +149,18 @@ pub(crate) struct Settings {
     pub(crate) minimum_quality: Option<Quality>,
     pub(crate) minimum_difficulty: Option<Difficulty>,
     pub(crate) minimum_score: Option<i64>,
+    /// How well replies keep to their system prompt, from 1 to 5.
+    pub(crate) minimum_adherence: Option<i64>,
+    /// The fewest and the most tools of a row.
+    pub(crate) tools: Option<[u64; 2]>,
+    /// Completions of a prompt.
+    #[serde(default = "four")]
+    pub(crate) completions: usize,
+    #[serde(default)]
+    pub(crate) rejected: Rejected,
+    /// A smaller distance between chosen and rejected is a tie.
+    #[serde(default)]
+    pub(crate) minimum_margin: f64,
     pub(crate) near_duplicate: Option<f64>,
     pub(crate) sampling: BTreeMap<String, StepSampling>,
 }
@@ -111,7 +174,26 @@ pub(crate) struct StepSampling {
     pub(crate) max_tokens: usize,
 }
 
-/// A system prompt of Magpie-Ultra and its share of the rows.
+/// Which completion the chosen one is set against.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Rejected {
+    #[default]
+    Worst,
+    /// Any other that is worse by the margin.
+    Random,
+}
+
+/// What completions are rated on, and how much it weighs.
+#[derive(Debug, Clone, Deserialize, serde::Serialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Aspect {
+    pub(crate) key: String,
+    pub(crate) description: String,
+    pub(crate) weight: f64,
+}
+
+/// A kind of row and its share of the rows: a system prompt of Magpie-Ultra, what a request needs of its tools.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Category {
@@ -189,6 +271,12 @@ struct RecipeFile {
     category: Vec<Category>,
     #[serde(default)]
     style: Vec<Style>,
+    #[serde(default)]
+    aspect: Vec<Aspect>,
+    #[serde(default)]
+    topics: BTreeMap<String, Vec<String>>,
+    #[serde(default)]
+    lists: BTreeMap<String, Vec<String>>,
 }
 
 #[derive(Deserialize)]
@@ -242,9 +330,30 @@ impl Recipe {
             categories: recipe.category,
             styles: recipe.style,
             instructions,
+            aspects: recipe.aspect,
+            topics: recipe.topics,
+            lists: recipe.lists,
             schemas,
             templates,
         })
+    }
+
+    /// A category by its share of the rows; `draw` is any number, each as likely as the others.
+    pub(crate) fn category(&self, draw: u64) -> &str {
+        let total: f64 = self.categories.iter().map(|category| category.weight).sum();
+        let mut left = (draw >> 11) as f64 / (1u64 << 53) as f64 * total;
+        let found = self.categories.iter().find(|category| {
+            left -= category.weight;
+            left < 0.0
+        });
+        found.or(self.categories.last()).map_or("", |category| &category.key)
+    }
+
+    /// One of the recipe's lists.
+    pub(crate) fn list(&self, name: &str) -> Result<&[String]> {
+        let list = self.lists.get(name).filter(|list| !list.is_empty());
+        list.map(Vec::as_slice)
+            .ok_or_else(|| anyhow!("prompts/{}/recipe.toml has no list {name}", self.task.name()))
     }
 
     /// How a step samples.
@@ -310,6 +419,10 @@ fn one() -> usize {
     1
 }
 
+fn four() -> usize {
+    4
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a test may fail loudly")]
 mod tests {
@@ -321,9 +434,9 @@ mod tests {
             for profile in [Profile::Full, Profile::Pocket] {
                 let recipe = Recipe::load(task, profile).unwrap();
                 assert!(recipe.sampling("assistant").is_ok());
-                assert!(recipe.categories.is_empty() || recipe.categories.len() == 11);
             }
         }
+        assert_eq!(Recipe::load(Task::MagpieUltra, Profile::Full).unwrap().categories.len(), 11);
         let weights: f64 =
             Recipe::load(Task::MagpieUltra, Profile::Full).unwrap().categories.iter().map(|c| c.weight).sum();
         assert!((weights - 1.0).abs() < 1e-9);
