@@ -48,7 +48,7 @@ enum Paths {
 pub struct Choice<'a> {
     /// A configuration of the card.
     pub config: Option<&'a str>,
-    /// One of its splits.
+    /// One of its splits, or several with `+` between them, as `datasets` writes it.
     pub split: Option<&'a str>,
 }
 
@@ -104,12 +104,14 @@ fn named_config<'a>(configs: &'a [Config], asked: &str) -> Result<&'a Config, St
 fn by_file_name(names: &[String], split: Option<&str>) -> Result<Vec<String>, String> {
     let Some(split) = split else { return Ok(names.to_vec()) };
     let has = |name: &str, word: &str| name.split(|c: char| !c.is_ascii_alphanumeric()).any(|part| part == word);
-    let of_split: Vec<String> = names.iter().filter(|name| has(name, split)).cloned().collect();
+    let mut splits = split.split('+');
+    let of_split: Vec<String> =
+        names.iter().filter(|name| splits.clone().any(|split| has(name, split))).cloned().collect();
     let others = ["train", "test", "validation", "valid", "dev", "eval"];
     let unnamed = |name: &&String| !others.iter().any(|other| has(name, other));
     match of_split.is_empty() {
         false => Ok(of_split),
-        true if split == "train" => Ok(names.iter().filter(unnamed).cloned().collect()),
+        true if splits.any(|split| split == "train") => Ok(names.iter().filter(unnamed).cloned().collect()),
         true => Err(format!("no file is called {split}, and no card assigns one to that split")),
     }
 }
@@ -149,15 +151,14 @@ fn patterns(data_files: &DataFiles, split: Option<&str>) -> Result<Vec<String>, 
             Err(format!("it has no split {split}; it has train"))
         }
         (DataFiles::Splits(splits), _) => {
-            let train = splits.iter().any(|one| one.split == "train").then_some("train");
-            let wanted = split.or(train);
-            let of_split = splits.iter().filter(|one| wanted.is_none_or(|wanted| one.split == wanted));
-            let patterns: Vec<String> = of_split.flat_map(|one| listed(&one.path)).collect();
             let names: Vec<&str> = splits.iter().map(|one| one.split.as_str()).collect();
-            match (patterns.is_empty(), wanted) {
-                (true, Some(split)) => Err(format!("it has no split {split}; it has {}", names.join(", "))),
-                _ => Ok(patterns),
+            let train: &[&str] = if names.contains(&"train") { &["train"] } else { &names };
+            let wanted: Vec<&str> = split.map_or(train.to_vec(), |split| split.split('+').collect());
+            if let Some(unknown) = wanted.iter().find(|split| !names.contains(split)) {
+                return Err(format!("it has no split {unknown}; it has {}", names.join(", ")));
             }
+            let of_split = splits.iter().filter(|one| wanted.contains(&one.split.as_str()));
+            Ok(of_split.flat_map(|one| listed(&one.path)).collect())
         }
     }
 }
@@ -223,6 +224,8 @@ mod tests {
         };
         assert_eq!(of(Some(card), Some("all"), None).unwrap(), "data/all/train-0.parquet");
         assert_eq!(of(Some(card), Some("all"), Some("test")).unwrap(), "data/all/test-0.parquet");
+        let both = "data/all/train-0.parquet data/all/test-0.parquet";
+        assert_eq!(of(Some(card), Some("all"), Some("train+test")).unwrap(), both);
         assert_eq!(of(Some(card), Some("one"), Some("train")).unwrap(), "data/one/train-0.parquet");
         assert_eq!(of(Some(card), Some("two"), None).unwrap_err(), "it has no configuration two; it has all, one");
         assert_eq!(of(Some(card), Some("all"), Some("dev")).unwrap_err(), "it has no split dev; it has train, test");

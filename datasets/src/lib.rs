@@ -19,4 +19,4 @@ pub use error::Error;
 pub use layout::Layout;
 pub use read::{Located, Rows, read, read_chosen};
 pub use row::{ChatRow, Message, PreferenceRow, Row, TextRow};
-pub use source::data_files;
+pub use source::{data_files, is_data};

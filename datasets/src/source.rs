@@ -79,6 +79,11 @@ pub(crate) fn chosen_files(path: &Path, choice: Choice<'_>) -> Result<Vec<PathBu
     Ok(files)
 }
 
+/// Whether a file's name says that it holds rows.
+pub fn is_data(name: &str) -> bool {
+    Format::of(Path::new(name)).is_some()
+}
+
 fn collect(folder: &Path, files: &mut Vec<PathBuf>, seen: &mut HashSet<PathBuf>) -> Result<(), Error> {
     let real = folder.canonicalize().map_err(|error| Error::file("read", folder, error))?;
     // A link may lead back to a folder above it.

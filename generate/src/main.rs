@@ -15,6 +15,8 @@ struct Arguments {
 enum Command {
     /// Generate a dataset; the same command again goes on where it stopped
     Gen(generate::r#gen::Options),
+    /// Compose generated and external sets into one shuffled dataset
+    Mix(generate::mix::Options),
     /// Print rows of a generated dataset
     Show(generate::show::Options),
 }
@@ -22,6 +24,7 @@ enum Command {
 fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Gen(options) => generate::r#gen::run(&options),
+        Command::Mix(options) => generate::mix::run(&options),
         Command::Show(options) => generate::show::run(&options),
     };
     match result {

@@ -119,7 +119,7 @@ fn judge<'a>(walk: &'a Walk<'_>) -> &'a Teacher {
 }
 
 /// An entry of a list that follows from the row and a word.
-fn pick<'a, T>(walk: &Walk<'_>, word: &str, list: &'a [T]) -> &'a T {
+fn pick<'a>(walk: &Walk<'_>, word: &str, list: &'a [String]) -> &'a str {
     &list[(walk.draw(word) % list.len() as u64) as usize]
 }
 

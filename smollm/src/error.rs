@@ -36,9 +36,9 @@ pub enum Error {
         /// What is wrong with it, with the value.
         reason: String,
     },
-    /// The hub could not give the checkpoint.
+    /// The hub could not give the checkpoint or the dataset.
     #[error(
-        "cannot get {id} from the hub: {reason}; check the name and the network, or pass a checkpoint folder"
+        "cannot get {id} from the hub: {reason}; check the name and the network, or pass a folder"
     )]
     Hub {
         /// The hub id asked for.

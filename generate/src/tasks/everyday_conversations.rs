@@ -34,7 +34,7 @@ fn drawn_topic<'a>(walk: &Walk<'a>) -> Result<(&'a str, &'a str), Halt> {
     if topics.is_empty() {
         return Err(anyhow!("prompts/everyday-conversations/recipe.toml has no topics").into());
     }
-    let (topic, subtopics) = *pick(walk, "topic", &topics);
+    let (topic, subtopics) = topics[(walk.draw("topic") % topics.len() as u64) as usize];
     Ok((topic, pick(walk, "subtopic", subtopics)))
 }
 
