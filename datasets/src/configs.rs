@@ -62,8 +62,8 @@ pub(crate) fn chosen(folder: &Path, files: Vec<PathBuf>, choice: Choice<'_>) -> 
     };
     let names: Vec<String> = files.iter().map(name).collect();
     let place = if card.is_some() { path } else { folder.to_owned() };
-    let chosen = choose(card.as_deref(), &names, choice)
-        .map_err(|reason| Error::NotData { path: place, reason })?;
+    let chosen =
+        choose(card.as_deref(), &names, choice).map_err(|reason| Error::NotData { path: place, reason })?;
     Ok(files.into_iter().zip(names).filter(|(_, name)| chosen.contains(name)).map(|(file, _)| file).collect())
 }
 
@@ -103,7 +103,8 @@ fn named_config<'a>(configs: &'a [Config], asked: &str) -> Result<&'a Config, St
 /// are `train`.
 fn by_file_name(names: &[String], split: Option<&str>) -> Result<Vec<String>, String> {
     let Some(split) = split else { return Ok(names.to_vec()) };
-    let has = |name: &str, word: &str| name.split(|c: char| !c.is_ascii_alphanumeric()).any(|part| part == word);
+    let has =
+        |name: &str, word: &str| name.split(|c: char| !c.is_ascii_alphanumeric()).any(|part| part == word);
     let mut splits = split.split('+');
     let of_split: Vec<String> =
         names.iter().filter(|name| splits.clone().any(|split| has(name, split))).cloned().collect();
@@ -227,12 +228,24 @@ mod tests {
         let both = "data/all/train-0.parquet data/all/test-0.parquet";
         assert_eq!(of(Some(card), Some("all"), Some("train+test")).unwrap(), both);
         assert_eq!(of(Some(card), Some("one"), Some("train")).unwrap(), "data/one/train-0.parquet");
-        assert_eq!(of(Some(card), Some("two"), None).unwrap_err(), "it has no configuration two; it has all, one");
-        assert_eq!(of(Some(card), Some("all"), Some("dev")).unwrap_err(), "it has no split dev; it has train, test");
-        assert_eq!(of(Some(card), Some("one"), Some("test")).unwrap_err(), "it has no split test; it has train");
+        assert_eq!(
+            of(Some(card), Some("two"), None).unwrap_err(),
+            "it has no configuration two; it has all, one"
+        );
+        assert_eq!(
+            of(Some(card), Some("all"), Some("dev")).unwrap_err(),
+            "it has no split dev; it has train, test"
+        );
+        assert_eq!(
+            of(Some(card), Some("one"), Some("test")).unwrap_err(),
+            "it has no split test; it has train"
+        );
         // Without a card, names of files tell.
         assert_eq!(of(None, None, Some("test")).unwrap(), "data/all/test-0.parquet");
-        assert_eq!(of(None, None, Some("train")).unwrap(), "data/all/train-0.parquet data/one/train-0.parquet");
+        assert_eq!(
+            of(None, None, Some("train")).unwrap(),
+            "data/all/train-0.parquet data/one/train-0.parquet"
+        );
         assert!(of(None, None, Some("dev")).unwrap_err().contains("no file is called dev"));
         assert!(of(None, Some("all"), None).unwrap_err().ends_with("it has none"));
         let plain = ["a.jsonl".to_owned(), "test.jsonl".to_owned()];

@@ -225,7 +225,9 @@ fn check(mix: &Mix, rows: Option<usize>) -> Result<u8> {
     for source in &mix.sources {
         let place = Place::of(source);
         let counts = match &place {
-            Ok(Place::Folder(folder)) => rows::count(folder, &Filters { source, tokenizer: tokenizer.as_ref() }),
+            Ok(Place::Folder(folder)) => {
+                rows::count(folder, &Filters { source, tokenizer: tokenizer.as_ref() })
+            }
             Ok(Place::Hub { .. }) => Ok(Counts::unknown(source.count.unwrap_or_default())),
             Err(_) => Ok(Counts::default()),
         };

@@ -62,12 +62,9 @@ pub(crate) fn columns(task: Task) -> Vec<Column> {
             ("adherence", Kind::Integer),
             ("explanation", Kind::Text),
         ],
-        Task::FunctionCalling => &[
-            ("tools", Kind::Text),
-            ("calls", Kind::Text),
-            ("need", Kind::Text),
-            ("domain", Kind::Text),
-        ],
+        Task::FunctionCalling => {
+            &[("tools", Kind::Text), ("calls", Kind::Text), ("need", Kind::Text), ("domain", Kind::Text)]
+        }
         Task::Preferences => &[
             ("chosen_score", Kind::Float),
             ("rejected_score", Kind::Float),
@@ -80,9 +77,7 @@ pub(crate) fn columns(task: Task) -> Vec<Column> {
     };
     let said: &[(&str, Kind)] = match task.has_messages() {
         true => &[("messages", Kind::Messages)],
-        false => {
-            &[("prompt", Kind::Messages), ("chosen", Kind::Messages), ("rejected", Kind::Messages)]
-        }
+        false => &[("prompt", Kind::Messages), ("chosen", Kind::Messages), ("rejected", Kind::Messages)],
     };
     let (id, source) = ([("id", Kind::Text)], [("source", Kind::Text)]);
     let nearest = [("nearest_id", Kind::Text), ("nearest_similarity", Kind::Float)];

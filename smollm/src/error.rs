@@ -37,9 +37,7 @@ pub enum Error {
         reason: String,
     },
     /// The hub could not give the checkpoint or the dataset.
-    #[error(
-        "cannot get {id} from the hub: {reason}; check the name and the network, or pass a folder"
-    )]
+    #[error("cannot get {id} from the hub: {reason}; check the name and the network, or pass a folder")]
     Hub {
         /// The hub id asked for.
         id: String,

@@ -50,8 +50,7 @@ fn chosen(dataset: &HubDataset, source: &Source) -> Result<Vec<String>> {
         true => Some(std::fs::read_to_string(dataset.fetch(&[CARD.to_owned()])?.join(CARD))?),
         false => None,
     };
-    let data: Vec<String> =
-        dataset.names().iter().filter(|name| datasets::is_data(name)).cloned().collect();
+    let data: Vec<String> = dataset.names().iter().filter(|name| datasets::is_data(name)).cloned().collect();
     let chosen = datasets::choose(card.as_deref(), &data, choice(source))
         .map_err(|reason| anyhow!("{} on the hub: {reason}", source.data))?;
     if chosen.is_empty() {

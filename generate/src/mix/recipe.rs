@@ -1,6 +1,6 @@
 //! A mix's recipe: its sources, how much of each, and which of their rows; checked once, when it is read.
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -54,7 +54,10 @@ impl Mix {
     pub(super) fn read(path: &Path) -> Result<Self> {
         let text =
             std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-        let mix: Self = toml::from_str(&text).with_context(|| path.display().to_string())?;
+        let mix: Self = toml::from_str(&text).map_err(|error| {
+            let line = 1 + text[..error.span().map_or(0, |span| span.start)].matches('\n').count();
+            anyhow!("{}, line {line}: {}", path.display(), error.message())
+        })?;
         mix.check().with_context(|| path.display().to_string())?;
         Ok(mix)
     }
@@ -139,11 +142,15 @@ mod tests {
             let error = mix.check().and_then(|()| mix.shares(&[1, 1], None).map(drop)).unwrap_err();
             assert!(error.to_string().contains(expected), "{error}");
         };
-        let source = |name: &str, more: &str| format!("[[source]]\nname = \"{name}\"\ndata = \"d\"\n{more}\n");
+        let source =
+            |name: &str, more: &str| format!("[[source]]\nname = \"{name}\"\ndata = \"d\"\n{more}\n");
         refused("source = []", "no [[source]]");
         refused(&[source("a", ""), source("a", "")].concat(), "two sources are named a");
         refused(&source("a", "weight = 0.0"), "not above 0");
-        refused(&[source("a", "weight = 1.0"), source("b", "count = 3")].concat(), "give every source a weight");
+        refused(
+            &[source("a", "weight = 1.0"), source("b", "count = 3")].concat(),
+            "give every source a weight",
+        );
         refused(&source("a", "weight = 1.0\ncount = 3"), "both a count and a weight");
         refused(&source("a", "maximum_tokens = 3"), "name a tokenizer");
         refused(&[source("a", "weight = 1.0"), source("b", "weight = 2.0")].concat(), "--rows");

@@ -103,7 +103,8 @@ impl Filters<'_> {
         if source.maximum_words.is_some() && over(words(), source.maximum_words) {
             return Ok(Some("maximum_words"));
         }
-        let Some(tokenizer) = self.tokenizer.filter(|_| source.minimum_tokens.or(source.maximum_tokens).is_some())
+        let Some(tokenizer) =
+            self.tokenizer.filter(|_| source.minimum_tokens.or(source.maximum_tokens).is_some())
         else {
             return Ok(None);
         };

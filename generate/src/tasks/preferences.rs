@@ -86,12 +86,7 @@ async fn completions(walk: &Walk<'_>, prompt: &str) -> Result<Vec<Completion>, H
     }
 }
 
-async fn rate(
-    walk: &Walk<'_>,
-    number: usize,
-    prompt: &str,
-    completion: &mut Completion,
-) -> Result<(), Halt> {
+async fn rate(walk: &Walk<'_>, number: usize, prompt: &str, completion: &mut Completion) -> Result<(), Halt> {
     let aspects = &walk.recipe.aspects;
     let variables = json!({"instruction": prompt, "response": completion.text, "aspects": aspects});
     let question = walk.recipe.prompt("rating", &variables)?;

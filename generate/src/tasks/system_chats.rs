@@ -48,8 +48,7 @@ async fn system_prompt(walk: &Walk<'_>, kind: &Kind<'_>) -> Result<String, Halt>
     let variables = json!({"role": kind.role, "tone": kind.tone, "rules": kind.rules});
     let question = walk.recipe.prompt("system_prompt", &variables)?;
     let schema = walk.recipe.schema("system_prompt")?;
-    let answer =
-        walk.judge(&walk.teachers.main, "system_prompt", "system_prompt", question, schema).await?;
+    let answer = walk.judge(&walk.teachers.main, "system_prompt", "system_prompt", question, schema).await?;
     match answer["system_prompt"].as_str().map(str::trim) {
         Some(text) if !text.is_empty() => Ok(text.to_owned()),
         _ => dropped("system_prompt", "empty", ""),

@@ -100,10 +100,7 @@ mod tests {
             read(calls("weather", json!({"city": "Bern", "days": null}))),
             [json!({"name": "weather", "arguments": bern})]
         );
-        assert_eq!(
-            read(calls("weather", json!({"city": "Bern", "days": 2})))[0]["arguments"]["days"],
-            2
-        );
+        assert_eq!(read(calls("weather", json!({"city": "Bern", "days": 2})))[0]["arguments"]["days"], 2);
         assert_eq!(read(calls("now", json!({}))).len(), 1);
         assert!(read(json!({"calls": []})).is_empty());
     }
@@ -132,7 +129,9 @@ mod tests {
         engine::enforceable(&schema).unwrap();
         let valid = |value: Value| jsonschema::is_valid(&schema, &value);
         assert!(valid(calls("weather", json!({"city": "Bern", "days": null}))));
-        assert!(valid(calls("weather", json!({"city": "Bern", "days": 3}))) && valid(calls("now", json!({}))));
+        assert!(
+            valid(calls("weather", json!({"city": "Bern", "days": 3}))) && valid(calls("now", json!({})))
+        );
         assert!(!valid(calls("weather", json!({"city": "Bern"}))));
         assert!(!valid(calls("weather", json!({"city": null, "days": 3}))));
         assert!(!valid(calls("now", json!({"city": "Bern", "days": 3}))), "another tool's arguments");

@@ -90,8 +90,7 @@ mod tests {
         let none = || json!([]);
         let reason = |tools: Value| read(&json!({"tools": tools})).unwrap_err().0;
         assert_eq!(reason(json!([tool("a", none()), tool("b", none()), tool("a", none())])), "repeated_tool");
-        let twice =
-            json!([parameter("x", "string", true, &[]), parameter("x", "number", false, &[])]);
+        let twice = json!([parameter("x", "string", true, &[]), parameter("x", "number", false, &[])]);
         assert_eq!(reason(json!([tool("a", twice)])), "repeated_parameter");
     }
 }
