@@ -3,6 +3,14 @@
 //! The folder is compiled into the program. The recipe's hash covers every file of it, so that a changed
 //! prompt is another recipe.
 
+mod settings;
+mod task;
+
+pub(crate) use settings::{
+    Aspect, Category, Difficulty, Instruction, Quality, Rejected, Settings, StepSampling, Style,
+};
+pub use task::{Profile, Task};
+
 use anyhow::{Context, Result, anyhow, bail};
 use include_dir::{Dir, include_dir};
 use minijinja::Environment;
@@ -12,99 +20,6 @@ use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 
 static PROMPTS: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../prompts");
-
-/// The subsets of SmolTalk this program makes, and pairs for preference training.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
-pub enum Task {
-    /// Conversations the teacher writes whole
-    MagpieUltra,
-    /// Instructions with verifiable constraints
-    SmolConstraint,
-    /// Source texts rewritten
-    SmolRewrite,
-    /// Source texts summed up
-    SmolSummarization,
-    /// Short, simple chats that begin with a greeting
-    EverydayConversations,
-    /// Conversations under a system prompt that the replies must keep to
-    SystemChats,
-    /// Requests answered by calls of tools, or without one where no tool fits
-    FunctionCalling,
-    /// Pairs of replies to a prompt, rated on named aspects, for `posttrain dpo`
-    Preferences,
-}
-
-impl Task {
-    /// All of them.
-    pub const ALL: [Self; 8] = [
-        Self::MagpieUltra,
-        Self::SmolConstraint,
-        Self::SmolRewrite,
-        Self::SmolSummarization,
-        Self::EverydayConversations,
-        Self::SystemChats,
-        Self::FunctionCalling,
-        Self::Preferences,
-    ];
-
-    /// Those made when none is named, in the order they are made.
-    pub const DEFAULT: [Self; 4] =
-        [Self::MagpieUltra, Self::SmolConstraint, Self::SmolRewrite, Self::SmolSummarization];
-
-    /// Its name, which is its folder under `prompts/`.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::MagpieUltra => "magpie-ultra",
-            Self::SmolConstraint => "smol-constraint",
-            Self::SmolRewrite => "smol-rewrite",
-            Self::SmolSummarization => "smol-summarization",
-            Self::EverydayConversations => "everyday-conversations",
-            Self::SystemChats => "system-chats",
-            Self::FunctionCalling => "function-calling",
-            Self::Preferences => "preferences",
-        }
-    }
-
-    /// Whether it works on source texts and cannot do without.
-    pub fn needs_source(self) -> bool {
-        matches!(self, Self::SmolRewrite | Self::SmolSummarization)
-    }
-
-    /// Whether it works on source texts where it is given some.
-    pub fn takes_source(self) -> bool {
-        self.needs_source() || self == Self::Preferences
-    }
-
-    /// What it takes from a row of its source.
-    pub(crate) fn text_of(self, row: &datasets::Row) -> Option<&str> {
-        let text = if self == Self::Preferences { row.first_user_text() } else { row.source_text() };
-        text.filter(|text| !text.trim().is_empty())
-    }
-
-    /// Whether its rows are conversations; of preferences they are pairs.
-    pub(crate) fn has_messages(self) -> bool {
-        self != Self::Preferences
-    }
-}
-
-/// Which set of templates and numbers a teacher gets.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum Profile {
-    /// For real teachers
-    Full,
-    /// For teachers with a short context
-    Pocket,
-}
-
-impl Profile {
-    /// Its name, which is its folder within a task's.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Full => "full",
-            Self::Pocket => "pocket",
-        }
-    }
-}
 
 /// A task's recipe under one profile.
 #[derive(Debug)]
@@ -125,140 +40,6 @@ pub(crate) struct Recipe {
     lists: BTreeMap<String, Vec<String>>,
     schemas: BTreeMap<String, Value>,
     templates: Environment<'static>,
-}
-
-/// The numbers of one profile.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Settings {
-    /// The most turns; so many where there is no `minimum_turns`.
-    #[serde(default = "one")]
-    pub(crate) turns: usize,
-    pub(crate) minimum_turns: Option<usize>,
-    /// Of one message.
-    pub(crate) maximum_words: Option<usize>,
-    /// Takes the greeting from the recipe's list instead of asking for one: for teachers that do not greet.
-    #[serde(default)]
-    pub(crate) drawn_greeting: bool,
-    #[serde(default)]
-    pub(crate) forbidden_openings: Vec<String>,
-    /// Ends an answer that ran into its limit after its last whole sentence, instead of dropping it: for
-    /// teachers that were never taught to stop.
-    #[serde(default)]
-    pub(crate) trim_cut: bool,
-    pub(crate) minimum_quality: Option<Quality>,
-    pub(crate) minimum_difficulty: Option<Difficulty>,
-    pub(crate) minimum_score: Option<i64>,
-    /// How well replies keep to their system prompt, from 1 to 5.
-    pub(crate) minimum_adherence: Option<i64>,
-    /// The fewest and the most tools of a row.
-    pub(crate) tools: Option<[u64; 2]>,
-    /// Completions of a prompt.
-    #[serde(default = "four")]
-    pub(crate) completions: usize,
-    #[serde(default)]
-    pub(crate) rejected: Rejected,
-    /// A smaller distance between chosen and rejected is a tie.
-    #[serde(default)]
-    pub(crate) minimum_margin: f64,
-    pub(crate) near_duplicate: Option<f64>,
-    pub(crate) sampling: BTreeMap<String, StepSampling>,
-}
-
-/// How a step samples.
-#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct StepSampling {
-    pub(crate) temperature: f32,
-    pub(crate) top_p: f32,
-    pub(crate) max_tokens: usize,
-}
-
-/// Which completion the chosen one is set against.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum Rejected {
-    #[default]
-    Worst,
-    /// Any other that is worse by the margin.
-    Random,
-}
-
-/// What completions are rated on, and how much it weighs.
-#[derive(Debug, Clone, Deserialize, serde::Serialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Aspect {
-    pub(crate) key: String,
-    pub(crate) description: String,
-    pub(crate) weight: f64,
-}
-
-/// A kind of row and its share of the rows: a system prompt of Magpie-Ultra, what a request needs of its tools.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Category {
-    pub(crate) key: String,
-    pub(crate) weight: f64,
-}
-
-/// A way to rewrite or sum up.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Style {
-    pub(crate) key: String,
-    #[serde(default)]
-    pub(crate) shorter: bool,
-    pub(crate) maximum_sentences: Option<usize>,
-}
-
-/// A verifiable instruction.
-#[derive(Debug, Clone, Deserialize, serde::Serialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Instruction {
-    pub(crate) id: String,
-    pub(crate) description: String,
-    pub(crate) conflicts: Vec<String>,
-    #[serde(default, rename(deserialize = "argument"))]
-    pub(crate) arguments: Vec<Argument>,
-}
-
-/// What an instruction's checker must know.
-#[derive(Debug, Clone, Deserialize, serde::Serialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Argument {
-    pub(crate) name: String,
-    pub(crate) description: String,
-    pub(crate) schema: Value,
-}
-
-/// How well a request is put. Ordered: a comparison is never one of names.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
-pub(crate) enum Quality {
-    #[serde(rename = "very poor")]
-    VeryPoor,
-    #[serde(rename = "poor")]
-    Poor,
-    #[serde(rename = "average")]
-    Average,
-    #[serde(rename = "good")]
-    Good,
-    #[serde(rename = "excellent")]
-    Excellent,
-}
-
-/// How hard a request is. Ordered likewise.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
-pub(crate) enum Difficulty {
-    #[serde(rename = "very easy")]
-    VeryEasy,
-    #[serde(rename = "easy")]
-    Easy,
-    #[serde(rename = "medium")]
-    Medium,
-    #[serde(rename = "hard")]
-    Hard,
-    #[serde(rename = "very hard")]
-    VeryHard,
 }
 
 #[derive(Deserialize)]
@@ -415,14 +196,6 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn one() -> usize {
-    1
-}
-
-fn four() -> usize {
-    4
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a test may fail loudly")]
 mod tests {
@@ -452,12 +225,5 @@ mod tests {
                 assert!(other.conflicts.contains(&instruction.id), "{} and {}", other.id, instruction.id);
             }
         }
-    }
-
-    #[test]
-    fn levels_are_ordered_by_meaning() {
-        // As strings, "Excellent" sorts before "Good" and "Poor" after both.
-        assert!(Quality::Poor < Quality::Average && Quality::Good < Quality::Excellent);
-        assert!(Difficulty::VeryEasy < Difficulty::Easy && Difficulty::Hard < Difficulty::VeryHard);
     }
 }

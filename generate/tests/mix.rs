@@ -195,7 +195,11 @@ fn filters_leave_rows_out_and_count_them() {
     assert_eq!(sum + rows.len() as u64, 90);
     let tokens = format!("tokenizer = \"nowhere\"\n{}", source("a", "maximum_tokens = 12"));
     kitchen.refused(&tokens, &[], "no checkpoint at nowhere");
-    kitchen.refused(&source("a", "maximum_wrods = 3"), &[], "recipe.toml, line 5: unknown field `maximum_wrods`");
+    kitchen.refused(
+        &source("a", "maximum_wrods = 3"),
+        &[],
+        "recipe.toml, line 5: unknown field `maximum_wrods`",
+    );
 }
 
 #[test]

@@ -11,7 +11,7 @@ pub(super) enum Place {
     /// A file or a folder.
     Folder(PathBuf),
     /// On the hub, and how many files of data.
-    Hub { dataset: HubDataset, files: usize },
+    Hub { dataset: Box<HubDataset>, files: usize },
 }
 
 /// What a source asks for of its dataset.
@@ -31,7 +31,7 @@ impl Place {
         }
         let dataset = HubDataset::find(&source.data)?;
         let files = chosen(&dataset, source)?.len();
-        Ok(Self::Hub { dataset, files })
+        Ok(Self::Hub { dataset: Box::new(dataset), files })
     }
 
     /// Its folder on this machine, its files fetched where they were not.

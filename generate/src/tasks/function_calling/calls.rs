@@ -11,14 +11,14 @@ const MOST: usize = 6;
 pub(super) fn schema(tools: &Value) -> Value {
     let call = |tool: &Value| {
         let function = &tool["function"];
-        object(Map::from_iter([
+        object(&Map::from_iter([
             ("name".to_owned(), json!({"type": "string", "enum": [function["name"]]})),
             ("arguments".to_owned(), arguments(&function["parameters"])),
         ]))
     };
     let any: Vec<Value> = tools.as_array().into_iter().flatten().map(call).collect();
     let calls = json!({"type": "array", "items": {"anyOf": any}, "maxItems": MOST});
-    object(Map::from_iter([("calls".to_owned(), calls)]))
+    object(&Map::from_iter([("calls".to_owned(), calls)]))
 }
 
 fn arguments(parameters: &Value) -> Value {
@@ -27,10 +27,10 @@ fn arguments(parameters: &Value) -> Value {
         true => (name, schema),
         false => (name, json!({"anyOf": [schema, {"type": "null"}]})),
     };
-    object(properties.into_iter().map(held).collect())
+    object(&properties.into_iter().map(held).collect())
 }
 
-fn object(properties: Map<String, Value>) -> Value {
+fn object(properties: &Map<String, Value>) -> Value {
     let names: Vec<String> = properties.keys().cloned().collect();
     json!({"type": "object", "properties": properties, "required": names, "additionalProperties": false})
 }
@@ -88,7 +88,7 @@ mod tests {
         json!([tool("weather", weather, json!(["city"])), tool("now", json!({}), json!([]))])
     }
 
-    fn calls(name: &str, arguments: Value) -> Value {
+    fn calls(name: &str, arguments: &Value) -> Value {
         json!({"calls": [{"name": name, "arguments": arguments}]})
     }
 
@@ -97,11 +97,11 @@ mod tests {
         let read = |value: Value| read(&tools(), &value).unwrap();
         let bern = json!({"city": "Bern"});
         assert_eq!(
-            read(calls("weather", json!({"city": "Bern", "days": null}))),
+            read(calls("weather", &json!({"city": "Bern", "days": null}))),
             [json!({"name": "weather", "arguments": bern})]
         );
-        assert_eq!(read(calls("weather", json!({"city": "Bern", "days": 2})))[0]["arguments"]["days"], 2);
-        assert_eq!(read(calls("now", json!({}))).len(), 1);
+        assert_eq!(read(calls("weather", &json!({"city": "Bern", "days": 2})))[0]["arguments"]["days"], 2);
+        assert_eq!(read(calls("now", &json!({}))).len(), 1);
         assert!(read(json!({"calls": []})).is_empty());
     }
 
@@ -110,14 +110,14 @@ mod tests {
         for (value, reason) in [
             (json!({"answer": 1}), "unusable_calls"),
             (json!({"calls": vec![json!({"name": "now", "arguments": {}}); 7]}), "unusable_calls"),
-            (calls("forecast", json!({})), "unknown_tool"),
-            (calls("weather", json!({})), "missing_argument"),
-            (calls("weather", json!({"days": 2})), "missing_argument"),
-            (calls("weather", json!({"city": "Bern", "unit": "C"})), "unknown_argument"),
-            (calls("weather", json!({"city": 7})), "wrong_argument"),
-            (calls("weather", json!({"city": null})), "wrong_argument"),
-            (calls("weather", json!({"city": "Bern", "days": "2"})), "wrong_argument"),
-            (calls("weather", json!("{\"city\": \"Bern\"}")), "wrong_argument"),
+            (calls("forecast", &json!({})), "unknown_tool"),
+            (calls("weather", &json!({})), "missing_argument"),
+            (calls("weather", &json!({"days": 2})), "missing_argument"),
+            (calls("weather", &json!({"city": "Bern", "unit": "C"})), "unknown_argument"),
+            (calls("weather", &json!({"city": 7})), "wrong_argument"),
+            (calls("weather", &json!({"city": null})), "wrong_argument"),
+            (calls("weather", &json!({"city": "Bern", "days": "2"})), "wrong_argument"),
+            (calls("weather", &json!("{\"city\": \"Bern\"}")), "wrong_argument"),
         ] {
             assert_eq!(read(&tools(), &value).unwrap_err().0, reason, "{value}");
         }
@@ -128,12 +128,12 @@ mod tests {
         let schema = schema(&tools());
         engine::enforceable(&schema).unwrap();
         let valid = |value: Value| jsonschema::is_valid(&schema, &value);
-        assert!(valid(calls("weather", json!({"city": "Bern", "days": null}))));
+        assert!(valid(calls("weather", &json!({"city": "Bern", "days": null}))));
         assert!(
-            valid(calls("weather", json!({"city": "Bern", "days": 3}))) && valid(calls("now", json!({})))
+            valid(calls("weather", &json!({"city": "Bern", "days": 3}))) && valid(calls("now", &json!({})))
         );
-        assert!(!valid(calls("weather", json!({"city": "Bern"}))));
-        assert!(!valid(calls("weather", json!({"city": null, "days": 3}))));
-        assert!(!valid(calls("now", json!({"city": "Bern", "days": 3}))), "another tool's arguments");
+        assert!(!valid(calls("weather", &json!({"city": "Bern"}))));
+        assert!(!valid(calls("weather", &json!({"city": null, "days": 3}))));
+        assert!(!valid(calls("now", &json!({"city": "Bern", "days": 3}))), "another tool's arguments");
     }
 }
