@@ -1,5 +1,6 @@
-//! Which files of a Hugging Face dataset folder a reader gets: those the card's front matter names for the default
-//! configuration, as `datasets.load_dataset(folder)` chooses; of its splits `train`, where it has one.
+//! Which files of a Hugging Face dataset a reader gets: those the card's front matter names for the default
+//! configuration, as `datasets.load_dataset(folder)` chooses; of its splits `train`, where it has one. A reader may
+//! ask for another configuration and another split by name.
 //!
 //! Without this, a folder with one configuration for all rows and one for each subset would give every row twice.
 
@@ -42,25 +43,78 @@ enum Paths {
     Many(Vec<String>),
 }
 
+/// What a reader asks for of a dataset; with neither, what `load_dataset` gives by default.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Choice<'a> {
+    /// A configuration of the card.
+    pub config: Option<&'a str>,
+    /// One of its splits, or several with `+` between them, as `datasets` writes it.
+    pub split: Option<&'a str>,
+}
+
 /// Of all data files below a folder, those its card chooses; all of them where no card names any.
-pub(crate) fn chosen(folder: &Path, files: Vec<PathBuf>) -> Result<Vec<PathBuf>, Error> {
-    let card = folder.join("README.md");
-    let Ok(text) = std::fs::read_to_string(&card) else { return Ok(files) };
-    let refused = |reason: String| Error::NotData { path: card.clone(), reason };
-    let Some(front) = front_matter(&text) else { return Ok(files) };
-    let front: Front =
-        serde_saphyr::from_str(front).map_err(|error| refused(format!("its front matter: {error}")))?;
-    let Some(config) = default_config(&front.configs).map_err(&refused)? else { return Ok(files) };
-    let Some(data_files) = &config.data_files else { return Ok(files) };
-    let patterns = patterns(data_files);
-    let chosen: Vec<PathBuf> = files.into_iter().filter(|file| matches(folder, file, &patterns)).collect();
+pub(crate) fn chosen(folder: &Path, files: Vec<PathBuf>, choice: Choice<'_>) -> Result<Vec<PathBuf>, Error> {
+    let path = folder.join("README.md");
+    let card = std::fs::read_to_string(&path).ok();
+    let name = |file: &PathBuf| -> String {
+        let parts = file.strip_prefix(folder).unwrap_or(file).components();
+        parts.map(|part| part.as_os_str().to_string_lossy().into_owned()).collect::<Vec<_>>().join("/")
+    };
+    let names: Vec<String> = files.iter().map(name).collect();
+    let place = if card.is_some() { path } else { folder.to_owned() };
+    let chosen =
+        choose(card.as_deref(), &names, choice).map_err(|reason| Error::NotData { path: place, reason })?;
+    Ok(files.into_iter().zip(names).filter(|(_, name)| chosen.contains(name)).map(|(file, _)| file).collect())
+}
+
+/// Of a dataset's file names, those that its card chooses.
+///
+/// # Errors
+/// Says which configurations and splits there are where the one asked for is not among them.
+pub fn choose(card: Option<&str>, names: &[String], choice: Choice<'_>) -> Result<Vec<String>, String> {
+    let front = card.and_then(front_matter).map(serde_saphyr::from_str::<Front>).transpose();
+    let front = front.map_err(|error| format!("its front matter: {error}"))?;
+    let configs = front.map(|front| front.configs).unwrap_or_default();
+    let config = match choice.config {
+        None => default_config(&configs)?,
+        Some(asked) => Some(named_config(&configs, asked)?),
+    };
+    let Some((name, data_files)) = config.and_then(|one| Some((&one.config_name, one.data_files.as_ref()?)))
+    else {
+        return by_file_name(names, choice.split);
+    };
+    let patterns = patterns(data_files, choice.split)?;
+    let chosen: Vec<String> = names.iter().filter(|name| matches(name, &patterns)).cloned().collect();
     if chosen.is_empty() {
-        let name = &config.config_name;
-        return Err(refused(format!(
-            "its configuration {name:?} names {patterns:?}, and no such file is here"
-        )));
+        return Err(format!("its configuration {name:?} names {patterns:?}, and no such file is here"));
     }
     Ok(chosen)
+}
+
+fn named_config<'a>(configs: &'a [Config], asked: &str) -> Result<&'a Config, String> {
+    configs.iter().find(|config| config.config_name == asked).ok_or_else(|| {
+        let names: Vec<&str> = configs.iter().map(|config| config.config_name.as_str()).collect();
+        let names = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
+        format!("it has no configuration {asked}; it has {names}")
+    })
+}
+
+/// A split of files that no card assigns: those with its name as a word of theirs. Files that name no split at all
+/// are `train`.
+fn by_file_name(names: &[String], split: Option<&str>) -> Result<Vec<String>, String> {
+    let Some(split) = split else { return Ok(names.to_vec()) };
+    let has =
+        |name: &str, word: &str| name.split(|c: char| !c.is_ascii_alphanumeric()).any(|part| part == word);
+    let mut splits = split.split('+');
+    let of_split: Vec<String> =
+        names.iter().filter(|name| splits.clone().any(|split| has(name, split))).cloned().collect();
+    let others = ["train", "test", "validation", "valid", "dev", "eval"];
+    let unnamed = |name: &&String| !others.iter().any(|other| has(name, other));
+    match of_split.is_empty() {
+        false => Ok(of_split),
+        true if splits.any(|split| split == "train") => Ok(names.iter().filter(unnamed).cloned().collect()),
+        true => Err(format!("no file is called {split}, and no card assigns one to that split")),
+    }
 }
 
 /// What stands between the two lines of `---` that a card may begin with.
@@ -85,31 +139,36 @@ fn default_config(configs: &[Config]) -> Result<Option<&Config>, String> {
     }
 }
 
-fn patterns(data_files: &DataFiles) -> Vec<String> {
+/// The patterns of a split; without one of `train`, where there is one, and else of all.
+fn patterns(data_files: &DataFiles, split: Option<&str>) -> Result<Vec<String>, String> {
     let listed = |paths: &Paths| match paths.clone() {
         Paths::One(path) => vec![path],
         Paths::Many(paths) => paths,
     };
-    match data_files {
-        DataFiles::Pattern(pattern) => vec![pattern.clone()],
-        DataFiles::Patterns(patterns) => patterns.clone(),
-        DataFiles::Splits(splits) => {
-            let train = splits.iter().any(|split| split.split == "train");
-            splits
-                .iter()
-                .filter(|split| !train || split.split == "train")
-                .flat_map(|split| listed(&split.path))
-                .collect()
+    match (data_files, split) {
+        (DataFiles::Pattern(pattern), None | Some("train")) => Ok(vec![pattern.clone()]),
+        (DataFiles::Patterns(patterns), None | Some("train")) => Ok(patterns.clone()),
+        (DataFiles::Pattern(_) | DataFiles::Patterns(_), Some(split)) => {
+            Err(format!("it has no split {split}; it has train"))
+        }
+        (DataFiles::Splits(splits), _) => {
+            let names: Vec<&str> = splits.iter().map(|one| one.split.as_str()).collect();
+            let train: &[&str] = if names.contains(&"train") { &["train"] } else { &names };
+            let wanted: Vec<&str> = split.map_or(train.to_vec(), |split| split.split('+').collect());
+            if let Some(unknown) = wanted.iter().find(|split| !names.contains(split)) {
+                return Err(format!("it has no split {unknown}; it has {}", names.join(", ")));
+            }
+            let of_split = splits.iter().filter(|one| wanted.contains(&one.split.as_str()));
+            Ok(of_split.flat_map(|one| listed(&one.path)).collect())
         }
     }
 }
 
-fn matches(folder: &Path, file: &Path, patterns: &[String]) -> bool {
+fn matches(name: &str, patterns: &[String]) -> bool {
     let options = glob::MatchOptions { require_literal_separator: true, ..glob::MatchOptions::new() };
-    let Ok(name) = file.strip_prefix(folder) else { return false };
-    patterns.iter().any(|pattern| {
-        glob::Pattern::new(pattern).is_ok_and(|pattern| pattern.matches_path_with(name, options))
-    })
+    patterns
+        .iter()
+        .any(|pattern| glob::Pattern::new(pattern).is_ok_and(|pattern| pattern.matches_with(name, options)))
 }
 
 #[cfg(test)]
@@ -127,7 +186,7 @@ mod tests {
             "dropped.jsonl",
         ];
         let files = names.iter().map(|name| folder.path().join(name)).collect();
-        let chosen = chosen(folder.path(), files)?;
+        let chosen = chosen(folder.path(), files, Choice::default())?;
         let name = |file: PathBuf| file.strip_prefix(folder.path()).unwrap().to_str().unwrap().to_owned();
         Ok(chosen.into_iter().map(name).collect())
     }
@@ -152,5 +211,45 @@ mod tests {
         for card in ["# No front matter\n", "---\nlicense: mit\n---\n", "---\nnever closed\n"] {
             assert_eq!(chosen_of(card).unwrap().len(), 4, "{card}");
         }
+    }
+
+    #[test]
+    fn a_configuration_and_a_split_are_chosen_by_name() {
+        let card = "---\nconfigs:\n- config_name: all\n  data_files:\n  - split: train\n    path: data/all/train-*\n  - split: test\n    path: data/all/test-*\n- config_name: one\n  data_files: [\"data/one/*\"]\n---\n";
+        let names: Vec<String> =
+            ["data/all/train-0.parquet", "data/all/test-0.parquet", "data/one/train-0.parquet"]
+                .map(str::to_owned)
+                .into();
+        let of = |card: Option<&str>, config: Option<&str>, split: Option<&str>| {
+            choose(card, &names, Choice { config, split }).map(|names| names.join(" "))
+        };
+        assert_eq!(of(Some(card), Some("all"), None).unwrap(), "data/all/train-0.parquet");
+        assert_eq!(of(Some(card), Some("all"), Some("test")).unwrap(), "data/all/test-0.parquet");
+        let both = "data/all/train-0.parquet data/all/test-0.parquet";
+        assert_eq!(of(Some(card), Some("all"), Some("train+test")).unwrap(), both);
+        assert_eq!(of(Some(card), Some("one"), Some("train")).unwrap(), "data/one/train-0.parquet");
+        assert_eq!(
+            of(Some(card), Some("two"), None).unwrap_err(),
+            "it has no configuration two; it has all, one"
+        );
+        assert_eq!(
+            of(Some(card), Some("all"), Some("dev")).unwrap_err(),
+            "it has no split dev; it has train, test"
+        );
+        assert_eq!(
+            of(Some(card), Some("one"), Some("test")).unwrap_err(),
+            "it has no split test; it has train"
+        );
+        // Without a card, names of files tell.
+        assert_eq!(of(None, None, Some("test")).unwrap(), "data/all/test-0.parquet");
+        assert_eq!(
+            of(None, None, Some("train")).unwrap(),
+            "data/all/train-0.parquet data/one/train-0.parquet"
+        );
+        assert!(of(None, None, Some("dev")).unwrap_err().contains("no file is called dev"));
+        assert!(of(None, Some("all"), None).unwrap_err().ends_with("it has none"));
+        let plain = ["a.jsonl".to_owned(), "test.jsonl".to_owned()];
+        let train = Choice { config: None, split: Some("train") };
+        assert_eq!(choose(None, &plain, train).unwrap(), ["a.jsonl"]);
     }
 }

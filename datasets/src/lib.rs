@@ -21,8 +21,9 @@ mod minhash;
 mod read;
 mod source;
 
+pub use configs::{Choice, choose};
 pub use error::Error;
 pub use layout::Layout;
-pub use read::{Found, Located, Objects, Rows, objects, read};
+pub use read::{Found, Located, Objects, Rows, objects, read, read_chosen};
 pub use row::{ChatRow, Message, PreferenceRow, Row, TextRow};
-pub use source::data_files;
+pub use source::{data_files, is_data};

@@ -1,7 +1,8 @@
 //! Rows from a file or a folder, one at a time: memory does not grow with the data.
 
+use crate::configs::Choice;
 use crate::layout::Layout;
-use crate::source::{Format, Object, data_files};
+use crate::source::{Format, Object, chosen_files};
 use crate::{Error, Row};
 use serde_json::{Map, Value};
 use std::collections::VecDeque;
@@ -58,7 +59,15 @@ struct Reading {
 /// # Errors
 /// When the path is missing or holds no data; broken rows are errors of the iterator.
 pub fn read(path: &Path) -> Result<Rows, Error> {
-    Ok(Rows { objects: objects(path)? })
+    read_chosen(path, Choice::default())
+}
+
+/// Opens a file, or of a folder the files of a configuration and a split that its card names.
+///
+/// # Errors
+/// As [`read()`], and when the card has no such configuration or split.
+pub fn read_chosen(path: &Path, choice: Choice<'_>) -> Result<Rows, Error> {
+    Ok(Rows { objects: open(path, choice)? })
 }
 
 /// The same rows before they are turned into ours: for what goes back to disk as it came.
@@ -66,8 +75,12 @@ pub fn read(path: &Path) -> Result<Rows, Error> {
 /// # Errors
 /// Those of [`read`].
 pub fn objects(path: &Path) -> Result<Objects, Error> {
+    open(path, Choice::default())
+}
+
+fn open(path: &Path, choice: Choice<'_>) -> Result<Objects, Error> {
     let in_folder = path.is_dir();
-    let waiting = data_files(path)?.into();
+    let waiting = chosen_files(path, choice)?.into();
     Ok(Objects { waiting, current: None, layouts: Vec::new(), skipped: Vec::new(), in_folder })
 }
 

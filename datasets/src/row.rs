@@ -83,4 +83,14 @@ impl Row {
             Self::Preference(row) => last_reply(&row.chosen).map(|index| row.chosen[index].content.as_str()),
         }
     }
+
+    /// The first words of a user: what a conversation or a pair begins from.
+    pub fn first_user_text(&self) -> Option<&str> {
+        let messages = match self {
+            Self::Chat(row) => &row.messages,
+            Self::Preference(row) => &row.prompt,
+            Self::Text(_) => return None,
+        };
+        messages.iter().find(|message| message.role == "user").map(|message| message.content.as_str())
+    }
 }

@@ -1,6 +1,7 @@
 //! From a path to JSON objects: which files hold data, how they are packed, where each object stands.
 
 use crate::Error;
+use crate::configs::Choice;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde_json::{Map, Value};
 use std::collections::HashSet;
@@ -47,8 +48,17 @@ impl Format {
 /// # Errors
 /// When the path is missing or holds no data file.
 pub fn data_files(path: &Path) -> Result<Vec<PathBuf>, Error> {
+    chosen_files(path, Choice::default())
+}
+
+/// The data files of a path under a choice of configuration and split.
+pub(crate) fn chosen_files(path: &Path, choice: Choice<'_>) -> Result<Vec<PathBuf>, Error> {
     let metadata = std::fs::metadata(path).map_err(|error| Error::file("read", path, error))?;
     if metadata.is_file() {
+        if let Some(asked) = choice.config.or(choice.split) {
+            let reason = format!("one file has no configurations and splits, so none called {asked}");
+            return Err(Error::NotData { path: path.to_owned(), reason });
+        }
         return match Format::of(path) {
             Some(_) => Ok(vec![path.to_owned()]),
             None => Err(Error::NotData {
@@ -61,12 +71,17 @@ pub fn data_files(path: &Path) -> Result<Vec<PathBuf>, Error> {
     let mut files = Vec::new();
     collect(path, &mut files, &mut HashSet::new())?;
     files.sort();
-    let files = crate::configs::chosen(path, files)?;
+    let files = crate::configs::chosen(path, files, choice)?;
     if files.is_empty() {
         let reason = "the folder holds no .jsonl, .json, .parquet or .txt file".to_owned();
         return Err(Error::NotData { path: path.to_owned(), reason });
     }
     Ok(files)
+}
+
+/// Whether a file's name says that it holds rows.
+pub fn is_data(name: &str) -> bool {
+    Format::of(Path::new(name)).is_some()
 }
 
 fn collect(folder: &Path, files: &mut Vec<PathBuf>, seen: &mut HashSet<PathBuf>) -> Result<(), Error> {

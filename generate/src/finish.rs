@@ -74,8 +74,12 @@ pub(crate) fn write(
 fn mixed(out: &Path, judged: &[Judged<'_>], parts: &[Part]) -> Result<Part> {
     let columns = [("messages", Kind::Messages), ("source", Kind::Text)];
     let columns = columns.map(|(name, kind)| Column { name: name.to_owned(), kind });
-    let (begun, kept) = (parts.iter().map(|part| part.begun).sum(), parts.iter().map(|part| part.rows).sum());
-    let rows = judged.iter().flat_map(Judged::rows).map(|row| {
+    // Pairs are no conversations; they have a configuration of their own only.
+    let judged = || judged.iter().filter(|judged| judged.recipe.task.has_messages());
+    let chats = |part: &&Part| judged().any(|judged| judged.recipe.task.name() == part.name);
+    let begun = parts.iter().filter(chats).map(|part| part.begun).sum();
+    let kept = parts.iter().filter(chats).map(|part| part.rows).sum();
+    let rows = judged().flat_map(Judged::rows).map(|row| {
         let mut row = row?;
         row.retain(|name, _| name == "messages" || name == "source");
         Ok(row)
@@ -119,7 +123,7 @@ impl<'a> Judged<'a> {
                     continue;
                 }
             };
-            let text = compared_text(&row);
+            let text = tasks::compared_text(recipe.task, &row);
             let nearest = index.nearest(&text);
             let duplicate = nearest.is_some_and(|(_, similarity)| similarity >= threshold);
             if duplicate {
@@ -177,13 +181,6 @@ impl<'a> Judged<'a> {
         let Dropped { reason, step, detail } = dropped;
         json!({"id": id, "task": self.recipe.task.name(), "reason": reason, "step": step, "detail": detail})
     }
-}
-
-/// The user's first words.
-fn compared_text(row: &Object) -> String {
-    let messages = row.get("messages").and_then(Value::as_array);
-    let user = messages.and_then(|messages| messages.iter().find(|message| message["role"] == "user"));
-    user.and_then(|message| message["content"].as_str()).unwrap_or_default().to_owned()
 }
 
 fn shards(

@@ -1,11 +1,13 @@
-//! Teacher -> rows: `smoltalk gen` makes SmolTalk-style datasets, `smoltalk show` prints them.
+//! Teacher -> rows: `smoltalk gen` makes SmolTalk-style datasets, `smoltalk mix` composes sets into one, `smoltalk
+//! show` prints them.
 //!
 //! Each row walks its own steps with many rows in flight and no barrier between them. Everything a
 //! teacher said and everything decided about a row is in the run's store before it is counted.
 
-pub mod estimate;
 pub mod clean;
+pub mod estimate;
 pub mod r#gen;
+pub mod mix;
 pub mod preview;
 pub mod show;
 

@@ -21,6 +21,8 @@ enum Command {
     Preview(generate::preview::Options),
     /// Drop near-duplicates and questions of evaluation sets from a dataset
     Clean(generate::clean::Options),
+    /// Compose generated and external sets into one shuffled dataset
+    Mix(generate::mix::Options),
     /// Print rows of a generated dataset
     Show(generate::show::Options),
 }
@@ -31,6 +33,7 @@ fn main() -> ExitCode {
         Command::Estimate(options) => generate::estimate::run(&options),
         Command::Preview(options) => generate::preview::run(&options),
         Command::Clean(options) => generate::clean::run(&options),
+        Command::Mix(options) => generate::mix::run(&options),
         Command::Show(options) => generate::show::run(&options),
     };
     match result {

@@ -3,6 +3,14 @@
 //! The folder is compiled into the program. The recipe's hash covers every file of it, so that a changed
 //! prompt is another recipe.
 
+mod settings;
+mod task;
+
+pub(crate) use settings::{
+    Aspect, Category, Difficulty, Instruction, Quality, Rejected, Settings, StepSampling, Style,
+};
+pub use task::{Profile, Task};
+
 use anyhow::{Context, Result, anyhow, bail};
 use include_dir::{Dir, include_dir};
 use minijinja::Environment;
@@ -12,59 +20,6 @@ use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 
 static PROMPTS: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../prompts");
-
-/// The four subsets of SmolTalk this program makes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
-pub enum Task {
-    /// Conversations the teacher writes whole
-    MagpieUltra,
-    /// Instructions with verifiable constraints
-    SmolConstraint,
-    /// Source texts rewritten
-    SmolRewrite,
-    /// Source texts summed up
-    SmolSummarization,
-}
-
-impl Task {
-    /// All of them, in the order they are made.
-    pub const ALL: [Self; 4] =
-        [Self::MagpieUltra, Self::SmolConstraint, Self::SmolRewrite, Self::SmolSummarization];
-
-    /// Its name, which is its folder under `prompts/`.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::MagpieUltra => "magpie-ultra",
-            Self::SmolConstraint => "smol-constraint",
-            Self::SmolRewrite => "smol-rewrite",
-            Self::SmolSummarization => "smol-summarization",
-        }
-    }
-
-    /// Whether it works on source texts.
-    pub fn needs_source(self) -> bool {
-        matches!(self, Self::SmolRewrite | Self::SmolSummarization)
-    }
-}
-
-/// Which set of templates and numbers a teacher gets.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum Profile {
-    /// For real teachers
-    Full,
-    /// For teachers with a short context
-    Pocket,
-}
-
-impl Profile {
-    /// Its name, which is its folder within a task's.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Full => "full",
-            Self::Pocket => "pocket",
-        }
-    }
-}
 
 /// A task's recipe under one profile.
 #[derive(Debug)]
@@ -79,104 +34,12 @@ pub(crate) struct Recipe {
     pub(crate) categories: Vec<Category>,
     pub(crate) styles: Vec<Style>,
     pub(crate) instructions: Vec<Instruction>,
+    pub(crate) aspects: Vec<Aspect>,
+    /// Topics with their subtopics.
+    pub(crate) topics: BTreeMap<String, Vec<String>>,
+    lists: BTreeMap<String, Vec<String>>,
     schemas: BTreeMap<String, Value>,
     templates: Environment<'static>,
-}
-
-/// The numbers of one profile.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Settings {
-    #[serde(default = "one")]
-    pub(crate) turns: usize,
-    #[serde(default)]
-    pub(crate) forbidden_openings: Vec<String>,
-    /// Ends an answer that ran into its limit after its last whole sentence, instead of dropping it: for
-    /// teachers that were never taught to stop.
-    #[serde(default)]
-    pub(crate) trim_cut: bool,
-    pub(crate) minimum_quality: Option<Quality>,
-    pub(crate) minimum_difficulty: Option<Difficulty>,
-    pub(crate) minimum_score: Option<i64>,
-    pub(crate) near_duplicate: Option<f64>,
-    pub(crate) sampling: BTreeMap<String, StepSampling>,
-}
-
-/// How a step samples.
-#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct StepSampling {
-    pub(crate) temperature: f32,
-    pub(crate) top_p: f32,
-    pub(crate) max_tokens: usize,
-}
-
-/// A system prompt of Magpie-Ultra and its share of the rows.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Category {
-    pub(crate) key: String,
-    pub(crate) weight: f64,
-}
-
-/// A way to rewrite or sum up.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Style {
-    pub(crate) key: String,
-    #[serde(default)]
-    pub(crate) shorter: bool,
-    pub(crate) maximum_sentences: Option<usize>,
-}
-
-/// A verifiable instruction.
-#[derive(Debug, Clone, Deserialize, serde::Serialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Instruction {
-    pub(crate) id: String,
-    pub(crate) description: String,
-    pub(crate) conflicts: Vec<String>,
-    #[serde(default, rename(deserialize = "argument"))]
-    pub(crate) arguments: Vec<Argument>,
-}
-
-/// What an instruction's checker must know.
-#[derive(Debug, Clone, Deserialize, serde::Serialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Argument {
-    pub(crate) name: String,
-    pub(crate) description: String,
-    pub(crate) schema: Value,
-}
-
-/// How well a request is put. Ordered: a comparison is never one of names.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
-pub(crate) enum Quality {
-    #[serde(rename = "very poor")]
-    VeryPoor,
-    #[serde(rename = "poor")]
-    Poor,
-    #[serde(rename = "average")]
-    Average,
-    #[serde(rename = "good")]
-    Good,
-    #[serde(rename = "excellent")]
-    Excellent,
-}
-
-/// How hard a request is. Ordered likewise.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
-pub(crate) enum Difficulty {
-    #[serde(rename = "very easy")]
-    VeryEasy,
-    #[serde(rename = "easy")]
-    Easy,
-    #[serde(rename = "medium")]
-    Medium,
-    #[serde(rename = "hard")]
-    Hard,
-    #[serde(rename = "very hard")]
-    VeryHard,
 }
 
 #[derive(Deserialize)]
@@ -189,6 +52,12 @@ struct RecipeFile {
     category: Vec<Category>,
     #[serde(default)]
     style: Vec<Style>,
+    #[serde(default)]
+    aspect: Vec<Aspect>,
+    #[serde(default)]
+    topics: BTreeMap<String, Vec<String>>,
+    #[serde(default)]
+    lists: BTreeMap<String, Vec<String>>,
 }
 
 #[derive(Deserialize)]
@@ -242,6 +111,9 @@ impl Recipe {
             categories: recipe.category,
             styles: recipe.style,
             instructions,
+            aspects: recipe.aspect,
+            topics: recipe.topics,
+            lists: recipe.lists,
             schemas,
             templates,
         })
@@ -255,6 +127,24 @@ impl Recipe {
     /// The folder's files by name, so that a changed one can be shown.
     pub(crate) fn texts(&self) -> BTreeMap<String, String> {
         files(self.task).unwrap_or_default().into_iter().map(|(name, text)| (name, text.to_owned())).collect()
+    }
+
+    /// A category by its share of the rows; `draw` is any number, each as likely as the others.
+    pub(crate) fn category(&self, draw: u64) -> &str {
+        let total: f64 = self.categories.iter().map(|category| category.weight).sum();
+        let mut left = (draw >> 11) as f64 / (1u64 << 53) as f64 * total;
+        let found = self.categories.iter().find(|category| {
+            left -= category.weight;
+            left < 0.0
+        });
+        found.or(self.categories.last()).map_or("", |category| &category.key)
+    }
+
+    /// One of the recipe's lists.
+    pub(crate) fn list(&self, name: &str) -> Result<&[String]> {
+        let list = self.lists.get(name).filter(|list| !list.is_empty());
+        list.map(Vec::as_slice)
+            .ok_or_else(|| anyhow!("prompts/{}/recipe.toml has no list {name}", self.task.name()))
     }
 
     /// How a step samples.
@@ -316,10 +206,6 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn one() -> usize {
-    1
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a test may fail loudly")]
 mod tests {
@@ -331,9 +217,9 @@ mod tests {
             for profile in [Profile::Full, Profile::Pocket] {
                 let recipe = Recipe::load(task, profile).unwrap();
                 assert!(recipe.sampling("assistant").is_ok());
-                assert!(recipe.categories.is_empty() || recipe.categories.len() == 11);
             }
         }
+        assert_eq!(Recipe::load(Task::MagpieUltra, Profile::Full).unwrap().categories.len(), 11);
         let weights: f64 =
             Recipe::load(Task::MagpieUltra, Profile::Full).unwrap().categories.iter().map(|c| c.weight).sum();
         assert!((weights - 1.0).abs() < 1e-9);
@@ -349,12 +235,5 @@ mod tests {
                 assert!(other.conflicts.contains(&instruction.id), "{} and {}", other.id, instruction.id);
             }
         }
-    }
-
-    #[test]
-    fn levels_are_ordered_by_meaning() {
-        // As strings, "Excellent" sorts before "Good" and "Poor" after both.
-        assert!(Quality::Poor < Quality::Average && Quality::Good < Quality::Excellent);
-        assert!(Difficulty::VeryEasy < Difficulty::Easy && Difficulty::Hard < Difficulty::VeryHard);
     }
 }

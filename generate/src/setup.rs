@@ -15,13 +15,14 @@ const FULL_CONTEXT: usize = 4096;
 /// Options of every subcommand that asks a teacher.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Common {
-    /// Which subset to make; all four when left out
+    /// Which dataset to make; when left out the four that SmolTalk is mostly made of: magpie-ultra, smol-constraint,
+    /// smol-rewrite and smol-summarization
     pub(crate) task: Option<Task>,
     /// A checkpoint folder, a hub id, or http://host:port/v1#model; several endpoints of one model with commas
     /// between them
     #[arg(long)]
     pub(crate) teacher: String,
-    /// Texts to rewrite and sum up: a file or folder of rows
+    /// Texts to rewrite and sum up, or prompts for preferences: a file or folder of rows
     #[arg(long)]
     pub(crate) source: Option<PathBuf>,
     /// Same seed, same teacher: same rows
@@ -45,7 +46,8 @@ pub struct Common {
     /// The environment variable that holds the endpoint's key
     #[arg(long)]
     pub(crate) api_key_env: Option<String>,
-    /// Judges difficulty, quality and category instead of the teacher
+    /// Judges instead of the teacher: difficulty, quality and category, whether replies keep to their system prompt,
+    /// how good completions are
     #[arg(long)]
     pub(crate) judge_teacher: Option<String>,
     /// Adds a score to Magpie-Ultra's rows
@@ -54,6 +56,9 @@ pub struct Common {
     /// Drops Magpie-Ultra's unsafe rows
     #[arg(long)]
     pub(crate) safety_teacher: Option<String>,
+    /// Writes completions of preferences instead of the teacher; repeat it for several, which take turns
+    #[arg(long)]
+    pub(crate) completion_teacher: Vec<String>,
     /// Dollars per million tokens by model [default: smoltalk/prices.toml in the configuration folder]
     #[arg(long)]
     pub(crate) prices: Option<PathBuf>,
@@ -78,7 +83,7 @@ impl Setup {
         if rows == 0 {
             bail!("at least one row is needed, 0 were asked for");
         }
-        let chosen: Vec<Task> = options.task.map_or(Task::ALL.to_vec(), |task| vec![task]);
+        let chosen: Vec<Task> = options.task.map_or(Task::DEFAULT.to_vec(), |task| vec![task]);
         let source_hash = check_source(options.source.as_deref(), rows, &chosen)?;
         let teachers = open_teachers(options, &manners).await?;
         let short = teachers.main.context().is_some_and(|context| context < FULL_CONTEXT);
@@ -95,8 +100,8 @@ impl Setup {
         recipe: &Recipe,
     ) -> Result<Box<dyn Iterator<Item = Result<Option<String>>>>> {
         Ok(match &self.source {
-            Some(path) if recipe.task.needs_source() => {
-                Box::new(source_texts(path)?.map(|text| text.map(Some)))
+            Some(path) if recipe.task.takes_source() => {
+                Box::new(source_texts(path, recipe.task)?.map(|text| text.map(Some)))
             }
             _ => Box::new(std::iter::repeat_with(|| Ok(None))),
         })
@@ -104,8 +109,8 @@ impl Setup {
 
     /// The models that may be asked.
     pub(crate) fn models(&self) -> Vec<&str> {
-        let Teachers { main, judge, reward, safety } = &self.teachers;
-        let others = [judge, reward, safety].into_iter().flatten();
+        let Teachers { main, judge, reward, safety, completions } = &self.teachers;
+        let others = [judge, reward, safety].into_iter().flatten().chain(completions);
         std::iter::once(main).chain(others).map(Teacher::identity).collect()
     }
 }
@@ -128,17 +133,20 @@ fn manners(options: &Common, batch_poll: Option<Duration>) -> Result<Manners> {
 }
 
 fn check_source(path: Option<&Path>, rows: usize, chosen: &[Task]) -> Result<Option<String>> {
-    let Some(needy) = chosen.iter().find(|task| task.needs_source()) else { return Ok(None) };
+    let Some(taker) = chosen.iter().find(|task| task.takes_source()) else { return Ok(None) };
     let Some(path) = path else {
+        if !taker.needs_source() {
+            return Ok(None);
+        }
         bail!(
             "{} works on texts; name them with --source PATH, or make magpie-ultra or smol-constraint",
-            needy.name()
+            taker.name()
         );
     };
     let (mut all, mut count) = (String::new(), 0);
     let mut read = datasets::read(path)?;
     for located in read.by_ref() {
-        if let Some(text) = text_of(&located?.row) {
+        if let Some(text) = taker.text_of(&located?.row) {
             all = hex(format!("{all}{text}").as_bytes());
             count += 1;
         }
@@ -158,14 +166,10 @@ fn check_source(path: Option<&Path>, rows: usize, chosen: &[Task]) -> Result<Opt
     Ok(Some(all))
 }
 
-fn text_of(row: &datasets::Row) -> Option<&str> {
-    row.source_text().filter(|text| !text.trim().is_empty())
-}
-
-fn source_texts(path: &Path) -> Result<impl Iterator<Item = Result<String>> + use<>> {
+fn source_texts(path: &Path, task: Task) -> Result<impl Iterator<Item = Result<String>> + use<>> {
     let rows = datasets::read(path)?;
-    Ok(rows.filter_map(|located| match located {
-        Ok(located) => text_of(&located.row).map(|text| Ok(text.to_owned())),
+    Ok(rows.filter_map(move |located| match located {
+        Ok(located) => task.text_of(&located.row).map(|text| Ok(text.to_owned())),
         Err(error) => Some(Err(error.into())),
     }))
 }
@@ -179,7 +183,12 @@ async fn open_teachers(options: &Common, manners: &Manners) -> Result<Teachers> 
         Some(name) => Teacher::open(name, None, manners).await.map(Some),
         None => Ok(None),
     };
+    let mut completions = Vec::new();
+    for name in &options.completion_teacher {
+        completions.push(Teacher::open(name, None, manners).await?);
+    }
     Ok(Teachers {
+        completions,
         main,
         judge: other(&options.judge_teacher).await?,
         reward: other(&options.reward_teacher).await?,
@@ -197,6 +206,7 @@ fn configuration(
     let identity = |teacher: &Option<Teacher>| teacher.as_ref().map(|teacher| teacher.identity().to_owned());
     let template =
         options.chat_template.as_ref().and_then(|file| std::fs::read(file).ok()).map(|bytes| hex(&bytes));
+    let writers: Vec<&str> = teachers.completions.iter().map(Teacher::identity).collect();
     let hashes = recipes.iter().map(|recipe| (recipe.task.name().to_owned(), json!(recipe.hash)));
     json!({
         "recipes": hashes.collect::<Map<_, _>>(),
@@ -206,6 +216,7 @@ fn configuration(
         "judge_teacher": identity(&teachers.judge),
         "reward_teacher": identity(&teachers.reward),
         "safety_teacher": identity(&teachers.safety),
+        "completion_teachers": (!writers.is_empty()).then_some(writers),
         "chat_template": template,
         "source": source,
     })

@@ -49,12 +49,23 @@ fn kept(folder: &Path, count: usize) -> Result<String> {
     configs.sort();
     for config in configs.iter().filter(|config| !config.ends_with("all")) {
         for located in datasets::read(config)?.take(count) {
-            let Row::Chat(row) = located?.row else { continue };
+            let (messages, replies, metadata) = match located?.row {
+                Row::Chat(row) => (row.messages, Vec::new(), row.metadata),
+                Row::Preference(row) => {
+                    (row.prompt, vec![("chosen", row.chosen), ("rejected", row.rejected)], row.metadata)
+                }
+                Row::Text(_) => continue,
+            };
             writeln!(text, "== {}", config.file_name().unwrap_or_default().to_string_lossy())?;
-            for message in &row.messages {
+            for message in &messages {
                 writeln!(text, "[{}] {}", message.role, message.content)?;
             }
-            for (name, value) in row.metadata.iter().filter(|(_, value)| !value.is_null()) {
+            for (side, message) in
+                replies.iter().flat_map(|(side, list)| list.iter().map(move |one| (side, one)))
+            {
+                writeln!(text, "[{side}] {}", message.content)?;
+            }
+            for (name, value) in metadata.iter().filter(|(_, value)| !value.is_null()) {
                 writeln!(text, "  {name}: {value}")?;
             }
             text.push('\n');

@@ -18,6 +18,8 @@ pub(crate) struct Teachers {
     pub(crate) judge: Option<Teacher>,
     pub(crate) reward: Option<Teacher>,
     pub(crate) safety: Option<Teacher>,
+    /// Who writes the completions of preferences; the main teacher when there is none.
+    pub(crate) completions: Vec<Teacher>,
 }
 
 /// A row on its way.
@@ -83,12 +85,22 @@ impl Walk<'_> {
 
     /// The teacher's own words as the user or the assistant: not empty, not cut, not opened as forbidden.
     pub(crate) async fn words(&self, step: &str, prompt: Prompt) -> Result<String, Halt> {
+        self.words_of(&self.teachers.main, step, prompt).await
+    }
+
+    /// The same, of any teacher.
+    pub(crate) async fn words_of(
+        &self,
+        teacher: &Teacher,
+        step: &str,
+        prompt: Prompt,
+    ) -> Result<String, Halt> {
         let kind = if matches!(prompt, Prompt::User(_)) { "user" } else { "assistant" };
         let sampling = self.recipe.sampling(kind)?;
         let mut last = ("empty", String::new());
         for attempt in 0..ASKS {
             let call = Call::new(prompt.clone(), sampling, self.draw(&format!("{step}/{attempt}")));
-            let reply = self.ask(&self.teachers.main, step, &call).await?;
+            let reply = self.ask(teacher, step, &call).await?;
             let trimmed = reply.cut && self.recipe.settings.trim_cut;
             let text = if trimmed { whole_sentences(&reply.text) } else { reply.text.trim() };
             let forbidden = &self.recipe.settings.forbidden_openings;
@@ -117,22 +129,45 @@ impl Walk<'_> {
         question: String,
         schema: &Value,
     ) -> Result<Value, Halt> {
+        self.checked(teacher, step, sampling, question, schema, |value| {
+            if jsonschema::is_valid(schema, &value) {
+                return Ok(value);
+            }
+            Err(("unusable_judgement", format!("does not fit the schema: {value}")))
+        })
+        .await
+    }
+
+    /// JSON of a teacher that is held to `schema` where it can be; `check` makes of it what the row needs, or
+    /// names the reason and the detail of a drop.
+    pub(crate) async fn checked<T>(
+        &self,
+        teacher: &Teacher,
+        step: &str,
+        sampling: &str,
+        question: String,
+        schema: &Value,
+        check: impl Fn(Value) -> Result<T, (&'static str, String)>,
+    ) -> Result<T, Halt> {
         let prompt = Prompt::Assistant(vec![Message::new("user", question)]);
         let sampling = self.recipe.sampling(sampling)?;
-        let mut last = String::new();
+        let mut last = ("unusable_judgement", String::new());
         for attempt in 0..ASKS {
             let mut call = Call::new(prompt.clone(), sampling, self.draw(&format!("{step}/{attempt}")));
             call.schema = Some(schema.clone());
             // The same greedy question has the same answer; a second one is drawn.
             call.temperature = if attempt > 0 { call.temperature.max(0.5) } else { call.temperature };
             let reply = self.ask(teacher, step, &call).await?;
-            match serde_json::from_str::<Value>(reply.text.trim()) {
-                Ok(value) if jsonschema::is_valid(schema, &value) => return Ok(value),
-                Ok(_) => last = format!("does not fit the schema: {}", reply.text),
-                Err(error) => last = format!("not JSON ({error}): {}", reply.text),
+            let checked = match serde_json::from_str::<Value>(reply.text.trim()) {
+                Ok(value) => check(value),
+                Err(error) => Err(("unusable_judgement", format!("not JSON ({error}): {}", reply.text))),
+            };
+            match checked {
+                Ok(value) => return Ok(value),
+                Err(failure) => last = failure,
             }
         }
-        dropped(step, "unusable_judgement", last)
+        dropped(step, last.0, last.1)
     }
 
     /// A judge's verdict as text, held to a regex.

@@ -36,10 +36,8 @@ pub enum Error {
         /// What is wrong with it, with the value.
         reason: String,
     },
-    /// The hub could not give the checkpoint.
-    #[error(
-        "cannot get {id} from the hub: {reason}; check the name and the network, or pass a checkpoint folder"
-    )]
+    /// The hub could not give the checkpoint or the dataset.
+    #[error("cannot get {id} from the hub: {reason}; check the name and the network, or pass a folder")]
     Hub {
         /// The hub id asked for.
         id: String,

@@ -1,4 +1,5 @@
-//! A hub id works wherever a checkpoint folder does: this fetches the files a checkpoint needs.
+//! A hub id works wherever a checkpoint folder does: this fetches the files a checkpoint needs, and of a dataset
+//! those that are asked for.
 //!
 //! hf-hub keeps its usual cache (`HF_HOME`), reads `HF_ENDPOINT` and the user's token, and shows a
 //! progress bar for each file it downloads.
@@ -39,6 +40,47 @@ pub(crate) fn fetch_tokenizer(id: &str) -> Result<PathBuf, Error> {
     Ok(tokenizer.parent().map(PathBuf::from).unwrap_or_default())
 }
 
+/// A dataset on the hub, with the names of its files.
+#[allow(missing_debug_implementations, reason = "hf-hub's client has none")]
+pub struct HubDataset {
+    id: String,
+    repository: ApiRepo,
+    names: Vec<String>,
+}
+
+impl HubDataset {
+    /// Asks the hub for a dataset's list of files.
+    ///
+    /// # Errors
+    /// When there is no such dataset, or no network.
+    pub fn find(id: &str) -> Result<Self, Error> {
+        let failed = |error: ApiError| Error::Hub { id: id.to_owned(), reason: one_line(&error.to_string()) };
+        let repository = ApiBuilder::from_env().build().map_err(failed)?.dataset(id.to_owned());
+        let files = repository.info().map_err(failed)?.siblings;
+        let names = files.into_iter().map(|file| file.rfilename).collect();
+        Ok(Self { id: id.to_owned(), repository, names })
+    }
+
+    /// The names of its files, with `/` between folders.
+    pub fn names(&self) -> &[String] {
+        &self.names
+    }
+
+    /// Downloads files (or finds them in the cache), one at least; returns the folder they lie in under their names.
+    ///
+    /// # Errors
+    /// When one cannot be downloaded, or none was named.
+    pub fn fetch(&self, names: &[String]) -> Result<PathBuf, Error> {
+        let failed = |reason: String| Error::Hub { id: self.id.clone(), reason };
+        let mut folder = None;
+        for name in names {
+            let path = self.repository.get(name).map_err(|error| failed(one_line(&error.to_string())))?;
+            folder = path.ancestors().nth(name.split('/').count()).map(PathBuf::from);
+        }
+        folder.ok_or_else(|| failed("it holds no such file".to_owned()))
+    }
+}
+
 /// Whether every file of the weights is in the cache already.
 fn has_weights(folder: &Path) -> bool {
     let Ok(index) = std::fs::read_to_string(folder.join("model.safetensors.index.json")) else {
@@ -52,7 +94,7 @@ fn has_weights(folder: &Path) -> bool {
 }
 
 /// Whether a name can be a hub id: `owner/name`, both plain.
-pub(crate) fn is_id(name: &str) -> bool {
+pub fn is_id(name: &str) -> bool {
     let plain = |part: &str| {
         !part.is_empty()
             && !part.starts_with('.')

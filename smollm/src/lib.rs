@@ -23,5 +23,6 @@ pub use chat::{Message, Rendered};
 pub use checkpoint::Checkpoint;
 pub use config::ModelConfig;
 pub use error::Error;
+pub use hub::{HubDataset, is_id as is_hub_id};
 pub use template::ChatTemplate;
 pub use tokenizer::Tokenizer;

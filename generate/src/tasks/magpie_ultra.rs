@@ -1,7 +1,7 @@
 //! Magpie-Ultra: the teacher writes the user's turn, then its own reply, for n turns; then it is judged.
 
 use super::fields;
-use crate::recipe::{Category, Difficulty, Quality};
+use crate::recipe::{Difficulty, Quality};
 use crate::teacher::Prompt;
 use crate::walk::{Halt, Walk, dropped};
 use serde::Deserialize;
@@ -12,7 +12,7 @@ use smollm::Message;
 const SAFETY: &str = "safe|unsafe\\nS([1-9]|1[0-4])";
 
 pub(crate) async fn row(walk: &Walk<'_>) -> Result<Map<String, Value>, Halt> {
-    let category = category(&walk.recipe.categories, walk.draw("category"));
+    let category = walk.recipe.category(walk.draw("category"));
     let system = Message::new("system", walk.recipe.prompt(&format!("system/{category}"), &json!({}))?);
     let messages = conversation(walk, system).await?;
     let (instruction, response) = (&messages[0].content, &messages[1].content);
@@ -81,17 +81,6 @@ async fn safety(walk: &Walk<'_>, instruction: &str, response: &str) -> Result<Op
         walk.recipe.prompt("safety", &json!({"instruction": instruction, "response": response}))?;
     let verdict = walk.verdict(teacher, "safety", question, SAFETY).await?;
     if verdict == "safe" { Ok(Some(verdict)) } else { dropped("safety", "unsafe", verdict) }
-}
-
-/// Draws a category by weight.
-fn category(categories: &[Category], draw: u64) -> String {
-    let total: f64 = categories.iter().map(|category| category.weight).sum();
-    let mut left = (draw >> 11) as f64 / (1u64 << 53) as f64 * total;
-    let found = categories.iter().find(|category| {
-        left -= category.weight;
-        left < 0.0
-    });
-    found.or(categories.last()).map(|category| category.key.clone()).unwrap_or_default()
 }
 
 #[cfg(test)]

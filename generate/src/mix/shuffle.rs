@@ -1,0 +1,212 @@
+//! A shuffle on disk: each row has a number, and rows come back in the order of their numbers.
+//!
+//! Rows are dealt into files by the first byte of their number; a file too large to be sorted in memory is dealt
+//! again by the next byte. So memory is one sorted file, however many rows there are.
+
+use anyhow::{Context, Result};
+use sha2::{Digest, Sha256};
+use std::fs::File;
+use std::io::{BufReader, BufWriter, ErrorKind, Read, Write};
+use std::path::{Path, PathBuf};
+
+/// Bytes of a number, which is as often as rows can be dealt.
+const LEVELS: u32 = 8;
+
+/// A number that follows from some words, each number as likely as any other.
+pub(super) fn draw(words: &str) -> u64 {
+    let digest = Sha256::digest(words.as_bytes());
+    digest.iter().take(8).fold(0, |number, byte| (number << 8) | u64::from(*byte))
+}
+
+/// Rows on their way into the files.
+pub(super) struct Shuffle {
+    dealt: Deal,
+    rows: usize,
+    /// A file of at most so many bytes is sorted in memory.
+    sorted_bytes: u64,
+}
+
+/// One file for each value of one byte of the numbers.
+struct Deal {
+    folder: PathBuf,
+    level: u32,
+    files: Vec<Option<BufWriter<File>>>,
+}
+
+impl Shuffle {
+    /// Into a folder of its own; what an earlier, killed shuffle left there is removed.
+    pub(super) fn create(folder: &Path, sorted_bytes: u64) -> Result<Self> {
+        match std::fs::remove_dir_all(folder) {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                return Err(error).with_context(|| format!("cannot remove {}", folder.display()));
+            }
+            _ => {}
+        }
+        Ok(Self { dealt: Deal::create(folder.to_owned(), 0)?, rows: 0, sorted_bytes })
+    }
+
+    /// Adds a row under its number.
+    pub(super) fn push(&mut self, number: u64, row: &[u8]) -> Result<()> {
+        self.rows += 1;
+        self.dealt.push(number, row)
+    }
+
+    /// How many were added.
+    pub(super) fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// The rows in the order of their numbers; those of one number in the order they came.
+    pub(super) fn in_order(self) -> Result<Ordered> {
+        let waiting = self.dealt.finish()?;
+        Ok(Ordered { waiting, sorted: Vec::new().into_iter(), sorted_bytes: self.sorted_bytes })
+    }
+}
+
+impl Deal {
+    fn create(folder: PathBuf, level: u32) -> Result<Self> {
+        std::fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
+        Ok(Self { folder, level, files: std::iter::repeat_with(|| None).take(256).collect() })
+    }
+
+    fn push(&mut self, number: u64, row: &[u8]) -> Result<()> {
+        let bucket = (number >> (56 - 8 * self.level)) as u8;
+        let path = self.path(bucket);
+        let file = match &mut self.files[bucket as usize] {
+            Some(file) => file,
+            empty => empty.insert(BufWriter::new(
+                File::create(&path).with_context(|| format!("cannot create {}", path.display()))?,
+            )),
+        };
+        let mut write = |bytes: &[u8]| file.write_all(bytes);
+        write(&number.to_le_bytes())
+            .and_then(|()| write(&(row.len() as u64).to_le_bytes()))
+            .and_then(|()| write(row))
+            .with_context(|| format!("cannot write {}", path.display()))
+    }
+
+    fn path(&self, bucket: u8) -> PathBuf {
+        self.folder.join(format!("{bucket:02x}"))
+    }
+
+    /// The files and how often their rows were dealt, the last file first.
+    fn finish(mut self) -> Result<Vec<(PathBuf, u32)>> {
+        let mut waiting = Vec::new();
+        for bucket in (0..=255).rev() {
+            if let Some(mut file) = self.files[bucket as usize].take() {
+                let path = self.path(bucket);
+                file.flush().with_context(|| format!("cannot write {}", path.display()))?;
+                waiting.push((path, self.level + 1));
+            }
+        }
+        Ok(waiting)
+    }
+}
+
+/// Rows on their way out.
+pub(super) struct Ordered {
+    waiting: Vec<(PathBuf, u32)>,
+    sorted: std::vec::IntoIter<(u64, Vec<u8>)>,
+    sorted_bytes: u64,
+}
+
+impl Ordered {
+    /// Sorts the next file, or deals it again; false when there is none.
+    fn advance(&mut self) -> Result<bool> {
+        let Some((path, level)) = self.waiting.pop() else { return Ok(false) };
+        let cannot = || format!("cannot read {}", path.display());
+        let file = File::open(&path).with_context(cannot)?;
+        let large = file.metadata().with_context(cannot)?.len() > self.sorted_bytes;
+        let mut reader = BufReader::new(file);
+        if large && level < LEVELS {
+            let mut deal = Deal::create(path.with_extension("more"), level)?;
+            while let Some((number, row)) = read(&mut reader).with_context(cannot)? {
+                deal.push(number, &row)?;
+            }
+            self.waiting.extend(deal.finish()?);
+        } else {
+            let mut rows = Vec::new();
+            while let Some(row) = read(&mut reader).with_context(cannot)? {
+                rows.push(row);
+            }
+            rows.sort_by_key(|(number, _)| *number);
+            self.sorted = rows.into_iter();
+        }
+        std::fs::remove_file(&path).with_context(|| format!("cannot remove {}", path.display()))?;
+        Ok(true)
+    }
+}
+
+impl Iterator for Ordered {
+    type Item = Result<Vec<u8>>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            if let Some((_, row)) = self.sorted.next() {
+                return Some(Ok(row));
+            }
+            match self.advance() {
+                Ok(true) => {}
+                Ok(false) => return None,
+                Err(error) => return Some(Err(error)),
+            }
+        }
+    }
+}
+
+/// The next number and its row; nothing at the end of the file.
+fn read(reader: &mut impl Read) -> std::io::Result<Option<(u64, Vec<u8>)>> {
+    let mut word = [0; 8];
+    match reader.read_exact(&mut word) {
+        Err(error) if error.kind() == ErrorKind::UnexpectedEof => return Ok(None),
+        other => other?,
+    }
+    let number = u64::from_le_bytes(word);
+    reader.read_exact(&mut word)?;
+    let mut row = vec![0; u64::from_le_bytes(word) as usize];
+    reader.read_exact(&mut row)?;
+    Ok(Some((number, row)))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may fail loudly")]
+mod tests {
+    use super::*;
+
+    fn shuffled(numbers: &[u64], sorted_bytes: u64) -> Vec<String> {
+        let folder = tempfile::tempdir().unwrap();
+        let mut shuffle = Shuffle::create(&folder.path().join("s"), sorted_bytes).unwrap();
+        for (index, number) in numbers.iter().enumerate() {
+            shuffle.push(*number, format!("{index}").as_bytes()).unwrap();
+        }
+        assert_eq!(shuffle.rows(), numbers.len());
+        let rows: Vec<String> =
+            shuffle.in_order().unwrap().map(|row| String::from_utf8(row.unwrap()).unwrap()).collect();
+        let files = std::fs::read_dir(folder.path().join("s")).unwrap();
+        assert!(files.flatten().all(|entry| entry.path().is_dir()), "every file was read and removed");
+        rows
+    }
+
+    #[test]
+    fn rows_come_in_the_order_of_their_numbers_however_often_they_are_dealt() {
+        // Numbers that share their first bytes, and one number four times.
+        let mut numbers: Vec<u64> = (0..2000).map(|index| draw(&format!("{index}"))).collect();
+        numbers.extend((0..500).map(|index| 0x0102_0300_0000_0000 | draw(&format!("{index}")) >> 32));
+        numbers.extend([u64::MAX, 0, u64::MAX, 7, u64::MAX, u64::MAX]);
+        let mut expected: Vec<usize> = (0..numbers.len()).collect();
+        expected.sort_by_key(|index| numbers[*index]);
+        let expected: Vec<String> = expected.into_iter().map(|index| index.to_string()).collect();
+        for sorted_bytes in [u64::MAX, 4096, 1] {
+            assert_eq!(shuffled(&numbers, sorted_bytes), expected, "{sorted_bytes}");
+        }
+        assert!(shuffled(&[], 1).is_empty());
+    }
+
+    #[test]
+    fn numbers_are_spread_evenly() {
+        let mut counts = [0; 16];
+        (0..16_000).for_each(|index| counts[(draw(&format!("0/name/{index}/take")) >> 60) as usize] += 1);
+        // Five standard deviations of 16,000 draws into 16.
+        assert!(counts.iter().all(|count| (850..1150).contains(count)), "{counts:?}");
+    }
+}
