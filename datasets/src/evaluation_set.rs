@@ -84,10 +84,10 @@ impl EvaluationSet {
 
 impl Known {
     fn recognises(&self, object: &Map<String, Value>) -> bool {
-        let has = |name: &&str| object.contains_key(*name);
+        let has = |name: &str| object.contains_key(name);
         // Many sets have a question and an answer; GSM8K's answers end in four hashes and a number.
         let marked = || object["answer"].as_str().is_some_and(|answer| answer.contains("#### "));
-        has(&self.text) && self.signs.iter().all(|sign| has(sign)) && (self.name != "gsm8k" || marked())
+        has(self.text) && self.signs.iter().all(|sign| has(sign)) && (self.name != "gsm8k" || marked())
     }
 }
 

@@ -102,7 +102,7 @@ pub fn write_shards<E: From<Error>>(
     rows: impl IntoIterator<Item = Result<Map<String, Value>, E>>,
 ) -> Result<Vec<Shard>, E> {
     let schema = Schema::new(columns.iter().map(field).collect::<Vec<_>>());
-    write_schema(folder, split, Arc::new(schema), total_rows, rows_per_shard, rows)
+    write_schema(folder, split, &Arc::new(schema), total_rows, rows_per_shard, rows)
 }
 
 /// The same for rows whose columns were found by looking at them; a row is fitted to them as it is written.
@@ -118,13 +118,13 @@ pub fn write_shards_as_found<E: From<Error>>(
     rows: impl IntoIterator<Item = Result<Map<String, Value>, E>>,
 ) -> Result<Vec<Shard>, E> {
     let rows = rows.into_iter().map(|row| row.map(|row| columns.fit(row)));
-    write_schema(folder, split, Arc::new(columns.schema()), total_rows, rows_per_shard, rows)
+    write_schema(folder, split, &Arc::new(columns.schema()), total_rows, rows_per_shard, rows)
 }
 
 fn write_schema<E: From<Error>>(
     folder: &Path,
     split: &str,
-    schema: Arc<Schema>,
+    schema: &Arc<Schema>,
     total_rows: usize,
     rows_per_shard: NonZeroUsize,
     rows: impl IntoIterator<Item = Result<Map<String, Value>, E>>,

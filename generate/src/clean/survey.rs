@@ -14,7 +14,7 @@ const NAMED: usize = 20;
 
 /// What of a row is compared with other rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum Compare {
+pub(super) enum Compare {
     /// Everything that is said, without the system prompt
     Conversation,
     /// The user's first words
@@ -22,28 +22,28 @@ pub enum Compare {
 }
 
 /// Every row of the input.
-pub(crate) struct Survey {
-    pub(crate) input: PathBuf,
-    pub(crate) rows: Vec<Name>,
+pub(super) struct Survey {
+    pub(super) input: PathBuf,
+    pub(super) rows: Vec<Name>,
     files: Vec<String>,
     /// Files that hold no rows, and places that cannot be read, each with the reason.
-    pub(crate) skipped: Vec<String>,
+    pub(super) skipped: Vec<String>,
     /// Whether some of those are rows.
     broken: bool,
     /// The layouts that were found.
-    pub(crate) layouts: Vec<String>,
+    pub(super) layouts: Vec<String>,
 }
 
 /// What a row is called.
-pub(crate) struct Name {
+pub(super) struct Name {
     file: u32,
     number: usize,
-    pub(crate) id: Option<String>,
+    pub(super) id: Option<String>,
 }
 
 impl Survey {
     /// Reads every row. Places that cannot be read are refused, all of them named, unless they are to be skipped.
-    pub(crate) fn of(input: &Path, skip_unreadable: bool) -> Result<Self> {
+    pub(super) fn of(input: &Path, skip_unreadable: bool) -> Result<Self> {
         let mut survey = Self {
             input: input.to_owned(),
             rows: Vec::new(),
@@ -102,13 +102,13 @@ impl Survey {
     }
 
     /// Where a row stands: file and number.
-    pub(crate) fn place(&self, row: usize) -> String {
+    pub(super) fn place(&self, row: usize) -> String {
         let name = &self.rows[row];
         format!("{}:{}", self.files[name.file as usize], name.number)
     }
 
     /// The rows, with their numbers in `rows`, as they stand in their files.
-    pub(crate) fn objects(&self) -> Result<impl Iterator<Item = Result<(usize, Found)>> + use<>> {
+    pub(super) fn objects(&self) -> Result<impl Iterator<Item = Result<(usize, Found)>> + use<>> {
         let found = objects(&self.input)?;
         // What the survey could not read has no number.
         let all = !self.broken;
@@ -118,7 +118,7 @@ impl Survey {
     }
 
     /// The texts of the rows that `wanted` wants, with their numbers, under a bar.
-    pub(crate) fn texts<'a>(
+    pub(super) fn texts<'a>(
         &self,
         what: &'static str,
         wanted: impl Fn(usize) -> bool + 'a,
@@ -133,7 +133,7 @@ impl Survey {
     }
 
     /// The columns of the rows that are kept.
-    pub(crate) fn columns(&self, kept: impl Fn(usize) -> bool) -> Result<Columns> {
+    pub(super) fn columns(&self, kept: impl Fn(usize) -> bool) -> Result<Columns> {
         let mut columns = Columns::default();
         for found in self.objects()? {
             let (row, found) = found.context("the input changed while it was read")?;
@@ -147,7 +147,7 @@ impl Survey {
 
 impl Compare {
     /// The text that is compared.
-    pub(crate) fn text(self, row: &Row) -> String {
+    pub(super) fn text(self, row: &Row) -> String {
         let messages: Vec<&Message> = match row {
             Row::Text(row) => return row.text.clone(),
             Row::Chat(row) => row.messages.iter().collect(),
@@ -162,7 +162,7 @@ impl Compare {
 }
 
 /// Everything in a row that could be a question of an evaluation set.
-pub(crate) fn whole_text(row: &Row) -> String {
+pub(super) fn whole_text(row: &Row) -> String {
     match row {
         Row::Text(row) => row.text.clone(),
         Row::Chat(row) => joined(row.messages.iter()),
