@@ -61,7 +61,8 @@ impl AnswerText {
 
 /// Length of the longest end of `text` that could be the beginning of `stop`.
 fn possible_beginning(text: &str, stop: &str) -> usize {
-    let beginnings = stop.char_indices().map(|(index, _)| index).rev();
+    let most = stop.floor_char_boundary(text.len().min(stop.len() - 1));
+    let beginnings = (1..=most).rev().filter(|length| stop.is_char_boundary(*length));
     beginnings.into_iter().find(|length| text.ends_with(&stop[..*length])).unwrap_or(0)
 }
 
