@@ -23,6 +23,7 @@ pub(super) struct Script {
     /// More requests than this are refused.
     pub(super) room: usize,
     pub(super) step_milliseconds: Option<u64>,
+    pub(super) stopped: bool,
 }
 
 impl Default for Script {
@@ -35,6 +36,7 @@ impl Default for Script {
             delay: Duration::ZERO,
             room: usize::MAX,
             step_milliseconds: None,
+            stopped: false,
         }
     }
 }
@@ -103,6 +105,7 @@ impl Engine for Scripted {
             running: self.seen.running.load(Ordering::SeqCst),
             cancelled: self.seen.cancelled.load(Ordering::SeqCst),
             step_milliseconds: self.script.step_milliseconds,
+            stopped: self.script.stopped,
             ..Status::default()
         }
     }

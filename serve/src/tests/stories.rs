@@ -13,6 +13,7 @@ async fn stories() -> Option<Running> {
         weights: None,
         cache: None,
         cache_bytes: Some(64 << 20),
+        default_cache_bytes: 0,
         max_sequences: 8,
         max_waiting: 256,
         threads: None,

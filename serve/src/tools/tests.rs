@@ -24,7 +24,7 @@ fn tools() -> Value {
 
 #[track_caller]
 fn refused(tools: &Value, choice: &Value, param: &str) {
-    let error = ToolPlan::new(Some(tools), Some(choice), true).unwrap_err();
+    let error = ToolPlan::new(Some(tools), Some(choice), true, false).unwrap_err();
     assert_eq!(error.param.as_deref(), Some(param), "{}", error.message);
 }
 
@@ -35,7 +35,7 @@ fn every_fault_names_its_parameter() {
     refused(&json!({}), &auto, "tools");
     refused(&json!([{"function": {"name": "f"}}]), &auto, "tools[0].type");
     refused(&json!([{"type": "custom"}]), &auto, "tools[0].type");
-    refused(&json!([7]), &auto, "tools[0].type");
+    refused(&json!([7]), &auto, "tools[0]");
     refused(&json!([{"type": "function", "name": "f"}]), &auto, "tools[0].function");
     refused(&function(json!({})), &auto, "tools[1].function.name");
     refused(&function(json!({"name": "two words"})), &auto, "tools[1].function.name");
@@ -54,14 +54,14 @@ fn every_fault_names_its_parameter() {
 
 #[test]
 fn only_what_is_forced_is_constrained() {
-    let plan = |choice: Value| ToolPlan::new(Some(&tools()), Some(&choice), true).unwrap();
+    let plan = |choice: Value| ToolPlan::new(Some(&tools()), Some(&choice), true, false).unwrap();
     assert!(plan(json!("none")).is_none());
-    assert!(ToolPlan::new(None, Some(&json!("auto")), true).unwrap().is_none());
-    assert!(ToolPlan::new(Some(&json!([])), None, true).unwrap().is_none());
-    assert!(plan(Value::Null).unwrap().constraint().is_none());
-    assert!(plan(json!("required")).unwrap().constraint().is_some());
+    assert!(ToolPlan::new(None, Some(&json!("auto")), true, false).unwrap().is_none());
+    assert!(ToolPlan::new(Some(&json!([])), None, true, false).unwrap().is_none());
+    assert!(plan(Value::Null).unwrap().constraint(None).is_none());
+    assert!(plan(json!("required")).unwrap().constraint(None).is_some());
     let Some(Constraint::Lark(named)) =
-        plan(json!({"type": "function", "name": "now"})).unwrap().constraint()
+        plan(json!({"type": "function", "name": "now"})).unwrap().constraint(None)
     else {
         panic!("a named choice is forced")
     };
@@ -73,12 +73,12 @@ fn a_forced_answer_is_calls_that_fit_their_schemas() {
     let Some(engine) = stories() else { return };
     let named = json!({"type": "function", "function": {"name": "weather"}});
     for (choice, parallel) in [(json!("required"), true), (json!("required"), false), (named, true)] {
-        let plan = ToolPlan::new(Some(&tools()), Some(&choice), parallel).unwrap().unwrap();
+        let plan = ToolPlan::new(Some(&tools()), Some(&choice), parallel, false).unwrap().unwrap();
         for seed in 0..6 {
             let request = Request {
                 prompt: vec![1],
                 sampling: Sampling { temperature: 1.5, seed, ..Sampling::default() },
-                constraint: plan.constraint(),
+                constraint: plan.constraint(None),
                 max_tokens: 400,
                 ..Request::default()
             };
