@@ -281,6 +281,24 @@ mod tests {
     }
 
     #[test]
+    fn what_was_compiled_last_is_kept() {
+        let factory = ParserFactory::new_simple(&ApproximateTokEnv::single_byte_env()).expect("a factory");
+        let compiler = Compiler { factory, kept: Mutex::default() };
+        let mut guide = |word: &str| compiler.guide(Constraint::Regex(word.to_owned())).expect("a guide");
+        let mut used = guide("ab");
+        assert!(!used.advance(b'a'.into()).expect("an a"));
+        // The copy begins anew.
+        assert!(guide("ab").allowed().expect("a mask").is_allowed(b'a'.into()));
+        assert_eq!(compiler.kept().len(), 1);
+        for count in 0..2 * KEPT {
+            compiler.guide(Constraint::Regex("c".repeat(count))).expect("a guide");
+        }
+        assert_eq!(compiler.kept().len(), KEPT);
+        assert!(compiler.guide(Constraint::Regex("(".to_owned())).is_err());
+        assert_eq!(compiler.kept().len(), KEPT);
+    }
+
+    #[test]
     fn the_lists_are_what_the_compiler_knows() {
         let compiles = |schema: Value| {
             let environment = ApproximateTokEnv::single_byte_env();

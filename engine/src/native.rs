@@ -340,3 +340,37 @@ impl Worker {
         self.running.iter().map(share).collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::request::Finish;
+
+    #[test]
+    fn a_thread_that_dies_is_noticed_at_once() {
+        let beside = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared");
+        let shared = std::env::var_os("SMOL_SHARED").map_or(beside, std::path::PathBuf::from);
+        let folder = shared.join("data/models/stories260k");
+        if !folder.is_dir() {
+            assert!(std::env::var("SMOL_REQUIRE_SHARED").as_deref() != Ok("1"), "no {}", folder.display());
+            return println!("skipped: no {} (set SMOL_SHARED)", folder.display());
+        }
+        let checkpoint = Checkpoint::open(&folder.to_string_lossy(), None).expect("a checkpoint");
+        let engine = NativeEngine::start(&checkpoint, Options::default()).expect("an engine");
+        assert!(!engine.status().stopped);
+        // An id that is none, past the edge that refuses it, stands for a defect.
+        let request = Request { prompt: vec![1 << 20], max_tokens: 1, ..Request::default() };
+        let (events, receiver) = unbounded_channel();
+        let submission = Submission { request: request.clone(), guide: None, events };
+        assert!(engine.submissions.send(submission).is_ok());
+        let answer = Events::from(receiver).collect_blocking();
+        assert!(matches!(answer.finish, Finish::Failed(_)), "{:?}", answer.finish);
+        while !engine.status().stopped {
+            std::thread::yield_now();
+        }
+        let good = Request { prompt: vec![1], ..request };
+        // What the thread listened with may go a moment after it said so; then nothing comes.
+        let refused = engine.submit(good).map(Events::collect_blocking);
+        assert!(refused.is_err() || refused.is_ok_and(|answer| matches!(answer.finish, Finish::Failed(_))));
+    }
+}

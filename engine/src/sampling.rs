@@ -195,7 +195,8 @@ mod tests {
         candidates.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
         let mut weights: Vec<f64> = candidates.iter().map(weight).collect();
         if sampling.top_p < 1.0 {
-            let before = |end: &usize| weights[..*end].iter().fold(0.0, |mass, weight| mass + weight) < enough;
+            let before =
+                |end: &usize| weights[..*end].iter().fold(0.0, |mass, weight| mass + weight) < enough;
             let kept = (0..weights.len()).take_while(before).count();
             weights.truncate(kept.max(1));
         }

@@ -91,6 +91,13 @@ mod tests {
     }
 
     #[test]
+    fn a_stop_is_awaited_from_any_of_its_characters() {
+        assert_eq!(possible_beginning("xé", "éé"), 2);
+        assert_eq!(possible_beginning("xéé", "ééé"), 4);
+        assert_eq!((possible_beginning("", "ab"), possible_beginning("ab", "a")), (0, 0));
+    }
+
+    #[test]
     fn the_first_of_several_stops_wins() {
         let (shown, _, stopped) = streamed(&["one\nTwo: x"], &["Two:", "\n"]);
         assert_eq!((shown.concat().as_str(), stopped), ("one", true));

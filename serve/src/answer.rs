@@ -202,7 +202,8 @@ impl Running {
             let (index, event) = self.limits.guard(self.events.next()).await?.unwrap_or((0, None));
             let event = event.ok_or_else(|| ApiError::from(Refused::Stopped))?;
             self.stopwatch.event(index, &event);
-            let ended = if let Event::Done(done) = &event { self.count(index, done).map(|()| true)? } else { false };
+            let ended =
+                if let Event::Done(done) = &event { self.count(index, done).map(|()| true)? } else { false };
             let parts = self.folds.get_mut(&index).map(|fold| fold.add(event)).unwrap_or_default();
             self.ready.extend(parts.into_iter().map(|part| (index, part)));
             if ended {

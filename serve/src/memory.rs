@@ -27,7 +27,8 @@ fn group(line: &str) -> Option<usize> {
     };
     let left = |folder: &Path| {
         let folder = Path::new(root).join(folder);
-        let number = |file: &str| std::fs::read_to_string(folder.join(file)).ok()?.trim().parse::<usize>().ok();
+        let number =
+            |file: &str| std::fs::read_to_string(folder.join(file)).ok()?.trim().parse::<usize>().ok();
         Some(number(limit)?.saturating_sub(number(used)?))
     };
     Path::new(path.trim_start_matches('/')).ancestors().filter_map(left).min()

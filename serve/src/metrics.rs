@@ -55,7 +55,12 @@ impl Metrics {
 
     /// Begins to measure a request of several answers.
     pub(crate) fn stopwatch(self: &Arc<Self>, answers: usize) -> Stopwatch {
-        Stopwatch { metrics: Arc::clone(self), began: Instant::now(), accepted: false, last: vec![None; answers] }
+        Stopwatch {
+            metrics: Arc::clone(self),
+            began: Instant::now(),
+            accepted: false,
+            last: vec![None; answers],
+        }
     }
 }
 

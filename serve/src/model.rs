@@ -58,6 +58,22 @@ pub(crate) struct LoadOptions {
     pub(crate) chat_template: Option<PathBuf>,
 }
 
+impl LoadOptions {
+    /// What is said of the memory for keys and values; mistral.rs sizes its own.
+    pub(crate) fn cache(&self) -> String {
+        let bytes = self.cache_bytes.unwrap_or(self.default_cache_bytes) as f64;
+        match self.engine {
+            EngineKind::Native => {
+                format!(
+                    "; {:.2} GiB for keys and values of each (--cache-bytes)",
+                    bytes / (1u64 << 30) as f64
+                )
+            }
+            EngineKind::Mistralrs => String::new(),
+        }
+    }
+}
+
 /// A model as it was asked for: `NAME=DIR_OR_HUB_ID`, or the second alone.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Source {

@@ -61,9 +61,7 @@ pub(crate) async fn tokenize(
     fields.finish(lenient)?;
     let body = off_thread(move || {
         let ids = match source {
-            Source::Text { text, add_special_tokens: true } => {
-                prompt::raw_ids(&model, &Prompt::Text(text))
-            }
+            Source::Text { text, add_special_tokens: true } => prompt::raw_ids(&model, &Prompt::Text(text)),
             Source::Text { text, .. } => prompt::encode(&model, &text),
             Source::Conversation(conversation) => prompt::encode(&model, &conversation.text(&model)?),
         }?;

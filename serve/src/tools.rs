@@ -186,7 +186,9 @@ fn checked_tool(tool: &Value, index: usize, lenient: bool) -> Result<Shape, ApiE
     let mut tool = Fields::inside(format!("tools[{index}]"), tool.clone())?;
     match tool.need_text("type")?.as_str() {
         "function" => {}
-        kind => return Err(wrong(&tool.name("type"), &kind.into(), "function: no other tools are supported")),
+        kind => {
+            return Err(wrong(&tool.name("type"), &kind.into(), "function: no other tools are supported"));
+        }
     }
     let mut function = Fields::inside(tool.name("function"), tool.need("function")?)?;
     tool.finish(lenient)?;

@@ -24,6 +24,8 @@ pub(super) struct Script {
     pub(super) room: usize,
     pub(super) step_milliseconds: Option<u64>,
     pub(super) stopped: bool,
+    /// Whether a submission is a defect.
+    pub(super) panics: bool,
 }
 
 impl Default for Script {
@@ -37,6 +39,7 @@ impl Default for Script {
             room: usize::MAX,
             step_milliseconds: None,
             stopped: false,
+            panics: false,
         }
     }
 }
@@ -61,6 +64,7 @@ impl Engine for Scripted {
 
     fn submit(&self, request: Request) -> Result<Events, Refused> {
         request.check(self.limits())?;
+        assert!(!self.script.panics, "a test wants it");
         if self.seen.running.load(Ordering::SeqCst) >= self.script.room {
             return Err(Refused::Full { waiting: self.script.room, retry_after: 7 });
         }
@@ -128,7 +132,7 @@ pub(super) fn model(script: Script) -> (Model, Arc<Seen>) {
 }
 
 /// Ids 0 to 255 are bytes; 256 to 258 are special.
-fn bytes_tokenizer() -> Tokenizer {
+pub(crate) fn bytes_tokenizer() -> Tokenizer {
     let printable = |byte: u32| matches!(byte, 0x21..=0x7e | 0xa1..=0xac | 0xae..=0xff);
     let mut moved = 256..;
     let mut vocab = Map::new();

@@ -112,7 +112,7 @@ async fn constraints_reach_the_engine_and_faults_come_back_by_name() {
         (json!({"structured_outputs": {"regex": "("}}), "structured_outputs.regex"),
         (json!({"stop_token_ids": [512]}), "stop_token_ids"),
         (json!({"logit_bias": {"512": 1}}), "logit_bias"),
-        (json!({"top_p": 0}), "top_p"),
+        (json!({"repetition_penalty": 0.001}), "repetition_penalty"),
     ] {
         let refused = ask(more).await;
         assert_eq!(

@@ -38,7 +38,9 @@ pub(super) fn calls(shapes: &[(&Shape, bool)], several: bool, instead: Instead<'
     let mut grammar = match instead {
         Instead::Nothing => "start: \"<tool_call>\" calls\n".to_owned(),
         // The tag ends what is said as soon as it is whole; text without one goes to the answer's end.
-        Instead::Text => "start: TEXT | said calls\nsaid[suffix=\"<tool_call>\"]: TEXT\nTEXT: /(?s:.*)/\n".to_owned(),
+        Instead::Text => {
+            "start: TEXT | said calls\nsaid[suffix=\"<tool_call>\"]: TEXT\nTEXT: /(?s:.*)/\n".to_owned()
+        }
         Instead::Json(schema) => {
             format!("start: json | \"<tool_call>\" calls\njson: %json {}\n", styled(schema.clone()))
         }
@@ -47,7 +49,11 @@ pub(super) fn calls(shapes: &[(&Shape, bool)], several: bool, instead: Instead<'
     for (kind, (shape, held)) in kinds.iter().zip(shapes) {
         let name = Value::from(shape.name.as_str());
         let opening = Value::from(format!("{{\"name\": {name}, \"arguments\": "));
-        let arguments = if *held { arguments(shape.parameters.as_ref()) } else { styled(Map::from_iter([("type".to_owned(), "object".into())])) };
+        let arguments = if *held {
+            arguments(shape.parameters.as_ref())
+        } else {
+            styled(Map::from_iter([("type".to_owned(), "object".into())]))
+        };
         grammar.push_str(&format!("{kind}: {opening} {kind}_arguments \"}}\"\n"));
         grammar.push_str(&format!("{kind}_arguments: %json {arguments}\n"));
     }

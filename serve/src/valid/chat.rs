@@ -107,13 +107,16 @@ pub(crate) fn hold_to_tools(generation: &mut Generation, tools: Option<&ToolPlan
     let held = generation.held.take();
     let schema = match &held {
         None => None,
-        Some(Held { param, constraint: Constraint::JsonSchema(Value::Object(schema)) }) if !plan.is_forced() => {
+        Some(Held { param, constraint: Constraint::JsonSchema(Value::Object(schema)) })
+            if !plan.is_forced() =>
+        {
             engine::enforceable(&Value::Object(schema.clone()))
                 .map_err(|refused| ApiError { param: Some(param.clone()), ..refused.into() })?;
             Some(schema)
         }
         Some(Held { param, .. }) => {
-            let message = format!("`tools` and `{param}` both constrain the text; send one, or `tool_choice: none`");
+            let message =
+                format!("`tools` and `{param}` both constrain the text; send one, or `tool_choice: none`");
             return Err(ApiError::invalid(param, message));
         }
     };
