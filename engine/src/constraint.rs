@@ -284,7 +284,7 @@ mod tests {
     fn what_was_compiled_last_is_kept() {
         let factory = ParserFactory::new_simple(&ApproximateTokEnv::single_byte_env()).expect("a factory");
         let compiler = Compiler { factory, kept: Mutex::default() };
-        let mut guide = |word: &str| compiler.guide(Constraint::Regex(word.to_owned())).expect("a guide");
+        let guide = |word: &str| compiler.guide(Constraint::Regex(word.to_owned())).expect("a guide");
         let mut used = guide("ab");
         assert!(!used.advance(b'a'.into()).expect("an a"));
         // The copy begins anew.

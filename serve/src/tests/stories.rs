@@ -109,6 +109,10 @@ async fn constraints_reach_the_engine_and_faults_come_back_by_name() {
     let schema = json!({"type": "array", "uniqueItems": true});
     for (more, param) in [
         (json!({"guided_json": schema}), "guided_json"),
+        (
+            json!({"guided_json": {"not": {}}, "tools": [{"type": "function", "function": {"name": "f"}}]}),
+            "guided_json",
+        ),
         (json!({"structured_outputs": {"regex": "("}}), "structured_outputs.regex"),
         (json!({"stop_token_ids": [512]}), "stop_token_ids"),
         (json!({"logit_bias": {"512": 1}}), "logit_bias"),

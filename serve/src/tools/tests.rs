@@ -47,6 +47,8 @@ fn every_fault_names_its_parameter() {
     let parameters = "tools[1].function.parameters";
     refused(&forced(json!({"type": "string"})), &json!("required"), parameters);
     refused(&forced(json!({"type": "object", "not": {}})), &json!("required"), parameters);
+    let strict = json!({"name": "f", "strict": true, "parameters": {"type": "object", "not": {}}});
+    refused(&function(strict), &auto, parameters);
     refused(&tools(), &json!("always"), "tool_choice");
     refused(&tools(), &json!({"type": "function"}), "tool_choice");
     refused(&tools(), &json!({"type": "function", "function": {"name": "nowhere"}}), "tool_choice");

@@ -114,17 +114,6 @@ fn bad_bodies_are_refused_by_name() {
             json!({"tools": [{"type": "function", "function": {"name": "f"}}], "guided_regex": "a"}),
             "guided_regex",
         ),
-        (
-            "chat",
-            json!({"tools": [{"type": "function", "function": {"name": "f"}}], "guided_json": {"not": {}}}),
-            "guided_json",
-        ),
-        (
-            "chat",
-            json!({"tools": [{"type": "function", "function": {"name": "f", "strict": true,
-                "parameters": {"type": "object", "not": {}}}}]}),
-            "tools[0].function.parameters",
-        ),
         ("chat", json!({"stream_options": {"include_usage": true}}), "stream_options"),
         ("chat", json!({"stream": true, "stream_options": {"x": 1}}), "stream_options.x"),
         ("chat", json!({"top_logprobs": 3}), "top_logprobs"),
