@@ -151,8 +151,8 @@ fn clients_that_hang_up_cost_the_others_nothing() {
     assert!(metric(address, "cancelled") > 0.0, "nobody hung up in time");
     let after = memory(process, "VmRSS");
     println!("{before} bytes resident before the second storm, {after} after it");
-    // 5% of the process, and what an allocator keeps of so small a one.
-    assert!(after < before * 1.05 + 8e6, "{before} bytes resident before the second storm, {after} after it");
+    // 5% of the process, and a little for what an allocator keeps: measured were 0.1 MB of 30.
+    assert!(after < before * 1.05 + 1e6, "{before} bytes resident before the second storm, {after} after it");
 }
 
 /// Asks for the server's health over a connection that stays; false when it does not answer.

@@ -27,7 +27,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub(super) async fn serve(listener: TcpListener, server: Arc<Server>) -> Result<()> {
     let stop = watch::Sender::new(false);
     let mut stopped = stop.subscribe();
-    let serving = accept(listener, server::router(&server), stop.subscribe());
+    let serving = accept(listener, server::router(&server), stop.subscribe(), LONGEST_HEAD);
     let signals = signals()?;
     tokio::spawn(on_signals(signals, stop));
     let patience = server.settings.shutdown_timeout;
@@ -49,7 +49,14 @@ pub(super) async fn serve(listener: TcpListener, server: Arc<Server>) -> Result<
 }
 
 /// Lets connections in until it is told to stop, and then waits for those that answer.
-async fn accept(listener: TcpListener, router: Router, mut stop: watch::Receiver<bool>) {
+async fn accept(
+    listener: TcpListener,
+    router: Router,
+    mut stop: watch::Receiver<bool>,
+    longest_head: Duration,
+) {
+    let mut protocol = http1::Builder::new();
+    protocol.timer(TokioTimer::new()).header_read_timeout(longest_head);
     let mut connections = JoinSet::new();
     loop {
         let accepted = tokio::select! {
@@ -58,7 +65,9 @@ async fn accept(listener: TcpListener, router: Router, mut stop: watch::Receiver
             accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok((stream, _)) => drop(connections.spawn(converse(stream, router.clone(), stop.clone()))),
+            Ok((stream, _)) => {
+                drop(connections.spawn(converse(stream, protocol.clone(), router.clone(), stop.clone())))
+            }
             Err(_) => tokio::time::sleep(ACCEPT_PAUSE).await,
         }
         while connections.try_join_next().is_some() {}
@@ -68,11 +77,14 @@ async fn accept(listener: TcpListener, router: Router, mut stop: watch::Receiver
 }
 
 /// Answers what comes over one connection.
-async fn converse(stream: TcpStream, router: Router, mut stop: watch::Receiver<bool>) {
+async fn converse(
+    stream: TcpStream,
+    protocol: http1::Builder,
+    router: Router,
+    mut stop: watch::Receiver<bool>,
+) {
     // A token is a small packet; none waits for the one before to be acknowledged.
     let _ = stream.set_nodelay(true);
-    let mut protocol = http1::Builder::new();
-    protocol.timer(TokioTimer::new()).header_read_timeout(LONGEST_HEAD);
     let service = TowerToHyperService::new(router);
     let mut connection = pin!(protocol.serve_connection(TokioIo::new(stream), service));
     let ended = tokio::select! {
@@ -130,5 +142,31 @@ fn signals() -> Result<Signals> {
 impl Signals {
     async fn next(&mut self) {
         let _ = tokio::signal::ctrl_c().await;
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may fail loudly")]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    #[tokio::test]
+    async fn a_connection_that_says_nothing_is_closed() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let stop = watch::Sender::new(false);
+        let router = Router::new().route("/", axum::routing::get(|| async { "well" }));
+        let patience = Duration::from_millis(50);
+        let serving = tokio::spawn(accept(listener, router, stop.subscribe(), patience));
+        for said in ["", "GET / HT", "GET / HTTP/1.1\r\nhost: x\r\n\r\n"] {
+            let mut connection = TcpStream::connect(address).await.unwrap();
+            connection.write_all(said.as_bytes()).await.unwrap();
+            let mut reply = String::new();
+            connection.read_to_string(&mut reply).await.unwrap();
+            assert_eq!(reply.contains("well"), said.ends_with("\r\n\r\n"), "{said:?}: {reply:?}");
+        }
+        stop.send_replace(true);
+        serving.await.unwrap();
     }
 }

@@ -167,6 +167,14 @@ async fn time_and_the_end_of_the_server_end_answers() {
     let late = running.post("/v1/chat/completions", &chat(json!({"stream": true}))).await;
     assert!(late.events().last().unwrap().contains("\"timeout\""));
 
+    let compiling = Script { compiling: Duration::from_millis(1500), ..Script::default() };
+    let limit = Settings { request_timeout: Some(Duration::from_millis(50)), ..settings() };
+    let busy = start(limit, Some(vec![super::scripted::model(compiling).0])).await;
+    let began = std::time::Instant::now();
+    let late = busy.post("/v1/chat/completions", &chat(json!({"guided_regex": "a"}))).await;
+    assert_eq!((late.status, error(&late)["code"].as_str()), (408, Some("timeout")));
+    assert!(began.elapsed() < Duration::from_secs(1), "compiling was waited for");
+
     let running = start(settings(), Some(vec![super::scripted::model(slow()).0])).await;
     let body = chat(json!({"stream": true})).to_string();
     let mut connection = running.send("POST", "/v1/chat/completions", "", body.as_bytes()).await;

@@ -24,6 +24,8 @@ pub(super) struct Script {
     pub(super) room: usize,
     pub(super) step_milliseconds: Option<u64>,
     pub(super) stopped: bool,
+    /// How long a constraint takes to compile.
+    pub(super) compiling: Duration,
     /// Whether a submission is a defect.
     pub(super) panics: bool,
 }
@@ -39,6 +41,7 @@ impl Default for Script {
             room: usize::MAX,
             step_milliseconds: None,
             stopped: false,
+            compiling: Duration::ZERO,
             panics: false,
         }
     }
@@ -65,6 +68,9 @@ impl Engine for Scripted {
     fn submit(&self, request: Request) -> Result<Events, Refused> {
         request.check(self.limits())?;
         assert!(!self.script.panics, "a test wants it");
+        if request.constraint.is_some() {
+            std::thread::sleep(self.script.compiling);
+        }
         if self.seen.running.load(Ordering::SeqCst) >= self.script.room {
             return Err(Refused::Full { waiting: self.script.room, retry_after: 7 });
         }
