@@ -89,7 +89,7 @@ impl Answering {
             self.accept(id, logprobs, tokenizer)?;
             Ok(id)
         });
-        chosen.map_err(|reason| self.finish(Finish::Failed(reason))).ok()
+        chosen.map_err(|finish| self.finish(finish)).ok()
     }
 
     /// Sends the end, once.
@@ -102,7 +102,7 @@ impl Answering {
         let _ = self.events.send(Event::Done(Done { finish, text, completion_tokens, cached_tokens }));
     }
 
-    fn draw(&mut self, logits: &mut [f32], tokenizer: &Tokenizer) -> Result<(u32, Option<Logprobs>), String> {
+    fn draw(&mut self, logits: &mut [f32], tokenizer: &Tokenizer) -> Result<(u32, Option<Logprobs>), Finish> {
         let original = self.request.logprobs.map(|top| (logits.to_vec(), top));
         penalise(logits, &self.request.sampling, &self.seen);
         // Rows of the embedding beyond the tokenizer stand for no text.
@@ -110,7 +110,7 @@ impl Answering {
             logits[tokenizer.vocab_size()..].fill(f32::NEG_INFINITY);
         }
         if let Some(guide) = &mut self.guide {
-            let allowed = guide.allowed()?;
+            let allowed = guide.allowed().map_err(Finish::Unfit)?;
             for (id, logit) in logits.iter_mut().enumerate() {
                 if !allowed.is_allowed(id as u32) {
                     *logit = f32::NEG_INFINITY;
@@ -118,23 +118,35 @@ impl Answering {
             }
         }
         if self.generated < self.request.min_tokens {
-            for &id in &self.request.stop_ids {
-                if let Some(logit) = logits.get_mut(id as usize) {
-                    *logit = f32::NEG_INFINITY;
-                }
-            }
+            self.forbid_stops(logits);
         }
-        let id = sample(logits, &self.request.sampling, self.generated as u64)
-            .ok_or("no token may follow: the logits hold no finite value that is allowed")?;
+        let id = sample(logits, &self.request.sampling, self.generated as u64).ok_or_else(|| {
+            let reason = "no token may follow: the logits hold no finite value that is allowed".to_owned();
+            if self.guide.is_some() { Finish::Unfit(reason) } else { Finish::Failed(reason) }
+        })?;
         Ok((id, original.map(|(logits, top)| logprobs(&logits, id, top))))
     }
 
-    fn accept(&mut self, id: u32, logprobs: Option<Logprobs>, tokenizer: &Tokenizer) -> Result<(), String> {
+    /// Leaves the stop ids alone where nothing else may follow: the constraint ends the answer.
+    fn forbid_stops(&self, logits: &mut [f32]) {
+        let stops = &self.request.stop_ids;
+        let open = |(id, logit): (usize, &f32)| *logit > f32::NEG_INFINITY && !stops.contains(&(id as u32));
+        if self.guide.is_some() && !logits.iter().enumerate().any(open) {
+            return;
+        }
+        for &id in stops {
+            if let Some(logit) = logits.get_mut(id as usize) {
+                *logit = f32::NEG_INFINITY;
+            }
+        }
+    }
+
+    fn accept(&mut self, id: u32, logprobs: Option<Logprobs>, tokenizer: &Tokenizer) -> Result<(), Finish> {
         self.generated += 1;
         self.seen.add(id);
         let stop = self.request.stop_ids.contains(&id);
         let complete = match &mut self.guide {
-            Some(guide) if !stop => guide.advance(id)?,
+            Some(guide) if !stop => guide.advance(id).map_err(Finish::Unfit)?,
             _ => false,
         };
         let silent = stop || tokenizer.is_special(id);

@@ -9,11 +9,17 @@ use llguidance::toktrie::{ApproximateTokEnv, SimpleVob, TokEnv, TokRxInfo, TokTr
 use llguidance::{Matcher, ParserFactory};
 use serde_json::{Map, Value, json};
 use smollm::Tokenizer;
-use std::sync::Arc;
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Compiled constraints that are kept: all answers of a request share one, and so do clients that ask again.
+const KEPT: usize = 8;
 
 /// Compiles constraints for one tokenizer.
 pub struct Compiler {
     factory: ParserFactory,
+    /// What was compiled last, the newest first, as it is before any token.
+    kept: Mutex<VecDeque<(Constraint, Matcher)>>,
 }
 
 /// One request's constraint, at its current position.
@@ -22,36 +28,52 @@ pub struct Guide {
 }
 
 impl Compiler {
-    /// `stop_id` is the token an answer may end with; `vocab_size` holds every id of the tokenizer.
+    /// `stop_ids` are the tokens an answer may end with; `vocab_size` holds every id of the tokenizer.
     ///
     /// # Errors
     /// When the vocabulary cannot be made into a trie.
-    pub fn new(tokenizer: &Tokenizer, vocab_size: usize, stop_id: Option<u32>) -> Result<Self, String> {
+    pub fn new(tokenizer: &Tokenizer, vocab_size: usize, stop_ids: &[u32]) -> Result<Self, String> {
         let mut words: Vec<Vec<u8>> = tokenizer.token_bytes().as_ref().clone();
         words.resize(vocab_size, Vec::new());
         for &id in tokenizer.special_ids() {
             // The trie must not spell ordinary text with a special token; this mark keeps them apart.
             words[id as usize].insert(0, TokTrie::SPECIAL_TOKEN_MARKER);
         }
-        let end = stop_id.unwrap_or(llguidance::toktrie::INVALID_TOKEN);
-        let trie = TokTrie::from(&TokRxInfo::new(vocab_size as u32, end), &words);
+        let info = TokRxInfo::new(vocab_size as u32, llguidance::toktrie::INVALID_TOKEN);
+        let mut trie = TokTrie::from(&info, &words);
+        let ends: Vec<u32> = stop_ids.iter().copied().filter(|id| (*id as usize) < vocab_size).collect();
+        if !ends.is_empty() {
+            trie = trie.with_eos_tokens(&ends);
+        }
         let environment: TokEnv = Arc::new(ApproximateTokEnv::new(trie));
         let mut factory = ParserFactory::new_simple(&environment).map_err(|error| format!("{error:#}"))?;
         factory.quiet();
-        Ok(Self { factory })
+        Ok(Self { factory, kept: Mutex::default() })
     }
 
-    /// Prepares a constraint for one request.
+    /// Prepares a constraint for one request. Of requests that ask alike at one time each may compile.
     ///
     /// # Errors
     /// Says what of the constraint cannot be enforced.
-    pub fn guide(&self, constraint: &Constraint) -> Result<Guide, Refused> {
-        let grammar = grammar(constraint)?;
+    pub fn guide(&self, constraint: Constraint) -> Result<Guide, Refused> {
+        // A deep clone: answers that shared their lexer would wait for each other in every step.
+        if let Some((_, matcher)) = self.kept().iter().find(|(known, _)| *known == constraint) {
+            return Ok(Guide { matcher: matcher.deep_clone() });
+        }
         let parser = self
             .factory
-            .create_parser(grammar)
+            .create_parser(grammar(&constraint)?)
             .map_err(|error| Refused::Constraint(first_line(&format!("{error:#}"))))?;
-        Ok(Guide { matcher: Matcher::new(Ok(parser)) })
+        let matcher = Matcher::new(Ok(parser));
+        let guide = Guide { matcher: matcher.deep_clone() };
+        let mut kept = self.kept();
+        kept.truncate(KEPT - 1);
+        kept.push_front((constraint, matcher));
+        Ok(guide)
+    }
+
+    fn kept(&self) -> std::sync::MutexGuard<'_, VecDeque<(Constraint, Matcher)>> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -256,6 +278,24 @@ mod tests {
         ] {
             assert!(grammar(&Constraint::JsonSchema(schema.clone())).is_ok(), "{schema}");
         }
+    }
+
+    #[test]
+    fn what_was_compiled_last_is_kept() {
+        let factory = ParserFactory::new_simple(&ApproximateTokEnv::single_byte_env()).expect("a factory");
+        let compiler = Compiler { factory, kept: Mutex::default() };
+        let guide = |word: &str| compiler.guide(Constraint::Regex(word.to_owned())).expect("a guide");
+        let mut used = guide("ab");
+        assert!(!used.advance(b'a'.into()).expect("an a"));
+        // The copy begins anew.
+        assert!(guide("ab").allowed().expect("a mask").is_allowed(b'a'.into()));
+        assert_eq!(compiler.kept().len(), 1);
+        for count in 0..2 * KEPT {
+            compiler.guide(Constraint::Regex("c".repeat(count))).expect("a guide");
+        }
+        assert_eq!(compiler.kept().len(), KEPT);
+        assert!(compiler.guide(Constraint::Regex("(".to_owned())).is_err());
+        assert_eq!(compiler.kept().len(), KEPT);
     }
 
     #[test]

@@ -15,6 +15,9 @@ use std::sync::{Mutex, PoisonError};
 /// Tokens that one thread norms at a time.
 const NORM_TOKENS: usize = 16;
 
+/// Rows of logits whose memory is kept from step to step: more than answers need that run together.
+const KEPT_ROWS: usize = 64;
+
 /// A Llama-family model in memory.
 #[derive(Debug)]
 pub struct Model {
@@ -147,9 +150,11 @@ impl Model {
     }
 
     /// Takes back what [`Model::forward`] returned, so that the next call need not ask the system for as much
-    /// memory and have it cleared.
+    /// memory and have it cleared. What a scored prompt needed is more than is worth keeping.
     pub fn give_back(&self, logits: Vec<f32>) {
-        self.scratch.lock().unwrap_or_else(PoisonError::into_inner).logits = logits;
+        if logits.capacity() <= KEPT_ROWS * padded(self.config.vocab_size) {
+            self.scratch.lock().unwrap_or_else(PoisonError::into_inner).logits = logits;
+        }
     }
 
     fn attention(&self, layer: &Layer, index: usize, chunks: &mut [Chunk<'_>], scratch: &mut Scratch) {

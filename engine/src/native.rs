@@ -16,6 +16,7 @@ use crate::sequence::Sequence;
 use kernels::{CacheFormat, WeightFormat};
 use smollm::{Checkpoint, Tokenizer};
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::time::Instant;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
@@ -70,6 +71,17 @@ struct Board {
     /// As the step that runs began, or as the last one left it.
     status: Mutex<Status>,
     step_began: Mutex<Option<Instant>>,
+    /// Whether the thread has ended, as it does when it panics.
+    stopped: AtomicBool,
+}
+
+/// Tells of the thread's end, however it comes.
+struct TellsOfEnd(Arc<Board>);
+
+impl Drop for TellsOfEnd {
+    fn drop(&mut self) {
+        self.0.stopped.store(true, Ordering::Relaxed);
+    }
 }
 
 struct Submission {
@@ -85,14 +97,20 @@ impl NativeEngine {
     /// When the tokenizer's vocabulary cannot be used for constrained output.
     pub fn start(checkpoint: &Checkpoint, options: Options) -> Result<Self, Refused> {
         let config = &checkpoint.config;
-        let compiler =
-            Compiler::new(&checkpoint.tokenizer, config.vocab_size, checkpoint.stop_ids.first().copied())
-                .map_err(Refused::Constraint)?;
+        // The token trie is made while the weights are read.
+        let (compiler, model) = std::thread::scope(|scope| {
+            let compiler = scope.spawn(|| {
+                Compiler::new(&checkpoint.tokenizer, config.vocab_size, &checkpoint.stop_ids)
+                    .map_err(Refused::Constraint)
+            });
+            let model = Model::load(checkpoint, options.weights, options.cache);
+            (compiler.join().unwrap_or(Err(Refused::Stopped)), model)
+        });
         let limits = Limits { context: config.max_positions, vocab_size: config.vocab_size };
         let (submissions, receiver) = mpsc::channel();
         let board = Arc::new(Board::default());
         let worker = Worker {
-            model: Model::load(checkpoint, options.weights, options.cache),
+            model,
             tokenizer: checkpoint.tokenizer.clone(),
             options,
             running: Vec::new(),
@@ -105,7 +123,7 @@ impl NativeEngine {
             .name("engine".to_owned())
             .spawn(move || worker.run(&receiver))
             .map_err(|_| Refused::Stopped)?;
-        Ok(Self { submissions, compiler, limits, max_waiting: options.max_waiting, board })
+        Ok(Self { submissions, compiler: compiler?, limits, max_waiting: options.max_waiting, board })
     }
 
     /// The engine behind a shared pointer, as tasks hold it.
@@ -128,15 +146,13 @@ impl Engine for NativeEngine {
         self.limits
     }
 
-    fn submit(&self, request: Request) -> Result<Events, Refused> {
+    fn submit(&self, mut request: Request) -> Result<Events, Refused> {
         request.check(self.limits)?;
-        let guide =
-            request.constraint.as_ref().map(|constraint| self.compiler.guide(constraint)).transpose()?;
-        self.board.queue.enter(self.max_waiting)?;
         let (events, receiver) = unbounded_channel();
-        self.submissions.send(Submission { request, guide, events }).map_err(|_| {
-            self.board.queue.leave(1);
-            Refused::Stopped
+        let constraint = request.constraint.take();
+        self.board.queue.entering(self.max_waiting, || {
+            let guide = constraint.map(|constraint| self.compiler.guide(constraint)).transpose()?;
+            self.submissions.send(Submission { request, guide, events }).map_err(|_| Refused::Stopped)
         })?;
         Ok(receiver.into())
     }
@@ -144,7 +160,12 @@ impl Engine for NativeEngine {
     fn status(&self) -> Status {
         let began = *lock(&self.board.step_began);
         let step_milliseconds = began.map(|began| began.elapsed().as_millis() as u64);
-        Status { waiting: self.board.queue.waiting(), step_milliseconds, ..*lock(&self.board.status) }
+        Status {
+            waiting: self.board.queue.waiting(),
+            step_milliseconds,
+            stopped: self.board.stopped.load(Ordering::Relaxed),
+            ..*lock(&self.board.status)
+        }
     }
 }
 
@@ -168,6 +189,7 @@ struct Worker {
 
 impl Worker {
     fn run(mut self, receiver: &mpsc::Receiver<Submission>) {
+        let _end = TellsOfEnd(Arc::clone(&self.board));
         loop {
             if self.running.is_empty() && self.waiting.is_empty() {
                 self.post();
@@ -316,5 +338,39 @@ impl Worker {
             }
         };
         self.running.iter().map(share).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::request::Finish;
+
+    #[test]
+    fn a_thread_that_dies_is_noticed_at_once() {
+        let beside = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared");
+        let shared = std::env::var_os("SMOL_SHARED").map_or(beside, std::path::PathBuf::from);
+        let folder = shared.join("data/models/stories260k");
+        if !folder.is_dir() {
+            assert!(std::env::var("SMOL_REQUIRE_SHARED").as_deref() != Ok("1"), "no {}", folder.display());
+            return println!("skipped: no {} (set SMOL_SHARED)", folder.display());
+        }
+        let checkpoint = Checkpoint::open(&folder.to_string_lossy(), None).expect("a checkpoint");
+        let engine = NativeEngine::start(&checkpoint, Options::default()).expect("an engine");
+        assert!(!engine.status().stopped);
+        // An id that is none, past the edge that refuses it, stands for a defect.
+        let request = Request { prompt: vec![1 << 20], max_tokens: 1, ..Request::default() };
+        let (events, receiver) = unbounded_channel();
+        let submission = Submission { request: request.clone(), guide: None, events };
+        assert!(engine.submissions.send(submission).is_ok());
+        let answer = Events::from(receiver).collect_blocking();
+        assert!(matches!(answer.finish, Finish::Failed(_)), "{:?}", answer.finish);
+        while !engine.status().stopped {
+            std::thread::yield_now();
+        }
+        let good = Request { prompt: vec![1], ..request };
+        // What the thread listened with may go a moment after it said so; then nothing comes.
+        let refused = engine.submit(good).map(Events::collect_blocking);
+        assert!(refused.is_err() || refused.is_ok_and(|answer| matches!(answer.finish, Finish::Failed(_))));
     }
 }

@@ -13,14 +13,20 @@ pub struct Queue {
 }
 
 impl Queue {
-    /// One more waits.
+    /// One more waits, from before it is prepared and handed in: what takes time to prepare is not begun where
+    /// there is no room.
     ///
     /// # Errors
-    /// When `most` wait already; then it does not.
-    pub fn enter(&self, most: usize) -> Result<(), Refused> {
+    /// When `most` wait already, or as `hand_in` says; then it does not wait.
+    pub fn entering(
+        &self,
+        most: usize,
+        hand_in: impl FnOnce() -> Result<(), Refused>,
+    ) -> Result<(), Refused> {
         let add = |waiting: usize| (waiting < most).then(|| waiting + 1);
         let entered = self.waiting.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add);
-        entered.map(|_| ()).map_err(|waiting| Refused::Full { waiting, retry_after: RETRY_AFTER })
+        entered.map_err(|waiting| Refused::Full { waiting, retry_after: RETRY_AFTER })?;
+        hand_in().inspect_err(|_| self.leave(1))
     }
 
     /// One that had its turn waits again, however many do.
@@ -36,5 +42,20 @@ impl Queue {
     /// How many wait.
     pub fn waiting(&self) -> usize {
         self.waiting.load(Ordering::Relaxed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_queue_lets_nothing_be_prepared_and_a_fault_frees_its_place() {
+        let queue = Queue::default();
+        let full = queue.entering(0, || panic!("it was prepared"));
+        assert_eq!(full, Err(Refused::Full { waiting: 0, retry_after: RETRY_AFTER }));
+        assert_eq!(queue.entering(1, || Err(Refused::Stopped)), Err(Refused::Stopped));
+        assert_eq!(queue.entering(1, || Ok(assert_eq!(queue.waiting(), 1))), Ok(()));
+        assert_eq!(queue.waiting(), 1);
     }
 }

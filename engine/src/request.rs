@@ -5,6 +5,9 @@
 use serde_json::Value;
 use tokio::sync::mpsc::UnboundedReceiver;
 
+/// Bytes of the longest stop string: every token of an answer is looked at from each of its beginnings.
+const LONGEST_STOP: usize = 1024;
+
 /// One generation.
 #[derive(Debug, Clone, Default)]
 pub struct Request {
@@ -24,7 +27,7 @@ pub struct Request {
     pub logprobs: Option<usize>,
     /// The same for the prompt's own tokens.
     pub prompt_logprobs: Option<usize>,
-    /// Tokens that must come before a stop id or a stop string may end the answer.
+    /// Tokens that must come before a stop id or a stop string may end the answer; a constraint may end it sooner.
     pub min_tokens: usize,
     /// Asks for the mean over the prompt's positions of the last hidden state (C), after the final norm;
     /// nothing is generated.
@@ -34,15 +37,15 @@ pub struct Request {
 /// How a token is chosen. The default is greedy, unpenalised.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Sampling {
-    /// Divides the logits; 0 takes the likeliest token.
+    /// Divides the logits; 0, or so little that they would overflow, takes the likeliest token.
     pub temperature: f32,
     /// Keeps the k likeliest tokens; 0 keeps all.
     pub top_k: usize,
-    /// Keeps the likeliest tokens up to this probability mass, in (0, 1].
+    /// Keeps the likeliest tokens up to this probability mass, in [0, 1], and always the first.
     pub top_p: f32,
     /// Drops tokens less likely than this fraction of the likeliest, in [0, 1].
     pub min_p: f32,
-    /// Divides positive (multiplies negative) logits of tokens seen in prompt or answer; 1 is off.
+    /// Divides positive (multiplies negative) logits of tokens seen in prompt or answer, from 0.01 on; 1 is off.
     pub repetition_penalty: f32,
     /// Subtracted once from tokens seen in the answer.
     pub presence_penalty: f32,
@@ -157,42 +160,53 @@ impl Request {
     /// # Errors
     /// Names the parameter, its value and what it may be.
     pub fn check(&self, limits: Limits) -> Result<(), Refused> {
-        let refuse = |parameter, value: &dyn std::fmt::Display, expected| {
-            Err(Refused::Value { parameter, value: value.to_string(), expected })
-        };
-        let sampling = &self.sampling;
-        if self.prompt.is_empty() {
+        self.check_prompt(&self.prompt, limits)?;
+        self.check_parameters(limits)
+    }
+
+    /// The part of [`Request::check`] that looks at a prompt, for callers with many prompts to one request.
+    ///
+    /// # Errors
+    /// When the prompt is empty, names an id that is none, or leaves no room for the answer.
+    pub fn check_prompt(&self, prompt: &[u32], limits: Limits) -> Result<(), Refused> {
+        if prompt.is_empty() {
             return refuse("prompt", &"empty", "at least one token");
         }
-        if let Some(id) = self.prompt.iter().find(|id| **id as usize >= limits.vocab_size) {
-            return refuse("prompt", &format!("token id {id}"), "ids below the model's vocab_size");
+        if prompt.len() + self.max_tokens > limits.context {
+            let (max_tokens, context) = (self.max_tokens, limits.context);
+            return Err(Refused::TooLong { prompt: prompt.len(), max_tokens, context });
         }
-        if self.prompt.len() + self.max_tokens > limits.context {
-            return Err(Refused::TooLong {
-                prompt: self.prompt.len(),
-                max_tokens: self.max_tokens,
-                context: limits.context,
-            });
+        match prompt.iter().find(|id| **id as usize >= limits.vocab_size) {
+            Some(id) => refuse("prompt", &format!("token id {id}"), "ids below the model's vocab_size"),
+            None => Ok(()),
         }
+    }
+
+    /// The other part.
+    ///
+    /// # Errors
+    /// Names the parameter, its value and what it may be.
+    pub fn check_parameters(&self, limits: Limits) -> Result<(), Refused> {
+        let sampling = &self.sampling;
         if self.embedding && self.max_tokens > 0 {
             return refuse("max_tokens", &self.max_tokens, "0 with an embedding");
         }
         if self.min_tokens > self.max_tokens {
             return refuse("min_tokens", &self.min_tokens, "at most max_tokens");
         }
-        if self.stop_strings.iter().any(String::is_empty) {
-            return refuse("stop", &"an empty string", "strings of at least one character");
+        if self.stop_strings.iter().any(|stop| !(1..=LONGEST_STOP).contains(&stop.len())) {
+            return refuse("stop", &"an empty string, or a long one", "strings of 1 to 1024 bytes");
         }
         let within = |value: f32, low: f32, high: f32| value.is_finite() && value >= low && value <= high;
         let ranges = [
             ("temperature", sampling.temperature, within(sampling.temperature, 0.0, 100.0), "0 to 100"),
-            ("top_p", sampling.top_p, within(sampling.top_p, f32::MIN_POSITIVE, 1.0), "above 0, at most 1"),
+            ("top_p", sampling.top_p, within(sampling.top_p, 0.0, 1.0), "0 to 1"),
             ("min_p", sampling.min_p, within(sampling.min_p, 0.0, 1.0), "0 to 1"),
             (
                 "repetition_penalty",
                 sampling.repetition_penalty,
-                within(sampling.repetition_penalty, f32::MIN_POSITIVE, 100.0),
-                "above 0, at most 100",
+                within(sampling.repetition_penalty, 0.01, 100.0),
+                "0.01 to 100",
             ),
             (
                 "presence_penalty",
@@ -210,14 +224,23 @@ impl Request {
         if let Some((parameter, value, _, expected)) = ranges.into_iter().find(|(_, _, good, _)| !good) {
             return refuse(parameter, &value, expected);
         }
-        match sampling.logit_bias.iter().find(|(id, bias)| *id as usize >= limits.vocab_size || bias.is_nan())
-        {
+        // Minus infinity forbids a token; more than everything else is no number to draw by.
+        let bad = |(id, bias): &&(u32, f32)| *id as usize >= limits.vocab_size || !(*bias < f32::INFINITY);
+        match sampling.logit_bias.iter().find(bad) {
             Some((id, bias)) => {
                 refuse("logit_bias", &format!("{id}: {bias}"), "ids below vocab_size, numbers")
             }
             None => Ok(()),
         }
     }
+}
+
+fn refuse(
+    parameter: &'static str,
+    value: &dyn std::fmt::Display,
+    expected: &'static str,
+) -> Result<(), Refused> {
+    Err(Refused::Value { parameter, value: value.to_string(), expected })
 }
 
 /// What happens to a request, in order: `Prompt` or `Embedding` if asked for, any number of `Token`, one `Done`.
@@ -281,6 +304,8 @@ pub struct Status {
     pub cancelled: u64,
     /// Milliseconds since the step that is running began; `None` while there is nothing to do.
     pub step_milliseconds: Option<u64>,
+    /// Whether it has ended for good and answers nothing any more.
+    pub stopped: bool,
 }
 
 /// Why an answer ended.
@@ -290,6 +315,8 @@ pub enum Finish {
     Stop,
     /// `max_tokens` were generated.
     Length,
+    /// The constraint led to where no token may follow, or grew beyond what is followed; the reason is for people.
+    Unfit(String),
     /// The engine could not go on; the reason is for people.
     Failed(String),
 }

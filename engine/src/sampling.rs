@@ -5,6 +5,11 @@
 use crate::request::{Logprobs, Sampling};
 use std::collections::{HashMap, HashSet};
 
+/// Below this temperature the likeliest token has all the probability, and logits divided by it overflow.
+const COLDEST: f32 = 1e-5;
+/// Candidates that are ranked at first: most often their mass is enough.
+const FIRST_RANKED: usize = 64;
+
 /// What a sequence has seen, for the penalties.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Seen {
@@ -26,7 +31,7 @@ impl Seen {
 /// Chooses a token from logits (V), which it overwrites. `step` counts the request's tokens from 0.
 /// Logits of minus infinity are never chosen; `None` when there is nothing else.
 pub(crate) fn sample(logits: &[f32], sampling: &Sampling, step: u64) -> Option<u32> {
-    if sampling.temperature == 0.0 {
+    if sampling.temperature < COLDEST {
         return likeliest(logits);
     }
     let mut candidates: Vec<(u32, f32)> = logits
@@ -97,43 +102,61 @@ fn likeliest(logits: &[f32]) -> Option<u32> {
 
 /// Keeps the `count` likeliest, best first; 0 keeps all, in the order they were.
 fn truncate_by_rank(candidates: &mut Vec<(u32, f32)>, count: usize) {
-    if count == 0 {
-        return;
+    if count > 0 {
+        rank(candidates, count);
+        candidates.truncate(count);
     }
+}
+
+/// Puts the `count` likeliest first, best first; the rest follow in any order.
+fn rank(candidates: &mut [(u32, f32)], count: usize) {
     let better = |a: &(u32, f32), b: &(u32, f32)| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0));
     if count < candidates.len() {
         candidates.select_nth_unstable_by(count, better);
-        candidates.truncate(count);
     }
-    candidates.sort_unstable_by(better);
+    let count = count.min(candidates.len());
+    candidates[..count].sort_unstable_by(better);
 }
 
-/// Applies top_p and min_p; returns the weight of each candidate that is left.
+/// Applies top_p and min_p; returns the weight of each candidate that is left. No more are ranked than it takes to
+/// see where they end.
 fn truncate_by_mass(candidates: &mut Vec<(u32, f32)>, sampling: &Sampling) -> Vec<f64> {
-    if sampling.top_p < 1.0 || sampling.min_p > 0.0 {
-        let all = candidates.len();
-        truncate_by_rank(candidates, all);
-    }
     let highest = candidates.iter().map(|(_, logit)| *logit).fold(f32::NEG_INFINITY, f32::max);
-    let mut weights: Vec<f64> =
-        candidates.iter().map(|(_, logit)| f64::from(logit - highest).exp()).collect();
-    if sampling.top_p < 1.0 {
-        let enough = weights.iter().sum::<f64>() * f64::from(sampling.top_p);
-        let mut mass = 0.0;
-        let kept = weights.iter().take_while(|weight| {
-            let wanted = mass < enough;
-            mass += **weight;
-            wanted
-        });
-        let kept = kept.count();
-        weights.truncate(kept);
+    let weigh = |candidates: &[(u32, f32)]| -> Vec<f64> {
+        candidates.iter().map(|(_, logit)| f64::from(logit - highest).exp()).collect()
+    };
+    if sampling.top_p >= 1.0 && sampling.min_p <= 0.0 {
+        return weigh(candidates);
     }
-    if sampling.min_p > 0.0 {
-        let kept = weights.iter().take_while(|weight| **weight >= f64::from(sampling.min_p)).count();
-        weights.truncate(kept.max(1));
+    let enough = match sampling.top_p {
+        top_p if top_p < 1.0 => weigh(candidates).iter().sum::<f64>() * f64::from(top_p),
+        _ => f64::INFINITY,
+    };
+    let mut ranked = FIRST_RANKED;
+    loop {
+        rank(candidates, ranked);
+        let mut weights = weigh(&candidates[..ranked.min(candidates.len())]);
+        let kept = within_mass(&weights, enough, f64::from(sampling.min_p));
+        if kept < weights.len() || weights.len() == candidates.len() {
+            // The likeliest stays, however small top_p is.
+            let kept = kept.max(1).min(candidates.len());
+            weights.truncate(kept);
+            candidates.truncate(kept);
+            return weights;
+        }
+        ranked *= 8;
     }
-    candidates.truncate(weights.len());
-    weights
+}
+
+/// How many of the weights, best first, come before their mass is `enough` and reach `least`.
+fn within_mass(weights: &[f64], enough: f64, least: f64) -> usize {
+    let mut mass = 0.0;
+    let kept = weights.iter().take_while(|weight| {
+        let wanted = mass < enough && **weight >= least;
+        mass += **weight;
+        wanted
+    });
+    kept.count()
 }
 
 /// A number in [0, 1) that is a hash of seed and step (SplitMix64's finaliser; Steele et al. 2014).
@@ -152,6 +175,7 @@ fn uniform(seed: u64, step: u64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     const LOGITS: [f32; 5] = [1.0, 3.0, f32::NEG_INFINITY, 2.0, 3.0];
 
@@ -163,9 +187,52 @@ mod tests {
         counts
     }
 
+    /// What `truncate_by_mass` leaves, by ranking everything.
+    fn sorted_by_mass(mut candidates: Vec<(u32, f32)>, sampling: &Sampling) -> (Vec<(u32, f32)>, Vec<f64>) {
+        let highest = candidates.iter().map(|(_, logit)| *logit).fold(f32::NEG_INFINITY, f32::max);
+        let weight = |(_, logit): &(u32, f32)| f64::from(logit - highest).exp();
+        let enough = candidates.iter().map(weight).sum::<f64>() * f64::from(sampling.top_p);
+        candidates.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
+        let mut weights: Vec<f64> = candidates.iter().map(weight).collect();
+        if sampling.top_p < 1.0 {
+            let before =
+                |end: &usize| weights[..*end].iter().fold(0.0, |mass, weight| mass + weight) < enough;
+            let kept = (0..weights.len()).take_while(before).count();
+            weights.truncate(kept.max(1));
+        }
+        let least = f64::from(sampling.min_p);
+        weights.truncate(weights.iter().take_while(|weight| **weight >= least).count().max(1));
+        candidates.truncate(weights.len());
+        (candidates, weights)
+    }
+
+    proptest! {
+        #[test]
+        fn ranking_no_more_than_needed_leaves_the_same_to_the_bit(
+            logits in proptest::collection::vec(-12i32..12, 1..1500),
+            spread in prop_oneof![Just(0.001f32), Just(0.1), Just(0.37), Just(3.0)],
+            top_p in prop_oneof![Just(0.0f32), Just(1.0), 0.0f32..1.0],
+            min_p in prop_oneof![Just(0.0f32), Just(1.0), 0.0f32..1.0],
+        ) {
+            // Whole steps, so that many are equal.
+            let candidates: Vec<(u32, f32)> =
+                (0..).zip(logits).map(|(id, step)| (id, step as f32 * spread)).collect();
+            let sampling = Sampling { top_p, min_p, ..Sampling::default() };
+            prop_assume!(top_p < 1.0 || min_p > 0.0);
+            let mut ranked = candidates.clone();
+            let weights = truncate_by_mass(&mut ranked, &sampling);
+            prop_assert_eq!((ranked, weights), sorted_by_mass(candidates, &sampling));
+        }
+    }
+
     #[test]
     fn greedy_takes_the_first_of_equals() {
         assert_eq!(sample(&LOGITS, &Sampling::default(), 0), Some(1));
+        // Divided by so little the logits overflow.
+        let cold = Sampling { temperature: 1e-38, seed: 3, ..Sampling::default() };
+        assert_eq!(sample(&LOGITS, &cold, 0), Some(1));
+        let first = Sampling { temperature: 1.0, top_p: 0.0, seed: 3, ..Sampling::default() };
+        assert_eq!(sample(&LOGITS, &first, 0), Some(1));
         assert_eq!(sample(&[f32::NEG_INFINITY; 3], &Sampling::default(), 0), None);
     }
 

@@ -61,7 +61,8 @@ impl AnswerText {
 
 /// Length of the longest end of `text` that could be the beginning of `stop`.
 fn possible_beginning(text: &str, stop: &str) -> usize {
-    let beginnings = stop.char_indices().map(|(index, _)| index).rev();
+    let most = stop.floor_char_boundary(text.len().min(stop.len() - 1));
+    let beginnings = (1..=most).rev().filter(|length| stop.is_char_boundary(*length));
     beginnings.into_iter().find(|length| text.ends_with(&stop[..*length])).unwrap_or(0)
 }
 
@@ -87,6 +88,13 @@ mod tests {
         let (shown, rest, stopped) = streamed(&["a <", "|b <|im"], &["<|im_end|>"]);
         assert_eq!(shown, ["a ", "<|b "]);
         assert_eq!((rest.as_str(), stopped), ("<|im", false));
+    }
+
+    #[test]
+    fn a_stop_is_awaited_from_any_of_its_characters() {
+        assert_eq!(possible_beginning("xé", "éé"), 2);
+        assert_eq!(possible_beginning("xéé", "ééé"), 4);
+        assert_eq!((possible_beginning("", "ab"), possible_beginning("ab", "a")), (0, 0));
     }
 
     #[test]

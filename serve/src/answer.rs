@@ -18,14 +18,15 @@ pub(crate) use tokens::chat_logprobs;
 use crate::error::ApiError;
 use crate::metrics::Stopwatch;
 use crate::model::Model;
-use crate::prompt::off_thread;
+use crate::prompt::{Raw, off_thread};
 use crate::server::Server;
+use crate::tools::ToolPlan;
 use crate::valid::Held;
-use engine::{Event, Events, Refused, Request};
+use engine::{Done, Event, Events, Finish, Refused, Request, Sampling};
 use futures::StreamExt;
 use futures::stream::{BoxStream, SelectAll};
 use serde_json::{Value, json};
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -36,13 +37,20 @@ const MOST_IN_FLIGHT: usize = 64;
 /// How long answers that found the queue full wait before they try again.
 const FULL_QUEUE_PAUSE: Duration = Duration::from_millis(50);
 
-/// One answer to come: what the engine is asked, and what becomes of its events.
+/// The answers to come. Each one's request and fold are made when its turn comes, so that many answers to a long
+/// prompt take no more memory than those that run.
 #[derive(Debug)]
 pub(crate) struct Asked {
+    /// What the engine is asked each time, but for the prompt; further answers to one prompt count the seed up, so
+    /// that their number does not change the first.
     pub(crate) request: Request,
-    pub(crate) fold: Fold,
-    /// Whether its prompt is counted: of several answers to one prompt, the first.
-    pub(crate) counts_prompt: bool,
+    pub(crate) prompts: Vec<Arc<Raw>>,
+    /// Answers to each prompt.
+    pub(crate) each: usize,
+    /// Whether an answer begins with its prompt.
+    pub(crate) echo: bool,
+    /// The tools whose calls are looked for.
+    pub(crate) tools: Option<ToolPlan>,
 }
 
 /// What the client calls the things an engine may refuse.
@@ -57,12 +65,13 @@ pub(crate) struct Named {
 /// Answers that run together.
 pub(crate) struct Running {
     model: Arc<Model>,
+    asked: Asked,
     named: Named,
-    waiting: VecDeque<(usize, Request)>,
-    in_flight: usize,
+    /// The first answer that the engine was not yet asked for.
+    next: usize,
     events: SelectAll<BoxStream<'static, (usize, Option<Event>)>>,
-    folds: Vec<Fold>,
-    counts_prompt: Vec<bool>,
+    /// Of the answers in flight.
+    folds: HashMap<usize, Fold>,
     ready: VecDeque<(usize, Part)>,
     usage: Usage,
     limits: Limits,
@@ -96,54 +105,78 @@ impl Usage {
     }
 }
 
+impl Asked {
+    /// What the engine is asked for one answer.
+    fn request(&self, index: usize) -> Request {
+        let Request { prompt: _, sampling, constraint, stop_ids, stop_strings, .. } = &self.request;
+        let seed = sampling.seed.wrapping_add((index % self.each) as u64);
+        Request {
+            prompt: self.prompts[index / self.each].ids.clone(),
+            sampling: Sampling { seed, ..sampling.clone() },
+            constraint: constraint.clone(),
+            stop_ids: stop_ids.clone(),
+            stop_strings: stop_strings.clone(),
+            ..self.request
+        }
+    }
+
+    /// What becomes of its events.
+    fn fold(&self, model: &Arc<Model>, index: usize) -> Fold {
+        match self.echo {
+            true => {
+                let prompt = Arc::clone(&self.prompts[index / self.each]);
+                Fold::echoing(model, prompt, self.request.prompt_logprobs.is_some())
+            }
+            false => Fold::new(model, self.tools.as_ref().map(ToolPlan::reader)),
+        }
+    }
+}
+
 impl Running {
     /// Submits every request that the engine has room for. All faults of a request show here, before a stream
     /// has begun.
     pub(crate) async fn start(
         server: &Server,
         model: Arc<Model>,
-        asked: Vec<Asked>,
+        asked: Asked,
         named: Named,
     ) -> Result<Self, ApiError> {
         let timeout = server.settings.request_timeout;
         let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         let mut running = Self {
-            waiting: VecDeque::with_capacity(asked.len()),
-            in_flight: 0,
+            next: 0,
             events: SelectAll::new(),
-            folds: Vec::with_capacity(asked.len()),
-            counts_prompt: Vec::with_capacity(asked.len()),
+            folds: HashMap::new(),
             ready: VecDeque::new(),
             usage: Usage::default(),
             limits: Limits { timeout, deadline, closing: server.closing() },
-            stopwatch: server.metrics.stopwatch(asked.len()),
+            stopwatch: server.metrics.stopwatch(asked.prompts.len() * asked.each),
             model,
+            asked,
             named,
         };
-        for (index, Asked { request, mut fold, counts_prompt }) in asked.into_iter().enumerate() {
-            let limits = running.model.engine.limits();
-            request.check(limits).map_err(|refused| running.name(refused))?;
-            if let Some(id) = request.stop_ids.iter().find(|id| **id as usize >= limits.vocab_size) {
-                let message =
-                    format!("`stop_token_ids` holds {id}; expected ids below {}", limits.vocab_size);
-                return Err(ApiError::invalid("stop_token_ids", message));
-            }
-            if counts_prompt {
-                running.usage.prompt_tokens += request.prompt.len();
-            }
-            running.ready.extend(fold.begin().map(|part| (index, part)));
-            running.waiting.push_back((index, request));
-            running.folds.push(fold);
-            running.counts_prompt.push(counts_prompt);
-        }
+        running.check()?;
         running.fill(false).await?;
-        running.stopwatch.prompt(running.usage.prompt_tokens);
+        running.usage.prompt_tokens = running.asked.prompts.iter().map(|prompt| prompt.ids.len()).sum();
+        running.stopwatch.accepted(running.usage.prompt_tokens);
         Ok(running)
+    }
+
+    /// Looks at every prompt once, and at the rest once for all.
+    fn check(&self) -> Result<(), ApiError> {
+        let (limits, request) = (self.model.engine.limits(), &self.asked.request);
+        if let Some(id) = request.stop_ids.iter().find(|id| **id as usize >= limits.vocab_size) {
+            let message = format!("`stop_token_ids` holds {id}; expected ids below {}", limits.vocab_size);
+            return Err(ApiError::invalid("stop_token_ids", message));
+        }
+        let mut prompts = self.asked.prompts.iter();
+        let checked = prompts.try_for_each(|prompt| request.check_prompt(&prompt.ids, limits));
+        checked.and_then(|()| request.check_parameters(limits)).map_err(|refused| self.name(refused))
     }
 
     /// How many answers there are.
     pub(crate) fn answers(&self) -> usize {
-        self.folds.len()
+        self.asked.prompts.len() * self.asked.each
     }
 
     /// Token counts so far; whole once [`Self::next`] has returned `None`.
@@ -157,10 +190,10 @@ impl Running {
             if let Some(part) = self.ready.pop_front() {
                 return Ok(Some(part));
             }
-            if self.in_flight == 0 && self.waiting.is_empty() {
+            if self.folds.is_empty() && self.next == self.answers() {
                 return Ok(None);
             }
-            if self.in_flight == 0 {
+            if self.folds.is_empty() {
                 // Others filled the queue while the answers before these ended.
                 self.limits.guard(tokio::time::sleep(FULL_QUEUE_PAUSE)).await?;
                 self.fill(true).await?;
@@ -169,39 +202,46 @@ impl Running {
             let (index, event) = self.limits.guard(self.events.next()).await?.unwrap_or((0, None));
             let event = event.ok_or_else(|| ApiError::from(Refused::Stopped))?;
             self.stopwatch.event(index, &event);
-            let ended = matches!(event, Event::Done(_));
-            for part in self.folds[index].add(event)? {
-                self.count(index, &part);
-                self.ready.push_back((index, part));
-            }
+            let ended =
+                if let Event::Done(done) = &event { self.count(index, done).map(|()| true)? } else { false };
+            let parts = self.folds.get_mut(&index).map(|fold| fold.add(event)).unwrap_or_default();
+            self.ready.extend(parts.into_iter().map(|part| (index, part)));
             if ended {
-                self.in_flight -= 1;
+                self.folds.remove(&index);
                 self.fill(true).await?;
             }
         }
     }
 
-    fn count(&mut self, index: usize, part: &Part) {
-        if let Part::End(end) = part {
-            self.usage.completion_tokens += end.completion_tokens;
-            if self.counts_prompt[index] {
-                self.usage.cached_tokens += end.cached_tokens;
+    /// Counts an answer, unless it is none.
+    fn count(&mut self, index: usize, done: &Done) -> Result<(), ApiError> {
+        match &done.finish {
+            Finish::Failed(reason) => Err(ApiError::internal(format!("the engine failed: {reason}"))),
+            Finish::Unfit(reason) => Err(self.name(Refused::Constraint(reason.clone()))),
+            Finish::Stop | Finish::Length => {
+                self.usage.completion_tokens += done.completion_tokens;
+                if index.is_multiple_of(self.asked.each) {
+                    self.usage.cached_tokens += done.cached_tokens;
+                }
+                Ok(())
             }
         }
     }
 
-    /// Submits waiting requests while there is room. A full queue is an error only to a request of which nothing
-    /// has begun; otherwise the rest is tried again when an answer ends.
+    /// Submits requests while there is room. A full queue is an error only to a request of which nothing has begun;
+    /// otherwise the rest is tried again when an answer ends.
     async fn fill(&mut self, begun: bool) -> Result<(), ApiError> {
-        while self.in_flight < MOST_IN_FLIGHT {
-            let Some((index, request)) = self.waiting.front().cloned() else { return Ok(()) };
-            match submit(&self.model, request).await {
+        while self.folds.len() < MOST_IN_FLIGHT && self.next < self.answers() {
+            let index = self.next;
+            match self.limits.guard(submit(&self.model, self.asked.request(index))).await? {
                 Ok(events) => self.events.push(until_done(index, events)),
-                Err(Refused::Full { .. }) if begun || self.in_flight > 0 => return Ok(()),
+                Err(Refused::Full { .. }) if begun || index > 0 => return Ok(()),
                 Err(refused) => return Err(self.name(refused)),
             }
-            self.in_flight += 1;
-            self.waiting.pop_front();
+            let mut fold = self.asked.fold(&self.model, index);
+            self.ready.extend(fold.begin().map(|part| (index, part)));
+            self.folds.insert(index, fold);
+            self.next += 1;
         }
         Ok(())
     }

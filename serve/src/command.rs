@@ -34,6 +34,8 @@ pub fn run(options: &Options) -> Result<ExitCode> {
         });
     }
     let settings = options.settings()?;
+    // Each connection takes a descriptor, and the usual limit is 1024. Where it cannot be raised it stays.
+    let _ = rlimit::increase_nofile_limit(u64::MAX);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .max_blocking_threads(BLOCKING_THREADS)
@@ -48,6 +50,7 @@ pub fn run(options: &Options) -> Result<ExitCode> {
         let address = listener.local_addr().context("cannot tell the address")?;
         let server = Arc::new(Server::new(settings));
         let serving = shutdown::serve(listener, Arc::clone(&server));
+        let cache = load.cache();
         let loading = load_and_open(&server, sources, load);
         tokio::pin!(serving);
         tokio::select! {
@@ -55,7 +58,7 @@ pub fn run(options: &Options) -> Result<ExitCode> {
             loaded = loading => loaded?,
         }
         println!(
-            "smolserve is ready on http://{address} after {:.2} s: {}",
+            "smolserve is ready on http://{address} after {:.2} s: {}{cache}",
             began.elapsed().as_secs_f64(),
             names(&server)?
         );

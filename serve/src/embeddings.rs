@@ -2,9 +2,9 @@
 //!
 //! These models were trained to write, not to embed; the vectors are what they are. Nothing is normalised.
 
-use crate::answer::{Asked, Fold, Named, Running, collect};
+use crate::answer::{Asked, Named, Running, collect};
 use crate::error::ApiError;
-use crate::prompt::{self, off_thread};
+use crate::prompt::{self, Raw, off_thread};
 use crate::server::{Body, Server};
 use crate::valid::{Fields, Prompt, prompts, wrong};
 use axum::Json;
@@ -51,15 +51,12 @@ pub(crate) async fn embeddings(
     let (input, of) = (request.input, Arc::clone(&model));
     // Always elsewhere: inputs tend to be many.
     let prompts = off_thread(move || {
-        input.iter().map(|text| prompt::raw_ids(&of, text)).collect::<Result<Vec<_>, ApiError>>()
+        let raw = |text| Ok(Arc::new(Raw { ids: prompt::raw_ids(&of, text)?, ..Raw::default() }));
+        input.iter().map(raw).collect::<Result<Vec<_>, ApiError>>()
     })
     .await?;
-    let ask = |prompt: Vec<u32>| Asked {
-        request: Request { prompt, embedding: true, ..Request::default() },
-        fold: Fold::new(&model, None),
-        counts_prompt: true,
-    };
-    let asked = prompts.into_iter().map(ask).collect();
+    let wanted = Request { embedding: true, ..Request::default() };
+    let asked = Asked { request: wanted, prompts, each: 1, echo: false, tools: None };
     let named = Named { prompt: "input", held: None };
     let running = Running::start(&server, Arc::clone(&model), asked, named).await?;
     let (answers, usage) = collect(running).await?;

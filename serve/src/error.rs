@@ -110,7 +110,10 @@ impl From<Refused> for ApiError {
                 ..Self::new(StatusCode::TOO_MANY_REQUESTS, "rate_limit_error", message)
                     .with_code("queue_full")
             },
-            Refused::Stopped => Self::internal(message),
+            Refused::Stopped => {
+                eprintln!("smolserve: {message}");
+                Self::unavailable("engine_stopped", format!("{message}; the server must be started again"))
+            }
         }
     }
 }

@@ -2,14 +2,15 @@
 
 use crate::answer::chat::ChatAnswer;
 use crate::answer::completion::CompletionAnswer;
-use crate::answer::{Asked, Fold, Named, Running, collect, stream};
+use crate::answer::{Asked, Named, Running, collect, stream};
 use crate::error::ApiError;
 use crate::model::Model;
-use crate::prompt::{self, off_thread_if_long};
+use crate::prompt::{self, Raw, off_thread_if_long};
 use crate::server::{Body, Server};
 use crate::tools::ToolPlan;
 use crate::valid::{ChatRequest, CompletionRequest, Generation, Prompt};
 use axum::Json;
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use engine::Request;
@@ -22,7 +23,7 @@ pub(crate) async fn chat(State(server): State<Arc<Server>>, Body(body): Body) ->
     let model = Arc::clone(server.model(&request.model)?);
     let ChatRequest { messages, tools, ending, generation, .. } = request;
     let ids = prompt::conversation(&model, messages, tools.as_ref(), ending).await?;
-    let asked = several(&model, &generation, tools.as_ref(), &ids);
+    let asked = several(&model, &generation, tools, ids);
     let named = Named { prompt: "messages", held: generation.held };
     let running = Running::start(&server, Arc::clone(&model), asked, named).await?;
     let logprobs = generation.logprobs.is_some();
@@ -36,20 +37,19 @@ pub(crate) async fn chat(State(server): State<Arc<Server>>, Body(body): Body) ->
 
 /// The `n` answers to one conversation; without a limit each may fill the rest of the context.
 pub(crate) fn several(
-    model: &Arc<Model>,
+    model: &Model,
     generation: &Generation,
-    tools: Option<&ToolPlan>,
-    ids: &[u32],
-) -> Vec<Asked> {
+    tools: Option<ToolPlan>,
+    ids: Vec<u32>,
+) -> Asked {
     let rest = model.engine.limits().context.saturating_sub(ids.len()).max(1);
-    let max_tokens = generation.max_tokens.unwrap_or(rest);
-    let first_seed = generation.first_seed();
-    let ask = |index: usize| Asked {
-        request: generation.request(model, ids.to_vec(), max_tokens, first_seed.wrapping_add(index as u64)),
-        fold: Fold::new(model, tools.map(ToolPlan::reader)),
-        counts_prompt: index == 0,
-    };
-    (0..generation.n).map(ask).collect()
+    Asked {
+        request: generation.request(model, generation.max_tokens.unwrap_or(rest)),
+        prompts: vec![Arc::new(Raw { ids, ..Raw::default() })],
+        each: generation.n,
+        echo: false,
+        tools,
+    }
 }
 
 /// `POST /v1/completions`.
@@ -67,30 +67,16 @@ pub(crate) async fn completions(
     let (size, of) = (size.sum(), Arc::clone(&model));
     let scored = generation.logprobs.filter(|_| echo);
     let raws = off_thread_if_long(size, move || {
-        let raw = |prompt| match echo {
+        let raw = |prompt: &Prompt| match echo {
             true => prompt::raw(&of, prompt),
-            false => Ok(prompt::Raw { ids: prompt::raw_ids(&of, prompt)?, ..prompt::Raw::default() }),
+            false => Ok(Raw { ids: prompt::raw_ids(&of, prompt)?, ..Raw::default() }),
         };
-        prompts.iter().map(raw).collect::<Result<Vec<_>, ApiError>>()
+        prompts.iter().map(|prompt| raw(prompt).map(Arc::new)).collect::<Result<Vec<_>, ApiError>>()
     })
     .await?;
     let max_tokens = generation.max_tokens.unwrap_or_default();
-    let first_seed = generation.first_seed();
-    let mut asked = Vec::with_capacity(raws.len() * generation.n);
-    for raw in raws {
-        for index in 0..generation.n {
-            let seed = first_seed.wrapping_add(index as u64);
-            let request = Request {
-                prompt_logprobs: scored,
-                ..generation.request(&model, raw.ids.clone(), max_tokens, seed)
-            };
-            let fold = match echo {
-                true => Fold::echoing(&model, raw.clone(), scored.is_some()),
-                false => Fold::new(&model, None),
-            };
-            asked.push(Asked { request, fold, counts_prompt: index == 0 });
-        }
-    }
+    let request = Request { prompt_logprobs: scored, ..generation.request(&model, max_tokens) };
+    let asked = Asked { request, prompts: raws, each: generation.n, echo, tools: None };
     let named = Named { prompt: "prompt", held: generation.held };
     let running = Running::start(&server, Arc::clone(&model), asked, named).await?;
     let answer = CompletionAnswer::new(&model, generation.logprobs.is_some(), generation.include_usage);
@@ -110,8 +96,9 @@ pub(crate) async fn models(State(server): State<Arc<Server>>) -> Result<Json<Val
 /// `GET /v1/models/{id}`; an id may have slashes.
 pub(crate) async fn model(
     State(server): State<Arc<Server>>,
-    Path(id): Path<String>,
+    id: Result<Path<String>, PathRejection>,
 ) -> Result<Json<Value>, ApiError> {
+    let Path(id) = id.map_err(|rejection| ApiError::invalid("model", rejection.body_text()))?;
     Ok(Json(described(server.model(&id)?)))
 }
 

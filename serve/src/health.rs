@@ -29,8 +29,10 @@ pub(crate) async fn health(State(server): State<Arc<Server>>) -> Response {
                     "step_milliseconds": status.step_milliseconds,
                 })
             });
+            let stopped = models.iter().any(|model| model.engine.status().stopped);
             match (stuck, *server.closing().borrow()) {
                 (_, true) => (StatusCode::SERVICE_UNAVAILABLE, "shutting down", list.collect()),
+                _ if stopped => (StatusCode::SERVICE_UNAVAILABLE, "stopped", list.collect()),
                 (true, _) => (StatusCode::SERVICE_UNAVAILABLE, "stuck", list.collect()),
                 _ => (StatusCode::OK, "ok", list.collect()),
             }

@@ -12,6 +12,7 @@ mod error;
 mod handlers;
 mod health;
 mod identity;
+mod memory;
 mod metrics;
 mod model;
 mod page;

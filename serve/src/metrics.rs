@@ -55,7 +55,12 @@ impl Metrics {
 
     /// Begins to measure a request of several answers.
     pub(crate) fn stopwatch(self: &Arc<Self>, answers: usize) -> Stopwatch {
-        Stopwatch { metrics: Arc::clone(self), began: Instant::now(), last: vec![None; answers] }
+        Stopwatch {
+            metrics: Arc::clone(self),
+            began: Instant::now(),
+            accepted: false,
+            last: vec![None; answers],
+        }
     }
 }
 
@@ -64,13 +69,15 @@ impl Metrics {
 pub(crate) struct Stopwatch {
     metrics: Arc<Metrics>,
     began: Instant,
+    accepted: bool,
     /// When each answer's last token came.
     last: Vec<Option<Instant>>,
 }
 
 impl Stopwatch {
-    /// Counts the tokens of the prompts, once they are accepted.
-    pub(crate) fn prompt(&self, tokens: usize) {
+    /// Counts the tokens of the prompts; what is refused before is not measured.
+    pub(crate) fn accepted(&mut self, tokens: usize) {
+        self.accepted = true;
         self.metrics.prompt_tokens.fetch_add(tokens as u64, Ordering::Relaxed);
     }
 
@@ -91,7 +98,9 @@ impl Stopwatch {
 impl Drop for Stopwatch {
     /// Also when the client goes away.
     fn drop(&mut self) {
-        self.metrics.request.observe(self.began.elapsed());
+        if self.accepted {
+            self.metrics.request.observe(self.began.elapsed());
+        }
     }
 }
 

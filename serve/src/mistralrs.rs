@@ -87,6 +87,7 @@ pub(crate) fn open(name: &str, path_or_id: &str, options: &MistralOptions) -> an
     // mistral.rs panics over some files it cannot read; on a thread of its own that ends the loading alone.
     let run = move || match start(&name, &source, &options, submissions) {
         Ok((opened, service)) => {
+            let _end = service.tells_of_end();
             if ready.send(Ok(opened)).is_ok() {
                 service.run(received);
             }
@@ -113,8 +114,7 @@ fn start(
         .with_context(|| format!("mistral.rs loaded {name} but cannot run it"))?;
     let vocab_size = service.vocab_size();
     let ids = vocab_size.max(tokenizer.vocab_size());
-    let compiler =
-        Compiler::new(&tokenizer, ids, stop_ids.first().copied()).map_err(|error| anyhow!(error))?;
+    let compiler = Compiler::new(&tokenizer, ids, &stop_ids).map_err(|error| anyhow!(error))?;
     let engine = MistralEngine {
         submissions,
         compiler,
@@ -142,7 +142,7 @@ impl Engine for MistralEngine {
         self.limits
     }
 
-    fn submit(&self, request: Request) -> Result<Events, Refused> {
+    fn submit(&self, mut request: Request) -> Result<Events, Refused> {
         request.check(self.limits)?;
         if request.embedding {
             return Err(Refused::Unsupported {
@@ -151,14 +151,12 @@ impl Engine for MistralEngine {
                 reason: "mistral.rs does not give a language model's hidden states; serve it with the native engine",
             });
         }
-        let guide =
-            request.constraint.as_ref().map(|constraint| self.compiler.guide(constraint)).transpose()?;
-        self.board.queue.enter(self.max_waiting)?;
         let (events, receiver) = unbounded_channel();
-        let answering = Answering::new(request, guide, events.clone());
-        self.submissions.send(Submission { answering, events }).map_err(|_| {
-            self.board.queue.leave(1);
-            Refused::Stopped
+        let constraint = request.constraint.take();
+        self.board.queue.entering(self.max_waiting, || {
+            let guide = constraint.map(|constraint| self.compiler.guide(constraint)).transpose()?;
+            let answering = Answering::new(request, guide, events.clone());
+            self.submissions.send(Submission { answering, events }).map_err(|_| Refused::Stopped)
         })?;
         Ok(receiver.into())
     }

@@ -39,9 +39,6 @@ pub(crate) enum EngineKind {
     Mistralrs,
 }
 
-/// Memory for keys and values of a model, where nothing else was said.
-pub(crate) const DEFAULT_CACHE_BYTES: usize = 4 << 30;
-
 /// How models are loaded and run; the same for all of them.
 #[derive(Debug, Clone)]
 pub(crate) struct LoadOptions {
@@ -50,14 +47,31 @@ pub(crate) struct LoadOptions {
     pub(crate) weights: Option<WeightFormat>,
     /// How keys and values are held; `None` follows the weights.
     pub(crate) cache: Option<CacheFormat>,
-    /// Memory for keys and values; `None` is [`DEFAULT_CACHE_BYTES`].
+    /// Memory for keys and values of each model; `None` is `default_cache_bytes`.
     pub(crate) cache_bytes: Option<usize>,
+    pub(crate) default_cache_bytes: usize,
     pub(crate) max_sequences: usize,
     pub(crate) max_waiting: usize,
     /// Threads that compute; `None` is as many as the machine gives.
     pub(crate) threads: Option<usize>,
     pub(crate) reuse_prefixes: bool,
     pub(crate) chat_template: Option<PathBuf>,
+}
+
+impl LoadOptions {
+    /// What is said of the memory for keys and values; mistral.rs sizes its own.
+    pub(crate) fn cache(&self) -> String {
+        let bytes = self.cache_bytes.unwrap_or(self.default_cache_bytes) as f64;
+        match self.engine {
+            EngineKind::Native => {
+                format!(
+                    "; {:.2} GiB for keys and values of each (--cache-bytes)",
+                    bytes / (1u64 << 30) as f64
+                )
+            }
+            EngineKind::Mistralrs => String::new(),
+        }
+    }
 }
 
 /// A model as it was asked for: `NAME=DIR_OR_HUB_ID`, or the second alone.
@@ -115,7 +129,7 @@ fn open_native(source: &Source, options: &LoadOptions) -> Result<Model> {
         &checkpoint,
         engine::Options {
             max_sequences: options.max_sequences,
-            cache_bytes: options.cache_bytes.unwrap_or(DEFAULT_CACHE_BYTES),
+            cache_bytes: options.cache_bytes.unwrap_or(options.default_cache_bytes),
             max_waiting: options.max_waiting,
             weights,
             cache,

@@ -40,6 +40,7 @@ pub(crate) async fn conversation(
 ) -> Result<Vec<u32>, ApiError> {
     // Tools go through the template's JSON printer; their size is not worth measuring.
     let told = if tools.is_some() { LONG_TEXT } else { 0 };
+    let told = if messages.iter().any(|message| message.tool_calls.is_some()) { LONG_TEXT } else { told };
     let size = messages.iter().map(|message| message.content.len() + 64).sum::<usize>() + told;
     let (of, tools) = (Arc::clone(model), tools.map(|plan| plan.tools().clone()));
     let work = move || encode(&of, &text(&of, &messages, tools.as_ref(), ending)?);

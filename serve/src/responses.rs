@@ -29,7 +29,7 @@ pub(crate) async fn responses(
     let model = Arc::clone(server.model(&request.model)?);
     let ResponsesRequest { messages, tools, generation, echoed, .. } = request;
     let ids = prompt::conversation(&model, messages, tools.as_ref(), Ending::Assistant).await?;
-    let asked = several(&model, &generation, tools.as_ref(), &ids);
+    let asked = several(&model, &generation, tools, ids);
     let mut answer = ResponseAnswer::new(&model, echoed, generation.logprobs.is_some());
     let named = Named { prompt: "input", held: generation.held };
     let mut running = Running::start(&server, model, asked, named).await?;
@@ -47,8 +47,9 @@ fn plan(
     tools: Option<&serde_json::Value>,
     choice: Option<&serde_json::Value>,
     parallel: bool,
+    lenient: bool,
 ) -> Result<Option<ToolPlan>, ApiError> {
-    ToolPlan::new(tools, choice, parallel).map_err(|error| {
+    ToolPlan::new(tools, choice, parallel, lenient).map_err(|error| {
         let flat =
             |param: String| param.replace("].function", "]").replace("tool_choice.function", "tool_choice");
         ApiError { param: error.param.map(flat), ..error }

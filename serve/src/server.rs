@@ -95,7 +95,7 @@ impl Server {
     }
 }
 
-/// Every path, behind what every request passes: id, count, panic guard, CORS, key, loaded models.
+/// Every path, behind what every request passes: id, CORS, count, panic guard, key, loaded models.
 pub(crate) fn router(server: &Arc<Server>) -> Router {
     let origins = match server.settings.origins.as_slice() {
         [] => AllowOrigin::from(Any),
@@ -118,16 +118,19 @@ pub(crate) fn router(server: &Arc<Server>) -> Router {
         .route("/detokenize", post(tokens::detokenize))
         .route("/apply-template", post(tokens::apply_template))
         .route("/metrics", get(metrics::metrics));
+    let open = Router::new()
+        .route("/health", get(health::health))
+        .route("/", get(page::page))
+        .route("/openapi.json", get(page::openapi))
+        .method_not_allowed_fallback(layers::no_such_method);
     guarded
         .fallback(layers::no_such_path)
         .method_not_allowed_fallback(layers::no_such_method)
         .layer(from_fn_with_state(Arc::clone(server), layers::authorized))
-        .route("/health", get(health::health))
-        .route("/", get(page::page))
-        .route("/openapi.json", get(page::openapi))
+        .merge(open)
+        .layer(from_fn(layers::guarded))
         .layer(from_fn_with_state(Arc::clone(server), layers::counted))
         .layer(cors)
-        .layer(from_fn(layers::guarded))
         .layer(from_fn(layers::identified))
         .with_state(Arc::clone(server))
 }

@@ -4,7 +4,7 @@
 
 mod behaviour;
 mod client;
-mod scripted;
+pub(crate) mod scripted;
 mod stories;
 
 use std::path::{Path, PathBuf};

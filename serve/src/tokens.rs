@@ -23,7 +23,7 @@ struct Conversation {
 impl Conversation {
     fn take(fields: &mut Fields, lenient: bool) -> Result<Self, ApiError> {
         let messages = messages(fields, lenient)?;
-        let tools = tools(fields)?;
+        let tools = tools(fields, lenient)?;
         let ending = ending(fields, &messages)?;
         fields.only("chat_template_kwargs", &[json!({})], "the template takes none")?;
         Ok(Self { messages, tools, ending })
@@ -59,23 +59,24 @@ pub(crate) async fn tokenize(
         None => Source::Conversation(Conversation::take(&mut fields, lenient)?),
     };
     fields.finish(lenient)?;
-    let of = Arc::clone(&model);
-    let ids = off_thread(move || match source {
-        Source::Text { text, add_special_tokens: true } => prompt::raw_ids(&of, &Prompt::Text(text)),
-        Source::Text { text, .. } => prompt::encode(&of, &text),
-        Source::Conversation(conversation) => prompt::encode(&of, &conversation.text(&of)?),
-    })
-    .await?;
-    let mut body = json!({
-        "count": ids.len(),
-        "max_model_len": model.engine.limits().context,
-        "tokens": ids,
+    let body = off_thread(move || {
+        let ids = match source {
+            Source::Text { text, add_special_tokens: true } => prompt::raw_ids(&model, &Prompt::Text(text)),
+            Source::Text { text, .. } => prompt::encode(&model, &text),
+            Source::Conversation(conversation) => prompt::encode(&model, &conversation.text(&model)?),
+        }?;
+        let mut body = json!({
+            "count": ids.len(),
+            "max_model_len": model.engine.limits().context,
+            "tokens": ids,
+        });
+        if with_strings {
+            let spelling = |id: &u32| model.tokenizer.token(*id).unwrap_or_default();
+            body["token_strs"] = ids.iter().map(spelling).collect();
+        }
+        Ok(body)
     });
-    if with_strings {
-        let spelling = |id: &u32| model.tokenizer.token(*id).unwrap_or_default();
-        body["token_strs"] = ids.iter().map(spelling).collect();
-    }
-    Ok(Json(body))
+    body.await.map(Json)
 }
 
 /// `POST /detokenize`: token ids to text, special tokens included.
@@ -83,7 +84,7 @@ pub(crate) async fn detokenize(
     State(server): State<Arc<Server>>,
     Body(mut fields): Body,
 ) -> Result<Json<Value>, ApiError> {
-    let model = server.model(&fields.need_text("model")?)?;
+    let model = Arc::clone(server.model(&fields.need_text("model")?)?);
     let ids = match fields.need("tokens")? {
         Value::Array(none) if none.is_empty() => Vec::new(),
         tokens => match prompts("tokens", tokens)?.as_slice() {
@@ -97,8 +98,10 @@ pub(crate) async fn detokenize(
         let message = format!("`tokens` holds {id}; expected ids below {known}, the model's vocabulary");
         return Err(ApiError::invalid("tokens", message));
     }
-    let text = model.tokenizer.decode(&ids, false).map_err(|error| ApiError::internal(error.to_string()))?;
-    Ok(Json(json!({"prompt": text})))
+    let text = off_thread(move || {
+        model.tokenizer.decode(&ids, false).map_err(|error| ApiError::internal(error.to_string()))
+    });
+    Ok(Json(json!({"prompt": text.await?})))
 }
 
 /// `POST /apply-template`: a conversation to the text and the ids that the model continues.

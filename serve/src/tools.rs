@@ -1,7 +1,8 @@
 //! Tools in a request: which there are, whether one must be called, and how calls are found in the answer.
 //!
 //! [`ToolPlan::new`] is the one edge: it names what is wrong with `tools` and `tool_choice`. Where a call must be
-//! made, a grammar leaves the model no other way; where it may, the answer is read as it comes.
+//! made, a grammar leaves the model no other way; where it may, the answer is read as it comes. A tool that is `strict`
+//! brings a grammar, too: what is said is free, and its calls fit its schema.
 
 mod calls;
 mod grammar;
@@ -11,9 +12,11 @@ mod reader;
 pub(crate) use reader::{CallReader, Piece};
 
 use crate::error::ApiError;
-use crate::valid::shown;
+use crate::valid::{Fields, wrong};
 use engine::Constraint;
+use grammar::{Instead, Shape};
 use serde_json::{Map, Value};
+use std::collections::HashSet;
 
 /// Whether tools are to be called.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,11 +31,14 @@ pub(crate) enum ToolChoice {
     Named(String),
 }
 
+/// The most tools of one request, as OpenAI has it.
+const MOST_TOOLS: usize = 128;
+
 /// What a request's tools ask for.
 #[derive(Debug, Clone)]
 pub(crate) struct ToolPlan {
     tools: Value,
-    names: Vec<String>,
+    shapes: Vec<Shape>,
     choice: ToolChoice,
     parallel: bool,
 }
@@ -44,31 +50,31 @@ impl ToolPlan {
         tools: Option<&Value>,
         choice: Option<&Value>,
         parallel: bool,
+        lenient: bool,
     ) -> Result<Option<Self>, ApiError> {
-        let tools = match tools.filter(|tools| !tools.is_null()) {
-            None => &Value::Array(Vec::new()),
-            Some(tools) => tools,
+        let list = match tools.filter(|tools| !tools.is_null()) {
+            None => &Vec::new(),
+            Some(Value::Array(list)) if list.len() <= MOST_TOOLS => list,
+            Some(Value::Array(list)) => {
+                let message = format!("tools holds {} tools; expected at most {MOST_TOOLS}", list.len());
+                return Err(ApiError::invalid("tools", message));
+            }
+            Some(other) => return Err(wrong("tools", other, "an array of tools")),
         };
-        let Some(list) = tools.as_array() else {
-            return Err(ApiError::invalid(
-                "tools",
-                format!("tools is {}; expected an array of tools", shown(tools)),
-            ));
-        };
-        let mut names: Vec<String> = Vec::with_capacity(list.len());
+        let (mut shapes, mut names) = (Vec::with_capacity(list.len()), HashSet::new());
         for (index, tool) in list.iter().enumerate() {
-            let name = checked_tool(tool, index)?;
-            if names.contains(&name) {
-                let message = format!("two tools are named {name}; each needs its own name");
+            let shape = checked_tool(tool, index, lenient)?;
+            if !names.insert(shape.name.clone()) {
+                let message = format!("two tools are named {}; each needs its own name", shape.name);
                 return Err(ApiError::invalid(format!("tools[{index}].function.name"), message));
             }
-            names.push(name);
+            shapes.push(shape);
         }
         let choice = ToolChoice::new(choice, &names)?;
-        if names.is_empty() || choice == ToolChoice::None {
+        if shapes.is_empty() || choice == ToolChoice::None {
             return Ok(None);
         }
-        let plan = Self { tools: tools.clone(), names, choice, parallel };
+        let plan = Self { tools: list.clone().into(), shapes, choice, parallel };
         plan.check_schemas()?;
         Ok(Some(plan))
     }
@@ -78,37 +84,51 @@ impl ToolPlan {
         &self.tools
     }
 
-    /// The grammar for `required` and named choices; `None` for auto.
-    pub(crate) fn constraint(&self) -> Option<Constraint> {
-        let shapes: Vec<grammar::Shape<'_>> =
-            self.forced().map(|(_, name, parameters)| grammar::Shape { name, parameters }).collect();
+    /// Whether a call must be made.
+    pub(crate) fn is_forced(&self) -> bool {
+        self.choice != ToolChoice::Auto
+    }
+
+    /// What the answer is held to: calls where one must be made; else calls or JSON of the schema, if there is one;
+    /// else, where a tool is strict, anything but calls that do not fit. `None` leaves the answer free.
+    pub(crate) fn constraint(&self, schema: Option<&Map<String, Value>>) -> Option<Constraint> {
+        let instead = match schema {
+            _ if self.is_forced() => Instead::Nothing,
+            Some(schema) => Instead::Json(schema),
+            None if self.shapes.iter().any(|shape| shape.strict) => Instead::Text,
+            None => return None,
+        };
+        let callable = |shape: &&Shape| match &self.choice {
+            ToolChoice::Named(name) => shape.name == *name,
+            _ => true,
+        };
+        let shapes: Vec<(&Shape, bool)> =
+            self.shapes.iter().filter(callable).map(|shape| (shape, self.holds(shape))).collect();
         // A named choice asks for that one call.
-        let several = self.parallel && self.choice == ToolChoice::Required;
-        (!shapes.is_empty()).then(|| Constraint::Lark(grammar::calls(&shapes, several)))
+        let several = self.parallel && !matches!(self.choice, ToolChoice::Named(_));
+        Some(Constraint::Lark(grammar::calls(&shapes, several, instead)))
     }
 
     /// Finds the calls in one answer.
     pub(crate) fn reader(&self) -> CallReader {
-        CallReader::new(self.names.iter().cloned(), if self.parallel { usize::MAX } else { 1 })
+        let names = self.shapes.iter().map(|shape| shape.name.clone());
+        CallReader::new(names, if self.parallel { usize::MAX } else { 1 })
     }
 
-    /// The tools of which one must be called: index, name, schema of the arguments.
-    fn forced(&self) -> impl Iterator<Item = (usize, &str, Option<&Map<String, Value>>)> {
-        let forced = |name: &str| match &self.choice {
-            ToolChoice::None | ToolChoice::Auto => false,
+    /// Whether a call's arguments are held to the tool's schema.
+    fn holds(&self, shape: &Shape) -> bool {
+        match &self.choice {
+            ToolChoice::None => false,
+            ToolChoice::Auto => shape.strict,
             ToolChoice::Required => true,
-            ToolChoice::Named(named) => name == named,
-        };
-        let parameters = |index: usize| self.tools[index]["function"]["parameters"].as_object();
-        let all = self.names.iter().enumerate();
-        all.filter(move |(_, name)| forced(name))
-            .map(move |(index, name)| (index, name.as_str(), parameters(index)))
+            ToolChoice::Named(name) => shape.name == *name,
+        }
     }
 
     /// Refuses arguments that the grammar could not hold to their schema.
     fn check_schemas(&self) -> Result<(), ApiError> {
-        for (index, _, parameters) in self.forced() {
-            let Some(parameters) = parameters else { continue };
+        for (index, shape) in self.shapes.iter().enumerate().filter(|(_, shape)| self.holds(shape)) {
+            let Some(parameters) = &shape.parameters else { continue };
             let parameter = || format!("tools[{index}].function.parameters");
             if parameters.get("type").is_some_and(|kind| kind != "object") {
                 return Err(ApiError::invalid(
@@ -124,7 +144,7 @@ impl ToolPlan {
 }
 
 impl ToolChoice {
-    fn new(choice: Option<&Value>, names: &[String]) -> Result<Self, ApiError> {
+    fn new(choice: Option<&Value>, names: &HashSet<String>) -> Result<Self, ApiError> {
         let refuse = |message: String| Err(ApiError::invalid("tool_choice", message));
         let chosen = match choice {
             None | Some(Value::Null) => return Ok(Self::Auto),
@@ -161,42 +181,31 @@ impl ToolChoice {
     }
 }
 
-/// A tool's name, after all of it was looked at.
-fn checked_tool(tool: &Value, index: usize) -> Result<String, ApiError> {
-    let refuse =
-        |field: &str, message: String| Err(ApiError::invalid(format!("tools[{index}]{field}"), message));
-    match &tool["type"] {
-        Value::String(kind) if kind == "function" => {}
-        Value::String(kind) => {
-            return refuse(".type", format!("tools of type {kind} are not supported; expected \"function\""));
+/// What a tool's calls look like, after all of it was looked at.
+fn checked_tool(tool: &Value, index: usize, lenient: bool) -> Result<Shape, ApiError> {
+    let mut tool = Fields::inside(format!("tools[{index}]"), tool.clone())?;
+    match tool.need_text("type")?.as_str() {
+        "function" => {}
+        kind => {
+            return Err(wrong(&tool.name("type"), &kind.into(), "function: no other tools are supported"));
         }
-        _ => return refuse(".type", "a tool needs its type, \"function\"".to_owned()),
     }
-    let Some(function) = tool["function"].as_object() else {
-        return refuse(".function", "a tool needs its function, an object with a name".to_owned());
-    };
-    let name = match function.get("name").and_then(Value::as_str) {
-        Some(name) if is_name(name) => name,
-        Some(name) => {
-            let expected = "1 to 64 letters, digits, underscores or dashes";
-            return refuse(".function.name", format!("a function's name is {name:?}; expected {expected}"));
-        }
-        None => return refuse(".function.name", "a function needs a name, a string".to_owned()),
-    };
-    let field = |field: &str| &tool["function"][field];
-    let (description, parameters, strict) = (field("description"), field("parameters"), field("strict"));
-    let fields = [
-        ("description", description, description.is_string(), "a string"),
-        ("parameters", parameters, parameters.is_object(), "a JSON schema, an object"),
-        ("strict", strict, strict.is_boolean(), "true or false"),
-    ];
-    if let Some((field, value, _, expected)) =
-        fields.iter().find(|(_, value, good, _)| !good && !value.is_null())
-    {
-        let message = format!("the {field} of {name} is {}; expected {expected}", shown(value));
-        return refuse(&format!(".function.{field}"), message);
+    let mut function = Fields::inside(tool.name("function"), tool.need("function")?)?;
+    tool.finish(lenient)?;
+    let name = function.need_text("name")?;
+    if !is_name(&name) {
+        let expected = "1 to 64 letters, digits, underscores or dashes";
+        return Err(wrong(&function.name("name"), &name.into(), expected));
     }
-    Ok(name.to_owned())
+    function.text("description")?;
+    let parameters = match function.take("parameters") {
+        None => None,
+        Some(Value::Object(parameters)) => Some(parameters),
+        Some(other) => return Err(wrong(&function.name("parameters"), &other, "a JSON schema, an object")),
+    };
+    let strict = function.boolean("strict")?.unwrap_or(false);
+    function.finish(lenient)?;
+    Ok(Shape { name, parameters, strict })
 }
 
 fn is_name(name: &str) -> bool {

@@ -17,6 +17,6 @@ mod tests;
 pub(crate) use chat::{ChatRequest, Ending, ending, hold_to_tools, settle, tools};
 pub(crate) use completion::{CompletionRequest, Prompt, prompts};
 pub(crate) use constraint::response_format;
-pub(crate) use fields::{Fields, shown, wrong};
+pub(crate) use fields::{Fields, wrong};
 pub(crate) use generation::{Generation, Held};
 pub(crate) use messages::{messages, text_of};

@@ -75,7 +75,8 @@ fn in_words(messages: Vec<Message>) -> Vec<Message> {
         if answers {
             let answer = format!("<tool_response>\n{}\n</tool_response>", message.content);
             match told.last_mut().filter(|_| answering) {
-                Some(last) => last.content = format!("{}\n{answer}", last.content),
+                // Appended in place: a conversation may hold thousands.
+                Some(last) => last.content.extend(["\n", &answer]),
                 None => told.push(Message::new("user", answer)),
             }
         } else {

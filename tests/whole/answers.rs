@@ -174,8 +174,13 @@ fn what_cannot_be_honoured_is_refused_by_name() {
     refused(Request { prompt: vec![512], ..good.clone() }, "token id 512");
     refused(Request { max_tokens: 510, ..good.clone() }, "a prompt of 3 tokens leaves no room for 510");
     refused(Request { stop_strings: vec![String::new()], ..good.clone() }, "stop is an empty string");
-    let sampling = Sampling { top_p: 0.0, ..Sampling::default() };
-    refused(Request { sampling, ..good.clone() }, "top_p is 0");
+    refused(Request { stop_strings: vec!["x".repeat(1025)], ..good.clone() }, "strings of 1 to 1024 bytes");
+    let sampling = Sampling { top_p: 1.5, ..Sampling::default() };
+    refused(Request { sampling, ..good.clone() }, "top_p is 1.5");
+    let sampling = Sampling { repetition_penalty: 1e-30, ..Sampling::default() };
+    refused(Request { sampling, ..good.clone() }, "repetition_penalty is");
+    let sampling = Sampling { logit_bias: vec![(1, f32::INFINITY)], ..Sampling::default() };
+    refused(Request { sampling, ..good.clone() }, "logit_bias is 1: inf");
     let constraint = Some(Constraint::JsonSchema(json!({"type": "array", "uniqueItems": true})));
     refused(Request { constraint, ..good.clone() }, "uniqueItems");
     refused(Request { constraint: Some(Constraint::Regex("(".to_owned())), ..good }, "constraint");
@@ -205,6 +210,51 @@ fn regex_and_choice_hold() {
         assert!(holds, "{verdict:?}");
         assert_eq!(verdict.finish, Finish::Stop);
     }
+}
+
+#[test]
+fn any_of_several_stop_ids_ends_a_constrained_answer() {
+    let Some(mut checkpoint) = stories() else { return };
+    // As of a chat model whose base ends with the lower one.
+    checkpoint.stop_ids = vec![0, 2];
+    let engine = NativeEngine::start(&checkpoint, Options::default()).unwrap();
+    for end in [0, 2] {
+        let request = Request {
+            prompt: prompt(&checkpoint, "Lily said"),
+            max_tokens: 40,
+            stop_ids: checkpoint.stop_ids.clone(),
+            constraint: Some(Constraint::Regex("[a-z ]*".to_owned())),
+            sampling: Sampling { logit_bias: vec![(end, 100.0)], ..Sampling::default() },
+            ..Request::default()
+        };
+        let said = answer(&engine, request);
+        assert_eq!((said.ids, said.finish), (vec![end], Finish::Stop));
+    }
+}
+
+#[test]
+fn a_constraint_without_a_way_on_is_no_fault_of_the_engine() {
+    let Some(checkpoint) = stories() else { return };
+    let engine = NativeEngine::start(&checkpoint, Options::default()).unwrap();
+    let request = |choice: &str| Request {
+        prompt: prompt(&checkpoint, "Lily said"),
+        max_tokens: 40,
+        stop_ids: checkpoint.stop_ids.clone(),
+        constraint: Some(Constraint::Choice(vec![choice.to_owned()])),
+        ..Request::default()
+    };
+    // Nothing but the end may follow: it comes, however many tokens were to come before.
+    let empty = answer(&engine, Request { min_tokens: 3, ..request("") });
+    assert_eq!(
+        (empty.ids, empty.text.as_str(), empty.finish),
+        (checkpoint.stop_ids.clone(), "", Finish::Stop)
+    );
+    let forbidden = (0..512).map(|id| (id, f32::NEG_INFINITY)).collect();
+    let sampling = Sampling { logit_bias: forbidden, ..Sampling::default() };
+    let stuck = answer(&engine, Request { sampling: sampling.clone(), ..request("yes") });
+    assert!(matches!(stuck.finish, Finish::Unfit(_)), "{stuck:?}");
+    let broken = answer(&engine, Request { sampling, constraint: None, ..request("yes") });
+    assert!(matches!(broken.finish, Finish::Failed(_)), "{broken:?}");
 }
 
 /// Schemas within what the engine enforces, small enough that an answer ends.

@@ -17,7 +17,11 @@ pub(crate) struct Served {
 
 impl Served {
     pub(crate) fn start(model: &Path, more: &[&str]) -> Self {
-        let mut command = program("smolserve");
+        Self::spawn(program("smolserve"), model, more)
+    }
+
+    /// By a command to which the arguments are added.
+    pub(crate) fn spawn(mut command: Command, model: &Path, more: &[&str]) -> Self {
         command.arg("--model").arg(format!("stories={}", model.display())).args(["--port", "0"]).args(more);
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
         let mut line = String::new();

@@ -8,10 +8,10 @@ use tests::{golden, shared_data, write_hashed_weights};
 
 /// Goldens by transformers' Llama in f32; `make_engine_goldens.py` made them, their metadata says with
 /// which versions.
-struct Goldens(BTreeMap<String, Vec<f32>>);
+pub(crate) struct Goldens(BTreeMap<String, Vec<f32>>);
 
 impl Goldens {
-    fn read(name: &str) -> Self {
+    pub(crate) fn read(name: &str) -> Self {
         let bytes = std::fs::read(golden("engine").join(name)).unwrap();
         let parsed = SafeTensors::deserialize(&bytes).unwrap();
         let number = |dtype: safetensors::Dtype, chunk: &[u8; 4]| match dtype {
@@ -26,15 +26,15 @@ impl Goldens {
         Self(parsed.tensors().into_iter().map(read).collect())
     }
 
-    fn numbers(&self, name: &str) -> &[f32] {
+    pub(crate) fn numbers(&self, name: &str) -> &[f32] {
         self.0.get(name).unwrap_or_else(|| panic!("the goldens hold {name}"))
     }
 
-    fn ids(&self, name: &str) -> Vec<u32> {
+    pub(crate) fn ids(&self, name: &str) -> Vec<u32> {
         self.numbers(name).iter().map(|id| *id as u32).collect()
     }
 
-    fn count(&self, suffix: &str) -> usize {
+    pub(crate) fn count(&self, suffix: &str) -> usize {
         self.0.keys().filter(|name| name.ends_with(suffix)).count()
     }
 }

@@ -70,7 +70,7 @@ impl LocalTeacher {
         })?;
         let answer = events.collect().await;
         match answer.finish {
-            Finish::Failed(reason) => Err(Refusal::Rejected(reason)),
+            Finish::Unfit(reason) | Finish::Failed(reason) => Err(Refusal::Rejected(reason)),
             finish => Ok(Reply {
                 text: answer.text,
                 cut: finish == Finish::Length,

@@ -3,7 +3,6 @@
 //! The engine holds text back while it may be half a character or the beginning of a stop string; what is known of
 //! those tokens waits here and goes out with the text that releases it, or at the end.
 
-use crate::error::ApiError;
 use crate::model::Model;
 use crate::prompt::Raw;
 use crate::tools::{CallReader, Piece};
@@ -50,12 +49,15 @@ pub(crate) struct Fold {
     model: Arc<Model>,
     reader: Option<CallReader>,
     /// The prompt to repeat, until it is repeated.
-    echo: Option<Raw>,
+    echo: Option<Arc<Raw>>,
     /// Whether the echo waits for the prompt's log-probabilities.
     scored_echo: bool,
     held: Vec<ScoredToken>,
     stream: TextStream,
+    /// Characters that the tokens so far stand for.
     characters: usize,
+    /// Characters that the engine has let go: none of a stop string.
+    shown: usize,
 }
 
 impl std::fmt::Debug for Fold {
@@ -75,30 +77,32 @@ impl Fold {
             held: Vec::new(),
             stream: TextStream::default(),
             characters: 0,
+            shown: 0,
         }
     }
 
     /// A fold of an answer that begins with its prompt.
-    pub(crate) fn echoing(model: &Arc<Model>, prompt: Raw, scored: bool) -> Self {
+    pub(crate) fn echoing(model: &Arc<Model>, prompt: Arc<Raw>, scored: bool) -> Self {
         let characters = prompt.text.chars().count();
-        Self { echo: Some(prompt), scored_echo: scored, characters, ..Self::new(model, None) }
+        let shown = characters;
+        Self { echo: Some(prompt), scored_echo: scored, characters, shown, ..Self::new(model, None) }
     }
 
     /// What is known before any event.
     pub(crate) fn begin(&mut self) -> Option<Part> {
         let echo = if self.scored_echo { None } else { self.echo.take() };
-        echo.map(|prompt| Part::Text { text: prompt.text, tokens: Vec::new() })
+        echo.map(|prompt| Part::Text { text: prompt.text.clone(), tokens: Vec::new() })
     }
 
     /// What an event adds.
-    pub(crate) fn add(&mut self, event: Event) -> Result<Vec<Part>, ApiError> {
+    pub(crate) fn add(&mut self, event: Event) -> Vec<Part> {
         match event {
-            Event::Prompt(scores) => Ok(self.prompt(scores)),
-            Event::Embedding(embedding) => Ok(vec![Part::Embedding(embedding)]),
+            Event::Prompt(scores) => self.prompt(scores),
+            Event::Embedding(embedding) => vec![Part::Embedding(embedding)],
             Event::Token { id, text, logprobs } => {
                 self.hold(id, logprobs);
                 let pieces = self.read(text);
-                Ok(self.parts(pieces))
+                self.parts(pieces)
             }
             Event::Done(done) => self.end(done),
         }
@@ -108,8 +112,8 @@ impl Fold {
     fn prompt(&mut self, scores: PromptLogprobs) -> Vec<Part> {
         let Some(prompt) = self.echo.take() else { return Vec::new() };
         let scored = |((id, offset), scores)| ScoredToken { id, scores, offset };
-        let tokens = prompt.ids.into_iter().zip(prompt.offsets).zip(scores).map(scored).collect();
-        vec![Part::Text { text: prompt.text, tokens }]
+        let tokens = prompt.ids.iter().copied().zip(prompt.offsets.iter().copied()).zip(scores).map(scored);
+        vec![Part::Text { text: prompt.text.clone(), tokens: tokens.collect() }]
     }
 
     fn hold(&mut self, id: u32, logprobs: Option<Logprobs>) {
@@ -123,6 +127,7 @@ impl Fold {
     }
 
     fn read(&mut self, text: String) -> Vec<Piece> {
+        self.shown += text.chars().count();
         match &mut self.reader {
             _ if text.is_empty() => Vec::new(),
             Some(reader) => reader.push(&text),
@@ -130,16 +135,22 @@ impl Fold {
         }
     }
 
+    /// What waits and stands for something that is shown.
+    fn release(&mut self) -> Vec<ScoredToken> {
+        let count = self.held.iter().take_while(|token| token.offset < self.shown).count();
+        self.held.drain(..count).collect()
+    }
+
     fn parts(&mut self, pieces: Vec<Piece>) -> Vec<Part> {
         let part = |piece| match piece {
-            Piece::Text(text) => Part::Text { text, tokens: std::mem::take(&mut self.held) },
+            Piece::Text(text) => Part::Text { text, tokens: self.release() },
             Piece::CallBegins { index, id, name } => Part::CallBegins { index, id, name },
             Piece::Arguments { index, text } => Part::Arguments { index, text },
         };
         pieces.into_iter().map(part).collect()
     }
 
-    fn end(&mut self, done: Done) -> Result<Vec<Part>, ApiError> {
+    fn end(&mut self, done: Done) -> Vec<Part> {
         let mut pieces = self.read(done.text);
         let mut called = false;
         if let Some(reader) = &mut self.reader {
@@ -147,17 +158,21 @@ impl Fold {
             called = reader.called();
         }
         let finish = match done.finish {
-            Finish::Failed(reason) => return Err(ApiError::internal(format!("the engine failed: {reason}"))),
             Finish::Length => "length",
-            Finish::Stop if called => "tool_calls",
-            Finish::Stop => "stop",
+            _ if called => "tool_calls",
+            _ => "stop",
         };
         let mut parts = self.parts(pieces);
+        if finish != "length" {
+            // A stop string's tokens are shown no more than its text is; a stop id has none.
+            let (tokenizer, shown) = (&self.model.tokenizer, self.shown);
+            self.held.retain(|token| token.offset < shown || tokenizer.is_special(token.id));
+        }
         if !self.held.is_empty() {
             parts.push(Part::Text { text: String::new(), tokens: std::mem::take(&mut self.held) });
         }
         let Done { completion_tokens, cached_tokens, .. } = done;
         parts.push(Part::End(End { finish, completion_tokens, cached_tokens }));
-        Ok(parts)
+        parts
     }
 }

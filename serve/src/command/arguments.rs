@@ -1,5 +1,6 @@
 //! The command line, and what its values mean.
 
+use crate::memory;
 use crate::model::{EngineKind, LoadOptions, Source};
 use crate::server::Settings;
 use anyhow::{Result, bail};
@@ -34,7 +35,7 @@ pub struct Options {
     /// How keys and values are held [default: f16; f32 when the weights are f32]
     #[arg(long, value_enum)]
     cache_type: Option<CacheType>,
-    /// Memory for keys and values, of each model [default: 4GiB]
+    /// Memory for keys and values, of each model [default: 4GiB, or what a quarter of the free memory gives each]
     #[arg(long, value_parser = bytes)]
     cache_bytes: Option<usize>,
     /// The most answers that run together, of each model
@@ -142,6 +143,7 @@ impl Options {
             weights,
             cache,
             cache_bytes: self.cache_bytes,
+            default_cache_bytes: share_of_memory(memory::available(), self.model.len()),
             max_sequences: self.max_sequences,
             max_waiting: self.max_waiting,
             threads: self.threads,
@@ -170,6 +172,13 @@ impl Options {
             stuck_after: self.stuck_after,
         })
     }
+}
+
+/// Memory for keys and values of one of several models, where nothing else was said: what can be had also holds
+/// the weights, and other programs.
+fn share_of_memory(available: Option<usize>, models: usize) -> usize {
+    const MOST: usize = 4 << 30;
+    available.map_or(MOST, |bytes| (bytes / 4 / models.max(1)).min(MOST))
 }
 
 /// A size such as `4GiB`, `512MB` or `1048576`.
@@ -213,6 +222,8 @@ mod tests {
         assert!(bytes("").is_err() && bytes("-1").is_err() && bytes("3 parsecs").is_err());
         assert_eq!(seconds("0.5").unwrap(), Duration::from_millis(500));
         assert!(seconds("-1").is_err() && seconds("nan").is_err());
+        assert_eq!(share_of_memory(Some(16 << 30), 2), 2 << 30);
+        assert_eq!((share_of_memory(Some(64 << 30), 1), share_of_memory(None, 3)), (4 << 30, 4 << 30));
     }
 
     #[test]

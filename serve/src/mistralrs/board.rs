@@ -1,8 +1,8 @@
 //! What the engine is doing, counted where it happens and read from anywhere.
 
 use engine::{Queue, Status};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 /// Counters that [`Status`] is made of.
@@ -16,6 +16,8 @@ pub(super) struct Board {
     cancelled: AtomicU64,
     /// When mistral.rs last asked for a token, or was last given work after having had none.
     stepped: Mutex<Option<Instant>>,
+    /// Whether the engine's thread has ended.
+    stopped: AtomicBool,
 }
 
 impl Board {
@@ -54,7 +56,17 @@ impl Board {
             reusable_bytes: 0,
             cancelled: self.cancelled.load(Ordering::Relaxed),
             step_milliseconds: stepped.map(|began| began.elapsed().as_millis() as u64),
+            stopped: self.stopped.load(Ordering::Relaxed),
         }
+    }
+}
+
+/// Tells of the end of the engine's thread, however it comes.
+pub(super) struct TellsOfEnd(pub(super) Arc<Board>);
+
+impl Drop for TellsOfEnd {
+    fn drop(&mut self) {
+        self.0.stopped.store(true, Ordering::Relaxed);
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! A request waits for its place out here, where it can still leave; inside mistral.rs it is stepped at least once.
 
-use super::board::Board;
+use super::board::{Board, TellsOfEnd};
 use super::loading::SharedPipeline;
 use super::steps::{Held, Steps, fault};
 use ::mistralrs::{CustomLogitsProcessor, Tensor};
@@ -61,6 +61,11 @@ impl Service {
     /// Logits a step gives (V).
     pub(super) fn vocab_size(&self) -> usize {
         self.vocab_size
+    }
+
+    /// Drop it where the thread ends.
+    pub(super) fn tells_of_end(&self) -> TellsOfEnd {
+        TellsOfEnd(Arc::clone(&self.client.board))
     }
 
     /// Serves until the engine that sends is dropped; mistral.rs ends with it.

@@ -247,7 +247,9 @@ impl Writer for ResponseAnswer {
 
     fn failed(&mut self, error: &ApiError) -> Vec<Frame> {
         let mut response = self.body("failed", None);
-        response["error"] = json!({"code": "server_error", "message": error.message});
+        // The interface has no better word for a constraint that cannot be met.
+        let code = if error.status.is_client_error() { "invalid_prompt" } else { "server_error" };
+        response["error"] = json!({"code": code, "message": error.message});
         vec![self.event("response.failed", json!({"response": response}))]
     }
 }

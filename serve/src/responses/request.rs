@@ -54,13 +54,11 @@ impl ResponsesRequest {
         generation.max_tokens = fields.integer("max_output_tokens", 1..=usize::MAX)?;
         generation.logprobs = logprobs(&mut fields)?;
         format(&mut fields, &mut generation, &mut echoed, lenient)?;
-        let tools = tools(&mut fields, &mut echoed)?;
+        let tools = tools(&mut fields, &mut echoed, lenient)?;
         hold_to_tools(&mut generation, tools.as_ref())?;
         settle(&mut fields)?;
         fields.finish(lenient)?;
         echoed.insert("max_output_tokens".to_owned(), json!(generation.max_tokens));
-        echoed.insert("temperature".to_owned(), json!(generation.sampling.temperature));
-        echoed.insert("top_p".to_owned(), json!(generation.sampling.top_p));
         echoed.insert("top_logprobs".to_owned(), json!(generation.logprobs.unwrap_or(0)));
         Ok(Self { model, messages, tools, generation, echoed })
     }
@@ -68,7 +66,9 @@ impl ResponsesRequest {
 
 /// What the answer says again as it was sent.
 fn repeat(fields: &Fields, echoed: &mut Map<String, Value>) {
-    echoed.insert("metadata".to_owned(), fields.get("metadata").cloned().unwrap_or(json!({})));
+    for (field, default) in [("metadata", json!({})), ("temperature", json!(1.0)), ("top_p", json!(1.0))] {
+        echoed.insert(field.to_owned(), fields.get(field).cloned().unwrap_or(default));
+    }
     for field in ["user", "safety_identifier", "prompt_cache_key"] {
         echoed.extend(fields.get(field).map(|value| (field.to_owned(), value.clone())));
     }
@@ -124,7 +124,11 @@ fn format(
 }
 
 /// Tools as this endpoint spells them, flat, into the nested shape that templates know.
-fn tools(fields: &mut Fields, echoed: &mut Map<String, Value>) -> Result<Option<ToolPlan>, ApiError> {
+fn tools(
+    fields: &mut Fields,
+    echoed: &mut Map<String, Value>,
+    lenient: bool,
+) -> Result<Option<ToolPlan>, ApiError> {
     let tools = fields.list("tools")?;
     let choice = fields.take("tool_choice");
     let parallel = fields.boolean("parallel_tool_calls")?.unwrap_or(true);
@@ -146,7 +150,7 @@ fn tools(fields: &mut Fields, echoed: &mut Map<String, Value>) -> Result<Option<
         Some(name) if choice["type"] == "function" => json!({"type": "function", "function": {"name": name}}),
         _ => choice,
     });
-    let plan = plan(nested.as_ref(), choice.as_ref(), parallel)?;
+    let plan = plan(nested.as_ref(), choice.as_ref(), parallel, lenient)?;
     let complete = |mut tool: Value| {
         if let Value::Object(fields) = &mut tool {
             fields.entry("parameters").or_insert(Value::Null);

@@ -146,6 +146,10 @@ async fn an_engine_that_fails_is_an_error_and_no_answer() {
     let streamed = running.post("/v1/chat/completions", &chat(json!({"stream": true}))).await;
     let last: Value = serde_json::from_str(streamed.events().last().unwrap()).unwrap();
     assert_eq!(last["error"]["message"], "the engine failed: no sense");
+    let script = Script { finish: Finish::Unfit("no way on".to_owned()), ..Script::default() };
+    let strict = start(settings(), Some(vec![model(script).0])).await;
+    let unfit = strict.post("/v1/chat/completions", &chat(json!({"guided_regex": "a"}))).await;
+    assert_eq!((unfit.status, &error(&unfit)["param"]), (400, &json!("guided_regex")), "{}", unfit.body);
     let events =
         running.post("/v1/responses", &json!({"model": "m", "input": "a", "stream": true})).await.events();
     let last: Value = serde_json::from_str(events.last().unwrap()).unwrap();
@@ -162,6 +166,14 @@ async fn time_and_the_end_of_the_server_end_answers() {
     assert_eq!((late.status, error(&late)["code"].as_str()), (408, Some("timeout")));
     let late = running.post("/v1/chat/completions", &chat(json!({"stream": true}))).await;
     assert!(late.events().last().unwrap().contains("\"timeout\""));
+
+    let compiling = Script { compiling: Duration::from_millis(1500), ..Script::default() };
+    let limit = Settings { request_timeout: Some(Duration::from_millis(50)), ..settings() };
+    let busy = start(limit, Some(vec![super::scripted::model(compiling).0])).await;
+    let began = std::time::Instant::now();
+    let late = busy.post("/v1/chat/completions", &chat(json!({"guided_regex": "a"}))).await;
+    assert_eq!((late.status, error(&late)["code"].as_str()), (408, Some("timeout")));
+    assert!(began.elapsed() < Duration::from_secs(1), "compiling was waited for");
 
     let running = start(settings(), Some(vec![super::scripted::model(slow()).0])).await;
     let body = chat(json!({"stream": true})).to_string();
@@ -197,9 +209,52 @@ async fn keys_ids_paths_and_sizes() {
     assert!(unnamed.header("x-request-id").unwrap().starts_with("req_"));
     let large = running.ask("POST", "/v1/completions", "", &vec![b' '; 3 << 20]).await;
     assert_eq!((large.status, error(&large)["code"].as_str()), (413, Some("body_too_large")));
+    for (method, path, status) in [
+        ("GET", "/v1/models/%FF", 400),
+        ("POST", "/health", 405),
+        ("POST", "/", 405),
+        ("POST", "/openapi.json", 405),
+    ] {
+        let reply = running.ask(method, path, "", b"").await;
+        assert_eq!(
+            (reply.status, &error(&reply)["type"]),
+            (status, &json!("invalid_request_error")),
+            "{path}"
+        );
+    }
     let preflight = "origin: http://a.b\r\naccess-control-request-method: POST\r\n";
     let preflight = running.ask("OPTIONS", "/v1/chat/completions", preflight, b"").await;
     assert_eq!(preflight.header("access-control-allow-origin"), Some("*"));
+}
+
+#[tokio::test]
+async fn what_is_shown_of_an_answer_is_what_is_scored() {
+    // The engine found the stop string "bc" and shows nothing of it.
+    let tokens = vec![(97, "a".to_owned()), (98, String::new()), (99, String::new())];
+    let running = start(settings(), Some(vec![model(Script { tokens, ..Script::default() }).0])).await;
+    let body = json!({"model": "m", "prompt": "x", "logprobs": 0, "stop": "bc", "echo": true});
+    let choice = &running.post("/v1/completions", &body).await.json()["choices"][0];
+    assert_eq!(
+        (&choice["logprobs"]["tokens"], &choice["logprobs"]["text_offset"]),
+        (&json!(["a"]), &json!([1]))
+    );
+    let body = json!({"model": "m", "input": "x", "temperature": 0.7, "top_p": 0.9});
+    let response = running.post("/v1/responses", &body).await.json();
+    assert_eq!((&response["temperature"], &response["top_p"]), (&json!(0.7), &json!(0.9)));
+}
+
+#[tokio::test]
+async fn a_defect_is_counted_and_what_is_refused_takes_no_time() {
+    let script = Script { panics: true, ..Script::default() };
+    let running = start(settings(), Some(vec![model(script).0])).await;
+    assert_eq!(running.post("/v1/chat/completions", &chat(json!({"max_tokens": 9999}))).await.status, 400);
+    let body = chat(json!({})).to_string();
+    let origin = "origin: http://a.b\r\n";
+    let broken = running.ask("POST", "/v1/chat/completions", origin, body.as_bytes()).await;
+    assert_eq!((broken.status, broken.header("access-control-allow-origin")), (500, Some("*")));
+    let metrics = running.get("/metrics").await.body;
+    assert!(metrics.contains("endpoint=\"/v1/chat/completions\",status=\"500\"} 1"), "{metrics}");
+    assert!(metrics.contains("smolserve_request_seconds_count 0"), "{metrics}");
 }
 
 #[tokio::test]
@@ -212,6 +267,9 @@ async fn health_tells_loading_and_stuck_from_well() {
     running.server.ready(vec![model(Script { step_milliseconds: Some(61_000), ..Script::default() }).0]);
     let stuck = running.get("/health").await;
     assert_eq!((stuck.status, stuck.json()["status"].as_str()), (503, Some("stuck")));
+    let dead = model(Script { stopped: true, ..Script::default() }).0;
+    let dead = start(settings(), Some(vec![dead])).await.get("/health").await;
+    assert_eq!((dead.status, dead.json()["status"].as_str()), (503, Some("stopped")));
 }
 
 #[tokio::test]

@@ -23,6 +23,11 @@ pub(super) struct Script {
     /// More requests than this are refused.
     pub(super) room: usize,
     pub(super) step_milliseconds: Option<u64>,
+    pub(super) stopped: bool,
+    /// How long a constraint takes to compile.
+    pub(super) compiling: Duration,
+    /// Whether a submission is a defect.
+    pub(super) panics: bool,
 }
 
 impl Default for Script {
@@ -35,6 +40,9 @@ impl Default for Script {
             delay: Duration::ZERO,
             room: usize::MAX,
             step_milliseconds: None,
+            stopped: false,
+            compiling: Duration::ZERO,
+            panics: false,
         }
     }
 }
@@ -59,6 +67,10 @@ impl Engine for Scripted {
 
     fn submit(&self, request: Request) -> Result<Events, Refused> {
         request.check(self.limits())?;
+        assert!(!self.script.panics, "a test wants it");
+        if request.constraint.is_some() {
+            std::thread::sleep(self.script.compiling);
+        }
         if self.seen.running.load(Ordering::SeqCst) >= self.script.room {
             return Err(Refused::Full { waiting: self.script.room, retry_after: 7 });
         }
@@ -103,6 +115,7 @@ impl Engine for Scripted {
             running: self.seen.running.load(Ordering::SeqCst),
             cancelled: self.seen.cancelled.load(Ordering::SeqCst),
             step_milliseconds: self.script.step_milliseconds,
+            stopped: self.script.stopped,
             ..Status::default()
         }
     }
@@ -125,7 +138,7 @@ pub(super) fn model(script: Script) -> (Model, Arc<Seen>) {
 }
 
 /// Ids 0 to 255 are bytes; 256 to 258 are special.
-fn bytes_tokenizer() -> Tokenizer {
+pub(crate) fn bytes_tokenizer() -> Tokenizer {
     let printable = |byte: u32| matches!(byte, 0x21..=0x7e | 0xa1..=0xac | 0xae..=0xff);
     let mut moved = 256..;
     let mut vocab = Map::new();

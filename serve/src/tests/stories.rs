@@ -13,6 +13,7 @@ async fn stories() -> Option<Running> {
         weights: None,
         cache: None,
         cache_bytes: Some(64 << 20),
+        default_cache_bytes: 0,
         max_sequences: 8,
         max_waiting: 256,
         threads: None,
@@ -108,10 +109,14 @@ async fn constraints_reach_the_engine_and_faults_come_back_by_name() {
     let schema = json!({"type": "array", "uniqueItems": true});
     for (more, param) in [
         (json!({"guided_json": schema}), "guided_json"),
+        (
+            json!({"guided_json": {"not": {}}, "tools": [{"type": "function", "function": {"name": "f"}}]}),
+            "guided_json",
+        ),
         (json!({"structured_outputs": {"regex": "("}}), "structured_outputs.regex"),
         (json!({"stop_token_ids": [512]}), "stop_token_ids"),
         (json!({"logit_bias": {"512": 1}}), "logit_bias"),
-        (json!({"top_p": 0}), "top_p"),
+        (json!({"repetition_penalty": 0.001}), "repetition_penalty"),
     ] {
         let refused = ask(more).await;
         assert_eq!(

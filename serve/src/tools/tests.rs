@@ -2,8 +2,9 @@
 #![allow(clippy::unwrap_used, reason = "a test may fail loudly")]
 
 use super::*;
+use crate::tests::scripted::bytes_tokenizer;
 use crate::tests::stories_folder;
-use engine::{Engine, NativeEngine, Options, Request, Sampling};
+use engine::{Answering, Compiler, Engine, NativeEngine, Options, Request, Sampling};
 use serde_json::json;
 
 fn tools() -> Value {
@@ -24,7 +25,7 @@ fn tools() -> Value {
 
 #[track_caller]
 fn refused(tools: &Value, choice: &Value, param: &str) {
-    let error = ToolPlan::new(Some(tools), Some(choice), true).unwrap_err();
+    let error = ToolPlan::new(Some(tools), Some(choice), true, false).unwrap_err();
     assert_eq!(error.param.as_deref(), Some(param), "{}", error.message);
 }
 
@@ -35,7 +36,7 @@ fn every_fault_names_its_parameter() {
     refused(&json!({}), &auto, "tools");
     refused(&json!([{"function": {"name": "f"}}]), &auto, "tools[0].type");
     refused(&json!([{"type": "custom"}]), &auto, "tools[0].type");
-    refused(&json!([7]), &auto, "tools[0].type");
+    refused(&json!([7]), &auto, "tools[0]");
     refused(&json!([{"type": "function", "name": "f"}]), &auto, "tools[0].function");
     refused(&function(json!({})), &auto, "tools[1].function.name");
     refused(&function(json!({"name": "two words"})), &auto, "tools[1].function.name");
@@ -46,6 +47,8 @@ fn every_fault_names_its_parameter() {
     let parameters = "tools[1].function.parameters";
     refused(&forced(json!({"type": "string"})), &json!("required"), parameters);
     refused(&forced(json!({"type": "object", "not": {}})), &json!("required"), parameters);
+    let strict = json!({"name": "f", "strict": true, "parameters": {"type": "object", "not": {}}});
+    refused(&function(strict), &auto, parameters);
     refused(&tools(), &json!("always"), "tool_choice");
     refused(&tools(), &json!({"type": "function"}), "tool_choice");
     refused(&tools(), &json!({"type": "function", "function": {"name": "nowhere"}}), "tool_choice");
@@ -54,14 +57,14 @@ fn every_fault_names_its_parameter() {
 
 #[test]
 fn only_what_is_forced_is_constrained() {
-    let plan = |choice: Value| ToolPlan::new(Some(&tools()), Some(&choice), true).unwrap();
+    let plan = |choice: Value| ToolPlan::new(Some(&tools()), Some(&choice), true, false).unwrap();
     assert!(plan(json!("none")).is_none());
-    assert!(ToolPlan::new(None, Some(&json!("auto")), true).unwrap().is_none());
-    assert!(ToolPlan::new(Some(&json!([])), None, true).unwrap().is_none());
-    assert!(plan(Value::Null).unwrap().constraint().is_none());
-    assert!(plan(json!("required")).unwrap().constraint().is_some());
+    assert!(ToolPlan::new(None, Some(&json!("auto")), true, false).unwrap().is_none());
+    assert!(ToolPlan::new(Some(&json!([])), None, true, false).unwrap().is_none());
+    assert!(plan(Value::Null).unwrap().constraint(None).is_none());
+    assert!(plan(json!("required")).unwrap().constraint(None).is_some());
     let Some(Constraint::Lark(named)) =
-        plan(json!({"type": "function", "name": "now"})).unwrap().constraint()
+        plan(json!({"type": "function", "name": "now"})).unwrap().constraint(None)
     else {
         panic!("a named choice is forced")
     };
@@ -73,12 +76,12 @@ fn a_forced_answer_is_calls_that_fit_their_schemas() {
     let Some(engine) = stories() else { return };
     let named = json!({"type": "function", "function": {"name": "weather"}});
     for (choice, parallel) in [(json!("required"), true), (json!("required"), false), (named, true)] {
-        let plan = ToolPlan::new(Some(&tools()), Some(&choice), parallel).unwrap().unwrap();
+        let plan = ToolPlan::new(Some(&tools()), Some(&choice), parallel, false).unwrap().unwrap();
         for seed in 0..6 {
             let request = Request {
                 prompt: vec![1],
                 sampling: Sampling { temperature: 1.5, seed, ..Sampling::default() },
-                constraint: plan.constraint(),
+                constraint: plan.constraint(None),
                 max_tokens: 400,
                 ..Request::default()
             };
@@ -123,4 +126,57 @@ fn split(plan: &ToolPlan, text: &str) -> (String, Vec<(String, String)>) {
 fn stories() -> Option<NativeEngine> {
     let checkpoint = smollm::Checkpoint::open(&stories_folder()?.to_string_lossy(), None).unwrap();
     Some(NativeEngine::start(&checkpoint, Options::default()).unwrap())
+}
+
+/// How much of a text a constraint lets pass, and whether the answer may end there. A token is a byte.
+fn passes(constraint: Constraint, wish: &str) -> (&str, bool) {
+    const END: u32 = 258;
+    let tokenizer = bytes_tokenizer();
+    let guide = Compiler::new(&tokenizer, 259, &[END]).unwrap().guide(constraint).unwrap();
+    let (sender, _receiver) = tokio::sync::mpsc::unbounded_channel();
+    let request = Request { prompt: vec![1], max_tokens: 4000, stop_ids: vec![END], ..Request::default() };
+    let mut answering = Answering::new(request, Some(guide), sender);
+    let mut wished = |id: u32| {
+        let mut logits = vec![0.0; 259];
+        logits[id as usize] = 1.0;
+        answering.is_over() || answering.choose(&mut logits, &tokenizer) == Some(id)
+    };
+    let passed = wish.bytes().take_while(|byte| wished(u32::from(*byte))).count();
+    (&wish[..passed], passed == wish.len() && wished(END))
+}
+
+#[test]
+fn where_calls_may_be_made_the_answer_is_calls_or_what_was_asked() {
+    let schema = json!({"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]});
+    let schema = schema.as_object().unwrap();
+    let plan = ToolPlan::new(Some(&tools()), None, true, false).unwrap().unwrap();
+    let held = || plan.constraint(Some(schema)).unwrap();
+    let call = "<tool_call>[{\"name\": \"now\", \"arguments\": {\"any\": [1]}}]</tool_call>";
+    for whole in ["{\"a\": 5}", call] {
+        assert_eq!(passes(held(), whole), (whole, true));
+    }
+    assert_eq!(passes(held(), "Hello"), ("", false));
+    assert_eq!(passes(held(), "{\"a\": true}"), ("{\"a\": ", false));
+}
+
+#[test]
+fn calls_of_strict_tools_fit_where_the_rest_is_free() {
+    let mut strict = tools();
+    strict[0]["function"]["strict"] = true.into();
+    let plan = ToolPlan::new(Some(&strict), None, true, false).unwrap().unwrap();
+    let held = || plan.constraint(None).unwrap();
+    let good = "{\"name\": \"weather\", \"arguments\": {\"city\": \"Bern\", \"days\": 2, \"unit\": \"C\"}}";
+    let now = "{\"name\": \"now\", \"arguments\": {\"x\": 1}}";
+    for free in [
+        "",
+        "It is <b>dry</b>: [1] é\n<tool_",
+        &format!("<tool_call>[{good}, {now}]</tool_call>"),
+        &format!("Let me see.\n<tool_call>[{good}]</tool_call>"),
+    ] {
+        assert_eq!(passes(held(), free), (free, true));
+    }
+    let bad = "Well <tool_call>[{\"name\": \"weather\", \"arguments\": {\"city\": 7";
+    assert_eq!(passes(held(), bad).0, &bad[..bad.len() - 1]);
+    let unknown = "<tool_call>[{\"name\": \"sing";
+    assert_eq!(passes(held(), unknown).0, &unknown[..unknown.len() - 4]);
 }

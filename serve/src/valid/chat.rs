@@ -6,6 +6,7 @@ use super::generation::Generation;
 use super::messages::messages;
 use crate::error::ApiError;
 use crate::tools::ToolPlan;
+use engine::Constraint;
 use serde_json::{Value, json};
 use smollm::Message;
 
@@ -83,7 +84,7 @@ impl ChatRequest {
         let mut generation = Generation::take(&mut fields)?;
         generation.max_tokens = max_tokens(&mut fields)?;
         generation.logprobs = logprobs(&mut fields)?;
-        let tools = tools(&mut fields)?;
+        let tools = tools(&mut fields, lenient)?;
         hold_to_tools(&mut generation, tools.as_ref())?;
         let ending = ending(&mut fields, &messages)?;
         settle(&mut fields)?;
@@ -93,20 +94,35 @@ impl ChatRequest {
 }
 
 /// Reads `tools`, `tool_choice` and `parallel_tool_calls`.
-pub(crate) fn tools(fields: &mut Fields) -> Result<Option<ToolPlan>, ApiError> {
+pub(crate) fn tools(fields: &mut Fields, lenient: bool) -> Result<Option<ToolPlan>, ApiError> {
     let (tools, choice) = (fields.take("tools"), fields.take("tool_choice"));
     let parallel = fields.boolean("parallel_tool_calls")?.unwrap_or(true);
-    ToolPlan::new(tools.as_ref(), choice.as_ref(), parallel)
+    ToolPlan::new(tools.as_ref(), choice.as_ref(), parallel, lenient)
 }
 
-/// A required call constrains the text; nothing else may then.
+/// Tools that must be called constrain the text, and nothing else may then. Where they may be called, the answer is
+/// calls or what a JSON schema asks for; the other constraints would leave no way to call.
 pub(crate) fn hold_to_tools(generation: &mut Generation, tools: Option<&ToolPlan>) -> Result<(), ApiError> {
-    let Some(constraint) = tools.and_then(ToolPlan::constraint) else { return Ok(()) };
-    if let Some(held) = &generation.held {
-        let message = format!("`tool_choice` and `{}` both constrain the text; send one", held.param);
-        return Err(ApiError::invalid(&held.param, message));
-    }
-    generation.held = Some(Held { param: "tools".to_owned(), constraint });
+    let Some(plan) = tools else { return Ok(()) };
+    let held = generation.held.take();
+    let schema = match &held {
+        None => None,
+        Some(Held { param, constraint: Constraint::JsonSchema(Value::Object(schema)) })
+            if !plan.is_forced() =>
+        {
+            engine::enforceable(&Value::Object(schema.clone()))
+                .map_err(|refused| ApiError { param: Some(param.clone()), ..refused.into() })?;
+            Some(schema)
+        }
+        Some(Held { param, .. }) => {
+            let message =
+                format!("`tools` and `{param}` both constrain the text; send one, or `tool_choice: none`");
+            return Err(ApiError::invalid(param, message));
+        }
+    };
+    let constraint = plan.constraint(schema);
+    let param = held.map_or_else(|| "tools".to_owned(), |held| held.param);
+    generation.held = constraint.map(|constraint| Held { param, constraint });
     Ok(())
 }
 

@@ -31,6 +31,8 @@ pub(crate) struct Generation {
 
 /// The most answers to one prompt.
 const MOST_ANSWERS: usize = 128;
+/// Bytes of the longest stop string, as the engine has it.
+const LONGEST_STOP: usize = 1024;
 /// The most stop strings.
 const MOST_STOPS: usize = 16;
 
@@ -55,12 +57,12 @@ impl Generation {
         })
     }
 
-    /// The engine's request for one answer of several to one prompt. The first seed is the request's own, so that
-    /// `n` does not change the first answer.
-    pub(crate) fn request(&self, model: &Model, prompt: Vec<u32>, max_tokens: usize, seed: u64) -> Request {
+    /// The engine's request for the first answer to a prompt, without the prompt.
+    pub(crate) fn request(&self, model: &Model, max_tokens: usize) -> Request {
+        let seed = self.seed.unwrap_or_else(identity::random);
         let eos = if self.ignore_eos { &[][..] } else { &model.stop_ids };
         Request {
-            prompt,
+            prompt: Vec::new(),
             sampling: Sampling { seed, ..self.sampling.clone() },
             constraint: self.held.as_ref().map(|held| held.constraint.clone()),
             max_tokens,
@@ -71,11 +73,6 @@ impl Generation {
             min_tokens: self.min_tokens,
             embedding: false,
         }
-    }
-
-    /// The seed of the first answer.
-    pub(crate) fn first_seed(&self) -> u64 {
-        self.seed.unwrap_or_else(identity::random)
     }
 }
 
@@ -112,7 +109,7 @@ fn sampling(fields: &mut Fields) -> Result<Sampling, ApiError> {
         top_k,
         top_p: fields.number("top_p", 0.0..=1.0)?.unwrap_or(1.0),
         min_p: fields.number("min_p", 0.0..=1.0)?.unwrap_or(0.0),
-        repetition_penalty: fields.number("repetition_penalty", 0.0..=100.0)?.unwrap_or(1.0),
+        repetition_penalty: fields.number("repetition_penalty", 0.01..=100.0)?.unwrap_or(1.0),
         presence_penalty: fields.number("presence_penalty", -2.0..=2.0)?.unwrap_or(0.0),
         frequency_penalty: fields.number("frequency_penalty", -2.0..=2.0)?.unwrap_or(0.0),
         logit_bias: logit_bias(fields)?,
@@ -156,8 +153,8 @@ fn stop_strings(fields: &mut Fields) -> Result<Vec<String>, ApiError> {
         Some(other) => return Err(wrong("stop", &other, "a string or an array of strings")),
     };
     let text = |item: Value| match item {
-        Value::String(text) if !text.is_empty() => Ok(text),
-        other => Err(wrong("stop", &other, "strings of at least one character")),
+        Value::String(text) if (1..=LONGEST_STOP).contains(&text.len()) => Ok(text),
+        other => Err(wrong("stop", &other, &format!("strings of 1 to {LONGEST_STOP} bytes"))),
     };
     items.into_iter().map(text).collect()
 }

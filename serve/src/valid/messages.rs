@@ -32,7 +32,7 @@ fn message(mut fields: Fields, lenient: bool) -> Result<Message, ApiError> {
             return Err(wrong(&fields.name("role"), &Value::from(other), expected));
         }
     };
-    let tool_calls = if role == "assistant" { calls(&mut fields)? } else { None };
+    let tool_calls = if role == "assistant" { calls(&mut fields, lenient)? } else { None };
     let content = match fields.take("content") {
         Some(content) => text_of(&fields.name("content"), content, lenient)?,
         None if tool_calls.is_some() => String::new(),
@@ -77,7 +77,7 @@ pub(crate) fn text_of(name: &str, content: Value, lenient: bool) -> Result<Strin
 }
 
 /// The calls an assistant made earlier, as OpenAI spells them; `None` where there are none.
-fn calls(fields: &mut Fields) -> Result<Option<Value>, ApiError> {
+fn calls(fields: &mut Fields, lenient: bool) -> Result<Option<Value>, ApiError> {
     let name = fields.name("tool_calls");
     let items = fields.list("tool_calls")?.unwrap_or_default();
     if items.is_empty() {
@@ -87,9 +87,13 @@ fn calls(fields: &mut Fields) -> Result<Option<Value>, ApiError> {
         let mut call = Fields::inside(format!("{name}[{index}]"), item)?;
         let id = call.need_text("id")?;
         call.only("type", &[json!("function")], "tools are functions")?;
+        // Its place in the stream it was collected from.
+        call.integer("index", 0..=usize::MAX)?;
         let inner = call.name("function");
         let mut function = Fields::inside(inner, call.need("function")?)?;
         let (function_name, arguments) = (function.need_text("name")?, function.need_text("arguments")?);
+        function.finish(lenient)?;
+        call.finish(lenient)?;
         Ok(json!({"id": id, "type": "function", "function": {"name": function_name, "arguments": arguments}}))
     };
     items

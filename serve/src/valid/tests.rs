@@ -79,6 +79,41 @@ fn bad_bodies_are_refused_by_name() {
         ("chat", json!({"seed": 1.5}), "seed"),
         ("chat", json!({"stop": ""}), "stop"),
         ("chat", json!({"stop": vec!["a"; 17]}), "stop"),
+        ("chat", json!({"stop": "a".repeat(1025)}), "stop"),
+        ("chat", json!({"repetition_penalty": 0.001}), "repetition_penalty"),
+        (
+            "chat",
+            json!({"messages": [{"role": "assistant", "tool_calls": [
+                {"id": "a", "mood": 1, "function": {"name": "f", "arguments": "{}"}}]}]}),
+            "messages[0].tool_calls[0].mood",
+        ),
+        (
+            "chat",
+            json!({"messages": [{"role": "assistant", "tool_calls": [
+                {"id": "a", "function": {"name": "f", "arguments": "{}", "mood": 1}}]}]}),
+            "messages[0].tool_calls[0].function.mood",
+        ),
+        (
+            "chat",
+            json!({"tools": [{"type": "function", "mood": 1, "function": {"name": "f"}}]}),
+            "tools[0].mood",
+        ),
+        (
+            "chat",
+            json!({"tools": [{"type": "function", "function": {"name": "f", "mood": 1}}]}),
+            "tools[0].function.mood",
+        ),
+        ("responses", json!({"tools": [{"type": "function", "name": "f", "mood": 1}]}), "tools[0].mood"),
+        (
+            "chat",
+            json!({"tools": vec![json!({"type": "function", "function": {"name": "f"}}); 129]}),
+            "tools",
+        ),
+        (
+            "chat",
+            json!({"tools": [{"type": "function", "function": {"name": "f"}}], "guided_regex": "a"}),
+            "guided_regex",
+        ),
         ("chat", json!({"stream_options": {"include_usage": true}}), "stream_options"),
         ("chat", json!({"stream": true, "stream_options": {"x": 1}}), "stream_options.x"),
         ("chat", json!({"top_logprobs": 3}), "top_logprobs"),
