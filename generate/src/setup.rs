@@ -80,8 +80,8 @@ impl Setup {
     /// teachers.
     pub(crate) async fn open(options: &Common, rows: usize, batch_poll: Option<Duration>) -> Result<Self> {
         let manners = manners(options, batch_poll)?;
-        if rows == 0 {
-            bail!("at least one row is needed, 0 were asked for");
+        if rows == 0 || options.in_flight == 0 {
+            bail!("--rows and --in-flight are at least 1");
         }
         let chosen: Vec<Task> = options.task.map_or(Task::DEFAULT.to_vec(), |task| vec![task]);
         let source_hash = check_source(options.source.as_deref(), rows, &chosen)?;
@@ -120,9 +120,6 @@ fn manners(options: &Common, batch_poll: Option<Duration>) -> Result<Manners> {
         let duration = Duration::try_from_secs_f64(value).ok().filter(|duration| !duration.is_zero());
         duration.with_context(|| format!("--{name} is {value}; it is a number of seconds above 0"))
     };
-    if options.in_flight == 0 {
-        bail!("--in-flight is at least 1");
-    }
     Ok(Manners {
         key_variable: options.api_key_env.clone(),
         in_flight: options.in_flight,

@@ -108,8 +108,8 @@ impl State {
             *count
         };
         let posted = head.starts_with("POST");
-        // One body in fifteen never gets an answer; of the others, two in three break once, some of them twice.
-        if self.faulty && posted && (hash >> 40).is_multiple_of(15) {
+        // One body in forty never gets an answer; of the others, two in three break once, some of them twice.
+        if self.faulty && posted && (hash >> 40).is_multiple_of(40) {
             return respond(&mut stream, "500 Internal Server Error", b"for ever");
         }
         let fault = (hash >> 20) % 15;

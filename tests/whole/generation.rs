@@ -452,5 +452,6 @@ fn a_full_disk_is_one_line_and_loses_nothing() {
     let asked = teacher.requests().0;
     let freed = smoltalk().args(arguments).output().unwrap();
     assert!(freed.status.success(), "{}", String::from_utf8_lossy(&freed.stderr));
-    assert!(teacher.requests().1 <= 64 && asked > 0, "only what could not be recorded is asked again");
+    // 64 at the teacher, and as many whose answers waited for the disk.
+    assert!(teacher.requests().1 <= 128 && asked > 0, "only what could not be recorded is asked again");
 }
