@@ -66,7 +66,7 @@ fn document(number: usize, words: usize) -> String {
     let origin = copied(number).unwrap_or(number);
     let mut text = String::new();
     for place in 0..words {
-        let changed = origin != number && hash((number * words + place) as u64 ^ 1 << 60) % 50 == 0;
+        let changed = origin != number && hash((number * words + place) as u64 ^ 1 << 60).is_multiple_of(50);
         let of = if changed { number } else { origin };
         let uniform = (hash((of * words + place) as u64) >> 11) as f64 / (1u64 << 53) as f64;
         // Ranks whose logarithm is uniform: Zipf's law over 60,000 words.

@@ -55,23 +55,23 @@ fn every_row_ends_with_a_true_reason_whatever_breaks() {
     let name = format!("{}#scripted", endpoint.base);
     let out = folder.path().join("faulty");
     let began = Instant::now();
-    ends(generate(&name, &out, &["--rows", "120", "--timeout", "1", "--in-flight", "16"]), 0);
+    ends(generate(&name, &out, &["--rows", "60", "--timeout", "1", "--in-flight", "16"]), 0);
     println!(
-        "120 rows through a faulty endpoint in {:.1} s: {:?}",
+        "60 rows through a faulty endpoint in {:.1} s: {:?}",
         began.elapsed().as_secs_f64(),
         calls(&out)
     );
     let config = &run_json(&out)["configs"]["smol-constraint"];
     let dropped = config["dropped"].as_object().unwrap();
     let lost: u64 = dropped.values().map(|count| count.as_u64().unwrap()).sum();
-    assert_eq!(config["rows"].as_u64().unwrap() + lost, 120);
+    assert_eq!(config["rows"].as_u64().unwrap() + lost, 60);
     let calls = calls(&out);
-    assert!(calls["busy"] > 5 && calls["failed"] > 20, "{calls:?}");
+    assert!(calls["busy"] > 5 && calls["failed"] > 15, "{calls:?}");
     // The same rows without faults; what differs failed for ever, and says so.
     let whole = folder.path().join("whole");
-    ends(generate(&teacher.name, &whole, &["--rows", "120"]), 0);
+    ends(generate(&teacher.name, &whole, &["--rows", "60"]), 0);
     let (faulty, whole) = (outcomes(&out), outcomes(&whole));
-    assert_eq!(faulty.len(), 120);
+    assert_eq!(faulty.len(), 60);
     let mut failed = 0;
     for (id, (reason, detail)) in &faulty {
         // Which row of two alike is the first one follows from which rows there are.
@@ -84,7 +84,7 @@ fn every_row_ends_with_a_true_reason_whatever_breaks() {
             (reason, undisturbed) => assert_eq!(reason, undisturbed, "{id}: {detail}"),
         }
     }
-    assert!((2..60).contains(&failed), "{failed}: {dropped:?}");
+    assert!((1..30).contains(&failed), "{failed}: {dropped:?}");
 }
 
 /// Of every row whether it was kept or why not, and what was found.
