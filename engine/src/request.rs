@@ -225,7 +225,9 @@ impl Request {
             return refuse(parameter, &value, expected);
         }
         // Minus infinity forbids a token; more than everything else is no number to draw by.
-        let bad = |(id, bias): &&(u32, f32)| *id as usize >= limits.vocab_size || !(*bias < f32::INFINITY);
+        let bad = |(id, bias): &&(u32, f32)| {
+            *id as usize >= limits.vocab_size || bias.is_nan() || *bias == f32::INFINITY
+        };
         match sampling.logit_bias.iter().find(bad) {
             Some((id, bias)) => {
                 refuse("logit_bias", &format!("{id}: {bias}"), "ids below vocab_size, numbers")

@@ -66,7 +66,7 @@ async fn accept(
         };
         match accepted {
             Ok((stream, _)) => {
-                drop(connections.spawn(converse(stream, protocol.clone(), router.clone(), stop.clone())))
+                drop(connections.spawn(converse(stream, protocol.clone(), router.clone(), stop.clone())));
             }
             Err(_) => tokio::time::sleep(ACCEPT_PAUSE).await,
         }
