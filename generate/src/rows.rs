@@ -91,7 +91,7 @@ pub(crate) fn walk<'a>(
 ) -> Walk<'a> {
     let id = recipe.row_id(setup.seed, position);
     let seed = u64::from_str_radix(&id, 16).unwrap_or_default();
-    Walk { recipe, teachers: &setup.teachers, run, id, seed, source, trace: None }
+    Walk { recipe, teachers: &setup.teachers, run, position, id, seed, source, trace: None }
 }
 
 /// Walks a row with its steps written down: to its verdict, or to where nothing is recorded any more.

@@ -43,7 +43,7 @@ CREATE TABLE IF NOT EXISTS batch_calls (
 /// Rows that are read at a time.
 const PAGE: usize = 1000;
 
-/// What a call is known by: the first half of the SHA-256 of the teacher's identity and the whole call.
+/// What a call is known by (`Teacher::key`): its row, and a hash of the teacher's identity and the whole call.
 pub(crate) type Key = [u8; 16];
 
 /// What a teacher said.

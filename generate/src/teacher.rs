@@ -141,11 +141,14 @@ impl Teacher {
         }
     }
 
-    /// What a call is known by in the store.
-    pub(crate) fn key(&self, call: &Call) -> Key {
+    /// What a call of the row at `position` is known by in the store: the row, so that what is recorded together
+    /// lies together and a million answers are found as quickly as a thousand, and the SHA-256 of the content.
+    pub(crate) fn key(&self, position: usize, call: &Call) -> Key {
         let content = json!({"teacher": self.identity(), "call": call});
-        let mut key = Key::default();
-        key.copy_from_slice(&Sha256::digest(content.to_string().as_bytes())[..size_of::<Key>()]);
+        let (mut key, row) = (Key::default(), (position as u32).to_be_bytes());
+        let (first, rest) = key.split_at_mut(row.len());
+        first.copy_from_slice(&row);
+        rest.copy_from_slice(&Sha256::digest(content.to_string().as_bytes())[..rest.len()]);
         key
     }
 

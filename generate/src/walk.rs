@@ -27,6 +27,7 @@ pub(crate) struct Walk<'a> {
     pub(crate) recipe: &'a Recipe,
     pub(crate) teachers: &'a Teachers,
     pub(crate) run: &'a Arc<Run>,
+    pub(crate) position: usize,
     pub(crate) id: String,
     /// Everything drawn for this row follows from it.
     pub(crate) seed: u64,
@@ -186,7 +187,7 @@ impl Walk<'_> {
 
     /// Asks once in the life of the run: a recorded answer is never asked for again.
     async fn ask(&self, teacher: &Teacher, step: &str, call: &Call) -> Result<Reply, Halt> {
-        let key = teacher.key(call);
+        let key = teacher.key(self.position, call);
         let reply = match self.run.store.answer(&key)? {
             Some(reply) => Ok(reply),
             None if self.trace.as_ref().is_some_and(|trace| !trace.asks) => return Err(Halt::Stopped),
