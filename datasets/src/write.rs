@@ -7,7 +7,7 @@ use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::WriterProperties;
 use serde::Serialize;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 use std::io::{BufWriter, Read, Write};
 use std::num::NonZeroUsize;
@@ -17,6 +17,8 @@ use tempfile::NamedTempFile;
 
 /// Rows of one row group.
 const GROUP_ROWS: usize = 1000;
+/// Rows of one shard, where nothing else is asked for.
+pub const ROWS_PER_SHARD: NonZeroUsize = NonZeroUsize::new(100_000).expect("not zero");
 
 /// A column of what is written; every column may hold nulls.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,6 +57,39 @@ pub struct Shard {
     pub bytes: u64,
     /// Of its bytes, in hexadecimal.
     pub sha256: String,
+}
+
+impl Shard {
+    /// How a manifest names it: its path from the dataset's folder, rows, bytes and SHA-256.
+    pub fn entry(&self, folder: &Path) -> Value {
+        let path = self.path.strip_prefix(folder).unwrap_or(&self.path);
+        json!({"path": path, "rows": self.rows, "bytes": self.bytes, "sha256": self.sha256})
+    }
+}
+
+/// Removes the shards in a folder that are none of these: those of an earlier dataset have other names.
+///
+/// # Errors
+/// Names the file that stays.
+pub fn remove_others(folder: &Path, shards: &[Shard]) -> Result<(), Error> {
+    let entries = std::fs::read_dir(folder).map_err(|error| Error::file("read", folder, error))?;
+    for path in entries.flatten().map(|entry| entry.path()) {
+        if !shards.iter().any(|shard| shard.path == path) {
+            remove(&path)?;
+        }
+    }
+    Ok(())
+}
+
+/// Removes a file, if it is there.
+///
+/// # Errors
+/// Names the file.
+pub fn remove(path: &Path) -> Result<(), Error> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Error::file("remove", path, error)),
+        _ => Ok(()),
+    }
 }
 
 /// Writes a file beside its place, syncs it, and moves it there.

@@ -1,6 +1,7 @@
 //! Vectors of texts: from an OpenAI-shaped `/v1/embeddings` endpoint, or from a checkpoint in this process (the mean
 //! of its last hidden states over the text's tokens, as smolserve gives them).
 
+use crate::endpoint::{self, address_and_model, cause, is_endpoint, retry_after};
 use anyhow::{Context, Result, anyhow, bail};
 use base64::Engine as _;
 use engine::{Engine, Finish, NativeEngine, Options, Request};
@@ -16,6 +17,8 @@ const TEXTS_A_REQUEST: usize = 32;
 const REQUESTS: usize = 8;
 /// Tries before an endpoint that fails counts as gone.
 const TRIES: u32 = 8;
+/// How long one request may take.
+const LONGEST: Duration = Duration::from_secs(300);
 
 /// What makes vectors.
 #[allow(clippy::large_enum_variant, reason = "there is one of them")]
@@ -30,7 +33,7 @@ pub(crate) type Embedded = Result<Vec<f32>, String>;
 impl Embedder {
     /// Opens `http://host:port/v1#model`, a checkpoint folder, or a hub id.
     pub(crate) fn open(name: &str, key_variable: Option<&str>) -> Result<Self> {
-        if name.starts_with("http://") || name.starts_with("https://") {
+        if is_endpoint(name) {
             let runtime =
                 tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
             return Ok(Self::Http { client: Endpoint::new(name, key_variable)?, runtime });
@@ -100,16 +103,9 @@ enum Failure {
 
 impl Endpoint {
     fn new(name: &str, key_variable: Option<&str>) -> Result<Self> {
-        let Some((base, model)) = name.split_once('#').filter(|(_, model)| !model.is_empty()) else {
-            bail!("--embeddings {name} names no model; write it as http://host:port/v1#model");
-        };
-        let variable =
-            |name: &str| std::env::var(name).with_context(|| format!("--api-key-env {name}: not set"));
-        let key = key_variable.map(variable).transpose()?;
-        let timeout = Duration::from_secs(300);
-        let client = reqwest::Client::builder().connect_timeout(Duration::from_secs(10)).timeout(timeout);
-        let base = base.trim_end_matches('/').to_owned();
-        Ok(Self { model: model.to_owned(), base, key, client: client.build()? })
+        let (base, model) = address_and_model(name).context("--embeddings")?;
+        let (key, client) = (endpoint::key(key_variable)?, endpoint::client(LONGEST)?);
+        Ok(Self { model: model.to_owned(), base: base.to_owned(), key, client })
     }
 
     async fn embed(&self, texts: &[String]) -> Result<Vec<Embedded>> {
@@ -155,7 +151,7 @@ impl Endpoint {
     }
 
     async fn ask_once(&self, texts: &[String]) -> Result<Vec<Vec<f32>>, Failure> {
-        let passing = |error: reqwest::Error| Failure::Passing(error.without_url().to_string(), None);
+        let passing = |error: reqwest::Error| Failure::Passing(cause(&error), None);
         let body = json!({"model": self.model, "input": texts, "encoding_format": "float"});
         let mut request = self.client.post(format!("{}/embeddings", self.base)).json(&body);
         if let Some(key) = &self.key {
@@ -163,7 +159,7 @@ impl Endpoint {
         }
         let response = request.send().await.map_err(passing)?;
         let status = response.status();
-        let after = response.headers().get("retry-after").and_then(|value| value.to_str().ok()?.parse().ok());
+        let after = retry_after(&response);
         let text = response.text().await.map_err(passing)?;
         let said = || format!("{status}: {}", text.chars().take(300).collect::<String>());
         match status {
@@ -171,7 +167,7 @@ impl Endpoint {
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::NOT_FOUND => {
                 Err(Failure::Gone(said()))
             }
-            StatusCode::TOO_MANY_REQUESTS => Err(Failure::Passing(said(), after.map(Duration::from_secs))),
+            StatusCode::TOO_MANY_REQUESTS => Err(Failure::Passing(said(), after)),
             status if status.is_server_error() => Err(Failure::Passing(said(), None)),
             _ => Err(Failure::Refused(said())),
         }

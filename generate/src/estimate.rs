@@ -6,9 +6,9 @@ use crate::budget::Prices;
 use crate::rows;
 use crate::run::Run;
 use crate::setup::{Common, Setup};
-use crate::store::{Outcome, Store};
+use crate::store::{Entry, Outcome};
 use crate::{recipe::Recipe, resume};
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
@@ -29,15 +29,6 @@ pub struct Options {
     out: PathBuf,
 }
 
-/// Tokens, money and calls at one moment.
-#[derive(Debug, Default, Clone, Copy)]
-struct Totals {
-    calls: u64,
-    prompt: u64,
-    completion: u64,
-    microdollars: u64,
-}
-
 /// Runs the sample and prints what follows from it.
 ///
 /// # Errors
@@ -53,8 +44,6 @@ async fn estimate(options: &Options) -> Result<u8> {
     let prices = Prices::read(options.common.prices.as_deref())?;
     let unpriced: Vec<&str> = setup.models().into_iter().filter(|model| prices.of(model).is_none()).collect();
     let unpriced = unpriced.join(", ");
-    std::fs::create_dir_all(&options.out)
-        .with_context(|| format!("cannot create --out {}", options.out.display()))?;
     let run = Arc::new(Run::open(&options.out, prices, None)?);
     resume::check(&run.store, &setup.configuration, &setup.recipes, &options.out)?;
     println!("from {sample} of {} rows a task, {} calls at a time:", options.rows, options.common.in_flight);
@@ -84,17 +73,20 @@ async fn of_task(
     sample: usize,
 ) -> Result<(f64, f64, f64)> {
     let name = recipe.task.name();
-    let before = totals(&run.store)?;
+    let before = answered(run)?;
     let done = run.store.decided(name, sample)?.iter().filter(|decided| **decided).count();
     let began = Instant::now();
     Box::pin(rows::walk_all(setup, recipe, run, sample)).await?;
-    let (after, seconds) = (totals(&run.store)?, began.elapsed().as_secs_f64());
+    let (after, seconds) = (answered(run)?, began.elapsed().as_secs_f64());
     let rows = (run.store.decided(name, sample)?.iter().filter(|decided| **decided).count() - done) as f64;
     if rows == 0.0 {
         bail!("{name}: all {sample} rows of the sample were decided before; ask for a larger --sample");
     }
     let each = |now: u64, then: u64| (now - then) as f64 / rows;
-    let (prompt, completion) = (each(after.prompt, before.prompt), each(after.completion, before.completion));
+    let (prompt, completion) = (
+        each(after.prompt_tokens, before.prompt_tokens),
+        each(after.completion_tokens, before.completion_tokens),
+    );
     let (calls, dollars) =
         (each(after.calls, before.calls), each(after.microdollars, before.microdollars) / 1e6);
     let all = options.rows as f64;
@@ -111,18 +103,8 @@ async fn of_task(
     Ok(((prompt + completion) * all, dollars * all, whole))
 }
 
-fn totals(store: &Store) -> Result<Totals> {
-    let answered = |sum: Totals, entry: &crate::store::Entry| Totals {
-        calls: sum.calls + entry.calls,
-        prompt: sum.prompt + entry.prompt_tokens,
-        completion: sum.completion + entry.completion_tokens,
-        microdollars: sum.microdollars + entry.microdollars,
-    };
-    let ledger = store.ledger()?;
-    Ok(ledger
-        .iter()
-        .filter(|entry| entry.outcome == Outcome::Answered.name())
-        .fold(Totals::default(), answered))
+fn answered(run: &Run) -> Result<Entry> {
+    Ok(Entry::sum(&run.store.ledger()?, Outcome::Answered))
 }
 
 fn time(seconds: f64) -> String {

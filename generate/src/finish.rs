@@ -13,16 +13,16 @@ use crate::store::{Dropped, Entry, Verdict};
 use crate::tasks;
 use anyhow::{Context, Result};
 use datasets::near_duplicate::{NearDuplicates, Parameters};
-use datasets::write::{Column, Kind, Shard, write_atomic, write_jsonl, write_shards};
+use datasets::write::{
+    Column, Kind, ROWS_PER_SHARD, Shard, remove, remove_others, write_atomic, write_jsonl, write_shards,
+};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
-use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::Arc;
 
 /// Word pairs, and bands that meet at a similarity of one half with 0.98.
 const NEAR: Parameters = Parameters { ngram: 2, bands: 16, rows_per_band: 2 };
-const ROWS_PER_SHARD: NonZeroUsize = NonZeroUsize::new(100_000).expect("not zero");
 
 type Object = Map<String, Value>;
 
@@ -45,12 +45,7 @@ pub(crate) fn write(
 ) -> Result<String> {
     // Until the new one is written last, no manifest vouches for files of two runs.
     let manifest_path = out.join("run.json");
-    match std::fs::remove_file(&manifest_path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            return Err(error).with_context(|| format!("cannot replace {}", manifest_path.display()));
-        }
-        _ => {}
-    }
+    remove(&manifest_path)?;
     let judged = setup.recipes.iter().map(|recipe| Judged::of(setup, recipe, run, rows));
     let judged = judged.collect::<Result<Vec<_>>>()?;
     let mut parts = Vec::new();
@@ -189,27 +184,14 @@ fn shards(
     count: usize,
     rows: impl Iterator<Item = Result<Object>>,
 ) -> Result<Vec<Shard>> {
-    // Shards of an earlier, shorter run have other names.
-    let stale: Vec<_> = std::fs::read_dir(folder)
-        .map(|entries| entries.flatten().map(|entry| entry.path()).collect())
-        .unwrap_or_default();
     let written = write_shards(folder, "train", columns, count, ROWS_PER_SHARD, rows)?;
-    for path in stale.iter().filter(|path| !written.iter().any(|shard| shard.path == **path)) {
-        std::fs::remove_file(path).with_context(|| format!("cannot remove {}", path.display()))?;
-    }
+    remove_others(folder, &written)?;
     Ok(written)
 }
 
 fn manifest(out: &Path, setup: &Setup, parts: &[Part], ledger: &[Entry], complete: bool) -> Value {
     let config = |part: &Part| {
-        let shards: Vec<Value> = part
-            .shards
-            .iter()
-            .map(|shard| {
-                let path = shard.path.strip_prefix(out).unwrap_or(&shard.path);
-                json!({"path": path, "rows": shard.rows, "bytes": shard.bytes, "sha256": shard.sha256})
-            })
-            .collect();
+        let shards: Vec<Value> = part.shards.iter().map(|shard| shard.entry(out)).collect();
         let body = json!({"begun": part.begun, "rows": part.rows, "dropped": part.drops, "shards": shards});
         (part.name.to_owned(), body)
     };

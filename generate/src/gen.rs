@@ -6,7 +6,7 @@ use crate::budget::{Budget, Limit, Prices};
 use crate::run::Run;
 use crate::setup::{Common, Setup};
 use crate::{finish, resume, rows};
-use anyhow::{Context, Result};
+use anyhow::Result;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -54,8 +54,6 @@ async fn generate(options: &Options) -> Result<u8> {
     let setup = Setup::open(&options.common, options.rows, poll).await?;
     let prices = Prices::read(options.common.prices.as_deref())?;
     Budget::check(options.budget, &prices, &setup.models())?;
-    std::fs::create_dir_all(&options.out)
-        .with_context(|| format!("cannot create --out {}", options.out.display()))?;
     if options.fresh {
         resume::set_aside(&options.out)?;
     }

@@ -13,6 +13,7 @@ pub mod show;
 
 mod budget;
 mod embed;
+mod endpoint;
 mod finish;
 mod flight;
 mod progress;

@@ -13,14 +13,13 @@ mod shuffle;
 use self::place::Place;
 use self::recipe::{Mix, Source};
 use self::rows::{Counts, Filters, Kind};
-use self::shuffle::{Shuffle, draw};
+use self::shuffle::Shuffle;
+use crate::recipe::draw;
 use anyhow::{Context, Result, anyhow, bail};
-use datasets::write::{Shard, write_atomic, write_shards};
+use datasets::write::{ROWS_PER_SHARD, Shard, remove, remove_others, write_atomic, write_shards};
 use smollm::Tokenizer;
-use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
-const ROWS_PER_SHARD: NonZeroUsize = NonZeroUsize::new(100_000).expect("not zero");
 /// Bytes of rows that are sorted in memory at a time.
 const SORTED_BYTES: u64 = 64 << 20;
 
@@ -196,22 +195,8 @@ fn write(out: &Path, kind: Kind, shuffle: Shuffle) -> Result<Vec<Shard>> {
     let written =
         write_shards::<anyhow::Error>(&folder, "train", &kind.columns(), total, ROWS_PER_SHARD, rows)?;
     std::fs::remove_dir_all(out.join(".shuffle")).context("cannot remove the shuffle's files")?;
-    // Shards of an earlier mix have other names.
-    for entry in std::fs::read_dir(&folder)?.flatten() {
-        if !written.iter().any(|shard| shard.path == entry.path()) {
-            remove(&entry.path())?;
-        }
-    }
+    remove_others(&folder, &written)?;
     Ok(written)
-}
-
-fn remove(path: &Path) -> Result<()> {
-    match std::fs::remove_file(path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(error).with_context(|| format!("cannot remove {}", path.display()))
-        }
-        _ => Ok(()),
-    }
 }
 
 /// Says what there is and what is missing, without fetching anything; the exit code is 1 where something is.

@@ -201,6 +201,12 @@ fn hash(files: &[(String, &str)]) -> String {
     hex(all.as_bytes())
 }
 
+/// A number that follows from some words, each number as likely as any other.
+pub(crate) fn draw(words: &str) -> u64 {
+    let digest = Sha256::digest(words.as_bytes());
+    digest.iter().take(8).fold(0, |number, byte| (number << 8) | u64::from(*byte))
+}
+
 /// SHA-256 in hexadecimal.
 pub(crate) fn hex(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()

@@ -2,8 +2,8 @@
 
 use crate::budget::{Budget, Cost, Held, Limit, Price, Prices};
 use crate::flight::{FlightLog, InFlight};
-use crate::store::{Key, Outcome, Store};
-use anyhow::Result;
+use crate::store::{Entry, Key, Outcome, Store};
+use anyhow::{Context, Result};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::Notify;
@@ -24,8 +24,9 @@ pub(crate) struct Begun<'a> {
 }
 
 impl Run {
-    /// Opens the store in `out` and counts the calls that a kill interrupted.
+    /// Opens the store in `out`, a new folder if need be, and counts the calls that a kill interrupted.
     pub(crate) fn open(out: &Path, prices: Prices, limit: Option<Limit>) -> Result<Self> {
+        std::fs::create_dir_all(out).with_context(|| format!("cannot create --out {}", out.display()))?;
         let store = Store::open(&out.join("store.sqlite"))?;
         let (flight, interrupted) = FlightLog::open(&out.join("calls-in-flight"))?;
         let mut lost = 0;
@@ -94,8 +95,7 @@ impl Begun<'_> {
 
 /// What the run has spent in its life.
 pub(crate) fn spent(store: &Store) -> Result<Cost> {
-    Ok(store.ledger()?.iter().fold(Cost::default(), |sum, entry| Cost {
-        tokens: sum.tokens + entry.prompt_tokens + entry.completion_tokens,
-        microdollars: sum.microdollars + entry.microdollars,
-    }))
+    let answered = Entry::sum(&store.ledger()?, Outcome::Answered);
+    let tokens = answered.prompt_tokens + answered.completion_tokens;
+    Ok(Cost { tokens, microdollars: answered.microdollars })
 }

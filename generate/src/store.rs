@@ -120,6 +120,20 @@ pub(crate) struct Entry {
     pub(crate) microdollars: u64,
 }
 
+impl Entry {
+    /// The sum of a ledger's lines of one outcome, under no model and endpoint.
+    pub(crate) fn sum(ledger: &[Self], outcome: Outcome) -> Self {
+        let mut sum = Self { outcome: outcome.name().to_owned(), ..Self::default() };
+        for entry in ledger.iter().filter(|entry| entry.outcome == sum.outcome) {
+            sum.calls += entry.calls;
+            sum.prompt_tokens += entry.prompt_tokens;
+            sum.completion_tokens += entry.completion_tokens;
+            sum.microdollars += entry.microdollars;
+        }
+        sum
+    }
+}
+
 /// Who answered and what it cost, recorded with the answer.
 #[derive(Debug, Clone)]
 pub(crate) struct Source<'a> {

@@ -13,7 +13,7 @@ use crate::teacher::{Prompt, Teacher};
 use crate::walk::{Halt, Walk};
 use anyhow::Result;
 use datasets::write::{Column, Kind};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use smollm::Message;
 
 /// Walks one row to its end.
@@ -123,6 +123,12 @@ fn turns(walk: &Walk<'_>) -> usize {
     let most = walk.recipe.settings.turns;
     let least = walk.recipe.settings.minimum_turns.unwrap_or(most).min(most);
     least + (walk.draw("turns") % (most - least + 1) as u64) as usize
+}
+
+/// The schema of an object with these properties, all of them and no others.
+fn object(properties: &Map<String, Value>) -> Value {
+    let names: Vec<&String> = properties.keys().collect();
+    json!({"type": "object", "properties": properties, "required": names, "additionalProperties": false})
 }
 
 /// An object's fields.

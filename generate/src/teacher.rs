@@ -5,6 +5,7 @@ mod endpoints;
 mod http;
 mod local;
 
+use crate::endpoint::is_endpoint;
 use crate::recipe::StepSampling;
 use crate::run::Run;
 use crate::store::{Key, Reply};
@@ -120,7 +121,7 @@ impl Teacher {
     /// Opens `http://host:port/v1#model`, a checkpoint folder, or a hub id. Several endpoints of one model,
     /// with commas between them, share its calls.
     pub(crate) async fn open(name: &str, template: Option<&Path>, manners: &Manners) -> Result<Self> {
-        if name.starts_with("http://") || name.starts_with("https://") {
+        if is_endpoint(name) {
             let template = match template {
                 Some(file) => ChatTemplate::read(file, "", "")?,
                 None => ChatTemplate::chatml(),
@@ -163,9 +164,9 @@ impl Teacher {
     /// Rows that may be on their way at a time, so that no endpoint waits for work while rows wait for the disk.
     pub(crate) fn rows_in_flight(&self, manners: &Manners) -> usize {
         match self {
-            Self::Local(_) => manners.in_flight,
+            Self::Local(_) => self.calls_at_a_time(manners),
             Self::Http(_) if manners.batch_poll.is_some() => batch::MOST_CALLS,
-            Self::Http(teacher) => 2 * manners.in_flight * teacher.endpoints(),
+            Self::Http(_) => 2 * self.calls_at_a_time(manners),
         }
     }
 

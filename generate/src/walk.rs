@@ -1,6 +1,6 @@
 //! One row's way through its steps: asking with a memory, asking again, and dropping with a reason.
 
-use crate::recipe::{Recipe, hex};
+use crate::recipe::{Recipe, draw};
 use crate::report::Step;
 use crate::run::Run;
 use crate::store::{Dropped, Reply};
@@ -33,7 +33,7 @@ pub(crate) struct Walk<'a> {
     pub(crate) seed: u64,
     /// The text of a source task.
     pub(crate) source: Option<String>,
-    /// Where the steps are written down for a person to read; a walk that is watched asks nothing anew.
+    /// Where the steps are written down, if a person is to read them.
     pub(crate) trace: Option<Trace>,
 }
 
@@ -80,8 +80,7 @@ fn whole_sentences(text: &str) -> &str {
 impl Walk<'_> {
     /// A number that follows from the row and a word alone.
     pub(crate) fn draw(&self, word: &str) -> u64 {
-        let hash = hex(format!("{}/{word}", self.seed).as_bytes());
-        u64::from_str_radix(&hash[..16], 16).unwrap_or_default()
+        draw(&format!("{}/{word}", self.seed))
     }
 
     /// The teacher's own words as the user or the assistant: not empty, not cut, not opened as forbidden.

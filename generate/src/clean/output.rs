@@ -5,13 +5,12 @@ use super::survey::Survey;
 use super::{Decisions, Options};
 use anyhow::{Context, Result, bail};
 use datasets::card::{Config, Front, card};
-use datasets::write::{Shard, write_atomic, write_jsonl, write_shards_as_found};
+use datasets::write::{
+    ROWS_PER_SHARD, Shard, remove, remove_others, write_atomic, write_jsonl, write_shards_as_found,
+};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
-use std::num::NonZeroUsize;
 use std::path::Path;
-
-const ROWS_PER_SHARD: NonZeroUsize = NonZeroUsize::new(100_000).expect("not zero");
 
 /// Refuses a folder that holds something else, or what is to be cleaned.
 pub(super) fn check(input: &Path, out: &Path) -> Result<()> {
@@ -57,21 +56,14 @@ pub(super) fn write(survey: &Survey, options: &Options, decisions: &Decisions) -
     Ok(summary(out, &manifest))
 }
 
-/// No file of an earlier run stays.
+/// No file of an earlier run stays. The manifest goes first: without it nothing is vouched for.
 fn clear(out: &Path) -> Result<()> {
     let data = out.join("data");
     std::fs::create_dir_all(&data).with_context(|| format!("cannot create {}", data.display()))?;
-    let shards = std::fs::read_dir(&data)?.flatten().map(|entry| entry.path());
-    // The manifest goes first: without it nothing is vouched for.
-    for path in [out.join("clean.json"), out.join("contamination.json")].into_iter().chain(shards) {
-        match std::fs::remove_file(&path) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                return Err(error).with_context(|| format!("cannot replace {}", path.display()));
-            }
-            _ => {}
-        }
+    for name in ["clean.json", "contamination.json"] {
+        remove(&out.join(name))?;
     }
-    Ok(())
+    Ok(remove_others(&data, &[])?)
 }
 
 fn dropped_line(survey: &Survey, decisions: &Decisions, row: usize) -> Option<Map<String, Value>> {
@@ -89,10 +81,6 @@ fn manifest(survey: &Survey, options: &Options, decisions: &Decisions, shards: &
     for dropped in decisions.dropped.iter().flatten() {
         *drops.entry(dropped.reason).or_default() += 1;
     }
-    let shard = |shard: &Shard| {
-        let path = shard.path.strip_prefix(&options.out).unwrap_or(&shard.path);
-        json!({"path": path, "rows": shard.rows, "bytes": shard.bytes, "sha256": shard.sha256})
-    };
     let near = (!options.no_near_duplicates).then(|| {
         let parameters = options.parameters();
         json!({
@@ -118,7 +106,7 @@ fn manifest(survey: &Survey, options: &Options, decisions: &Decisions, shards: &
         "embeddings": embeddings,
         "kept_without_an_embedding": decisions.not_embedded,
         "skipped": survey.skipped,
-        "shards": shards.iter().map(shard).collect::<Vec<_>>(),
+        "shards": shards.iter().map(|shard| shard.entry(&options.out)).collect::<Vec<_>>(),
     })
 }
 

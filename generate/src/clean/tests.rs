@@ -1,12 +1,10 @@
-//! The whole command on small folders, and an endpoint that misbehaves.
+//! The whole command on small folders.
 
 #![allow(clippy::unwrap_used, reason = "a test may fail loudly")]
 
 use super::{Options, run};
 use clap::Parser;
 use serde_json::{Value, json};
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 
 #[derive(Parser)]
@@ -122,71 +120,4 @@ fn what_cannot_be_done_is_refused_and_named() {
     assert!(manifest["skipped"][0].as_str().unwrap().contains("worse.jsonl, line 1"), "{manifest}");
     std::fs::remove_file(folder.join("out/clean.json")).unwrap();
     assert!(refused(&["--skip-unreadable"]).contains("did not write"));
-}
-
-/// One request of an endpoint: 429 first, a 400 for any request with the text "refuse me", else a vector a text, turned
-/// by its length.
-fn answer(stream: &mut TcpStream, asked: usize) -> std::io::Result<()> {
-    let mut reader = BufReader::new(stream.try_clone()?);
-    let mut length = 0;
-    loop {
-        let mut line = String::new();
-        reader.read_line(&mut line)?;
-        if let Some(value) = line.to_lowercase().strip_prefix("content-length:") {
-            length = value.trim().parse().unwrap();
-        }
-        if line.trim().is_empty() {
-            break;
-        }
-    }
-    let mut body = vec![0; length];
-    reader.read_exact(&mut body)?;
-    let body: Value = serde_json::from_slice(&body)?;
-    let texts: Vec<&str> = body["input"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
-    let refused = texts.iter().any(|text| text.contains("refuse me"));
-    let data: Vec<Value> = texts
-        .iter()
-        .enumerate()
-        .rev()
-        .map(|(index, text)| {
-            let angle = text.len() as f64 / 1000.0;
-            json!({"index": index, "embedding": [angle.cos(), angle.sin()]})
-        })
-        .collect();
-    let (status, said) = match (asked, refused) {
-        (0, _) => ("429 Too Many Requests\r\nretry-after: 0", json!({})),
-        (_, true) => ("400 Bad Request", json!({"error": {"message": "too long"}})),
-        _ => ("200 OK", json!({"data": data})),
-    };
-    let said = said.to_string();
-    write!(stream, "HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{said}", said.len())
-}
-
-#[test]
-fn embeddings_of_an_endpoint_find_what_words_do_not() {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    std::thread::spawn(move || {
-        for (asked, stream) in listener.incoming().flatten().enumerate() {
-            let mut stream = stream;
-            answer(&mut stream, asked).unwrap();
-        }
-    });
-    let folder = tempfile::tempdir().unwrap();
-    let folder = folder.path();
-    // By length the first and the third are alike, and nothing is like the second.
-    let texts = ["a".repeat(100), "b".repeat(1500), "c".repeat(120), "refuse me".to_owned()];
-    let rows: Vec<Value> = texts.iter().map(|text| json!({"text": text})).collect();
-    write_lines(&folder.join("in/rows.jsonl"), &rows);
-    let endpoint = format!("http://{address}/v1#made");
-    assert_eq!(clean(folder, &["--embeddings", &endpoint]).unwrap(), 0);
-    let dropped = lines(&folder.join("out/dropped.jsonl"));
-    assert_eq!(dropped.len(), 1, "{dropped:?}");
-    assert_eq!((&dropped[0]["row"], &dropped[0]["of"]), (&json!("rows.jsonl:3"), &json!("rows.jsonl:1")));
-    assert_eq!(dropped[0]["reason"], "near_embedding");
-    assert!((dropped[0]["similarity"].as_f64().unwrap() - 0.02f64.cos()).abs() < 1e-6);
-    let manifest: Value =
-        serde_json::from_str(&std::fs::read_to_string(folder.join("out/clean.json")).unwrap()).unwrap();
-    assert_eq!(manifest["kept"], 3);
-    assert!(manifest["kept_without_an_embedding"][0].as_str().unwrap().contains("too long"), "{manifest}");
 }

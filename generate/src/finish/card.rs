@@ -64,17 +64,15 @@ pub(super) fn body(setup: &Setup, parts: &[Part], ledger: &[Entry]) -> String {
 
 /// What was asked, and what it cost where prices are known.
 pub(super) fn calls(ledger: &[Entry]) -> String {
-    let sum = |outcome: Outcome, number: fn(&Entry) -> u64| -> u64 {
-        ledger.iter().filter(|entry| entry.outcome == outcome.name()).map(number).sum()
-    };
-    let calls = |outcome| sum(outcome, |entry| entry.calls);
-    let dollars = sum(Outcome::Answered, |entry| entry.microdollars) as f64 / 1e6;
+    let calls = |outcome| Entry::sum(ledger, outcome).calls;
+    let answered = Entry::sum(ledger, Outcome::Answered);
+    let dollars = answered.microdollars as f64 / 1e6;
     let money = if dollars > 0.0 { format!(", ${dollars:.2}") } else { String::new() };
     format!(
         "{} answers: {} prompt tokens, {} generated tokens{money}.\nCalls without an answer: {} turned away as too many (429, 503), {} failed, {} refused, {} lost at a kill.\n",
-        calls(Outcome::Answered),
-        sum(Outcome::Answered, |entry| entry.prompt_tokens),
-        sum(Outcome::Answered, |entry| entry.completion_tokens),
+        answered.calls,
+        answered.prompt_tokens,
+        answered.completion_tokens,
         calls(Outcome::Busy),
         calls(Outcome::Failed),
         calls(Outcome::Refused),

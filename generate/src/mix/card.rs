@@ -73,13 +73,7 @@ pub(super) fn manifest(
             })
         })
         .collect();
-    let shards: Vec<Value> = shards
-        .iter()
-        .map(|shard| {
-            let path = shard.path.strip_prefix(out).unwrap_or(&shard.path);
-            json!({"path": path, "rows": shard.rows, "bytes": shard.bytes, "sha256": shard.sha256})
-        })
-        .collect();
+    let shards: Vec<Value> = shards.iter().map(|shard| shard.entry(out)).collect();
     json!({
         "program": concat!("smoltalk ", env!("CARGO_PKG_VERSION")), "recipe": mix, "seed": options.seed,
         "rows": options.rows, "sources": sources, "shards": shards

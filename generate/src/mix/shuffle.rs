@@ -4,19 +4,12 @@
 //! again by the next byte. So memory is one sorted file, however many rows there are.
 
 use anyhow::{Context, Result};
-use sha2::{Digest, Sha256};
 use std::fs::File;
 use std::io::{BufReader, BufWriter, ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 
 /// Bytes of a number, which is as often as rows can be dealt.
 const LEVELS: u32 = 8;
-
-/// A number that follows from some words, each number as likely as any other.
-pub(super) fn draw(words: &str) -> u64 {
-    let digest = Sha256::digest(words.as_bytes());
-    digest.iter().take(8).fold(0, |number, byte| (number << 8) | u64::from(*byte))
-}
 
 /// Rows on their way into the files.
 pub(super) struct Shuffle {
@@ -172,6 +165,7 @@ fn read(reader: &mut impl Read) -> std::io::Result<Option<(u64, Vec<u8>)>> {
 #[allow(clippy::unwrap_used, reason = "a test may fail loudly")]
 mod tests {
     use super::*;
+    use crate::recipe::draw;
 
     fn shuffled(numbers: &[u64], sorted_bytes: u64) -> Vec<String> {
         let folder = tempfile::tempdir().unwrap();

@@ -38,7 +38,7 @@ async fn conversation(walk: &Walk<'_>, system: Message) -> Result<Vec<Message>, 
 }
 
 async fn judge(walk: &Walk<'_>, instruction: &str) -> Result<Map<String, Value>, Halt> {
-    let teacher = walk.teachers.judge.as_ref().unwrap_or(&walk.teachers.main);
+    let teacher = super::judge(walk);
     let mut all = Map::new();
     for step in ["difficulty", "quality", "classification"] {
         let question = walk.recipe.prompt(step, &json!({"instruction": instruction}))?;

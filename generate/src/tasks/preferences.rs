@@ -3,7 +3,7 @@
 //! Each completion is rated alone, in a question of its own, so the order in which a judge meets completions
 //! cannot sway it: there is no order.
 
-use super::{fields, judge, pick};
+use super::{fields, judge, object, pick};
 use crate::recipe::{Aspect, Rejected};
 use crate::teacher::Prompt;
 use crate::walk::{Halt, Walk, dropped};
@@ -98,19 +98,10 @@ async fn rate(walk: &Walk<'_>, number: usize, prompt: &str, completion: &mut Com
 
 /// For each aspect a reason first, then a rating from 1 to 5.
 fn schema(aspects: &[Aspect]) -> Value {
-    let rating = json!({
-        "type": "object",
-        "properties": {
-            "reason": {"type": "string", "minLength": 1, "maxLength": REASON},
-            "rating": {"type": "integer", "minimum": 1, "maximum": 5}
-        },
-        "required": ["reason", "rating"],
-        "additionalProperties": false
-    });
-    let names: Vec<&str> = aspects.iter().map(|aspect| aspect.key.as_str()).collect();
-    let properties: Map<String, Value> =
-        names.iter().map(|name| ((*name).to_owned(), rating.clone())).collect();
-    json!({"type": "object", "properties": properties, "required": names, "additionalProperties": false})
+    let reason = json!({"type": "string", "minLength": 1, "maxLength": REASON});
+    let rating = json!({"type": "integer", "minimum": 1, "maximum": 5});
+    let rating = object(&fields(json!({"reason": reason, "rating": rating})));
+    object(&aspects.iter().map(|aspect| (aspect.key.clone(), rating.clone())).collect())
 }
 
 /// The weighted mean of the ratings.

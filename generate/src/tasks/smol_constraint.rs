@@ -1,6 +1,6 @@
 //! Smol-Constraint: a request with verifiable constraints and a reply that was verified to keep them.
 
-use super::fields;
+use super::{fields, judge, object};
 use crate::recipe::Instruction;
 use crate::teacher::Prompt;
 use crate::walk::{Halt, Walk, dropped};
@@ -30,9 +30,8 @@ async fn instructions<'a>(walk: &Walk<'a>, user: &str) -> Result<Vec<&'a Instruc
     let recipe = walk.recipe;
     let question = recipe
         .prompt("instruction_ids", &json!({"instruction": user, "instructions": recipe.instructions}))?;
-    let teacher = walk.teachers.judge.as_ref().unwrap_or(&walk.teachers.main);
     let schema = recipe.schema("instruction_ids")?;
-    let answer = walk.judge(teacher, "instruction_ids", "instruction_ids", question, schema).await?;
+    let answer = walk.judge(judge(walk), "instruction_ids", "instruction_ids", question, schema).await?;
     let named = |instruction: &&Instruction| {
         answer["instruction_ids"]
             .as_array()
@@ -58,8 +57,7 @@ async fn arguments(walk: &Walk<'_>, user: &str, instructions: &[&Instruction]) -
     }
     let question =
         walk.recipe.prompt("arguments", &json!({"instruction": user, "instructions": instructions}))?;
-    let teacher = walk.teachers.judge.as_ref().unwrap_or(&walk.teachers.main);
-    let answer = walk.judge(teacher, "arguments", "arguments", question, &schema(instructions)).await?;
+    let answer = walk.judge(judge(walk), "arguments", "arguments", question, &schema(instructions)).await?;
     Ok(instructions
         .iter()
         .map(|instruction| answer.get(&instruction.id).cloned().unwrap_or(json!({})))
@@ -87,17 +85,13 @@ fn checks<'k>(
 
 /// An object with an entry for each instruction that has arguments.
 fn schema(instructions: &[&Instruction]) -> Value {
-    let object = |properties: Map<String, Value>| {
-        let names: Vec<String> = properties.keys().cloned().collect();
-        json!({"type": "object", "properties": properties, "required": names, "additionalProperties": false})
-    };
     let entry = |instruction: &&&Instruction| {
         let arguments =
             instruction.arguments.iter().map(|argument| (argument.name.clone(), argument.schema.clone()));
-        (instruction.id.clone(), object(arguments.collect()))
+        (instruction.id.clone(), object(&arguments.collect()))
     };
     object(
-        instructions
+        &instructions
             .iter()
             .filter(|instruction| !instruction.arguments.is_empty())
             .map(|i| entry(&i))

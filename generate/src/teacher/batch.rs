@@ -5,9 +5,10 @@
 //! anyone waits for it, so a restart finds it again and none is submitted twice.
 
 use super::endpoints::Endpoints;
-use super::http::{cause, completion, refusal};
+use super::http::{completion, refusal};
 use super::{Asking, Manners, Refusal};
 use crate::budget::Cost;
+use crate::endpoint::cause;
 use crate::run::Run;
 use crate::store::{Key, OpenBatch, Outcome, Reply, Source};
 use anyhow::{Context, Result, anyhow, bail};

@@ -5,12 +5,12 @@
 //! environment and goes nowhere else.
 
 use super::batch::Batches;
-use super::endpoints::Endpoints;
+use super::endpoints::{Endpoints, Seat};
 use super::{Asking, Call, Manners, Prompt, Refusal};
 use crate::budget::Cost;
-use crate::run::Begun;
+use crate::endpoint::{self, address_and_model, cause, retry_after};
 use crate::store::{Outcome, Reply, Source};
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Result, anyhow, bail};
 use reqwest::{Response, StatusCode};
 use serde_json::{Value, json};
 use smollm::wire::{ChatRequest, CompletionRequest, CompletionResponse, ErrorBody, SamplingFields, Usage};
@@ -44,17 +44,8 @@ enum Failure {
 impl HttpTeacher {
     pub(crate) async fn connect(names: &str, template: ChatTemplate, manners: &Manners) -> Result<Self> {
         let (model, bases) = parse(names)?;
-        let key = manners
-            .key_variable
-            .as_ref()
-            .map(|variable| {
-                std::env::var(variable).with_context(|| format!("--api-key-env {variable}: not set"))
-            })
-            .transpose()?;
-        let client = reqwest::Client::builder()
-            .connect_timeout(Duration::from_secs(10))
-            .timeout(manners.timeout)
-            .build()?;
+        let key = endpoint::key(manners.key_variable.as_deref())?;
+        let client = endpoint::client(manners.timeout)?;
         let endpoints = Endpoints::new(&bases, key.as_deref(), client.clone(), manners);
         for endpoint in endpoints.list() {
             let probe = endpoint.authorized(client.get(format!("{}/models", endpoint.base))).send().await;
@@ -91,63 +82,81 @@ impl HttpTeacher {
             return batches.answer(asking, path, body, worst).await;
         }
         let worst = asking.run.cost(&self.model, longest, most, false);
-        let (mut tries, mut avoid, mut begun) = (0, None, None);
-        loop {
-            let seat = tokio::select! {
-                seat = self.endpoints.seat(avoid) => seat?,
-                () = asking.run.until_stopping() => {
-                    begun.map_or(Ok(()), |begun: Begun<'_>| begun.end(Cost::default()))?;
-                    return Err(Refusal::Stopped);
+        let seat = self.seat(asking, None).await?;
+        let begun = asking.run.begin(asking.key, worst).await?.ok_or(Refusal::Stopped)?;
+        match self.ask(asking, seat, path, &body).await {
+            Ok((mut reply, endpoint)) => {
+                if reply.prompt_tokens == 0 {
+                    reply.prompt_tokens = longest.div_ceil(BYTES_OF_A_TOKEN);
                 }
-            };
-            if begun.is_none() {
-                begun = Some(asking.run.begin(asking.key, worst).await?.ok_or(Refusal::Stopped)?);
+                begun.end(self.record(asking, &endpoint, &reply).await?)?;
+                Ok(reply)
             }
+            Err(refusal) => {
+                begun.end(Cost::default())?;
+                Err(refusal)
+            }
+        }
+    }
+
+    /// A place at an endpoint, unless the run stops first.
+    async fn seat(&self, asking: Asking<'_>, avoid: Option<usize>) -> Result<Seat, Refusal> {
+        tokio::select! {
+            seat = self.endpoints.seat(avoid) => Ok(seat?),
+            () = asking.run.until_stopping() => Err(Refusal::Stopped),
+        }
+    }
+
+    /// Asks, first at this seat, until there is an answer; returns who gave it.
+    async fn ask(
+        &self,
+        asking: Asking<'_>,
+        mut seat: Seat,
+        path: &str,
+        body: &Value,
+    ) -> Result<(Reply, String), Refusal> {
+        let (mut tries, mut avoid) = (0, None);
+        loop {
             let base = seat.endpoint().base.clone();
-            let request = self.client.post(format!("{base}/{path}")).json(&body);
+            let request = self.client.post(format!("{base}/{path}")).json(body);
             let result = match seat.endpoint().authorized(request).send().await {
                 Ok(response) => read(response).await,
                 Err(error) => Err(Failure::Passing(cause(&error))),
             };
             let note = |outcome| asking.run.store.note(&self.model, &base, outcome, 1);
-            let reason = match result {
-                Ok(mut reply) => {
+            let failed = match result {
+                Ok(reply) => {
                     seat.succeeded();
-                    if reply.prompt_tokens == 0 {
-                        reply.prompt_tokens = longest.div_ceil(BYTES_OF_A_TOKEN);
-                    }
-                    let cost = self.record(asking, &base, &reply).await?;
-                    begun.map_or(Ok(()), |begun| begun.end(cost))?;
-                    return Ok(reply);
+                    return Ok((reply, base));
                 }
                 Err(Failure::Final(refusal)) => {
                     seat.succeeded();
                     note(Outcome::Refused);
-                    begun.map_or(Ok(()), |begun| begun.end(Cost::default()))?;
                     return Err(refusal);
                 }
                 Err(Failure::Busy(wait, reason)) => {
                     seat.turned_away(wait);
                     note(Outcome::Busy);
-                    let Some(reason) = reason else { continue };
                     reason
                 }
                 Err(Failure::Passing(reason)) => {
                     avoid = Some(seat.index());
                     seat.failed(&reason);
                     note(Outcome::Failed);
-                    reason
+                    Some(reason)
                 }
             };
-            tries += 1;
-            if tries == TRIES {
-                begun.map_or(Ok(()), |begun| begun.end(Cost::default()))?;
-                return Err(Refusal::Failed(format!("{TRIES} tries failed, the last one: {reason}")));
+            if let Some(reason) = failed {
+                tries += 1;
+                if tries == TRIES {
+                    return Err(Refusal::Failed(format!("{TRIES} tries failed, the last one: {reason}")));
+                }
+                tokio::select! {
+                    () = tokio::time::sleep(pause(tries, asking.call.seed)) => {}
+                    () = asking.run.until_stopping() => {}
+                }
             }
-            tokio::select! {
-                () = tokio::time::sleep(pause(tries, asking.call.seed)) => {}
-                () = asking.run.until_stopping() => {}
-            }
+            seat = self.seat(asking, avoid).await?;
         }
     }
 
@@ -195,15 +204,13 @@ impl HttpTeacher {
 fn parse(names: &str) -> Result<(String, Vec<String>)> {
     let (mut model, mut bases) = (None, Vec::new());
     for name in names.split(',') {
-        let Some((base, named)) = name.split_once('#').filter(|(_, model)| !model.is_empty()) else {
-            bail!("teacher {name} names no model; write it as http://host:port/v1#model");
-        };
+        let (base, named) = address_and_model(name)?;
         if *model.get_or_insert(named) != named {
             bail!(
                 "the endpoints {names} serve different models; calls are shared among endpoints of one model"
             );
         }
-        bases.push(base.trim_end_matches('/').to_owned());
+        bases.push(base.to_owned());
     }
     let model = model.ok_or_else(|| anyhow!("no teacher is named"))?;
     Ok((model.to_owned(), bases))
@@ -231,19 +238,6 @@ async fn read(response: Response) -> Result<Reply, Failure> {
         return Err(Failure::Final(refusal(status, &body)));
     }
     completion(&body).map_err(Failure::Passing)
-}
-
-/// Seconds, or a date.
-fn retry_after(response: &Response) -> Option<Duration> {
-    let text = response.headers().get("retry-after")?.to_str().ok()?;
-    let seconds = match text.parse::<f64>() {
-        Ok(seconds) => seconds,
-        Err(_) => {
-            let date = chrono::DateTime::parse_from_rfc2822(text).ok()?;
-            (date.with_timezone(&chrono::Utc) - chrono::Utc::now()).as_seconds_f64()
-        }
-    };
-    seconds.is_finite().then(|| Duration::from_secs_f64(seconds.clamp(0.0, 300.0)))
 }
 
 /// What a completion's body says; the error is why it cannot be used.
@@ -285,13 +279,4 @@ pub(super) fn refusal(status: StatusCode, body: &[u8]) -> Refusal {
 fn pause(tries: u32, seed: u64) -> Duration {
     let jitter = 0.75 + (seed >> 11) as f64 / (1u64 << 53) as f64 * 0.5;
     Duration::from_secs_f64((0.25 * 2f64.powi(tries as i32)).min(30.0) * jitter)
-}
-
-/// The innermost reason of a connection's failure, which is the one a person can act on.
-pub(super) fn cause(error: &reqwest::Error) -> String {
-    let mut inner: &dyn std::error::Error = error;
-    while let Some(source) = inner.source() {
-        inner = source;
-    }
-    inner.to_string()
 }

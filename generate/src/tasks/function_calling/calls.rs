@@ -1,6 +1,7 @@
 //! The calls a teacher makes: the schema that holds it to the tools' parameters, and the check that does not rely on
 //! that, because an endpoint may ignore what it is asked.
 
+use crate::tasks::object;
 use serde_json::{Map, Value, json};
 
 /// The most calls of one answer.
@@ -28,11 +29,6 @@ fn arguments(parameters: &Value) -> Value {
         false => (name, json!({"anyOf": [schema, {"type": "null"}]})),
     };
     object(&properties.into_iter().map(held).collect())
-}
-
-fn object(properties: &Map<String, Value>) -> Value {
-    let names: Vec<String> = properties.keys().cloned().collect();
-    json!({"type": "object", "properties": properties, "required": names, "additionalProperties": false})
 }
 
 fn required(parameters: &Value, name: &str) -> bool {
