@@ -1,10 +1,11 @@
 //! `smoltalk gen` against endpoints that fail, die, cost money or answer in batches.
 
 use crate::faulty_endpoint::{FaultyEndpoint, exchange, receive, respond};
-use crate::programs::{program, read_json, text_of};
+use crate::generation::{content, run_json};
+use crate::programs::{program, text_of};
 use crate::scripted_teacher::ScriptedTeacher;
 use serde_json::{Value, json};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
@@ -23,18 +24,6 @@ fn ends(mut command: Command, code: i32) -> Output {
     let output = command.output().unwrap();
     assert_eq!(output.status.code(), Some(code), "{}", text_of(&output));
     output
-}
-
-fn run_json(out: &Path) -> Value {
-    read_json(&out.join("run.json"))
-}
-
-/// Rows and drops of a finished run, in order.
-fn content(out: &Path) -> BTreeSet<String> {
-    let rows = datasets::read(&out.join("data")).unwrap();
-    let rows = rows.map(|row| serde_json::to_string(&row.unwrap().row).unwrap());
-    let dropped = std::fs::read_to_string(out.join("dropped.jsonl")).unwrap();
-    rows.chain(dropped.lines().map(str::to_owned)).collect()
 }
 
 /// Calls of the ledger by outcome.

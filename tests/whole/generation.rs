@@ -1,5 +1,11 @@
-use crate::programs::program;
+use crate::local_http::{hub_file, serve};
+use crate::programs::{program, read_json};
 use crate::scripted_teacher::ScriptedTeacher;
+use axum::extract::Path as Segments;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::IntoResponse;
+use axum::routing::get;
+use axum::{Json, Router};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -27,12 +33,12 @@ fn write_source(folder: &Path) -> PathBuf {
     path
 }
 
-fn run_json(out: &Path) -> Value {
-    serde_json::from_str(&std::fs::read_to_string(out.join("run.json")).unwrap()).unwrap()
+pub(crate) fn run_json(out: &Path) -> Value {
+    read_json(&out.join("run.json"))
 }
 
 /// Everything a run decided: its rows and its drops, without the order of anything.
-fn content(out: &Path) -> BTreeSet<String> {
+pub(crate) fn content(out: &Path) -> BTreeSet<String> {
     let rows = datasets::read(&out.join("data"))
         .unwrap()
         .map(|row| serde_json::to_string(&row.unwrap().row).unwrap());
@@ -291,39 +297,22 @@ fn a_stopped_run_says_so_and_goes_on() {
 
 /// A hub of one checkpoint: hf-hub's two questions, a file by range and the list of files.
 fn start_hub(files: PathBuf) -> String {
-    use axum::extract::Path as Segments;
-    use axum::http::{HeaderMap, StatusCode};
-    use axum::response::IntoResponse;
-    use axum::{Json, Router, routing::get};
     let names: Vec<Value> = std::fs::read_dir(&files)
         .unwrap()
         .map(|entry| serde_json::json!({"rfilename": entry.unwrap().file_name().to_str().unwrap()}))
         .collect();
     let information = serde_json::json!({"sha": "c0ffee", "siblings": names});
     let file = async move |Segments(name): Segments<String>, headers: HeaderMap| {
-        let Ok(bytes) = std::fs::read(files.join(name)) else { return StatusCode::NOT_FOUND.into_response() };
-        let range = headers["range"].to_str().unwrap().strip_prefix("bytes=").unwrap();
-        let (from, to) = range.split_once('-').unwrap();
-        let (from, last) = (from.parse().unwrap(), to.parse().unwrap_or(bytes.len() - 1));
-        let range = format!("bytes {from}-{last}/{}", bytes.len());
-        let etag = format!("\"{}\"", bytes.len());
-        let headers = [("content-range", range), ("x-repo-commit", "c0ffee".to_owned()), ("etag", etag)];
-        (StatusCode::PARTIAL_CONTENT, headers, bytes[from..=last].to_vec()).into_response()
+        let Ok(bytes) = std::fs::read(files.join(&name)) else {
+            return StatusCode::NOT_FOUND.into_response();
+        };
+        hub_file(&name, &bytes, &headers)
     };
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = format!("http://{}", listener.local_addr().unwrap());
-    listener.set_nonblocking(true).unwrap();
-    std::thread::spawn(move || {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(async move {
-            let information = async move || Json(information.clone());
-            let app = Router::new()
-                .route("/someone/stories/resolve/main/{name}", get(file))
-                .route("/api/models/someone/stories/revision/main", get(information));
-            axum::serve(tokio::net::TcpListener::from_std(listener).unwrap(), app).await.unwrap();
-        });
-    });
-    address
+    serve(
+        Router::new()
+            .route("/someone/stories/resolve/main/{name}", get(file))
+            .route("/api/models/someone/stories/revision/main", get(async move || Json(information.clone()))),
+    )
 }
 
 #[test]

@@ -3,6 +3,8 @@
 
 /// What a request may ask of the engine, and that an answer depends on nothing else.
 mod answers;
+/// `smoltalk clean` with an endpoint's embeddings.
+mod cleaning;
 /// `smolserve` as the official clients drive it, against OpenAI's schemas.
 mod clients;
 /// `smoltalk gen` against endpoints that fail, die, cost money or answer in batches.
@@ -15,6 +17,10 @@ mod forward;
 mod generation;
 /// Loss and gradients against transformers' Llama; packing, splitting and threads change nothing.
 mod gradients;
+/// Servers of the tests' own.
+mod local_http;
+/// `smoltalk mix`: counts, weights, filters, the hub.
+mod mixing;
 /// `posttrain pretrain`: stages, mixtures, interventions.
 mod pretraining;
 /// The project's own programs.
@@ -25,6 +31,10 @@ mod rows;
 mod scripted_teacher;
 /// `smolserve` under load: killed clients, slow readers, a thousand idle connections.
 mod serving;
+/// A teacher for the tasks that are made when they are named.
+mod task_teacher;
+/// The tasks that are made when they are named.
+mod tasks;
 /// `posttrain tokenizer`.
 mod tokenizer_training;
 /// Text and conversations against Hugging Face's tokenizers and templates.

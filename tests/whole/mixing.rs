@@ -1,14 +1,17 @@
 //! `smoltalk mix` end to end: how many rows of each source, in which order, and what it refuses.
-#![allow(clippy::unwrap_used, reason = "a test may fail loudly")]
 
-#[allow(dead_code, reason = "only its server is used here")]
-mod scripted;
-
+use crate::local_http::{hub_file, serve};
+use crate::programs::{program, read_json};
+use axum::extract::Path as Segments;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::IntoResponse;
+use axum::routing::get;
+use axum::{Json, Router};
 use datasets::Row;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Output;
 
 /// A folder with sources and recipes.
 struct Kitchen {
@@ -37,7 +40,7 @@ impl Kitchen {
 
     fn run(&self, recipe: &str, arguments: &[&str]) -> Output {
         self.write("recipe.toml", &format!("name = \"Soup\"\n{recipe}"));
-        let mut command = Command::new(env!("CARGO_BIN_EXE_smoltalk"));
+        let mut command = program("smoltalk");
         command.current_dir(self.folder.path()).env("HF_HOME", self.path("cache")).env_remove("HF_TOKEN");
         command.args(["mix", "recipe.toml"]).args(arguments).output().unwrap()
     }
@@ -186,8 +189,7 @@ fn filters_leave_rows_out_and_count_them() {
             messages[0]["content"].as_str().unwrap().split(' ').nth(1).unwrap().parse().unwrap();
         assert!(index.is_multiple_of(2));
     }
-    let manifest: Value =
-        serde_json::from_slice(&std::fs::read(kitchen.path("out/mix.json")).unwrap()).unwrap();
+    let manifest = read_json(&kitchen.path("out/mix.json"));
     let found = &manifest["sources"][0];
     let filtered = found["filtered"].as_object().unwrap();
     assert_eq!((&filtered["drop_sources"], &filtered["maximum_turns"]), (&json!(45), &json!(15)));
@@ -248,29 +250,16 @@ fn configurations_tools_and_kinds() {
 
 /// A hub of one dataset: its list of files, and files by range.
 fn start_hub(files: BTreeMap<&'static str, String>) -> String {
-    use axum::extract::Path as Segments;
-    use axum::http::{HeaderMap, StatusCode};
-    use axum::response::IntoResponse;
-    use axum::{Json, Router, routing::get};
     let names: Vec<Value> = files.keys().map(|name| json!({"rfilename": name})).collect();
     let file = async move |Segments(name): Segments<String>, headers: HeaderMap| {
         let Some(text) = files.get(name.as_str()) else { return StatusCode::NOT_FOUND.into_response() };
-        let range = headers["range"].to_str().unwrap().strip_prefix("bytes=").unwrap();
-        let (from, to) = range.split_once('-').unwrap();
-        let (from, last): (usize, usize) = (from.parse().unwrap(), to.parse().unwrap_or(text.len() - 1));
-        let range = format!("bytes {from}-{last}/{}", text.len());
-        let headers = [
-            ("content-range", range),
-            ("x-repo-commit", "c0ffee".to_owned()),
-            ("etag", format!("\"{name}\"").replace('/', "-")),
-        ];
-        (StatusCode::PARTIAL_CONTENT, headers, text.as_bytes()[from..=last].to_vec()).into_response()
+        hub_file(&name, text.as_bytes(), &headers)
     };
     let information = json!({"sha": "c0ffee", "siblings": names});
     let app = Router::new()
         .route("/datasets/someone/chats/resolve/main/{*name}", get(file))
         .route("/api/datasets/someone/chats/revision/main", get(async move || Json(information.clone())));
-    scripted::serve(app)
+    serve(app)
 }
 
 #[test]
@@ -290,7 +279,7 @@ fn a_hub_id_gives_the_files_its_card_assigns_and_check_says_what_is_missing() {
     };
     let run = |recipe: &str, endpoint: &str, arguments: &[&str]| {
         kitchen.write("recipe.toml", &format!("name = \"Soup\"\n{recipe}"));
-        let mut command = Command::new(env!("CARGO_BIN_EXE_smoltalk"));
+        let mut command = program("smoltalk");
         command
             .current_dir(kitchen.folder.path())
             .env("HF_HOME", kitchen.path("cache"))

@@ -1,6 +1,7 @@
 //! An OpenAI-shaped teacher whose replies follow from the request alone, so that a run against it can be
 //! compared with another. It counts every request body it was sent.
 
+use crate::local_http::{hash, serve};
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
@@ -32,22 +33,12 @@ impl ScriptedTeacher {
     pub(crate) fn start(delay: Duration, faulty: bool) -> Self {
         let counts = Counts::default();
         let script = Script { counts: counts.clone(), delay, faulty };
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = listener.local_addr().unwrap().port();
-        listener.set_nonblocking(true).unwrap();
-        std::thread::spawn(move || {
-            let runtime =
-                tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-            runtime.block_on(async move {
-                let app = Router::new()
-                    .route("/v1/models", get(async || Json(json!({"data": [{"id": "scripted"}]}))))
-                    .route("/v1/chat/completions", post(answer))
-                    .route("/v1/completions", post(answer))
-                    .with_state(script);
-                axum::serve(tokio::net::TcpListener::from_std(listener).unwrap(), app).await.unwrap();
-            });
-        });
-        Self { name: format!("http://127.0.0.1:{port}/v1#scripted"), counts }
+        let app = Router::new()
+            .route("/v1/models", get(async || Json(json!({"data": [{"id": "scripted"}]}))))
+            .route("/v1/chat/completions", post(answer))
+            .route("/v1/completions", post(answer))
+            .with_state(script);
+        Self { name: format!("{}/v1#scripted", serve(app)), counts }
     }
 
     /// Requests, and how many of them repeated an earlier one.
@@ -60,9 +51,7 @@ impl ScriptedTeacher {
 
 async fn answer(State(script): State<Script>, Json(body): Json<Value>) -> Response {
     let text = body.to_string();
-    let hash = text
-        .bytes()
-        .fold(0xcbf2_9ce4_8422_2325_u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3));
+    let hash = hash(&text);
     let seen = {
         let mut counts = script.counts.lock().unwrap();
         let count = counts.entry(text).or_default();

@@ -2,6 +2,7 @@
 //! follows from the first thing the teacher writes for it, which later steps find in their prompts again: the second
 //! try of a step is as bad as the first one.
 
+use crate::local_http::{hash, serve};
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -34,26 +35,9 @@ impl Teacher {
     }
 }
 
-/// Serves on a port of its own, in a thread of its own; returns the address.
-pub(crate) fn serve(app: Router) -> String {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = format!("http://{}", listener.local_addr().unwrap());
-    listener.set_nonblocking(true).unwrap();
-    std::thread::spawn(move || {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(async move {
-            axum::serve(tokio::net::TcpListener::from_std(listener).unwrap(), app).await.unwrap();
-        });
-    });
-    address
-}
-
 async fn answer(State(asked): State<Arc<AtomicUsize>>, Json(body): Json<Value>) -> Response {
     asked.fetch_add(1, Ordering::Relaxed);
-    let hash = body
-        .to_string()
-        .bytes()
-        .fold(0xcbf2_9ce4_8422_2325_u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3));
+    let hash = hash(&body.to_string());
     let hash = hash ^ (hash >> 29);
     let text = match (&body["prompt"], &body["response_format"]["json_schema"]["schema"]) {
         (Value::String(prompt), _) => user_turn(prompt, hash),

@@ -1,17 +1,15 @@
 //! The newer tasks end to end, over HTTP, against a scripted teacher whose bad replies must be dropped.
-#![allow(clippy::unwrap_used, reason = "a test may fail loudly")]
 
-mod scripted;
-
+use crate::programs::{program, read_json};
+use crate::task_teacher::Teacher;
 use datasets::Row;
-use scripted::Teacher;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::Output;
 
 fn generate(task: &str, teacher: &Teacher, rows: usize, out: &Path, more: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_smoltalk"));
+    let mut command = program("smoltalk");
     command.args(["gen", task, "--teacher", &teacher.name, "--profile", "full", "--rows", &rows.to_string()]);
     command.args(["--out", out.to_str().unwrap()]).args(more).output().unwrap()
 }
@@ -20,7 +18,7 @@ fn generate(task: &str, teacher: &Teacher, rows: usize, out: &Path, more: &[&str
 fn made(task: &str, teacher: &Teacher, rows: usize, out: &Path, more: &[&str]) -> (Vec<Row>, Value) {
     let output = generate(task, teacher, rows, out, more);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let run: Value = serde_json::from_slice(&std::fs::read(out.join("run.json")).unwrap()).unwrap();
+    let run = read_json(&out.join("run.json"));
     let config = run["configs"][task].clone();
     let kept: Vec<Row> = datasets::read(out).unwrap().map(|row| row.unwrap().row).collect();
     let dropped: u64 =
@@ -199,7 +197,7 @@ fn prompts_of_preferences_come_from_a_source_where_there_is_one() {
         assert!(row["prompt"][0]["content"].as_str().unwrap().starts_with("Question "), "{row}");
         assert!(row["request"].is_null());
     }
-    let show = Command::new(env!("CARGO_BIN_EXE_smoltalk"))
+    let show = program("smoltalk")
         .args(["show", folder.path().join("out").to_str().unwrap(), "--n", "1"])
         .output()
         .unwrap();

@@ -1,0 +1,53 @@
+//! `smoltalk clean` with the embeddings of an endpoint that misbehaves.
+
+use crate::local_http::serve;
+use crate::programs::{program, read_json, succeeds};
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::post;
+use axum::{Json, Router};
+use serde_json::{Value, json};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// 429 first, a 400 for any request with the text "refuse me", else a vector a text, turned by its length.
+async fn answer(State(asked): State<Arc<AtomicUsize>>, Json(body): Json<Value>) -> Response {
+    let texts: Vec<&str> = body["input"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
+    let vector = |(index, text): (usize, &&str)| {
+        let angle = text.len() as f64 / 1000.0;
+        json!({"index": index, "embedding": [angle.cos(), angle.sin()]})
+    };
+    match (asked.fetch_add(1, Ordering::Relaxed), texts.iter().any(|text| text.contains("refuse me"))) {
+        (0, _) => (StatusCode::TOO_MANY_REQUESTS, [("retry-after", "0")], "{}").into_response(),
+        (_, true) => {
+            (StatusCode::BAD_REQUEST, Json(json!({"error": {"message": "too long"}}))).into_response()
+        }
+        _ => Json(json!({"data": texts.iter().enumerate().rev().map(vector).collect::<Vec<_>>()}))
+            .into_response(),
+    }
+}
+
+#[test]
+fn embeddings_of_an_endpoint_find_what_words_do_not() {
+    let app = Router::new().route("/v1/embeddings", post(answer)).with_state(Arc::default());
+    let endpoint = format!("{}/v1#made", serve(app));
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    // By length the first and the third are alike, and nothing is like the second.
+    let texts = ["a".repeat(100), "b".repeat(1500), "c".repeat(120), "refuse me".to_owned()];
+    let rows: Vec<String> = texts.iter().map(|text| json!({"text": text}).to_string()).collect();
+    std::fs::write(folder.join("rows.jsonl"), rows.join("\n")).unwrap();
+    let mut command = program("smoltalk");
+    command.arg("clean").arg(folder.join("rows.jsonl")).arg("--out").arg(folder.join("out"));
+    succeeds(command.args(["--embeddings", &endpoint]));
+    let dropped = std::fs::read_to_string(folder.join("out/dropped.jsonl")).unwrap();
+    let dropped: Vec<Value> = dropped.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(dropped.len(), 1, "{dropped:?}");
+    assert_eq!((&dropped[0]["row"], &dropped[0]["of"]), (&json!("rows.jsonl:3"), &json!("rows.jsonl:1")));
+    assert_eq!(dropped[0]["reason"], "near_embedding");
+    assert!((dropped[0]["similarity"].as_f64().unwrap() - 0.02f64.cos()).abs() < 1e-6);
+    let manifest = read_json(&folder.join("out/clean.json"));
+    assert_eq!(manifest["kept"], 3);
+    assert!(manifest["kept_without_an_embedding"][0].as_str().unwrap().contains("too long"), "{manifest}");
+}
