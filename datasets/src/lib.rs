@@ -11,6 +11,7 @@ pub mod evaluation_set;
 pub mod matching;
 pub mod near_duplicate;
 pub mod nearest;
+pub mod pocket;
 pub mod row;
 pub mod write;
 

@@ -1,5 +1,5 @@
 //! Teacher -> rows: `smoltalk gen` makes SmolTalk-style datasets, `smoltalk mix` composes sets into one, `smoltalk
-//! show` prints them.
+//! show` prints them, `smoltalk world` writes the pocket world.
 //!
 //! Each row walks its own steps with many rows in flight and no barrier between them. Everything a
 //! teacher said and everything decided about a row is in the run's store before it is counted.
@@ -10,6 +10,7 @@ pub mod r#gen;
 pub mod mix;
 pub mod preview;
 pub mod show;
+pub mod world;
 
 mod budget;
 mod embed;

@@ -25,6 +25,8 @@ enum Command {
     Mix(generate::mix::Options),
     /// Print rows of a generated dataset
     Show(generate::show::Options),
+    /// Write the pocket world: small true texts to try everything on
+    World(generate::world::Options),
 }
 
 fn main() -> ExitCode {
@@ -35,6 +37,7 @@ fn main() -> ExitCode {
         Command::Clean(options) => generate::clean::run(&options),
         Command::Mix(options) => generate::mix::run(&options),
         Command::Show(options) => generate::show::run(&options),
+        Command::World(options) => generate::world::run(&options),
     };
     match result {
         Ok(code) => ExitCode::from(code),

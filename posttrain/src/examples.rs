@@ -230,16 +230,21 @@ fn conversation(
     let learned = |role: &chat::TokenRole| match (rules.loss_on, role.message) {
         (LossOn::All, message) => from == 0 || message.is_some_and(|message| message as usize >= from),
         (LossOn::Assistant, Some(message)) => {
-            let message = message as usize;
-            role.content
-                && message >= from
-                && messages[message].role == "assistant"
-                && messages[message].extra.get("weight").and_then(Value::as_f64) != Some(0.0)
+            role.content && message as usize >= from && taught(&messages[message as usize])
         }
         (LossOn::Assistant, None) => false,
     };
     let trained: Vec<bool> = rendered.roles.iter().map(learned).collect();
     Ok(Sequence { ids: rendered.ids.into(), trained: trained.into() })
+}
+
+/// The assistant's messages, unless a weight (OpenAI's name) of 0 takes one out; a weight above 0 puts any other in:
+/// models that are to write users' turns are taught that way.
+fn taught(message: &Message) -> bool {
+    match message.extra.get("weight").and_then(Value::as_f64) {
+        Some(weight) => weight > 0.0,
+        None => message.role == "assistant",
+    }
 }
 
 /// A row's message as templates see it.

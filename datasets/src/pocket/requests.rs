@@ -1,0 +1,327 @@
+//! Requests for a few sentences under conditions that a program can check: IFEval's, in plain words, with replies that
+//! meet them.
+
+use super::scenes::{Subject, scene};
+use super::words::{ANIMALS, COLOURS, FRUITS, PLACES, THINGS};
+use super::{Draw, Split, names};
+use serde_json::{Value, json};
+
+/// A request, what it asks for in IFEval's terms, and a reply.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// The request's words.
+    pub user: String,
+    /// The ids and arguments of its conditions.
+    pub conditions: Vec<(&'static str, Value)>,
+    /// A reply that meets them.
+    pub reply: String,
+    /// A reply that breaks the first of them.
+    pub wrong: String,
+}
+
+/// A condition as it is asked for, and what it makes of a reply.
+struct Condition {
+    id: &'static str,
+    arguments: Value,
+    words: String,
+    apply: Box<dyn Fn(&mut Reply)>,
+    break_: Box<dyn Fn(&mut Reply)>,
+}
+
+/// A reply on its way: its sentences, and what goes around them.
+#[derive(Clone, Default)]
+struct Reply {
+    sentences: Vec<String>,
+    bullets: bool,
+    title: Option<String>,
+    end: Option<String>,
+    quoted: bool,
+    capital: Option<bool>,
+}
+
+impl Reply {
+    fn text(&self) -> String {
+        let body = if self.bullets {
+            self.sentences.iter().map(|one| format!("* {one}")).collect::<Vec<_>>().join("\n")
+        } else {
+            self.sentences.join(" ")
+        };
+        let mut text = body;
+        if let Some(title) = &self.title {
+            text = format!("<<{title}>>\n{text}");
+        }
+        if let Some(end) = &self.end {
+            text = format!("{text}{}{end}", if self.bullets { "\n" } else { " " });
+        }
+        match self.capital {
+            Some(true) => text = text.to_uppercase(),
+            Some(false) => text = text.to_lowercase(),
+            None => {}
+        }
+        if self.quoted { format!("\"{text}\"") } else { text }
+    }
+}
+
+const NUMBERS: [&str; 7] = ["no", "one", "two", "three", "four", "five", "six"];
+const ENDS: [&str; 5] =
+    ["That is all.", "This is the end.", "Thank you for reading.", "Good night to all.", "So it was."];
+const KINDS: usize = 14;
+
+impl Request {
+    /// A request about people and things of a split, with one condition, sometimes two.
+    pub fn new(draw: &mut Draw, split: Split) -> Self {
+        let subject = Subject {
+            name: names::name(draw, split),
+            thing: draw.pick(&THINGS),
+            place: draw.pick(&PLACES),
+            colour: draw.pick(&COLOURS),
+        };
+        let count = draw.between(1, 3);
+        let mut reply = Reply { sentences: scene(&subject, count, draw), ..Reply::default() };
+        let first = draw.below(KINDS);
+        let mut conditions = vec![condition(first, &subject, draw)];
+        if draw.chance(20) {
+            let second = draw.below(KINDS);
+            if goes_with(first, second) {
+                conditions.push(condition(second, &subject, draw));
+            }
+        }
+        for condition in &conditions {
+            while reply.sentences.len() < least_sentences(condition) {
+                reply.sentences = scene(&subject, reply.sentences.len() + 1, draw);
+            }
+        }
+        let mut wrong = reply.clone();
+        conditions.iter().for_each(|condition| (condition.apply)(&mut reply));
+        (conditions[0].break_)(&mut wrong);
+        let words: Vec<&str> = conditions.iter().map(|condition| condition.words.as_str()).collect();
+        let about = about(&subject, draw);
+        Self {
+            user: format!("{about} {}", words.join(" ")),
+            conditions: conditions
+                .iter()
+                .map(|condition| (condition.id, condition.arguments.clone()))
+                .collect(),
+            reply: reply.text(),
+            wrong: wrong.text(),
+        }
+    }
+}
+
+impl Request {
+    /// The conditions' words without what is to be written about.
+    pub(super) fn rule(&self) -> &str {
+        self.user.split_once(". ").map_or("", |(_, rule)| rule)
+    }
+}
+
+fn about(subject: &Subject, draw: &mut Draw) -> String {
+    let Subject { name, thing, place, colour } = subject;
+    match draw.below(4) {
+        0 => format!("Write about {name} and a {colour} {thing} in the {place}."),
+        1 => format!("Tell me something about a {colour} {thing} and {name} in the {place}."),
+        2 => format!("I want a short text about {name} with a {colour} {thing} in the {place}."),
+        _ => format!("Write a few words about {name} in the {place} with a {colour} {thing}."),
+    }
+}
+
+/// Sentences without which a condition cannot be met.
+fn least_sentences(condition: &Condition) -> usize {
+    match condition.id {
+        "detectable_format:number_bullet_lists" => number(&condition.arguments, "num_bullets"),
+        "length_constraints:number_sentences" if condition.arguments["relation"] == "at least" => {
+            number(&condition.arguments, "num_sentences")
+        }
+        _ => 1,
+    }
+}
+
+fn number(arguments: &Value, name: &str) -> usize {
+    arguments[name].as_u64().unwrap_or(1) as usize
+}
+
+/// Conditions that may stand together: one of how it is written, one of what it holds.
+fn goes_with(first: usize, second: usize) -> bool {
+    let holds = |kind: usize| matches!(kind, 0 | 4 | 5);
+    let form = |kind: usize| matches!(kind, 1 | 2 | 6 | 7 | 8);
+    (holds(first) && form(second)) || (form(first) && holds(second))
+}
+
+fn condition(kind: usize, subject: &Subject, draw: &mut Draw) -> Condition {
+    let plain =
+        |id, arguments, words: &str, apply: Box<dyn Fn(&mut Reply)>, break_: Box<dyn Fn(&mut Reply)>| {
+            Condition { id, arguments, words: words.to_owned(), apply, break_ }
+        };
+    let nothing = || -> Box<dyn Fn(&mut Reply)> { Box::new(|_| {}) };
+    let add = |text: String| -> Box<dyn Fn(&mut Reply)> {
+        Box::new(move |reply| reply.sentences.push(text.clone()))
+    };
+    let thing = subject.thing;
+    match kind {
+        0 => plain(
+            "punctuation:no_comma",
+            json!({}),
+            "Do not use commas.",
+            nothing(),
+            add(format!("There was bread, milk, and a {thing}.")),
+        ),
+        1 => plain(
+            "change_case:english_lowercase",
+            json!({}),
+            "Use only small letters.",
+            Box::new(|reply| reply.capital = Some(false)),
+            nothing(),
+        ),
+        2 => plain(
+            "change_case:english_capital",
+            json!({}),
+            "Use only capital letters.",
+            Box::new(|reply| reply.capital = Some(true)),
+            nothing(),
+        ),
+        3 => {
+            let count = draw.between(2, 4);
+            plain(
+                "detectable_format:number_bullet_lists",
+                json!({"num_bullets": count}),
+                &format!("Use exactly {} bullet points.", NUMBERS[count]),
+                Box::new(move |reply| {
+                    reply.bullets = true;
+                    reply.sentences.truncate(count);
+                }),
+                nothing(),
+            )
+        }
+        4 => {
+            let (animal, fruit) = (draw.pick(&ANIMALS), draw.pick(&FRUITS));
+            let both = draw.chance(50);
+            let keywords = if both { vec![animal, fruit] } else { vec![animal] };
+            let said =
+                if both { format!("A {animal} ate a {fruit}.") } else { format!("A {animal} came by.") };
+            plain(
+                "keywords:existence",
+                json!({"keywords": keywords}),
+                &(if both {
+                    format!("Use the words {animal} and {fruit}.")
+                } else {
+                    format!("Use the word {animal}.")
+                }),
+                add(said),
+                nothing(),
+            )
+        }
+        5 => {
+            let word = draw.pick(&FRUITS);
+            plain(
+                "keywords:forbidden_words",
+                json!({"forbidden_words": [word]}),
+                &format!("Do not use the word {word}."),
+                nothing(),
+                add(format!("There was a {word} on the table.")),
+            )
+        }
+        6 => {
+            let end = draw.pick(&ENDS);
+            plain(
+                "startend:end_checker",
+                json!({"end_phrase": end}),
+                &format!("End with the words: {end}"),
+                Box::new(move |reply| reply.end = Some(end.to_owned())),
+                nothing(),
+            )
+        }
+        7 => plain(
+            "startend:quotation",
+            json!({}),
+            "Put all of it in quotation marks.",
+            Box::new(|reply| reply.quoted = true),
+            nothing(),
+        ),
+        8 => {
+            let title = format!("The {} {thing}", subject.colour);
+            plain(
+                "detectable_format:title",
+                json!({}),
+                "Give it a title in double angle brackets.",
+                Box::new(move |reply| reply.title = Some(title.clone())),
+                nothing(),
+            )
+        }
+        9 => plain(
+            "detectable_content:postscript",
+            json!({"postscript_marker": "P.S."}),
+            "Add a P.S. at the end.",
+            Box::new(|reply| reply.end = Some("P.S. All is well here.".to_owned())),
+            nothing(),
+        ),
+        10 => {
+            let (count, least) = (draw.between(2, 4), draw.chance(60));
+            let (relation, words) = if least {
+                ("at least", format!("Use at least {} sentences.", NUMBERS[count]))
+            } else {
+                ("less than", format!("Use less than {} sentences.", NUMBERS[count]))
+            };
+            plain(
+                "length_constraints:number_sentences",
+                json!({"num_sentences": count, "relation": relation}),
+                &words,
+                Box::new(move |reply| {
+                    if !least {
+                        reply.sentences.truncate(count - 1)
+                    }
+                }),
+                Box::new(move |reply| {
+                    if least {
+                        reply.sentences.truncate(1);
+                    } else {
+                        (0..count).for_each(|_| reply.sentences.push("It was so.".to_owned()));
+                    }
+                }),
+            )
+        }
+        11 => {
+            let count = draw.between(2, 3);
+            let said: Vec<String> = ["The {t} was good.", "Everybody saw the {t}.", "It was a fine {t}."]
+                .iter()
+                .map(|text| text.replace("{t}", thing))
+                .collect();
+            plain(
+                "keywords:frequency",
+                json!({"keyword": thing, "frequency": count, "relation": "at least"}),
+                &format!("Use the word {thing} at least {} times.", NUMBERS[count]),
+                Box::new(move |reply| reply.sentences.extend(said[..count].iter().cloned())),
+                Box::new(|reply| reply.sentences = vec!["It was a quiet day.".to_owned()]),
+            )
+        }
+        12 => {
+            let count = draw.between(1, 2);
+            let said = ["Please write to [name].", "Come on [day]."];
+            plain(
+                "detectable_content:number_placeholders",
+                json!({"num_placeholders": count}),
+                &format!(
+                    "Leave {} placeholder{} in square brackets.",
+                    NUMBERS[count],
+                    if count > 1 { "s" } else { "" }
+                ),
+                Box::new(move |reply| {
+                    reply.sentences.extend(said[..count].iter().map(|text| (*text).to_owned()))
+                }),
+                nothing(),
+            )
+        }
+        _ => {
+            let count = draw.between(1, 2);
+            let said = ["It was a *good* day.", "It was *quite* still."];
+            plain(
+                "detectable_format:number_highlighted_sections",
+                json!({"num_highlights": count}),
+                &format!("Highlight {} word{} with stars.", NUMBERS[count], if count > 1 { "s" } else { "" }),
+                Box::new(move |reply| {
+                    reply.sentences.extend(said[..count].iter().map(|text| (*text).to_owned()))
+                }),
+                nothing(),
+            )
+        }
+    }
+}
