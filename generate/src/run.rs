@@ -45,13 +45,15 @@ impl Run {
         Ok(Self { store, prices, budget, flight, stopping: AtomicBool::new(false), stopped: Notify::new() })
     }
 
-    /// Lets a call out, unless the run is stopping or the budget is spent.
-    pub(crate) async fn begin(&self, key: &Key, worst: Cost) -> Result<Option<Begun<'_>>> {
-        if self.is_stopping() {
-            return Ok(None);
-        }
-        let Some(held) = self.budget.hold(worst).await else { return Ok(None) };
-        Ok(Some(Begun { flight: self.flight.begin(key)?, held }))
+    /// Puts a call's worst case aside, unless the run is stopping or the budget is spent.
+    pub(crate) async fn hold(&self, worst: Cost) -> Option<Held<'_>> {
+        let held = self.budget.hold(worst).await?;
+        (!self.is_stopping()).then_some(held) // perhaps since it began to wait
+    }
+
+    /// Notes that a call goes out.
+    pub(crate) fn begin<'a>(&'a self, key: &Key, held: Held<'a>) -> Result<Begun<'a>> {
+        Ok(Begun { flight: self.flight.begin(key)?, held })
     }
 
     /// No new call goes out from here on.

@@ -67,7 +67,7 @@ impl Batches {
         body: Value,
         worst: Cost,
     ) -> Result<Reply, Refusal> {
-        let _held = asking.run.budget.hold(worst).await.ok_or(Refusal::Stopped)?;
+        let _held = asking.run.hold(worst).await.ok_or(Refusal::Stopped)?;
         let driver = self.driver.get_or_init(|| self.start(asking.run));
         let (answer, wait) = oneshot::channel();
         let waiting = Waiting { key: *asking.key, step: asking.step.to_owned(), path, body, answer };

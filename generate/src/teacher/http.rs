@@ -82,8 +82,11 @@ impl HttpTeacher {
             return batches.answer(asking, path, body, worst).await;
         }
         let worst = asking.run.cost(&self.model, longest, most, false);
+        // The budget before the seat: a call that waits for the budget at a seat would keep it from one that is
+        // tried again, and that one's money from the call.
+        let held = asking.run.hold(worst).await.ok_or(Refusal::Stopped)?;
         let seat = self.seat(asking, None).await?;
-        let begun = asking.run.begin(asking.key, worst).await?.ok_or(Refusal::Stopped)?;
+        let begun = asking.run.begin(asking.key, held)?;
         match self.ask(asking, seat, path, &body).await {
             Ok((mut reply, endpoint)) => {
                 if reply.prompt_tokens == 0 {
@@ -102,8 +105,9 @@ impl HttpTeacher {
     /// A place at an endpoint, unless the run stops first.
     async fn seat(&self, asking: Asking<'_>, avoid: Option<usize>) -> Result<Seat, Refusal> {
         tokio::select! {
-            seat = self.endpoints.seat(avoid) => Ok(seat?),
+            biased; // no try goes out once the run is stopping
             () = asking.run.until_stopping() => Err(Refusal::Stopped),
+            seat = self.endpoints.seat(avoid) => Ok(seat?),
         }
     }
 

@@ -48,7 +48,7 @@ impl LocalTeacher {
         let request = self.request(call)?;
         let prompt_tokens = request.prompt.len() as u64;
         let worst = run.cost(&self.identity, prompt_tokens, request.max_tokens as u64, false);
-        let begun = run.begin(key, worst).await?.ok_or(Refusal::Stopped)?;
+        let begun = run.begin(key, run.hold(worst).await.ok_or(Refusal::Stopped)?)?;
         let reply = self.reply(request, prompt_tokens).await;
         let Ok(reply) = reply else {
             run.store.note(&self.identity, LOCAL, Outcome::Refused, 1);
