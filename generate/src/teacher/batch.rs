@@ -344,7 +344,7 @@ fn result_of(line: &[u8]) -> Option<(Key, Result<Reply, Refusal>)> {
     let body = response["body"].to_string();
     let result = match response["status_code"].as_u64() {
         Some(200) => completion(body.as_bytes()).map_err(Refusal::Failed),
-        Some(status @ 400..500) if status != 429 => {
+        Some(status @ 300..600) => {
             let status = reqwest::StatusCode::from_u16(status as u16).unwrap_or_default();
             Err(refusal(status, body.as_bytes()))
         }
