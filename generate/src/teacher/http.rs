@@ -10,8 +10,8 @@ use super::{Asking, Call, Manners, Prompt, Refusal};
 use crate::budget::Cost;
 use crate::endpoint::{self, address_and_model, cause, retry_after};
 use crate::store::{Outcome, Reply, Source};
-use anyhow::{Result, anyhow, bail};
-use reqwest::{Response, StatusCode};
+use anyhow::{Context, Result, anyhow, bail};
+use reqwest::{Response, StatusCode, Url};
 use serde_json::{Value, json};
 use smollm::wire::{ChatRequest, CompletionRequest, CompletionResponse, ErrorBody, SamplingFields, Usage};
 use smollm::{ChatTemplate, chat};
@@ -20,6 +20,8 @@ use std::time::Duration;
 
 /// Tries before a call counts as failed.
 const TRIES: u32 = 6;
+/// How long the first question to an endpoint may take.
+const PROBE: Duration = Duration::from_secs(30);
 /// At which a server's tokens are counted that counts none itself.
 const BYTES_OF_A_TOKEN: u64 = 4;
 /// The longest body that is read of one answer: a server that never ends must not fill the memory.
@@ -50,22 +52,38 @@ enum Failure {
 impl HttpTeacher {
     pub(crate) async fn connect(names: &str, template: ChatTemplate, manners: &Manners) -> Result<Self> {
         let (model, bases) = parse(names)?;
+        if manners.batch_poll.is_some() && bases.len() > 1 {
+            bail!("--batch sends all calls to one provider; {} endpoints of {model} are named", bases.len());
+        }
         let key = endpoint::key(manners.key_variable.as_deref())?;
         let client = endpoint::client(manners.timeout)?;
         let endpoints = Endpoints::new(&bases, key.as_deref(), client.clone(), manners);
-        for endpoint in endpoints.list() {
-            let probe = endpoint.authorized(client.get(format!("{}/models", endpoint.base))).send().await;
+        let mut silent = Vec::new();
+        for (index, endpoint) in endpoints.list().iter().enumerate() {
             let base = &endpoint.base;
-            match probe {
+            let asked = Url::parse(base).with_context(|| format!("teacher {base} is no address"))?;
+            let probe = endpoint.authorized(client.get(format!("{base}/models"))).timeout(PROBE);
+            match probe.send().await {
                 Ok(response) if response.status() == StatusCode::UNAUTHORIZED => {
                     bail!("teacher {base} wants a key (401); name its variable with --api-key-env")
+                }
+                // A redirected POST would go on as a GET, or without its key.
+                Ok(response) if response.url().origin() != asked.origin() => {
+                    let onward = response.url().origin().ascii_serialization();
+                    bail!("teacher {base} sends its clients on to {onward}; name that address")
                 }
                 // Some servers have no list of models; that they answer is enough.
                 Ok(_) => {}
                 Err(error) => {
-                    bail!("teacher {base} does not answer: {}; start it, or check the address", cause(&error))
+                    silent.push((index, format!("teacher {base} does not answer: {}", cause(&error))))
                 }
             }
+        }
+        if let Some((_, reason)) = silent.first().filter(|_| silent.len() == bases.len()) {
+            bail!("{reason}; start it, or check the address");
+        }
+        for (index, reason) in silent {
+            endpoints.watch_from_now_on(index, &reason);
         }
         let batches = manners
             .batch_poll
