@@ -52,6 +52,9 @@ pub(crate) struct Reply {
     pub(crate) text: String,
     /// Whether it was cut at its token limit.
     pub(crate) cut: bool,
+    /// Whether the provider's own filter took it, or the rest of it, away.
+    #[serde(default)]
+    pub(crate) filtered: bool,
     pub(crate) prompt_tokens: u64,
     pub(crate) completion_tokens: u64,
 }

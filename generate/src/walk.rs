@@ -104,7 +104,9 @@ impl Walk<'_> {
             let trimmed = reply.cut && self.recipe.settings.trim_cut;
             let text = if trimmed { whole_sentences(&reply.text) } else { reply.text.trim() };
             let forbidden = &self.recipe.settings.forbidden_openings;
-            if text.is_empty() {
+            if reply.filtered {
+                last = ("filtered", "the provider's content filter took it away".to_owned());
+            } else if text.is_empty() {
                 last = ("empty", String::new());
             } else if reply.cut && !trimmed {
                 last = ("cut_off", format!("not ended after {} tokens", sampling.max_tokens));

@@ -286,8 +286,9 @@ pub(super) fn completion(body: &[u8]) -> Result<Reply, String> {
     Ok(Reply {
         text,
         cut: choice.finish_reason.as_deref() == Some("length"),
-        prompt_tokens: usage.prompt_tokens,
-        completion_tokens: usage.completion_tokens,
+        filtered: choice.finish_reason.as_deref() == Some("content_filter"),
+        prompt_tokens: usage.prompt_tokens.min(MOST_TOKENS),
+        completion_tokens: usage.completion_tokens.min(MOST_TOKENS),
     })
 }
 

@@ -81,6 +81,7 @@ impl LocalTeacher {
             finish => Ok(Reply {
                 text: answer.text,
                 cut: finish == Finish::Length,
+                filtered: false,
                 prompt_tokens,
                 completion_tokens: answer.ids.len() as u64,
             }),
