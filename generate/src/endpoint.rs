@@ -9,12 +9,27 @@ pub(crate) fn is_endpoint(name: &str) -> bool {
     name.starts_with("http://") || name.starts_with("https://")
 }
 
-/// The address and the model of `http://host:port/v1#model`.
+/// The address and the model of `http://host:port/v1#model`. The address stands in logs, in the store and beside the
+/// dataset, so it must not hold a secret.
 pub(crate) fn address_and_model(name: &str) -> Result<(&str, &str)> {
-    match name.split_once('#').filter(|(_, model)| !model.is_empty()) {
-        Some((base, model)) => Ok((base.trim_end_matches('/'), model)),
-        None => bail!("{name} names no model; write it as http://host:port/v1#model"),
+    let Some((base, model)) = name.split_once('#').filter(|(_, model)| !model.is_empty()) else {
+        bail!("{} names no model; write it as http://host:port/v1#model", without_secrets(name));
+    };
+    if without_secrets(base) != base {
+        bail!(
+            "{}: an address with a user, a password or parameters would be written into logs and beside the dataset; keys go into an environment variable that --api-key-env names",
+            without_secrets(base)
+        );
     }
+    Ok((base.trim_end_matches('/'), model))
+}
+
+/// An address without its user and password and its parameters.
+fn without_secrets(name: &str) -> String {
+    let (name, _) = name.split_once('?').unwrap_or((name, ""));
+    let Some((scheme, rest)) = name.split_once("://") else { return name.to_owned() };
+    let (host, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    format!("{scheme}://{}{path}", host.rsplit_once('@').map_or(host, |(_, host)| host))
 }
 
 /// The key, read from the environment variable that `--api-key-env` names. It goes nowhere but to the endpoint.
@@ -48,4 +63,22 @@ pub(crate) fn cause(error: &reqwest::Error) -> String {
         inner = source;
     }
     inner.to_string()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may fail loudly")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_holds_no_secret() {
+        let (base, model) = address_and_model("http://host:80/v1/#org/model@2").unwrap();
+        assert_eq!((base, model), ("http://host:80/v1", "org/model@2"));
+        for name in
+            ["https://user:sesame@host/v1#m", "https://host/v1?key=sesame#m", "https://a:sesame@host/v1"]
+        {
+            let error = address_and_model(name).unwrap_err().to_string();
+            assert!(error.contains("https://host/v1") && !error.contains("sesame"), "{error}");
+        }
+    }
 }

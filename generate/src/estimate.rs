@@ -46,6 +46,7 @@ async fn estimate(options: &Options) -> Result<u8> {
     let unpriced = unpriced.join(", ");
     let run = Arc::new(Run::open(&options.out, prices, None)?);
     resume::check(&run.store, &setup.configuration, &setup.recipes, &options.out)?;
+    resume::check_batches(&run.store)?;
     println!("from {sample} of {} rows a task, {} calls at a time:", options.rows, options.common.in_flight);
     let mut sum = (0.0, 0.0, 0.0);
     for recipe in &setup.recipes {

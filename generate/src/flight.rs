@@ -32,18 +32,21 @@ pub(crate) struct InFlight<'a> {
 }
 
 impl FlightLog {
-    /// Opens the file; returns the keys of the calls that were on their way when the last process ended.
-    pub(crate) fn open(path: &Path) -> Result<(Self, Vec<Key>)> {
-        let name = || format!("cannot use {}", path.display());
+    /// The keys of the calls that were on their way when the last process ended.
+    pub(crate) fn left(path: &Path) -> Result<Vec<Key>> {
         let bytes = match std::fs::read(path) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
-            Err(error) => return Err(error).with_context(name),
+            Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
         };
         let (keys, _) = bytes.as_chunks();
-        let lost = keys.iter().copied().filter(|key| *key != FREE).collect();
-        let file = File::create(path).with_context(name)?;
-        Ok((Self { file, slots: Mutex::default() }, lost))
+        Ok(keys.iter().copied().filter(|key| *key != FREE).collect())
+    }
+
+    /// Begins the file anew: what was left in it is counted by now.
+    pub(crate) fn begin_anew(path: &Path) -> Result<Self> {
+        let file = File::create(path).with_context(|| format!("cannot write {}", path.display()))?;
+        Ok(Self { file, slots: Mutex::default() })
     }
 
     /// Notes that a call goes out.
@@ -79,17 +82,20 @@ mod tests {
     fn what_has_not_landed_is_found_again() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("calls");
-        let (log, lost) = FlightLog::open(&path).unwrap();
-        assert!(lost.is_empty());
+        assert!(FlightLog::left(&path).unwrap().is_empty());
+        let log = FlightLog::begin_anew(&path).unwrap();
         let first = log.begin(&[1; 16]).unwrap();
         let _second = log.begin(&[2; 16]).unwrap();
         first.landed().unwrap();
         let _third = log.begin(&[3; 16]).unwrap(); // in the first one's slot
         drop(log);
-        let (log, mut lost) = FlightLog::open(&path).unwrap();
-        lost.sort_unstable();
-        assert_eq!(lost, [[2; 16], [3; 16]]);
-        drop(log);
-        assert!(FlightLog::open(&path).unwrap().1.is_empty());
+        // Until it is begun anew, as often as it is asked: the count may not have been written down yet.
+        for _ in 0..2 {
+            let mut left = FlightLog::left(&path).unwrap();
+            left.sort_unstable();
+            assert_eq!(left, [[2; 16], [3; 16]]);
+        }
+        drop(FlightLog::begin_anew(&path).unwrap());
+        assert!(FlightLog::left(&path).unwrap().is_empty());
     }
 }

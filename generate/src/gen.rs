@@ -59,6 +59,9 @@ async fn generate(options: &Options) -> Result<u8> {
     }
     let run = Arc::new(Run::open(&options.out, prices, options.budget)?);
     resume::check(&run.store, &setup.configuration, &setup.recipes, &options.out)?;
+    if !options.batch {
+        resume::check_batches(&run.store)?;
+    }
     let signal = listen(&run);
     for recipe in &setup.recipes {
         if !run.is_ending() {

@@ -41,6 +41,14 @@ pub(crate) fn check(store: &Store, configuration: &Value, recipes: &[Recipe], ou
     )
 }
 
+/// Calls that a batch carries are not asked one by one: they would be paid for twice.
+pub(crate) fn check_batches(store: &Store) -> Result<()> {
+    match store.calls_in_batches()? {
+        0 => Ok(()),
+        calls => bail!("{calls} calls are out in provider batches; take them in with smoltalk gen --batch"),
+    }
+}
+
 /// The changed lines of the recipes, as `diff -u` shows them.
 fn difference(begun: &Value, now: &Value) -> String {
     let mut text = String::new();

@@ -28,29 +28,32 @@ impl Run {
     pub(crate) fn open(out: &Path, prices: Prices, limit: Option<Limit>) -> Result<Self> {
         std::fs::create_dir_all(out).with_context(|| format!("cannot create --out {}", out.display()))?;
         let store = Store::open(&out.join("store.sqlite"))?;
-        let (flight, interrupted) = FlightLog::open(&out.join("calls-in-flight"))?;
+        let calls = out.join("calls-in-flight");
         let mut lost = 0;
-        for key in &interrupted {
+        for key in &FlightLog::left(&calls)? {
             // An answer that was recorded an instant before the kill is not lost.
             lost += u64::from(store.answer(key)?.is_none());
         }
         if lost > 0 {
-            store.note("", "", Outcome::Lost, lost);
+            store.note_lost(lost)?;
             eprintln!(
                 "{lost} calls were on their way when the last run ended; they are asked again, and may have been paid for"
             );
         }
+        let flight = FlightLog::begin_anew(&calls)?;
         let budget = Budget::new(limit, spent(&store)?);
         Ok(Self { store, prices, budget, flight, stopping: AtomicBool::new(false), stopped: Notify::new() })
     }
 
-    /// Lets a call out, unless the run is stopping or the budget is spent.
-    pub(crate) async fn begin(&self, key: &Key, worst: Cost) -> Result<Option<Begun<'_>>> {
-        if self.is_stopping() {
-            return Ok(None);
-        }
-        let Some(held) = self.budget.hold(worst).await else { return Ok(None) };
-        Ok(Some(Begun { flight: self.flight.begin(key)?, held }))
+    /// Puts a call's worst case aside, unless the run is stopping or the budget is spent.
+    pub(crate) async fn hold(&self, worst: Cost) -> Option<Held<'_>> {
+        let held = self.budget.hold(worst).await?;
+        (!self.is_stopping()).then_some(held) // perhaps since it began to wait
+    }
+
+    /// Notes that a call goes out.
+    pub(crate) fn begin<'a>(&'a self, key: &Key, held: Held<'a>) -> Result<Begun<'a>> {
+        Ok(Begun { flight: self.flight.begin(key)?, held })
     }
 
     /// No new call goes out from here on.
@@ -98,4 +101,21 @@ pub(crate) fn spent(store: &Store) -> Result<Cost> {
     let answered = Entry::sum(&store.ledger()?, Outcome::Answered);
     let tokens = answered.prompt_tokens + answered.completion_tokens;
     Ok(Cost { tokens, microdollars: answered.microdollars })
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may fail loudly")]
+mod tests {
+    use super::*;
+
+    /// A second kill right after the start must not forget what the first one interrupted.
+    #[test]
+    fn interrupted_calls_are_counted_by_the_time_the_run_is_open() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("calls-in-flight"), [7; 32]).unwrap();
+        for _ in 0..2 {
+            let run = Run::open(folder.path(), Prices::default(), None).unwrap();
+            assert_eq!(Entry::sum(&run.store.ledger().unwrap(), Outcome::Lost).calls, 2);
+        }
+    }
 }

@@ -130,7 +130,12 @@ fn manners(options: &Common, batch_poll: Option<Duration>) -> Result<Manners> {
 }
 
 fn check_source(path: Option<&Path>, rows: usize, chosen: &[Task]) -> Result<Option<String>> {
-    let Some(taker) = chosen.iter().find(|task| task.takes_source()) else { return Ok(None) };
+    let Some(taker) = chosen.iter().find(|task| task.takes_source()) else {
+        if let (Some(path), Some(task)) = (path, chosen.first()) {
+            bail!("{} works on no texts; leave --source {} away", task.name(), path.display());
+        }
+        return Ok(None);
+    };
     let Some(path) = path else {
         if !taker.needs_source() {
             return Ok(None);

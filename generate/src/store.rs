@@ -52,6 +52,9 @@ pub(crate) struct Reply {
     pub(crate) text: String,
     /// Whether it was cut at its token limit.
     pub(crate) cut: bool,
+    /// Whether the provider's own filter took it, or the rest of it, away.
+    #[serde(default)]
+    pub(crate) filtered: bool,
     pub(crate) prompt_tokens: u64,
     pub(crate) completion_tokens: u64,
 }
@@ -175,8 +178,9 @@ impl Store {
                 path.display()
             );
         }
-        writer.execute_batch(SCHEMA).with_context(name)?;
-        writer.pragma_update(None, "user_version", VERSION)?;
+        // Together: a kill between the tables and their version would leave a store that is refused.
+        let schema = format!("BEGIN; {SCHEMA} PRAGMA user_version = {VERSION}; COMMIT;");
+        writer.execute_batch(&schema).with_context(name)?;
         let reader = Mutex::new(connect().with_context(name)?);
         let (writes, receiver) = mpsc::channel();
         std::thread::Builder::new().name("store".to_owned()).spawn(move || write_all(writer, &receiver))?;
@@ -232,6 +236,17 @@ impl Store {
         };
         // If the writing thread is gone, the next answer says so.
         let _ = self.writes.send(Write { statement: Statement::Ledger(entry), done: None });
+    }
+
+    /// Counts calls that a kill interrupted; the count is on disk when this returns.
+    pub(crate) fn note_lost(&self, calls: u64) -> Result<()> {
+        self.read(|connection| {
+            connection.execute(
+                "INSERT INTO ledger VALUES ('', '', ?1, ?2, 0, 0, 0) ON CONFLICT DO UPDATE SET calls = calls + ?2",
+                params![Outcome::Lost.name(), calls as i64],
+            )
+        })?;
+        Ok(())
     }
 
     /// Records what became of a row; returns once it is on disk.

@@ -4,6 +4,8 @@ mod batch;
 mod endpoints;
 mod http;
 mod local;
+#[cfg(test)]
+mod tests;
 
 use crate::endpoint::is_endpoint;
 use crate::recipe::StepSampling;

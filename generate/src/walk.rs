@@ -77,6 +77,11 @@ fn whole_sentences(text: &str) -> &str {
     text[..end].trim()
 }
 
+/// The same greedy question has the same answer; a second one is drawn.
+fn again(temperature: f32, attempt: u64) -> f32 {
+    if attempt > 0 { temperature.max(0.5) } else { temperature }
+}
+
 impl Walk<'_> {
     /// A number that follows from the row and a word alone.
     pub(crate) fn draw(&self, word: &str) -> u64 {
@@ -104,7 +109,9 @@ impl Walk<'_> {
             let trimmed = reply.cut && self.recipe.settings.trim_cut;
             let text = if trimmed { whole_sentences(&reply.text) } else { reply.text.trim() };
             let forbidden = &self.recipe.settings.forbidden_openings;
-            if text.is_empty() {
+            if reply.filtered {
+                last = ("filtered", "the provider's content filter took it away".to_owned());
+            } else if text.is_empty() {
                 last = ("empty", String::new());
             } else if reply.cut && !trimmed {
                 last = ("cut_off", format!("not ended after {} tokens", sampling.max_tokens));
@@ -155,8 +162,7 @@ impl Walk<'_> {
         for attempt in 0..ASKS {
             let mut call = Call::new(prompt.clone(), sampling, self.draw(&format!("{step}/{attempt}")));
             call.schema = Some(schema.clone());
-            // The same greedy question has the same answer; a second one is drawn.
-            call.temperature = if attempt > 0 { call.temperature.max(0.5) } else { call.temperature };
+            call.temperature = again(call.temperature, attempt);
             let reply = self.ask(teacher, step, &call).await?;
             let checked = match serde_json::from_str::<Value>(reply.text.trim()) {
                 Ok(value) => check(value),
@@ -170,18 +176,32 @@ impl Walk<'_> {
         dropped(step, last.0, last.1)
     }
 
-    /// A judge's verdict as text, held to a regex.
+    /// A judge's verdict as text, held to a regex where it can be, and looked at again: what is no verdict is asked
+    /// for again.
     pub(crate) async fn verdict(
         &self,
         teacher: &Teacher,
         step: &str,
         question: String,
         regex: &str,
+        is_verdict: impl Fn(&str) -> bool,
     ) -> Result<String, Halt> {
         let prompt = Prompt::Assistant(vec![Message::new("user", question)]);
-        let mut call = Call::new(prompt, self.recipe.sampling("judge")?, self.draw(step));
-        call.regex = Some(regex.to_owned());
-        Ok(self.ask(teacher, step, &call).await?.text.trim().to_owned())
+        let sampling = self.recipe.sampling("judge")?;
+        let mut last = String::new();
+        for attempt in 0..ASKS {
+            // The first one has the seed that it had when there was one only.
+            let word = if attempt == 0 { step.to_owned() } else { format!("{step}/{attempt}") };
+            let mut call = Call::new(prompt.clone(), sampling, self.draw(&word));
+            call.regex = Some(regex.to_owned());
+            call.temperature = again(call.temperature, attempt);
+            let text = self.ask(teacher, step, &call).await?.text.trim().to_owned();
+            if is_verdict(&text) {
+                return Ok(text);
+            }
+            last = text;
+        }
+        dropped(step, "unusable_judgement", last)
     }
 
     /// Asks once in the life of the run: a recorded answer is never asked for again.

@@ -55,6 +55,13 @@ impl Store {
         Ok(())
     }
 
+    /// Calls of batches that may be at a provider.
+    pub(crate) fn calls_in_batches(&self) -> Result<u64> {
+        let text = "SELECT count(*) FROM batch_calls JOIN batches ON number = batch WHERE NOT ended AND file NOT NULL";
+        self.read(|connection| connection.query_row(text, [], |row| row.get::<_, i64>(0)))
+            .map(|calls| calls as u64)
+    }
+
     /// The batches of a model that have not ended.
     pub(crate) fn open_batches(&self, model: &str) -> Result<Vec<OpenBatch>> {
         self.read(|connection| {

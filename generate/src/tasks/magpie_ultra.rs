@@ -2,7 +2,6 @@
 
 use super::fields;
 use crate::recipe::{Difficulty, Quality};
-use crate::teacher::Prompt;
 use crate::walk::{Halt, Walk, dropped};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -28,11 +27,8 @@ pub(crate) async fn row(walk: &Walk<'_>) -> Result<Map<String, Value>, Halt> {
 
 async fn conversation(walk: &Walk<'_>, system: Message) -> Result<Vec<Message>, Halt> {
     let mut messages = vec![system];
-    for turn in 1..=walk.recipe.settings.turns {
-        let user = walk.words(&format!("user_{turn}"), Prompt::User(messages.clone())).await?;
-        messages.push(Message::new("user", user));
-        let reply = walk.words(&format!("assistant_{turn}"), Prompt::Assistant(messages.clone())).await?;
-        messages.push(Message::new("assistant", reply));
+    for number in 1..=walk.recipe.settings.turns {
+        super::turn(walk, number, &mut messages).await?;
     }
     Ok(messages.split_off(1))
 }
@@ -79,13 +75,28 @@ async fn safety(walk: &Walk<'_>, instruction: &str, response: &str) -> Result<Op
     let Some(teacher) = &walk.teachers.safety else { return Ok(None) };
     let question =
         walk.recipe.prompt("safety", &json!({"instruction": instruction, "response": response}))?;
-    let verdict = walk.verdict(teacher, "safety", question, SAFETY).await?;
+    let verdict = walk.verdict(teacher, "safety", question, SAFETY, is_verdict).await?;
     if verdict == "safe" { Ok(Some(verdict)) } else { dropped("safety", "unsafe", verdict) }
+}
+
+/// Endpoints are not held to the regex: a refusal to judge or an empty answer says nothing about the row.
+fn is_verdict(text: &str) -> bool {
+    text == "safe" || text.strip_prefix("unsafe").is_some_and(|rest| !rest.starts_with(char::is_alphanumeric))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_safe_and_unsafe_are_verdicts() {
+        for text in ["safe", "unsafe", "unsafe\nS2", "unsafe\nS1,S9"] {
+            assert!(is_verdict(text), "{text}");
+        }
+        for text in ["", "Safe.", "safer", "unsafely", "I cannot judge this.", "The message is safe"] {
+            assert!(!is_verdict(text), "{text}");
+        }
+    }
 
     #[test]
     fn levels_are_compared_by_meaning() {

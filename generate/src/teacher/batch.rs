@@ -67,7 +67,7 @@ impl Batches {
         body: Value,
         worst: Cost,
     ) -> Result<Reply, Refusal> {
-        let _held = asking.run.budget.hold(worst).await.ok_or(Refusal::Stopped)?;
+        let _held = asking.run.hold(worst).await.ok_or(Refusal::Stopped)?;
         let driver = self.driver.get_or_init(|| self.start(asking.run));
         let (answer, wait) = oneshot::channel();
         let waiting = Waiting { key: *asking.key, step: asking.step.to_owned(), path, body, answer };
@@ -87,6 +87,7 @@ impl Batches {
             queued: Vec::new(),
             waiting: HashMap::new(),
             open: Vec::new(),
+            out: HashSet::new(),
         };
         tokio::spawn(driver.drive(receiver));
         sender
@@ -105,6 +106,8 @@ struct Driver {
     queued: Vec<(Key, String, &'static str, Value)>,
     waiting: HashMap<Key, Vec<oneshot::Sender<Result<Reply, Refusal>>>>,
     open: Vec<OpenBatch>,
+    /// The calls of the open batches.
+    out: HashSet<Key>,
 }
 
 impl Driver {
@@ -120,8 +123,6 @@ impl Driver {
     async fn work(&mut self, calls: &mut mpsc::UnboundedReceiver<Waiting>) -> Result<()> {
         self.open = self.run.store.open_batches(&self.model)?;
         self.find_again().await?;
-        let in_batches: HashSet<Key> =
-            self.open.iter().flat_map(|batch| batch.calls.iter().map(|(key, _)| *key)).collect();
         let mut looked = Instant::now();
         let mut quiet = Instant::now() + QUIET;
         loop {
@@ -129,11 +130,7 @@ impl Driver {
                 call = calls.recv() => {
                     let Some(call) = call else { return Ok(()) };
                     quiet = Instant::now() + QUIET;
-                    let answers = self.waiting.entry(call.key).or_default();
-                    answers.push(call.answer);
-                    if answers.len() == 1 && !in_batches.contains(&call.key) {
-                        self.queued.push((call.key, call.step, call.path, call.body));
-                    }
+                    self.receive(call)?;
                 }
                 () = tokio::time::sleep(TICK.min(self.poll)) => {}
             }
@@ -150,6 +147,20 @@ impl Driver {
         }
     }
 
+    /// Queues a call, unless it is out or was answered while its row waited for the budget.
+    fn receive(&mut self, call: Waiting) -> Result<()> {
+        if let Some(reply) = self.run.store.answer(&call.key)? {
+            let _ = call.answer.send(Ok(reply));
+            return Ok(());
+        }
+        let answers = self.waiting.entry(call.key).or_default();
+        answers.push(call.answer);
+        if answers.len() == 1 && !self.out.contains(&call.key) {
+            self.queued.push((call.key, call.step, call.path, call.body));
+        }
+        Ok(())
+    }
+
     /// Batches whose making was interrupted: found by their file, or made now. One without a file never went out.
     async fn find_again(&mut self) -> Result<()> {
         for mut batch in std::mem::take(&mut self.open) {
@@ -158,17 +169,15 @@ impl Driver {
                 continue;
             };
             if batch.remote.is_none() {
-                let list = self.json(|base| self.client.get(format!("{base}/batches?limit=100"))).await?;
-                let ours =
-                    list["data"].as_array().into_iter().flatten().find(|b| b["input_file_id"] == *file);
-                let remote = match ours.and_then(|batch| batch["id"].as_str()) {
-                    Some(remote) => remote.to_owned(),
+                let remote = match self.made_of(&file).await? {
+                    Some(remote) => remote,
                     None => self.create(&batch.path, &file).await?,
                 };
                 self.run.store.batch_submitted(batch.number, &remote)?;
                 batch.remote = Some(remote);
             }
             eprintln!("batch {} with {} calls is still out", batch.number, batch.calls.len());
+            self.out.extend(batch.calls.iter().map(|(key, _)| *key));
             self.open.push(batch);
         }
         Ok(())
@@ -193,6 +202,7 @@ impl Driver {
             self.run.store.batch_submitted(number, &remote)?;
             eprintln!("batch {number} with {} calls is out ({remote})", calls.len());
             let (file, remote) = (Some(file), Some(remote));
+            self.out.extend(keys.iter().map(|(key, _)| *key));
             self.open.push(OpenBatch { number, path: path.to_owned(), file, remote, calls: keys });
         }
         Ok(())
@@ -209,11 +219,39 @@ impl Driver {
         id_of(&answer, "file")
     }
 
+    /// Makes a batch of an uploaded file. A try whose answer was lost may have made it, so each further try
+    /// looks first.
     async fn create(&self, path: &str, file: &str) -> Result<String> {
         let body =
             json!({"input_file_id": file, "endpoint": format!("/v1/{path}"), "completion_window": "24h"});
-        let answer = self.json(|base| self.client.post(format!("{base}/batches")).json(&body)).await?;
-        id_of(&answer, "batch")
+        let began = Instant::now();
+        loop {
+            match self.once(|base| self.client.post(format!("{base}/batches")).json(&body)).await? {
+                Ok(answer) => return id_of(&parsed(&answer)?, "batch"),
+                Err(reason) => self.wait(began, &reason).await?,
+            }
+            if let Some(remote) = self.made_of(file).await? {
+                return Ok(remote);
+            }
+        }
+    }
+
+    /// The batch of an uploaded file, if the provider knows of one.
+    async fn made_of(&self, file: &str) -> Result<Option<String>> {
+        let mut after = String::new();
+        loop {
+            let list = self.json(|base| self.client.get(format!("{base}/batches?limit=100{after}"))).await?;
+            let batches = list["data"].as_array().map_or(&[][..], Vec::as_slice);
+            if let Some(ours) = batches.iter().find(|batch| batch["input_file_id"] == *file) {
+                return id_of(ours, "batch").map(Some);
+            }
+            match batches.last().and_then(|batch| batch["id"].as_str()) {
+                Some(last) if list["has_more"] == true && !after.ends_with(last) => {
+                    after = format!("&after={last}");
+                }
+                _ => return Ok(None),
+            }
+        }
     }
 
     /// Takes in what has ended.
@@ -248,14 +286,17 @@ impl Driver {
         for calls in batch.calls.chunks(RECORDED_TOGETHER) {
             let mut recorded = Vec::new();
             for (key, step) in calls {
-                if let Some(Ok(reply)) = results.get(key) {
+                // What a kill interrupted at this point is recorded in part, and paid for once.
+                if let Some(Ok(reply)) = results.get(key)
+                    && self.run.store.answer(key)?.is_none()
+                {
                     recorded.push(self.record(key, step, reply));
                 }
             }
             futures::future::try_join_all(recorded).await?;
         }
         self.run.store.end_batch(batch.number)?;
-        let failed = batch.calls.len() - results.values().filter(|result| result.is_ok()).count();
+        let failed = batch.calls.iter().filter(|(key, _)| !matches!(results.get(key), Some(Ok(_)))).count();
         if failed > 0 {
             self.run.store.note(&self.model, BATCH, Outcome::Failed, failed as u64);
         }
@@ -265,6 +306,7 @@ impl Driver {
             batch.calls.len() - failed
         );
         for (key, _) in &batch.calls {
+            self.out.remove(key);
             let mut result = results.remove(key);
             for answer in self.waiting.remove(key).into_iter().flatten() {
                 let missing = || Err(Refusal::Failed("the batch ended without its answer".to_owned()));
@@ -290,38 +332,53 @@ impl Driver {
     }
 
     async fn json(&self, request: impl Fn(&str) -> RequestBuilder) -> Result<Value> {
-        let bytes = self.bytes(request).await?;
-        serde_json::from_slice(&bytes).context("the batch endpoint answered no JSON")
+        parsed(&self.bytes(request).await?)
     }
 
     /// Asks until there is an answer or patience is over; a refusal ends the run.
     async fn bytes(&self, request: impl Fn(&str) -> RequestBuilder) -> Result<Vec<u8>> {
-        let endpoint = &self.endpoints.list()[0];
         let began = Instant::now();
         loop {
-            let reason = match endpoint.authorized(request(&endpoint.base)).send().await {
-                Ok(answer) => {
-                    let status = answer.status();
-                    match answer.bytes().await {
-                        Ok(bytes) if status.is_success() => return Ok(bytes.into()),
-                        Ok(bytes) if !status.is_server_error() && status.as_u16() != 429 => {
-                            bail!("{} answers {status}: {}", endpoint.base, String::from_utf8_lossy(&bytes));
-                        }
-                        Ok(_) => format!("status {status}"),
-                        Err(error) => cause(&error),
-                    }
-                }
-                Err(error) => cause(&error),
-            };
-            if began.elapsed() > self.patience {
-                bail!(
-                    "{} gives no batches ({reason}); what is recorded is safe, run the same command again to go on",
-                    endpoint.base
-                );
+            match self.once(&request).await? {
+                Ok(bytes) => return Ok(bytes),
+                Err(reason) => self.wait(began, &reason).await?,
             }
-            tokio::time::sleep(self.poll.min(Duration::from_secs(5))).await;
         }
     }
+
+    /// Asks once; the inner error is why another try may succeed.
+    async fn once(&self, request: impl Fn(&str) -> RequestBuilder) -> Result<Result<Vec<u8>, String>> {
+        let endpoint = &self.endpoints.list()[0];
+        let answer = match endpoint.authorized(request(&endpoint.base)).send().await {
+            Ok(answer) => answer,
+            Err(error) => return Ok(Err(cause(&error))),
+        };
+        let status = answer.status();
+        match answer.bytes().await {
+            Ok(bytes) if status.is_success() => Ok(Ok(bytes.into())),
+            Ok(bytes) if !status.is_server_error() && !matches!(status.as_u16(), 408 | 409 | 425 | 429) => {
+                bail!("{} answers {status}: {}", endpoint.base, String::from_utf8_lossy(&bytes))
+            }
+            Ok(_) => Ok(Err(format!("status {status}"))),
+            Err(error) => Ok(Err(cause(&error))),
+        }
+    }
+
+    /// Waits for the next try, if patience is not over.
+    async fn wait(&self, began: Instant, reason: &str) -> Result<()> {
+        if began.elapsed() > self.patience {
+            bail!(
+                "{} gives no batches ({reason}); what is recorded is safe, run the same command again to go on",
+                self.endpoints.list()[0].base
+            );
+        }
+        tokio::time::sleep(self.poll.min(Duration::from_secs(5))).await;
+        Ok(())
+    }
+}
+
+fn parsed(bytes: &[u8]) -> Result<Value> {
+    serde_json::from_slice(bytes).context("the batch endpoint answered no JSON")
 }
 
 /// The endpoint's name in the ledger.
@@ -344,7 +401,7 @@ fn result_of(line: &[u8]) -> Option<(Key, Result<Reply, Refusal>)> {
     let body = response["body"].to_string();
     let result = match response["status_code"].as_u64() {
         Some(200) => completion(body.as_bytes()).map_err(Refusal::Failed),
-        Some(status @ 400..500) if status != 429 => {
+        Some(status @ 300..600) => {
             let status = reqwest::StatusCode::from_u16(status as u16).unwrap_or_default();
             Err(refusal(status, body.as_bytes()))
         }

@@ -146,6 +146,15 @@ impl Endpoints {
         ))
     }
 
+    /// Gives an endpoint no calls until it answers again.
+    pub(super) fn watch_from_now_on(self: &Arc<Self>, index: usize, why: &str) {
+        let was_down = std::mem::replace(&mut self.list[index].state().down, true);
+        if !was_down {
+            eprintln!("warning: {why}; it gets no calls until it answers again");
+            tokio::spawn(Arc::clone(self).watch(index));
+        }
+    }
+
     /// Looks at an endpoint that is down until it answers.
     async fn watch(self: Arc<Self>, index: usize) {
         let endpoint = &self.list[index];
@@ -204,6 +213,8 @@ impl Seat {
             state.cut = Some(now);
             state.cuts += 1;
         }
+        // "At once" is no answer to a call that was just refused.
+        let wait = wait.filter(|wait| !wait.is_zero());
         let wait = wait.unwrap_or_else(|| pause(state.cuts.saturating_sub(1)));
         state.not_before = state.not_before.max(now + wait);
     }
@@ -212,17 +223,12 @@ impl Seat {
     pub(super) fn failed(self, reason: &str) {
         let mut state = self.endpoint().state();
         state.failures += 1;
-        if state.failures < STRIKES || state.down {
-            return;
-        }
-        state.down = true;
+        let is_down = state.failures >= STRIKES && !state.down;
         drop(state);
-        let (endpoints, index) = (Arc::clone(&self.endpoints), self.index);
-        eprintln!(
-            "warning: teacher {} failed {STRIKES} times in a row ({reason}); it gets no calls until it answers again",
-            self.endpoint().base
-        );
-        tokio::spawn(endpoints.watch(index));
+        if is_down {
+            let why = format!("teacher {} failed {STRIKES} times in a row ({reason})", self.endpoint().base);
+            self.endpoints.watch_from_now_on(self.index, &why);
+        }
     }
 }
 
@@ -285,6 +291,15 @@ mod tests {
             endpoints.seat(None).await.unwrap().succeeded();
         }
         assert_eq!(limit(&endpoints, 0), 64.0, "and never more than is allowed");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_retry_after_of_nothing_waits_all_the_same() {
+        let endpoints = endpoints(1, 4);
+        endpoints.seat(None).await.unwrap().turned_away(Some(Duration::ZERO));
+        let before = Instant::now();
+        endpoints.seat(None).await.unwrap().succeeded();
+        assert!(before.elapsed() >= Duration::from_millis(400));
     }
 
     #[tokio::test(start_paused = true)]

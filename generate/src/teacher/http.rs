@@ -10,8 +10,8 @@ use super::{Asking, Call, Manners, Prompt, Refusal};
 use crate::budget::Cost;
 use crate::endpoint::{self, address_and_model, cause, retry_after};
 use crate::store::{Outcome, Reply, Source};
-use anyhow::{Result, anyhow, bail};
-use reqwest::{Response, StatusCode};
+use anyhow::{Context, Result, anyhow, bail};
+use reqwest::{Response, StatusCode, Url};
 use serde_json::{Value, json};
 use smollm::wire::{ChatRequest, CompletionRequest, CompletionResponse, ErrorBody, SamplingFields, Usage};
 use smollm::{ChatTemplate, chat};
@@ -20,8 +20,16 @@ use std::time::Duration;
 
 /// Tries before a call counts as failed.
 const TRIES: u32 = 6;
+/// How long the first question to an endpoint may take.
+const PROBE: Duration = Duration::from_secs(30);
 /// At which a server's tokens are counted that counts none itself.
 const BYTES_OF_A_TOKEN: u64 = 4;
+/// The longest body that is read of one answer: a server that never ends must not fill the memory.
+const LONGEST_BODY: usize = 16 << 20;
+/// The most characters of a server's words that are kept with a row.
+const LONGEST_WORDS: usize = 1000;
+/// The most tokens of one call that are believed; the store's sums stay numbers whatever a server counts.
+const MOST_TOKENS: u64 = u32::MAX as u64;
 
 pub(crate) struct HttpTeacher {
     pub(crate) model: String,
@@ -44,22 +52,38 @@ enum Failure {
 impl HttpTeacher {
     pub(crate) async fn connect(names: &str, template: ChatTemplate, manners: &Manners) -> Result<Self> {
         let (model, bases) = parse(names)?;
+        if manners.batch_poll.is_some() && bases.len() > 1 {
+            bail!("--batch sends all calls to one provider; {} endpoints of {model} are named", bases.len());
+        }
         let key = endpoint::key(manners.key_variable.as_deref())?;
         let client = endpoint::client(manners.timeout)?;
         let endpoints = Endpoints::new(&bases, key.as_deref(), client.clone(), manners);
-        for endpoint in endpoints.list() {
-            let probe = endpoint.authorized(client.get(format!("{}/models", endpoint.base))).send().await;
+        let mut silent = Vec::new();
+        for (index, endpoint) in endpoints.list().iter().enumerate() {
             let base = &endpoint.base;
-            match probe {
+            let asked = Url::parse(base).with_context(|| format!("teacher {base} is no address"))?;
+            let probe = endpoint.authorized(client.get(format!("{base}/models"))).timeout(PROBE);
+            match probe.send().await {
                 Ok(response) if response.status() == StatusCode::UNAUTHORIZED => {
                     bail!("teacher {base} wants a key (401); name its variable with --api-key-env")
+                }
+                // A redirected POST would go on as a GET, or without its key.
+                Ok(response) if response.url().origin() != asked.origin() => {
+                    let onward = response.url().origin().ascii_serialization();
+                    bail!("teacher {base} sends its clients on to {onward}; name that address")
                 }
                 // Some servers have no list of models; that they answer is enough.
                 Ok(_) => {}
                 Err(error) => {
-                    bail!("teacher {base} does not answer: {}; start it, or check the address", cause(&error))
+                    silent.push((index, format!("teacher {base} does not answer: {}", cause(&error))))
                 }
             }
+        }
+        if let Some((_, reason)) = silent.first().filter(|_| silent.len() == bases.len()) {
+            bail!("{reason}; start it, or check the address");
+        }
+        for (index, reason) in silent {
+            endpoints.watch_from_now_on(index, &reason);
         }
         let batches = manners
             .batch_poll
@@ -82,8 +106,11 @@ impl HttpTeacher {
             return batches.answer(asking, path, body, worst).await;
         }
         let worst = asking.run.cost(&self.model, longest, most, false);
+        // The budget before the seat: a call that waits for the budget at a seat would keep it from one that is
+        // tried again, and that one's money from the call.
+        let held = asking.run.hold(worst).await.ok_or(Refusal::Stopped)?;
         let seat = self.seat(asking, None).await?;
-        let begun = asking.run.begin(asking.key, worst).await?.ok_or(Refusal::Stopped)?;
+        let begun = asking.run.begin(asking.key, held)?;
         match self.ask(asking, seat, path, &body).await {
             Ok((mut reply, endpoint)) => {
                 if reply.prompt_tokens == 0 {
@@ -102,8 +129,9 @@ impl HttpTeacher {
     /// A place at an endpoint, unless the run stops first.
     async fn seat(&self, asking: Asking<'_>, avoid: Option<usize>) -> Result<Seat, Refusal> {
         tokio::select! {
-            seat = self.endpoints.seat(avoid) => Ok(seat?),
+            biased; // no try goes out once the run is stopping
             () = asking.run.until_stopping() => Err(Refusal::Stopped),
+            seat = self.endpoints.seat(avoid) => Ok(seat?),
         }
     }
 
@@ -219,25 +247,31 @@ fn parse(names: &str) -> Result<(String, Vec<String>)> {
 async fn read(response: Response) -> Result<Reply, Failure> {
     let status = response.status();
     let wait = retry_after(&response);
-    let body = response.bytes().await.map_err(|error| Failure::Passing(cause(&error)))?;
-    if status == StatusCode::TOO_MANY_REQUESTS {
-        let words = String::from_utf8_lossy(&body);
-        // An account without money answers 429 for ever.
-        return Err(match words.contains("insufficient_quota") {
-            true => Failure::Final(Refusal::Gone(anyhow!("the teacher answers {status}: {words}"))),
-            false => Failure::Busy(wait, None),
-        });
+    let body = whole(response).await.map_err(Failure::Passing)?;
+    if status.is_success() {
+        return completion(&body).map_err(Failure::Passing);
     }
-    if status == StatusCode::SERVICE_UNAVAILABLE {
-        return Err(Failure::Busy(wait, Some(format!("status {status}"))));
+    Err(match refusal(status, &body) {
+        // 429 and 503 say that it is too much; only the latter is a failed try.
+        Refusal::Failed(_) if status == StatusCode::TOO_MANY_REQUESTS => Failure::Busy(wait, None),
+        Refusal::Failed(reason) if status == StatusCode::SERVICE_UNAVAILABLE => {
+            Failure::Busy(wait, Some(reason))
+        }
+        Refusal::Failed(reason) => Failure::Passing(reason),
+        refusal => Failure::Final(refusal),
+    })
+}
+
+/// An answer's body, if it has a length that an answer can have.
+pub(super) async fn whole(mut response: Response) -> Result<Vec<u8>, String> {
+    let mut body = Vec::new();
+    while let Some(piece) = response.chunk().await.map_err(|error| cause(&error))? {
+        if body.len() + piece.len() > LONGEST_BODY {
+            return Err(format!("an answer of more than {LONGEST_BODY} bytes"));
+        }
+        body.extend_from_slice(&piece);
     }
-    if status.is_server_error() {
-        return Err(Failure::Passing(format!("status {status}")));
-    }
-    if !status.is_success() {
-        return Err(Failure::Final(refusal(status, &body)));
-    }
-    completion(&body).map_err(Failure::Passing)
+    Ok(body)
 }
 
 /// What a completion's body says; the error is why it cannot be used.
@@ -252,25 +286,36 @@ pub(super) fn completion(body: &[u8]) -> Result<Reply, String> {
     Ok(Reply {
         text,
         cut: choice.finish_reason.as_deref() == Some("length"),
-        prompt_tokens: usage.prompt_tokens,
-        completion_tokens: usage.completion_tokens,
+        filtered: choice.finish_reason.as_deref() == Some("content_filter"),
+        prompt_tokens: usage.prompt_tokens.min(MOST_TOKENS),
+        completion_tokens: usage.completion_tokens.min(MOST_TOKENS),
     })
 }
 
+/// What a status that is no success means: whether it is this row's, passes, or ends the run.
 pub(super) fn refusal(status: StatusCode, body: &[u8]) -> Refusal {
     let error = serde_json::from_slice::<ErrorBody>(body).map(|body| body.error).unwrap_or_default();
     let message =
         if error.message.is_empty() { String::from_utf8_lossy(body).into_owned() } else { error.message };
+    let message: String = message.chars().take(LONGEST_WORDS).collect();
     let words = format!("{message} {} {}", error.kind.unwrap_or_default(), error.code.unwrap_or_default());
-    let too_long = ["context_length", "exceed_context", "context size", "maximum context"];
-    if too_long.iter().any(|sign| words.to_lowercase().contains(sign)) {
+    let words = words.to_lowercase();
+    let says = |signs: &[&str]| signs.iter().any(|sign| words.contains(sign));
+    let gone = || Refusal::Gone(anyhow!("the teacher answers {status}: {message}"));
+    // An account without money says so for ever, with 402, 429 or 400.
+    if says(&["insufficient_quota", "billing_hard_limit", "credit balance", "insufficient balance"]) {
+        return gone();
+    }
+    let too_long =
+        ["context_length", "exceed_context", "context size", "maximum context", "request too large"];
+    if !status.is_server_error() && says(&too_long) {
         return Refusal::TooLong(message);
     }
-    match status {
-        StatusCode::UNAUTHORIZED
-        | StatusCode::FORBIDDEN
-        | StatusCode::NOT_FOUND
-        | StatusCode::METHOD_NOT_ALLOWED => Refusal::Gone(anyhow!("the teacher answers {status}: {message}")),
+    match status.as_u16() {
+        // A moderator in front of the model refuses this prompt, not this key.
+        403 if says(&["flagged", "moderation"]) => Refusal::Rejected(format!("{status}: {message}")),
+        300..=399 | 401..=405 => gone(),
+        408 | 409 | 425 | 429 | 500.. => Refusal::Failed(format!("status {status}")),
         _ => Refusal::Rejected(format!("{status}: {message}")),
     }
 }
@@ -279,4 +324,61 @@ pub(super) fn refusal(status: StatusCode, body: &[u8]) -> Refusal {
 fn pause(tries: u32, seed: u64) -> Duration {
     let jitter = 0.75 + (seed >> 11) as f64 / (1u64 << 53) as f64 * 0.5;
     Duration::from_secs_f64((0.25 * 2f64.powi(tries as i32)).min(30.0) * jitter)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may fail loudly")]
+mod tests {
+    use super::*;
+
+    fn kind(status: u16, body: &str) -> &'static str {
+        match refusal(StatusCode::from_u16(status).unwrap(), body.as_bytes()) {
+            Refusal::TooLong(_) => "too long",
+            Refusal::Rejected(_) => "rejected",
+            Refusal::Failed(_) => "failed",
+            Refusal::Gone(_) => "gone",
+            Refusal::Stopped => "stopped",
+        }
+    }
+
+    #[test]
+    fn an_error_of_the_account_or_the_moment_is_no_verdict_on_the_row() {
+        let error = |message: &str, code: &str| {
+            json!({"error": {"message": message, "type": "t", "code": code}}).to_string()
+        };
+        for (status, body, expected) in [
+            (400, error("no good", "x"), "rejected"),
+            (422, error("no good", "x"), "rejected"),
+            (400, error("m", "context_length_exceeded"), "too long"),
+            (429, error("Request too large for m on tokens per min", "rate_limit_exceeded"), "too long"),
+            (402, error("Insufficient Balance", "invalid_request_error"), "gone"),
+            (402, String::new(), "gone"),
+            (400, error("Your credit balance is too low", "x"), "gone"),
+            (429, error("You exceeded your current quota", "insufficient_quota"), "gone"),
+            (401, error("no key", "x"), "gone"),
+            (403, error("no key", "x"), "gone"),
+            (403, error("your input was flagged", "x"), "rejected"),
+            (307, String::new(), "gone"),
+            (408, String::new(), "failed"),
+            (409, String::new(), "failed"),
+            (429, String::new(), "failed"),
+            (500, error("the maximum context worker died", "x"), "failed"),
+            (503, String::new(), "failed"),
+        ] {
+            assert_eq!(kind(status, &body), expected, "{status} {body}");
+        }
+    }
+
+    #[test]
+    fn what_a_server_says_of_itself_is_kept_within_bounds() {
+        let Refusal::Rejected(words) = refusal(StatusCode::BAD_REQUEST, &vec![b'x'; 1 << 20]) else {
+            panic!("it is the row's")
+        };
+        assert!(words.len() < 1100);
+        let body =
+            json!({"choices": [{"text": "a"}], "usage": {"prompt_tokens": u64::MAX, "completion_tokens": 1}});
+        assert_eq!(completion(body.to_string().as_bytes()).unwrap().prompt_tokens, MOST_TOKENS);
+        let body = json!({"choices": [{"text": "Half an ans", "finish_reason": "content_filter"}]});
+        assert!(completion(body.to_string().as_bytes()).unwrap().filtered);
+    }
 }

@@ -48,12 +48,17 @@ impl LocalTeacher {
         let request = self.request(call)?;
         let prompt_tokens = request.prompt.len() as u64;
         let worst = run.cost(&self.identity, prompt_tokens, request.max_tokens as u64, false);
-        let begun = run.begin(key, worst).await?.ok_or(Refusal::Stopped)?;
+        let begun = run.begin(key, run.hold(worst).await.ok_or(Refusal::Stopped)?)?;
         let reply = self.reply(request, prompt_tokens).await;
-        let Ok(reply) = reply else {
-            run.store.note(&self.identity, LOCAL, Outcome::Refused, 1);
-            begun.end(Cost::default())?;
-            return reply;
+        let reply = match reply {
+            Ok(reply) => reply,
+            Err(refusal) => {
+                let failed = matches!(refusal, Refusal::Failed(_));
+                let outcome = if failed { Outcome::Failed } else { Outcome::Refused };
+                run.store.note(&self.identity, LOCAL, outcome, 1);
+                begun.end(Cost::default())?;
+                return Err(refusal);
+            }
         };
         let cost = run.cost(&self.identity, prompt_tokens, reply.completion_tokens, false);
         let source = Source { model: &self.identity, endpoint: LOCAL, step, microdollars: cost.microdollars };
@@ -70,10 +75,13 @@ impl LocalTeacher {
         })?;
         let answer = events.collect().await;
         match answer.finish {
-            Finish::Unfit(reason) | Finish::Failed(reason) => Err(Refusal::Rejected(reason)),
+            Finish::Unfit(reason) => Err(Refusal::Rejected(reason)),
+            // Of the engine, not of the row: with the engine gone, the next call ends the run.
+            Finish::Failed(reason) => Err(Refusal::Failed(reason)),
             finish => Ok(Reply {
                 text: answer.text,
                 cut: finish == Finish::Length,
+                filtered: false,
                 prompt_tokens,
                 completion_tokens: answer.ids.len() as u64,
             }),

@@ -1,0 +1,259 @@
+//! Calls against small servers in this process: what becomes of them where endpoints, batches and budgets meet.
+
+#![allow(clippy::unwrap_used, reason = "a test may fail loudly")]
+
+use super::http::HttpTeacher;
+use super::{Asking, Call, Manners, Prompt, Refusal};
+use crate::budget::{Limit, Prices};
+use crate::recipe::StepSampling;
+use crate::run::Run;
+use crate::store::{Entry, Key, Outcome, Reply, Source};
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use serde_json::{Value, json};
+use smollm::{ChatTemplate, Message};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+/// What nothing here takes, however slow the machine: a longer wait is a hang.
+const FOR_EVER: Duration = Duration::from_secs(60);
+
+async fn serve(app: Router) -> String {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let name = format!("http://{}/v1#m", listener.local_addr().unwrap());
+    let app = app.route("/v1/models", get(async || "{}"));
+    tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
+    name
+}
+
+/// One of several endpoints that is away when a run begins is no reason to refuse it.
+#[tokio::test]
+async fn a_run_begins_with_the_endpoints_that_are_there() {
+    let app = Router::new().route("/v1/chat/completions", post(async || Json(completion())));
+    let (away, name) = ("http://127.0.0.1:9/v1#m", serve(app).await);
+    let manners =
+        Manners { key_variable: None, in_flight: 1, timeout: FOR_EVER, patience: FOR_EVER, batch_poll: None };
+    let open = async |names: &str| HttpTeacher::connect(names, ChatTemplate::chatml(), &manners).await;
+    let teacher = open(&format!("{away},{name}")).await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let run = Arc::new(Run::open(folder.path(), Prices::default(), None).unwrap());
+    assert_eq!(answer(&teacher, &run, [1; 16]).await.unwrap().text, "Hi.");
+    assert!(open(away).await.is_err_and(|error| error.to_string().contains("check the address")));
+}
+
+/// A POST would not arrive behind a redirect as it was sent.
+#[tokio::test]
+async fn an_address_that_sends_its_clients_on_is_named() {
+    let name = serve(Router::new()).await;
+    let onward = name.replace("#m", "/models");
+    let to = onward.clone();
+    let away =
+        Router::new().route("/old/models", get(async move || axum::response::Redirect::temporary(&to)));
+    let old = serve(away).await.replace("/v1", "/old");
+    let manners =
+        Manners { key_variable: None, in_flight: 1, timeout: FOR_EVER, patience: FOR_EVER, batch_poll: None };
+    let refused =
+        HttpTeacher::connect(&old, ChatTemplate::chatml(), &manners).await.err().unwrap().to_string();
+    assert!(refused.contains(onward.trim_end_matches("/v1/models")), "{refused}");
+}
+
+async fn connect(app: Router, in_flight: usize, batch_poll: Option<Duration>) -> HttpTeacher {
+    let (timeout, patience) = (FOR_EVER, FOR_EVER);
+    let manners = Manners { key_variable: None, in_flight, timeout, patience, batch_poll };
+    HttpTeacher::connect(&serve(app).await, ChatTemplate::chatml(), &manners).await.unwrap()
+}
+
+fn call(words: &str) -> Call {
+    let prompt = Prompt::Assistant(vec![Message::new("user", words)]);
+    Call::new(prompt, StepSampling { temperature: 0.5, top_p: 1.0, max_tokens: 300 }, 7)
+}
+
+async fn answer(teacher: &HttpTeacher, run: &Arc<Run>, key: Key) -> Result<Reply, Refusal> {
+    let asking = Asking { run, key: &key, step: "step", call: &call("Hello") };
+    tokio::time::timeout(FOR_EVER, teacher.answer(asking)).await.expect("the call hangs")
+}
+
+fn completion() -> Value {
+    let usage = json!({"prompt_tokens": 10, "completion_tokens": 5});
+    json!({"choices": [{"message": {"content": "Hi."}, "finish_reason": "stop"}], "usage": usage})
+}
+
+fn answered(run: &Run) -> u64 {
+    Entry::sum(&run.store.ledger().unwrap(), Outcome::Answered).calls
+}
+
+/// Whoever is tried again holds its part of the budget; whoever waits for the budget must not hold the only seat.
+#[tokio::test]
+async fn a_call_that_waits_for_the_budget_keeps_no_seat() {
+    let posts = Arc::new(AtomicUsize::new(0));
+    let reply = async move |State(posts): State<Arc<AtomicUsize>>| -> Response {
+        match posts.fetch_add(1, Ordering::SeqCst) {
+            0 => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+            _ => Json(completion()).into_response(),
+        }
+    };
+    let app = Router::new().route("/v1/chat/completions", post(reply)).with_state(posts);
+    let teacher = connect(app, 1, None).await;
+    let folder = tempfile::tempdir().unwrap();
+    // Room for one call's worst case, not for two.
+    let run = Arc::new(Run::open(folder.path(), Prices::default(), Some(Limit::Tokens(600))).unwrap());
+    let (first, second) = tokio::join!(answer(&teacher, &run, [1; 16]), answer(&teacher, &run, [2; 16]));
+    assert!(first.is_ok() && second.is_ok(), "{first:?} {second:?}");
+}
+
+/// A provider whose batches end as soon as they are looked at.
+#[derive(Default)]
+struct Provider {
+    /// The lines of uploaded files.
+    files: Vec<String>,
+    /// Of each batch its input file.
+    batches: Vec<String>,
+    /// What the first batch gives, instead of an answer for each line.
+    first_output: Option<String>,
+    /// Whether the answer to the first batch's making is lost.
+    loses: bool,
+}
+
+type Shared = Arc<Mutex<Provider>>;
+
+fn provider(provider: Provider) -> (Router, Shared) {
+    let shared = Arc::new(Mutex::new(provider));
+    let files = async |State(shared): State<Shared>, body: String| {
+        let mut provider = shared.lock().unwrap();
+        provider.files.push(body.lines().filter(|line| line.starts_with('{')).collect::<Vec<_>>().join("\n"));
+        Json(json!({"id": format!("file-{}", provider.files.len() - 1)}))
+    };
+    let make = async |State(shared): State<Shared>, Json(body): Json<Value>| -> Response {
+        let mut provider = shared.lock().unwrap();
+        provider.batches.push(body["input_file_id"].as_str().unwrap().to_owned());
+        if std::mem::take(&mut provider.loses) {
+            return StatusCode::BAD_GATEWAY.into_response();
+        }
+        Json(json!({"id": format!("batch-{}", provider.batches.len() - 1)})).into_response()
+    };
+    let list = async |State(shared): State<Shared>| {
+        let provider = shared.lock().unwrap();
+        let entry = |(index, file)| json!({"id": format!("batch-{index}"), "input_file_id": file});
+        Json(json!({"data": provider.batches.iter().enumerate().map(entry).collect::<Vec<_>>()}))
+    };
+    let look = async |Path(id): Path<String>| {
+        Json(json!({"status": "completed", "output_file_id": id.replace("batch", "output")}))
+    };
+    let content = async |State(shared): State<Shared>, Path(id): Path<String>| {
+        let provider = shared.lock().unwrap();
+        if let (Some(first), "output-0") = (&provider.first_output, id.as_str()) {
+            return first.clone();
+        }
+        let batch: usize = id.trim_start_matches("output-").parse().unwrap();
+        let file: usize = provider.batches[batch].trim_start_matches("file-").parse().unwrap();
+        let lines = provider.files[file].lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        lines.map(|line| result(line["custom_id"].as_str().unwrap())).collect()
+    };
+    let app = Router::new()
+        .route("/v1/files", post(files))
+        .route("/v1/files/{id}/content", get(content))
+        .route("/v1/batches", post(make).get(list))
+        .route("/v1/batches/{id}", get(look))
+        .with_state(Arc::clone(&shared));
+    (app, shared)
+}
+
+fn result(id: &str) -> String {
+    format!("{}\n", json!({"custom_id": id, "response": {"status_code": 200, "body": completion()}}))
+}
+
+fn hexadecimal(key: Key) -> String {
+    format!("{:032x}", u128::from_be_bytes(key))
+}
+
+/// A run whose first batch, of these keys, was out when its last session ended.
+fn with_batch_out(folder: &std::path::Path, keys: &[Key]) -> Arc<Run> {
+    let run = Arc::new(Run::open(folder, Prices::default(), None).unwrap());
+    let calls: Vec<(Key, String)> = keys.iter().map(|key| (*key, "step".to_owned())).collect();
+    let number = run.store.begin_batch("m", "chat/completions", &calls).unwrap();
+    run.store.batch_uploaded(number, "file-earlier").unwrap();
+    run.store.batch_submitted(number, "batch-0").unwrap();
+    run
+}
+
+const POLL: Option<Duration> = Some(Duration::from_millis(50));
+
+#[tokio::test]
+async fn what_an_earlier_batch_left_unanswered_goes_out_again() {
+    let (app, shared) = provider(Provider {
+        batches: vec!["file-earlier".to_owned()],
+        first_output: Some(String::new()),
+        ..Provider::default()
+    });
+    let teacher = connect(app, 1, POLL).await;
+    let folder = tempfile::tempdir().unwrap();
+    let run = with_batch_out(folder.path(), &[[1; 16]]);
+    let first = answer(&teacher, &run, [1; 16]).await;
+    assert!(
+        matches!(&first, Err(Refusal::Failed(reason)) if reason.contains("without its answer")),
+        "{first:?}"
+    );
+    assert_eq!(answer(&teacher, &run, [1; 16]).await.unwrap().text, "Hi.");
+    assert_eq!(shared.lock().unwrap().batches.len(), 2);
+}
+
+#[tokio::test]
+async fn what_is_recorded_of_a_batch_is_in_the_ledger_once() {
+    let keys = [[1; 16], [2; 16]];
+    let foreign = hexadecimal([9; 16]);
+    let output = result(&hexadecimal(keys[0])) + &result(&hexadecimal(keys[1])) + &result(&foreign);
+    let (app, _) = provider(Provider {
+        batches: vec!["file-earlier".to_owned()],
+        first_output: Some(output),
+        ..Provider::default()
+    });
+    let teacher = connect(app, 1, POLL).await;
+    let folder = tempfile::tempdir().unwrap();
+    let run = with_batch_out(folder.path(), &keys);
+    // The last session was killed as it took the batch in.
+    let reply = super::http::completion(completion().to_string().as_bytes()).unwrap();
+    let source = Source { model: "m", endpoint: "batch", step: "step", microdollars: 0 };
+    run.store.record(&keys[0], &source, &reply).await.unwrap();
+    answer(&teacher, &run, keys[1]).await.unwrap();
+    assert_eq!(answered(&run), 2);
+    let failed = Entry::sum(&run.store.ledger().unwrap(), Outcome::Failed);
+    assert_eq!(failed.calls, 0, "a line that is nobody's counts for nothing");
+    // A row that waited for the budget meanwhile asks for what is recorded by now.
+    assert_eq!(answer(&teacher, &run, keys[0]).await.unwrap(), reply);
+}
+
+#[tokio::test]
+async fn a_batch_is_made_once_though_the_answer_is_lost() {
+    let (app, shared) = provider(Provider { loses: true, ..Provider::default() });
+    let teacher = connect(app, 1, POLL).await;
+    let folder = tempfile::tempdir().unwrap();
+    let run = Arc::new(Run::open(folder.path(), Prices::default(), None).unwrap());
+    assert_eq!(answer(&teacher, &run, [1; 16]).await.unwrap().text, "Hi.");
+    assert_eq!(shared.lock().unwrap().batches.len(), 1);
+}
+
+/// What never ends must not fill the memory.
+#[tokio::test]
+async fn an_endless_answer_is_given_up() {
+    let sent = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&sent);
+    let endless = async move || {
+        let piece = move |()| {
+            let sent = Arc::clone(&counted);
+            async move {
+                sent.fetch_add(1 << 20, Ordering::SeqCst);
+                Some((Ok::<_, std::io::Error>(vec![b' '; 1 << 20]), ()))
+            }
+        };
+        axum::body::Body::from_stream(futures::stream::unfold((), piece))
+    };
+    let name = serve(Router::new().route("/v1/endless", get(endless))).await;
+    let response = reqwest::get(name.replace("#m", "/endless")).await.unwrap();
+    let error = super::http::whole(response).await.unwrap_err();
+    assert!(error.contains("more than"), "{error}");
+    assert!(sent.load(Ordering::SeqCst) < 256 << 20);
+}
