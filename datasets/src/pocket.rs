@@ -21,3 +21,14 @@ pub use draw::Draw;
 pub use facts::Fact;
 pub use names::Split;
 pub use questions::{Kind, Question, Verdict, check};
+
+/// The words of the world in a text (names, places, things, numbers), each once, in its order.
+pub fn told(text: &str) -> Vec<&str> {
+    let mut list: Vec<&str> = Vec::new();
+    for word in words::words(text).filter(|word| words::sort_of(word).is_some()) {
+        if !list.contains(&word) {
+            list.push(word);
+        }
+    }
+    list
+}

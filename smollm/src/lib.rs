@@ -24,5 +24,5 @@ pub use checkpoint::Checkpoint;
 pub use config::ModelConfig;
 pub use error::Error;
 pub use hub::{HubDataset, is_id as is_hub_id};
-pub use template::ChatTemplate;
+pub use template::{ChatTemplate, python_json};
 pub use tokenizer::Tokenizer;

@@ -169,7 +169,7 @@ fn tojson(_: &State<'_, '_>, value: &Value, arguments: Kwargs) -> Result<Value, 
 }
 
 /// JSON as `tojson` prints it when it is asked for nothing special.
-pub(crate) fn python_json(value: &serde_json::Value) -> String {
+pub fn python_json(value: &serde_json::Value) -> String {
     let (item, key) = (", ".to_owned(), ": ".to_owned());
     let style = JsonStyle { indent: None, ensure_ascii: false, sort_keys: false, item, key };
     let mut text = String::new();

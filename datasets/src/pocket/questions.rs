@@ -415,14 +415,14 @@ impl Question {
         }
     }
 
-    /// A reply of the same form with another answer of the text, or one that fits nothing.
-    pub fn wrong_reply(&self, draw: &mut Draw) -> String {
-        let Some(right) = answer(&self.facts, &self.ask) else { return String::new() };
+    /// A reply of the same form with another answer, of the text where it has one, and that answer.
+    pub fn wrong(&self, draw: &mut Draw) -> (String, String) {
+        let Some(right) = answer(&self.facts, &self.ask) else { return Default::default() };
         loop {
             let wrong = other(&self.facts, &self.ask, &right, draw, self.split);
             let text = reply(&self.facts, &self.ask, &wrong, draw);
             if wrong != right && !says(&text, &right, &self.ask) {
-                return text;
+                return (text, wrong.words.join(", "));
             }
         }
     }
@@ -778,13 +778,13 @@ mod tests {
                     let question = Question::new(kind, &mut draw, split);
                     let user = question.user.as_str();
                     assert_eq!(check(&[user], &question.reply), Verdict::Right, "{user}\n{}", question.reply);
-                    let wrong = question.wrong_reply(&mut draw);
+                    let wrong = question.wrong(&mut draw).0;
                     assert_eq!(check(&[user], &wrong), Verdict::Wrong, "{user}\n{wrong}");
                     assert_eq!(check(&[user], ""), Verdict::Wrong, "{user}");
                     let next = question.follow_up(&mut draw);
                     let turns = [user, next.user.as_str()];
                     assert_eq!(check(&turns, &next.reply), Verdict::Right, "{turns:?}\n{}", next.reply);
-                    assert_eq!(check(&turns, &next.wrong_reply(&mut draw)), Verdict::Wrong, "{turns:?}");
+                    assert_eq!(check(&turns, &next.wrong(&mut draw).0), Verdict::Wrong, "{turns:?}");
                     if let Some(text) = question.unanswerable(&mut draw) {
                         assert_eq!(check(&[&text], &question.reply), Verdict::Unanswerable, "{text}");
                     }

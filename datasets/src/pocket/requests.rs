@@ -132,6 +132,8 @@ fn least_sentences(condition: &Condition) -> usize {
         "length_constraints:number_sentences" if condition.arguments["relation"] == "at least" => {
             number(&condition.arguments, "num_sentences")
         }
+        // A text of capitals or of small letters is to be told for English: a few words are not enough.
+        "change_case:english_lowercase" | "change_case:english_capital" => 3,
         _ => 1,
     }
 }

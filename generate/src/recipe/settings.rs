@@ -26,6 +26,11 @@ pub(crate) struct Settings {
     pub(crate) minimum_quality: Option<Quality>,
     pub(crate) minimum_difficulty: Option<Difficulty>,
     pub(crate) minimum_score: Option<i64>,
+    /// Whether the judge also gives the reward where no reward teacher was named.
+    #[serde(default)]
+    pub(crate) judge_rewards: bool,
+    /// How true a text is to the one it was made from, from 1 to 5; judged only where it is set.
+    pub(crate) minimum_faithfulness: Option<i64>,
     /// How well replies keep to their system prompt, from 1 to 5.
     pub(crate) minimum_adherence: Option<i64>,
     /// The fewest and the most tools of a row.

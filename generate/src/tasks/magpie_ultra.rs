@@ -16,7 +16,7 @@ pub(crate) async fn row(walk: &Walk<'_>) -> Result<Map<String, Value>, Halt> {
     let messages = conversation(walk, system).await?;
     let (instruction, response) = (&messages[0].content, &messages[1].content);
     let judgements = judge(walk, instruction).await?;
-    let score = reward(walk, instruction, response).await?;
+    let score = reward(walk, &messages).await?;
     let guard = safety(walk, instruction, response).await?;
     let mut row = fields(json!({
         "messages": messages, "category": category, "instruction": instruction, "score": score, "guard": guard
@@ -59,10 +59,14 @@ fn too_low<Level: for<'a> Deserialize<'a> + PartialOrd>(found: &Value, minimum: 
     minimum.is_some_and(|minimum| level.is_none_or(|level| level < minimum))
 }
 
-async fn reward(walk: &Walk<'_>, instruction: &str, response: &str) -> Result<Option<i64>, Halt> {
-    let Some(teacher) = &walk.teachers.reward else { return Ok(None) };
-    let question =
-        walk.recipe.prompt("reward", &json!({"instruction": instruction, "response": response}))?;
+/// How good the replies are, the worst of them counting; judged where a reward teacher was named or the recipe says so.
+async fn reward(walk: &Walk<'_>, messages: &[Message]) -> Result<Option<i64>, Halt> {
+    let teacher = match &walk.teachers.reward {
+        Some(teacher) => teacher,
+        None if walk.recipe.settings.judge_rewards => super::judge(walk),
+        None => return Ok(None),
+    };
+    let question = walk.recipe.prompt("reward", &json!({"messages": messages}))?;
     let answer = walk.judge(teacher, "reward", "judge", question, walk.recipe.schema("reward")?).await?;
     let score = answer["score"].as_i64();
     match (score, walk.recipe.settings.minimum_score) {

@@ -1,6 +1,6 @@
 //! Smol-Rewrite and Smol-Summarization: a source text, rewritten or summed up in one of a few styles.
 
-use super::fields;
+use super::{fields, judge};
 use crate::recipe::Style;
 use crate::teacher::Prompt;
 use crate::walk::{Halt, Walk, dropped};
@@ -16,9 +16,22 @@ pub(crate) async fn row(walk: &Walk<'_>) -> Result<Map<String, Value>, Halt> {
     let question = Message::new("user", source);
     let reply = walk.words("assistant", Prompt::Assistant(vec![system.clone(), question.clone()])).await?;
     check(style, source, &reply)?;
+    faithful(walk, source, &reply).await?;
     Ok(fields(json!({
         "messages": [system, question, Message::new("assistant", reply)], "style": style.key
     })))
+}
+
+/// Drops what says another thing than its source, where the recipe asks for that.
+async fn faithful(walk: &Walk<'_>, source: &str, reply: &str) -> Result<(), Halt> {
+    let Some(minimum) = walk.recipe.settings.minimum_faithfulness else { return Ok(()) };
+    let step = "faithfulness";
+    let question = walk.recipe.prompt(step, &json!({"source": source, "reply": reply}))?;
+    let answer = walk.judge(judge(walk), step, "judge", question, walk.recipe.schema(step)?).await?;
+    match answer["score"].as_i64() {
+        Some(score) if score < minimum => dropped(step, "unfaithful", answer["reason"].to_string()),
+        _ => Ok(()),
+    }
 }
 
 fn check(style: &Style, source: &str, reply: &str) -> Result<(), Halt> {
