@@ -4,6 +4,7 @@ use crate::recipe::{Profile, Recipe, Task, hex};
 use crate::teacher::{Manners, Teacher};
 use crate::walk::Teachers;
 use anyhow::{Context, Result, bail};
+use datasets::pocket::Draw;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -11,6 +12,12 @@ use std::time::Duration;
 
 /// A context shorter than this gets the pocket profile.
 const FULL_CONTEXT: usize = 4096;
+
+/// The teacher that ships with the project.
+const POCKET: &str = "pocket-instruct";
+
+/// What a run's configuration says where texts are the pocket world's.
+const WORLD: &str = "the pocket world";
 
 /// Options of every subcommand that asks a teacher.
 #[derive(Debug, Clone, clap::Args)]
@@ -20,9 +27,10 @@ pub struct Common {
     pub(crate) task: Option<Task>,
     /// A checkpoint folder, a hub id, or http://host:port/v1#model; several endpoints of one model with commas
     /// between them
-    #[arg(long)]
+    #[arg(long, default_value = POCKET)]
     pub(crate) teacher: String,
-    /// Texts to rewrite and sum up, or prompts for preferences: a file or folder of rows
+    /// Texts to rewrite and sum up, or prompts for preferences: a file or folder of rows [the pocket teacher: its own
+    /// world's letters and stories]
     #[arg(long)]
     pub(crate) source: Option<PathBuf>,
     /// Same seed, same teacher: same rows
@@ -72,7 +80,15 @@ pub(crate) struct Setup {
     /// What decides the rows: with another one of these, the store's rows are not this run's.
     pub(crate) configuration: Value,
     pub(crate) seed: u64,
-    pub(crate) source: Option<PathBuf>,
+    texts: Option<Texts>,
+}
+
+/// What source tasks work on.
+enum Texts {
+    /// Rows of a file or folder.
+    Rows(PathBuf),
+    /// The pocket world's letters and stories, as many as are asked for.
+    World,
 }
 
 impl Setup {
@@ -84,14 +100,17 @@ impl Setup {
             bail!("--rows and --in-flight are at least 1");
         }
         let chosen: Vec<Task> = options.task.map_or(Task::DEFAULT.to_vec(), |task| vec![task]);
-        let source_hash = check_source(options.source.as_deref(), rows, &chosen)?;
+        let texts = match &options.source {
+            Some(path) => Some(Texts::Rows(path.clone())),
+            None => (options.teacher == POCKET).then_some(Texts::World),
+        };
+        let source_hash = check_source(texts.as_ref(), rows, &chosen)?;
         let teachers = open_teachers(options, &manners).await?;
         let short = teachers.main.context().is_some_and(|context| context < FULL_CONTEXT);
         let profile = options.profile.unwrap_or(if short { Profile::Pocket } else { Profile::Full });
         let recipes = chosen.iter().map(|task| Recipe::load(*task, profile)).collect::<Result<Vec<_>>>()?;
         let configuration = configuration(options, &teachers, profile, &recipes, source_hash.as_deref());
-        let (seed, source) = (options.seed, options.source.clone());
-        Ok(Self { teachers, recipes, manners, configuration, seed, source })
+        Ok(Self { teachers, recipes, manners, configuration, seed: options.seed, texts })
     }
 
     /// The texts of a task's rows in order; a task without sources has as many rows as it likes.
@@ -99,9 +118,14 @@ impl Setup {
         &self,
         recipe: &Recipe,
     ) -> Result<Box<dyn Iterator<Item = Result<Option<String>>>>> {
-        Ok(match &self.source {
-            Some(path) if recipe.task.takes_source() => {
-                Box::new(source_texts(path, recipe.task)?.map(|text| text.map(Some)))
+        let task = recipe.task;
+        Ok(match &self.texts {
+            Some(Texts::Rows(path)) if task.takes_source() => {
+                Box::new(source_texts(path, task)?.map(|text| text.map(Some)))
+            }
+            Some(Texts::World) if task.needs_source() => {
+                let mut draw = Draw::new(self.seed, task.name());
+                Box::new(std::iter::repeat_with(move || Ok(Some(crate::world::text(task, &mut draw)))))
             }
             _ => Box::new(std::iter::repeat_with(|| Ok(None))),
         })
@@ -129,7 +153,14 @@ fn manners(options: &Common, batch_poll: Option<Duration>) -> Result<Manners> {
     })
 }
 
-fn check_source(path: Option<&Path>, rows: usize, chosen: &[Task]) -> Result<Option<String>> {
+fn check_source(texts: Option<&Texts>, rows: usize, chosen: &[Task]) -> Result<Option<String>> {
+    let path = match texts {
+        Some(Texts::World) if chosen.iter().any(|task| task.needs_source()) => {
+            return Ok(Some(WORLD.to_owned()));
+        }
+        Some(Texts::World) | None => None,
+        Some(Texts::Rows(path)) => Some(path.as_path()),
+    };
     let Some(taker) = chosen.iter().find(|task| task.takes_source()) else {
         if let (Some(path), Some(task)) = (path, chosen.first()) {
             bail!("{} works on no texts; leave --source {} away", task.name(), path.display());

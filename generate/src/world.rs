@@ -1,9 +1,10 @@
 //! `smoltalk world`: the pocket world on disk: documents to pretrain on, conversations and preference pairs that make a
-//! teacher, texts to work on, and what is held out of all of them to measure with.
+//! teacher, and what is held out of all of them to measure with.
 
 mod conversations;
 mod judgements;
 
+use crate::recipe::Task;
 use anyhow::{Context, Result};
 use conversations::Lessons;
 use datasets::pocket::documents::{Source, document};
@@ -17,7 +18,7 @@ use std::path::{Path, PathBuf};
 /// What `smoltalk world` was asked for.
 #[derive(Debug, clap::Args)]
 pub struct Options {
-    /// The folder that gets documents/, conversations/, pairs/, texts/, and what is held out: questions/, requests/, held-out/
+    /// The folder that gets documents/, conversations/, pairs/, and what is held out: questions/, requests/, held-out/
     #[arg(long)]
     out: PathBuf,
     /// Documents of all sources together
@@ -29,9 +30,6 @@ pub struct Options {
     /// Preference pairs
     #[arg(long, default_value_t = 4_000)]
     pairs: usize,
-    /// Texts to rewrite and to sum up
-    #[arg(long, default_value_t = 4_000)]
-    texts: usize,
     /// Same seed: same world
     #[arg(long, default_value_t = 0)]
     seed: u64,
@@ -73,12 +71,6 @@ pub fn run(options: &Options) -> Result<u8> {
         options.pairs,
         (0..options.pairs).map(|_| Ok(pair(&mut pairing, Split::Train))),
     )?;
-    let mut writing = draw("texts");
-    write(
-        &file("texts/train.jsonl"),
-        options.texts,
-        (0..options.texts).map(|index| Ok(text(index, &mut writing, Split::Train))),
-    )?;
     let mut asking = draw("questions");
     let asked = Kind::ALL.into_iter().flat_map(|kind| (0..QUESTIONS).map(move |index| (kind, index)));
     write(
@@ -94,12 +86,6 @@ pub fn run(options: &Options) -> Result<u8> {
     )?;
     let mut pairing = draw("held-out pairs");
     write(&file("pairs/test.jsonl"), PAIRS, (0..PAIRS).map(|_| Ok(pair(&mut pairing, Split::Test))))?;
-    let mut writing = draw("held-out texts");
-    write(
-        &file("texts/test.jsonl"),
-        PAIRS,
-        (0..PAIRS).map(|index| Ok(text(index, &mut writing, Split::Test))),
-    )?;
     Ok(0)
 }
 
@@ -134,14 +120,12 @@ fn pair(draw: &mut Draw, split: Split) -> Value {
     json!({"prompt": said("user", question.user), "chosen": said("assistant", chosen), "rejected": said("assistant", rejected)})
 }
 
-/// Letters and stories in turn.
-fn text(index: usize, draw: &mut Draw, split: Split) -> Value {
-    let text = if index.is_multiple_of(2) {
-        Story::new(draw, split).text
-    } else {
-        Letter::new(draw, split).write(Style::Long, draw)
-    };
-    json!({"text": text})
+/// A text for a task to work on: a letter to rewrite, a story to sum up.
+pub(crate) fn text(task: Task, draw: &mut Draw) -> String {
+    match task {
+        Task::SmolRewrite => Letter::new(draw, Split::Train).write(Style::Long, draw),
+        _ => Story::new(draw, Split::Train).text,
+    }
 }
 
 /// A file of rows, whole or absent.
@@ -160,7 +144,7 @@ fn write(path: &Path, count: usize, rows: impl Iterator<Item = Result<Value>>) -
 #[allow(clippy::unwrap_used, reason = "a test may fail loudly")]
 mod tests {
     use super::*;
-    use crate::recipe::{Profile, Recipe, Task};
+    use crate::recipe::{Profile, Recipe};
     use std::collections::BTreeSet;
 
     /// What the pocket teacher learns to write is what the task would keep.

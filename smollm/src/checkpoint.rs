@@ -151,7 +151,29 @@ pub fn locate(name: &str) -> Result<PathBuf, Error> {
     if folder.is_dir() {
         return Ok(folder.to_owned());
     }
+    if let Some(folder) = shipped(name) {
+        return Ok(folder);
+    }
     if hub::is_id(name) { hub::fetch(name) } else { Err(Error::NoCheckpoint(name.to_owned())) }
+}
+
+/// The checkpoints that ship with the project, by their names: beside the working directory's project, or where this
+/// program was built.
+pub const SHIPPED: [&str; 2] = ["pocket-base", "pocket-instruct"];
+
+/// The folder of a checkpoint that ships with the project.
+fn shipped(name: &str) -> Option<PathBuf> {
+    let known = SHIPPED.contains(&name);
+    known.then(models).flatten().map(|models| models.join(name)).filter(|folder| folder.is_dir())
+}
+
+/// The project's `models/`: `SMOL_MODELS`, that of the working directory, or of the sources this was built from.
+pub fn models() -> Option<PathBuf> {
+    let named = std::env::var_os("SMOL_MODELS").map(PathBuf::from);
+    let here = PathBuf::from("models");
+    let built = Path::new(env!("CARGO_MANIFEST_DIR")).parent().map(|project| project.join("models"));
+    let is_ours = |folder: &PathBuf| folder.join(SHIPPED[1]).is_dir();
+    [named, Some(here), built].into_iter().flatten().find(is_ours)
 }
 
 fn required(folder: &Path, file: &'static str) -> Result<PathBuf, Error> {

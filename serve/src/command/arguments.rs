@@ -15,6 +15,7 @@ use std::time::Duration;
 #[command(name = "smolserve", version)]
 pub struct Options {
     /// A model to serve: a checkpoint folder or a hub id, with the name clients call it by; repeat for several
+    /// [default: what the last quickstart trained, or pocket-instruct]
     #[arg(long, value_name = "[NAME=]FOLDER_OR_ID")]
     model: Vec<String>,
     /// The address to listen on; 0.0.0.0 for every one of this machine
@@ -104,13 +105,9 @@ enum CacheType {
 impl Options {
     /// The models asked for, each under a name of its own.
     pub(super) fn sources(&self) -> Result<Vec<Source>> {
-        if self.model.is_empty() {
-            bail!(
-                "no model: pass --model FOLDER, or a hub id such as --model HuggingFaceTB/SmolLM2-135M-Instruct"
-            );
-        }
+        let named = if self.model.is_empty() { vec![default_model()?] } else { self.model.clone() };
         let mut sources: Vec<Source> = Vec::new();
-        for argument in &self.model {
+        for argument in &named {
             let source = Source::new(argument).map_err(|reason| anyhow::anyhow!("--model {reason}"))?;
             if sources.iter().any(|other| other.name == source.name) {
                 bail!(
@@ -209,6 +206,21 @@ fn at_least_one(text: &str) -> Result<usize, String> {
     text.parse().ok().filter(|n| *n > 0).ok_or_else(|| format!("`{text}` is not a whole number above 0"))
 }
 
+/// What is served when nothing was named: what the last quickstart trained, or the model that ships with the project.
+fn default_model() -> Result<String> {
+    let Some(models) = smollm::checkpoint::models() else {
+        bail!(
+            "no model: pass --model FOLDER, or a hub id such as --model HuggingFaceTB/SmolLM2-135M-Instruct"
+        );
+    };
+    let trained = std::fs::read_to_string(models.join("last-quickstart")).unwrap_or_default();
+    let folder = PathBuf::from(trained.trim());
+    if folder.join("config.json").is_file() {
+        return Ok(format!("quickstart={}", folder.display()));
+    }
+    Ok(smollm::checkpoint::SHIPPED[1].to_owned())
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a test may fail loudly")]
 mod tests {
@@ -231,7 +243,10 @@ mod tests {
         let parse = |arguments: &[&str]| Options::try_parse_from([&["smolserve"], arguments].concat());
         assert!(parse(&["--dtype", "f32", "--quantize", "q8_0"]).is_err());
         assert!(parse(&["--max-waiting", "0"]).is_err());
-        assert!(parse(&[]).unwrap().sources().unwrap_err().to_string().contains("--model"));
+        match parse(&[]).unwrap().sources() {
+            Ok(sources) => assert!(["pocket-instruct", "quickstart"].contains(&sources[0].name.as_str())),
+            Err(error) => assert!(error.to_string().contains("--model")),
+        }
         let twice = parse(&["--model", "a/b", "--model", "c/b"]).unwrap();
         assert!(twice.sources().unwrap_err().to_string().contains("two models are called b"));
         let page = parse(&["--model", "a/b", "--cors", "example.org"]).unwrap();
