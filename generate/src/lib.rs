@@ -4,6 +4,7 @@
 //! Each row walks its own steps with many rows in flight and no barrier between them. Everything a
 //! teacher said and everything decided about a row is in the run's store before it is counted.
 
+pub mod audit;
 pub mod clean;
 pub mod estimate;
 pub mod r#gen;

@@ -25,6 +25,8 @@ enum Command {
     Mix(generate::mix::Options),
     /// Print rows of a generated dataset
     Show(generate::show::Options),
+    /// Judge a dataset of the pocket world, and try the filters on planted rows
+    Audit(generate::audit::Options),
     /// Write the pocket world: small true texts to try everything on
     World(generate::world::Options),
 }
@@ -37,6 +39,7 @@ fn main() -> ExitCode {
         Command::Clean(options) => generate::clean::run(&options),
         Command::Mix(options) => generate::mix::run(&options),
         Command::Show(options) => generate::show::run(&options),
+        Command::Audit(options) => generate::audit::run(&options),
         Command::World(options) => generate::world::run(&options),
     };
     match result {

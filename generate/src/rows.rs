@@ -10,7 +10,7 @@ use crate::walk::{Halt, Trace, Walk};
 use anyhow::Result;
 use futures::{TryStreamExt, stream};
 use serde_json::json;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// How a walk ended.
@@ -91,7 +91,8 @@ pub(crate) fn walk<'a>(
 ) -> Walk<'a> {
     let id = recipe.row_id(setup.seed, position);
     let seed = u64::from_str_radix(&id, 16).unwrap_or_default();
-    Walk { recipe, teachers: &setup.teachers, run, position, id, seed, source, trace: None }
+    let given = HashMap::new();
+    Walk { recipe, teachers: &setup.teachers, run, position, id, seed, source, trace: None, given }
 }
 
 /// Walks a row with its steps written down: to its verdict, or to where nothing is recorded any more.
@@ -103,6 +104,16 @@ pub(crate) async fn watched(mut walk: Walk<'_>, asks: bool) -> Result<(Walk<'_>,
         End::Stopped => None,
     };
     Ok((walk, verdict))
+}
+
+/// Walks a row some of whose steps have their answers already, and says whether its filters keep it.
+pub(crate) async fn planted(mut walk: Walk<'_>, given: HashMap<String, String>) -> Result<Option<Verdict>> {
+    walk.given = given;
+    Ok(match end(&walk).await? {
+        End::Decided(verdict) => Some(verdict),
+        End::Failed(dropped) => Some(Verdict::Dropped(dropped)),
+        End::Stopped => None,
+    })
 }
 
 async fn end(walk: &Walk<'_>) -> Result<End> {

@@ -47,7 +47,7 @@ const PAGE: usize = 1000;
 pub(crate) type Key = [u8; 16];
 
 /// What a teacher said.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Default, Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Reply {
     pub(crate) text: String,
     /// Whether it was cut at its token limit.

@@ -1,12 +1,13 @@
 //! One row's way through its steps: asking with a memory, asking again, and dropping with a reason.
 
-use crate::recipe::{Recipe, draw};
+use crate::recipe::{Recipe, Style, draw};
 use crate::report::Step;
 use crate::run::Run;
 use crate::store::{Dropped, Reply};
 use crate::teacher::{Asking, Call, Prompt, Refusal, Teacher};
 use serde_json::Value;
 use smollm::Message;
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Tries of a step whose answer cannot be used.
@@ -35,6 +36,8 @@ pub(crate) struct Walk<'a> {
     pub(crate) source: Option<String>,
     /// Where the steps are written down, if a person is to read them.
     pub(crate) trace: Option<Trace>,
+    /// Answers of steps that nobody is asked for: planted rows, which filters are tried on.
+    pub(crate) given: HashMap<String, String>,
 }
 
 /// The steps of a watched walk.
@@ -86,6 +89,12 @@ impl Walk<'_> {
     /// A number that follows from the row and a word alone.
     pub(crate) fn draw(&self, word: &str) -> u64 {
         draw(&format!("{}/{word}", self.seed))
+    }
+
+    /// The style of a row that is made from a text; tasks without styles have none.
+    pub(crate) fn style(&self) -> Option<&Style> {
+        let styles = &self.recipe.styles;
+        (!styles.is_empty()).then(|| &styles[self.draw("style") as usize % styles.len()])
     }
 
     /// The teacher's own words as the user or the assistant: not empty, not cut, not opened as forbidden.
@@ -206,6 +215,9 @@ impl Walk<'_> {
 
     /// Asks once in the life of the run: a recorded answer is never asked for again.
     async fn ask(&self, teacher: &Teacher, step: &str, call: &Call) -> Result<Reply, Halt> {
+        if let Some(text) = self.given.get(step) {
+            return Ok(Reply { text: text.clone(), ..Reply::default() });
+        }
         let key = teacher.key(self.position, call);
         let reply = match self.run.store.answer(&key)? {
             Some(reply) => Ok(reply),

@@ -7,6 +7,7 @@ mod judgements;
 use crate::recipe::Task;
 use anyhow::{Context, Result};
 use conversations::Lessons;
+pub(crate) use conversations::{questions, rewrite_style, summary_length};
 use datasets::pocket::documents::{Source, document};
 use datasets::pocket::letters::{Letter, Style};
 use datasets::pocket::requests::Request;
@@ -69,7 +70,7 @@ pub fn run(options: &Options) -> Result<u8> {
     write(
         &file("pairs/train.jsonl"),
         options.pairs,
-        (0..options.pairs).map(|_| Ok(pair(&mut pairing, Split::Train))),
+        (0..options.pairs).map(|_| Ok(pair(&mut pairing, Split::Train, false))),
     )?;
     let mut asking = draw("questions");
     let asked = Kind::ALL.into_iter().flat_map(|kind| (0..QUESTIONS).map(move |index| (kind, index)));
@@ -85,7 +86,7 @@ pub fn run(options: &Options) -> Result<u8> {
         (0..REQUESTS).map(|index| Ok(request(index, &mut requesting))),
     )?;
     let mut pairing = draw("held-out pairs");
-    write(&file("pairs/test.jsonl"), PAIRS, (0..PAIRS).map(|_| Ok(pair(&mut pairing, Split::Test))))?;
+    write(&file("pairs/test.jsonl"), PAIRS, (0..PAIRS).map(|_| Ok(pair(&mut pairing, Split::Test, true))))?;
     Ok(0)
 }
 
@@ -106,18 +107,19 @@ fn request(index: usize, draw: &mut Draw) -> Value {
     })
 }
 
-/// A right reply and one that is wrong, no sentence, or said twice.
-fn pair(draw: &mut Draw, split: Split) -> Value {
+/// A plain right reply and one that is wrong, or, where `manners` count, as often no sentence as with words too many:
+/// length alone tells nothing.
+fn pair(draw: &mut Draw, split: Split, manners: bool) -> Value {
     let kind = draw.pick(&Kind::ALL);
     let question = Question::new(kind, draw, split);
-    let chosen = question.reply.clone();
-    let rejected = match draw.below(10) {
-        0..=5 => question.wrong(draw).0,
-        6 | 7 => question.short(),
-        _ => format!("{chosen} {chosen}"),
+    let rejected = match (manners.then(|| question.terse()).flatten(), draw.below(10)) {
+        (Some(terse), 0..=3) => terse,
+        (Some(_), 4..=7) => question.chatty(draw),
+        _ => question.wrong(draw).0,
     };
     let said = |role: &str, content: String| json!([{"role": role, "content": content}]);
-    json!({"prompt": said("user", question.user), "chosen": said("assistant", chosen), "rejected": said("assistant", rejected)})
+    let chosen = said("assistant", question.reply);
+    json!({"prompt": said("user", question.user), "chosen": chosen, "rejected": said("assistant", rejected)})
 }
 
 /// A text for a task to work on: a letter to rewrite, a story to sum up.

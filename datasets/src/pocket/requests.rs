@@ -115,6 +115,86 @@ impl Request {
     }
 }
 
+/// The conditions that a request of this world states, read from its words; none where it is no such request.
+pub fn conditions(user: &str) -> Option<Vec<(&'static str, Value)>> {
+    let (about, mut rest) = user.split_once(". ")?;
+    let openings = [
+        "Write about ",
+        "Tell me something about ",
+        "I want a short text about ",
+        "Write a few words about ",
+    ];
+    if !openings.iter().any(|opening| about.starts_with(opening)) {
+        return None;
+    }
+    let mut found = Vec::new();
+    while !rest.is_empty() {
+        let (condition, left) = first_condition(rest)?;
+        found.push(condition);
+        rest = left.trim_start();
+    }
+    (!found.is_empty()).then_some(found)
+}
+
+/// The condition that a text begins with, and what comes after it.
+fn first_condition(text: &str) -> Option<((&'static str, Value), &str)> {
+    let plain: [(&str, &'static str); 6] = [
+        ("Do not use commas.", "punctuation:no_comma"),
+        ("Use only small letters.", "change_case:english_lowercase"),
+        ("Use only capital letters.", "change_case:english_capital"),
+        ("Put all of it in quotation marks.", "startend:quotation"),
+        ("Give it a title in double angle brackets.", "detectable_format:title"),
+        ("Add a P.S. at the end.", "detectable_content:postscript"),
+    ];
+    if let Some((words, id)) = plain.iter().find(|(words, _)| text.starts_with(words)) {
+        let arguments = if *id == "detectable_content:postscript" {
+            json!({"postscript_marker": "P.S."})
+        } else {
+            json!({})
+        };
+        return Some(((*id, arguments), &text[words.len()..]));
+    }
+    if let Some(after) = text.strip_prefix("End with the words: ") {
+        let end = ENDS.into_iter().find(|end| after.starts_with(end))?;
+        return Some((("startend:end_checker", json!({"end_phrase": end})), &after[end.len()..]));
+    }
+    let (sentence, left) = text.split_at(text.find('.')? + 1);
+    let words: Vec<&str> = sentence.trim_end_matches('.').split(' ').collect();
+    let count = |word: &str| NUMBERS.iter().position(|number| *number == word);
+    let condition = match words.as_slice() {
+        ["Use", "exactly", number, "bullet", "points"] => {
+            ("detectable_format:number_bullet_lists", json!({"num_bullets": count(number)?}))
+        }
+        ["Use", "the", "word", word] => ("keywords:existence", json!({"keywords": [word]})),
+        ["Use", "the", "words", one, "and", other] => {
+            ("keywords:existence", json!({"keywords": [one, other]}))
+        }
+        ["Do", "not", "use", "the", "word", word] => {
+            ("keywords:forbidden_words", json!({"forbidden_words": [word]}))
+        }
+        ["Use", "at", "least", number, "sentences"] => (
+            "length_constraints:number_sentences",
+            json!({"num_sentences": count(number)?, "relation": "at least"}),
+        ),
+        ["Use", "less", "than", number, "sentences"] => (
+            "length_constraints:number_sentences",
+            json!({"num_sentences": count(number)?, "relation": "less than"}),
+        ),
+        ["Use", "the", "word", word, "at", "least", number, "times"] => (
+            "keywords:frequency",
+            json!({"keyword": word, "frequency": count(number)?, "relation": "at least"}),
+        ),
+        ["Leave", number, "placeholder" | "placeholders", "in", "square", "brackets"] => {
+            ("detectable_content:number_placeholders", json!({"num_placeholders": count(number)?}))
+        }
+        ["Highlight", number, "word" | "words", "with", "stars"] => {
+            ("detectable_format:number_highlighted_sections", json!({"num_highlights": count(number)?}))
+        }
+        _ => return None,
+    };
+    Some((condition, left))
+}
+
 fn about(subject: &Subject, draw: &mut Draw) -> String {
     let Subject { name, thing, place, colour } = subject;
     match draw.below(4) {
@@ -325,5 +405,20 @@ fn condition(kind: usize, subject: &Subject, draw: &mut Draw) -> Condition {
                 nothing(),
             )
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn conditions_are_read_back_from_the_requests_words() {
+        let mut draw = Draw::new(8, "requests");
+        for _ in 0..2000 {
+            let request = Request::new(&mut draw, Split::Train);
+            assert_eq!(conditions(&request.user).as_ref(), Some(&request.conditions), "{}", request.user);
+        }
+        assert_eq!(conditions("Write about Mara. Be kind."), None);
     }
 }

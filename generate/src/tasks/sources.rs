@@ -11,7 +11,7 @@ use unicode_segmentation::UnicodeSegmentation;
 
 pub(crate) async fn row(walk: &Walk<'_>) -> Result<Map<String, Value>, Halt> {
     let source = walk.source.as_deref().ok_or_else(|| anyhow!("a source task was begun without a source"))?;
-    let style = &walk.recipe.styles[walk.draw("style") as usize % walk.recipe.styles.len()];
+    let style = walk.style().ok_or_else(|| anyhow!("a source task's recipe has no styles"))?;
     let system = Message::new("system", walk.recipe.prompt(&style.key, &json!({}))?);
     let question = Message::new("user", source);
     let reply = walk.words("assistant", Prompt::Assistant(vec![system.clone(), question.clone()])).await?;

@@ -249,7 +249,7 @@ impl Lessons {
 const LENGTHS: [Length; 3] = [Length::One, Length::Three, Length::News];
 
 /// A style's key in Smol-Rewrite's recipe.
-pub(super) fn rewrite_key(style: Style) -> &'static str {
+fn rewrite_key(style: Style) -> &'static str {
     match style {
         Style::Concise => "concise",
         Style::Friendly => "friendly",
@@ -257,8 +257,18 @@ pub(super) fn rewrite_key(style: Style) -> &'static str {
     }
 }
 
+/// The style of a key.
+pub(crate) fn rewrite_style(key: &str) -> Style {
+    Style::TARGETS.into_iter().find(|style| rewrite_key(*style) == key).unwrap_or(Style::Concise)
+}
+
+/// The length of a key.
+pub(crate) fn summary_length(key: &str) -> Length {
+    LENGTHS.into_iter().find(|length| summary_key(*length) == key).unwrap_or(Length::News)
+}
+
 /// A length's key in Smol-Summarization's recipe.
-pub(super) fn summary_key(length: Length) -> &'static str {
+fn summary_key(length: Length) -> &'static str {
     match length {
         Length::One => "one_sentence",
         Length::Three => "three_sentences",
@@ -266,13 +276,13 @@ pub(super) fn summary_key(length: Length) -> &'static str {
     }
 }
 
-/// A question and those that follow it.
-pub(super) fn questions(kind: Kind, count: usize, draw: &mut Draw, split: Split) -> Turns {
+/// A question and those that follow it, answered as people answer.
+pub(crate) fn questions(kind: Kind, count: usize, draw: &mut Draw, split: Split) -> Turns {
     let mut question = Question::new(kind, draw, split);
-    let mut turns = vec![(question.user.clone(), question.reply.clone())];
+    let mut turns = vec![(question.user.clone(), question.spoken(draw))];
     for _ in 1..count {
         question = question.follow_up(draw);
-        turns.push((question.user.clone(), question.reply.clone()));
+        turns.push((question.user.clone(), question.spoken(draw)));
     }
     turns
 }

@@ -78,7 +78,7 @@ pub(super) fn conversation(kind: Kind, draw: &mut Draw, split: Split) -> (Vec<Va
         if turn > 0 {
             question = question.follow_up(draw);
         }
-        let right = (question.reply.clone(), question.answer.clone());
+        let right = (question.spoken(draw), question.answer.clone());
         let (reply, answer) = if turn == wrong_at { question.wrong(draw) } else { right };
         expected.push(question.answer.clone());
         given.push(answer);
@@ -121,16 +121,16 @@ pub(super) fn rated(kind: Kind, draw: &mut Draw, split: Split) -> (String, Strin
             let reasons = [&verdict(&wrong), "It is too sure.", "It is a sentence.", "It is not so."];
             (told, reply, ratings(reasons, [2, 2, 4, 1]))
         }
-        8 => {
+        8 if question.terse().is_some() => {
             let reasons = [&verdict(&right), "It is sure.", "It is no sentence.", "It is so."];
-            (told, question.short(), ratings(reasons, [4, 5, 3, 5]))
+            (told, question.terse().unwrap_or_default(), ratings(reasons, [4, 5, 3, 5]))
         }
         _ => {
-            let reply = format!("{0} {0}", question.reply);
+            let reply = question.chatty(draw);
             (
                 told,
                 reply,
-                ratings([&verdict(&right), "It is sure.", "It is said twice.", "It is so."], [3, 5, 3, 5]),
+                ratings([&verdict(&right), "It is sure.", "It says too much.", "It is so."], [4, 5, 3, 5]),
             )
         }
     }

@@ -1,0 +1,131 @@
+//! The answer that follows from facts; none where none or several do.
+
+use super::super::Fact;
+use super::super::facts::Relation;
+use super::super::words::{Sort, sort_of};
+use super::ask::{Ask, Form};
+
+/// The right answer: words of one sort, one of them but for lists.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Answer {
+    pub(super) sort: Sort,
+    pub(super) words: Vec<String>,
+}
+
+impl Answer {
+    pub(super) fn one(sort: Sort, word: impl Into<String>) -> Self {
+        Self { sort, words: vec![word.into()] }
+    }
+}
+
+/// The one entry that satisfies; none where there are none or several.
+fn only<'a>(facts: &'a [Fact], holds: impl Fn(&Fact) -> bool) -> Option<&'a Fact> {
+    let mut found = facts.iter().filter(|fact| holds(fact));
+    let first = found.next()?;
+    found.next().is_none().then_some(first)
+}
+
+/// The one with the extreme number; none where there is a tie or nobody to compare with.
+fn extreme(facts: &[Fact], relation: Relation, thing: &str, most: bool) -> Option<Answer> {
+    let of = |fact: &&Fact| fact.relation == relation && fact.get('t') == thing;
+    let mut list: Vec<&Fact> = facts.iter().filter(of).collect();
+    list.sort_by_key(|fact| if most { -fact.number() } else { fact.number() });
+    let [first, second, ..] = list.as_slice() else { return None };
+    (first.number() != second.number()).then(|| Answer::one(Sort::Name, first.get('n')))
+}
+
+/// Numbers somebody has one after another; none where it goes below nothing.
+pub(super) fn counts(facts: &[Fact], name: &str, thing: &str) -> Option<Vec<i64>> {
+    let start = only(facts, |fact| {
+        fact.relation == Relation::Count && fact.get('n') == name && fact.get('t') == thing
+    })?;
+    let mut counts = vec![start.number()];
+    for fact in facts.iter().filter(|fact| fact.get('n') == name) {
+        let last = counts[counts.len() - 1];
+        match fact.relation {
+            Relation::Gain => counts.push(last + fact.number()),
+            Relation::Lose => counts.push(last - fact.number()),
+            _ => {}
+        }
+    }
+    counts.iter().all(|count| *count >= 0).then_some(counts)
+}
+
+/// The values of x one after another.
+pub(super) fn values(facts: &[Fact]) -> Option<Vec<i64>> {
+    let mut values: Vec<i64> = Vec::new();
+    for fact in facts {
+        let last = values.last().copied();
+        match fact.relation {
+            Relation::Set => values.push(fact.number()),
+            Relation::Add => values.push(last? + fact.number()),
+            Relation::Take => values.push(last? - fact.number()),
+            Relation::Double => values.push(last? * 2),
+            _ => {}
+        }
+    }
+    (!values.is_empty() && values.iter().all(|value| *value >= 0)).then_some(values)
+}
+
+/// The answer that follows from the facts; none where none or several do.
+pub(super) fn answer(facts: &[Fact], ask: &Ask) -> Option<Answer> {
+    let (name, thing) = (ask.get('n'), ask.get('t'));
+    let is = |fact: &Fact, relation: Relation| fact.relation == relation;
+    let list = || only(facts, |fact| is(fact, Relation::List)).map(|fact| &fact.items);
+    let beside = |step: isize| -> Option<Answer> {
+        let items = list()?;
+        let at = items.iter().position(|item| item == thing)?;
+        let word = items.get(at.checked_add_signed(step)?)?;
+        Some(Answer::one(sort_of(word)?, word))
+    };
+    match ask.form {
+        Form::Where => {
+            let last = facts
+                .iter()
+                .rfind(|fact| (is(fact, Relation::At) || is(fact, Relation::Went)) && fact.get('n') == name);
+            last.map(|fact| Answer::one(Sort::Place, fact.get('p')))
+        }
+        Form::Owner => {
+            let owner = |fact: &Fact| {
+                is(fact, Relation::Has) && fact.get('t') == thing && fact.get('c') == ask.get('c')
+            };
+            only(facts, owner).map(|fact| Answer::one(Sort::Name, fact.get('n')))
+        }
+        Form::Colour => {
+            let has =
+                |fact: &Fact| is(fact, Relation::Has) && fact.get('t') == thing && fact.get('n') == name;
+            only(facts, has).map(|fact| Answer::one(Sort::Colour, fact.get('c')))
+        }
+        Form::Oldest => extreme(facts, Relation::Age, "", true),
+        Form::Youngest => extreme(facts, Relation::Age, "", false),
+        Form::WhoWorks => only(facts, |fact| is(fact, Relation::Job) && fact.get('j') == ask.get('j'))
+            .map(|fact| Answer::one(Sort::Name, fact.get('n'))),
+        Form::Work => only(facts, |fact| is(fact, Relation::Job) && fact.get('n') == name)
+            .map(|fact| Answer::one(Sort::Job, fact.get('j'))),
+        Form::PlaceOfDay => {
+            let goes = |fact: &Fact| {
+                is(fact, Relation::Visit) && fact.get('n') == name && fact.get('d') == ask.get('d')
+            };
+            only(facts, goes).map(|fact| Answer::one(Sort::Place, fact.get('p')))
+        }
+        Form::DayOfPlace => {
+            let goes = |fact: &Fact| {
+                is(fact, Relation::Visit) && fact.get('n') == name && fact.get('p') == ask.get('p')
+            };
+            only(facts, goes).map(|fact| Answer::one(Sort::Day, fact.get('d')))
+        }
+        Form::After => beside(1),
+        Form::Before => beside(-1),
+        Form::Backwards => {
+            list().map(|items| Answer { sort: Sort::Thing, words: items.iter().rev().cloned().collect() })
+        }
+        Form::Length => list().map(|items| Answer::one(Sort::Number, items.len().to_string())),
+        Form::HowMany => counts(facts, name, thing)
+            .map(|counts| Answer::one(Sort::Number, counts[counts.len() - 1].to_string())),
+        Form::Most => extreme(facts, Relation::Count, thing, true),
+        Form::Fewest => extreme(facts, Relation::Count, thing, false),
+        Form::Prints => {
+            values(facts).map(|values| Answer::one(Sort::Number, values[values.len() - 1].to_string()))
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! What a question asks for, written and read by the same templates.
+
+use super::super::Draw;
+use super::super::sentence::{fill, read};
+use super::super::words::{Sort, sort_of};
+
+/// A question's form; its words are in slots.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Form {
+    Where,
+    Owner,
+    Colour,
+    Oldest,
+    Youngest,
+    WhoWorks,
+    Work,
+    PlaceOfDay,
+    DayOfPlace,
+    After,
+    Before,
+    Backwards,
+    Length,
+    HowMany,
+    Most,
+    Fewest,
+    Prints,
+}
+
+/// `{t}` in `After` and `Before` may be an animal, too, so these are read by hand.
+const FORMS: [(Form, &[&str]); 17] = [
+    (Form::Where, &["Where is {n}?", "Where is {n} now?", "In which place is {n}?", "Where can I find {n}?"]),
+    (Form::Owner, &["Who has the {c} {t}?", "Who owns the {c} {t}?", "Whose is the {c} {t}?"]),
+    (Form::Colour, &["What colour is {n}'s {t}?", "Which colour has the {t} of {n}?"]),
+    (Form::Oldest, &["Who is the oldest?", "Who is the oldest of them?"]),
+    (Form::Youngest, &["Who is the youngest?", "Who is the youngest of them?"]),
+    (Form::WhoWorks, &["Who is the {j}?", "Who works as a {j}?"]),
+    (Form::Work, &["What is the work of {n}?", "What does {n} work as?"]),
+    (Form::PlaceOfDay, &["Where does {n} go on {d}?", "Which place does {n} visit on {d}?"]),
+    (Form::DayOfPlace, &["When does {n} go to the {p}?", "On which day does {n} go to the {p}?"]),
+    (Form::After, &["What comes after the {t}?", "What comes next after the {t}?"]),
+    (Form::Before, &["What comes before the {t}?"]),
+    (Form::Backwards, &["Write the list backwards.", "What is the list from the end to the start?"]),
+    (Form::Length, &["How many things are on the list?", "How long is the list?"]),
+    (Form::HowMany, &["How many {t}s does {n} have now?", "How many {t}s has {n} now?"]),
+    (Form::Most, &["Who has the most {t}s?"]),
+    (Form::Fewest, &["Who has the fewest {t}s?"]),
+    (Form::Prints, &["print x", "What does this print?", "What is x at the end?"]),
+];
+
+/// What is asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Ask {
+    pub(super) form: Form,
+    words: Vec<(char, String)>,
+}
+
+impl Ask {
+    pub(super) fn new(form: Form, words: &[(char, &str)]) -> Self {
+        Self { form, words: words.iter().map(|(slot, word)| (*slot, (*word).to_owned())).collect() }
+    }
+
+    pub(super) fn get(&self, slot: char) -> &str {
+        self.words.iter().find(|(name, _)| *name == slot).map_or("", |(_, word)| word)
+    }
+
+    pub(super) fn sentence(&self, draw: &mut Draw) -> String {
+        let (_, templates) = FORMS[self.form as usize];
+        // The first one ends a procedure; asked in words are the others.
+        let templates = if self.form == Form::Prints { &templates[1..] } else { templates };
+        self.fill(draw.pick(templates))
+    }
+
+    pub(super) fn fill(&self, template: &str) -> String {
+        let words: Vec<(char, &str)> = self.words.iter().map(|(slot, word)| (*slot, word.as_str())).collect();
+        fill(template, &words)
+    }
+
+    pub(super) fn read(sentence: &str) -> Option<Self> {
+        // Follow-ups begin with "And".
+        let lowered = sentence.strip_prefix("And ").map(|rest| rest[..1].to_uppercase() + &rest[1..]);
+        let sentence = lowered.as_deref().unwrap_or(sentence);
+        for (form, templates) in FORMS {
+            for template in templates {
+                if matches!(form, Form::After | Form::Before) {
+                    let (start, end) = template.split_once("{t}")?;
+                    let word = sentence.strip_prefix(start).and_then(|rest| rest.strip_suffix(end));
+                    if let Some(word) =
+                        word.filter(|word| matches!(sort_of(word), Some(Sort::Thing | Sort::Animal)))
+                    {
+                        return Some(Self::new(form, &[('t', word)]));
+                    }
+                } else if let Some(words) = read(template, sentence) {
+                    return Some(Self::new(form, &words));
+                }
+            }
+        }
+        None
+    }
+}

@@ -1,0 +1,182 @@
+//! Facts that a question of a kind can be about, and what is asked about them.
+
+use super::super::facts::Relation;
+use super::super::names::{name, names};
+use super::super::words::{ANIMALS, COLOURS, DAYS, JOBS, PLACES, THINGS};
+use super::super::{Draw, Fact, Split};
+use super::Kind;
+use super::ask::{Ask, Form};
+
+/// Facts that a question of this kind can be about.
+pub(super) fn facts(kind: Kind, draw: &mut Draw, split: Split) -> Vec<Fact> {
+    let count = draw.between(2, 4);
+    let people = names(draw, split, count);
+    let number = |draw: &mut Draw, low, high| draw.between(low, high).to_string();
+    let mut facts: Vec<Fact> = match kind {
+        Kind::Place => of_each(&people, draw.several(&PLACES, count), |n, p| {
+            Fact::new(Relation::At, &[('n', n), ('p', p)])
+        }),
+        Kind::Owner | Kind::Colour => {
+            let things = draw.several(&THINGS, count);
+            let colours = draw.several(&COLOURS, count);
+            let mut facts: Vec<Fact> = (0..count)
+                .map(|i| Fact::new(Relation::Has, &[('n', &people[i]), ('c', colours[i]), ('t', things[i])]))
+                .collect();
+            // The same thing in another colour: both words count.
+            if kind == Kind::Owner && draw.chance(40) {
+                facts[1] =
+                    Fact::new(Relation::Has, &[('n', &people[1]), ('c', colours[1]), ('t', things[0])]);
+            }
+            facts
+        }
+        Kind::Moves => {
+            let people = &people[..draw.between(1, 2)];
+            let places = draw.several(&PLACES, 5);
+            let walk = |i: usize, place| {
+                Fact::new(Relation::Went, &[('n', &people[i % people.len()]), ('p', place)])
+            };
+            let moves = draw.between(2, 4);
+            places[..moves].iter().enumerate().map(|(i, place)| walk(i, *place)).collect()
+        }
+        Kind::Age => {
+            let ages = draw.several(&(4..70).collect::<Vec<usize>>(), count);
+            of_each(&people, ages.iter().map(usize::to_string).collect(), |n, k| {
+                Fact::new(Relation::Age, &[('n', n), ('k', k)])
+            })
+        }
+        Kind::Job => of_each(&people, draw.several(&JOBS, count), |n, j| {
+            Fact::new(Relation::Job, &[('n', n), ('j', j)])
+        }),
+        Kind::Day => {
+            let (days, places) = (draw.several(&DAYS, count), draw.several(&PLACES, count));
+            let same = draw.chance(50);
+            (0..count)
+                .map(|i| {
+                    let n = &people[if same { 0 } else { i }];
+                    Fact::new(Relation::Visit, &[('n', n), ('d', days[i]), ('p', places[i])])
+                })
+                .collect()
+        }
+        Kind::Next | Kind::Backwards | Kind::Length => {
+            let (low, high) = match kind {
+                Kind::Next => (3, 6),
+                Kind::Backwards => (3, 4),
+                _ => (2, 8),
+            };
+            let all: Vec<String> = THINGS.iter().chain(&ANIMALS).map(|word| (*word).to_owned()).collect();
+            let length = draw.between(low, high);
+            return vec![Fact::list(draw.several(&all, length))];
+        }
+        Kind::Sum => {
+            let (n, t) = (people[0].as_str(), draw.pick(&THINGS));
+            let mut facts =
+                vec![Fact::new(Relation::Count, &[('n', n), ('k', &number(draw, 2, 12)), ('t', t)])];
+            for _ in 0..draw.between(1, 2) {
+                let relation = if draw.chance(60) { Relation::Gain } else { Relation::Lose };
+                facts.push(Fact::new(relation, &[('n', n), ('k', &number(draw, 1, 8))]));
+            }
+            facts
+        }
+        Kind::Most => {
+            let t = draw.pick(&THINGS);
+            let numbers = draw.several(&(2..30).collect::<Vec<usize>>(), count);
+            of_each(&people, numbers.iter().map(usize::to_string).collect(), |n, k| {
+                Fact::new(Relation::Count, &[('n', n), ('k', k), ('t', t)])
+            })
+        }
+        Kind::Code => {
+            let mut facts = vec![Fact::new(Relation::Set, &[('k', &number(draw, 1, 9))])];
+            for _ in 0..draw.between(1, 3) {
+                facts.push(operation(draw));
+            }
+            return facts;
+        }
+    };
+    if draw.chance(30) {
+        let stranger = aside_fact(kind, draw, split);
+        facts.insert(draw.below(facts.len() + 1), stranger);
+    }
+    facts
+}
+
+fn of_each<W: AsRef<str>>(people: &[String], words: Vec<W>, fact: impl Fn(&str, &str) -> Fact) -> Vec<Fact> {
+    people.iter().zip(words).map(|(name, word)| fact(name, word.as_ref())).collect()
+}
+
+fn operation(draw: &mut Draw) -> Fact {
+    let number = draw.between(1, 6).to_string();
+    match draw.below(5) {
+        0 | 1 => Fact::new(Relation::Add, &[('k', &number)]),
+        2 | 3 => Fact::new(Relation::Take, &[('k', &number)]),
+        _ => Fact::new(Relation::Double, &[]),
+    }
+}
+
+/// A fact about somebody else that the question does not need.
+fn aside_fact(kind: Kind, draw: &mut Draw, split: Split) -> Fact {
+    let n = name(draw, split);
+    match kind {
+        Kind::Place | Kind::Moves | Kind::Day | Kind::Sum | Kind::Most => {
+            Fact::new(Relation::Job, &[('n', &n), ('j', draw.pick(&JOBS))])
+        }
+        _ => Fact::new(Relation::At, &[('n', &n), ('p', draw.pick(&PLACES))]),
+    }
+}
+
+/// What happens between a question and the one that follows it, in kinds that are about change.
+pub(super) fn more(kind: Kind, facts: &[Fact], draw: &mut Draw, split: Split) -> Option<Fact> {
+    let first = facts.iter().find(|fact| !fact.get('n').is_empty() && fact.relation != Relation::Job);
+    let n = first.map_or(String::new(), |fact| fact.get('n').to_owned());
+    let number = draw.between(1, 8).to_string();
+    match kind {
+        Kind::Moves => Some(Fact::new(Relation::Went, &[('n', &n), ('p', draw.pick(&PLACES))])),
+        Kind::Sum => {
+            let relation = if draw.chance(60) { Relation::Gain } else { Relation::Lose };
+            Some(Fact::new(relation, &[('n', &n), ('k', &number)]))
+        }
+        Kind::Code => Some(operation(draw)),
+        Kind::Age => Some(Fact::new(
+            Relation::Age,
+            &[('n', &name(draw, split)), ('k', &draw.between(4, 70).to_string())],
+        )),
+        _ => None,
+    }
+}
+
+/// A question of this kind about these facts.
+pub(super) fn ask(kind: Kind, facts: &[Fact], draw: &mut Draw) -> Ask {
+    let relation = match kind {
+        Kind::Place => Relation::At,
+        Kind::Owner | Kind::Colour => Relation::Has,
+        Kind::Moves => Relation::Went,
+        Kind::Age => Relation::Age,
+        Kind::Job => Relation::Job,
+        Kind::Day => Relation::Visit,
+        Kind::Next | Kind::Backwards | Kind::Length => Relation::List,
+        Kind::Sum | Kind::Most => Relation::Count,
+        Kind::Code => Relation::Set,
+    };
+    let about: Vec<&Fact> = facts.iter().filter(|fact| fact.relation == relation).collect();
+    let fact = draw.pick(&about);
+    let get = |slot| fact.get(slot);
+    let one = draw.chance(50);
+    match kind {
+        Kind::Place | Kind::Moves => Ask::new(Form::Where, &[('n', get('n'))]),
+        Kind::Owner => Ask::new(Form::Owner, &[('c', get('c')), ('t', get('t'))]),
+        Kind::Colour => Ask::new(Form::Colour, &[('n', get('n')), ('t', get('t'))]),
+        Kind::Age => Ask::new(if one { Form::Oldest } else { Form::Youngest }, &[]),
+        Kind::Job if one => Ask::new(Form::WhoWorks, &[('j', get('j'))]),
+        Kind::Job => Ask::new(Form::Work, &[('n', get('n'))]),
+        Kind::Day if one => Ask::new(Form::PlaceOfDay, &[('n', get('n')), ('d', get('d'))]),
+        Kind::Day => Ask::new(Form::DayOfPlace, &[('n', get('n')), ('p', get('p'))]),
+        Kind::Next => {
+            let item = draw.pick(&fact.items);
+            Ask::new(if draw.chance(70) { Form::After } else { Form::Before }, &[('t', &item)])
+        }
+        Kind::Backwards => Ask::new(Form::Backwards, &[]),
+        Kind::Length => Ask::new(Form::Length, &[]),
+        Kind::Sum => Ask::new(Form::HowMany, &[('n', get('n')), ('t', get('t'))]),
+        Kind::Most => Ask::new(if one { Form::Most } else { Form::Fewest }, &[('t', get('t'))]),
+        Kind::Code => Ask::new(Form::Prints, &[]),
+    }
+}

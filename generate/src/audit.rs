@@ -1,0 +1,132 @@
+//! `smoltalk audit`: how good a dataset of the pocket world is, by the world's own checkers, and how well the filters
+//! tell good rows from bad ones that were planted among them. Nothing but the pocket world can be audited: elsewhere
+//! nobody knows the answers.
+
+mod planted;
+
+use crate::setup::Common;
+use anyhow::{Result, bail};
+use datasets::pocket::letters::{Style, check_rewrite};
+use datasets::pocket::requests;
+use datasets::pocket::stories::{Length, check_summary};
+use datasets::pocket::{Verdict, check, talks};
+use datasets::{ChatRow, Row};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// What `smoltalk audit` was asked for.
+#[derive(Debug, clap::Args)]
+pub struct Options {
+    /// Datasets whose rows are judged: folders that `smoltalk gen` wrote
+    #[arg(long)]
+    dataset: Vec<PathBuf>,
+    /// Good and bad rows of each task to plant before the filters
+    #[arg(long, default_value_t = 0)]
+    planted: usize,
+    /// Print so many of the wrong rows
+    #[arg(long, default_value_t = 0)]
+    show: usize,
+    #[command(flatten)]
+    common: Common,
+}
+
+/// Judges and plants; the number is the exit code.
+///
+/// # Errors
+/// One line that names what is wrong and what to do.
+pub fn run(options: &Options) -> Result<u8> {
+    if options.dataset.is_empty() && options.planted == 0 {
+        bail!("nothing to audit: name datasets with --dataset, or plant rows with --planted N");
+    }
+    for folder in &options.dataset {
+        rows(folder, options.show)?;
+    }
+    if options.planted > 0 {
+        planted::run(&options.common, options.planted)?;
+    }
+    Ok(0)
+}
+
+/// What is known of one row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Finding {
+    Right,
+    Wrong,
+    /// Its question does not tell what it asks for.
+    Unanswerable,
+    /// Not a question of the world: nobody can tell.
+    Unreadable,
+}
+
+fn rows(folder: &Path, show: usize) -> Result<()> {
+    let mut counts: BTreeMap<String, BTreeMap<Finding, usize>> = BTreeMap::new();
+    let mut shown = 0;
+    for located in datasets::read(&folder.join("data"))? {
+        let Row::Chat(row) = located?.row else { continue };
+        let source =
+            row.metadata.get("source").and_then(|source| source.as_str()).unwrap_or("rows").to_owned();
+        let finding = judge(&row);
+        *counts.entry(source).or_default().entry(finding).or_default() += 1;
+        if finding != Finding::Right && shown < show {
+            shown += 1;
+            println!("-- {finding:?}");
+            row.messages.iter().for_each(|said| println!("   [{}] {}", said.role, said.content));
+        }
+    }
+    for (source, found) in counts {
+        let all: usize = found.values().sum();
+        let right = found.get(&Finding::Right).copied().unwrap_or(0);
+        let parts: Vec<String> =
+            found.iter().map(|(finding, count)| format!("{count} {finding:?}").to_lowercase()).collect();
+        println!(
+            "{source}: {:.1}% of {all} rows are right ({})",
+            100.0 * right as f64 / all as f64,
+            parts.join(", ")
+        );
+    }
+    Ok(())
+}
+
+/// A row by its task; a conversation is as good as its worst reply.
+fn judge(row: &ChatRow) -> Finding {
+    let style = row.metadata.get("style").and_then(|style| style.as_str());
+    let said = |role: &str| -> Vec<&str> {
+        row.messages.iter().filter(|said| said.role == role).map(|said| said.content.as_str()).collect()
+    };
+    let (users, replies) = (said("user"), said("assistant"));
+    let (Some(source), Some(reply)) = (users.first(), replies.first()) else { return Finding::Unreadable };
+    let of = |right: bool| if right { Finding::Right } else { Finding::Wrong };
+    match style {
+        Some("concise") => of(check_rewrite(source, reply, Style::Concise)),
+        Some("friendly") => of(check_rewrite(source, reply, Style::Friendly)),
+        Some("professional") => of(check_rewrite(source, reply, Style::Professional)),
+        Some("one_sentence") => of(check_summary(source, reply, Length::One)),
+        Some("three_sentences") => of(check_summary(source, reply, Length::Three)),
+        Some(_) => of(check_summary(source, reply, Length::News)),
+        None => {
+            let turns = (0..users.len()).map(|turn| reply_to(&users[..=turn], &replies, turn));
+            turns.max().unwrap_or(Finding::Unreadable)
+        }
+    }
+}
+
+fn reply_to(users: &[&str], replies: &[&str], turn: usize) -> Finding {
+    let Some(reply) = replies.get(turn) else { return Finding::Unreadable };
+    if let Some(conditions) = requests::conditions(users[turn]) {
+        let met = conditions.iter().all(|(id, arguments)| {
+            let arguments = arguments.as_object().cloned().unwrap_or_default();
+            evaluate::Instruction::new(id, &arguments).is_ok_and(|check| check.strict(reply))
+        });
+        return if met { Finding::Right } else { Finding::Wrong };
+    }
+    match check(users, reply) {
+        Verdict::Right => Finding::Right,
+        Verdict::Wrong => Finding::Wrong,
+        Verdict::Unanswerable => Finding::Unanswerable,
+        Verdict::Unreadable => match talks::check(users, &replies[..turn], reply) {
+            Some(true) => Finding::Right,
+            Some(false) => Finding::Wrong,
+            None => Finding::Unreadable,
+        },
+    }
+}

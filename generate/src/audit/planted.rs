@@ -1,0 +1,132 @@
+//! Rows whose texts are known to be good or bad, put through a task's own filters: what they keep and what they drop.
+
+use crate::budget::Prices;
+use crate::recipe::Task;
+use crate::rows;
+use crate::run::Run;
+use crate::setup::{Common, Setup};
+use crate::store::Verdict;
+use crate::world::{questions, rewrite_style, summary_length};
+use anyhow::Result;
+use datasets::pocket::letters::{Letter, Style};
+use datasets::pocket::requests::Request;
+use datasets::pocket::stories::Story;
+use datasets::pocket::{Draw, Kind, Question, Split};
+use futures::{StreamExt, stream};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+/// A row to plant: the text it is made from, and the answers of the steps that write.
+struct Plant {
+    source: Option<String>,
+    given: HashMap<String, String>,
+}
+
+/// Plants good rows and bad ones of every task and prints what became of them.
+pub(super) fn run(common: &Common, count: usize) -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let setup = Setup::open(common, count, None).await?;
+        let folder = tempfile::tempdir()?;
+        let run = Arc::new(Run::open(folder.path(), Prices::read(common.prices.as_deref())?, None)?);
+        for recipe in &setup.recipes {
+            for good in [true, false] {
+                let mut draw = Draw::new(common.seed, if good { "good" } else { "bad" });
+                let (mut kept, mut reasons) = (0, BTreeMap::<String, usize>::new());
+                let walks = (0..count).filter_map(|index| {
+                    let position = index * 2 + usize::from(good);
+                    // The style is drawn from the row, so the texts follow from it.
+                    let walk = rows::walk(&setup, recipe, &run, position, None);
+                    let style = walk.style().map(|style| style.key.clone());
+                    let plant = plant(recipe.task, style.as_deref(), good, &mut draw)?;
+                    let walk = rows::walk(&setup, recipe, &run, position, plant.source);
+                    Some(rows::planted(walk, plant.given))
+                });
+                let mut verdicts = stream::iter(walks).buffer_unordered(common.in_flight);
+                while let Some(verdict) = verdicts.next().await {
+                    match verdict? {
+                        Some(Verdict::Kept(_)) => kept += 1,
+                        Some(Verdict::Dropped(dropped)) => *reasons.entry(dropped.reason).or_default() += 1,
+                        None => {}
+                    }
+                }
+                let all = kept + reasons.values().sum::<usize>();
+                if all > 0 {
+                    let name = if good { "good" } else { "bad" };
+                    println!(
+                        "{}: of {all} {name} rows {kept} are kept, dropped {reasons:?}",
+                        recipe.task.name()
+                    );
+                }
+            }
+        }
+        Ok(())
+    })
+}
+
+/// Nothing for tasks whose rows nobody here can write.
+fn plant(task: Task, style: Option<&str>, good: bool, draw: &mut Draw) -> Option<Plant> {
+    let given = |pairs: &[(&str, &str)]| {
+        pairs.iter().map(|(step, text)| ((*step).to_owned(), (*text).to_owned())).collect()
+    };
+    match task {
+        Task::MagpieUltra => {
+            let kind = draw.pick(&Kind::ALL);
+            let turns = questions(kind, 2, draw, Split::Test);
+            let (user, reply) = turns[0].clone();
+            let (user, reply) = if good { (user, reply) } else { spoiled(kind, draw) };
+            let (next, second) = &turns[1];
+            let mut list = vec![("user_1", user.as_str()), ("assistant_1", &reply)];
+            // What follows a spoiled question would be about another one.
+            if good {
+                list.extend([("user_2", next.as_str()), ("assistant_2", second)]);
+            }
+            Some(Plant { source: None, given: given(&list) })
+        }
+        Task::SmolConstraint => {
+            let request = Request::new(draw, Split::Test);
+            let reply = if good { &request.reply } else { &request.wrong };
+            Some(Plant { source: None, given: given(&[("user", &request.user), ("assistant", reply)]) })
+        }
+        Task::SmolRewrite => {
+            let (letter, style) = (Letter::new(draw, Split::Test), rewrite_style(style?));
+            let source = letter.write(Style::Long, draw);
+            let reply = match (good, draw.below(4)) {
+                (true, _) => letter.write(style, draw),
+                (false, 0) => source.clone(),
+                (false, _) => letter.wrong(style, draw),
+            };
+            Some(Plant { source: Some(source), given: given(&[("assistant", &reply)]) })
+        }
+        Task::SmolSummarization => {
+            let (story, length) = (Story::new(draw, Split::Test), summary_length(style?));
+            let reply = match (good, draw.below(4)) {
+                (true, _) => story.summary(length, draw),
+                (false, 0) => story.text.clone(),
+                (false, _) => story.wrong_summary(length, draw),
+            };
+            Some(Plant { source: Some(story.text), given: given(&[("assistant", &reply)]) })
+        }
+        _ => None,
+    }
+}
+
+/// A question with a wrong reply, or one that cannot be answered, or words mixed up.
+fn spoiled(kind: Kind, draw: &mut Draw) -> (String, String) {
+    let question = Question::new(kind, draw, Split::Test);
+    match draw.below(4) {
+        0 => {
+            if let Some(text) = question.unanswerable(draw) {
+                return (text, question.reply.clone());
+            }
+        }
+        1 => {
+            let mut words: Vec<&str> = question.user.split(' ').collect();
+            draw.shuffle(&mut words);
+            return (words.join(" "), question.reply.clone());
+        }
+        _ => {}
+    }
+    let (reply, _) = question.wrong(draw);
+    (question.user, reply)
+}
