@@ -1,0 +1,224 @@
+//! The scoreboard: the large figures, what each model gained, questions by kind, conditions by instruction, perplexity.
+
+use super::bars::{Bar, card};
+use super::page::escape;
+use crate::figures::{Figures, Questions, gains};
+use crate::statistics::Estimate;
+use crate::stored::Scored;
+use crate::table::{number, percent, points};
+use datasets::pocket::Kind;
+
+/// A model in one of the ways it was asked.
+pub(super) struct Column<'a> {
+    pub(super) name: String,
+    colour: usize,
+    figures: &'a Figures,
+    questions: Option<&'a Questions>,
+    first: bool,
+}
+
+/// One column for each way a model was asked.
+pub(super) fn columns<'a>(models: &[Scored], figures: &'a [Figures]) -> Vec<Column<'a>> {
+    let mut columns: Vec<Column<'a>> = Vec::new();
+    for (model, figures) in models.iter().zip(figures) {
+        let several = figures.questions.len() > 1;
+        let asked: Vec<Option<&Questions>> = match figures.questions.as_slice() {
+            [] => vec![None],
+            questions => questions.iter().map(Some).collect(),
+        };
+        for (index, questions) in asked.into_iter().enumerate() {
+            let mode = questions.filter(|_| several).map(|questions| format!(" ({})", questions.mode.name()));
+            let name = format!("{}{}", model.name, mode.unwrap_or_default());
+            columns.push(Column { name, colour: columns.len(), figures, questions, first: index == 0 });
+        }
+    }
+    columns
+}
+
+/// All of it.
+pub(super) fn section(models: &[Scored], columns: &[Column<'_>]) -> String {
+    let mut html = String::from(
+        "<section id=\"board\"><h2>Scoreboard</h2>\n<p class=\"note\">Bars end at the figure; the whiskers are one standard error to each side.</p>\n<div class=\"cards wide\">\n",
+    );
+    html.push_str(&totals(columns));
+    html.push_str("</div>\n");
+    html.push_str(&gained(models));
+    let kinds: String = Kind::ALL.into_iter().map(|kind| of_kind(kind, columns)).collect();
+    if !kinds.is_empty() {
+        html.push_str(&format!(
+            "<h2 id=\"kinds\">Questions by kind</h2>\n<div class=\"cards\">\n{kinds}</div>\n"
+        ));
+    }
+    let conditions = by_instruction(columns);
+    if !conditions.is_empty() {
+        html.push_str(&format!("<h2 id=\"conditions\">Conditions by instruction</h2>\n<div class=\"cards\">\n{conditions}</div>\n"));
+    }
+    let documents = documents(columns);
+    if !documents.is_empty() {
+        html.push_str(&format!("<h2 id=\"documents\">Held-out documents</h2>\n<p class=\"note\">Less is better.</p>\n<div class=\"cards\">\n{documents}</div>\n"));
+    }
+    html.push_str("</section>\n");
+    html
+}
+
+/// Bars of the columns that have the figure, named by their model alone where it is the model's.
+fn bars(
+    columns: &[Column<'_>],
+    of: impl Fn(&Column<'_>) -> Option<Estimate>,
+    figure: fn(Estimate) -> String,
+) -> Vec<Bar> {
+    let bar = |column: &Column<'_>| {
+        let estimate = of(column)?;
+        Some(Bar { name: column.name.clone(), colour: column.colour, estimate, figure: figure(estimate) })
+    };
+    columns.iter().filter_map(bar).collect()
+}
+
+/// Figures that do not depend on how questions were put stand once for each model.
+fn once<T>(column: &Column<'_>, figure: impl Fn(&Figures) -> Option<T>) -> Option<T> {
+    if column.first { figure(column.figures) } else { None }
+}
+
+fn totals(columns: &[Column<'_>]) -> String {
+    let mut html = String::new();
+    let asked = bars(columns, |column| Some(column.questions?.average), percent);
+    if let Some(questions) = columns.iter().find_map(|column| column.questions) {
+        let count: usize = questions.kinds.iter().map(|kind| kind.count).sum();
+        let note = format!("percent right, the mean of {} kinds, {count} questions", questions.kinds.len());
+        let mark = Some((questions.constant, "dashed: the best constant answer of each kind"));
+        html.push_str(&card("Questions", &note, &asked, 1.0, mark));
+    }
+    let whole =
+        bars(columns, |column| once(column, |of| Some(of.conditions.as_ref()?.whole_requests)), percent);
+    if let Some(found) = columns.iter().find_map(|column| column.figures.conditions.as_ref()) {
+        let note = format!("percent of {} requests with every condition met", found.requests);
+        html.push_str(&card("Whole requests", &note, &whole, 1.0, None));
+    }
+    let met = bars(columns, |column| once(column, |of| Some(of.conditions.as_ref()?.conditions)), percent);
+    if !met.is_empty() {
+        html.push_str(&card("Conditions", "percent of all conditions met", &met, 1.0, None));
+    }
+    let preferred =
+        bars(columns, |column| once(column, |of| Some(of.preferences.as_ref()?.preferred)), percent);
+    if !preferred.is_empty() {
+        html.push_str(&card(
+            "Preferred pairs",
+            &preferences_note(columns),
+            &preferred,
+            1.0,
+            Some((0.5, "dashed: chance")),
+        ));
+    }
+    html
+}
+
+fn preferences_note(columns: &[Column<'_>]) -> String {
+    let found: Vec<_> = columns
+        .iter()
+        .filter(|column| column.first)
+        .filter_map(|column| Some((&column.name, column.figures.preferences.as_ref()?)))
+        .collect();
+    let mut notes = vec!["percent of pairs with the chosen reply likelier".to_owned()];
+    if let Some((_, one)) = found.iter().find(|(_, one)| one.pairs > 0) {
+        let (pairs, longer, shorter) = (one.pairs, 100.0 * one.longer, 100.0 * one.shorter);
+        notes.push(format!("{pairs} pairs, of which the longer reply is the chosen one in {longer:.1}%, the shorter in {shorter:.1}%"));
+    }
+    for (name, one) in found {
+        notes.extend(
+            one.skipped.iter().map(|(reason, count)| format!("{name}: {count} not measured ({reason})")),
+        );
+    }
+    notes.join("; ")
+}
+
+/// What each model gained over the one before.
+fn gained(models: &[Scored]) -> String {
+    let mut rows = String::new();
+    for pair in models.windows(2) {
+        for gain in gains(&pair[0].replies, &pair[1].replies) {
+            let modes = gain
+                .modes
+                .filter(|(before, after)| before != after)
+                .map_or_else(String::new, |(before, after)| {
+                    format!(" ({} after {})", after.name(), before.name())
+                });
+            rows.push_str(&format!(
+                "<tr><th scope=\"row\">{} over {}</th><td>{}{modes}</td><td class=\"n\">{}</td><td class=\"n\">{}</td></tr>\n",
+                escape(&pair[1].name), escape(&pair[0].name), gain.what, points(&gain), gain.count
+            ));
+        }
+    }
+    if rows.is_empty() {
+        return rows;
+    }
+    format!(
+        "<div class=\"card table\"><h3>Paired differences</h3><table><thead><tr><th>models</th><th>of</th><th class=\"n\">gain \u{b1} standard error</th><th class=\"n\">asked both</th></tr></thead><tbody>\n{rows}</tbody></table></div>\n"
+    )
+}
+
+fn of_kind(kind: Kind, columns: &[Column<'_>]) -> String {
+    let figures = |column: &Column<'_>| column.questions?.kinds.iter().find(|one| one.kind == kind).cloned();
+    let found = bars(columns, |column| Some(figures(column)?.accuracy), percent);
+    let Some(first) = columns.iter().find_map(figures) else { return String::new() };
+    let mark = Some((first.constant_share, "always the same answer"));
+    card(kind.name(), &format!("{} questions", first.count), &found, 1.0, mark)
+}
+
+fn by_instruction(columns: &[Column<'_>]) -> String {
+    let Some(all) = columns.iter().find_map(|column| column.figures.conditions.as_ref()) else {
+        return String::new();
+    };
+    let of = |id: &str, column: &Column<'_>| {
+        once(column, |of| {
+            of.conditions.as_ref()?.by_instruction.iter().find(|one| one.id == id).map(|one| one.followed)
+        })
+    };
+    let cards = all.by_instruction.iter().map(|one| {
+        card(
+            &one.id,
+            &format!("asked {} times", one.count),
+            &bars(columns, |column| of(&one.id, column), percent),
+            1.0,
+            None,
+        )
+    });
+    cards.collect()
+}
+
+fn documents(columns: &[Column<'_>]) -> String {
+    let Some(all) = columns.iter().map(|column| &column.figures.documents).find(|found| !found.is_empty())
+    else {
+        return String::new();
+    };
+    let mut html = String::new();
+    for source in all {
+        let of = |column: &Column<'_>| {
+            once(column, |of| of.documents.iter().find(|one| one.source == source.source).cloned())
+        };
+        let bits = bars(columns, |column| Some(of(column)?.bits_per_byte), number);
+        let nats = bars(columns, |column| Some(of(column)?.nats_per_token), number);
+        let note = format!("{} documents", source.documents);
+        html.push_str(&card(
+            &format!("{}: bits per byte", source.source),
+            &note,
+            &bits,
+            highest(&bits),
+            None,
+        ));
+        html.push_str(&card(
+            &format!("{}: nats per token", source.source),
+            &note,
+            &nats,
+            highest(&nats),
+            None,
+        ));
+    }
+    html
+}
+
+/// A little beyond the longest bar with its whisker.
+fn highest(bars: &[Bar]) -> f64 {
+    let ends =
+        bars.iter().flat_map(|bar| [bar.estimate.value, bar.estimate.value + bar.estimate.standard_error]);
+    1.05 * ends.filter(|end| end.is_finite()).fold(1e-9, f64::max)
+}
