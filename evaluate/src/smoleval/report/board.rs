@@ -10,7 +10,9 @@ use datasets::pocket::Kind;
 
 /// A model in one of the ways it was asked.
 pub(super) struct Column<'a> {
-    pub(super) name: String,
+    name: String,
+    /// The model's own name, for what does not depend on how it was asked.
+    model: String,
     colour: usize,
     figures: &'a Figures,
     questions: Option<&'a Questions>,
@@ -26,10 +28,18 @@ pub(super) fn columns<'a>(models: &[Scored], figures: &'a [Figures]) -> Vec<Colu
             [] => vec![None],
             questions => questions.iter().map(Some).collect(),
         };
+        let model = &model.name;
         for (index, questions) in asked.into_iter().enumerate() {
             let mode = questions.filter(|_| several).map(|questions| format!(" ({})", questions.mode.name()));
-            let name = format!("{}{}", model.name, mode.unwrap_or_default());
-            columns.push(Column { name, colour: columns.len(), figures, questions, first: index == 0 });
+            let name = format!("{model}{}", mode.unwrap_or_default());
+            columns.push(Column {
+                name,
+                model: model.clone(),
+                colour: columns.len(),
+                figures,
+                questions,
+                first: index == 0,
+            });
         }
     }
     columns
@@ -61,53 +71,48 @@ pub(super) fn section(models: &[Scored], columns: &[Column<'_>]) -> String {
     html
 }
 
-/// Bars of the columns that have the figure, named by their model alone where it is the model's.
-fn bars(
-    columns: &[Column<'_>],
-    of: impl Fn(&Column<'_>) -> Option<Estimate>,
-    figure: fn(Estimate) -> String,
-) -> Vec<Bar> {
+/// Bars of questions: one a column.
+fn asked(columns: &[Column<'_>], of: impl Fn(&Questions) -> Option<Estimate>) -> Vec<Bar> {
     let bar = |column: &Column<'_>| {
-        let estimate = of(column)?;
-        Some(Bar { name: column.name.clone(), colour: column.colour, estimate, figure: figure(estimate) })
+        let estimate = of(column.questions?)?;
+        Some(Bar { name: column.name.clone(), colour: column.colour, estimate, figure: percent(estimate) })
     };
     columns.iter().filter_map(bar).collect()
 }
 
-/// Figures that do not depend on how questions were put stand once for each model.
-fn once<T>(column: &Column<'_>, figure: impl Fn(&Figures) -> Option<T>) -> Option<T> {
-    if column.first { figure(column.figures) } else { None }
+/// Bars of what does not depend on how questions were put: one a model.
+fn measured(
+    columns: &[Column<'_>],
+    of: impl Fn(&Figures) -> Option<Estimate>,
+    figure: fn(Estimate) -> String,
+) -> Vec<Bar> {
+    let bar = |column: &Column<'_>| {
+        let estimate = of(column.figures)?;
+        Some(Bar { name: column.model.clone(), colour: column.colour, estimate, figure: figure(estimate) })
+    };
+    columns.iter().filter(|column| column.first).filter_map(bar).collect()
 }
 
 fn totals(columns: &[Column<'_>]) -> String {
     let mut html = String::new();
-    let asked = bars(columns, |column| Some(column.questions?.average), percent);
     if let Some(questions) = columns.iter().find_map(|column| column.questions) {
+        let bars = asked(columns, |questions| Some(questions.average));
         let count: usize = questions.kinds.iter().map(|kind| kind.count).sum();
         let note = format!("percent right, the mean of {} kinds, {count} questions", questions.kinds.len());
         let mark = Some((questions.constant, "dashed: the best constant answer of each kind"));
-        html.push_str(&card("Questions", &note, &asked, 1.0, mark));
+        html.push_str(&card("Questions", &note, &bars, 1.0, mark));
     }
-    let whole =
-        bars(columns, |column| once(column, |of| Some(of.conditions.as_ref()?.whole_requests)), percent);
     if let Some(found) = columns.iter().find_map(|column| column.figures.conditions.as_ref()) {
+        let whole = measured(columns, |of| Some(of.conditions.as_ref()?.whole_requests), percent);
         let note = format!("percent of {} requests with every condition met", found.requests);
         html.push_str(&card("Whole requests", &note, &whole, 1.0, None));
-    }
-    let met = bars(columns, |column| once(column, |of| Some(of.conditions.as_ref()?.conditions)), percent);
-    if !met.is_empty() {
+        let met = measured(columns, |of| Some(of.conditions.as_ref()?.conditions), percent);
         html.push_str(&card("Conditions", "percent of all conditions met", &met, 1.0, None));
     }
-    let preferred =
-        bars(columns, |column| once(column, |of| Some(of.preferences.as_ref()?.preferred)), percent);
+    let preferred = measured(columns, |of| Some(of.preferences.as_ref()?.preferred), percent);
     if !preferred.is_empty() {
-        html.push_str(&card(
-            "Preferred pairs",
-            &preferences_note(columns),
-            &preferred,
-            1.0,
-            Some((0.5, "dashed: chance")),
-        ));
+        let chance = Some((0.5, "dashed: chance"));
+        html.push_str(&card("Preferred pairs", &preferences_note(columns), &preferred, 1.0, chance));
     }
     html
 }
@@ -116,7 +121,7 @@ fn preferences_note(columns: &[Column<'_>]) -> String {
     let found: Vec<_> = columns
         .iter()
         .filter(|column| column.first)
-        .filter_map(|column| Some((&column.name, column.figures.preferences.as_ref()?)))
+        .filter_map(|column| Some((&column.model, column.figures.preferences.as_ref()?)))
         .collect();
     let mut notes = vec!["percent of pairs with the chosen reply likelier".to_owned()];
     if let Some((_, one)) = found.iter().find(|(_, one)| one.pairs > 0) {
@@ -157,30 +162,25 @@ fn gained(models: &[Scored]) -> String {
 }
 
 fn of_kind(kind: Kind, columns: &[Column<'_>]) -> String {
-    let figures = |column: &Column<'_>| column.questions?.kinds.iter().find(|one| one.kind == kind).cloned();
-    let found = bars(columns, |column| Some(figures(column)?.accuracy), percent);
-    let Some(first) = columns.iter().find_map(figures) else { return String::new() };
+    let of = |questions: &Questions| questions.kinds.iter().find(|one| one.kind == kind).cloned();
+    let Some(first) = columns.iter().find_map(|column| of(column.questions?)) else { return String::new() };
+    let bars = asked(columns, |questions| Some(of(questions)?.accuracy));
     let mark = Some((first.constant_share, "always the same answer"));
-    card(kind.name(), &format!("{} questions", first.count), &found, 1.0, mark)
+    card(kind.name(), &format!("{} questions", first.count), &bars, 1.0, mark)
 }
 
 fn by_instruction(columns: &[Column<'_>]) -> String {
     let Some(all) = columns.iter().find_map(|column| column.figures.conditions.as_ref()) else {
         return String::new();
     };
-    let of = |id: &str, column: &Column<'_>| {
-        once(column, |of| {
-            of.conditions.as_ref()?.by_instruction.iter().find(|one| one.id == id).map(|one| one.followed)
-        })
-    };
-    let cards = all.by_instruction.iter().map(|one| {
-        card(
-            &one.id,
-            &format!("asked {} times", one.count),
-            &bars(columns, |column| of(&one.id, column), percent),
-            1.0,
-            None,
-        )
+    let cards = all.by_instruction.iter().map(|instruction| {
+        let of = |figures: &Figures| {
+            let found =
+                figures.conditions.as_ref()?.by_instruction.iter().find(|one| one.id == instruction.id)?;
+            Some(found.followed)
+        };
+        let note = format!("asked for {} times", instruction.count);
+        card(&instruction.id, &note, &measured(columns, of, percent), 1.0, None)
     });
     cards.collect()
 }
@@ -192,26 +192,14 @@ fn documents(columns: &[Column<'_>]) -> String {
     };
     let mut html = String::new();
     for source in all {
-        let of = |column: &Column<'_>| {
-            once(column, |of| of.documents.iter().find(|one| one.source == source.source).cloned())
-        };
-        let bits = bars(columns, |column| Some(of(column)?.bits_per_byte), number);
-        let nats = bars(columns, |column| Some(of(column)?.nats_per_token), number);
+        let of =
+            |figures: &Figures| figures.documents.iter().find(|one| one.source == source.source).cloned();
+        let bits = measured(columns, |figures| Some(of(figures)?.bits_per_byte), number);
+        let nats = measured(columns, |figures| Some(of(figures)?.nats_per_token), number);
         let note = format!("{} documents", source.documents);
-        html.push_str(&card(
-            &format!("{}: bits per byte", source.source),
-            &note,
-            &bits,
-            highest(&bits),
-            None,
-        ));
-        html.push_str(&card(
-            &format!("{}: nats per token", source.source),
-            &note,
-            &nats,
-            highest(&nats),
-            None,
-        ));
+        for (unit, bars) in [("bits per byte", bits), ("nats per token", nats)] {
+            html.push_str(&card(&format!("{}: {unit}", source.source), &note, &bars, highest(&bars), None));
+        }
     }
     html
 }

@@ -88,24 +88,21 @@ pub(super) fn section(runs: &[TrainingRun]) -> String {
     )
 }
 
-/// Where steps and values fall.
+/// Where steps and values fall. Values above the range lie on its edge.
 struct Axes {
     steps: (f64, f64),
     values: (f64, f64),
 }
 
 impl Axes {
+    /// Of a run's points. The first ones of a run fall so steeply that all others would be a flat line below them.
     fn of(points: &[Point]) -> Self {
-        let range = |of: fn(&Point) -> f64| {
-            let ends = points
-                .iter()
-                .map(of)
-                .fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), one| (low.min(one), high.max(one)));
-            if ends.1 > ends.0 { ends } else { (ends.0 - 0.5, ends.1 + 0.5) }
-        };
-        let (low, high) = range(|point| point.1);
+        let steps = range(points, |point| point.0);
+        let settled = steps.0 + 0.03 * (steps.1 - steps.0);
+        let later: Vec<Point> = points.iter().copied().filter(|point| point.0 >= settled).collect();
+        let (low, high) = range(&later, |point| point.1);
         let air = 0.05 * (high - low);
-        Self { steps: range(|point| point.0), values: (low - air, high + air) }
+        Self { steps, values: (low - air, high + air) }
     }
 
     fn x(&self, step: f64) -> f64 {
@@ -113,6 +110,7 @@ impl Axes {
     }
 
     fn y(&self, value: f64) -> f64 {
+        let value = value.clamp(self.values.0, self.values.1);
         BOTTOM - (value - self.values.0) / (self.values.1 - self.values.0) * (BOTTOM - TOP)
     }
 
@@ -136,6 +134,14 @@ impl Axes {
         let places = points.iter().map(|(step, value)| format!("{:.1} {:.1}", self.x(*step), self.y(*value)));
         format!("<path class=\"{class}\" d=\"M{}\"/>", places.collect::<Vec<_>>().join("L"))
     }
+}
+
+/// Lowest and highest, with some width where they are one.
+fn range(points: &[Point], of: fn(&Point) -> f64) -> (f64, f64) {
+    let values = points.iter().map(of);
+    let (low, high) = values
+        .fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), value| (low.min(value), high.max(value)));
+    if high > low { (low, high) } else { (low - 0.5, high + 0.5) }
 }
 
 /// One chart; nothing where there are no points.

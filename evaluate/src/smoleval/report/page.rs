@@ -18,14 +18,17 @@ const SCRIPT: &str = include_str!("page.js");
 pub(super) fn render(models: &[Scored], runs: &[TrainingRun], datasets: &[Dataset], shown: usize) -> String {
     let figures: Vec<Figures> = models.iter().map(Scored::figures).collect();
     let columns = board::columns(models, &figures);
-    let body = [
-        header(models),
-        board::section(models, &columns),
-        curves::section(runs),
-        dataset::section(datasets),
-        examples::section(models, shown),
-        about(models),
+    let sections = [
+        ("board", "Scoreboard", board::section(models, &columns)),
+        ("training", "Training", curves::section(runs)),
+        ("datasets", "Datasets", dataset::section(datasets)),
+        ("examples", "Examples", examples::section(models, shown)),
+        ("about", "What was run", about(models)),
     ];
+    let there = || sections.iter().filter(|(_, _, html)| !html.is_empty());
+    let links: String =
+        there().map(|(id, name, _)| format!("<li><a href=\"#{id}\">{name}</a></li>")).collect();
+    let body = header(models, &links) + &there().map(|(_, _, html)| html.as_str()).collect::<String>();
     let policy = format!(
         "default-src 'none'; style-src {}; script-src {}; img-src data:; base-uri 'none'; form-action 'none'",
         allowed(STYLE),
@@ -40,7 +43,7 @@ pub(super) fn render(models: &[Scored], runs: &[TrainingRun], datasets: &[Datase
          <title>How good are {}?</title>\n<link rel=\"icon\" href=\"data:,\">\n<style>{STYLE}</style>\n</head>\n<body>\n\
          {}<script>{SCRIPT}</script>\n</body>\n</html>\n",
         escape(&names(models)),
-        body.concat()
+        body
     )
 }
 
@@ -52,17 +55,8 @@ fn names(models: &[Scored]) -> String {
     models.iter().map(|model| model.name.as_str()).collect::<Vec<_>>().join(", ")
 }
 
-fn header(models: &[Scored]) -> String {
+fn header(models: &[Scored], links: &str) -> String {
     let cards: String = models.iter().map(of_model).collect();
-    let links: String = [
-        ("board", "Scoreboard"),
-        ("training", "Training"),
-        ("datasets", "Datasets"),
-        ("examples", "Examples"),
-        ("about", "What was run"),
-    ]
-    .map(|(id, name)| format!("<li><a href=\"#{id}\">{name}</a></li>"))
-    .concat();
     format!(
         "<header>\n<h1>{}, side by side</h1>\n<nav><ul>{links}</ul></nav>\n<div class=\"cards\">\n{cards}</div>\n</header>\n",
         escape(&names(models))

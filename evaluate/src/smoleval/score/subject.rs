@@ -27,7 +27,11 @@ impl Subject {
         let options = Options { max_sequences: TOGETHER, cache_bytes: CACHE_BYTES, ..Options::default() };
         let engine =
             NativeEngine::start(&checkpoint, options).with_context(|| format!("cannot run {place}"))?;
-        let notes = checkpoint.warnings.clone();
+        let mut notes = checkpoint.warnings.clone();
+        if !checkpoint.own_template {
+            // The checkpoint's own words speak of an option that is not here.
+            notes = vec!["no chat template of its own: ChatML stands in for one".to_owned()];
+        }
         Ok(Self { name: name.to_owned(), engine, checkpoint, notes })
     }
 
