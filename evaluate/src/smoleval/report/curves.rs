@@ -169,9 +169,9 @@ fn chart(title: &str, logged: &[Point], evaluated: &[Point]) -> String {
     )
 }
 
-/// A running mean that forgets over about a thirtieth of the run, weighed so that the first values count as they are.
+/// A running mean that forgets over about a sixtieth of the run, weighed so that the first values count as they are.
 fn smoothed(points: &[Point]) -> Vec<Point> {
-    let share = 2.0 / ((points.len() as f64 / 30.0).max(3.0) + 1.0);
+    let share = 2.0 / ((points.len() as f64 / 60.0).max(3.0) + 1.0);
     let (mut sum, mut weight) = (0.0, 0.0);
     let mut next = |value: f64| {
         sum += share * (value - sum);
