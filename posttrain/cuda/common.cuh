@@ -89,6 +89,17 @@ __device__ __forceinline__ void widen(float (&to)[COUNT], const Pack<E, COUNT>& 
     for (int i = 0; i < COUNT; i++) to[i] = to_float(from.values[i]);
 }
 
+// COUNT floats, four at a time: as many as one access takes.
+template <int COUNT> __device__ __forceinline__ void load_floats(float (&to)[COUNT], const float* from) {
+    constexpr int STEP = COUNT < 4 ? COUNT : 4;
+#pragma unroll
+    for (int i = 0; i < COUNT; i += STEP) {
+        const Pack<float, STEP> part = load<STEP>(from + i);
+#pragma unroll
+        for (int j = 0; j < STEP; j++) to[i + j] = part.values[j];
+    }
+}
+
 template <class E, int COUNT> __device__ __forceinline__ Pack<E, COUNT> narrow(const float (&from)[COUNT]) {
     Pack<E, COUNT> to;
 #pragma unroll

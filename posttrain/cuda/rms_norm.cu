@@ -7,7 +7,7 @@
 // Rows a block of the backward pass takes: N / ROWS partial sums of the weights' gradient.
 constexpr u32 NORM_ROWS = 16;
 
-// `value` of a channel is asked for once and kept in shared memory: sum may lie where x does.
+// One row. Its values are kept in shared memory between the two passes: sum may lie where x does.
 template <class E, int COUNT>
 __device__ __forceinline__ void norm_row(E* y, float* sum, const float* x, const E* delta, const float* w,
                                          u32 channels, float epsilon) {

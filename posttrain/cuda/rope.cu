@@ -9,14 +9,16 @@ __device__ __forceinline__ void turn_row(E* x, const float* cos, const float* si
         const u32 head = item / packs, i = item % packs * COUNT;
         E* first = x + head * 2 * half + i;
         E* second = first + half;
-        float a[COUNT], b[COUNT], turned[COUNT], turned_second[COUNT];
+        float a[COUNT], b[COUNT], turned[COUNT], turned_second[COUNT], cosines[COUNT], sines[COUNT];
         widen(a, load<COUNT>(first));
         widen(b, load<COUNT>(second));
+        load_floats(cosines, cos + i);
+        load_floats(sines, sin + i);
 #pragma unroll
         for (int j = 0; j < COUNT; j++) {
-            const float cosine = cos[i + j], sine = sin[i + j] * sign;
-            turned[j] = a[j] * cosine - b[j] * sine;
-            turned_second[j] = b[j] * cosine + a[j] * sine;
+            const float sine = sines[j] * sign;
+            turned[j] = a[j] * cosines[j] - b[j] * sine;
+            turned_second[j] = b[j] * cosines[j] + a[j] * sine;
         }
         store(first, narrow<E>(turned));
         store(second, narrow<E>(turned_second));

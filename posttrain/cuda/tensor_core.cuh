@@ -159,6 +159,7 @@ __device__ __forceinline__ void store_rows(bf16* to, u64 stride, u32 count, bf16
 #pragma unroll
     for (u32 step = 0; step < 8; step++) {
         const u32 row = step * 4 + lane / 8, piece = lane % 8;
-        if (row < count) store(to + row * stride + piece * 8, load<8>(tile + tile_place(row, piece)));
+        const Pack<u32, 4> values = load<4>(reinterpret_cast<const u32*>(tile + tile_place(row, piece)));
+        if (row < count) store(reinterpret_cast<u32*>(to + row * stride + piece * 8), values);
     }
 }

@@ -119,8 +119,8 @@ struct Block {
     size_t stack_count = 0;
 };
 
-thread_local Now now;
-static thread_local Block block;
+LANES_LOCAL Now now;
+static LANES_LOCAL Block block;
 
 static std::string who() {
     const auto place = [](Place at) {
