@@ -18,7 +18,8 @@
 
 namespace lanes {
 
-constexpr size_t STACK_BYTES = 128 * 1024;
+// Not a power of two: the tops of all stacks would share a few lines of the cache.
+constexpr size_t STACK_BYTES = 128 * 1024 + 5 * 64;
 
 // Where a fiber goes on.
 #if defined(__x86_64__)
@@ -129,10 +130,7 @@ static std::string who() {
     return block.launch->kernel->name + ": block " + place(now.block) + ", thread " + place(now.thread);
 }
 
-static void yield() {
-    Lane& lane = block.lanes[block.running];
-    switch_context(lane.context, block.scheduler);
-}
+static void yield();
 
 [[noreturn]] void fail(const std::string& message) {
     block.failure = who() + ": " + message;
@@ -162,6 +160,18 @@ static unsigned take_ready() {
         block.ready.pop_back();
     }
     return lane;
+}
+
+// Lets the next lane run, at once: going by way of the scheduler would take twice as long. The scheduler is asked
+// where something went wrong or nobody is left.
+static void yield() {
+    Context& context = block.lanes[block.running].context;
+    if (!block.failure.empty() || block.ready.empty()) return switch_context(context, block.scheduler);
+    const unsigned next = take_ready();
+    if (next == block.running) return;
+    block.running = next;
+    now.thread = block.lanes[next].thread;
+    switch_context(context, block.lanes[next].context);
 }
 
 void meet_warp(const char* what, void* argument, void (*perform)(void**)) {
@@ -236,15 +246,13 @@ static void prepare_block(const Launch& launch, Place at) {
 
 static void run_block(const Launch& launch, Place at) {
     prepare_block(launch, at);
-    while (block.finished < block.lanes.size()) {
-        if (block.ready.empty()) {
-            throw std::runtime_error(who() + ": nobody can go on, " + std::to_string(block.finished) + " threads have ended and " +
-                                     std::to_string(block.block.arrived) + " wait for the block");
-        }
-        block.running = take_ready();
-        now.thread = block.lanes[block.running].thread;
-        switch_context(block.scheduler, block.lanes[block.running].context);
-        if (!block.failure.empty()) throw std::runtime_error(block.failure);
+    block.running = take_ready();
+    now.thread = block.lanes[block.running].thread;
+    switch_context(block.scheduler, block.lanes[block.running].context);
+    if (!block.failure.empty()) throw std::runtime_error(block.failure);
+    if (block.finished < block.lanes.size()) {
+        throw std::runtime_error(who() + ": nobody can go on, " + std::to_string(block.finished) +
+                                 " threads have ended and " + std::to_string(block.block.arrived) + " wait for the block");
     }
     if (!guard_holds(now.shared, launch.shared_bytes)) throw std::runtime_error(who() + ": wrote beside its shared memory");
 }

@@ -1,5 +1,11 @@
-// The harness as a library: all kernels, compiled for the CPU, behind five C functions. `lanes_launch` is cuLaunchKernel
+// The harness as a library: all kernels, compiled for the CPU, behind four C functions. `lanes_launch` is cuLaunchKernel
 // for it; `lanes_allocate` gives memory that ends at a page nobody may touch, so that an index too far is caught.
+
+// The kernels see the same shared memory as numbers of several types.
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC optimize("no-strict-aliasing")
+#endif
+
 #include "fibers.hpp"
 #include "tensor_core.hpp"
 
