@@ -1,6 +1,6 @@
 // Causal grouped-query attention for any D up to 128, in f32 or bf16: what the tensor core kernels do for D = 64, said
-// plainly. It checks them, and serves models with other heads. A warp takes a row at a time, a lane a key (or query)
-// for the scores and every 32nd column for the sums.
+// plainly. It checks them, and serves models with other heads. A warp takes a row at a time; a lane takes a key (or
+// query) for the scores and every 32nd column for the sums.
 //
 // Scores are made again in the backward pass from the log sums, as in FlashAttention-2 (Dao, arXiv 2307.08691):
 // P = e^(s scale - L), dS = P (dP - δ), δ = Σ dout out. Keys' and queries' gradients are made in passes of their own,

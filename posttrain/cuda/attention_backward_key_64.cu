@@ -3,8 +3,8 @@
 // adds to these rows, so nothing is added atomically.
 //
 // Scores are made transposed, Sᵀ = K Qᵀ: then Pᵀ and dSᵀ leave the tensor core in the very registers in which
-// dV = Σ Pᵀ dO and dK = Σ dSᵀ Q / √D want them. 64 queries lie in shared memory while the next are on their way, and
-// 32 of them are worked on at a time, so that scores and gradients fit in registers together.
+// dV = Σ Pᵀ dO and dK = Σ dSᵀ Q / √D want them. 64 queries lie in shared memory while the next are on their
+// way, and 32 of them are worked on at a time, so that scores and gradients fit in registers together.
 #include "attention.cuh"
 #include "tensor_core.cuh"
 
@@ -160,8 +160,8 @@ KERNEL(128, attention_backward_key_64, bf16* __restrict__ dqkv, const bf16* __re
 #pragma unroll 1
         for (u32 first = 0; first < KEY_PASS_QUERIES; first += 32) {
             const u32 query = tile.first + step % head_steps * KEY_PASS_QUERIES + first;
-            // Nobody among these queries sees a key of this warp, or there are none.
-            if (query + 31 < row || query >= tile.end) continue;
+            // Nobody among these queries sees a key of this warp, or there are no such queries or keys.
+            if (query + 31 < row || query >= tile.end || row >= tile.end) continue;
             add_queries(rows, keys, values, queries, douts, saved, saved + KEY_PASS_QUERIES, first, scale,
                         row, query);
         }

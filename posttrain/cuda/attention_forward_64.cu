@@ -1,6 +1,6 @@
-// Attention's forward pass on tensor cores, D = 64, bf16: FlashAttention-2 (Dao, arXiv 2307.08691), algorithm 1, written
-// for mma.sync. A block of four warps takes 128 queries of one head, a warp 32 of them; 64 keys and values at a time lie
-// in shared memory while the next 64 are on their way.
+// Attention's forward pass on tensor cores, D = 64, bf16: FlashAttention-2 (Dao, arXiv 2307.08691), algorithm 1,
+// written for mma.sync. A block of four warps takes 128 queries of one head, a warp 32 of them; 64 keys and values at
+// a time lie in shared memory while the next 64 are on their way.
 //
 // A fragment of keys or values serves two products of 16 rows, which halves what is read from shared memory. Queries
 // stay in registers. Scores are exponentiated in base 2, their scale folded into one multiplication.

@@ -12,7 +12,10 @@
 #include <stdexcept>
 #include <vector>
 
-#if !defined(__x86_64__)
+// Switching by hand, where it is known how; LANES_UCONTEXT asks for the C library's way.
+#if defined(__x86_64__) && !defined(LANES_UCONTEXT)
+#define LANES_SWITCH
+#else
 #include <ucontext.h>
 #endif
 
@@ -22,7 +25,7 @@ namespace lanes {
 constexpr size_t STACK_BYTES = 128 * 1024 + 5 * 64;
 
 // Where a fiber goes on.
-#if defined(__x86_64__)
+#ifdef LANES_SWITCH
 // Only what the System V ABI wants kept over a call is saved: a tenth of what swapcontext takes, which also asks the
 // kernel for the signal mask.
 struct Context {
@@ -251,10 +254,12 @@ static void run_block(const Launch& launch, Place at) {
     switch_context(block.scheduler, block.lanes[block.running].context);
     if (!block.failure.empty()) throw std::runtime_error(block.failure);
     if (block.finished < block.lanes.size()) {
-        throw std::runtime_error(who() + ": nobody can go on, " + std::to_string(block.finished) +
-                                 " threads have ended and " + std::to_string(block.block.arrived) + " wait for the block");
+        throw std::runtime_error(who() + ": nobody can go on; " + std::to_string(block.finished) +
+                                 " threads have ended, " + std::to_string(block.block.arrived) + " wait for the block");
     }
-    if (!guard_holds(now.shared, launch.shared_bytes)) throw std::runtime_error(who() + ": wrote beside its shared memory");
+    if (!guard_holds(now.shared, launch.shared_bytes)) {
+        throw std::runtime_error(who() + ": wrote beside its shared memory");
+    }
 }
 
 // A touch of a guard page ends the program: say whose it was.
@@ -282,8 +287,9 @@ inline void run(const Launch& launch) {
     block.failure.clear();
     now.grid_size = launch.grid_size;
     now.block_size = launch.block_size;
-    const std::unique_ptr<unsigned char, void (*)(unsigned char*)> shared(
-        allocate_guarded(launch.shared_bytes), [](unsigned char* memory) { release_guarded(memory, block.launch->shared_bytes); });
+    const auto release = [&](unsigned char* memory) { release_guarded(memory, launch.shared_bytes); };
+    const std::unique_ptr<unsigned char, decltype(release)> shared(allocate_guarded(launch.shared_bytes), release);
+    if (!shared) throw std::runtime_error("no memory");
     now.shared = shared.get();
     for (unsigned z = 0; z < launch.grid_size.z; z++) {
         for (unsigned y = 0; y < launch.grid_size.y; y++) {

@@ -1,5 +1,6 @@
-// The harness as a library: all kernels, compiled for the CPU, behind four C functions. `lanes_launch` is cuLaunchKernel
-// for it; `lanes_allocate` gives memory that ends at a page nobody may touch, so that an index too far is caught.
+// The harness as a library: all kernels, compiled for the CPU, behind four C functions. `lanes_launch` is its
+// cuLaunchKernel; `lanes_allocate` gives memory that ends at a page nobody may touch, so that an index too far is
+// caught.
 
 // The kernels see the same shared memory as numbers of several types.
 #if defined(__GNUC__) && !defined(__clang__)
@@ -29,7 +30,9 @@ static void check_launch(const Kernel& kernel, const Launch& launch, const std::
     const unsigned threads = block.x * block.y * block.z;
     if (signature != kernel.signature) refuse("takes " + kernel.signature + ", was given " + signature);
     if (threads == 0 || threads % 32 != 0) refuse("a block must be whole warps");
-    if (threads > kernel.most_threads) refuse("a block has at most " + std::to_string(kernel.most_threads) + " threads");
+    if (threads > kernel.most_threads) {
+        refuse("a block has at most " + std::to_string(kernel.most_threads) + " threads");
+    }
     if (grid.x == 0 || grid.y == 0 || grid.z == 0) refuse("an empty grid");
     if (grid.x > 0x7fffffffu || grid.y > 65535 || grid.z > 65535) refuse("the grid is too large");
     if (launch.shared_bytes > 99 * 1024) refuse("more shared memory than every card since sm_80 has");

@@ -46,7 +46,8 @@ void copy_async(void* to, const void* from, size_t bytes);
 void wait_for_copies();
 
 inline void check_aligned(const void* at, size_t bytes) {
-    if (reinterpret_cast<uintptr_t>(at) % bytes != 0) fail("an access of " + std::to_string(bytes) + " bytes is not aligned");
+    if (reinterpret_cast<uintptr_t>(at) % bytes == 0) return;
+    fail("an access of " + std::to_string(bytes) + " bytes is not aligned");
 }
 
 // How parameters are passed, a letter each: p pointer, u u32, l u64, f f32.

@@ -12,3 +12,4 @@ mod harness;
 mod head;
 mod optimizer;
 mod rows;
+mod whole;
