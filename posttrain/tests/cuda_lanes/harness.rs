@@ -7,23 +7,27 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::LazyLock;
 
+type Launch = unsafe extern "C" fn(
+    *const c_char,
+    *const c_uint,
+    *const c_uint,
+    usize,
+    *const *const c_void,
+    *const c_char,
+    c_uint,
+    *mut c_char,
+    usize,
+) -> c_int;
+type Kernels = unsafe extern "C" fn() -> *const c_char;
+type Allocate = unsafe extern "C" fn(usize) -> *mut c_void;
+type Release = unsafe extern "C" fn(*mut c_void, usize) -> c_int;
+
 /// The functions of `cuda/harness/lanes.cpp`.
 pub(crate) struct Library {
-    #[allow(clippy::type_complexity, reason = "a C function's operands")]
-    launch: unsafe extern "C" fn(
-        *const c_char,
-        *const c_uint,
-        *const c_uint,
-        usize,
-        *const *const c_void,
-        *const c_char,
-        c_uint,
-        *mut c_char,
-        usize,
-    ) -> c_int,
-    kernels: unsafe extern "C" fn() -> *const c_char,
-    allocate: unsafe extern "C" fn(usize) -> *mut c_void,
-    release: unsafe extern "C" fn(*mut c_void, usize) -> c_int,
+    launch: Launch,
+    kernels: Kernels,
+    allocate: Allocate,
+    release: Release,
 }
 
 unsafe extern "C" {
@@ -76,10 +80,10 @@ impl Library {
         // SAFETY: these are the types that lanes.cpp gives them.
         unsafe {
             Self {
-                launch: std::mem::transmute(find(c"lanes_launch")),
-                kernels: std::mem::transmute(find(c"lanes_kernels")),
-                allocate: std::mem::transmute(find(c"lanes_allocate")),
-                release: std::mem::transmute(find(c"lanes_release")),
+                launch: std::mem::transmute::<*mut c_void, Launch>(find(c"lanes_launch")),
+                kernels: std::mem::transmute::<*mut c_void, Kernels>(find(c"lanes_kernels")),
+                allocate: std::mem::transmute::<*mut c_void, Allocate>(find(c"lanes_allocate")),
+                release: std::mem::transmute::<*mut c_void, Release>(find(c"lanes_release")),
             }
         }
     }
