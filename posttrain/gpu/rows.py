@@ -13,7 +13,9 @@ GOLDENS = Path(__file__).resolve().parents[2] / "tests/goldens/training"
 
 
 def main(data, out):
-    shutil.copytree(data / "models/stories260k", out / "model", copy_function=shutil.copyfile)
+    (out / "model").mkdir(exist_ok=True)
+    for file in (data / "models/stories260k").iterdir():
+        shutil.copyfile(file, out / "model" / file.name)
     sources = {}
     sft, dpo = (json.loads((GOLDENS / f"trl_{name}.json").read_text()) for name in ("sft", "dpo"))
     for name in ("sft", "dpo"):

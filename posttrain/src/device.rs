@@ -146,7 +146,6 @@ pub fn settle(
     place: &Place,
     about: &mut Map<String, Value>,
 ) -> Result<()> {
-    let earlier = recorded(place);
     let (device, name, memory) = found(training.device)?;
     let plan = Plan::new(config, training.precision, training.layer_checkpointing);
     let mut machine = about.remove("machine").unwrap_or_default();
@@ -157,7 +156,7 @@ pub fn settle(
         (MicroBatch::Auto, Some(free)) => {
             let most = largest(&plan, lengths, free, &name)?;
             // What an interrupted run computed with, so that it ends with the same bits.
-            earlier.filter(|earlier| *earlier <= most).unwrap_or(most)
+            recorded(place, &name).filter(|earlier| *earlier <= most).unwrap_or(most)
         }
     };
     if let Some(free) = memory {
@@ -173,14 +172,15 @@ pub fn settle(
     Ok(())
 }
 
-/// Tokens of a micro-batch that the run in this folder was given when it began.
-fn recorded(place: &Place) -> Option<usize> {
+/// What `auto` came to when the run in this folder last computed on such a card.
+fn recorded(place: &Place, name: &str) -> Option<usize> {
     if place.restart {
         return None;
     }
     let text = std::fs::read(place.out.join("run.json")).ok()?;
     let run: Value = serde_json::from_slice(&text).ok()?;
-    Some(run["machine"]["micro_batch_tokens"].as_u64()? as usize)
+    let same = run["configuration"]["micro_batch_tokens"] == "auto" && run["machine"]["device"] == name;
+    Some(run["machine"]["micro_batch_tokens"].as_u64().filter(|_| same)? as usize)
 }
 
 /// The largest micro-batch that fits into so much memory.
@@ -227,8 +227,14 @@ fn found(asked: Device) -> Result<(Device, String, Option<u64>)> {
     use crate::gpu::card::Card;
     let ordinal = match asked {
         Device::Cpu => return Ok((Device::Cpu, "cpu".to_owned(), None)),
-        Device::Auto if Card::count().is_ok_and(|count| count > 0) => 0,
-        Device::Auto => return Ok((Device::Cpu, "cpu".to_owned(), None)),
+        Device::Auto => match Card::count() {
+            Ok(0) => return Ok((Device::Cpu, "cpu".to_owned(), None)),
+            Ok(_) => 0,
+            Err(error) => {
+                eprintln!("no card can be used ({error:#}): the CPU computes");
+                return Ok((Device::Cpu, "cpu".to_owned(), None));
+            }
+        },
         Device::Cuda(ordinal) => ordinal,
     };
     let card = Card::open(ordinal)?;
@@ -242,5 +248,129 @@ fn found(asked: Device) -> Result<(Device, String, Option<u64>)> {
         Device::Cuda(_) => bail!(
             "device is {asked}, and this posttrain was built without the feature cuda: cargo build --release -p posttrain --features cuda (it needs nvcc: posttrain/gpu/toolkit), or --device cpu"
         ),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may fail loudly")]
+mod tests {
+    use super::*;
+    use crate::recipe::{Precision, TrainingFlags, flags, identity, resolve};
+
+    #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+    struct Settings {
+        #[serde(flatten)]
+        training: Training,
+    }
+
+    fn place(folder: &std::path::Path) -> Place {
+        Place { out: folder.to_owned(), restart: false, accept_changes: false }
+    }
+
+    #[test]
+    fn devices_and_sizes_are_read_from_flags_and_recipes() {
+        for (text, device) in [
+            ("auto", Device::Auto),
+            ("cpu", Device::Cpu),
+            ("cuda", Device::Cuda(0)),
+            ("cuda:3", Device::Cuda(3)),
+        ] {
+            assert_eq!(text.parse(), Ok(device));
+        }
+        for text in ["gpu", "cuda:", "cuda:-1", "cuda:one", ""] {
+            assert!(text.parse::<Device>().unwrap_err().contains("expected auto, cpu, cuda or cuda:N"));
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let recipe = folder.path().join("a.toml");
+        std::fs::write(&recipe, "device = \"cuda:1\"\nmicro_batch_tokens = \"auto\"\n").unwrap();
+        let settings: Settings = resolve(Some(&recipe), &[]).unwrap();
+        let Training { device, micro_batch_tokens, .. } = settings.training;
+        assert_eq!((device, micro_batch_tokens), (Device::Cuda(1), MicroBatch::Auto));
+        let typed = TrainingFlags {
+            device: Some(Device::Cpu),
+            micro_batch_tokens: Some(MicroBatch::Tokens(99)),
+            ..TrainingFlags::default()
+        };
+        let settings: Settings = resolve(Some(&recipe), &[flags(&typed).unwrap()]).unwrap();
+        let Training { device, micro_batch_tokens, .. } = settings.training;
+        assert_eq!((device, micro_batch_tokens), (Device::Cpu, MicroBatch::Tokens(99)));
+    }
+
+    /// A run that began on one device goes on on another; `auto` is what it was asked for, whatever it came to.
+    #[test]
+    fn the_device_is_no_part_of_what_a_run_is() {
+        let on = |device, micro_batch_tokens| {
+            let training = Training { device, micro_batch_tokens, ..Training::default() };
+            identity(&Settings { training }).unwrap()
+        };
+        assert_eq!(on(Device::Cpu, MicroBatch::Auto), on(Device::Cuda(1), MicroBatch::Auto));
+        assert_eq!(on(Device::Cpu, MicroBatch::Auto)["micro_batch_tokens"], "auto");
+        assert_ne!(on(Device::Cpu, MicroBatch::Auto), on(Device::Cpu, MicroBatch::Tokens(4096)));
+    }
+
+    #[test]
+    fn the_cpu_takes_what_is_asked_for_and_tells_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let lengths = Lengths { longest: 1024, step: 16_384 };
+        for (asked, expected) in [(MicroBatch::Auto, DEFAULT_TOKENS), (MicroBatch::Tokens(7), 7)] {
+            let mut training =
+                Training { device: Device::Cpu, micro_batch_tokens: asked, ..Training::default() };
+            let mut about = Map::new();
+            let config = ModelConfig::smollm2_135m();
+            settle(&mut training, &config, lengths, &place(folder.path()), &mut about).unwrap();
+            assert_eq!(training.micro_batch(), expected);
+            assert_eq!((about["machine"]["device"].as_str(), training.on_card()), (Some("cpu"), false));
+            assert_eq!(about["machine"]["micro_batch_tokens"], expected);
+        }
+    }
+
+    #[cfg(not(any(feature = "cuda", feature = "emulated")))]
+    #[test]
+    fn a_build_without_the_feature_says_how_to_get_it() {
+        assert!(matches!(found(Device::Auto), Ok((Device::Cpu, _, None))));
+        let error = found(Device::Cuda(0)).unwrap_err().to_string();
+        assert!(error.contains("--features cuda") && error.contains("--device cpu"), "{error}");
+    }
+
+    #[test]
+    fn a_card_takes_no_more_than_a_step_and_no_less_than_the_longest() {
+        let plan = Plan::new(&ModelConfig::smollm2_1_7b(), Precision::Bf16, false);
+        let of =
+            |longest, step, gib: u64| largest(&plan, Lengths { longest, step }, gib << 30, "cuda:0 (a card)");
+        assert_eq!(of(2048, 8192, 139).unwrap(), 8192);
+        let most = of(8192, 1 << 21, 139).unwrap();
+        assert!((32_768..65_536).contains(&most), "{most}");
+        // It would fill more than its share of the card, and fits still.
+        let tight = plan.estimate(8192).total().div_ceil(1 << 30);
+        assert_eq!(of(8192, 1 << 21, tight).unwrap(), 8192);
+        let error = of(8192, 1 << 21, 24).unwrap_err().to_string();
+        for part in ["24.0 GiB free", "moments", "activations", "--layer-checkpointing", "shorter sequences"]
+        {
+            assert!(error.contains(part), "{part}: {error}");
+        }
+        let lengths = Lengths { longest: 2048, step: 1 << 21 };
+        let estimate = plan.estimate(65_536);
+        let error = refuse_too_large(&estimate, 65_536, lengths, 80 << 30, "a card").unwrap_err().to_string();
+        assert!(error.contains("--micro-batch-tokens 2048 or auto"), "{error}");
+    }
+
+    #[test]
+    fn a_resumed_run_goes_on_with_the_size_it_had() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |asked: &str, device: &str| {
+            let run = serde_json::json!({
+                "configuration": {"micro_batch_tokens": asked},
+                "machine": {"device": device, "micro_batch_tokens": 5120},
+            });
+            std::fs::write(folder.path().join("run.json"), run.to_string()).unwrap();
+        };
+        let recorded = || recorded(&place(folder.path()), "cuda:0 (a card)");
+        assert_eq!(recorded(), None);
+        write("auto", "cuda:0 (a card)");
+        assert_eq!(recorded(), Some(5120));
+        write("auto", "cpu");
+        assert_eq!(recorded(), None);
+        write("5120", "cuda:0 (a card)");
+        assert_eq!(recorded(), None);
     }
 }

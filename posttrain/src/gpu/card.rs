@@ -1,6 +1,8 @@
 //! What computes: memory, copies, launches and products, and nothing else. Behind it is a card, or the kernels'
 //! sources run lane by lane on the CPU, so that all code above can be tested where there is no card.
 
+#![allow(clippy::needless_pass_by_value, reason = "an `Out` is the right to write once: it is given away")]
+
 use super::buffer::{Buffer, In, Out};
 #[cfg(feature = "cuda")]
 use super::cuda::Cuda;
@@ -111,6 +113,7 @@ impl<'a, E> Matrix<'a, E> {
         self.numbers.address()
     }
 
+    #[cfg(feature = "emulated")]
     pub(super) fn layout(&self) -> Layout {
         self.layout
     }

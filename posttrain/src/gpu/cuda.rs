@@ -1,5 +1,7 @@
 //! The card itself: candle's device, its stream and its cuBLAS handle, and our kernels as one module.
 
+#![allow(clippy::needless_pass_by_value, reason = "an `Out` is the right to write once: it is given away")]
+
 use super::buffer::Out;
 use super::card::{Geometry, Held, Matrix};
 use super::product::Arguments;
@@ -41,7 +43,7 @@ impl std::fmt::Debug for Cuda {
 
 /// How many cards there are.
 pub(super) fn count() -> Result<usize> {
-    Ok(CudaContext::device_count().map_err(|error| anyhow!("the driver says {error}"))? as usize)
+    Ok(CudaContext::device_count().map_err(|error| anyhow!("the driver says {:?}", error.0))? as usize)
 }
 
 impl Cuda {
@@ -96,17 +98,25 @@ impl Cuda {
         Ok((Held::Cuda { _slice: slice }, address))
     }
 
+    /// Makes the card the calling thread's.
+    fn bind(&self) -> Result<()> {
+        self.said(self.stream.context().bind_to_thread())
+    }
+
     pub(super) fn zero(&self, address: u64, bytes: usize) -> Result<()> {
+        self.bind()?;
         // SAFETY: an `Out` is within a live buffer.
         self.said(unsafe { result::memset_d8_async(address, 0, bytes, self.stream.cu_stream()) })
     }
 
     pub(super) fn upload(&self, address: u64, bytes: &[u8]) -> Result<()> {
+        self.bind()?;
         // SAFETY: as above; memory that is not pinned is staged before the call returns.
         self.said(unsafe { result::memcpy_htod_async(address, bytes, self.stream.cu_stream()) })
     }
 
     pub(super) fn download(&self, bytes: &mut [u8], address: u64) -> Result<()> {
+        self.bind()?;
         // SAFETY: an `In` is within a live buffer; the slice lives until the stream has been waited for.
         self.said(unsafe { result::memcpy_dtoh_async(bytes, address, self.stream.cu_stream()) })?;
         self.wait()
@@ -127,6 +137,7 @@ impl Cuda {
         arguments: &mut [u64],
         _: &[u8],
     ) -> Result<()> {
+        self.bind()?;
         let function = self.function(kernel)?;
         if geometry.shared > SHARED {
             let most = sys::CUfunction_attribute_enum::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
@@ -170,6 +181,7 @@ impl Cuda {
         arguments: Arguments,
         into: Into,
     ) -> Result<()> {
+        self.bind()?;
         let (one, beta) = (1.0f32, if into == Into::Add { 1.0f32 } else { 0.0 });
         let factor = |factor: &f32| std::ptr::from_ref(factor).cast::<c_void>();
         let Arguments { m, n, k, first, second, stride } = arguments;

@@ -1,6 +1,8 @@
 //! The kernels' own sources, compiled for the CPU and run lane by lane: what tests launch on where there is no card.
 //! Memory is the process's own; products are those of `kernels::gemm`.
 
+#![allow(clippy::needless_pass_by_value, reason = "an `Out` is the right to write once: it is given away")]
+
 use super::buffer::Out;
 use super::card::{Geometry, Held, Matrix};
 use super::product::{Arguments, Layout};

@@ -126,12 +126,12 @@ impl Plan {
     }
 }
 
-/// The most tokens at once whose plan takes at most so many bytes, in steps of 256; none if not even 256 fit.
+/// The most tokens at once whose plan takes at most so many bytes, in steps of 256, up to 2^17: more make nothing
+/// faster. None if not even 256 fit.
 pub fn fits(plan: &Plan, budget: u64) -> Option<usize> {
     const STEP: usize = 256;
     let within = |steps: &usize| plan.estimate(steps * STEP).total() <= budget;
-    // 2^22 tokens: more than any step has.
-    let (mut low, mut high) = (0usize, 1 << 14);
+    let (mut low, mut high) = (0usize, (1 << 17) / STEP);
     while low < high {
         let middle = (low + high).div_ceil(2);
         if within(&middle) { low = middle } else { high = middle - 1 }
