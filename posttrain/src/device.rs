@@ -339,7 +339,7 @@ mod tests {
             |longest, step, gib: u64| largest(&plan, Lengths { longest, step }, gib << 30, "cuda:0 (a card)");
         assert_eq!(of(2048, 8192, 139).unwrap(), 8192);
         let most = of(8192, 1 << 21, 139).unwrap();
-        assert!((32_768..65_536).contains(&most), "{most}");
+        assert!((32_768..80_000).contains(&most), "{most}");
         // It would fill more than its share of the card, and fits still.
         let tight = plan.estimate(8192).total().div_ceil(1 << 30);
         assert_eq!(of(8192, 1 << 21, tight).unwrap(), 8192);

@@ -85,7 +85,7 @@ fn scored<E: Element>(
 /// Four steps, and two with two more by a trainer made from the first one's weights and moments.
 fn resumed<E: Element>(card: &Arc<Card>, config: &ModelConfig, findings: &mut Vec<Finding>) -> Result<()> {
     let step = |trainer: &mut Trainer<E>, step: u64| {
-        trainer.gradient(&batch(&[30, 140], config.vocab_size, step), 0.01)?;
+        trainer.gradient(&batch(&[30, 25], config.vocab_size, step), 0.01)?;
         trainer.update(SETTINGS, 1e-2, step)
     };
     let mut parameters = Parameters::random(config, 7, false);
