@@ -36,6 +36,16 @@ impl RopeTable {
         Self { cos, sin, half }
     }
 
+    /// (positions, D / 2)
+    pub fn cosines(&self) -> &[f32] {
+        &self.cos
+    }
+
+    /// (positions, D / 2)
+    pub fn sines(&self) -> &[f32] {
+        &self.sin
+    }
+
     /// How many positions the table holds.
     pub fn positions(&self) -> usize {
         self.cos.len() / self.half

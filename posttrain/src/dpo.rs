@@ -3,6 +3,7 @@
 //! The reference is the model the run begins from. Its log-probabilities are computed once and cached under the
 //! hash of weights, rows and arithmetic, so no second model is ever in memory.
 
+use crate::device::{self, Lengths};
 use crate::examples::{self, Kind, LossOn, Rules, TooLong, trainable};
 use crate::learner::Learner;
 use crate::model::Batch;
@@ -116,7 +117,7 @@ impl Default for Settings {
 /// One line that names what is wrong and what to do.
 pub fn run(options: &Options) -> Result<u8> {
     let flags = [recipe::flags(&options.dpo)?, recipe::flags(&options.training)?];
-    let settings: Settings = recipe::resolve(options.recipe.as_deref(), &flags)?;
+    let mut settings: Settings = recipe::resolve(options.recipe.as_deref(), &flags)?;
     let losses = settings.check()?;
     recipe::check_flags(&options.training, &settings.training)?;
     refuse_two_evaluations(&options.eval_data, settings.dpo.eval_split)?;
@@ -138,6 +139,8 @@ pub fn run(options: &Options) -> Result<u8> {
     if let Some(eval) = &rows.eval {
         about.insert("eval_rows".to_owned(), serde_json::to_value(&eval.counts)?);
     }
+    let lengths = settings.lengths();
+    device::settle(&mut settings.training, &start.config, lengths, &options.place, &mut about)?;
     let (place, cache) = (&options.place, cache.as_path());
     match settings.training.precision {
         Precision::F32 => train::<f32>(&settings, &losses, &start, rows, place, about, cache),
@@ -173,12 +176,12 @@ fn train<E: Element>(
     let schedule = Schedule::new(training, total);
     let (eval_every, save_every) =
         (interval(training.eval_steps, total), interval(training.save_steps, total));
-    let mut learner = Learner::<E>::new(parameters, optimizer, dpo.max_length, training);
+    let mut learner = Learner::<E>::new(parameters, optimizer, dpo.max_length, training)?;
     let mut logged = Measured::default();
     while run.progress.step < total {
         let step = run.progress.step;
-        let batches = rows.step(step, &reference[0], training.micro_batch_tokens);
-        let measured = gradient(&mut learner, &batches, losses);
+        let batches = rows.step(step, &reference[0], training.micro_batch());
+        let measured = gradient(&mut learner, &batches, losses)?;
         let sane = refuse_nan(measured.mean_loss(), step);
         let grad_norm = sane.and_then(|()| learner.update(schedule.rate(step)));
         let grad_norm = grad_norm.map_err(|error| run.diverged(error))?;
@@ -190,8 +193,8 @@ fn train<E: Element>(
         let due = |every: u64| done.is_multiple_of(every) || done == total;
         let mut best = false;
         if rows.has_eval() && due(eval_every) {
-            let batches = rows.eval_batches(&reference, training.micro_batch_tokens);
-            let measured = evaluate(&mut learner, &batches, losses);
+            let batches = rows.eval_batches(&reference, training.micro_batch());
+            let measured = evaluate(&mut learner, &batches, losses)?;
             refuse_nan(measured.mean_loss(), done).map_err(|error| run.diverged(error))?;
             run.log(&borrowed(&measured.values("eval_")))?;
             best = run.evaluated(measured.mean_loss());
@@ -210,13 +213,13 @@ fn train<E: Element>(
             logged = Measured::default();
         }
         if saves {
-            run.save(&learner, &outgoing, training)?;
+            run.save(&mut learner, &outgoing, training)?;
         }
         if let Some(code) = stopped.filter(|_| done < total) {
             return run.stop(code);
         }
     }
-    run.finish(&learner, &outgoing, training)
+    run.finish(&mut learner, &outgoing, training)
 }
 
 fn borrowed(values: &[(String, f64)]) -> Vec<(&str, f64)> {
@@ -257,9 +260,16 @@ impl Settings {
         })
     }
 
+    /// How many tokens a pair and a step can have.
+    fn lengths(&self) -> Lengths {
+        let Dpo { max_length, batch_size, .. } = self.dpo;
+        let longest = max_length.saturating_mul(2);
+        Lengths { longest, step: longest.saturating_mul(batch_size) }
+    }
+
     /// What decides the run's weights.
     fn configuration(&self, rows: &Rows, start: &Start) -> Result<Value> {
-        let mut configuration = serde_json::to_value(self)?;
+        let mut configuration = recipe::identity(self)?;
         configuration["model_sha256"] = start.checkpoint.weights.sha256().into();
         let stores = [Some(&rows.data), rows.eval.as_ref()];
         let names: Vec<String> = stores.into_iter().flatten().map(Store::name).collect();

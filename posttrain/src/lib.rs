@@ -17,6 +17,8 @@ pub mod order;
 pub mod tokens;
 pub mod vocabulary;
 
+pub mod device;
+pub mod gpu;
 pub mod learner;
 pub mod model;
 pub mod optimizer;

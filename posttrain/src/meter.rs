@@ -2,10 +2,11 @@
 //! on a terminal as a progress line, elsewhere as a plain line now and then.
 //!
 //! MFU counts 6 FLOPs a token and weight of the layers' matrices, 6 a trained token and weight of the head, and
-//! 6 · layers · H D · length² a sequence for causal attention (half of the square); the peak is a matrix product measured when the run begins, or
-//! `SMOL_PEAK_TFLOPS`.
+//! 6 · layers · H D · length² a sequence for causal attention (half of the square). The peak is `SMOL_PEAK_TFLOPS`, or
+//! what the maker of the card says of it, or a matrix product measured when the run begins.
 
-use crate::recipe::Precision;
+use crate::recipe::{Precision, Training};
+use anyhow::Result;
 use half::bf16;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use kernels::{Element, Into, Matrix, gemm};
@@ -28,7 +29,7 @@ pub(crate) struct Meter {
     begun: Instant,
     shown: Option<Instant>,
     flops: Flops,
-    peak: f64,
+    peak: Peak,
     /// When the step that goes on began.
     since: Instant,
     /// Since `rates` was last asked: seconds of steps, their tokens, their FLOPs.
@@ -41,18 +42,18 @@ pub(crate) struct Meter {
 
 impl Meter {
     /// A meter for a run of `total` steps that stands after `step`.
-    pub(crate) fn new(config: &ModelConfig, precision: Precision, total: u64, step: u64) -> Self {
+    ///
+    /// # Errors
+    /// When the card that is to be measured fails.
+    pub(crate) fn new(config: &ModelConfig, training: &Training, total: u64, step: u64) -> Result<Self> {
         let terminal = std::io::stderr().is_terminal();
         let target = if terminal { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
         let style = ProgressStyle::with_template("{bar:24} {pos}/{len} {msg}").expect("the template is ours");
         let bar = ProgressBar::with_draw_target(Some(total), target).with_style(style);
         bar.set_position(step);
-        let peak = match precision {
-            Precision::F32 => peak::<f32>(),
-            Precision::Bf16 => peak::<bf16>(),
-        };
+        let peak = Peak::find(training)?;
         let now = Instant::now();
-        Self {
+        Ok(Self {
             bar,
             terminal,
             total,
@@ -66,14 +67,15 @@ impl Meter {
             tokens: 0,
             work: 0.0,
             rates: (f64::NAN, f64::NAN),
-        }
+        })
     }
 
     /// What MFU means here.
     pub(crate) fn convention(&self) -> String {
         format!(
-            "6 FLOPs a token and weight of the layers' matrices, 6 a trained token and weight of the head, 6 layers H D length² a sequence for causal attention; over {:.3} TFLOP/s, a {SIDE}-cubed product measured at the start (or SMOL_PEAK_TFLOPS)",
-            self.peak / 1e12
+            "6 FLOPs a token and weight of the layers' matrices, 6 a trained token and weight of the head, 6 layers H D length² a sequence for causal attention; over {:.3} TFLOP/s, {} (or SMOL_PEAK_TFLOPS)",
+            self.peak.flops / 1e12,
+            self.peak.source
         )
     }
 
@@ -93,7 +95,7 @@ impl Meter {
 
     /// Tokens per second and MFU since this was last asked.
     pub(crate) fn rates(&mut self) -> (f64, f64) {
-        self.rates = (self.tokens as f64 / self.busy, self.work / self.busy / self.peak);
+        self.rates = (self.tokens as f64 / self.busy, self.work / self.busy / self.peak.flops);
         (self.busy, self.tokens, self.work) = (0.0, 0, 0.0);
         self.rates
     }
@@ -156,12 +158,49 @@ fn flops(config: &ModelConfig) -> Flops {
     }
 }
 
-/// FLOP/s of a product of this type: the best of a few.
-fn peak<E: Element>() -> f64 {
-    let told = std::env::var("SMOL_PEAK_TFLOPS").ok().and_then(|text| text.parse::<f64>().ok());
-    if let Some(told) = told.filter(|told| *told > 0.0) {
-        return told * 1e12;
+/// What 100% MFU would be.
+#[derive(Clone, Debug)]
+struct Peak {
+    /// FLOP/s.
+    flops: f64,
+    /// Who says so.
+    source: String,
+}
+
+impl Peak {
+    fn find(training: &Training) -> Result<Self> {
+        let told = std::env::var("SMOL_PEAK_TFLOPS").ok().and_then(|text| text.parse::<f64>().ok());
+        if let Some(told) = told.filter(|told| *told > 0.0) {
+            return Ok(Self { flops: told * 1e12, source: "SMOL_PEAK_TFLOPS".to_owned() });
+        }
+        #[cfg(any(feature = "cuda", feature = "emulated"))]
+        if let crate::device::Device::Cuda(ordinal) = training.device {
+            let card = crate::gpu::card::Card::open(ordinal)?;
+            return Self::of_card(&card, training.precision);
+        }
+        let flops = match training.precision {
+            Precision::F32 => measured::<f32>(),
+            Precision::Bf16 => measured::<bf16>(),
+        };
+        Ok(Self { flops, source: format!("a {SIDE}-cubed product measured at the start") })
     }
+
+    #[cfg(any(feature = "cuda", feature = "emulated"))]
+    fn of_card(card: &crate::gpu::card::Card, precision: Precision) -> Result<Self> {
+        use crate::gpu::speed;
+        if let (Precision::Bf16, Some(flops)) = (precision, speed::datasheet(card.name())) {
+            return Ok(Self { flops, source: format!("the data sheet's dense bf16 of {}", card.name()) });
+        }
+        let flops = match precision {
+            Precision::F32 => speed::product::<f32>(card, SIDE)?,
+            Precision::Bf16 => speed::product::<bf16>(card, 4 * SIDE)?,
+        };
+        Ok(Self { flops, source: "a product measured on the card at the start".to_owned() })
+    }
+}
+
+/// FLOP/s of a product of this type on the CPU: the best of a few.
+fn measured<E: Element>() -> f64 {
     let numbers: Vec<E> = (0..SIDE * SIDE).map(|i| E::from_f32((i % 13) as f32 / 13.0)).collect();
     let mut out = vec![0.0f32; SIDE * SIDE];
     let matrix = Matrix::new(&numbers, SIDE, SIDE);

@@ -11,6 +11,7 @@ mod batch;
 mod parameters;
 
 pub use batch::{Batch, Sequence};
+pub(crate) use parameters::LayerLayout;
 pub use parameters::{Layout, Parameters};
 
 use kernels::training::{
@@ -19,7 +20,6 @@ use kernels::training::{
     rotate, swiglu_backward, swiglu_forward,
 };
 use kernels::{AttentionShape, Element, Into, Matrix, RopeTable, gemm};
-use parameters::LayerLayout;
 use smollm::ModelConfig;
 
 /// Rows of logits that exist at once.

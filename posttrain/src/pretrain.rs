@@ -1,6 +1,7 @@
 //! `posttrain pretrain`: from random weights or a checkpoint, on documents of several sources mixed by weight, in
 //! stages that may change the mixture, the learning rate's phase, the sequence length and the RoPE base.
 
+use crate::device::{self, Lengths};
 use crate::examples::{self, LossOn, Rules, TooLong};
 use crate::learner::{Learner, Totals};
 use crate::model::{Batch, Sequence};
@@ -124,7 +125,7 @@ pub fn run(options: &Options) -> Result<u8> {
     if let Some(file) = &options.record_order {
         return record::write(file, &settings, &plan, sources);
     }
-    let mut configuration = serde_json::to_value(&settings)?;
+    let mut configuration = recipe::identity(&settings)?;
     let hashes = sources.iter().map(|source| (source.name.clone(), json!(source.hashes())));
     configuration["shards"] = Value::Object(hashes.collect());
     configuration["weights"] = origin.sha256.clone().into();
@@ -133,6 +134,10 @@ pub fn run(options: &Options) -> Result<u8> {
     let mut about = about("pretrain", &origin.name, &data, &configuration, &origin.notes);
     let rows = sources.iter().map(|source| (source.name.clone(), json!(source.counts())));
     about.insert("rows".to_owned(), Value::Object(rows.collect()));
+    let longest = plan.stages.iter().map(|stage| stage.sequence_length).max().unwrap_or_default();
+    let lengths = Lengths { longest, step: settings.pretrain.batch_tokens };
+    let config = &origin.parameters.config;
+    device::settle(&mut settings.training, config, lengths, &options.place, &mut about)?;
     match settings.training.precision {
         Precision::F32 => train::<f32>(&settings, &plan, origin, sources, &options.place, about),
         Precision::Bf16 => train::<bf16>(&settings, &plan, origin, sources, &options.place, about),
@@ -155,16 +160,16 @@ fn train<E: Element>(
     let (eval_every, save_every) =
         (interval(training.eval_steps, total), interval(training.save_steps, total));
     let mut learner =
-        Learner::<E>::new(parameters, optimizer, plan.stage(run.progress.step).1.sequence_length, training);
+        Learner::<E>::new(parameters, optimizer, plan.stage(run.progress.step).1.sequence_length, training)?;
     let mut logged = Totals::default();
     // A run whose last step is done still has to be saved as its last stage left it.
     let mut current = plan.stage(run.progress.step).0;
-    enter(&mut learner, &plan.stages[current], origin.positions);
+    enter(&mut learner, &plan.stages[current], origin.positions)?;
     while run.progress.step < total {
         let step = run.progress.step;
         let (index, stage) = plan.stage(step);
         if current != index {
-            enter(&mut learner, stage, origin.positions);
+            enter(&mut learner, stage, origin.positions)?;
             run.line(&stage.line());
             current = index;
         }
@@ -177,7 +182,7 @@ fn train<E: Element>(
         );
         let mut totals = Totals::default();
         for batch in &batches {
-            totals.add(&learner.gradient(batch, 1.0 / trained as f32));
+            totals.add(&learner.gradient(batch, 1.0 / trained as f32)?);
         }
         let sane = refuse_nan(totals.mean_loss(), step);
         let grad_norm = sane.and_then(|()| learner.update(plan.rate(step)));
@@ -199,7 +204,7 @@ fn train<E: Element>(
         }
         if saves {
             let config = learner.parameters.config.clone();
-            run.save(&learner, &origin.parts.outgoing(&config), training)?;
+            run.save(&mut learner, &origin.parts.outgoing(&config), training)?;
         }
         if let Some(code) = stopped.filter(|_| done < total) {
             return run.stop(code);
@@ -207,19 +212,20 @@ fn train<E: Element>(
     }
     let config = learner.parameters.config.clone();
     let outgoing: Outgoing<'_> = origin.parts.outgoing(&config);
-    run.finish(&learner, &outgoing, training)
+    run.finish(&mut learner, &outgoing, training)
 }
 
 /// Makes the model ready for a stage.
-fn enter<E: Element>(learner: &mut Learner<E>, stage: &plan::Stage, known: usize) {
-    learner.set_rope(stage.rope_theta, stage.sequence_length);
+fn enter<E: Element>(learner: &mut Learner<E>, stage: &plan::Stage, known: usize) -> Result<()> {
+    learner.set_rope(stage.rope_theta, stage.sequence_length)?;
     // A checkpoint's longer context is not forgotten.
     learner.parameters.config.max_positions = stage.sequence_length.max(known);
+    Ok(())
 }
 
 /// The micro-batches of a step.
 fn draw(mixture: &mut Mixture, stage: &plan::Stage, settings: &Settings) -> Vec<Batch> {
-    let together = (settings.training.micro_batch_tokens / stage.sequence_length).max(1);
+    let together = (settings.training.micro_batch() / stage.sequence_length).max(1);
     let sequences: Vec<Vec<Sequence<'static>>> =
         (0..stage.sequences_per_step).map(|_| mixture.next(stage)).collect();
     let pieces = |pieces: &Vec<Sequence<'static>>| match settings.pretrain.intra_document {
@@ -271,15 +277,15 @@ fn evaluate<E: Element>(
                 break;
             }
             seen += sequence.ids.len();
-            if tokens + sequence.ids.len() > settings.training.micro_batch_tokens && !waiting.is_empty() {
-                totals.add(&learner.losses(&Batch::new(waiting.drain(..))));
+            if tokens + sequence.ids.len() > settings.training.micro_batch() && !waiting.is_empty() {
+                totals.add(&learner.losses(&Batch::new(waiting.drain(..)))?);
                 tokens = 0;
             }
             tokens += sequence.ids.len();
             waiting.push(sequence);
         }
         if !waiting.is_empty() {
-            totals.add(&learner.losses(&Batch::new(waiting)));
+            totals.add(&learner.losses(&Batch::new(waiting))?);
         }
         if totals.tokens > 0 {
             values.push((format!("eval_loss/{}", source.name), totals.mean_loss()));

@@ -3,6 +3,7 @@
 //! `settings!` makes two structs from one list of fields: the resolved one, read from TOML with its defaults, and
 //! the flags, where everything may be left out. So every recipe field is a flag and no list can drift.
 
+use crate::device::{Device, MicroBatch};
 use anyhow::{Context, Result, bail};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -63,8 +64,12 @@ settings! {
         weight_decay: f64 = 0.01,
         /// Largest global norm of the gradients; 0: no clipping
         max_grad_norm: f64 = 1.0,
-        /// Tokens computed at once; a step of more is accumulated. Changes speed and memory, not the result
-        micro_batch_tokens: usize = 4096,
+        /// Where to compute: auto (a card if there is one), cpu, cuda or cuda:N. A run resumes on either
+        device: Device = Device::Auto,
+        /// Tokens computed at once; a step of more is accumulated. Changes speed and memory, not the result. auto: as
+        /// many as the card's memory holds
+        [alias = "micro-batch"]
+        micro_batch_tokens: MicroBatch = MicroBatch::Tokens(4096),
         /// Arithmetic: f32, or bf16 with fp32 master weights, moments and sums
         precision: Precision = Precision::Bf16,
         /// Compute layers again in the backward pass instead of keeping them
@@ -125,7 +130,9 @@ impl Training {
         within("adam_epsilon", self.adam_epsilon, f64::from(f32::MIN_POSITIVE), f64::MAX)?;
         within("weight_decay", self.weight_decay, 0.0, f64::MAX)?;
         within("max_grad_norm", self.max_grad_norm, 0.0, f64::MAX)?;
-        at_least_one("micro_batch_tokens", self.micro_batch_tokens as u64)?;
+        if let MicroBatch::Tokens(tokens) = self.micro_batch_tokens {
+            at_least_one("micro_batch_tokens", tokens as u64)?;
+        }
         at_least_one("logging_steps", self.logging_steps)?;
         at_least_one("save_total_limit", self.save_total_limit as u64)
     }
@@ -138,6 +145,22 @@ impl Training {
         }
     }
 
+    /// Tokens computed at once.
+    ///
+    /// # Panics
+    /// If `device::settle` has not said what `auto` means.
+    pub fn micro_batch(&self) -> usize {
+        match self.micro_batch_tokens {
+            MicroBatch::Tokens(tokens) => tokens,
+            MicroBatch::Auto => unreachable!("device::settle comes before the first micro-batch"),
+        }
+    }
+
+    /// Whether a card computes, as `device::settle` decided.
+    pub fn on_card(&self) -> bool {
+        matches!(self.device, Device::Cuda(_))
+    }
+
     /// What the weights are saved as.
     pub fn saved(&self) -> smollm::weights::Precision {
         match (self.save_precision, self.precision) {
@@ -145,6 +168,19 @@ impl Training {
             (SavedAs::Bf16, _) | (SavedAs::Computed, Precision::Bf16) => smollm::weights::Precision::Bf16,
         }
     }
+}
+
+/// The settings that decide what a run is. Where it computes does not: a checkpoint resumes on either device, in other
+/// last bits.
+///
+/// # Errors
+/// When a value has no JSON form; none of ours lacks one.
+pub(crate) fn identity(settings: &impl Serialize) -> Result<serde_json::Value> {
+    let mut value = serde_json::to_value(settings)?;
+    if let Some(fields) = value.as_object_mut() {
+        fields.remove("device");
+    }
+    Ok(value)
 }
 
 /// Refuses flags that nothing would read.

@@ -123,7 +123,7 @@ impl Run {
         let weights = parameters.values.len();
         let (progress, optimizer) = resumed.unwrap_or_else(|| (Progress::default(), Optimizer::new(weights)));
         let metrics = open_metrics(folder, progress.step)?;
-        let meter = Meter::new(&parameters.config, training.precision, total, progress.step);
+        let meter = Meter::new(&parameters.config, training, total, progress.step)?;
         manifest.insert("state".into(), "running".into());
         manifest.insert("mfu_convention".into(), meter.convention().into());
         let mut run = Self {
@@ -216,10 +216,11 @@ impl Run {
     /// Names what cannot be written; earlier checkpoints still stand.
     pub fn save<E: Element>(
         &mut self,
-        learner: &Learner<E>,
+        learner: &mut Learner<E>,
         outgoing: &Outgoing<'_>,
         training: &Training,
     ) -> Result<()> {
+        learner.bring_home()?;
         let checkpoints = self.folder.join("checkpoints");
         refuse_odd_weights(&learner.parameters, self.progress.step)?;
         let (parameters, optimizer) = (&learner.parameters, &learner.optimizer);
@@ -274,10 +275,11 @@ impl Run {
     /// Names what cannot be written.
     pub fn finish<E: Element>(
         mut self,
-        learner: &Learner<E>,
+        learner: &mut Learner<E>,
         outgoing: &Outgoing<'_>,
         training: &Training,
     ) -> Result<u8> {
+        learner.bring_home()?;
         outgoing.write(&self.folder, &learner.parameters.named(), training.saved())?;
         self.manifest.insert("state".into(), "finished".into());
         self.manifest.insert("finished".into(), now().into());
@@ -305,7 +307,8 @@ impl Run {
             0 => String::new(),
             step => format!(", resumed after step {step}"),
         };
-        self.meter.line(&format!("{total} steps{begins}; writing to {}", self.folder.display()));
+        let device = self.manifest["machine"]["device"].as_str().unwrap_or("cpu");
+        self.meter.line(&format!("{total} steps on {device}{begins}; writing to {}", self.folder.display()));
         for note in self.manifest["notes"].as_array().into_iter().flatten().filter_map(Value::as_str) {
             self.meter.line(&format!("note: {note}"));
         }

@@ -1,5 +1,6 @@
 //! `posttrain sft`: supervised fine-tuning on conversations, prompts with completions, and documents.
 
+use crate::device::{self, Lengths};
 use crate::examples::{self, Kind, LossOn, Rules, TooLong, trainable};
 use crate::learner::{Learner, Totals};
 use crate::model::Batch;
@@ -91,7 +92,7 @@ pub struct Settings {
 /// One line that names what is wrong and what to do.
 pub fn run(options: &Options) -> Result<u8> {
     let flags = [recipe::flags(&options.sft)?, recipe::flags(&options.training)?];
-    let settings: Settings = recipe::resolve(options.recipe.as_deref(), &flags)?;
+    let mut settings: Settings = recipe::resolve(options.recipe.as_deref(), &flags)?;
     settings.check()?;
     recipe::check_flags(&options.training, &settings.training)?;
     refuse_two_evaluations(&options.eval_data, settings.sft.eval_split)?;
@@ -112,6 +113,8 @@ pub fn run(options: &Options) -> Result<u8> {
     if let Some(eval) = &rows.eval {
         about.insert("eval_rows".to_owned(), serde_json::to_value(&eval.counts)?);
     }
+    let lengths = settings.lengths();
+    device::settle(&mut settings.training, &start.config, lengths, &options.place, &mut about)?;
     match settings.training.precision {
         Precision::F32 => train::<f32>(&settings, &start, rows, &options.place, about),
         Precision::Bf16 => train::<bf16>(&settings, &start, rows, &options.place, about),
@@ -139,16 +142,16 @@ fn train<E: Element>(
     let schedule = Schedule::new(training, total);
     let (eval_every, save_every) =
         (interval(training.eval_steps, total), interval(training.save_steps, total));
-    let mut learner = Learner::<E>::new(parameters, optimizer, sft.max_length, training);
+    let mut learner = Learner::<E>::new(parameters, optimizer, sft.max_length, training)?;
     let mut logged = Totals::default();
     while run.progress.step < total {
         let step = run.progress.step;
-        let batches = rows.step(step, training.micro_batch_tokens);
+        let batches = rows.step(step, training.micro_batch());
         // One denominator for the whole step, whatever its split into micro-batches.
         let trained: usize = batches.iter().map(|batch| batch.targets.len()).sum();
         let mut totals = Totals::default();
         for batch in &batches {
-            totals.add(&learner.gradient(batch, 1.0 / trained as f32));
+            totals.add(&learner.gradient(batch, 1.0 / trained as f32)?);
         }
         let sane = refuse_nan(totals.mean_loss(), step);
         let grad_norm = sane.and_then(|()| learner.update(schedule.rate(step)));
@@ -174,13 +177,13 @@ fn train<E: Element>(
             logged = Totals::default();
         }
         if saves {
-            run.save(&learner, &outgoing, training)?;
+            run.save(&mut learner, &outgoing, training)?;
         }
         if let Some(code) = stopped.filter(|_| done < total) {
             return run.stop(code);
         }
     }
-    run.finish(&learner, &outgoing, training)
+    run.finish(&mut learner, &outgoing, training)
 }
 
 /// Logs the loss of the rows kept aside; whether it is the best so far.
@@ -191,8 +194,8 @@ fn evaluate<E: Element>(
     training: &Training,
 ) -> Result<bool> {
     let mut totals = Totals::default();
-    for batch in rows.eval_batches(training.micro_batch_tokens) {
-        totals.add(&learner.losses(&batch));
+    for batch in rows.eval_batches(training.micro_batch()) {
+        totals.add(&learner.losses(&batch)?);
     }
     refuse_nan(totals.mean_loss(), run.progress.step).map_err(|error| run.diverged(error))?;
     run.log(&[("eval_loss", totals.mean_loss()), ("eval_mean_token_accuracy", totals.accuracy())])?;
@@ -253,9 +256,15 @@ impl Settings {
         })
     }
 
+    /// How many tokens a unit and a step can have.
+    fn lengths(&self) -> Lengths {
+        let Sft { max_length, batch_size, .. } = self.sft;
+        Lengths { longest: max_length, step: max_length.saturating_mul(batch_size) }
+    }
+
     /// What decides the run's weights.
     fn configuration(&self, rows: &Rows, start: &Start) -> Result<Value> {
-        let mut configuration = serde_json::to_value(self)?;
+        let mut configuration = recipe::identity(self)?;
         configuration["model_sha256"] = start.checkpoint.weights.sha256().into();
         configuration["data"] = rows.name().into();
         configuration["model_config"] = start.config.to_json();

@@ -799,4 +799,5 @@ fn no_flag_is_silently_without_effect() {
     let eval = ["--eval-split", "0.5", "--eval-data", data.to_str().unwrap()];
     refused(&mut sft(&eval), "only one of them");
     refused(&mut sft(&["--adam-beta1", "0.99999999999"]), "adam_beta1");
+    refused(&mut sft(&["--device", "cuda"]), "was built without the feature cuda");
 }

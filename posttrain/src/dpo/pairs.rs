@@ -4,6 +4,7 @@
 use super::loss::{self, LossSettings, Outcome, Pairs};
 use crate::learner::{Learner, Totals};
 use crate::model::Batch;
+use anyhow::Result;
 use kernels::Element;
 use kernels::training::TokenLoss;
 
@@ -12,22 +13,23 @@ pub(super) fn gradient<E: Element>(
     learner: &mut Learner<E>,
     batches: &[PairBatch],
     losses: &LossSettings,
-) -> Measured {
+) -> Result<Measured> {
     let step = Step::of(batches);
     let mut measured = Measured::default();
     if losses.couples_pairs() && batches.len() > 1 {
         // Every pair's loss needs all others first: the step is computed once more.
-        let tokens: Vec<Vec<TokenLoss>> = batches.iter().map(|pairs| learner.losses(&pairs.batch)).collect();
+        let tokens = batches.iter().map(|pairs| learner.losses(&pairs.batch)).collect::<Result<Vec<_>>>()?;
         let outcome = step.outcome(batches, &tokens, losses);
         let mut first = 0;
         for pairs in batches {
             let own = first..first + pairs.len();
-            learner
-                .weighted_gradient(&pairs.batch, |_| pairs.token_weights(&outcome, own.clone(), step.pairs));
+            learner.weighted_gradient(&pairs.batch, |_| {
+                pairs.token_weights(&outcome, own.clone(), step.pairs)
+            })?;
             first = own.end;
         }
         measured.add(batches, &tokens, &outcome, losses.beta);
-        return measured;
+        return Ok(measured);
     }
     for pairs in batches {
         let mut outcome = None;
@@ -36,24 +38,24 @@ pub(super) fn gradient<E: Element>(
             let weights = pairs.token_weights(&made, 0..pairs.len(), step.pairs);
             outcome = Some(made);
             weights
-        });
+        })?;
         let outcome = outcome.expect("the gradient asked for the weights");
         measured.add(std::slice::from_ref(pairs), &[tokens], &outcome, losses.beta);
     }
-    measured
+    Ok(measured)
 }
 
 pub(super) fn evaluate<E: Element>(
     learner: &mut Learner<E>,
     batches: &[PairBatch],
     losses: &LossSettings,
-) -> Measured {
+) -> Result<Measured> {
     let step = Step::of(batches);
-    let tokens: Vec<Vec<TokenLoss>> = batches.iter().map(|pairs| learner.losses(&pairs.batch)).collect();
+    let tokens = batches.iter().map(|pairs| learner.losses(&pairs.batch)).collect::<Result<Vec<_>>>()?;
     let outcome = step.outcome(batches, &tokens, losses);
     let mut measured = Measured::default();
     measured.add(batches, &tokens, &outcome, losses.beta);
-    measured
+    Ok(measured)
 }
 
 /// What all micro-batches of a step share.

@@ -2,7 +2,8 @@
 //! own arithmetic, and kept under the hash of all that decides it.
 
 use crate::examples::hex;
-use crate::model::{Batch, Model, Parameters};
+use crate::learner::Scorer;
+use crate::model::{Batch, Parameters};
 use crate::order::micro_batches;
 use crate::recipe::Training;
 use crate::tokens::Store;
@@ -29,15 +30,17 @@ pub(super) fn log_probabilities<E: Element>(
     cache: &Path,
 ) -> Result<Vec<Vec<f64>>> {
     let weights = weights_hash(parameters);
-    // Its buffers go when this returns; the weights are the run's own.
-    let mut model = Model::<E>::new(&parameters.config, positions, training.layer_checkpointing);
+    // Its buffers go when this returns.
+    let mut scorer = Scorer::<E>::new(parameters, positions, training)?;
     let mut all = Vec::new();
     for store in stores.into_iter().flatten() {
-        let name = format!("{VERSION} {weights} {} {:?}", store.name(), training.precision);
+        // A card rounds otherwise than a CPU.
+        let device = if training.on_card() { " cuda" } else { "" };
+        let name = format!("{VERSION} {weights} {} {:?}{device}", store.name(), training.precision);
         let path = cache.join("reference").join(hex(&Sha256::digest(name)));
         all.push(match read(&path) {
             Some(sums) if sums.len() == store.len() => sums,
-            _ => compute(&mut model, &parameters.values, store, training.micro_batch_tokens, &path)?,
+            _ => compute(&mut scorer, store, training.micro_batch(), &path)?,
         });
     }
     Ok(all)
@@ -51,8 +54,7 @@ fn read(path: &Path) -> Option<Vec<f64>> {
 /// Computes what is not in the part that a killed run left: a sequence's sum does not depend on what it is computed
 /// with. The part is renamed when it is whole.
 fn compute<E: Element>(
-    model: &mut Model<E>,
-    weights: &[f32],
+    scorer: &mut Scorer<'_, E>,
     store: &Store,
     micro_batch_tokens: usize,
     path: &Path,
@@ -73,8 +75,7 @@ fn compute<E: Element>(
     let left: Vec<u32> = (sums.len() as u32..store.len() as u32).collect();
     for sequences in micro_batches(&left, |sequence| store.length(sequence as usize), micro_batch_tokens) {
         let batch = Batch::new(sequences.iter().map(|sequence| store.sequence(*sequence as usize)));
-        model.forward(weights, &batch);
-        let tokens = model.losses(weights, &batch);
+        let tokens = scorer.losses(&batch)?;
         let found = batch.target_starts.windows(2).map(|range| {
             tokens[range[0]..range[1]].iter().map(|token| f64::from(token.log_probability)).sum::<f64>()
         });

@@ -10,11 +10,11 @@ use std::ops::Range;
 pub struct Layout {
     /// Every tensor: name, shape, place.
     pub tensors: Vec<Tensor>,
-    pub(super) embedding: Range<usize>,
-    pub(super) layers: Vec<LayerLayout>,
-    pub(super) norm: Range<usize>,
+    pub(crate) embedding: Range<usize>,
+    pub(crate) layers: Vec<LayerLayout>,
+    pub(crate) norm: Range<usize>,
     /// The embedding's place where the head is tied to it.
-    pub(super) head: Range<usize>,
+    pub(crate) head: Range<usize>,
 }
 
 /// One named tensor of the flat buffer.
@@ -36,17 +36,17 @@ impl Tensor {
 }
 
 #[derive(Debug, Clone)]
-pub(super) struct LayerLayout {
-    pub(super) attention_norm: Range<usize>,
+pub(crate) struct LayerLayout {
+    pub(crate) attention_norm: Range<usize>,
     /// ((H + 2K) D, C)
-    pub(super) qkv: Range<usize>,
+    pub(crate) qkv: Range<usize>,
     /// (C, H D)
-    pub(super) out: Range<usize>,
-    pub(super) feed_forward_norm: Range<usize>,
+    pub(crate) out: Range<usize>,
+    pub(crate) feed_forward_norm: Range<usize>,
     /// (2F, C)
-    pub(super) gate_up: Range<usize>,
+    pub(crate) gate_up: Range<usize>,
     /// (C, F)
-    pub(super) down: Range<usize>,
+    pub(crate) down: Range<usize>,
 }
 
 impl Layout {

@@ -1,0 +1,137 @@
+//! Attention's launches: on tensor cores where the numbers are bf16 and a head has 64 of them, else the plain kernels;
+//! in as many launches as the tiles need.
+
+use super::buffer::{In, Out};
+use super::card::Card;
+use super::kernels::{
+    AttentionBackwardKey, AttentionBackwardKey64, AttentionBackwardQuery, AttentionBackwardQuery64,
+    AttentionDelta, AttentionForward, AttentionForward64, MOST_TILES, TENSOR_HEAD_DIM,
+};
+use anyhow::Result;
+use half::bf16;
+use kernels::{AttentionShape, Element};
+
+/// The shape of a call as kernels take it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Shape {
+    pub(super) tokens: u32,
+    pub(super) heads: u32,
+    pub(super) kv_heads: u32,
+    pub(super) head_dim: u32,
+}
+
+impl Shape {
+    pub(super) fn new(tokens: usize, shape: AttentionShape) -> Self {
+        let AttentionShape { heads, kv_heads, head_dim } = shape;
+        let [tokens, heads, kv_heads, head_dim] = [tokens, heads, kv_heads, head_dim].map(|size| size as u32);
+        Self { tokens, heads, kv_heads, head_dim }
+    }
+
+    fn on_tensor_cores<E: Element>(&self, card: &Card) -> bool {
+        E::BF16 && self.head_dim == TENSOR_HEAD_DIM && card.tensor_cores()
+    }
+}
+
+/// Lists of tiles that one launch each can take.
+fn launches(tiles: In<'_, u32>) -> impl Iterator<Item = In<'_, u32>> {
+    let most = 4 * MOST_TILES;
+    (0..tiles.len()).step_by(most).map(move |first| tiles.range(first..(first + most).min(tiles.len())))
+}
+
+/// out (T, H D) and log_sums (H, T) from qkv (T, (H + 2K) D); tiles by query.
+pub(super) fn forward<E: Element>(
+    card: &Card,
+    mut out: Out<'_, E>,
+    mut log_sums: Out<'_, f32>,
+    qkv: In<'_, E>,
+    tiles: In<'_, u32>,
+    shape: Shape,
+) -> Result<()> {
+    let Shape { tokens, heads, kv_heads, head_dim } = shape;
+    for tiles in launches(tiles) {
+        let (out, log_sums) = (out.again(), log_sums.again());
+        if shape.on_tensor_cores::<E>(card) {
+            let (out, qkv) = (out.cast::<bf16>(), qkv.cast::<bf16>());
+            AttentionForward64 { out, log_sums, qkv, tiles, tokens, heads, kv_heads }.launch(card)?;
+        } else {
+            AttentionForward { out, log_sums, qkv, tiles, tokens, heads, kv_heads, head_dim }.launch(card)?;
+        }
+    }
+    Ok(())
+}
+
+/// What attention's backward pass reads.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Saved<'a, E> {
+    /// Gradient of `out` (T, H D).
+    pub(super) dout: In<'a, E>,
+    /// (T, H D)
+    pub(super) out: In<'a, E>,
+    /// (H, T)
+    pub(super) log_sums: In<'a, f32>,
+    /// (T, (H + 2K) D)
+    pub(super) qkv: In<'a, E>,
+    /// The heaviest for queries first.
+    pub(super) by_query: In<'a, u32>,
+    /// The heaviest for keys first.
+    pub(super) by_key: In<'a, u32>,
+}
+
+/// dqkv (T, (H + 2K) D), turned still; delta (H, T) is scratch.
+pub(super) fn backward<E: Element>(
+    card: &Card,
+    mut dqkv: Out<'_, E>,
+    mut delta: Out<'_, f32>,
+    saved: Saved<'_, E>,
+    shape: Shape,
+) -> Result<()> {
+    let Shape { tokens, heads, kv_heads, head_dim } = shape;
+    let Saved { dout, out, log_sums, qkv, by_query, by_key } = saved;
+    AttentionDelta { delta: delta.again(), dout, out, tokens, heads, head_dim }.launch(card)?;
+    let delta = delta.read();
+    for tiles in launches(by_query) {
+        let dqkv = dqkv.again();
+        if shape.on_tensor_cores::<E>(card) {
+            let (dqkv, dout, qkv) = (dqkv.cast::<bf16>(), dout.cast::<bf16>(), qkv.cast::<bf16>());
+            AttentionBackwardQuery64 { dqkv, dout, log_sums, delta, qkv, tiles, tokens, heads, kv_heads }
+                .launch(card)?;
+        } else {
+            AttentionBackwardQuery {
+                dqkv,
+                dout,
+                log_sums,
+                delta,
+                qkv,
+                tiles,
+                tokens,
+                heads,
+                kv_heads,
+                head_dim,
+            }
+            .launch(card)?;
+        }
+    }
+    for tiles in launches(by_key) {
+        let dqkv = dqkv.again();
+        if shape.on_tensor_cores::<E>(card) {
+            let (dqkv, dout, qkv) = (dqkv.cast::<bf16>(), dout.cast::<bf16>(), qkv.cast::<bf16>());
+            AttentionBackwardKey64 { dqkv, dout, log_sums, delta, qkv, tiles, tokens, heads, kv_heads }
+                .launch(card)?;
+        } else {
+            AttentionBackwardKey {
+                dqkv,
+                dout,
+                log_sums,
+                delta,
+                qkv,
+                tiles,
+                tokens,
+                heads,
+                kv_heads,
+                head_dim,
+            }
+            .launch(card)?;
+        }
+    }
+    Ok(())
+}
