@@ -60,9 +60,15 @@ pub fn document(source: Source, draw: &mut Draw, split: Split) -> String {
 fn page(kind: Kind, draw: &mut Draw, split: Split) -> String {
     let first = Question::new(kind, draw, split);
     let opening = draw.pick(&["So ", "This means: ", "In short: ", "", "", "That is to say: ", "We see: "]);
-    let told = first.told(draw);
     let joint = if kind == Kind::Code { "\n" } else { " " };
-    let mut text = format!("{told}{joint}{opening}{}", first.reply);
+    let mut told: Vec<String> = first.facts().iter().map(|fact| fact.sentence(draw)).collect();
+    let once = told.join(joint);
+    if kind != Kind::Code && draw.chance(30) {
+        // The same again in another order, word for word: the shortest way to learn to look back.
+        draw.shuffle(&mut told);
+        return format!("{once} Again: {}", told.join(" "));
+    }
+    let mut text = format!("{once}{joint}{opening}{}", first.reply);
     let mut last = first;
     for _ in 0..draw.between(0, 3) {
         let next = last.follow_up(draw);

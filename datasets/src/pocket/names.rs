@@ -1,4 +1,5 @@
-//! Names of people: two open syllables and perhaps a last consonant, some thirty thousand of them, a tenth held out.
+//! Names of people: two open syllables and perhaps a last consonant, twelve thousand of them, a tenth held out. The
+//! first three letters are 480 sets, few enough for a small vocabulary to hold each as one token.
 
 use super::Draw;
 use super::draw::hash;
@@ -21,6 +22,8 @@ impl Split {
 
 const CONSONANTS: [char; 16] =
     ['b', 'd', 'f', 'g', 'h', 'j', 'k', 'l', 'm', 'n', 'p', 'r', 's', 't', 'v', 'z'];
+/// Of the second syllable.
+const MIDDLES: [char; 6] = ['l', 'm', 'n', 'r', 't', 'v'];
 const VOWELS: [char; 5] = ['a', 'e', 'i', 'o', 'u'];
 const ENDINGS: [&str; 5] = ["", "l", "n", "r", "s"];
 /// Built like names, but words of the texts.
@@ -33,8 +36,8 @@ const WORDS: [&str; 26] = [
 pub(super) fn name(draw: &mut Draw, split: Split) -> String {
     loop {
         let mut name = String::new();
-        for _ in 0..2 {
-            name.push(draw.pick(&CONSONANTS));
+        for consonants in [CONSONANTS.as_slice(), &MIDDLES] {
+            name.push(draw.pick(consonants));
             name.push(draw.pick(&VOWELS));
         }
         name.push_str(draw.pick(&ENDINGS));
@@ -66,7 +69,7 @@ pub(super) fn is_name(word: &str) -> bool {
     first.is_ascii_uppercase()
         && CONSONANTS.contains(&first.to_ascii_lowercase())
         && VOWELS.contains(a)
-        && CONSONANTS.contains(second)
+        && MIDDLES.contains(second)
         && VOWELS.contains(b)
         && ENDINGS.contains(&ending.as_str())
         && !WORDS.contains(&lower.as_str())
