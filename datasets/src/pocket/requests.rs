@@ -230,57 +230,92 @@ fn goes_with(first: usize, second: usize) -> bool {
 }
 
 fn condition(kind: usize, subject: &Subject, draw: &mut Draw) -> Condition {
-    let plain =
-        |id, arguments, words: &str, apply: Box<dyn Fn(&mut Reply)>, break_: Box<dyn Fn(&mut Reply)>| {
-            Condition { id, arguments, words: words.to_owned(), apply, break_ }
-        };
-    let nothing = || -> Box<dyn Fn(&mut Reply)> { Box::new(|_| {}) };
-    let add = |text: String| -> Box<dyn Fn(&mut Reply)> {
-        Box::new(move |reply| reply.sentences.push(text.clone()))
-    };
+    match kind {
+        0 | 1 | 2 | 7 | 8 | 9 => of_form(kind, subject),
+        4 | 5 | 6 | 11 => of_words(kind, subject.thing, draw),
+        _ => of_numbers(kind, draw),
+    }
+}
+
+impl Condition {
+    fn new(
+        id: &'static str,
+        arguments: Value,
+        words: &str,
+        apply: Box<dyn Fn(&mut Reply)>,
+        break_: Box<dyn Fn(&mut Reply)>,
+    ) -> Self {
+        Self { id, arguments, words: words.to_owned(), apply, break_ }
+    }
+}
+
+/// Adds a sentence.
+fn says(text: String) -> Box<dyn Fn(&mut Reply)> {
+    Box::new(move |reply| reply.sentences.push(text.clone()))
+}
+
+/// How a reply is written.
+fn of_form(kind: usize, subject: &Subject) -> Condition {
     let thing = subject.thing;
     match kind {
-        0 => plain(
+        0 => Condition::new(
             "punctuation:no_comma",
             json!({}),
             "Do not use commas.",
-            nothing(),
-            add(format!("There was bread, milk, and a {thing}.")),
+            Box::new(|_| {}),
+            says(format!("There was bread, milk, and a {thing}.")),
         ),
-        1 => plain(
+        1 => Condition::new(
             "change_case:english_lowercase",
             json!({}),
             "Use only small letters.",
             Box::new(|reply| reply.capital = Some(false)),
-            nothing(),
+            Box::new(|_| {}),
         ),
-        2 => plain(
+        2 => Condition::new(
             "change_case:english_capital",
             json!({}),
             "Use only capital letters.",
             Box::new(|reply| reply.capital = Some(true)),
-            nothing(),
+            Box::new(|_| {}),
         ),
-        3 => {
-            let count = draw.between(2, 4);
-            plain(
-                "detectable_format:number_bullet_lists",
-                json!({"num_bullets": count}),
-                &format!("Use exactly {} bullet points.", NUMBERS[count]),
-                Box::new(move |reply| {
-                    reply.bullets = true;
-                    reply.sentences.truncate(count);
-                }),
-                nothing(),
+        7 => Condition::new(
+            "startend:quotation",
+            json!({}),
+            "Put all of it in quotation marks.",
+            Box::new(|reply| reply.quoted = true),
+            Box::new(|_| {}),
+        ),
+        8 => {
+            let title = format!("The {} {thing}", subject.colour);
+            Condition::new(
+                "detectable_format:title",
+                json!({}),
+                "Give it a title in double angle brackets.",
+                Box::new(move |reply| reply.title = Some(title.clone())),
+                Box::new(|_| {}),
             )
         }
+        _ => Condition::new(
+            "detectable_content:postscript",
+            json!({"postscript_marker": "P.S."}),
+            "Add a P.S. at the end.",
+            Box::new(|reply| reply.end = Some("P.S. All is well here.".to_owned())),
+            Box::new(|_| {}),
+        ),
+    }
+}
+
+/// Which words a reply holds.
+fn of_words(kind: usize, thing: &'static str, draw: &mut Draw) -> Condition {
+    match kind {
         4 => {
             let (animal, fruit) = (draw.pick(&ANIMALS), draw.pick(&FRUITS));
             let both = draw.chance(50);
             let keywords = if both { vec![animal, fruit] } else { vec![animal] };
             let said =
                 if both { format!("A {animal} ate a {fruit}.") } else { format!("A {animal} came by.") };
-            plain(
+            Condition::new(
                 "keywords:existence",
                 json!({"keywords": keywords}),
                 &(if both {
@@ -288,54 +323,63 @@ fn condition(kind: usize, subject: &Subject, draw: &mut Draw) -> Condition {
                 } else {
                     format!("Use the word {animal}.")
                 }),
-                add(said),
-                nothing(),
+                says(said),
+                Box::new(|_| {}),
             )
         }
         5 => {
             let word = draw.pick(&FRUITS);
-            plain(
+            Condition::new(
                 "keywords:forbidden_words",
                 json!({"forbidden_words": [word]}),
                 &format!("Do not use the word {word}."),
-                nothing(),
-                add(format!("There was a {word} on the table.")),
+                Box::new(|_| {}),
+                says(format!("There was a {word} on the table.")),
             )
         }
         6 => {
             let end = draw.pick(&ENDS);
-            plain(
+            Condition::new(
                 "startend:end_checker",
                 json!({"end_phrase": end}),
                 &format!("End with the words: {end}"),
                 Box::new(move |reply| reply.end = Some(end.to_owned())),
-                nothing(),
+                Box::new(|_| {}),
             )
         }
-        7 => plain(
-            "startend:quotation",
-            json!({}),
-            "Put all of it in quotation marks.",
-            Box::new(|reply| reply.quoted = true),
-            nothing(),
-        ),
-        8 => {
-            let title = format!("The {} {thing}", subject.colour);
-            plain(
-                "detectable_format:title",
-                json!({}),
-                "Give it a title in double angle brackets.",
-                Box::new(move |reply| reply.title = Some(title.clone())),
-                nothing(),
+        _ => {
+            let count = draw.between(2, 3);
+            let said: Vec<String> = ["The {t} was good.", "Everybody saw the {t}.", "It was a fine {t}."]
+                .iter()
+                .map(|text| text.replace("{t}", thing))
+                .collect();
+            Condition::new(
+                "keywords:frequency",
+                json!({"keyword": thing, "frequency": count, "relation": "at least"}),
+                &format!("Use the word {thing} at least {} times.", NUMBERS[count]),
+                Box::new(move |reply| reply.sentences.extend(said[..count].iter().cloned())),
+                Box::new(|reply| reply.sentences = vec!["It was a quiet day.".to_owned()]),
             )
         }
-        9 => plain(
-            "detectable_content:postscript",
-            json!({"postscript_marker": "P.S."}),
-            "Add a P.S. at the end.",
-            Box::new(|reply| reply.end = Some("P.S. All is well here.".to_owned())),
-            nothing(),
-        ),
+    }
+}
+
+/// How many of something a reply has.
+fn of_numbers(kind: usize, draw: &mut Draw) -> Condition {
+    match kind {
+        3 => {
+            let count = draw.between(2, 4);
+            Condition::new(
+                "detectable_format:number_bullet_lists",
+                json!({"num_bullets": count}),
+                &format!("Use exactly {} bullet points.", NUMBERS[count]),
+                Box::new(move |reply| {
+                    reply.bullets = true;
+                    reply.sentences.truncate(count);
+                }),
+                Box::new(|_| {}),
+            )
+        }
         10 => {
             let (count, least) = (draw.between(2, 4), draw.chance(60));
             let (relation, words) = if least {
@@ -343,13 +387,13 @@ fn condition(kind: usize, subject: &Subject, draw: &mut Draw) -> Condition {
             } else {
                 ("less than", format!("Use less than {} sentences.", NUMBERS[count]))
             };
-            plain(
+            Condition::new(
                 "length_constraints:number_sentences",
                 json!({"num_sentences": count, "relation": relation}),
                 &words,
                 Box::new(move |reply| {
                     if !least {
-                        reply.sentences.truncate(count - 1)
+                        reply.sentences.truncate(count - 1);
                     }
                 }),
                 Box::new(move |reply| {
@@ -361,24 +405,10 @@ fn condition(kind: usize, subject: &Subject, draw: &mut Draw) -> Condition {
                 }),
             )
         }
-        11 => {
-            let count = draw.between(2, 3);
-            let said: Vec<String> = ["The {t} was good.", "Everybody saw the {t}.", "It was a fine {t}."]
-                .iter()
-                .map(|text| text.replace("{t}", thing))
-                .collect();
-            plain(
-                "keywords:frequency",
-                json!({"keyword": thing, "frequency": count, "relation": "at least"}),
-                &format!("Use the word {thing} at least {} times.", NUMBERS[count]),
-                Box::new(move |reply| reply.sentences.extend(said[..count].iter().cloned())),
-                Box::new(|reply| reply.sentences = vec!["It was a quiet day.".to_owned()]),
-            )
-        }
         12 => {
             let count = draw.between(1, 2);
             let said = ["Please write to [name].", "Come on [day]."];
-            plain(
+            Condition::new(
                 "detectable_content:number_placeholders",
                 json!({"num_placeholders": count}),
                 &format!(
@@ -387,22 +417,22 @@ fn condition(kind: usize, subject: &Subject, draw: &mut Draw) -> Condition {
                     if count > 1 { "s" } else { "" }
                 ),
                 Box::new(move |reply| {
-                    reply.sentences.extend(said[..count].iter().map(|text| (*text).to_owned()))
+                    reply.sentences.extend(said[..count].iter().map(|text| (*text).to_owned()));
                 }),
-                nothing(),
+                Box::new(|_| {}),
             )
         }
         _ => {
             let count = draw.between(1, 2);
             let said = ["It was a *good* day.", "It was *quite* still."];
-            plain(
+            Condition::new(
                 "detectable_format:number_highlighted_sections",
                 json!({"num_highlights": count}),
                 &format!("Highlight {} word{} with stars.", NUMBERS[count], if count > 1 { "s" } else { "" }),
                 Box::new(move |reply| {
-                    reply.sentences.extend(said[..count].iter().map(|text| (*text).to_owned()))
+                    reply.sentences.extend(said[..count].iter().map(|text| (*text).to_owned()));
                 }),
-                nothing(),
+                Box::new(|_| {}),
             )
         }
     }

@@ -75,7 +75,7 @@ impl HttpTeacher {
                 // Some servers have no list of models; that they answer is enough.
                 Ok(_) => {}
                 Err(error) => {
-                    silent.push((index, format!("teacher {base} does not answer: {}", cause(&error))))
+                    silent.push((index, format!("teacher {base} does not answer: {}", cause(&error))));
                 }
             }
         }

@@ -19,7 +19,7 @@ impl Answer {
 }
 
 /// The one entry that satisfies; none where there are none or several.
-fn only<'a>(facts: &'a [Fact], holds: impl Fn(&Fact) -> bool) -> Option<&'a Fact> {
+fn only(facts: &[Fact], holds: impl Fn(&Fact) -> bool) -> Option<&Fact> {
     let mut found = facts.iter().filter(|fact| holds(fact));
     let first = found.next()?;
     found.next().is_none().then_some(first)

@@ -16,19 +16,7 @@ pub(super) fn facts(kind: Kind, draw: &mut Draw, split: Split) -> Vec<Fact> {
         Kind::Place => of_each(&people, draw.several(&PLACES, count), |n, p| {
             Fact::new(Relation::At, &[('n', n), ('p', p)])
         }),
-        Kind::Owner | Kind::Colour => {
-            let things = draw.several(&THINGS, count);
-            let colours = draw.several(&COLOURS, count);
-            let mut facts: Vec<Fact> = (0..count)
-                .map(|i| Fact::new(Relation::Has, &[('n', &people[i]), ('c', colours[i]), ('t', things[i])]))
-                .collect();
-            // The same thing in another colour: both words count.
-            if kind == Kind::Owner && draw.chance(40) {
-                facts[1] =
-                    Fact::new(Relation::Has, &[('n', &people[1]), ('c', colours[1]), ('t', things[0])]);
-            }
-            facts
-        }
+        Kind::Owner | Kind::Colour => owned(&people, kind == Kind::Owner && draw.chance(40), draw),
         Kind::Moves => {
             let people = &people[..draw.between(1, 2)];
             let places = draw.several(&PLACES, 5);
@@ -97,6 +85,16 @@ pub(super) fn facts(kind: Kind, draw: &mut Draw, split: Split) -> Vec<Fact> {
         facts.insert(draw.below(facts.len() + 1), stranger);
     }
     facts
+}
+
+/// A thing for each; `twice` gives the same one in two colours, so that both words count.
+fn owned(people: &[String], twice: bool, draw: &mut Draw) -> Vec<Fact> {
+    let (mut things, colours) = (draw.several(&THINGS, people.len()), draw.several(&COLOURS, people.len()));
+    if twice {
+        things[1] = things[0];
+    }
+    let each = people.iter().zip(colours).zip(things);
+    each.map(|((n, c), t)| Fact::new(Relation::Has, &[('n', n), ('c', c), ('t', t)])).collect()
 }
 
 fn of_each<W: AsRef<str>>(people: &[String], words: Vec<W>, fact: impl Fn(&str, &str) -> Fact) -> Vec<Fact> {

@@ -20,9 +20,9 @@ pub(super) fn told(facts: &[Fact], ask: &Ask, draw: &mut Draw) -> String {
     }
     let question = ask.sentence(draw);
     if draw.chance(80) {
-        text.push(question)
+        text.push(question);
     } else {
-        text.insert(0, question)
+        text.insert(0, question);
     }
     text.join(" ")
 }
