@@ -228,7 +228,8 @@ fn a_checkpoint_teaches_in_this_process() {
         let config = &run["configs"][task];
         assert_eq!(config["begun"], 12, "{task}");
     }
-    assert!(run["configs"]["all"]["rows"].as_u64().unwrap() > 0, "{run}");
+    // A model of 260,000 parameters judges its own rows, and may leave none: what it made is in `content`, kept or dropped.
+    assert!(!content(&first).is_empty(), "{run}");
 }
 
 /// Web pages, questions with answers, and a folder of instruction data in many layouts, as sources.
