@@ -7,7 +7,7 @@ use crate::rows::{walk, watched};
 use crate::run::Run;
 use crate::setup::{Common, Setup};
 use crate::store::Verdict;
-use anyhow::Result;
+use anyhow::{Result, bail};
 use serde_json::Value;
 use std::fmt::Write;
 use std::sync::{Arc, PoisonError};
@@ -32,6 +32,9 @@ pub fn run(options: &Options) -> Result<u8> {
 }
 
 async fn preview(options: &Options) -> Result<u8> {
+    if options.n == 0 {
+        bail!("--n is at least 1");
+    }
     let setup = Setup::open(&options.common, options.n, None).await?;
     let folder = tempfile::tempdir()?;
     let prices = Prices::read(options.common.prices.as_deref())?;
