@@ -106,8 +106,13 @@ impl Endpoints {
     }
 
     fn choose(&self, now: Instant, avoid: Option<usize>) -> Option<usize> {
+        // One that asked for a pause is no reason to wait while the one where the call failed is free.
+        let takes_calls = |other: &Endpoint| {
+            let state = other.state();
+            !state.down && state.not_before <= now
+        };
         let others =
-            self.list.iter().enumerate().any(|(index, other)| Some(index) != avoid && !other.state().down);
+            self.list.iter().enumerate().any(|(index, one)| Some(index) != avoid && takes_calls(one));
         let mut best: Option<(f64, usize)> = None;
         for (index, endpoint) in self.list.iter().enumerate() {
             let state = endpoint.state();
@@ -320,6 +325,20 @@ mod tests {
         assert!(seats(&endpoints, 8).await.iter().all(|seat| seat.index() == 1));
         // A call that failed at the only one that is up goes there again.
         assert_eq!(endpoints.seat(Some(1)).await.unwrap().index(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_that_failed_does_not_wait_for_one_that_wants_a_pause() {
+        let endpoints = endpoints(2, 8);
+        let (first, second) = (endpoints.seat(None).await.unwrap(), endpoints.seat(None).await.unwrap());
+        let (wants_pause, failed_at) = (first.index(), second.index());
+        first.turned_away(Some(Duration::from_secs(60)));
+        second.failed("a test");
+        let before = Instant::now();
+        assert_eq!(endpoints.seat(Some(failed_at)).await.unwrap().index(), failed_at);
+        assert!(before.elapsed() < Duration::from_secs(1));
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        assert_eq!(endpoints.seat(Some(failed_at)).await.unwrap().index(), wants_pause);
     }
 
     #[tokio::test(start_paused = true)]
