@@ -3,7 +3,7 @@
 //! Each endpoint has its own limit, which starts at the most that is allowed, is halved when the endpoint
 //! says that it is too much (429, 503) and creeps up with every success. Calls that were sent before the
 //! limit was cut do not cut it again. An endpoint that fails three times in a row gets no calls until it
-//! answers a question about its models.
+//! answers a question about its models; where that is an error again and again, one call is tried instead.
 
 use super::Manners;
 use anyhow::{Result, anyhow};
@@ -15,6 +15,8 @@ use tokio::time::Instant;
 
 /// Failures in a row after which an endpoint counts as down.
 const STRIKES: u32 = 3;
+/// Looks at an endpoint that is down after which an error is taken for the lack of a list of models.
+const LOOKS: u32 = 2;
 /// What one success adds to the limit, at least; NeMo Data Designer adds one after 25 successes.
 const CREEP: f64 = 1.0 / 25.0;
 /// The first and the longest pause after a 429 that names none, and between two looks at one that is down.
@@ -45,6 +47,8 @@ struct State {
     cuts: u32,
     failures: u32,
     down: bool,
+    /// How often it was looked at since it was of use last.
+    looks: u32,
     /// When it was of use last.
     useful: Instant,
 }
@@ -75,6 +79,7 @@ impl Endpoints {
                 cuts: 0,
                 failures: 0,
                 down: false,
+                looks: 0,
                 useful: now,
             }),
         };
@@ -160,21 +165,21 @@ impl Endpoints {
         }
     }
 
-    /// Looks at an endpoint that is down until it answers.
+    /// Looks at an endpoint that is down until it answers, or until a call is worth a try: an endpoint without a list
+    /// of models may answer that with an error for ever.
     async fn watch(self: Arc<Self>, index: usize) {
         let endpoint = &self.list[index];
-        for look in 0.. {
+        let answers = loop {
+            let look = endpoint.look();
             tokio::time::sleep(pause(look)).await;
             let question = endpoint.authorized(self.client.get(format!("{}/models", endpoint.base)));
-            let answer = question.timeout(Duration::from_secs(10)).send().await;
-            if answer.is_ok_and(|answer| !answer.status().is_server_error()) {
-                break;
+            match question.timeout(Duration::from_secs(10)).send().await {
+                Ok(answer) if !answer.status().is_server_error() => break true,
+                Ok(_) if look >= LOOKS => break false,
+                _ => {}
             }
-        }
-        let mut state = endpoint.state();
-        (state.down, state.failures) = (false, 0);
-        drop(state);
-        eprintln!("teacher {} answers again", endpoint.base);
+        };
+        endpoint.rise(answers);
         self.changed.notify_waiters();
     }
 }
@@ -182,6 +187,29 @@ impl Endpoints {
 impl Endpoint {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Counts a look; returns how many there were before.
+    fn look(&self) -> u32 {
+        let mut state = self.state();
+        state.looks += 1;
+        state.looks - 1
+    }
+
+    /// Takes calls again: as before, or one at a time that must not fail.
+    fn rise(&self, answers: bool) {
+        let mut state = self.state();
+        state.down = false;
+        if answers {
+            (state.failures, state.looks) = (0, 0);
+            eprintln!("teacher {} answers again", self.base);
+        } else {
+            (state.failures, state.limit) = (STRIKES - 1, 1.0);
+            eprintln!(
+                "teacher {} answers with errors where its models are asked for; one call is tried",
+                self.base
+            );
+        }
     }
 
     pub(super) fn authorized(&self, request: RequestBuilder) -> RequestBuilder {
@@ -205,7 +233,7 @@ impl Seat {
     pub(super) fn succeeded(self) {
         let most = self.endpoints.manners.in_flight as f64;
         let mut state = self.endpoint().state();
-        (state.failures, state.cuts, state.useful) = (0, 0, Instant::now());
+        (state.failures, state.looks, state.cuts, state.useful) = (0, 0, 0, Instant::now());
         state.limit = (state.limit + (1.0 / state.limit).max(CREEP)).min(most);
     }
 

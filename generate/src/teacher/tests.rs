@@ -23,9 +23,12 @@ use std::time::Duration;
 const FOR_EVER: Duration = Duration::from_secs(60);
 
 async fn serve(app: Router) -> String {
+    serve_as_it_is(app.route("/v1/models", get(async || "{}"))).await
+}
+
+async fn serve_as_it_is(app: Router) -> String {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let name = format!("http://{}/v1#m", listener.local_addr().unwrap());
-    let app = app.route("/v1/models", get(async || "{}"));
     tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
     name
 }
@@ -62,9 +65,13 @@ async fn an_address_that_sends_its_clients_on_is_named() {
 }
 
 async fn connect(app: Router, in_flight: usize, batch_poll: Option<Duration>) -> HttpTeacher {
+    open(&serve(app).await, in_flight, batch_poll).await
+}
+
+async fn open(name: &str, in_flight: usize, batch_poll: Option<Duration>) -> HttpTeacher {
     let (timeout, patience) = (FOR_EVER, FOR_EVER);
     let manners = Manners { key_variable: None, in_flight, timeout, patience, batch_poll };
-    HttpTeacher::connect(&serve(app).await, ChatTemplate::chatml(), &manners).await.unwrap()
+    HttpTeacher::connect(name, ChatTemplate::chatml(), &manners).await.unwrap()
 }
 
 fn call(words: &str) -> Call {
@@ -103,6 +110,28 @@ async fn a_call_that_waits_for_the_budget_keeps_no_seat() {
     let run = Arc::new(Run::open(folder.path(), Prices::default(), Some(Limit::Tokens(600))).unwrap());
     let (first, second) = tokio::join!(answer(&teacher, &run, [1; 16]), answer(&teacher, &run, [2; 16]));
     assert!(first.is_ok() && second.is_ok(), "{first:?} {second:?}");
+}
+
+/// An endpoint need not have a list of models; without one it must come back all the same.
+#[tokio::test]
+async fn an_endpoint_whose_models_are_an_error_comes_back() {
+    let posts = Arc::new(AtomicUsize::new(0));
+    let reply = async move |State(posts): State<Arc<AtomicUsize>>| -> Response {
+        match posts.fetch_add(1, Ordering::SeqCst) {
+            0..3 => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+            _ => Json(completion()).into_response(),
+        }
+    };
+    let app = Router::new()
+        .route("/v1/models", get(async || StatusCode::NOT_IMPLEMENTED))
+        .route("/v1/chat/completions", post(reply))
+        .with_state(posts);
+    let teacher = open(&serve_as_it_is(app).await, 3, None).await;
+    let folder = tempfile::tempdir().unwrap();
+    let run = Arc::new(Run::open(folder.path(), Prices::default(), None).unwrap());
+    let ask = |key| answer(&teacher, &run, key);
+    let (first, second, third) = tokio::join!(ask([1; 16]), ask([2; 16]), ask([3; 16]));
+    assert!(first.is_ok() && second.is_ok() && third.is_ok(), "{first:?} {second:?} {third:?}");
 }
 
 /// A provider whose batches end as soon as they are looked at.
