@@ -2,6 +2,7 @@
 //! by the thousand. What was asked is thrown away.
 
 use crate::budget::Prices;
+use crate::printable::printable;
 use crate::report::Step;
 use crate::rows::{walk, watched};
 use crate::run::Run;
@@ -46,9 +47,10 @@ async fn preview(options: &Options) -> Result<u8> {
             println!("== {} {}", recipe.task.name(), row.id);
             let trace = row.trace.unwrap_or_default();
             for step in trace.steps.lock().unwrap_or_else(PoisonError::into_inner).iter() {
-                print!("{}", step_text(step));
+                print!("{}", printable(&step_text(step)));
             }
-            println!("{}\n", verdict.as_ref().map_or("-- stopped".to_owned(), verdict_text));
+            let verdict = verdict.as_ref().map_or("-- stopped".to_owned(), verdict_text);
+            println!("{}\n", printable(&verdict));
         }
     }
     Ok(0)
