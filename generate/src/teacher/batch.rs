@@ -5,9 +5,8 @@
 //! anyone waits for it, so a restart finds it again and none is submitted twice.
 
 use super::endpoints::Endpoints;
-use super::http::{completion, refusal};
+use super::http::{Most, completion, refusal};
 use super::{Asking, Manners, Refusal};
-use crate::budget::Cost;
 use crate::endpoint::cause;
 use crate::run::Run;
 use crate::store::{Key, OpenBatch, Outcome, Reply, Source};
@@ -45,6 +44,7 @@ struct Waiting {
     step: String,
     path: &'static str,
     body: Value,
+    most: Most,
     answer: oneshot::Sender<Result<Reply, Refusal>>,
 }
 
@@ -65,12 +65,13 @@ impl Batches {
         asking: Asking<'_>,
         path: &'static str,
         body: Value,
-        worst: Cost,
+        most: Most,
     ) -> Result<Reply, Refusal> {
+        let worst = asking.run.cost(&self.model, most.prompt, most.completion, true);
         let _held = asking.run.hold(worst).await.ok_or(Refusal::Stopped)?;
         let driver = self.driver.get_or_init(|| self.start(asking.run));
         let (answer, wait) = oneshot::channel();
-        let waiting = Waiting { key: *asking.key, step: asking.step.to_owned(), path, body, answer };
+        let waiting = Waiting { key: *asking.key, step: asking.step.to_owned(), path, body, most, answer };
         driver.send(waiting).map_err(|_| anyhow!("the batches have stopped"))?;
         wait.await.map_err(|_| anyhow!("the batches have stopped"))?
     }
@@ -86,6 +87,7 @@ impl Batches {
             run: Arc::clone(run),
             queued: Vec::new(),
             waiting: HashMap::new(),
+            asked: HashMap::new(),
             open: Vec::new(),
             out: HashSet::new(),
         };
@@ -105,6 +107,8 @@ struct Driver {
     /// Calls that are in no batch yet.
     queued: Vec<(Key, String, &'static str, Value)>,
     waiting: HashMap<Key, Vec<oneshot::Sender<Result<Reply, Refusal>>>>,
+    /// What was asked for; after a restart a row that waits for a batch says it again.
+    asked: HashMap<Key, Most>,
     open: Vec<OpenBatch>,
     /// The calls of the open batches.
     out: HashSet<Key>,
@@ -153,6 +157,7 @@ impl Driver {
             let _ = call.answer.send(Ok(reply));
             return Ok(());
         }
+        self.asked.insert(call.key, call.most);
         let answers = self.waiting.entry(call.key).or_default();
         answers.push(call.answer);
         if answers.len() == 1 && !self.out.contains(&call.key) {
@@ -277,9 +282,11 @@ impl Driver {
             let Some(file) = answer[name].as_str() else { continue };
             let bytes = self.bytes(|base| self.client.get(format!("{base}/files/{file}/content"))).await?;
             for line in bytes.split(|byte| *byte == b'\n').filter(|line| !line.trim_ascii().is_empty()) {
-                if let Some((key, result)) = result_of(line) {
-                    results.insert(key, result);
+                let Some((key, mut result)) = result_of(line) else { continue };
+                if let (Ok(reply), Some(most)) = (&mut result, self.asked.get(&key)) {
+                    most.count_prompt(reply);
                 }
+                results.insert(key, result);
             }
         }
         // Together, so that they share the disk's commits.
@@ -307,6 +314,7 @@ impl Driver {
         );
         for (key, _) in &batch.calls {
             self.out.remove(key);
+            self.asked.remove(key);
             let mut result = results.remove(key);
             for answer in self.waiting.remove(key).into_iter().flatten() {
                 let missing = || Err(Refusal::Failed("the batch ended without its answer".to_owned()));

@@ -39,6 +39,27 @@ pub(crate) struct HttpTeacher {
     batches: Option<Batches>,
 }
 
+/// The most tokens that a call can count.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Most {
+    /// A token has at least a byte.
+    pub(super) prompt: u64,
+    pub(super) completion: u64,
+}
+
+impl Most {
+    fn of(call: &Call, body: &Value) -> Self {
+        Self { prompt: body.to_string().len() as u64, completion: call.max_tokens as u64 }
+    }
+
+    /// Puts an estimate where a server did not count the prompt.
+    pub(super) fn count_prompt(self, reply: &mut Reply) {
+        if reply.prompt_tokens == 0 {
+            reply.prompt_tokens = self.prompt.div_ceil(BYTES_OF_A_TOKEN);
+        }
+    }
+}
+
 /// One try's failure.
 enum Failure {
     /// Wait this long; a failed try only if it says so.
@@ -98,14 +119,11 @@ impl HttpTeacher {
 
     pub(crate) async fn answer(&self, asking: Asking<'_>) -> Result<Reply, Refusal> {
         let (path, body) = self.body(asking.call).map_err(|error| Refusal::Rejected(error.to_string()))?;
-        // A token has at least a byte.
-        let longest = body.to_string().len() as u64;
-        let most = asking.call.max_tokens as u64;
+        let most = Most::of(asking.call, &body);
         if let Some(batches) = &self.batches {
-            let worst = asking.run.cost(&self.model, longest, most, true);
-            return batches.answer(asking, path, body, worst).await;
+            return batches.answer(asking, path, body, most).await;
         }
-        let worst = asking.run.cost(&self.model, longest, most, false);
+        let worst = asking.run.cost(&self.model, most.prompt, most.completion, false);
         // The budget before the seat: a call that waits for the budget at a seat would keep it from one that is
         // tried again, and that one's money from the call.
         let held = asking.run.hold(worst).await.ok_or(Refusal::Stopped)?;
@@ -113,9 +131,7 @@ impl HttpTeacher {
         let begun = asking.run.begin(asking.key, held)?;
         match self.ask(asking, seat, path, &body).await {
             Ok((mut reply, endpoint)) => {
-                if reply.prompt_tokens == 0 {
-                    reply.prompt_tokens = longest.div_ceil(BYTES_OF_A_TOKEN);
-                }
+                most.count_prompt(&mut reply);
                 begun.end(self.record(asking, &endpoint, &reply).await?)?;
                 Ok(reply)
             }

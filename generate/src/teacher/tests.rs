@@ -265,6 +265,24 @@ async fn a_batch_is_made_once_though_the_answer_is_lost() {
     assert_eq!(shared.lock().unwrap().batches.len(), 1);
 }
 
+#[tokio::test]
+async fn a_batch_that_counts_no_tokens_costs_what_a_call_would() {
+    let body = json!({"choices": [{"message": {"content": "Hi."}, "finish_reason": "stop"}]});
+    let line = json!({"custom_id": hexadecimal([1; 16]), "response": {"status_code": 200, "body": body}});
+    let (app, _) = provider(Provider { first_output: Some(line.to_string()), ..Provider::default() });
+    let app = app.route("/v1/chat/completions", post(async move || Json(body)));
+    let name = serve(app).await;
+    let mut replies = Vec::new();
+    for poll in [POLL, None] {
+        let (teacher, folder) = (open(&name, 1, poll).await, tempfile::tempdir().unwrap());
+        let run = Arc::new(Run::open(folder.path(), Prices::default(), None).unwrap());
+        replies.push(answer(&teacher, &run, [1; 16]).await.unwrap());
+        let booked = Entry::sum(&run.store.ledger().unwrap(), Outcome::Answered).prompt_tokens;
+        assert!(booked > 10, "{booked}");
+    }
+    assert_eq!(replies[0], replies[1]);
+}
+
 /// What never ends must not fill the memory.
 #[tokio::test]
 async fn an_endless_answer_is_given_up() {
