@@ -25,9 +25,9 @@ const PROBE: Duration = Duration::from_secs(30);
 /// At which a server's tokens are counted that counts none itself.
 const BYTES_OF_A_TOKEN: u64 = 4;
 /// The longest body that is read of one answer: a server that never ends must not fill the memory.
-const LONGEST_BODY: usize = 16 << 20;
+pub(super) const LONGEST_BODY: usize = 16 << 20;
 /// The most characters of a server's words that are kept with a row.
-const LONGEST_WORDS: usize = 1000;
+pub(super) const LONGEST_WORDS: usize = 1000;
 /// The most tokens of one call that are believed; the store's sums stay numbers whatever a server counts.
 const MOST_TOKENS: u64 = u32::MAX as u64;
 
