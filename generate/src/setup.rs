@@ -1,5 +1,7 @@
 //! What `gen`, `estimate` and `preview` have in common: who teaches, from which recipes, on which texts.
 
+mod others;
+
 use crate::recipe::{Profile, Recipe, Task, hex};
 use crate::teacher::{Manners, Teacher};
 use crate::walk::Teachers;
@@ -105,10 +107,12 @@ impl Setup {
             None => (options.teacher == POCKET).then_some(Texts::World),
         };
         let source_hash = check_source(texts.as_ref(), rows, &chosen)?;
-        let teachers = open_teachers(options, &manners).await?;
-        let short = teachers.main.context().is_some_and(|context| context < FULL_CONTEXT);
+        let main = open_main(options, &manners).await?;
+        let short = main.context().is_some_and(|context| context < FULL_CONTEXT);
         let profile = options.profile.unwrap_or(if short { Profile::Pocket } else { Profile::Full });
         let recipes = chosen.iter().map(|task| Recipe::load(*task, profile)).collect::<Result<Vec<_>>>()?;
+        others::check(options, &recipes, profile)?;
+        let teachers = open_teachers(main, options, &manners).await?;
         let configuration = configuration(options, &teachers, profile, &recipes, source_hash.as_deref());
         Ok(Self { teachers, recipes, manners, configuration, seed: options.seed, texts })
     }
@@ -207,11 +211,15 @@ fn source_texts(path: &Path, task: Task) -> Result<impl Iterator<Item = Result<S
     }))
 }
 
-async fn open_teachers(options: &Common, manners: &Manners) -> Result<Teachers> {
+async fn open_main(options: &Common, manners: &Manners) -> Result<Teacher> {
     let main = Teacher::open(&options.teacher, options.chat_template.as_deref(), manners).await?;
     for warning in main.warnings() {
         eprintln!("warning: {warning}");
     }
+    Ok(main)
+}
+
+async fn open_teachers(main: Teacher, options: &Common, manners: &Manners) -> Result<Teachers> {
     let other = async |name: &Option<String>| match name {
         Some(name) => Teacher::open(name, None, manners).await.map(Some),
         None => Ok(None),
