@@ -3,6 +3,7 @@
 //! One thread writes and commits whatever has gathered since the last commit; a caller goes on once its
 //! own write is on disk. Anyone can open the file with the tools they have.
 
+mod aside;
 mod batches;
 mod write;
 
@@ -185,11 +186,6 @@ impl Store {
         let (writes, receiver) = mpsc::channel();
         std::thread::Builder::new().name("store".to_owned()).spawn(move || write_all(writer, &receiver))?;
         Ok(Self { writes, reader, _lock: lock, generated: AtomicU64::new(0) })
-    }
-
-    /// Refuses a store that another run holds.
-    pub(crate) fn unused(path: &Path) -> Result<()> {
-        lock(&path.with_extension("lock")).map(drop)
     }
 
     /// A value the run remembers about itself.
