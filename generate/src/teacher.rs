@@ -6,6 +6,7 @@ mod http;
 mod local;
 #[cfg(test)]
 mod tests;
+mod trust;
 
 use crate::endpoint::is_endpoint;
 use crate::recipe::StepSampling;
@@ -90,8 +91,10 @@ pub(crate) struct Manners {
 pub(crate) enum Refusal {
     /// The prompt does not fit the teacher's context.
     TooLong(String),
-    /// The teacher will not answer this call.
-    Rejected(String),
+    /// The teacher will not answer this call; an endpoint says so with a status.
+    Rejected(Option<u16>, String),
+    /// The same of an endpoint that has answered nothing yet: perhaps it is no verdict on this call.
+    Doubted(String),
     /// It failed again and again; a later try may succeed.
     Failed(String),
     /// The run is stopping, or its budget is spent.

@@ -54,6 +54,7 @@ pub(crate) enum Halt {
     Drop(Dropped),
     /// The teacher failed; a later try may succeed.
     Failed {
+        reason: &'static str,
         step: String,
         detail: String,
     },
@@ -246,8 +247,13 @@ impl Walk<'_> {
         match reply {
             Ok(reply) => Ok(reply),
             Err(Refusal::TooLong(detail)) => dropped(step, "prompt_too_long", detail),
-            Err(Refusal::Rejected(detail)) => dropped(step, "teacher_refused", detail),
-            Err(Refusal::Failed(detail)) => Err(Halt::Failed { step: step.to_owned(), detail }),
+            Err(Refusal::Rejected(_, detail)) => dropped(step, "teacher_refused", detail),
+            Err(Refusal::Doubted(detail)) => {
+                Err(Halt::Failed { reason: "teacher_refused", step: step.to_owned(), detail })
+            }
+            Err(Refusal::Failed(detail)) => {
+                Err(Halt::Failed { reason: "teacher_failed", step: step.to_owned(), detail })
+            }
             Err(Refusal::Stopped) => Err(Halt::Stopped),
             Err(Refusal::Gone(error)) => Err(Halt::Abort(error)),
         }

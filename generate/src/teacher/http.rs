@@ -6,6 +6,7 @@
 
 use super::batch::Batches;
 use super::endpoints::{Endpoints, Seat};
+use super::trust::Trust;
 use super::{Asking, Call, Manners, Prompt, Refusal};
 use crate::budget::Cost;
 use crate::endpoint::{self, address_and_model, cause, retry_after};
@@ -37,6 +38,7 @@ pub(crate) struct HttpTeacher {
     client: reqwest::Client,
     template: ChatTemplate,
     batches: Option<Batches>,
+    trust: Trust,
 }
 
 /// The most tokens that a call can count.
@@ -109,7 +111,7 @@ impl HttpTeacher {
         let batches = manners
             .batch_poll
             .map(|poll| Batches::new(&model, Arc::clone(&endpoints), client.clone(), manners, poll));
-        Ok(Self { model, endpoints, client, template, batches })
+        Ok(Self { model, endpoints, client, template, batches, trust: Trust::default() })
     }
 
     /// How many endpoints share the calls.
@@ -118,7 +120,21 @@ impl HttpTeacher {
     }
 
     pub(crate) async fn answer(&self, asking: Asking<'_>) -> Result<Reply, Refusal> {
-        let (path, body) = self.body(asking.call).map_err(|error| Refusal::Rejected(error.to_string()))?;
+        match self.ask(asking).await {
+            Ok(reply) => {
+                self.trust.earn();
+                Ok(reply)
+            }
+            Err(Refusal::Rejected(Some(status), words)) => {
+                Err(self.trust.weigh(asking, &self.model, status, words)?)
+            }
+            other => other,
+        }
+    }
+
+    async fn ask(&self, asking: Asking<'_>) -> Result<Reply, Refusal> {
+        let (path, body) =
+            self.body(asking.call).map_err(|error| Refusal::Rejected(None, error.to_string()))?;
         let most = Most::of(asking.call, &body);
         if let Some(batches) = &self.batches {
             return batches.answer(asking, path, body, most).await;
@@ -129,7 +145,7 @@ impl HttpTeacher {
         let held = asking.run.hold(worst).await.ok_or(Refusal::Stopped)?;
         let seat = self.seat(asking, None).await?;
         let begun = asking.run.begin(asking.key, held)?;
-        match self.ask(asking, seat, path, &body).await {
+        match self.try_again(asking, seat, path, &body).await {
             Ok((mut reply, endpoint)) => {
                 most.count_prompt(&mut reply);
                 begun.end(self.record(asking, &endpoint, &reply).await?)?;
@@ -152,7 +168,7 @@ impl HttpTeacher {
     }
 
     /// Asks, first at this seat, until there is an answer; returns who gave it.
-    async fn ask(
+    async fn try_again(
         &self,
         asking: Asking<'_>,
         mut seat: Seat,
@@ -318,6 +334,7 @@ pub(super) fn refusal(status: StatusCode, body: &[u8]) -> Refusal {
     let words = words.to_lowercase();
     let says = |signs: &[&str]| signs.iter().any(|sign| words.contains(sign));
     let gone = || Refusal::Gone(anyhow!("the teacher answers {status}: {message}"));
+    let rejected = || Refusal::Rejected(Some(status.as_u16()), format!("{status}: {message}"));
     // An account without money says so for ever, with 402, 429 or 400.
     if says(&["insufficient_quota", "billing_hard_limit", "credit balance", "insufficient balance"]) {
         return gone();
@@ -329,10 +346,10 @@ pub(super) fn refusal(status: StatusCode, body: &[u8]) -> Refusal {
     }
     match status.as_u16() {
         // A moderator in front of the model refuses this prompt, not this key.
-        403 if says(&["flagged", "moderation"]) => Refusal::Rejected(format!("{status}: {message}")),
+        403 if says(&["flagged", "moderation"]) => rejected(),
         300..=399 | 401..=405 => gone(),
         408 | 409 | 425 | 429 | 500.. => Refusal::Failed(format!("status {status}")),
-        _ => Refusal::Rejected(format!("{status}: {message}")),
+        _ => rejected(),
     }
 }
 
@@ -350,7 +367,8 @@ mod tests {
     fn kind(status: u16, body: &str) -> &'static str {
         match refusal(StatusCode::from_u16(status).unwrap(), body.as_bytes()) {
             Refusal::TooLong(_) => "too long",
-            Refusal::Rejected(_) => "rejected",
+            Refusal::Rejected(..) => "rejected",
+            Refusal::Doubted(_) => "doubted",
             Refusal::Failed(_) => "failed",
             Refusal::Gone(_) => "gone",
             Refusal::Stopped => "stopped",
@@ -387,7 +405,7 @@ mod tests {
 
     #[test]
     fn what_a_server_says_of_itself_is_kept_within_bounds() {
-        let Refusal::Rejected(words) = refusal(StatusCode::BAD_REQUEST, &vec![b'x'; 1 << 20]) else {
+        let Refusal::Rejected(_, words) = refusal(StatusCode::BAD_REQUEST, &vec![b'x'; 1 << 20]) else {
             panic!("it is the row's")
         };
         assert!(words.len() < 1100);

@@ -134,6 +134,51 @@ async fn an_endpoint_whose_models_are_an_error_comes_back() {
     assert!(first.is_ok() && second.is_ok() && third.is_ok(), "{first:?} {second:?} {third:?}");
 }
 
+fn key(number: usize) -> Key {
+    (number as u128).to_be_bytes()
+}
+
+/// What is wrong with a teacher is no verdict on rows, and nothing may be paid for by the thousand to find it out.
+#[tokio::test]
+async fn a_model_that_refuses_its_first_calls_alike_ends_the_run() {
+    let refuse = async || (StatusCode::BAD_REQUEST, "no such parameter");
+    let teacher = connect(Router::new().route("/v1/chat/completions", post(refuse)), 4, None).await;
+    let folder = tempfile::tempdir().unwrap();
+    let run = Arc::new(Run::open(folder.path(), Prices::default(), None).unwrap());
+    for number in [1, 1, 1].into_iter().chain(2..20) {
+        let refused = answer(&teacher, &run, key(number)).await;
+        assert!(
+            matches!(&refused, Err(Refusal::Doubted(words)) if words.contains("parameter")),
+            "{refused:?}"
+        );
+    }
+    let refused = answer(&teacher, &run, key(20)).await;
+    assert!(
+        matches!(&refused, Err(Refusal::Gone(error)) if error.to_string().contains("400 Bad Request: no such")),
+        "{refused:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_refusal_is_the_rows_once_a_model_has_answered_or_refuses_differently() {
+    for (first, then) in [(200, 400), (422, 400)] {
+        let posts = Arc::new(AtomicUsize::new(0));
+        let reply = async move |State(posts): State<Arc<AtomicUsize>>| -> Response {
+            let status = if posts.fetch_add(1, Ordering::SeqCst) == 0 { first } else { then };
+            (StatusCode::from_u16(status).unwrap(), Json(completion())).into_response()
+        };
+        let app = Router::new().route("/v1/chat/completions", post(reply)).with_state(posts);
+        let teacher = connect(app, 1, None).await;
+        let folder = tempfile::tempdir().unwrap();
+        let run = Arc::new(Run::open(folder.path(), Prices::default(), None).unwrap());
+        let _ = answer(&teacher, &run, key(1)).await;
+        for number in 2..30 {
+            let refused = answer(&teacher, &run, key(number)).await;
+            assert!(matches!(refused, Err(Refusal::Rejected(Some(400), _))), "{refused:?}");
+        }
+    }
+}
+
 /// A provider whose batches end as soon as they are looked at.
 #[derive(Default)]
 struct Provider {
