@@ -15,7 +15,7 @@ use crate::endpoint::cause;
 use crate::run::Run;
 use crate::store::{Key, OpenBatch, Outcome, Reply, Source};
 use anyhow::{Context, Result, anyhow, bail};
-use files::{BatchFile, MOST_BYTES, into_files, read_lines, result_of};
+use files::{BatchFile, BatchResult, MOST_BYTES, into_files, read_lines, result_of};
 use reqwest::multipart::{Form, Part};
 use reqwest::{RequestBuilder, Response};
 use serde_json::{Value, json};
@@ -287,7 +287,7 @@ impl Driver {
             let mut recorded = Vec::new();
             for (key, step) in calls {
                 // What a kill interrupted at this point is recorded in part, and paid for once.
-                if let Some(Ok(reply)) = results.get(key)
+                if let Some(BatchResult::Answer(reply)) = results.get(key)
                     && self.run.store.answer(key)?.is_none()
                 {
                     recorded.push(self.record(key, step, reply));
@@ -295,10 +295,12 @@ impl Driver {
             }
             futures::future::try_join_all(recorded).await?;
         }
+        let unreadable = self.book_unreadable(&results).await?;
         self.run.store.end_batch(batch.number)?;
-        let failed = batch.calls.iter().filter(|(key, _)| !matches!(results.get(key), Some(Ok(_)))).count();
-        if failed > 0 {
-            self.run.store.note(&self.model, BATCH, Outcome::Failed, failed as u64);
+        let is_answered = |key| matches!(results.get(key), Some(BatchResult::Answer(_)));
+        let failed = batch.calls.iter().filter(|(key, _)| !is_answered(key)).count();
+        if failed > unreadable {
+            self.run.store.note(&self.model, BATCH, Outcome::Failed, (failed - unreadable) as u64);
         }
         eprintln!(
             "batch {}: {} answers, {failed} calls without one",
@@ -308,7 +310,7 @@ impl Driver {
         for (key, _) in &batch.calls {
             self.out.remove(key);
             self.asked.remove(key);
-            let mut result = results.remove(key);
+            let mut result = results.remove(key).map(BatchResult::told);
             for answer in self.waiting.remove(key).into_iter().flatten() {
                 let missing = || Err(Refusal::Failed("the batch ended without its answer".to_owned()));
                 let _ = answer.send(result.take().unwrap_or_else(missing));
@@ -318,11 +320,7 @@ impl Driver {
     }
 
     /// What the files of a batch that has ended say of its calls.
-    async fn results(
-        &self,
-        batch: &OpenBatch,
-        answer: &Value,
-    ) -> Result<HashMap<Key, Result<Reply, Refusal>>> {
+    async fn results(&self, batch: &OpenBatch, answer: &Value) -> Result<HashMap<Key, BatchResult>> {
         let ours: HashSet<&Key> = batch.calls.iter().map(|(key, _)| key).collect();
         let mut results = HashMap::new();
         for name in ["output_file_id", "error_file_id"] {
@@ -331,7 +329,7 @@ impl Driver {
                 let Some((key, mut result)) = result_of(line).filter(|(key, _)| ours.contains(key)) else {
                     return;
                 };
-                if let (Ok(reply), Some(most)) = (&mut result, self.asked.get(&key)) {
+                if let (BatchResult::Answer(reply), Some(most)) = (&mut result, self.asked.get(&key)) {
                     most.count_prompt(reply);
                 }
                 results.insert(key, result);
@@ -339,6 +337,22 @@ impl Driver {
             .await?;
         }
         Ok(results)
+    }
+
+    /// Books the answers that cannot be read at the most they can have cost; returns how many they are.
+    async fn book_unreadable(&self, results: &HashMap<Key, BatchResult>) -> Result<usize> {
+        let unreadable = results.iter().filter(|(_, result)| matches!(result, BatchResult::Unreadable(_)));
+        let most = unreadable.map(|(key, _)| self.asked.get(key).copied().unwrap_or_default());
+        let lost = most.map(|most| most.lost(&self.run, &self.model, BATCH, true));
+        let Some(lost) = lost.reduce(|mut sum, one| {
+            sum.add(&one);
+            sum
+        }) else {
+            return Ok(0);
+        };
+        let calls = lost.calls as usize;
+        self.run.book(lost).await?;
+        Ok(calls)
     }
 
     async fn record(&self, key: &Key, step: &str, reply: &Reply) -> Result<()> {

@@ -1,16 +1,18 @@
 //! OpenAI-compatible endpoints as the teacher.
 //!
 //! A 429 waits as long as it says and is no failed try; 5xx, broken connections and answers that cannot be
-//! read are tried again elsewhere or later; any other refusal is the row's. The key is read from the
+//! read are tried again elsewhere or later; any other refusal is the row's. A try that was sent and brought nothing
+//! that can be read may have been paid for: it is booked at the most it can have cost. The key is read from the
 //! environment and goes nowhere else.
 
 use super::batch::Batches;
-use super::endpoints::{Endpoints, Seat};
+use super::endpoints::{Endpoint, Endpoints, Seat};
 use super::trust::Trust;
 use super::{Asking, Call, Manners, Prompt, Refusal};
 use crate::budget::Cost;
 use crate::endpoint::{self, address_and_model, cause, retry_after};
-use crate::store::{Outcome, Reply, Source};
+use crate::run::{Begun, Run};
+use crate::store::{Entry, Outcome, Reply, Source};
 use anyhow::{Context, Result, anyhow, bail};
 use reqwest::{Response, StatusCode, Url};
 use serde_json::{Value, json};
@@ -42,7 +44,7 @@ pub(crate) struct HttpTeacher {
 }
 
 /// The most tokens that a call can count.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Most {
     /// A token has at least a byte.
     pub(super) prompt: u64,
@@ -54,6 +56,19 @@ impl Most {
         Self { prompt: body.to_string().len() as u64, completion: call.max_tokens as u64 }
     }
 
+    /// The line of the ledger of a call that may have been paid for and brought no answer.
+    pub(super) fn lost(self, run: &Run, model: &str, endpoint: &str, batch: bool) -> Entry {
+        Entry {
+            model: model.to_owned(),
+            endpoint: endpoint.to_owned(),
+            outcome: Outcome::Failed.name().to_owned(),
+            calls: 1,
+            prompt_tokens: self.prompt,
+            completion_tokens: self.completion,
+            microdollars: run.cost(model, self.prompt, self.completion, batch).microdollars,
+        }
+    }
+
     /// Puts an estimate where a server did not count the prompt.
     pub(super) fn count_prompt(self, reply: &mut Reply) {
         if reply.prompt_tokens == 0 {
@@ -62,12 +77,23 @@ impl Most {
     }
 }
 
+/// What goes out, and what it may cost at most.
+#[derive(Clone, Copy)]
+struct Sent<'a> {
+    path: &'static str,
+    body: &'a Value,
+    most: Most,
+    worst: Cost,
+}
+
 /// One try's failure.
 enum Failure {
     /// Wait this long; a failed try only if it says so.
     Busy(Option<Duration>, Option<String>),
     /// Try again.
     Passing(String),
+    /// Try again, but this try may have been paid for: it was sent, and no refusal came back.
+    Lost(String),
     /// Do not.
     Final(Refusal),
 }
@@ -98,7 +124,7 @@ impl HttpTeacher {
                 // Some servers have no list of models; that they answer is enough.
                 Ok(_) => {}
                 Err(error) => {
-                    silent.push((index, format!("teacher {base} does not answer: {}", cause(&error))))
+                    silent.push((index, format!("teacher {base} does not answer: {}", cause(&error))));
                 }
             }
         }
@@ -144,8 +170,9 @@ impl HttpTeacher {
         // tried again, and that one's money from the call.
         let held = asking.run.hold(worst).await.ok_or(Refusal::Stopped)?;
         let seat = self.seat(asking, None).await?;
-        let begun = asking.run.begin(asking.key, held)?;
-        match self.try_again(asking, seat, path, &body).await {
+        let mut begun = asking.run.begin(asking.key, held)?;
+        let sent = Sent { path, body: &body, most, worst };
+        match self.try_again(asking, seat, &mut begun, sent).await {
             Ok((mut reply, endpoint)) => {
                 most.count_prompt(&mut reply);
                 begun.end(self.record(asking, &endpoint, &reply).await?)?;
@@ -168,23 +195,18 @@ impl HttpTeacher {
     }
 
     /// Asks, first at this seat, until there is an answer; returns who gave it.
-    async fn try_again(
+    async fn try_again<'a>(
         &self,
-        asking: Asking<'_>,
+        asking: Asking<'a>,
         mut seat: Seat,
-        path: &str,
-        body: &Value,
+        begun: &mut Begun<'a>,
+        sent: Sent<'_>,
     ) -> Result<(Reply, String), Refusal> {
-        let (mut tries, mut avoid) = (0, None);
+        let (mut tries, mut lost, mut avoid) = (0, 0, None);
         loop {
             let base = seat.endpoint().base.clone();
-            let request = self.client.post(format!("{base}/{path}")).json(body);
-            let result = match seat.endpoint().authorized(request).send().await {
-                Ok(response) => read(response).await,
-                Err(error) => Err(Failure::Passing(cause(&error))),
-            };
             let note = |outcome| asking.run.store.note(&self.model, &base, outcome, 1);
-            let failed = match result {
+            let failed = match self.try_once(seat.endpoint(), sent).await {
                 Ok(reply) => {
                     seat.succeeded();
                     return Ok((reply, base));
@@ -205,18 +227,37 @@ impl HttpTeacher {
                     note(Outcome::Failed);
                     Some(reason)
                 }
+                Err(Failure::Lost(reason)) => {
+                    avoid = Some(seat.index());
+                    seat.failed(&reason);
+                    lost += 1;
+                    begun.book(asking.run, sent.most.lost(asking.run, &self.model, &base, false)).await?;
+                    Some(reason)
+                }
             };
             if let Some(reason) = failed {
                 tries += 1;
                 if tries == TRIES {
-                    return Err(Refusal::Failed(format!("{TRIES} tries failed, the last one: {reason}")));
+                    return Err(Refusal::Failed(gave_up(&reason, lost)));
                 }
                 tokio::select! {
                     () = tokio::time::sleep(pause(tries, asking.call.seed)) => {}
                     () = asking.run.until_stopping() => {}
                 }
             }
+            if !begun.hold_again(asking.run, sent.worst).await {
+                return Err(Refusal::Stopped);
+            }
             seat = self.seat(asking, avoid).await?;
+        }
+    }
+
+    async fn try_once(&self, endpoint: &Endpoint, sent: Sent<'_>) -> Result<Reply, Failure> {
+        let request = self.client.post(format!("{}/{}", endpoint.base, sent.path)).json(sent.body);
+        match endpoint.authorized(request).send().await {
+            Ok(response) => read(response).await,
+            Err(error) if error.is_connect() => Err(Failure::Passing(cause(&error))),
+            Err(error) => Err(Failure::Lost(cause(&error))),
         }
     }
 
@@ -279,10 +320,10 @@ fn parse(names: &str) -> Result<(String, Vec<String>)> {
 async fn read(response: Response) -> Result<Reply, Failure> {
     let status = response.status();
     let wait = retry_after(&response);
-    let body = whole(response).await.map_err(Failure::Passing)?;
     if status.is_success() {
-        return completion(&body).map_err(Failure::Passing);
+        return whole(response).await.and_then(|body| completion(&body)).map_err(Failure::Lost);
     }
+    let body = whole(response).await.map_err(Failure::Passing)?;
     Err(match refusal(status, &body) {
         // 429 and 503 say that it is too much; only the latter is a failed try.
         Refusal::Failed(_) if status == StatusCode::TOO_MANY_REQUESTS => Failure::Busy(wait, None),
@@ -292,6 +333,15 @@ async fn read(response: Response) -> Result<Reply, Failure> {
         Refusal::Failed(reason) => Failure::Passing(reason),
         refusal => Failure::Final(refusal),
     })
+}
+
+/// What is said of a call that failed too often.
+fn gave_up(reason: &str, lost: u32) -> String {
+    let booked = match lost {
+        0 => String::new(),
+        some => format!("; {some} of them may have been paid for and are booked at the most they can cost"),
+    };
+    format!("{TRIES} tries failed, the last one: {reason}{booked}")
 }
 
 /// An answer's body, if it has a length that an answer can have.

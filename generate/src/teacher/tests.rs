@@ -38,8 +38,7 @@ async fn serve_as_it_is(app: Router) -> String {
 async fn a_run_begins_with_the_endpoints_that_are_there() {
     let app = Router::new().route("/v1/chat/completions", post(async || Json(completion())));
     let (away, name) = ("http://127.0.0.1:9/v1#m", serve(app).await);
-    let manners =
-        Manners { key_variable: None, in_flight: 1, timeout: FOR_EVER, patience: FOR_EVER, batch_poll: None };
+    let manners = manners(1, None);
     let open = async |names: &str| HttpTeacher::connect(names, ChatTemplate::chatml(), &manners).await;
     let teacher = open(&format!("{away},{name}")).await.unwrap();
     let folder = tempfile::tempdir().unwrap();
@@ -57,8 +56,7 @@ async fn an_address_that_sends_its_clients_on_is_named() {
     let away =
         Router::new().route("/old/models", get(async move || axum::response::Redirect::temporary(&to)));
     let old = serve(away).await.replace("/v1", "/old");
-    let manners =
-        Manners { key_variable: None, in_flight: 1, timeout: FOR_EVER, patience: FOR_EVER, batch_poll: None };
+    let manners = manners(1, None);
     let refused =
         HttpTeacher::connect(&old, ChatTemplate::chatml(), &manners).await.err().unwrap().to_string();
     assert!(refused.contains(onward.trim_end_matches("/v1/models")), "{refused}");
@@ -69,9 +67,11 @@ async fn connect(app: Router, in_flight: usize, batch_poll: Option<Duration>) ->
 }
 
 async fn open(name: &str, in_flight: usize, batch_poll: Option<Duration>) -> HttpTeacher {
-    let (timeout, patience) = (FOR_EVER, FOR_EVER);
-    let manners = Manners { key_variable: None, in_flight, timeout, patience, batch_poll };
-    HttpTeacher::connect(name, ChatTemplate::chatml(), &manners).await.unwrap()
+    HttpTeacher::connect(name, ChatTemplate::chatml(), &manners(in_flight, batch_poll)).await.unwrap()
+}
+
+fn manners(in_flight: usize, batch_poll: Option<Duration>) -> Manners {
+    Manners { key_variable: None, in_flight, timeout: FOR_EVER, patience: FOR_EVER, batch_poll }
 }
 
 fn call(words: &str) -> Call {
@@ -91,6 +91,54 @@ fn completion() -> Value {
 
 fn answered(run: &Run) -> u64 {
     Entry::sum(&run.store.ledger().unwrap(), Outcome::Answered).calls
+}
+
+/// An answer that cannot be read is paid for all the same, in this session and in the next one.
+#[tokio::test]
+async fn a_try_that_may_have_been_paid_for_is_booked_at_its_most() {
+    let posts = Arc::new(AtomicUsize::new(0));
+    let reply = async move |State(posts): State<Arc<AtomicUsize>>| -> Response {
+        match posts.fetch_add(1, Ordering::SeqCst) {
+            0 => "{\"choices\": [".into_response(),
+            1 => (StatusCode::INTERNAL_SERVER_ERROR, "a refusal is free").into_response(),
+            _ => Json(completion()).into_response(),
+        }
+    };
+    let app = Router::new().route("/v1/chat/completions", post(reply)).with_state(posts);
+    let teacher = connect(app, 1, None).await;
+    let folder = tempfile::tempdir().unwrap();
+    let limit = |tokens| Some(Limit::Tokens(tokens));
+    let open = |tokens| Arc::new(Run::open(folder.path(), Prices::default(), limit(tokens)).unwrap());
+    // Room for the first try, and not for another one.
+    let run = open(600);
+    let stopped = answer(&teacher, &run, [1; 16]).await;
+    assert!(matches!(stopped, Err(Refusal::Stopped)) && run.budget.is_spent_up(), "{stopped:?}");
+    let lost = Entry::sum(&run.store.ledger().unwrap(), Outcome::Failed);
+    assert!((1, 300) == (lost.calls, lost.completion_tokens) && lost.prompt_tokens > 50, "{lost:?}");
+    drop(run);
+    let run = open(600);
+    assert!(
+        matches!(answer(&teacher, &run, [1; 16]).await, Err(Refusal::Stopped)),
+        "a restart counts it too"
+    );
+    drop(run);
+    let run = open(1200);
+    assert_eq!(answer(&teacher, &run, [1; 16]).await.unwrap().text, "Hi.");
+    let failed = Entry::sum(&run.store.ledger().unwrap(), Outcome::Failed);
+    assert_eq!((failed.calls, failed.cost()), (2, lost.cost()));
+}
+
+/// Nobody knows what became of a call that was sent.
+#[tokio::test]
+async fn a_call_that_times_out_may_have_been_paid_for() {
+    let silent = async || tokio::time::sleep(FOR_EVER).await;
+    let name = serve(Router::new().route("/v1/chat/completions", post(silent))).await;
+    let manners = Manners { timeout: Duration::from_millis(300), ..manners(1, None) };
+    let teacher = HttpTeacher::connect(&name, ChatTemplate::chatml(), &manners).await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let run = Arc::new(Run::open(folder.path(), Prices::default(), Some(Limit::Tokens(600))).unwrap());
+    assert!(matches!(answer(&teacher, &run, [1; 16]).await, Err(Refusal::Stopped)));
+    assert_eq!(Entry::sum(&run.store.ledger().unwrap(), Outcome::Failed).completion_tokens, 300);
 }
 
 /// Whoever is tried again holds its part of the budget; whoever waits for the budget must not hold the only seat.
@@ -308,6 +356,19 @@ async fn a_batch_is_made_once_though_the_answer_is_lost() {
     let run = Arc::new(Run::open(folder.path(), Prices::default(), None).unwrap());
     assert_eq!(answer(&teacher, &run, [1; 16]).await.unwrap().text, "Hi.");
     assert_eq!(shared.lock().unwrap().batches.len(), 1);
+}
+
+#[tokio::test]
+async fn an_answer_of_a_batch_that_cannot_be_read_is_booked() {
+    let line = json!({"custom_id": hexadecimal([1; 16]), "response": {"status_code": 200, "body": "?"}});
+    let (app, _) = provider(Provider { first_output: Some(line.to_string()), ..Provider::default() });
+    let teacher = connect(app, 1, POLL).await;
+    let folder = tempfile::tempdir().unwrap();
+    let run = Arc::new(Run::open(folder.path(), Prices::default(), None).unwrap());
+    let failed = answer(&teacher, &run, [1; 16]).await;
+    assert!(matches!(&failed, Err(Refusal::Failed(reason)) if reason.contains("is booked")), "{failed:?}");
+    let lost = Entry::sum(&run.store.ledger().unwrap(), Outcome::Failed);
+    assert_eq!((lost.calls, lost.completion_tokens), (1, 300));
 }
 
 #[tokio::test]

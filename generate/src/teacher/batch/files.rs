@@ -81,19 +81,46 @@ impl Line {
     }
 }
 
-/// A line of an output or error file; lines that are not ours are left out.
-pub(super) fn result_of(line: &[u8]) -> Option<(Key, Result<Reply, Refusal>)> {
+/// What a line of an output or error file says of its call.
+#[derive(Debug)]
+pub(super) enum BatchResult {
+    Answer(Reply),
+    /// An answer that is paid for and cannot be read.
+    Unreadable(String),
+    Refused(Refusal),
+}
+
+impl BatchResult {
+    /// What the row is told.
+    pub(super) fn told(self) -> Result<Reply, Refusal> {
+        match self {
+            Self::Answer(reply) => Ok(reply),
+            Self::Unreadable(reason) => Err(Refusal::Failed(format!(
+                "{reason}; the call may have been paid for and is booked at the most it can cost"
+            ))),
+            Self::Refused(refusal) => Err(refusal),
+        }
+    }
+}
+
+/// A line's call and what it says; lines that are not ours are left out.
+pub(super) fn result_of(line: &[u8]) -> Option<(Key, BatchResult)> {
     let line: Value = serde_json::from_slice(line).ok()?;
     let number = u128::from_str_radix(line["custom_id"].as_str()?, 16).ok()?;
     let response = &line["response"];
     let body = response["body"].to_string();
     let result = match response["status_code"].as_u64() {
-        Some(200) => completion(body.as_bytes()).map_err(Refusal::Failed),
+        Some(200) => match completion(body.as_bytes()) {
+            Ok(reply) => BatchResult::Answer(reply),
+            Err(reason) => BatchResult::Unreadable(reason),
+        },
         Some(status @ 300..600) => {
             let status = StatusCode::from_u16(status as u16).unwrap_or_default();
-            Err(refusal(status, body.as_bytes()))
+            BatchResult::Refused(refusal(status, body.as_bytes()))
         }
-        status => Err(Refusal::Failed(format!("status {status:?}, error {}", line["error"]))),
+        status => {
+            BatchResult::Refused(Refusal::Failed(format!("status {status:?}, error {}", line["error"])))
+        }
     };
     Some((number.to_be_bytes(), result))
 }
