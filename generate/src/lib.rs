@@ -18,6 +18,7 @@ mod embed;
 mod endpoint;
 mod finish;
 mod flight;
+mod keys;
 mod printable;
 mod progress;
 mod recipe;

@@ -2,6 +2,7 @@
 
 mod others;
 
+use crate::keys::Keys;
 use crate::recipe::{Profile, Recipe, Task, hex};
 use crate::teacher::{Manners, Teacher};
 use crate::walk::Teachers;
@@ -53,9 +54,10 @@ pub struct Common {
     /// A Jinja chat template to use instead of the teacher's own (of an endpoint: instead of ChatML)
     #[arg(long)]
     pub(crate) chat_template: Option<PathBuf>,
-    /// The environment variable that holds the endpoint's key
-    #[arg(long)]
-    pub(crate) api_key_env: Option<String>,
+    /// The environment variable that holds a key: NAME of the key for the host of --teacher, HOST=NAME for another
+    /// one; repeat it for several. No other host gets a key
+    #[arg(long, value_name = "[HOST=]NAME")]
+    pub(crate) api_key_env: Vec<String>,
     /// Judges instead of the teacher: difficulty, quality and category, whether replies keep to their system prompt,
     /// how good completions are
     #[arg(long)]
@@ -148,8 +150,11 @@ fn manners(options: &Common, batch_poll: Option<Duration>) -> Result<Manners> {
         let duration = Duration::try_from_secs_f64(value).ok().filter(|duration| !duration.is_zero());
         duration.with_context(|| format!("--{name} is {value}; it is a number of seconds above 0"))
     };
+    let others = [&options.judge_teacher, &options.reward_teacher, &options.safety_teacher];
+    let others = others.into_iter().flatten().chain(&options.completion_teacher);
+    let others: Vec<&str> = others.map(String::as_str).collect();
     Ok(Manners {
-        key_variable: options.api_key_env.clone(),
+        keys: Keys::read(&options.api_key_env, &options.teacher, &others)?,
         in_flight: options.in_flight,
         timeout: seconds("timeout", options.timeout)?,
         patience: seconds("patience", options.patience)?,

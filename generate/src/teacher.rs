@@ -9,6 +9,7 @@ mod tests;
 mod trust;
 
 use crate::endpoint::is_endpoint;
+use crate::keys::Keys;
 use crate::recipe::StepSampling;
 use crate::run::Run;
 use crate::store::{Key, Reply};
@@ -74,8 +75,7 @@ pub(crate) struct Asking<'a> {
 /// How endpoints are used.
 #[derive(Debug, Clone)]
 pub(crate) struct Manners {
-    /// The environment variable that holds the key.
-    pub(crate) key_variable: Option<String>,
+    pub(crate) keys: Keys,
     /// The most calls at a time, of each endpoint and model.
     pub(crate) in_flight: usize,
     /// How long one call may take.

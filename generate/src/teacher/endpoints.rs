@@ -61,16 +61,11 @@ pub(super) struct Seat {
 }
 
 impl Endpoints {
-    pub(super) fn new(
-        bases: &[String],
-        key: Option<&str>,
-        client: reqwest::Client,
-        manners: &Manners,
-    ) -> Arc<Self> {
+    pub(super) fn new(bases: &[String], client: reqwest::Client, manners: &Manners) -> Arc<Self> {
         let now = Instant::now();
         let endpoint = |base: &String| Endpoint {
             base: base.clone(),
-            key: key.map(str::to_owned),
+            key: manners.keys.of(base).map(str::to_owned),
             state: Mutex::new(State {
                 limit: manners.in_flight as f64,
                 in_use: 0,
@@ -282,17 +277,18 @@ fn pause(turn: u32) -> Duration {
 #[allow(clippy::unwrap_used, reason = "a test may fail loudly")]
 mod tests {
     use super::*;
+    use crate::keys::Keys;
 
     fn endpoints(count: usize, in_flight: usize) -> Arc<Endpoints> {
         let manners = Manners {
-            key_variable: None,
+            keys: Keys::default(),
             in_flight,
             timeout: Duration::from_secs(1),
             patience: Duration::from_secs(5),
             batch_poll: None,
         };
         let bases: Vec<String> = (0..count).map(|index| format!("http://127.0.0.1:9/{index}")).collect();
-        Endpoints::new(&bases, None, reqwest::Client::new(), &manners)
+        Endpoints::new(&bases, reqwest::Client::new(), &manners)
     }
 
     async fn seats(endpoints: &Arc<Endpoints>, count: usize) -> Vec<Seat> {

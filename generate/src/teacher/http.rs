@@ -11,6 +11,7 @@ use super::trust::Trust;
 use super::{Asking, Call, Manners, Prompt, Refusal};
 use crate::budget::Cost;
 use crate::endpoint::{self, address_and_model, cause, retry_after};
+use crate::keys::how_to_name;
 use crate::run::{Begun, Run};
 use crate::store::{Entry, Outcome, Reply, Source};
 use anyhow::{Context, Result, anyhow, bail};
@@ -104,17 +105,19 @@ impl HttpTeacher {
         if manners.batch_poll.is_some() && bases.len() > 1 {
             bail!("--batch sends all calls to one provider; {} endpoints of {model} are named", bases.len());
         }
-        let key = endpoint::key(manners.key_variable.as_deref())?;
         let client = endpoint::client(manners.timeout)?;
-        let endpoints = Endpoints::new(&bases, key.as_deref(), client.clone(), manners);
+        let endpoints = Endpoints::new(&bases, client.clone(), manners);
         let mut silent = Vec::new();
         for (index, endpoint) in endpoints.list().iter().enumerate() {
             let base = &endpoint.base;
             let asked = Url::parse(base).with_context(|| format!("teacher {base} is no address"))?;
+            if let Some(lack) = manners.keys.lack(base) {
+                eprintln!("{lack}");
+            }
             let probe = endpoint.authorized(client.get(format!("{base}/models"))).timeout(PROBE);
             match probe.send().await {
                 Ok(response) if response.status() == StatusCode::UNAUTHORIZED => {
-                    bail!("teacher {base} wants a key (401); name its variable with --api-key-env")
+                    bail!("teacher {base} wants a key (401); {}", how_to_name(base))
                 }
                 // A redirected POST would go on as a GET, or without its key.
                 Ok(response) if response.url().origin() != asked.origin() => {

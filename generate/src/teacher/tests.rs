@@ -5,11 +5,12 @@
 use super::http::HttpTeacher;
 use super::{Asking, Call, Manners, Prompt, Refusal};
 use crate::budget::{Limit, Prices};
+use crate::keys::Keys;
 use crate::recipe::StepSampling;
 use crate::run::Run;
 use crate::store::{Entry, Key, Outcome, Reply, Source};
 use axum::extract::{Path, State};
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
@@ -47,6 +48,24 @@ async fn a_run_begins_with_the_endpoints_that_are_there() {
     assert!(open(away).await.is_err_and(|error| error.to_string().contains("check the address")));
 }
 
+/// Two hosts by name, which are one machine.
+#[tokio::test]
+async fn a_teacher_on_another_host_does_not_get_the_key() {
+    let heard = Arc::new(Mutex::new(Vec::new()));
+    let listen = async move |State(heard): State<Arc<Mutex<Vec<bool>>>>, headers: HeaderMap| {
+        heard.lock().unwrap().push(headers.contains_key("authorization"));
+    };
+    let app = Router::new().route("/v1/models", get(listen)).with_state(Arc::clone(&heard));
+    let main = serve_as_it_is(app).await;
+    let other = main.replace("127.0.0.1", "localhost");
+    let keys = Keys::read(&["PATH".to_owned()], &main, &[&other]).unwrap();
+    let manners = Manners { keys, ..manners(1, None) };
+    for (name, gets_it) in [(&main, true), (&other, false)] {
+        HttpTeacher::connect(name, ChatTemplate::chatml(), &manners).await.unwrap();
+        assert_eq!(heard.lock().unwrap().pop(), Some(gets_it), "{name}");
+    }
+}
+
 /// A POST would not arrive behind a redirect as it was sent.
 #[tokio::test]
 async fn an_address_that_sends_its_clients_on_is_named() {
@@ -71,7 +90,7 @@ async fn open(name: &str, in_flight: usize, batch_poll: Option<Duration>) -> Htt
 }
 
 fn manners(in_flight: usize, batch_poll: Option<Duration>) -> Manners {
-    Manners { key_variable: None, in_flight, timeout: FOR_EVER, patience: FOR_EVER, batch_poll }
+    Manners { keys: Keys::default(), in_flight, timeout: FOR_EVER, patience: FOR_EVER, batch_poll }
 }
 
 fn call(words: &str) -> Call {
