@@ -59,7 +59,7 @@ impl Keys {
             bail!("--api-key-env: {} and {variable} are both keys of {host}; name one", other.variable);
         }
         let secret = endpoint::key(Some(variable))?.unwrap_or_default();
-        let (host, variable) = (host.to_owned(), variable.to_owned());
+        let (host, variable) = (host.to_lowercase(), variable.to_owned());
         self.0.push(Key { host, variable, secret, is_explicit });
         Ok(())
     }
