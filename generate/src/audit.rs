@@ -4,6 +4,7 @@
 
 mod planted;
 
+use crate::printable::printable;
 use crate::setup::Common;
 use anyhow::{Result, bail};
 use datasets::pocket::letters::{Style, check_rewrite};
@@ -70,7 +71,7 @@ fn rows(folder: &Path, show: usize) -> Result<()> {
         if finding != Finding::Right && shown < show {
             shown += 1;
             println!("-- {finding:?}");
-            row.messages.iter().for_each(|said| println!("   [{}] {}", said.role, said.content));
+            row.messages.iter().for_each(|said| println!("   [{}] {}", said.role, printable(&said.content)));
         }
     }
     for (source, found) in counts {

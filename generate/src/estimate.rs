@@ -39,21 +39,27 @@ pub fn run(options: &Options) -> Result<u8> {
 }
 
 async fn estimate(options: &Options) -> Result<u8> {
+    if options.sample == 0 {
+        bail!("--sample is at least 1");
+    }
     let sample = options.sample.min(options.rows);
     let setup = Setup::open(&options.common, sample, None).await?;
     let prices = Prices::read(options.common.prices.as_deref())?;
     let unpriced: Vec<&str> = setup.models().into_iter().filter(|model| prices.of(model).is_none()).collect();
-    let unpriced = unpriced.join(", ");
+    let (unpriced, is_priced) = (unpriced.join(", "), unpriced.is_empty());
     let run = Arc::new(Run::open(&options.out, prices, None)?);
     resume::check(&run.store, &setup.configuration, &setup.recipes, &options.out)?;
     resume::check_batches(&run.store)?;
     println!("from {sample} of {} rows a task, {} calls at a time:", options.rows, options.common.in_flight);
     let mut sum = (0.0, 0.0, 0.0);
     for recipe in &setup.recipes {
-        let (tokens, dollars, seconds) = of_task(options, &setup, recipe, &run, sample).await?;
+        let (tokens, dollars, seconds, calls) = of_task(options, &setup, recipe, &run, sample).await?;
+        let (mtok, money) =
+            (tokens / 1e6, if is_priced { format!("${dollars:.2}") } else { "no price".to_owned() });
+        println!("  {}: {calls}; {mtok:.2} Mtok, {}, {money}", recipe.task.name(), time(seconds));
         sum = (sum.0 + tokens, sum.1 + dollars, sum.2 + seconds);
     }
-    let money = match unpriced.is_empty() {
+    let money = match is_priced {
         true => format!("${:.2}", sum.1),
         false => format!("no known price of {unpriced} (--prices)"),
     };
@@ -65,14 +71,14 @@ async fn estimate(options: &Options) -> Result<u8> {
     Ok(0)
 }
 
-/// Tokens, dollars and seconds of a task's whole run.
+/// Tokens, dollars and seconds of a task's whole run, and what a row of the sample took in words.
 async fn of_task(
     options: &Options,
     setup: &Setup,
     recipe: &Recipe,
     run: &Arc<Run>,
     sample: usize,
-) -> Result<(f64, f64, f64)> {
+) -> Result<(f64, f64, f64, String)> {
     let name = recipe.task.name();
     let before = answered(run)?;
     let done = run.store.decided(name, sample)?.iter().filter(|decided| **decided).count();
@@ -95,13 +101,8 @@ async fn of_task(
     let at_a_time = setup.teachers.main.calls_at_a_time(&setup.manners) as f64;
     let rounds = (rows / at_a_time).max(1.0);
     let whole = seconds / rounds * (all / at_a_time).max(1.0);
-    println!(
-        "  {name}: {calls:.1} calls, {prompt:.0} + {completion:.0} tokens a row; {:.2} Mtok, {}, ${:.2}",
-        (prompt + completion) * all / 1e6,
-        time(whole),
-        dollars * all
-    );
-    Ok(((prompt + completion) * all, dollars * all, whole))
+    let a_row = format!("{calls:.1} calls, {prompt:.0} + {completion:.0} tokens a row");
+    Ok(((prompt + completion) * all, dollars * all, whole, a_row))
 }
 
 fn answered(run: &Run) -> Result<Entry> {

@@ -18,6 +18,8 @@ mod embed;
 mod endpoint;
 mod finish;
 mod flight;
+mod keys;
+mod printable;
 mod progress;
 mod recipe;
 mod report;

@@ -2,12 +2,13 @@
 //! by the thousand. What was asked is thrown away.
 
 use crate::budget::Prices;
+use crate::printable::printable;
 use crate::report::Step;
 use crate::rows::{walk, watched};
 use crate::run::Run;
 use crate::setup::{Common, Setup};
 use crate::store::Verdict;
-use anyhow::Result;
+use anyhow::{Result, bail};
 use serde_json::Value;
 use std::fmt::Write;
 use std::sync::{Arc, PoisonError};
@@ -32,6 +33,9 @@ pub fn run(options: &Options) -> Result<u8> {
 }
 
 async fn preview(options: &Options) -> Result<u8> {
+    if options.n == 0 {
+        bail!("--n is at least 1");
+    }
     let setup = Setup::open(&options.common, options.n, None).await?;
     let folder = tempfile::tempdir()?;
     let prices = Prices::read(options.common.prices.as_deref())?;
@@ -43,9 +47,10 @@ async fn preview(options: &Options) -> Result<u8> {
             println!("== {} {}", recipe.task.name(), row.id);
             let trace = row.trace.unwrap_or_default();
             for step in trace.steps.lock().unwrap_or_else(PoisonError::into_inner).iter() {
-                print!("{}", step_text(step));
+                print!("{}", printable(&step_text(step)));
             }
-            println!("{}\n", verdict.as_ref().map_or("-- stopped".to_owned(), verdict_text));
+            let verdict = verdict.as_ref().map_or("-- stopped".to_owned(), verdict_text);
+            println!("{}\n", printable(&verdict));
         }
     }
     Ok(0)

@@ -1,8 +1,8 @@
 //! How far a task is: a bar on a terminal, a plain line now and then elsewhere.
 
 use crate::recipe::Task;
-use crate::run::{Run, spent};
-use crate::store::Verdict;
+use crate::run::Run;
+use crate::store::{Entry, Outcome, Verdict};
 use anyhow::Result;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::IsTerminal;
@@ -83,9 +83,7 @@ impl<'a> Progress<'a> {
         told.last = Instant::now();
         if told.account.is_none_or(|looked| looked.elapsed() >= ACCOUNT) {
             told.account = Some(told.last);
-            let money = spent(&self.run.store).map_or(0, |cost| cost.microdollars);
-            told.money =
-                if money > 0 { format!(", ${:.2} spent", money as f64 / 1e6) } else { String::new() };
+            told.money = self.run.store.ledger().map(|ledger| money(&ledger)).unwrap_or_default();
         }
         let (kept, dropped) = (self.kept.load(Ordering::Relaxed), self.dropped.load(Ordering::Relaxed));
         let tokens = self.run.store.generated() - self.tokens_before;
@@ -102,5 +100,43 @@ impl<'a> Progress<'a> {
         } else {
             self.bar.set_message(text);
         }
+    }
+}
+
+/// What was spent, and how much of it nobody can be sure of.
+fn money(ledger: &[Entry]) -> String {
+    let spent: u64 = ledger.iter().map(|entry| entry.microdollars).sum();
+    let lost = Entry::sum(ledger, Outcome::Failed).cost();
+    let dollars = |microdollars: u64| format!("${:.2}", microdollars as f64 / 1e6);
+    let of_it = match lost.microdollars {
+        0 => String::new(),
+        some => format!(" (up to {} of it for calls without an answer)", dollars(some)),
+    };
+    match (spent, lost.tokens) {
+        (0, 0) => String::new(),
+        (0, tokens) => format!(", up to {tokens} tokens paid for calls without an answer"),
+        _ => format!(", {} spent{of_it}", dollars(spent)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_may_have_been_paid_for_is_told() {
+        let entry = |outcome: Outcome, completion_tokens, microdollars| Entry {
+            outcome: outcome.name().to_owned(),
+            completion_tokens,
+            microdollars,
+            ..Entry::default()
+        };
+        let (cheap, dear) = (entry(Outcome::Answered, 9, 0), entry(Outcome::Answered, 9, 2_000_000));
+        assert_eq!(money(std::slice::from_ref(&cheap)), "");
+        assert_eq!(money(std::slice::from_ref(&dear)), ", $2.00 spent");
+        let told = money(&[cheap, entry(Outcome::Failed, 70, 0)]);
+        assert_eq!(told, ", up to 70 tokens paid for calls without an answer");
+        let told = money(&[dear, entry(Outcome::Failed, 70, 500_000)]);
+        assert_eq!(told, ", $2.50 spent (up to $0.50 of it for calls without an answer)");
     }
 }

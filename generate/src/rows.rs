@@ -124,8 +124,8 @@ async fn end(walk: &Walk<'_>) -> Result<End> {
             Ok(End::Decided(Verdict::Kept(row)))
         }
         Err(Halt::Drop(dropped)) => Ok(End::Decided(Verdict::Dropped(dropped))),
-        Err(Halt::Failed { step, detail }) => {
-            Ok(End::Failed(Dropped { reason: "teacher_failed".to_owned(), step, detail }))
+        Err(Halt::Failed { reason, step, detail }) => {
+            Ok(End::Failed(Dropped { reason: reason.to_owned(), step, detail }))
         }
         Err(Halt::Stopped) => Ok(End::Stopped),
         Err(Halt::Abort(error)) => Err(error),

@@ -2,7 +2,7 @@
 
 use crate::budget::{Budget, Cost, Held, Limit, Price, Prices};
 use crate::flight::{FlightLog, InFlight};
-use crate::store::{Entry, Key, Outcome, Store};
+use crate::store::{Entry, Key, Store};
 use anyhow::{Context, Result};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,7 +20,8 @@ pub(crate) struct Run {
 /// A call that may go out: it is noted as on its way, and its worst case is put aside.
 pub(crate) struct Begun<'a> {
     flight: InFlight<'a>,
-    held: Held<'a>,
+    /// Nothing between a try that was booked and the next one.
+    held: Option<Held<'a>>,
 }
 
 impl Run {
@@ -53,7 +54,14 @@ impl Run {
 
     /// Notes that a call goes out.
     pub(crate) fn begin<'a>(&'a self, key: &Key, held: Held<'a>) -> Result<Begun<'a>> {
-        Ok(Begun { flight: self.flight.begin(key)?, held })
+        Ok(Begun { flight: self.flight.begin(key)?, held: Some(held) })
+    }
+
+    /// Books what calls may have cost that brought no answer: in the account at once, and in the ledger, so that a
+    /// later session counts it too.
+    pub(crate) fn book(&self, lost: Entry) -> impl Future<Output = Result<()>> {
+        self.budget.spend(lost.cost());
+        self.store.book(lost)
     }
 
     /// No new call goes out from here on.
@@ -88,25 +96,44 @@ impl Run {
     }
 }
 
-impl Begun<'_> {
+impl<'a> Begun<'a> {
+    /// Books a try that brought no answer and may have been paid for.
+    pub(crate) async fn book(&mut self, run: &Run, lost: Entry) -> Result<()> {
+        let booked = run.book(lost);
+        self.held = None; // what it was held for is in the account by now
+        booked.await
+    }
+
+    /// Puts a further try's worst case aside, unless it is; whether there is room for it.
+    pub(crate) async fn hold_again(&mut self, run: &'a Run, worst: Cost) -> bool {
+        if self.held.is_none() {
+            self.held = run.hold(worst).await;
+        }
+        self.held.is_some()
+    }
+
     /// The answer is recorded, and cost this much; nothing if there was none.
     pub(crate) fn end(self, cost: Cost) -> Result<()> {
-        self.held.settle(cost);
+        if let Some(held) = self.held {
+            held.settle(cost);
+        }
         self.flight.landed()
     }
 }
 
-/// What the run has spent in its life.
+/// What the run has spent in its life; what may have been paid for counts at its most.
 pub(crate) fn spent(store: &Store) -> Result<Cost> {
-    let answered = Entry::sum(&store.ledger()?, Outcome::Answered);
-    let tokens = answered.prompt_tokens + answered.completion_tokens;
-    Ok(Cost { tokens, microdollars: answered.microdollars })
+    Ok(store.ledger()?.iter().map(Entry::cost).fold(Cost::default(), |sum, cost| Cost {
+        tokens: sum.tokens + cost.tokens,
+        microdollars: sum.microdollars + cost.microdollars,
+    }))
 }
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a test may fail loudly")]
 mod tests {
     use super::*;
+    use crate::store::Outcome;
 
     /// A second kill right after the start must not forget what the first one interrupted.
     #[test]

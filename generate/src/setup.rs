@@ -1,5 +1,8 @@
 //! What `gen`, `estimate` and `preview` have in common: who teaches, from which recipes, on which texts.
 
+mod others;
+
+use crate::keys::Keys;
 use crate::recipe::{Profile, Recipe, Task, hex};
 use crate::teacher::{Manners, Teacher};
 use crate::walk::Teachers;
@@ -51,9 +54,10 @@ pub struct Common {
     /// A Jinja chat template to use instead of the teacher's own (of an endpoint: instead of ChatML)
     #[arg(long)]
     pub(crate) chat_template: Option<PathBuf>,
-    /// The environment variable that holds the endpoint's key
-    #[arg(long)]
-    pub(crate) api_key_env: Option<String>,
+    /// The environment variable that holds a key: NAME of the key for the host of --teacher, HOST=NAME for another
+    /// one; repeat it for several. No other host gets a key
+    #[arg(long, value_name = "[HOST=]NAME")]
+    pub(crate) api_key_env: Vec<String>,
     /// Judges instead of the teacher: difficulty, quality and category, whether replies keep to their system prompt,
     /// how good completions are
     #[arg(long)]
@@ -105,10 +109,12 @@ impl Setup {
             None => (options.teacher == POCKET).then_some(Texts::World),
         };
         let source_hash = check_source(texts.as_ref(), rows, &chosen)?;
-        let teachers = open_teachers(options, &manners).await?;
-        let short = teachers.main.context().is_some_and(|context| context < FULL_CONTEXT);
+        let main = open_main(options, &manners).await?;
+        let short = main.context().is_some_and(|context| context < FULL_CONTEXT);
         let profile = options.profile.unwrap_or(if short { Profile::Pocket } else { Profile::Full });
         let recipes = chosen.iter().map(|task| Recipe::load(*task, profile)).collect::<Result<Vec<_>>>()?;
+        others::check(options, &recipes, profile)?;
+        let teachers = open_teachers(main, options, &manners).await?;
         let configuration = configuration(options, &teachers, profile, &recipes, source_hash.as_deref());
         Ok(Self { teachers, recipes, manners, configuration, seed: options.seed, texts })
     }
@@ -144,8 +150,11 @@ fn manners(options: &Common, batch_poll: Option<Duration>) -> Result<Manners> {
         let duration = Duration::try_from_secs_f64(value).ok().filter(|duration| !duration.is_zero());
         duration.with_context(|| format!("--{name} is {value}; it is a number of seconds above 0"))
     };
+    let others = [&options.judge_teacher, &options.reward_teacher, &options.safety_teacher];
+    let others = others.into_iter().flatten().chain(&options.completion_teacher);
+    let others: Vec<&str> = others.map(String::as_str).collect();
     Ok(Manners {
-        key_variable: options.api_key_env.clone(),
+        keys: Keys::read(&options.api_key_env, &options.teacher, &others)?,
         in_flight: options.in_flight,
         timeout: seconds("timeout", options.timeout)?,
         patience: seconds("patience", options.patience)?,
@@ -207,11 +216,15 @@ fn source_texts(path: &Path, task: Task) -> Result<impl Iterator<Item = Result<S
     }))
 }
 
-async fn open_teachers(options: &Common, manners: &Manners) -> Result<Teachers> {
+async fn open_main(options: &Common, manners: &Manners) -> Result<Teacher> {
     let main = Teacher::open(&options.teacher, options.chat_template.as_deref(), manners).await?;
     for warning in main.warnings() {
         eprintln!("warning: {warning}");
     }
+    Ok(main)
+}
+
+async fn open_teachers(main: Teacher, options: &Common, manners: &Manners) -> Result<Teachers> {
     let other = async |name: &Option<String>| match name {
         Some(name) => Teacher::open(name, None, manners).await.map(Some),
         None => Ok(None),

@@ -1,5 +1,6 @@
 //! `smoltalk show`: rows of a generated dataset, to read.
 
+use crate::printable::printable;
 use anyhow::{Result, bail};
 use datasets::Row;
 use serde_json::Value;
@@ -36,7 +37,7 @@ pub fn run(options: &Options) -> Result<u8> {
     } else {
         kept(&options.folder, options.n)?
     };
-    match std::io::stdout().write_all(text.as_bytes()) {
+    match std::io::stdout().write_all(printable(&text).as_bytes()) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
         _ => Ok(0),
     }

@@ -3,11 +3,13 @@
 //! One thread writes and commits whatever has gathered since the last commit; a caller goes on once its
 //! own write is on disk. Anyone can open the file with the tools they have.
 
+mod aside;
 mod batches;
 mod write;
 
 pub(crate) use batches::OpenBatch;
 
+use crate::budget::Cost;
 use anyhow::{Context, Result, anyhow, bail};
 use rusqlite::{Connection, OptionalExtension, params};
 use serde::{Deserialize, Serialize};
@@ -91,7 +93,8 @@ pub(crate) enum Outcome {
     Answered,
     /// 429 or 503: the endpoint wants fewer calls.
     Busy,
-    /// A broken connection, a 5xx, or an answer that cannot be read.
+    /// A broken connection, a 5xx, or an answer that cannot be read; carries the most that tries can have cost which
+    /// may have been paid for.
     Failed,
     /// Any other refusal.
     Refused,
@@ -124,16 +127,25 @@ pub(crate) struct Entry {
 }
 
 impl Entry {
+    pub(crate) fn cost(&self) -> Cost {
+        Cost { tokens: self.prompt_tokens + self.completion_tokens, microdollars: self.microdollars }
+    }
+
     /// The sum of a ledger's lines of one outcome, under no model and endpoint.
     pub(crate) fn sum(ledger: &[Self], outcome: Outcome) -> Self {
         let mut sum = Self { outcome: outcome.name().to_owned(), ..Self::default() };
-        for entry in ledger.iter().filter(|entry| entry.outcome == sum.outcome) {
-            sum.calls += entry.calls;
-            sum.prompt_tokens += entry.prompt_tokens;
-            sum.completion_tokens += entry.completion_tokens;
-            sum.microdollars += entry.microdollars;
+        for entry in ledger.iter().filter(|entry| entry.outcome == outcome.name()) {
+            sum.add(entry);
         }
         sum
+    }
+
+    /// Counts the other's calls too.
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.calls += other.calls;
+        self.prompt_tokens += other.prompt_tokens;
+        self.completion_tokens += other.completion_tokens;
+        self.microdollars += other.microdollars;
     }
 }
 
@@ -187,11 +199,6 @@ impl Store {
         Ok(Self { writes, reader, _lock: lock, generated: AtomicU64::new(0) })
     }
 
-    /// Refuses a store that another run holds.
-    pub(crate) fn unused(path: &Path) -> Result<()> {
-        lock(&path.with_extension("lock")).map(drop)
-    }
-
     /// A value the run remembers about itself.
     pub(crate) fn meta(&self, key: &str) -> Result<Option<String>> {
         self.read(|connection| {
@@ -236,6 +243,11 @@ impl Store {
         };
         // If the writing thread is gone, the next answer says so.
         let _ = self.writes.send(Write { statement: Statement::Ledger(entry), done: None });
+    }
+
+    /// Writes a line into the ledger; returns once it is on disk.
+    pub(crate) async fn book(&self, entry: Entry) -> Result<()> {
+        self.write(Statement::Ledger(entry)).await
     }
 
     /// Counts calls that a kill interrupted; the count is on disk when this returns.

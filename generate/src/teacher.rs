@@ -6,8 +6,10 @@ mod http;
 mod local;
 #[cfg(test)]
 mod tests;
+mod trust;
 
 use crate::endpoint::is_endpoint;
+use crate::keys::Keys;
 use crate::recipe::StepSampling;
 use crate::run::Run;
 use crate::store::{Key, Reply};
@@ -73,8 +75,7 @@ pub(crate) struct Asking<'a> {
 /// How endpoints are used.
 #[derive(Debug, Clone)]
 pub(crate) struct Manners {
-    /// The environment variable that holds the key.
-    pub(crate) key_variable: Option<String>,
+    pub(crate) keys: Keys,
     /// The most calls at a time, of each endpoint and model.
     pub(crate) in_flight: usize,
     /// How long one call may take.
@@ -90,8 +91,10 @@ pub(crate) struct Manners {
 pub(crate) enum Refusal {
     /// The prompt does not fit the teacher's context.
     TooLong(String),
-    /// The teacher will not answer this call.
-    Rejected(String),
+    /// The teacher will not answer this call; an endpoint says so with a status.
+    Rejected(Option<u16>, String),
+    /// The same of an endpoint that has answered nothing yet: perhaps it is no verdict on this call.
+    Doubted(String),
     /// It failed again and again; a later try may succeed.
     Failed(String),
     /// The run is stopping, or its budget is spent.

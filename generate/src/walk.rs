@@ -54,6 +54,7 @@ pub(crate) enum Halt {
     Drop(Dropped),
     /// The teacher failed; a later try may succeed.
     Failed {
+        reason: &'static str,
         step: String,
         detail: String,
     },
@@ -83,6 +84,15 @@ fn whole_sentences(text: &str) -> &str {
 /// The same greedy question has the same answer; a second one is drawn.
 fn again(temperature: f32, attempt: u64) -> f32 {
     if attempt > 0 { temperature.max(0.5) } else { temperature }
+}
+
+/// The reason and the detail of a drop for a reply that should have been JSON.
+fn no_json(reply: &Reply, most: usize, error: &serde_json::Error) -> (&'static str, String) {
+    match reply {
+        Reply { filtered: true, .. } => ("filtered", "the provider's content filter took it away".to_owned()),
+        Reply { cut: true, text, .. } => ("cut_off", format!("not ended after {most} tokens: {text}")),
+        Reply { text, .. } => ("unusable_judgement", format!("not JSON ({error}): {text}")),
+    }
 }
 
 impl Walk<'_> {
@@ -175,7 +185,7 @@ impl Walk<'_> {
             let reply = self.ask(teacher, step, &call).await?;
             let checked = match serde_json::from_str::<Value>(reply.text.trim()) {
                 Ok(value) => check(value),
-                Err(error) => Err(("unusable_judgement", format!("not JSON ({error}): {}", reply.text))),
+                Err(error) => Err(no_json(&reply, sampling.max_tokens, &error)),
             };
             match checked {
                 Ok(value) => return Ok(value),
@@ -237,10 +247,33 @@ impl Walk<'_> {
         match reply {
             Ok(reply) => Ok(reply),
             Err(Refusal::TooLong(detail)) => dropped(step, "prompt_too_long", detail),
-            Err(Refusal::Rejected(detail)) => dropped(step, "teacher_refused", detail),
-            Err(Refusal::Failed(detail)) => Err(Halt::Failed { step: step.to_owned(), detail }),
+            Err(Refusal::Rejected(_, detail)) => dropped(step, "teacher_refused", detail),
+            Err(Refusal::Doubted(detail)) => {
+                Err(Halt::Failed { reason: "teacher_refused", step: step.to_owned(), detail })
+            }
+            Err(Refusal::Failed(detail)) => {
+                Err(Halt::Failed { reason: "teacher_failed", step: step.to_owned(), detail })
+            }
             Err(Refusal::Stopped) => Err(Halt::Stopped),
             Err(Refusal::Gone(error)) => Err(Halt::Abort(error)),
         }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may fail loudly")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn json_that_was_cut_has_the_reason_of_words_that_were() {
+        let reason = |cut, filtered| {
+            let reply = Reply { text: "{\"score\": ".to_owned(), cut, filtered, ..Reply::default() };
+            let error = serde_json::from_str::<Value>(&reply.text).unwrap_err();
+            no_json(&reply, 128, &error)
+        };
+        assert_eq!(reason(true, false), ("cut_off", "not ended after 128 tokens: {\"score\": ".to_owned()));
+        assert_eq!(reason(false, true).0, "filtered");
+        assert_eq!(reason(false, false).0, "unusable_judgement");
     }
 }

@@ -68,8 +68,14 @@ pub(super) fn calls(ledger: &[Entry]) -> String {
     let answered = Entry::sum(ledger, Outcome::Answered);
     let dollars = answered.microdollars as f64 / 1e6;
     let money = if dollars > 0.0 { format!(", ${dollars:.2}") } else { String::new() };
+    let lost = Entry::sum(ledger, Outcome::Failed).cost();
+    let booked = match (lost.tokens, lost.microdollars) {
+        (0, _) => String::new(),
+        (tokens, 0) => format!(" (booked with up to {tokens} tokens)"),
+        (tokens, money) => format!(" (booked with up to {tokens} tokens, ${:.2})", money as f64 / 1e6),
+    };
     format!(
-        "{} answers: {} prompt tokens, {} generated tokens{money}.\nCalls without an answer: {} turned away as too many (429, 503), {} failed, {} refused, {} lost at a kill.\n",
+        "{} answers: {} prompt tokens, {} generated tokens{money}.\nCalls without an answer: {} turned away as too many (429, 503), {} failed{booked}, {} refused, {} lost at a kill.\n",
         answered.calls,
         answered.prompt_tokens,
         answered.completion_tokens,

@@ -4,16 +4,20 @@
 //! of a batch before its file is uploaded, of the file before the batch is made, and of the batch before
 //! anyone waits for it, so a restart finds it again and none is submitted twice.
 
+mod files;
+
+pub(super) use files::MOST_CALLS;
+
 use super::endpoints::Endpoints;
-use super::http::{completion, refusal};
+use super::http::{LONGEST_WORDS, Most, whole};
 use super::{Asking, Manners, Refusal};
-use crate::budget::Cost;
 use crate::endpoint::cause;
 use crate::run::Run;
 use crate::store::{Key, OpenBatch, Outcome, Reply, Source};
 use anyhow::{Context, Result, anyhow, bail};
-use reqwest::RequestBuilder;
+use files::{BatchFile, BatchResult, MOST_BYTES, into_files, read_lines, result_of};
 use reqwest::multipart::{Form, Part};
+use reqwest::{RequestBuilder, Response};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, OnceLock};
@@ -21,8 +25,6 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
-/// Calls of one batch; OpenAI takes 50,000, but a batch's answers are held in memory once.
-pub(super) const MOST_CALLS: usize = 10_000;
 /// How long no further call may come before a batch goes out.
 const QUIET: Duration = Duration::from_secs(2);
 /// How often a stop is looked for.
@@ -45,6 +47,7 @@ struct Waiting {
     step: String,
     path: &'static str,
     body: Value,
+    most: Most,
     answer: oneshot::Sender<Result<Reply, Refusal>>,
 }
 
@@ -65,12 +68,13 @@ impl Batches {
         asking: Asking<'_>,
         path: &'static str,
         body: Value,
-        worst: Cost,
+        most: Most,
     ) -> Result<Reply, Refusal> {
+        let worst = asking.run.cost(&self.model, most.prompt, most.completion, true);
         let _held = asking.run.hold(worst).await.ok_or(Refusal::Stopped)?;
         let driver = self.driver.get_or_init(|| self.start(asking.run));
         let (answer, wait) = oneshot::channel();
-        let waiting = Waiting { key: *asking.key, step: asking.step.to_owned(), path, body, answer };
+        let waiting = Waiting { key: *asking.key, step: asking.step.to_owned(), path, body, most, answer };
         driver.send(waiting).map_err(|_| anyhow!("the batches have stopped"))?;
         wait.await.map_err(|_| anyhow!("the batches have stopped"))?
     }
@@ -86,6 +90,7 @@ impl Batches {
             run: Arc::clone(run),
             queued: Vec::new(),
             waiting: HashMap::new(),
+            asked: HashMap::new(),
             open: Vec::new(),
             out: HashSet::new(),
         };
@@ -105,6 +110,8 @@ struct Driver {
     /// Calls that are in no batch yet.
     queued: Vec<(Key, String, &'static str, Value)>,
     waiting: HashMap<Key, Vec<oneshot::Sender<Result<Reply, Refusal>>>>,
+    /// What was asked for; after a restart a row that waits for a batch says it again.
+    asked: HashMap<Key, Most>,
     open: Vec<OpenBatch>,
     /// The calls of the open batches.
     out: HashSet<Key>,
@@ -153,6 +160,7 @@ impl Driver {
             let _ = call.answer.send(Ok(reply));
             return Ok(());
         }
+        self.asked.insert(call.key, call.most);
         let answers = self.waiting.entry(call.key).or_default();
         answers.push(call.answer);
         if answers.len() == 1 && !self.out.contains(&call.key) {
@@ -189,22 +197,23 @@ impl Driver {
             by_path.entry(path).or_default().push((key, step, body));
         }
         for (path, calls) in by_path {
-            let keys: Vec<(Key, String)> = calls.iter().map(|(key, step, _)| (*key, step.clone())).collect();
-            let number = self.run.store.begin_batch(&self.model, path, &keys)?;
-            let mut lines = String::new();
-            for (key, _, body) in &calls {
-                let line = json!({"custom_id": hex(key), "method": "POST", "url": format!("/v1/{path}"), "body": body});
-                lines.push_str(&format!("{line}\n"));
+            for file in into_files(path, calls, MOST_BYTES) {
+                self.send(path, file).await?;
             }
-            let file = self.upload(number, &lines).await?;
-            self.run.store.batch_uploaded(number, &file)?;
-            let remote = self.create(path, &file).await?;
-            self.run.store.batch_submitted(number, &remote)?;
-            eprintln!("batch {number} with {} calls is out ({remote})", calls.len());
-            let (file, remote) = (Some(file), Some(remote));
-            self.out.extend(keys.iter().map(|(key, _)| *key));
-            self.open.push(OpenBatch { number, path: path.to_owned(), file, remote, calls: keys });
         }
+        Ok(())
+    }
+
+    async fn send(&mut self, path: &str, BatchFile { lines, calls }: BatchFile) -> Result<()> {
+        let number = self.run.store.begin_batch(&self.model, path, &calls)?;
+        let file = self.upload(number, &lines).await?;
+        self.run.store.batch_uploaded(number, &file)?;
+        let remote = self.create(path, &file).await?;
+        self.run.store.batch_submitted(number, &remote)?;
+        eprintln!("batch {number} with {} calls is out ({remote})", calls.len());
+        let (file, remote) = (Some(file), Some(remote));
+        self.out.extend(calls.iter().map(|(key, _)| *key));
+        self.open.push(OpenBatch { number, path: path.to_owned(), file, remote, calls });
         Ok(())
     }
 
@@ -272,22 +281,13 @@ impl Driver {
     }
 
     async fn take_in(&mut self, batch: &OpenBatch, answer: &Value) -> Result<()> {
-        let mut results: HashMap<Key, Result<Reply, Refusal>> = HashMap::new();
-        for name in ["output_file_id", "error_file_id"] {
-            let Some(file) = answer[name].as_str() else { continue };
-            let bytes = self.bytes(|base| self.client.get(format!("{base}/files/{file}/content"))).await?;
-            for line in bytes.split(|byte| *byte == b'\n').filter(|line| !line.trim_ascii().is_empty()) {
-                if let Some((key, result)) = result_of(line) {
-                    results.insert(key, result);
-                }
-            }
-        }
+        let mut results = self.results(batch, answer).await?;
         // Together, so that they share the disk's commits.
         for calls in batch.calls.chunks(RECORDED_TOGETHER) {
             let mut recorded = Vec::new();
             for (key, step) in calls {
                 // What a kill interrupted at this point is recorded in part, and paid for once.
-                if let Some(Ok(reply)) = results.get(key)
+                if let Some(BatchResult::Answer(reply)) = results.get(key)
                     && self.run.store.answer(key)?.is_none()
                 {
                     recorded.push(self.record(key, step, reply));
@@ -295,10 +295,12 @@ impl Driver {
             }
             futures::future::try_join_all(recorded).await?;
         }
+        let unreadable = self.book_unreadable(&results).await?;
         self.run.store.end_batch(batch.number)?;
-        let failed = batch.calls.iter().filter(|(key, _)| !matches!(results.get(key), Some(Ok(_)))).count();
-        if failed > 0 {
-            self.run.store.note(&self.model, BATCH, Outcome::Failed, failed as u64);
+        let is_answered = |key| matches!(results.get(key), Some(BatchResult::Answer(_)));
+        let failed = batch.calls.iter().filter(|(key, _)| !is_answered(key)).count();
+        if failed > unreadable {
+            self.run.store.note(&self.model, BATCH, Outcome::Failed, (failed - unreadable) as u64);
         }
         eprintln!(
             "batch {}: {} answers, {failed} calls without one",
@@ -307,13 +309,50 @@ impl Driver {
         );
         for (key, _) in &batch.calls {
             self.out.remove(key);
-            let mut result = results.remove(key);
+            self.asked.remove(key);
+            let mut result = results.remove(key).map(BatchResult::told);
             for answer in self.waiting.remove(key).into_iter().flatten() {
                 let missing = || Err(Refusal::Failed("the batch ended without its answer".to_owned()));
                 let _ = answer.send(result.take().unwrap_or_else(missing));
             }
         }
         Ok(())
+    }
+
+    /// What the files of a batch that has ended say of its calls.
+    async fn results(&self, batch: &OpenBatch, answer: &Value) -> Result<HashMap<Key, BatchResult>> {
+        let ours: HashSet<&Key> = batch.calls.iter().map(|(key, _)| key).collect();
+        let mut results = HashMap::new();
+        for name in ["output_file_id", "error_file_id"] {
+            let Some(file) = answer[name].as_str() else { continue };
+            self.lines(file, |line| {
+                let Some((key, mut result)) = result_of(line).filter(|(key, _)| ours.contains(key)) else {
+                    return;
+                };
+                if let (BatchResult::Answer(reply), Some(most)) = (&mut result, self.asked.get(&key)) {
+                    most.count_prompt(reply);
+                }
+                results.insert(key, result);
+            })
+            .await?;
+        }
+        Ok(results)
+    }
+
+    /// Books the answers that cannot be read at the most they can have cost; returns how many they are.
+    async fn book_unreadable(&self, results: &HashMap<Key, BatchResult>) -> Result<usize> {
+        let unreadable = results.iter().filter(|(_, result)| matches!(result, BatchResult::Unreadable(_)));
+        let most = unreadable.map(|(key, _)| self.asked.get(key).copied().unwrap_or_default());
+        let lost = most.map(|most| most.lost(&self.run, &self.model, BATCH, true));
+        let Some(lost) = lost.reduce(|mut sum, one| {
+            sum.add(&one);
+            sum
+        }) else {
+            return Ok(0);
+        };
+        let calls = lost.calls as usize;
+        self.run.book(lost).await?;
+        Ok(calls)
     }
 
     async fn record(&self, key: &Key, step: &str, reply: &Reply) -> Result<()> {
@@ -346,22 +385,47 @@ impl Driver {
         }
     }
 
+    /// Hands on the lines of a file at the provider; one that breaks off is read from its beginning again.
+    async fn lines(&self, file: &str, mut each: impl FnMut(&[u8])) -> Result<()> {
+        let began = Instant::now();
+        loop {
+            let sent = self.sent(|base| self.client.get(format!("{base}/files/{file}/content"))).await?;
+            let read = match sent {
+                Ok(response) => read_lines(response, &mut each).await,
+                Err(reason) => Err(reason),
+            };
+            match read {
+                Ok(()) => return Ok(()),
+                Err(reason) => self.wait(began, &reason).await?,
+            }
+        }
+    }
+
     /// Asks once; the inner error is why another try may succeed.
     async fn once(&self, request: impl Fn(&str) -> RequestBuilder) -> Result<Result<Vec<u8>, String>> {
+        Ok(match self.sent(request).await? {
+            Ok(response) => whole(response).await,
+            Err(reason) => Err(reason),
+        })
+    }
+
+    /// The same, with the body still to come.
+    async fn sent(&self, request: impl Fn(&str) -> RequestBuilder) -> Result<Result<Response, String>> {
         let endpoint = &self.endpoints.list()[0];
-        let answer = match endpoint.authorized(request(&endpoint.base)).send().await {
-            Ok(answer) => answer,
+        let response = match endpoint.authorized(request(&endpoint.base)).send().await {
+            Ok(response) => response,
             Err(error) => return Ok(Err(cause(&error))),
         };
-        let status = answer.status();
-        match answer.bytes().await {
-            Ok(bytes) if status.is_success() => Ok(Ok(bytes.into())),
-            Ok(bytes) if !status.is_server_error() && !matches!(status.as_u16(), 408 | 409 | 425 | 429) => {
-                bail!("{} answers {status}: {}", endpoint.base, String::from_utf8_lossy(&bytes))
-            }
-            Ok(_) => Ok(Err(format!("status {status}"))),
-            Err(error) => Ok(Err(cause(&error))),
+        let status = response.status();
+        if status.is_success() {
+            return Ok(Ok(response));
         }
+        if status.is_server_error() || matches!(status.as_u16(), 408 | 409 | 425 | 429) {
+            return Ok(Err(format!("status {status}")));
+        }
+        let words = whole(response).await.unwrap_or_else(String::into_bytes);
+        let words: String = String::from_utf8_lossy(&words).chars().take(LONGEST_WORDS).collect();
+        bail!("{} answers {status}: {words}", endpoint.base)
     }
 
     /// Waits for the next try, if patience is not over.
@@ -387,25 +451,4 @@ const BATCH: &str = "batch";
 fn id_of(answer: &Value, what: &str) -> Result<String> {
     let id = answer["id"].as_str().map(str::to_owned);
     id.ok_or_else(|| anyhow!("the provider gave the {what} no id: {answer}"))
-}
-
-fn hex(key: &Key) -> String {
-    key.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// A line of an output or error file; lines that are not ours are left out.
-fn result_of(line: &[u8]) -> Option<(Key, Result<Reply, Refusal>)> {
-    let line: Value = serde_json::from_slice(line).ok()?;
-    let number = u128::from_str_radix(line["custom_id"].as_str()?, 16).ok()?;
-    let response = &line["response"];
-    let body = response["body"].to_string();
-    let result = match response["status_code"].as_u64() {
-        Some(200) => completion(body.as_bytes()).map_err(Refusal::Failed),
-        Some(status @ 300..600) => {
-            let status = reqwest::StatusCode::from_u16(status as u16).unwrap_or_default();
-            Err(refusal(status, body.as_bytes()))
-        }
-        status => Err(Refusal::Failed(format!("status {status:?}, error {}", line["error"]))),
-    };
-    Some((number.to_be_bytes(), result))
 }

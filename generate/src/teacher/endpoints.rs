@@ -3,7 +3,7 @@
 //! Each endpoint has its own limit, which starts at the most that is allowed, is halved when the endpoint
 //! says that it is too much (429, 503) and creeps up with every success. Calls that were sent before the
 //! limit was cut do not cut it again. An endpoint that fails three times in a row gets no calls until it
-//! answers a question about its models.
+//! answers a question about its models; where that is an error again and again, one call is tried instead.
 
 use super::Manners;
 use anyhow::{Result, anyhow};
@@ -15,6 +15,8 @@ use tokio::time::Instant;
 
 /// Failures in a row after which an endpoint counts as down.
 const STRIKES: u32 = 3;
+/// Looks at an endpoint that is down after which an error is taken for the lack of a list of models.
+const LOOKS: u32 = 2;
 /// What one success adds to the limit, at least; NeMo Data Designer adds one after 25 successes.
 const CREEP: f64 = 1.0 / 25.0;
 /// The first and the longest pause after a 429 that names none, and between two looks at one that is down.
@@ -45,6 +47,8 @@ struct State {
     cuts: u32,
     failures: u32,
     down: bool,
+    /// How often it was looked at since it was of use last.
+    looks: u32,
     /// When it was of use last.
     useful: Instant,
 }
@@ -57,16 +61,11 @@ pub(super) struct Seat {
 }
 
 impl Endpoints {
-    pub(super) fn new(
-        bases: &[String],
-        key: Option<&str>,
-        client: reqwest::Client,
-        manners: &Manners,
-    ) -> Arc<Self> {
+    pub(super) fn new(bases: &[String], client: reqwest::Client, manners: &Manners) -> Arc<Self> {
         let now = Instant::now();
         let endpoint = |base: &String| Endpoint {
             base: base.clone(),
-            key: key.map(str::to_owned),
+            key: manners.keys.of(base).map(str::to_owned),
             state: Mutex::new(State {
                 limit: manners.in_flight as f64,
                 in_use: 0,
@@ -75,6 +74,7 @@ impl Endpoints {
                 cuts: 0,
                 failures: 0,
                 down: false,
+                looks: 0,
                 useful: now,
             }),
         };
@@ -106,8 +106,13 @@ impl Endpoints {
     }
 
     fn choose(&self, now: Instant, avoid: Option<usize>) -> Option<usize> {
+        // One that asked for a pause is no reason to wait while the one where the call failed is free.
+        let takes_calls = |other: &Endpoint| {
+            let state = other.state();
+            !state.down && state.not_before <= now
+        };
         let others =
-            self.list.iter().enumerate().any(|(index, other)| Some(index) != avoid && !other.state().down);
+            self.list.iter().enumerate().any(|(index, one)| Some(index) != avoid && takes_calls(one));
         let mut best: Option<(f64, usize)> = None;
         for (index, endpoint) in self.list.iter().enumerate() {
             let state = endpoint.state();
@@ -155,21 +160,21 @@ impl Endpoints {
         }
     }
 
-    /// Looks at an endpoint that is down until it answers.
+    /// Looks at an endpoint that is down until it answers, or until a call is worth a try: an endpoint without a list
+    /// of models may answer that with an error for ever.
     async fn watch(self: Arc<Self>, index: usize) {
         let endpoint = &self.list[index];
-        for look in 0.. {
+        let answers = loop {
+            let look = endpoint.look();
             tokio::time::sleep(pause(look)).await;
             let question = endpoint.authorized(self.client.get(format!("{}/models", endpoint.base)));
-            let answer = question.timeout(Duration::from_secs(10)).send().await;
-            if answer.is_ok_and(|answer| !answer.status().is_server_error()) {
-                break;
+            match question.timeout(Duration::from_secs(10)).send().await {
+                Ok(answer) if !answer.status().is_server_error() => break true,
+                Ok(_) if look >= LOOKS => break false,
+                _ => {}
             }
-        }
-        let mut state = endpoint.state();
-        (state.down, state.failures) = (false, 0);
-        drop(state);
-        eprintln!("teacher {} answers again", endpoint.base);
+        };
+        endpoint.rise(answers);
         self.changed.notify_waiters();
     }
 }
@@ -177,6 +182,29 @@ impl Endpoints {
 impl Endpoint {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Counts a look; returns how many there were before.
+    fn look(&self) -> u32 {
+        let mut state = self.state();
+        state.looks += 1;
+        state.looks - 1
+    }
+
+    /// Takes calls again: as before, or one at a time that must not fail.
+    fn rise(&self, answers: bool) {
+        let mut state = self.state();
+        state.down = false;
+        if answers {
+            (state.failures, state.looks) = (0, 0);
+            eprintln!("teacher {} answers again", self.base);
+        } else {
+            (state.failures, state.limit) = (STRIKES - 1, 1.0);
+            eprintln!(
+                "teacher {} answers with errors where its models are asked for; one call is tried",
+                self.base
+            );
+        }
     }
 
     pub(super) fn authorized(&self, request: RequestBuilder) -> RequestBuilder {
@@ -200,7 +228,7 @@ impl Seat {
     pub(super) fn succeeded(self) {
         let most = self.endpoints.manners.in_flight as f64;
         let mut state = self.endpoint().state();
-        (state.failures, state.cuts, state.useful) = (0, 0, Instant::now());
+        (state.failures, state.looks, state.cuts, state.useful) = (0, 0, 0, Instant::now());
         state.limit = (state.limit + (1.0 / state.limit).max(CREEP)).min(most);
     }
 
@@ -249,17 +277,18 @@ fn pause(turn: u32) -> Duration {
 #[allow(clippy::unwrap_used, reason = "a test may fail loudly")]
 mod tests {
     use super::*;
+    use crate::keys::Keys;
 
     fn endpoints(count: usize, in_flight: usize) -> Arc<Endpoints> {
         let manners = Manners {
-            key_variable: None,
+            keys: Keys::default(),
             in_flight,
             timeout: Duration::from_secs(1),
             patience: Duration::from_secs(5),
             batch_poll: None,
         };
         let bases: Vec<String> = (0..count).map(|index| format!("http://127.0.0.1:9/{index}")).collect();
-        Endpoints::new(&bases, None, reqwest::Client::new(), &manners)
+        Endpoints::new(&bases, reqwest::Client::new(), &manners)
     }
 
     async fn seats(endpoints: &Arc<Endpoints>, count: usize) -> Vec<Seat> {
@@ -320,6 +349,20 @@ mod tests {
         assert!(seats(&endpoints, 8).await.iter().all(|seat| seat.index() == 1));
         // A call that failed at the only one that is up goes there again.
         assert_eq!(endpoints.seat(Some(1)).await.unwrap().index(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_that_failed_does_not_wait_for_one_that_wants_a_pause() {
+        let endpoints = endpoints(2, 8);
+        let (first, second) = (endpoints.seat(None).await.unwrap(), endpoints.seat(None).await.unwrap());
+        let (wants_pause, failed_at) = (first.index(), second.index());
+        first.turned_away(Some(Duration::from_secs(60)));
+        second.failed("a test");
+        let before = Instant::now();
+        assert_eq!(endpoints.seat(Some(failed_at)).await.unwrap().index(), failed_at);
+        assert!(before.elapsed() < Duration::from_secs(1));
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        assert_eq!(endpoints.seat(Some(failed_at)).await.unwrap().index(), wants_pause);
     }
 
     #[tokio::test(start_paused = true)]

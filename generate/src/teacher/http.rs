@@ -1,15 +1,19 @@
 //! OpenAI-compatible endpoints as the teacher.
 //!
 //! A 429 waits as long as it says and is no failed try; 5xx, broken connections and answers that cannot be
-//! read are tried again elsewhere or later; any other refusal is the row's. The key is read from the
+//! read are tried again elsewhere or later; any other refusal is the row's. A try that was sent and brought nothing
+//! that can be read may have been paid for: it is booked at the most it can have cost. The key is read from the
 //! environment and goes nowhere else.
 
 use super::batch::Batches;
-use super::endpoints::{Endpoints, Seat};
+use super::endpoints::{Endpoint, Endpoints, Seat};
+use super::trust::Trust;
 use super::{Asking, Call, Manners, Prompt, Refusal};
 use crate::budget::Cost;
 use crate::endpoint::{self, address_and_model, cause, retry_after};
-use crate::store::{Outcome, Reply, Source};
+use crate::keys::how_to_name;
+use crate::run::{Begun, Run};
+use crate::store::{Entry, Outcome, Reply, Source};
 use anyhow::{Context, Result, anyhow, bail};
 use reqwest::{Response, StatusCode, Url};
 use serde_json::{Value, json};
@@ -25,9 +29,9 @@ const PROBE: Duration = Duration::from_secs(30);
 /// At which a server's tokens are counted that counts none itself.
 const BYTES_OF_A_TOKEN: u64 = 4;
 /// The longest body that is read of one answer: a server that never ends must not fill the memory.
-const LONGEST_BODY: usize = 16 << 20;
+pub(super) const LONGEST_BODY: usize = 16 << 20;
 /// The most characters of a server's words that are kept with a row.
-const LONGEST_WORDS: usize = 1000;
+pub(super) const LONGEST_WORDS: usize = 1000;
 /// The most tokens of one call that are believed; the store's sums stay numbers whatever a server counts.
 const MOST_TOKENS: u64 = u32::MAX as u64;
 
@@ -37,6 +41,50 @@ pub(crate) struct HttpTeacher {
     client: reqwest::Client,
     template: ChatTemplate,
     batches: Option<Batches>,
+    trust: Trust,
+}
+
+/// The most tokens that a call can count.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Most {
+    /// A token has at least a byte.
+    pub(super) prompt: u64,
+    pub(super) completion: u64,
+}
+
+impl Most {
+    fn of(call: &Call, body: &Value) -> Self {
+        Self { prompt: body.to_string().len() as u64, completion: call.max_tokens as u64 }
+    }
+
+    /// The line of the ledger of a call that may have been paid for and brought no answer.
+    pub(super) fn lost(self, run: &Run, model: &str, endpoint: &str, batch: bool) -> Entry {
+        Entry {
+            model: model.to_owned(),
+            endpoint: endpoint.to_owned(),
+            outcome: Outcome::Failed.name().to_owned(),
+            calls: 1,
+            prompt_tokens: self.prompt,
+            completion_tokens: self.completion,
+            microdollars: run.cost(model, self.prompt, self.completion, batch).microdollars,
+        }
+    }
+
+    /// Puts an estimate where a server did not count the prompt.
+    pub(super) fn count_prompt(self, reply: &mut Reply) {
+        if reply.prompt_tokens == 0 {
+            reply.prompt_tokens = self.prompt.div_ceil(BYTES_OF_A_TOKEN);
+        }
+    }
+}
+
+/// What goes out, and what it may cost at most.
+#[derive(Clone, Copy)]
+struct Sent<'a> {
+    path: &'static str,
+    body: &'a Value,
+    most: Most,
+    worst: Cost,
 }
 
 /// One try's failure.
@@ -45,6 +93,8 @@ enum Failure {
     Busy(Option<Duration>, Option<String>),
     /// Try again.
     Passing(String),
+    /// Try again, but this try may have been paid for: it was sent, and no refusal came back.
+    Lost(String),
     /// Do not.
     Final(Refusal),
 }
@@ -55,17 +105,19 @@ impl HttpTeacher {
         if manners.batch_poll.is_some() && bases.len() > 1 {
             bail!("--batch sends all calls to one provider; {} endpoints of {model} are named", bases.len());
         }
-        let key = endpoint::key(manners.key_variable.as_deref())?;
         let client = endpoint::client(manners.timeout)?;
-        let endpoints = Endpoints::new(&bases, key.as_deref(), client.clone(), manners);
+        let endpoints = Endpoints::new(&bases, client.clone(), manners);
         let mut silent = Vec::new();
         for (index, endpoint) in endpoints.list().iter().enumerate() {
             let base = &endpoint.base;
             let asked = Url::parse(base).with_context(|| format!("teacher {base} is no address"))?;
+            if let Some(lack) = manners.keys.lack(base) {
+                eprintln!("{lack}");
+            }
             let probe = endpoint.authorized(client.get(format!("{base}/models"))).timeout(PROBE);
             match probe.send().await {
                 Ok(response) if response.status() == StatusCode::UNAUTHORIZED => {
-                    bail!("teacher {base} wants a key (401); name its variable with --api-key-env")
+                    bail!("teacher {base} wants a key (401); {}", how_to_name(base))
                 }
                 // A redirected POST would go on as a GET, or without its key.
                 Ok(response) if response.url().origin() != asked.origin() => {
@@ -88,7 +140,7 @@ impl HttpTeacher {
         let batches = manners
             .batch_poll
             .map(|poll| Batches::new(&model, Arc::clone(&endpoints), client.clone(), manners, poll));
-        Ok(Self { model, endpoints, client, template, batches })
+        Ok(Self { model, endpoints, client, template, batches, trust: Trust::default() })
     }
 
     /// How many endpoints share the calls.
@@ -97,25 +149,35 @@ impl HttpTeacher {
     }
 
     pub(crate) async fn answer(&self, asking: Asking<'_>) -> Result<Reply, Refusal> {
-        let (path, body) = self.body(asking.call).map_err(|error| Refusal::Rejected(error.to_string()))?;
-        // A token has at least a byte.
-        let longest = body.to_string().len() as u64;
-        let most = asking.call.max_tokens as u64;
-        if let Some(batches) = &self.batches {
-            let worst = asking.run.cost(&self.model, longest, most, true);
-            return batches.answer(asking, path, body, worst).await;
+        match self.ask(asking).await {
+            Ok(reply) => {
+                self.trust.earn();
+                Ok(reply)
+            }
+            Err(Refusal::Rejected(Some(status), words)) => {
+                Err(self.trust.weigh(asking, &self.model, status, words)?)
+            }
+            other => other,
         }
-        let worst = asking.run.cost(&self.model, longest, most, false);
+    }
+
+    async fn ask(&self, asking: Asking<'_>) -> Result<Reply, Refusal> {
+        let (path, body) =
+            self.body(asking.call).map_err(|error| Refusal::Rejected(None, error.to_string()))?;
+        let most = Most::of(asking.call, &body);
+        if let Some(batches) = &self.batches {
+            return batches.answer(asking, path, body, most).await;
+        }
+        let worst = asking.run.cost(&self.model, most.prompt, most.completion, false);
         // The budget before the seat: a call that waits for the budget at a seat would keep it from one that is
         // tried again, and that one's money from the call.
         let held = asking.run.hold(worst).await.ok_or(Refusal::Stopped)?;
         let seat = self.seat(asking, None).await?;
-        let begun = asking.run.begin(asking.key, held)?;
-        match self.ask(asking, seat, path, &body).await {
+        let mut begun = asking.run.begin(asking.key, held)?;
+        let sent = Sent { path, body: &body, most, worst };
+        match self.try_again(asking, seat, &mut begun, sent).await {
             Ok((mut reply, endpoint)) => {
-                if reply.prompt_tokens == 0 {
-                    reply.prompt_tokens = longest.div_ceil(BYTES_OF_A_TOKEN);
-                }
+                most.count_prompt(&mut reply);
                 begun.end(self.record(asking, &endpoint, &reply).await?)?;
                 Ok(reply)
             }
@@ -136,23 +198,18 @@ impl HttpTeacher {
     }
 
     /// Asks, first at this seat, until there is an answer; returns who gave it.
-    async fn ask(
+    async fn try_again<'a>(
         &self,
-        asking: Asking<'_>,
+        asking: Asking<'a>,
         mut seat: Seat,
-        path: &str,
-        body: &Value,
+        begun: &mut Begun<'a>,
+        sent: Sent<'_>,
     ) -> Result<(Reply, String), Refusal> {
-        let (mut tries, mut avoid) = (0, None);
+        let (mut tries, mut lost, mut avoid) = (0, 0, None);
         loop {
             let base = seat.endpoint().base.clone();
-            let request = self.client.post(format!("{base}/{path}")).json(body);
-            let result = match seat.endpoint().authorized(request).send().await {
-                Ok(response) => read(response).await,
-                Err(error) => Err(Failure::Passing(cause(&error))),
-            };
             let note = |outcome| asking.run.store.note(&self.model, &base, outcome, 1);
-            let failed = match result {
+            let failed = match self.try_once(seat.endpoint(), sent).await {
                 Ok(reply) => {
                     seat.succeeded();
                     return Ok((reply, base));
@@ -173,18 +230,37 @@ impl HttpTeacher {
                     note(Outcome::Failed);
                     Some(reason)
                 }
+                Err(Failure::Lost(reason)) => {
+                    avoid = Some(seat.index());
+                    seat.failed(&reason);
+                    lost += 1;
+                    begun.book(asking.run, sent.most.lost(asking.run, &self.model, &base, false)).await?;
+                    Some(reason)
+                }
             };
             if let Some(reason) = failed {
                 tries += 1;
                 if tries == TRIES {
-                    return Err(Refusal::Failed(format!("{TRIES} tries failed, the last one: {reason}")));
+                    return Err(Refusal::Failed(gave_up(&reason, lost)));
                 }
                 tokio::select! {
                     () = tokio::time::sleep(pause(tries, asking.call.seed)) => {}
                     () = asking.run.until_stopping() => {}
                 }
             }
+            if !begun.hold_again(asking.run, sent.worst).await {
+                return Err(Refusal::Stopped);
+            }
             seat = self.seat(asking, avoid).await?;
+        }
+    }
+
+    async fn try_once(&self, endpoint: &Endpoint, sent: Sent<'_>) -> Result<Reply, Failure> {
+        let request = self.client.post(format!("{}/{}", endpoint.base, sent.path)).json(sent.body);
+        match endpoint.authorized(request).send().await {
+            Ok(response) => read(response).await,
+            Err(error) if error.is_connect() => Err(Failure::Passing(cause(&error))),
+            Err(error) => Err(Failure::Lost(cause(&error))),
         }
     }
 
@@ -247,10 +323,10 @@ fn parse(names: &str) -> Result<(String, Vec<String>)> {
 async fn read(response: Response) -> Result<Reply, Failure> {
     let status = response.status();
     let wait = retry_after(&response);
-    let body = whole(response).await.map_err(Failure::Passing)?;
     if status.is_success() {
-        return completion(&body).map_err(Failure::Passing);
+        return whole(response).await.and_then(|body| completion(&body)).map_err(Failure::Lost);
     }
+    let body = whole(response).await.map_err(Failure::Passing)?;
     Err(match refusal(status, &body) {
         // 429 and 503 say that it is too much; only the latter is a failed try.
         Refusal::Failed(_) if status == StatusCode::TOO_MANY_REQUESTS => Failure::Busy(wait, None),
@@ -260,6 +336,15 @@ async fn read(response: Response) -> Result<Reply, Failure> {
         Refusal::Failed(reason) => Failure::Passing(reason),
         refusal => Failure::Final(refusal),
     })
+}
+
+/// What is said of a call that failed too often.
+fn gave_up(reason: &str, lost: u32) -> String {
+    let booked = match lost {
+        0 => String::new(),
+        some => format!("; {some} of them may have been paid for and are booked at the most they can cost"),
+    };
+    format!("{TRIES} tries failed, the last one: {reason}{booked}")
 }
 
 /// An answer's body, if it has a length that an answer can have.
@@ -302,6 +387,7 @@ pub(super) fn refusal(status: StatusCode, body: &[u8]) -> Refusal {
     let words = words.to_lowercase();
     let says = |signs: &[&str]| signs.iter().any(|sign| words.contains(sign));
     let gone = || Refusal::Gone(anyhow!("the teacher answers {status}: {message}"));
+    let rejected = || Refusal::Rejected(Some(status.as_u16()), format!("{status}: {message}"));
     // An account without money says so for ever, with 402, 429 or 400.
     if says(&["insufficient_quota", "billing_hard_limit", "credit balance", "insufficient balance"]) {
         return gone();
@@ -313,10 +399,10 @@ pub(super) fn refusal(status: StatusCode, body: &[u8]) -> Refusal {
     }
     match status.as_u16() {
         // A moderator in front of the model refuses this prompt, not this key.
-        403 if says(&["flagged", "moderation"]) => Refusal::Rejected(format!("{status}: {message}")),
+        403 if says(&["flagged", "moderation"]) => rejected(),
         300..=399 | 401..=405 => gone(),
         408 | 409 | 425 | 429 | 500.. => Refusal::Failed(format!("status {status}")),
-        _ => Refusal::Rejected(format!("{status}: {message}")),
+        _ => rejected(),
     }
 }
 
@@ -334,7 +420,8 @@ mod tests {
     fn kind(status: u16, body: &str) -> &'static str {
         match refusal(StatusCode::from_u16(status).unwrap(), body.as_bytes()) {
             Refusal::TooLong(_) => "too long",
-            Refusal::Rejected(_) => "rejected",
+            Refusal::Rejected(..) => "rejected",
+            Refusal::Doubted(_) => "doubted",
             Refusal::Failed(_) => "failed",
             Refusal::Gone(_) => "gone",
             Refusal::Stopped => "stopped",
@@ -371,7 +458,7 @@ mod tests {
 
     #[test]
     fn what_a_server_says_of_itself_is_kept_within_bounds() {
-        let Refusal::Rejected(words) = refusal(StatusCode::BAD_REQUEST, &vec![b'x'; 1 << 20]) else {
+        let Refusal::Rejected(_, words) = refusal(StatusCode::BAD_REQUEST, &vec![b'x'; 1 << 20]) else {
             panic!("it is the row's")
         };
         assert!(words.len() < 1100);

@@ -71,11 +71,11 @@ impl LocalTeacher {
         let events = self.engine.submit(request).map_err(|refused| match refused {
             Refused::TooLong { .. } => Refusal::TooLong(refused.to_string()),
             Refused::Stopped => Refusal::Gone(anyhow!("the engine has stopped")),
-            other => Refusal::Rejected(other.to_string()),
+            other => Refusal::Rejected(None, other.to_string()),
         })?;
         let answer = events.collect().await;
         match answer.finish {
-            Finish::Unfit(reason) => Err(Refusal::Rejected(reason)),
+            Finish::Unfit(reason) => Err(Refusal::Rejected(None, reason)),
             // Of the engine, not of the row: with the engine gone, the next call ends the run.
             Finish::Failed(reason) => Err(Refusal::Failed(reason)),
             finish => Ok(Reply {
@@ -89,7 +89,7 @@ impl LocalTeacher {
     }
 
     fn request(&self, call: &Call) -> Result<Request, Refusal> {
-        let failed = |error: smollm::Error| Refusal::Rejected(error.to_string());
+        let failed = |error: smollm::Error| Refusal::Rejected(None, error.to_string());
         let mut stop_ids = self.stop_ids.clone();
         let prompt = match &call.prompt {
             Prompt::Assistant(messages) => {

@@ -5,11 +5,12 @@
 use super::http::HttpTeacher;
 use super::{Asking, Call, Manners, Prompt, Refusal};
 use crate::budget::{Limit, Prices};
+use crate::keys::Keys;
 use crate::recipe::StepSampling;
 use crate::run::Run;
 use crate::store::{Entry, Key, Outcome, Reply, Source};
 use axum::extract::{Path, State};
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
@@ -23,9 +24,12 @@ use std::time::Duration;
 const FOR_EVER: Duration = Duration::from_secs(60);
 
 async fn serve(app: Router) -> String {
+    serve_as_it_is(app.route("/v1/models", get(async || "{}"))).await
+}
+
+async fn serve_as_it_is(app: Router) -> String {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let name = format!("http://{}/v1#m", listener.local_addr().unwrap());
-    let app = app.route("/v1/models", get(async || "{}"));
     tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
     name
 }
@@ -35,14 +39,31 @@ async fn serve(app: Router) -> String {
 async fn a_run_begins_with_the_endpoints_that_are_there() {
     let app = Router::new().route("/v1/chat/completions", post(async || Json(completion())));
     let (away, name) = ("http://127.0.0.1:9/v1#m", serve(app).await);
-    let manners =
-        Manners { key_variable: None, in_flight: 1, timeout: FOR_EVER, patience: FOR_EVER, batch_poll: None };
+    let manners = manners(1, None);
     let open = async |names: &str| HttpTeacher::connect(names, ChatTemplate::chatml(), &manners).await;
     let teacher = open(&format!("{away},{name}")).await.unwrap();
     let folder = tempfile::tempdir().unwrap();
     let run = Arc::new(Run::open(folder.path(), Prices::default(), None).unwrap());
     assert_eq!(answer(&teacher, &run, [1; 16]).await.unwrap().text, "Hi.");
     assert!(open(away).await.is_err_and(|error| error.to_string().contains("check the address")));
+}
+
+/// Two hosts by name, which are one machine.
+#[tokio::test]
+async fn a_teacher_on_another_host_does_not_get_the_key() {
+    let heard = Arc::new(Mutex::new(Vec::new()));
+    let listen = async move |State(heard): State<Arc<Mutex<Vec<bool>>>>, headers: HeaderMap| {
+        heard.lock().unwrap().push(headers.contains_key("authorization"));
+    };
+    let app = Router::new().route("/v1/models", get(listen)).with_state(Arc::clone(&heard));
+    let main = serve_as_it_is(app).await;
+    let other = main.replace("127.0.0.1", "localhost");
+    let keys = Keys::read(&["PATH".to_owned()], &main, &[&other]).unwrap();
+    let manners = Manners { keys, ..manners(1, None) };
+    for (name, gets_it) in [(&main, true), (&other, false)] {
+        HttpTeacher::connect(name, ChatTemplate::chatml(), &manners).await.unwrap();
+        assert_eq!(heard.lock().unwrap().pop(), Some(gets_it), "{name}");
+    }
 }
 
 /// A POST would not arrive behind a redirect as it was sent.
@@ -54,17 +75,22 @@ async fn an_address_that_sends_its_clients_on_is_named() {
     let away =
         Router::new().route("/old/models", get(async move || axum::response::Redirect::temporary(&to)));
     let old = serve(away).await.replace("/v1", "/old");
-    let manners =
-        Manners { key_variable: None, in_flight: 1, timeout: FOR_EVER, patience: FOR_EVER, batch_poll: None };
+    let manners = manners(1, None);
     let refused =
         HttpTeacher::connect(&old, ChatTemplate::chatml(), &manners).await.err().unwrap().to_string();
     assert!(refused.contains(onward.trim_end_matches("/v1/models")), "{refused}");
 }
 
 async fn connect(app: Router, in_flight: usize, batch_poll: Option<Duration>) -> HttpTeacher {
-    let (timeout, patience) = (FOR_EVER, FOR_EVER);
-    let manners = Manners { key_variable: None, in_flight, timeout, patience, batch_poll };
-    HttpTeacher::connect(&serve(app).await, ChatTemplate::chatml(), &manners).await.unwrap()
+    open(&serve(app).await, in_flight, batch_poll).await
+}
+
+async fn open(name: &str, in_flight: usize, batch_poll: Option<Duration>) -> HttpTeacher {
+    HttpTeacher::connect(name, ChatTemplate::chatml(), &manners(in_flight, batch_poll)).await.unwrap()
+}
+
+fn manners(in_flight: usize, batch_poll: Option<Duration>) -> Manners {
+    Manners { keys: Keys::default(), in_flight, timeout: FOR_EVER, patience: FOR_EVER, batch_poll }
 }
 
 fn call(words: &str) -> Call {
@@ -86,6 +112,54 @@ fn answered(run: &Run) -> u64 {
     Entry::sum(&run.store.ledger().unwrap(), Outcome::Answered).calls
 }
 
+/// An answer that cannot be read is paid for all the same, in this session and in the next one.
+#[tokio::test]
+async fn a_try_that_may_have_been_paid_for_is_booked_at_its_most() {
+    let posts = Arc::new(AtomicUsize::new(0));
+    let reply = async move |State(posts): State<Arc<AtomicUsize>>| -> Response {
+        match posts.fetch_add(1, Ordering::SeqCst) {
+            0 => "{\"choices\": [".into_response(),
+            1 => (StatusCode::INTERNAL_SERVER_ERROR, "a refusal is free").into_response(),
+            _ => Json(completion()).into_response(),
+        }
+    };
+    let app = Router::new().route("/v1/chat/completions", post(reply)).with_state(posts);
+    let teacher = connect(app, 1, None).await;
+    let folder = tempfile::tempdir().unwrap();
+    let limit = |tokens| Some(Limit::Tokens(tokens));
+    let open = |tokens| Arc::new(Run::open(folder.path(), Prices::default(), limit(tokens)).unwrap());
+    // Room for the first try, and not for another one.
+    let run = open(600);
+    let stopped = answer(&teacher, &run, [1; 16]).await;
+    assert!(matches!(stopped, Err(Refusal::Stopped)) && run.budget.is_spent_up(), "{stopped:?}");
+    let lost = Entry::sum(&run.store.ledger().unwrap(), Outcome::Failed);
+    assert!((1, 300) == (lost.calls, lost.completion_tokens) && lost.prompt_tokens > 50, "{lost:?}");
+    drop(run);
+    let run = open(600);
+    assert!(
+        matches!(answer(&teacher, &run, [1; 16]).await, Err(Refusal::Stopped)),
+        "a restart counts it too"
+    );
+    drop(run);
+    let run = open(1200);
+    assert_eq!(answer(&teacher, &run, [1; 16]).await.unwrap().text, "Hi.");
+    let failed = Entry::sum(&run.store.ledger().unwrap(), Outcome::Failed);
+    assert_eq!((failed.calls, failed.cost()), (2, lost.cost()));
+}
+
+/// Nobody knows what became of a call that was sent.
+#[tokio::test]
+async fn a_call_that_times_out_may_have_been_paid_for() {
+    let silent = async || tokio::time::sleep(FOR_EVER).await;
+    let name = serve(Router::new().route("/v1/chat/completions", post(silent))).await;
+    let manners = Manners { timeout: Duration::from_millis(300), ..manners(1, None) };
+    let teacher = HttpTeacher::connect(&name, ChatTemplate::chatml(), &manners).await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let run = Arc::new(Run::open(folder.path(), Prices::default(), Some(Limit::Tokens(600))).unwrap());
+    assert!(matches!(answer(&teacher, &run, [1; 16]).await, Err(Refusal::Stopped)));
+    assert_eq!(Entry::sum(&run.store.ledger().unwrap(), Outcome::Failed).completion_tokens, 300);
+}
+
 /// Whoever is tried again holds its part of the budget; whoever waits for the budget must not hold the only seat.
 #[tokio::test]
 async fn a_call_that_waits_for_the_budget_keeps_no_seat() {
@@ -103,6 +177,73 @@ async fn a_call_that_waits_for_the_budget_keeps_no_seat() {
     let run = Arc::new(Run::open(folder.path(), Prices::default(), Some(Limit::Tokens(600))).unwrap());
     let (first, second) = tokio::join!(answer(&teacher, &run, [1; 16]), answer(&teacher, &run, [2; 16]));
     assert!(first.is_ok() && second.is_ok(), "{first:?} {second:?}");
+}
+
+/// An endpoint need not have a list of models; without one it must come back all the same.
+#[tokio::test]
+async fn an_endpoint_whose_models_are_an_error_comes_back() {
+    let posts = Arc::new(AtomicUsize::new(0));
+    let reply = async move |State(posts): State<Arc<AtomicUsize>>| -> Response {
+        match posts.fetch_add(1, Ordering::SeqCst) {
+            0..3 => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+            _ => Json(completion()).into_response(),
+        }
+    };
+    let app = Router::new()
+        .route("/v1/models", get(async || StatusCode::NOT_IMPLEMENTED))
+        .route("/v1/chat/completions", post(reply))
+        .with_state(posts);
+    let teacher = open(&serve_as_it_is(app).await, 3, None).await;
+    let folder = tempfile::tempdir().unwrap();
+    let run = Arc::new(Run::open(folder.path(), Prices::default(), None).unwrap());
+    let ask = |key| answer(&teacher, &run, key);
+    let (first, second, third) = tokio::join!(ask([1; 16]), ask([2; 16]), ask([3; 16]));
+    assert!(first.is_ok() && second.is_ok() && third.is_ok(), "{first:?} {second:?} {third:?}");
+}
+
+fn key(number: usize) -> Key {
+    (number as u128).to_be_bytes()
+}
+
+/// What is wrong with a teacher is no verdict on rows, and nothing may be paid for by the thousand to find it out.
+#[tokio::test]
+async fn a_model_that_refuses_its_first_calls_alike_ends_the_run() {
+    let refuse = async || (StatusCode::BAD_REQUEST, "no such parameter");
+    let teacher = connect(Router::new().route("/v1/chat/completions", post(refuse)), 4, None).await;
+    let folder = tempfile::tempdir().unwrap();
+    let run = Arc::new(Run::open(folder.path(), Prices::default(), None).unwrap());
+    for number in [1, 1, 1].into_iter().chain(2..20) {
+        let refused = answer(&teacher, &run, key(number)).await;
+        assert!(
+            matches!(&refused, Err(Refusal::Doubted(words)) if words.contains("parameter")),
+            "{refused:?}"
+        );
+    }
+    let refused = answer(&teacher, &run, key(20)).await;
+    assert!(
+        matches!(&refused, Err(Refusal::Gone(error)) if error.to_string().contains("400 Bad Request: no such")),
+        "{refused:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_refusal_is_the_rows_once_a_model_has_answered_or_refuses_differently() {
+    for (first, then) in [(200, 400), (422, 400)] {
+        let posts = Arc::new(AtomicUsize::new(0));
+        let reply = async move |State(posts): State<Arc<AtomicUsize>>| -> Response {
+            let status = if posts.fetch_add(1, Ordering::SeqCst) == 0 { first } else { then };
+            (StatusCode::from_u16(status).unwrap(), Json(completion())).into_response()
+        };
+        let app = Router::new().route("/v1/chat/completions", post(reply)).with_state(posts);
+        let teacher = connect(app, 1, None).await;
+        let folder = tempfile::tempdir().unwrap();
+        let run = Arc::new(Run::open(folder.path(), Prices::default(), None).unwrap());
+        let _ = answer(&teacher, &run, key(1)).await;
+        for number in 2..30 {
+            let refused = answer(&teacher, &run, key(number)).await;
+            assert!(matches!(refused, Err(Refusal::Rejected(Some(400), _))), "{refused:?}");
+        }
+    }
 }
 
 /// A provider whose batches end as soon as they are looked at.
@@ -234,6 +375,37 @@ async fn a_batch_is_made_once_though_the_answer_is_lost() {
     let run = Arc::new(Run::open(folder.path(), Prices::default(), None).unwrap());
     assert_eq!(answer(&teacher, &run, [1; 16]).await.unwrap().text, "Hi.");
     assert_eq!(shared.lock().unwrap().batches.len(), 1);
+}
+
+#[tokio::test]
+async fn an_answer_of_a_batch_that_cannot_be_read_is_booked() {
+    let line = json!({"custom_id": hexadecimal([1; 16]), "response": {"status_code": 200, "body": "?"}});
+    let (app, _) = provider(Provider { first_output: Some(line.to_string()), ..Provider::default() });
+    let teacher = connect(app, 1, POLL).await;
+    let folder = tempfile::tempdir().unwrap();
+    let run = Arc::new(Run::open(folder.path(), Prices::default(), None).unwrap());
+    let failed = answer(&teacher, &run, [1; 16]).await;
+    assert!(matches!(&failed, Err(Refusal::Failed(reason)) if reason.contains("is booked")), "{failed:?}");
+    let lost = Entry::sum(&run.store.ledger().unwrap(), Outcome::Failed);
+    assert_eq!((lost.calls, lost.completion_tokens), (1, 300));
+}
+
+#[tokio::test]
+async fn a_batch_that_counts_no_tokens_costs_what_a_call_would() {
+    let body = json!({"choices": [{"message": {"content": "Hi."}, "finish_reason": "stop"}]});
+    let line = json!({"custom_id": hexadecimal([1; 16]), "response": {"status_code": 200, "body": body}});
+    let (app, _) = provider(Provider { first_output: Some(line.to_string()), ..Provider::default() });
+    let app = app.route("/v1/chat/completions", post(async move || Json(body)));
+    let name = serve(app).await;
+    let mut replies = Vec::new();
+    for poll in [POLL, None] {
+        let (teacher, folder) = (open(&name, 1, poll).await, tempfile::tempdir().unwrap());
+        let run = Arc::new(Run::open(folder.path(), Prices::default(), None).unwrap());
+        replies.push(answer(&teacher, &run, [1; 16]).await.unwrap());
+        let booked = Entry::sum(&run.store.ledger().unwrap(), Outcome::Answered).prompt_tokens;
+        assert!(booked > 10, "{booked}");
+    }
+    assert_eq!(replies[0], replies[1]);
 }
 
 /// What never ends must not fill the memory.

@@ -1,0 +1,25 @@
+//! Other people's text for a terminal: what a teacher writes must not move the cursor, hide lines or set the title.
+
+/// The text with its control characters spelled out, except for line ends and tabs.
+pub(crate) fn printable(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for character in text.chars() {
+        if character.is_control() && !matches!(character, '\n' | '\t') {
+            shown.extend(character.escape_default());
+        } else {
+            shown.push(character);
+        }
+    }
+    shown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_line_ends_and_tabs_reach_the_terminal() {
+        assert_eq!(printable("a\tb\nΩ 😀 \\"), "a\tb\nΩ 😀 \\");
+        assert_eq!(printable("\u{1b}[2J\r\u{7f}\u{9b}1m\0"), r"\u{1b}[2J\r\u{7f}\u{9b}1m\u{0}");
+    }
+}
