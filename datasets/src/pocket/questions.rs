@@ -194,7 +194,7 @@ impl Question {
         match self.kind {
             Kind::Moves | Kind::Length | Kind::Sum | Kind::Code => None,
             Kind::Place | Kind::Next => Some(format!("The {}.", self.answer)),
-            _ => Some(self.answer[..1].to_uppercase() + &self.answer[1..] + "."),
+            _ => Some(format!("{}.", self.answer)),
         }
     }
 
