@@ -7,8 +7,8 @@
 //! There one n-gram is looked up and one question compared; here every question that shares an n-gram is compared.
 
 use crate::evaluation_set::EvaluationSet;
+use crate::hash::mix;
 use crate::matching::{longest_common_subsequence, matching_blocks};
-use crate::minhash::mix;
 use serde::Serialize;
 use std::cmp::Ordering;
 use std::collections::HashMap;

@@ -17,6 +17,7 @@ pub mod write;
 
 mod configs;
 mod error;
+mod hash;
 mod layout;
 mod minhash;
 mod read;

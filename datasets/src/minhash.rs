@@ -4,6 +4,7 @@
 //! A shingle is hashed once, and strongly; the functions are cheap permutations of its 32 bits, sixteen at a time so
 //! that the compiler can make vectors of them. Everything is arithmetic on integers: the same on every machine.
 
+use crate::hash::{hash_word, mix};
 use crate::near_duplicate::Parameters;
 
 /// Hash functions that are computed side by side.
@@ -115,20 +116,6 @@ fn shingles(text: &str, ngram: usize, scratch: &mut Scratch) {
         true => shingles.push(join(words)),
         false => shingles.extend(words.windows(ngram).map(join)),
     }
-}
-
-/// FNV-1a of 64 bits.
-fn hash_word(word: &str) -> u64 {
-    word.bytes()
-        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
-}
-
-/// SplitMix64's finaliser (Steele et al. 2014).
-pub(crate) fn mix(value: u64) -> u64 {
-    let mut z = value.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
 }
 
 #[cfg(test)]

@@ -212,7 +212,7 @@ fn products_plain(rows: &[[f32; ROWS]], lanes: &[[f32; LANES]]) -> [[f32; LANES]
 #[allow(clippy::unwrap_used, reason = "a test may fail loudly")]
 mod tests {
     use super::*;
-    use crate::minhash::mix;
+    use crate::hash::mix;
 
     fn vectors(count: usize, width: usize) -> Vec<Vec<f32>> {
         let number = |place: usize| (mix(place as u64) >> 40) as f32 / (1 << 23) as f32 - 1.0;

@@ -25,7 +25,7 @@ pub use questions::{Kind, Question, Verdict, check};
 /// The words of the world in a text (names, places, things, numbers), each once, in its order.
 pub fn told(text: &str) -> Vec<&str> {
     let mut list: Vec<&str> = Vec::new();
-    for word in words::words(text).filter(|word| words::sort_of(word).is_some()) {
+    for word in words::of_world(text) {
         if !list.contains(&word) {
             list.push(word);
         }

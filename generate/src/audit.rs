@@ -6,6 +6,7 @@ mod planted;
 
 use crate::printable::printable;
 use crate::setup::Common;
+use crate::world::keeps;
 use anyhow::{Result, bail};
 use datasets::pocket::letters::{Style, check_rewrite};
 use datasets::pocket::requests;
@@ -96,7 +97,6 @@ fn judge(row: &ChatRow) -> Finding {
     };
     let (users, replies) = (said("user"), said("assistant"));
     let (Some(source), Some(reply)) = (users.first(), replies.first()) else { return Finding::Unreadable };
-    let of = |right: bool| if right { Finding::Right } else { Finding::Wrong };
     match style {
         Some("concise") => of(check_rewrite(source, reply, Style::Concise)),
         Some("friendly") => of(check_rewrite(source, reply, Style::Friendly)),
@@ -111,22 +111,21 @@ fn judge(row: &ChatRow) -> Finding {
     }
 }
 
+fn of(right: bool) -> Finding {
+    if right { Finding::Right } else { Finding::Wrong }
+}
+
 fn reply_to(users: &[&str], replies: &[&str], turn: usize) -> Finding {
     let Some(reply) = replies.get(turn) else { return Finding::Unreadable };
     if let Some(conditions) = requests::conditions(users[turn]) {
-        let met = conditions.iter().all(|(id, arguments)| {
-            let arguments = arguments.as_object().cloned().unwrap_or_default();
-            evaluate::Instruction::new(id, &arguments).is_ok_and(|check| check.strict(reply))
-        });
-        return if met { Finding::Right } else { Finding::Wrong };
+        return of(keeps(&conditions, reply));
     }
     match check(users, reply) {
         Verdict::Right => Finding::Right,
         Verdict::Wrong => Finding::Wrong,
         Verdict::Unanswerable => Finding::Unanswerable,
         Verdict::Unreadable => match talks::check(users, &replies[..turn], reply) {
-            Some(true) => Finding::Right,
-            Some(false) => Finding::Wrong,
+            Some(fits) => of(fits),
             None => Finding::Unreadable,
         },
     }

@@ -98,18 +98,19 @@ pub(crate) fn walk<'a>(
 /// Walks a row with its steps written down: to its verdict, or to where nothing is recorded any more.
 pub(crate) async fn watched(mut walk: Walk<'_>, asks: bool) -> Result<(Walk<'_>, Option<Verdict>)> {
     walk.trace = Some(Trace { asks, ..Trace::default() });
-    let verdict = match end(&walk).await? {
-        End::Decided(verdict) => Some(verdict),
-        End::Failed(dropped) => Some(Verdict::Dropped(dropped)),
-        End::Stopped => None,
-    };
+    let verdict = verdict(&walk).await?;
     Ok((walk, verdict))
 }
 
 /// Walks a row some of whose steps have their answers already, and says whether its filters keep it.
 pub(crate) async fn planted(mut walk: Walk<'_>, given: HashMap<String, String>) -> Result<Option<Verdict>> {
     walk.given = given;
-    Ok(match end(&walk).await? {
+    verdict(&walk).await
+}
+
+/// Walks a row once; none where the run stopped.
+async fn verdict(walk: &Walk<'_>) -> Result<Option<Verdict>> {
+    Ok(match end(walk).await? {
         End::Decided(verdict) => Some(verdict),
         End::Failed(dropped) => Some(Verdict::Dropped(dropped)),
         End::Stopped => None,

@@ -86,10 +86,15 @@ fn again(temperature: f32, attempt: u64) -> f32 {
     if attempt > 0 { temperature.max(0.5) } else { temperature }
 }
 
+/// The reason and the detail of a drop for a reply that a provider took away.
+fn filtered() -> (&'static str, String) {
+    ("filtered", "the provider's content filter took it away".to_owned())
+}
+
 /// The reason and the detail of a drop for a reply that should have been JSON.
 fn no_json(reply: &Reply, most: usize, error: &serde_json::Error) -> (&'static str, String) {
     match reply {
-        Reply { filtered: true, .. } => ("filtered", "the provider's content filter took it away".to_owned()),
+        Reply { filtered: true, .. } => filtered(),
         Reply { cut: true, text, .. } => ("cut_off", format!("not ended after {most} tokens: {text}")),
         Reply { text, .. } => ("unusable_judgement", format!("not JSON ({error}): {text}")),
     }
@@ -129,7 +134,7 @@ impl Walk<'_> {
             let text = if trimmed { whole_sentences(&reply.text) } else { reply.text.trim() };
             let forbidden = &self.recipe.settings.forbidden_openings;
             if reply.filtered {
-                last = ("filtered", "the provider's content filter took it away".to_owned());
+                last = filtered();
             } else if text.is_empty() {
                 last = ("empty", String::new());
             } else if reply.cut && !trimmed {

@@ -7,7 +7,7 @@ mod judgements;
 use crate::recipe::Task;
 use anyhow::{Context, Result};
 use conversations::Lessons;
-pub(crate) use conversations::{questions, rewrite_style, summary_length};
+pub(crate) use conversations::{keeps, questions, rewrite_style, summary_length};
 use datasets::pocket::documents::{Source, document};
 use datasets::pocket::letters::{Letter, Style};
 use datasets::pocket::requests::Request;

@@ -6,7 +6,7 @@
 use crate::gpu::plan::{Estimate, Plan, fits};
 use crate::recipe::Training;
 use crate::run::Place;
-#[cfg(not(any(feature = "cuda", feature = "emulated")))]
+#[cfg(not(feature = "_card"))]
 use anyhow::bail;
 use anyhow::{Result, ensure};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
@@ -222,7 +222,7 @@ pub(crate) fn gib(bytes: u64) -> String {
 }
 
 /// The device, its name, and the bytes that are free on it where it is a card.
-#[cfg(any(feature = "cuda", feature = "emulated"))]
+#[cfg(feature = "_card")]
 fn found(asked: Device) -> Result<(Device, String, Option<u64>)> {
     use crate::gpu::card::Card;
     let ordinal = match asked {
@@ -241,7 +241,7 @@ fn found(asked: Device) -> Result<(Device, String, Option<u64>)> {
     Ok((Device::Cuda(ordinal), format!("cuda:{ordinal} ({})", card.name()), Some(card.free()?)))
 }
 
-#[cfg(not(any(feature = "cuda", feature = "emulated")))]
+#[cfg(not(feature = "_card"))]
 fn found(asked: Device) -> Result<(Device, String, Option<u64>)> {
     match asked {
         Device::Auto | Device::Cpu => Ok((Device::Cpu, "cpu".to_owned(), None)),
@@ -324,7 +324,7 @@ mod tests {
         }
     }
 
-    #[cfg(not(any(feature = "cuda", feature = "emulated")))]
+    #[cfg(not(feature = "_card"))]
     #[test]
     fn a_build_without_the_feature_says_how_to_get_it() {
         assert!(matches!(found(Device::Auto), Ok((Device::Cpu, _, None))));

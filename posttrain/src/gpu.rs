@@ -9,28 +9,28 @@ pub mod lists;
 pub mod plan;
 pub mod product;
 
-#[cfg(any(feature = "cuda", feature = "emulated"))]
+#[cfg(feature = "_card")]
 mod attention;
-#[cfg(any(feature = "cuda", feature = "emulated"))]
+#[cfg(feature = "_card")]
 mod batch;
-#[cfg(any(feature = "cuda", feature = "emulated"))]
+#[cfg(feature = "_card")]
 pub mod buffer;
-#[cfg(any(feature = "cuda", feature = "emulated"))]
+#[cfg(feature = "_card")]
 pub mod card;
-#[cfg(any(feature = "cuda", feature = "emulated"))]
+#[cfg(feature = "_card")]
 pub mod compare;
 #[cfg(feature = "cuda")]
 mod cuda;
 #[cfg(feature = "emulated")]
 mod emulated;
-#[cfg(any(feature = "cuda", feature = "emulated"))]
+#[cfg(feature = "_card")]
 pub mod kernels;
-#[cfg(any(feature = "cuda", feature = "emulated"))]
+#[cfg(feature = "_card")]
 pub mod model;
-#[cfg(any(feature = "cuda", feature = "emulated"))]
+#[cfg(feature = "_card")]
 pub mod speed;
-#[cfg(any(feature = "cuda", feature = "emulated"))]
+#[cfg(feature = "_card")]
 pub mod trainer;
 
-#[cfg(all(test, any(feature = "cuda", feature = "emulated")))]
+#[cfg(all(test, feature = "_card"))]
 mod tests;

@@ -2,9 +2,9 @@
 //! `gradient` calls, whose sums add up, then one `update`. Whether the CPU or a card computes is known here and
 //! nowhere above.
 
-#[cfg(any(feature = "cuda", feature = "emulated"))]
+#[cfg(feature = "_card")]
 use crate::device::Device;
-#[cfg(any(feature = "cuda", feature = "emulated"))]
+#[cfg(feature = "_card")]
 use crate::gpu::{card::Card, trainer};
 use crate::model::{Batch, Model, Parameters};
 use crate::optimizer::{Optimizer, OptimizerSettings};
@@ -31,7 +31,7 @@ enum Computes<E> {
         model: Box<Model<E>>,
         gradients: Vec<f32>,
     },
-    #[cfg(any(feature = "cuda", feature = "emulated"))]
+    #[cfg(feature = "_card")]
     Card(Box<trainer::Trainer<E>>),
 }
 
@@ -67,7 +67,7 @@ impl<E: Element> Learner<E> {
                 model.forward(&self.parameters.values, batch);
                 Ok(model.losses(&self.parameters.values, batch))
             }
-            #[cfg(any(feature = "cuda", feature = "emulated"))]
+            #[cfg(feature = "_card")]
             Computes::Card(trainer) => trainer.losses(batch),
         }
     }
@@ -85,7 +85,7 @@ impl<E: Element> Learner<E> {
                 model.backward(weights, gradients, batch);
                 Ok(losses)
             }
-            #[cfg(any(feature = "cuda", feature = "emulated"))]
+            #[cfg(feature = "_card")]
             Computes::Card(trainer) => trainer.gradient(batch, weight),
         }
     }
@@ -110,7 +110,7 @@ impl<E: Element> Learner<E> {
                 model.backward(weights, gradients, batch);
                 Ok(losses)
             }
-            #[cfg(any(feature = "cuda", feature = "emulated"))]
+            #[cfg(feature = "_card")]
             Computes::Card(trainer) => trainer.weighted_gradient(batch, weights_of),
         }
     }
@@ -128,7 +128,7 @@ impl<E: Element> Learner<E> {
                 gradients.fill(0.0);
                 norm
             }
-            #[cfg(any(feature = "cuda", feature = "emulated"))]
+            #[cfg(feature = "_card")]
             Computes::Card(trainer) => {
                 let norm = trainer.update(self.settings, rate, optimizer.step + 1)?;
                 optimizer.step += u64::from(norm.is_finite());
@@ -152,7 +152,7 @@ impl<E: Element> Learner<E> {
         self.parameters.config.rope_theta = theta;
         match &mut self.computes {
             Computes::Cpu { model, .. } => model.set_rope(theta, positions),
-            #[cfg(any(feature = "cuda", feature = "emulated"))]
+            #[cfg(feature = "_card")]
             Computes::Card(trainer) => trainer.set_rope(theta, positions)?,
         }
         Ok(())
@@ -165,17 +165,14 @@ impl<E: Element> Learner<E> {
     pub fn bring_home(&mut self) -> Result<()> {
         match &self.computes {
             Computes::Cpu { .. } => Ok(()),
-            #[cfg(any(feature = "cuda", feature = "emulated"))]
+            #[cfg(feature = "_card")]
             Computes::Card(trainer) => trainer.bring_home(&mut self.parameters, &mut self.optimizer),
         }
     }
 }
 
 impl<E: Element> Computes<E> {
-    #[cfg_attr(
-        not(any(feature = "cuda", feature = "emulated")),
-        allow(unused_variables, clippy::unnecessary_wraps)
-    )]
+    #[cfg_attr(not(feature = "_card"), allow(unused_variables, clippy::unnecessary_wraps))]
     fn new(
         parameters: &Parameters,
         optimizer: &Optimizer,
@@ -183,7 +180,7 @@ impl<E: Element> Computes<E> {
         training: &Training,
     ) -> Result<Self> {
         let checkpoints = training.layer_checkpointing;
-        #[cfg(any(feature = "cuda", feature = "emulated"))]
+        #[cfg(feature = "_card")]
         if let Device::Cuda(ordinal) = training.device {
             let (card, tokens) = (Card::open(ordinal)?, training.micro_batch());
             let trainer = trainer::Trainer::new(card, parameters, optimizer, positions, checkpoints, tokens)?;
@@ -204,7 +201,7 @@ enum Scores<'a, E> {
         model: Box<Model<E>>,
         weights: &'a [f32],
     },
-    #[cfg(any(feature = "cuda", feature = "emulated"))]
+    #[cfg(feature = "_card")]
     Card(Box<trainer::Scorer<E>>),
 }
 
@@ -213,9 +210,9 @@ impl<'a, E: Element> Scorer<'a, E> {
     ///
     /// # Errors
     /// When it does not fit into the card.
-    #[cfg_attr(not(any(feature = "cuda", feature = "emulated")), allow(clippy::unnecessary_wraps))]
+    #[cfg_attr(not(feature = "_card"), allow(clippy::unnecessary_wraps))]
     pub fn new(parameters: &'a Parameters, positions: usize, training: &Training) -> Result<Self> {
-        #[cfg(any(feature = "cuda", feature = "emulated"))]
+        #[cfg(feature = "_card")]
         if let Device::Cuda(ordinal) = training.device {
             let (card, tokens) = (Card::open(ordinal)?, training.micro_batch());
             return Ok(Self(Scores::Card(Box::new(trainer::Scorer::new(
@@ -236,7 +233,7 @@ impl<'a, E: Element> Scorer<'a, E> {
                 model.forward(weights, batch);
                 Ok(model.losses(weights, batch))
             }
-            #[cfg(any(feature = "cuda", feature = "emulated"))]
+            #[cfg(feature = "_card")]
             Scores::Card(scorer) => scorer.losses(batch),
         }
     }

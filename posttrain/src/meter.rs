@@ -173,7 +173,7 @@ impl Peak {
         if let Some(told) = told.filter(|told| *told > 0.0) {
             return Ok(Self { flops: told * 1e12, source: "SMOL_PEAK_TFLOPS".to_owned() });
         }
-        #[cfg(any(feature = "cuda", feature = "emulated"))]
+        #[cfg(feature = "_card")]
         if let crate::device::Device::Cuda(ordinal) = training.device {
             let card = crate::gpu::card::Card::open(ordinal)?;
             return Self::of_card(&card, training.precision);
@@ -185,7 +185,7 @@ impl Peak {
         Ok(Self { flops, source: format!("a {SIDE}-cubed product measured at the start") })
     }
 
-    #[cfg(any(feature = "cuda", feature = "emulated"))]
+    #[cfg(feature = "_card")]
     fn of_card(card: &crate::gpu::card::Card, precision: Precision) -> Result<Self> {
         use crate::gpu::speed;
         if let (Precision::Bf16, Some(flops)) = (precision, speed::datasheet(card.name())) {

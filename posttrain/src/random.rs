@@ -44,3 +44,20 @@ impl Normal {
         (-2.0 * (1.0 - a).ln()).sqrt() * (std::f64::consts::TAU * b).cos()
     }
 }
+
+/// Weights that follow from a tensor's name alone, by the formula that `tests/goldens` repeats in Python: uniform in
+/// ±0.0721687836 for matrices, 1 ± 0.1 for norms; SplitMix64 of the name's FNV-1a hash.
+pub fn hashed_values(name: &str, count: usize) -> Vec<f32> {
+    let fnv = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+    let seed = name.bytes().fold(0xcbf2_9ce4_8422_2325, fnv);
+    let norm = name.ends_with("norm.weight");
+    let value = |index: u64| {
+        let mut z: u64 = seed.wrapping_add((index + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^= z >> 31;
+        let signed = 2.0 * ((z >> 40) as f32 * 2.0f32.powi(-24)) - 1.0;
+        if norm { 1.0 + signed * 0.1 } else { signed * 0.072_168_78 }
+    };
+    (0..count as u64).map(value).collect()
+}

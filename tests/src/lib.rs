@@ -37,27 +37,10 @@ pub fn write_hashed_weights(folder: &Path, config: &ModelConfig) {
     let tensors: Vec<_> = weights::expected_tensors(config)
         .into_iter()
         .map(|(name, shape)| {
-            let values = hashed_values(&name, shape.iter().product());
+            let values = posttrain::random::hashed_values(&name, shape.iter().product());
             (name, shape, values)
         })
         .collect();
     weights::write(&folder.join("model.safetensors"), &tensors, weights::Precision::F32)
         .expect("the test folder can be written");
-}
-
-/// Uniform in ±0.0721687836 for matrices, 1 ± 0.1 for norms: SplitMix64 of the name's FNV-1a hash.
-fn hashed_values(name: &str, count: usize) -> Vec<f32> {
-    let fnv = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
-    let seed = name.bytes().fold(0xcbf2_9ce4_8422_2325, fnv);
-    let norm = name.ends_with("norm.weight");
-    let value = |index: u64| {
-        let mut z: u64 = seed.wrapping_add((index + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^= z >> 31;
-        let unit = (z >> 40) as f32 * 2.0f32.powi(-24);
-        let signed = 2.0 * unit - 1.0;
-        if norm { 1.0 + signed * 0.1 } else { signed * 0.072_168_78 }
-    };
-    (0..count as u64).map(value).collect()
 }

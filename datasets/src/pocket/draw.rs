@@ -1,5 +1,7 @@
 //! Random choices that follow from a seed alone, the same on every machine.
 
+use crate::hash::{finalise, hash_word, next};
+
 /// A stream of draws (SplitMix64, Steele et al. 2014).
 #[derive(Debug, Clone)]
 pub struct Draw(u64);
@@ -11,8 +13,7 @@ impl Draw {
     }
 
     fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        mix(self.0)
+        next(&mut self.0)
     }
 
     /// A number from 0 up to, not including, `end`.
@@ -51,16 +52,7 @@ impl Draw {
     }
 }
 
-fn mix(mut z: u64) -> u64 {
-    z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    z ^ (z >> 31)
-}
-
-/// FNV-1a, mixed: decides what is held out, so it must never change.
+/// Decides what is held out, so it must never change.
 pub(super) fn hash(text: &str) -> u64 {
-    let folded = text.bytes().fold(0xCBF2_9CE4_8422_2325, |hash: u64, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01B3)
-    });
-    mix(folded)
+    finalise(hash_word(text))
 }

@@ -1,7 +1,7 @@
 //! What a text of the world states, one sentence a fact, written and read by the same templates.
 
 use super::Draw;
-use super::sentence::{fill, read, sentences};
+use super::sentence::{Slots, read, sentences};
 use super::words::{Sort, sort_of};
 
 /// What a sentence is about.
@@ -95,24 +95,23 @@ const ASIDES: [&str; 8] = [
 pub struct Fact {
     /// What is said.
     pub relation: Relation,
-    words: Vec<(char, String)>,
+    words: Slots,
     /// Things in an order, of a list.
     pub items: Vec<String>,
 }
 
 impl Fact {
     pub(super) fn new(relation: Relation, words: &[(char, &str)]) -> Self {
-        let words = words.iter().map(|(slot, word)| (*slot, (*word).to_owned())).collect();
-        Self { relation, words, items: Vec::new() }
+        Self { relation, words: Slots::new(words), items: Vec::new() }
     }
 
     pub(super) fn list(items: Vec<String>) -> Self {
-        Self { relation: Relation::List, words: Vec::new(), items }
+        Self { relation: Relation::List, words: Slots::new(&[]), items }
     }
 
     /// The word of a slot, empty where there is none.
     pub(super) fn get(&self, slot: char) -> &str {
-        self.words.iter().find(|(name, _)| *name == slot).map_or("", |(_, word)| word)
+        self.words.get(slot)
     }
 
     /// Its words by the names of what they are.
@@ -128,7 +127,7 @@ impl Fact {
                 _ => "job",
             };
             let number = word.parse::<i64>().map(serde_json::Value::from);
-            (name.to_owned(), number.unwrap_or_else(|_| word.as_str().into()))
+            (name.to_owned(), number.unwrap_or_else(|_| word.into()))
         })
     }
 
@@ -141,9 +140,8 @@ impl Fact {
         if self.relation == Relation::List {
             return format!("{}{}.", draw.pick(&LISTS), self.items.join(", "));
         }
-        let words: Vec<(char, &str)> = self.words.iter().map(|(slot, word)| (*slot, word.as_str())).collect();
         let templates = TEMPLATES.iter().find(|(relation, _)| *relation == self.relation);
-        templates.map_or(String::new(), |(_, templates)| fill(draw.pick(templates), &words))
+        templates.map_or(String::new(), |(_, templates)| self.words.fill(draw.pick(templates)))
     }
 
     /// What a sentence says.
@@ -161,8 +159,7 @@ impl Fact {
 
     /// What decides whether it is held out: all but the names.
     pub(super) fn tuple(&self) -> String {
-        let words = self.words.iter().filter(|(slot, _)| *slot != 'n').map(|(_, word)| word.as_str());
-        words.chain(self.items.iter().map(String::as_str)).collect::<Vec<_>>().join(" ")
+        self.words.facts().chain(self.items.iter().map(String::as_str)).collect::<Vec<_>>().join(" ")
     }
 }
 

@@ -2,9 +2,9 @@
 //! rewriting.
 
 use super::names::names;
-use super::sentence::{fill, sentences};
+use super::sentence::{Slots, sentences};
 use super::stories::{another, exchange, faithful};
-use super::words::{COLOURS, DAYS, EVENTS, PLACES, THINGS, sort_of, words};
+use super::words::{COLOURS, DAYS, EVENTS, PLACES, THINGS, of_world, words};
 use super::{Draw, Split};
 
 /// A way to write: the styles of Smol-Rewrite, and two that are only rewritten from.
@@ -64,17 +64,17 @@ const LONG: [&str; 9] = [
 /// What a letter says.
 #[derive(Debug, Clone)]
 pub struct Letter {
-    values: Vec<(char, String)>,
+    slots: Slots,
 }
 
 impl Letter {
     /// A letter whose names and facts are of a split.
     pub fn new(draw: &mut Draw, split: Split) -> Self {
-        loop {
+        let slots = Slots::of_split(split, draw, |draw| {
             let people = names(draw, split, 2);
             let hour = draw.between(1, 12).to_string();
-            let values: Vec<(char, String)> = [
-                ('n', people[0].as_str()),
+            Slots::new(&[
+                ('n', &people[0]),
                 ('m', &people[1]),
                 ('e', draw.pick(&EVENTS)),
                 ('d', draw.pick(&DAYS)),
@@ -82,32 +82,17 @@ impl Letter {
                 ('p', draw.pick(&PLACES)),
                 ('c', draw.pick(&COLOURS)),
                 ('t', draw.pick(&THINGS)),
-            ]
-            .map(|(slot, word)| (slot, word.to_owned()))
-            .to_vec();
-            let tuple: Vec<&str> = values[2..].iter().map(|(_, word)| word.as_str()).collect();
-            if split.holds(&tuple.join(" ")) {
-                return Self { values };
-            }
-        }
+            ])
+        });
+        Self { slots }
     }
 
     /// The letter in a style.
     pub fn write(&self, style: Style, draw: &mut Draw) -> String {
-        let values: Vec<(char, &str)> =
-            self.values.iter().map(|(slot, word)| (*slot, word.as_str())).collect();
-        if style != Style::Long {
-            return fill(draw.pick(style.templates()), &values);
+        match style {
+            Style::Long => self.slots.tell(&LONG, draw),
+            _ => self.slots.fill(draw.pick(style.templates())),
         }
-        let mut text: Vec<String> = Vec::new();
-        for sentence in LONG {
-            match sentence.strip_prefix('~') {
-                Some(_) if draw.chance(35) => {}
-                Some(optional) => text.push(optional.to_owned()),
-                None => text.push(fill(sentence, &values)),
-            }
-        }
-        text.join(" ")
     }
 
     /// A style to rewrite from.
@@ -124,16 +109,16 @@ impl Letter {
     /// The letter with one of its words exchanged.
     pub fn wrong(&self, style: Style, draw: &mut Draw) -> String {
         let text = self.write(style, draw);
-        let (_, word) = draw.pick(&self.values);
-        exchange(&text, &word, &another(&word, &text, draw))
+        let (_, word) = draw.pick(&self.slots.iter().collect::<Vec<_>>());
+        exchange(&text, word, &another(word, &text, draw))
     }
 }
 
 /// Whether a rewriting of a letter of this world is right: it says all that the source says and no more, and in style.
 pub fn check_rewrite(source: &str, text: &str, style: Style) -> bool {
-    let told: Vec<&str> = words(source).filter(|word| sort_of(word).is_some()).collect();
+    let mut told = of_world(source).peekable();
     let held: Vec<&str> = words(text).collect();
-    let all = !told.is_empty() && told.iter().all(|word| held.contains(word));
+    let all = told.peek().is_some() && told.all(|word| held.contains(&word));
     let fits = match style {
         Style::Concise => text.len() < source.len() && sentences(text).count() <= 3,
         Style::Friendly => text.contains('!'),

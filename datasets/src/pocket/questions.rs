@@ -167,6 +167,13 @@ impl Question {
         None
     }
 
+    /// The question with its words in any order.
+    pub fn mixed_up(&self, draw: &mut Draw) -> String {
+        let mut words: Vec<&str> = self.user.split(' ').collect();
+        draw.shuffle(&mut words);
+        words.join(" ")
+    }
+
     /// The facts alone, in sentences.
     pub(super) fn told(&self, draw: &mut Draw) -> String {
         let joint = if self.kind == Kind::Code { "\n" } else { " " };

@@ -2,8 +2,8 @@
 //! meet them.
 
 use super::scenes::{Subject, scene};
-use super::words::{ANIMALS, COLOURS, FRUITS, PLACES, THINGS};
-use super::{Draw, Split, names};
+use super::words::{ANIMALS, FRUITS};
+use super::{Draw, Split};
 use serde_json::{Value, json};
 
 /// A request, what it asks for in IFEval's terms, and a reply.
@@ -24,9 +24,11 @@ struct Condition {
     id: &'static str,
     arguments: Value,
     words: String,
-    apply: Box<dyn Fn(&mut Reply)>,
-    break_: Box<dyn Fn(&mut Reply)>,
+    apply: Change,
+    break_: Change,
 }
+
+type Change = Box<dyn Fn(&mut Reply)>;
 
 /// A reply on its way: its sentences, and what goes around them.
 #[derive(Clone, Default)]
@@ -65,24 +67,79 @@ impl Reply {
 const NUMBERS: [&str; 7] = ["no", "one", "two", "three", "four", "five", "six"];
 const ENDS: [&str; 5] =
     ["That is all.", "This is the end.", "Thank you for reading.", "Good night to all.", "So it was."];
-const KINDS: usize = 14;
+
+/// What can be asked for; the order decides what is drawn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Rule {
+    NoComma,
+    Small,
+    Capitals,
+    Bullets,
+    Existence,
+    Forbidden,
+    End,
+    Quotation,
+    Title,
+    Postscript,
+    Sentences,
+    Frequency,
+    Placeholders,
+    Highlights,
+}
+
+impl Rule {
+    const ALL: [Self; 14] = [
+        Self::NoComma,
+        Self::Small,
+        Self::Capitals,
+        Self::Bullets,
+        Self::Existence,
+        Self::Forbidden,
+        Self::End,
+        Self::Quotation,
+        Self::Title,
+        Self::Postscript,
+        Self::Sentences,
+        Self::Frequency,
+        Self::Placeholders,
+        Self::Highlights,
+    ];
+
+    /// Whether two may stand together: one of how it is written, one of what it holds.
+    fn goes_with(self, other: Self) -> bool {
+        let holds = |rule| matches!(rule, Self::NoComma | Self::Existence | Self::Forbidden);
+        let form =
+            |rule| matches!(rule, Self::Small | Self::Capitals | Self::End | Self::Quotation | Self::Title);
+        (holds(self) && form(other)) || (form(self) && holds(other))
+    }
+}
+
+/// Conditions without words or numbers of their own: how they are put, and IFEval's id.
+const PLAIN: [(Rule, &str, &str); 6] = [
+    (Rule::NoComma, "Do not use commas.", "punctuation:no_comma"),
+    (Rule::Small, "Use only small letters.", "change_case:english_lowercase"),
+    (Rule::Capitals, "Use only capital letters.", "change_case:english_capital"),
+    (Rule::Quotation, "Put all of it in quotation marks.", "startend:quotation"),
+    (Rule::Title, "Give it a title in double angle brackets.", "detectable_format:title"),
+    (Rule::Postscript, "Add a P.S. at the end.", "detectable_content:postscript"),
+];
+
+/// The arguments of a plain condition.
+fn plain_arguments(rule: Rule) -> Value {
+    if rule == Rule::Postscript { json!({"postscript_marker": "P.S."}) } else { json!({}) }
+}
 
 impl Request {
     /// A request about people and things of a split, with one condition, sometimes two.
     pub fn new(draw: &mut Draw, split: Split) -> Self {
-        let subject = Subject {
-            name: names::name(draw, split),
-            thing: draw.pick(&THINGS),
-            place: draw.pick(&PLACES),
-            colour: draw.pick(&COLOURS),
-        };
+        let subject = Subject::new(draw, split);
         let count = draw.between(1, 3);
         let mut reply = Reply { sentences: scene(&subject, count, draw), ..Reply::default() };
-        let first = draw.below(KINDS);
+        let first = draw.pick(&Rule::ALL);
         let mut conditions = vec![condition(first, &subject, draw)];
         if draw.chance(20) {
-            let second = draw.below(KINDS);
-            if goes_with(first, second) {
+            let second = draw.pick(&Rule::ALL);
+            if first.goes_with(second) {
                 conditions.push(condition(second, &subject, draw));
             }
         }
@@ -106,9 +163,7 @@ impl Request {
             wrong: wrong.text(),
         }
     }
-}
 
-impl Request {
     /// The conditions' words without what is to be written about.
     pub(super) fn rule(&self) -> &str {
         self.user.split_once(". ").map_or("", |(_, rule)| rule)
@@ -138,21 +193,8 @@ pub fn conditions(user: &str) -> Option<Vec<(&'static str, Value)>> {
 
 /// The condition that a text begins with, and what comes after it.
 fn first_condition(text: &str) -> Option<((&'static str, Value), &str)> {
-    let plain: [(&str, &'static str); 6] = [
-        ("Do not use commas.", "punctuation:no_comma"),
-        ("Use only small letters.", "change_case:english_lowercase"),
-        ("Use only capital letters.", "change_case:english_capital"),
-        ("Put all of it in quotation marks.", "startend:quotation"),
-        ("Give it a title in double angle brackets.", "detectable_format:title"),
-        ("Add a P.S. at the end.", "detectable_content:postscript"),
-    ];
-    if let Some((words, id)) = plain.iter().find(|(words, _)| text.starts_with(words)) {
-        let arguments = if *id == "detectable_content:postscript" {
-            json!({"postscript_marker": "P.S."})
-        } else {
-            json!({})
-        };
-        return Some(((*id, arguments), &text[words.len()..]));
+    if let Some((rule, words, id)) = PLAIN.iter().find(|(_, words, _)| text.starts_with(words)) {
+        return Some(((*id, plain_arguments(*rule)), &text[words.len()..]));
     }
     if let Some(after) = text.strip_prefix("End with the words: ") {
         let end = ENDS.into_iter().find(|end| after.starts_with(end))?;
@@ -222,94 +264,51 @@ fn number(arguments: &Value, name: &str) -> usize {
     arguments[name].as_u64().unwrap_or(1) as usize
 }
 
-/// Conditions that may stand together: one of how it is written, one of what it holds.
-fn goes_with(first: usize, second: usize) -> bool {
-    let holds = |kind: usize| matches!(kind, 0 | 4 | 5);
-    let form = |kind: usize| matches!(kind, 1 | 2 | 6 | 7 | 8);
-    (holds(first) && form(second)) || (form(first) && holds(second))
-}
-
-fn condition(kind: usize, subject: &Subject, draw: &mut Draw) -> Condition {
-    match kind {
-        0 | 1 | 2 | 7 | 8 | 9 => of_form(kind, subject),
-        4 | 5 | 6 | 11 => of_words(kind, subject.thing, draw),
-        _ => of_numbers(kind, draw),
+fn condition(rule: Rule, subject: &Subject, draw: &mut Draw) -> Condition {
+    if let Some((_, words, id)) = PLAIN.iter().find(|(plain, ..)| *plain == rule) {
+        let (apply, break_) = of_form(rule, subject);
+        return Condition::new(id, plain_arguments(rule), words, apply, break_);
+    }
+    match rule {
+        Rule::Existence | Rule::Forbidden | Rule::End | Rule::Frequency => {
+            of_words(rule, subject.thing, draw)
+        }
+        _ => of_numbers(rule, draw),
     }
 }
 
 impl Condition {
-    fn new(
-        id: &'static str,
-        arguments: Value,
-        words: &str,
-        apply: Box<dyn Fn(&mut Reply)>,
-        break_: Box<dyn Fn(&mut Reply)>,
-    ) -> Self {
+    fn new(id: &'static str, arguments: Value, words: &str, apply: Change, break_: Change) -> Self {
         Self { id, arguments, words: words.to_owned(), apply, break_ }
     }
 }
 
 /// Adds a sentence.
-fn says(text: String) -> Box<dyn Fn(&mut Reply)> {
+fn says(text: String) -> Change {
     Box::new(move |reply| reply.sentences.push(text.clone()))
 }
 
-/// How a reply is written.
-fn of_form(kind: usize, subject: &Subject) -> Condition {
+/// What a plain condition makes of a reply, and what breaks it.
+fn of_form(rule: Rule, subject: &Subject) -> (Change, Change) {
+    let nothing = || -> Change { Box::new(|_| {}) };
     let thing = subject.thing;
-    match kind {
-        0 => Condition::new(
-            "punctuation:no_comma",
-            json!({}),
-            "Do not use commas.",
-            Box::new(|_| {}),
-            says(format!("There was bread, milk, and a {thing}.")),
-        ),
-        1 => Condition::new(
-            "change_case:english_lowercase",
-            json!({}),
-            "Use only small letters.",
-            Box::new(|reply| reply.capital = Some(false)),
-            Box::new(|_| {}),
-        ),
-        2 => Condition::new(
-            "change_case:english_capital",
-            json!({}),
-            "Use only capital letters.",
-            Box::new(|reply| reply.capital = Some(true)),
-            Box::new(|_| {}),
-        ),
-        7 => Condition::new(
-            "startend:quotation",
-            json!({}),
-            "Put all of it in quotation marks.",
-            Box::new(|reply| reply.quoted = true),
-            Box::new(|_| {}),
-        ),
-        8 => {
+    match rule {
+        Rule::NoComma => (nothing(), says(format!("There was bread, milk, and a {thing}."))),
+        Rule::Small => (Box::new(|reply| reply.capital = Some(false)), nothing()),
+        Rule::Capitals => (Box::new(|reply| reply.capital = Some(true)), nothing()),
+        Rule::Quotation => (Box::new(|reply| reply.quoted = true), nothing()),
+        Rule::Title => {
             let title = format!("The {} {thing}", subject.colour);
-            Condition::new(
-                "detectable_format:title",
-                json!({}),
-                "Give it a title in double angle brackets.",
-                Box::new(move |reply| reply.title = Some(title.clone())),
-                Box::new(|_| {}),
-            )
+            (Box::new(move |reply| reply.title = Some(title.clone())), nothing())
         }
-        _ => Condition::new(
-            "detectable_content:postscript",
-            json!({"postscript_marker": "P.S."}),
-            "Add a P.S. at the end.",
-            Box::new(|reply| reply.end = Some("P.S. All is well here.".to_owned())),
-            Box::new(|_| {}),
-        ),
+        _ => (Box::new(|reply| reply.end = Some("P.S. All is well here.".to_owned())), nothing()),
     }
 }
 
 /// Which words a reply holds.
-fn of_words(kind: usize, thing: &'static str, draw: &mut Draw) -> Condition {
-    match kind {
-        4 => {
+fn of_words(rule: Rule, thing: &'static str, draw: &mut Draw) -> Condition {
+    match rule {
+        Rule::Existence => {
             let (animal, fruit) = (draw.pick(&ANIMALS), draw.pick(&FRUITS));
             let both = draw.chance(50);
             let keywords = if both { vec![animal, fruit] } else { vec![animal] };
@@ -328,7 +327,7 @@ fn of_words(kind: usize, thing: &'static str, draw: &mut Draw) -> Condition {
                 Box::new(|reply| reply.sentences = vec!["It was a quiet day.".to_owned()]),
             )
         }
-        5 => {
+        Rule::Forbidden => {
             let word = draw.pick(&FRUITS);
             Condition::new(
                 "keywords:forbidden_words",
@@ -338,7 +337,7 @@ fn of_words(kind: usize, thing: &'static str, draw: &mut Draw) -> Condition {
                 says(format!("There was a {word} on the table.")),
             )
         }
-        6 => {
+        Rule::End => {
             let end = draw.pick(&ENDS);
             Condition::new(
                 "startend:end_checker",
@@ -366,9 +365,9 @@ fn of_words(kind: usize, thing: &'static str, draw: &mut Draw) -> Condition {
 }
 
 /// How many of something a reply has.
-fn of_numbers(kind: usize, draw: &mut Draw) -> Condition {
-    match kind {
-        3 => {
+fn of_numbers(rule: Rule, draw: &mut Draw) -> Condition {
+    match rule {
+        Rule::Bullets => {
             let count = draw.between(2, 4);
             Condition::new(
                 "detectable_format:number_bullet_lists",
@@ -381,7 +380,7 @@ fn of_numbers(kind: usize, draw: &mut Draw) -> Condition {
                 Box::new(|_| {}),
             )
         }
-        10 => {
+        Rule::Sentences => {
             let (count, least) = (draw.between(2, 4), draw.chance(60));
             let (relation, words) = if least {
                 ("at least", format!("Use at least {} sentences.", NUMBERS[count]))
@@ -406,7 +405,7 @@ fn of_numbers(kind: usize, draw: &mut Draw) -> Condition {
                 }),
             )
         }
-        12 => {
+        Rule::Placeholders => {
             let count = draw.between(1, 2);
             let said = ["Please write to [name].", "Come on [day]."];
             Condition::new(

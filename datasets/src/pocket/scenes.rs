@@ -1,8 +1,9 @@
 //! Short plain sentences about a person, a thing and a place: what the pocket models write when they are asked for a
 //! few words about something.
 
-use super::Draw;
-use super::sentence::fill;
+use super::sentence::Slots;
+use super::words::{COLOURS, PLACES, THINGS};
+use super::{Draw, Split, names};
 
 const OPENINGS: [&str; 6] = [
     "{n} found a {c} {t} in the {p}.",
@@ -42,19 +43,28 @@ pub(super) struct Subject {
 }
 
 impl Subject {
-    fn values(&self) -> [(char, &str); 4] {
-        [('n', &self.name), ('t', self.thing), ('p', self.place), ('c', self.colour)]
+    pub(super) fn new(draw: &mut Draw, split: Split) -> Self {
+        Self {
+            name: names::name(draw, split),
+            thing: draw.pick(&THINGS),
+            place: draw.pick(&PLACES),
+            colour: draw.pick(&COLOURS),
+        }
+    }
+
+    fn slots(&self) -> Slots {
+        Slots::new(&[('n', &self.name), ('t', self.thing), ('p', self.place), ('c', self.colour)])
     }
 }
 
 /// So many different sentences about a subject. None of them holds a comma.
 pub(super) fn scene(subject: &Subject, count: usize, draw: &mut Draw) -> Vec<String> {
-    let values = subject.values();
-    let mut list = vec![fill(draw.pick(&OPENINGS), &values)];
+    let slots = subject.slots();
+    let mut list = vec![slots.fill(draw.pick(&OPENINGS))];
     let middles = draw.several(&MIDDLES, count.saturating_sub(2).min(MIDDLES.len()));
-    list.extend(middles.iter().map(|template| fill(template, &values)));
+    list.extend(middles.iter().map(|template| slots.fill(template)));
     if count > 1 {
-        list.push(fill(draw.pick(&ENDINGS), &values));
+        list.push(slots.fill(draw.pick(&ENDINGS)));
     }
     list
 }

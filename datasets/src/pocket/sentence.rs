@@ -2,6 +2,7 @@
 //! that every sentence has one reading.
 
 use super::words::{Sort, sort_of};
+use super::{Draw, Split};
 
 /// What a slot takes, by its letter in a template: `{n} has a {c} {t}.`
 fn takes(slot: char) -> Option<Sort> {
@@ -18,13 +19,56 @@ fn takes(slot: char) -> Option<Sort> {
     })
 }
 
-/// A template with its slots filled: (letter, word) pairs.
-pub(super) fn fill(template: &str, values: &[(char, &str)]) -> String {
-    let mut text = template.to_owned();
-    for (slot, value) in values {
-        text = text.replace(&format!("{{{slot}}}"), value);
+/// Words by the slots they fill.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Slots(Vec<(char, String)>);
+
+impl Slots {
+    pub(super) fn new(words: &[(char, &str)]) -> Self {
+        Self(words.iter().map(|(slot, word)| (*slot, (*word).to_owned())).collect())
     }
-    text
+
+    /// Slots that are drawn until what they say belongs to a split.
+    pub(super) fn of_split(split: Split, draw: &mut Draw, make: impl Fn(&mut Draw) -> Self) -> Self {
+        loop {
+            let slots = make(draw);
+            if split.holds(&slots.facts().collect::<Vec<_>>().join(" ")) {
+                return slots;
+            }
+        }
+    }
+
+    /// The word of a slot, empty where there is none.
+    pub(super) fn get(&self, slot: char) -> &str {
+        self.iter().find(|(name, _)| *name == slot).map_or("", |(_, word)| word)
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (char, &str)> {
+        self.0.iter().map(|(slot, word)| (*slot, word.as_str()))
+    }
+
+    /// All words but the names: what decides whether they are held out.
+    pub(super) fn facts(&self) -> impl Iterator<Item = &str> {
+        self.iter().filter(|(slot, _)| takes(*slot) != Some(Sort::Name)).map(|(_, word)| word)
+    }
+
+    /// A template with its slots filled.
+    pub(super) fn fill(&self, template: &str) -> String {
+        self.iter().fold(template.to_owned(), |text, (slot, word)| text.replace(&format!("{{{slot}}}"), word))
+    }
+
+    /// A text of sentences; a third of those that begin with `~` are left out.
+    pub(super) fn tell(&self, sentences: &[&str], draw: &mut Draw) -> String {
+        let mut text = Vec::new();
+        for sentence in sentences {
+            match sentence.strip_prefix('~') {
+                Some(_) if draw.chance(35) => {}
+                Some(optional) => text.push(self.fill(optional)),
+                None => text.push(self.fill(sentence)),
+            }
+        }
+        text.join(" ")
+    }
 }
 
 /// The words in a template's slots, in order of the template, if the text is an instance of it.
@@ -86,7 +130,7 @@ mod tests {
     #[test]
     fn what_is_filled_in_is_read_back() {
         let values = [('n', "Mara"), ('k', "12"), ('t', "lamp")];
-        let text = fill("{n} has {k} {t}s.", &values);
+        let text = Slots::new(&values).fill("{n} has {k} {t}s.");
         assert_eq!(text, "Mara has 12 lamps.");
         assert_eq!(read("{n} has {k} {t}s.", &text).unwrap(), values);
         assert_eq!(read("{n}'s {t} is {c}.", "Mara's lamp is red.").unwrap()[2], ('c', "red"));

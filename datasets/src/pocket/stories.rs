@@ -1,8 +1,8 @@
 //! Stories of four plots with asides between, their summaries at three lengths, and the checker of a summary.
 
 use super::names::names;
-use super::sentence::{fill, sentences};
-use super::words::{COLOURS, DAYS, JOBS, PLACES, Sort, THINGS, sort_of, words};
+use super::sentence::{Slots, sentences};
+use super::words::{COLOURS, DAYS, JOBS, PLACES, Sort, THINGS, of_world, sort_of, words};
 use super::{Draw, Split};
 use std::collections::HashSet;
 
@@ -150,17 +150,17 @@ pub struct Story {
     /// Its text.
     pub text: String,
     plot: usize,
-    values: Vec<(char, String)>,
+    slots: Slots,
 }
 
 impl Story {
     /// A story whose names and facts are of a split.
     pub fn new(draw: &mut Draw, split: Split) -> Self {
-        loop {
+        let slots = Slots::of_split(split, draw, |draw| {
             let people = names(draw, split, 2);
             let places = draw.several(&PLACES, 2);
-            let values: Vec<(char, String)> = [
-                ('n', people[0].as_str()),
+            Slots::new(&[
+                ('n', &people[0]),
                 ('m', &people[1]),
                 ('p', places[0]),
                 ('q', places[1]),
@@ -168,23 +168,18 @@ impl Story {
                 ('c', draw.pick(&COLOURS)),
                 ('d', draw.pick(&DAYS)),
                 ('j', draw.pick(&JOBS)),
-            ]
-            .map(|(slot, word)| (slot, word.to_owned()))
-            .to_vec();
-            let tuple: Vec<&str> = values[2..].iter().map(|(_, word)| word.as_str()).collect();
-            if split.holds(&tuple.join(" ")) {
-                let plot = draw.below(PLOTS.len());
-                let text = tell(&PLOTS[plot], &values, draw);
-                return Self { text, plot, values };
-            }
-        }
+            ])
+        });
+        let plot = draw.below(PLOTS.len());
+        let text = slots.tell(PLOTS[plot].sentences, draw);
+        Self { text, plot, slots }
     }
 
     /// A right summary.
     pub fn summary(&self, length: Length, draw: &mut Draw) -> String {
         let plot = &PLOTS[self.plot];
         match length {
-            Length::One => self.fill(draw.pick(plot.one)),
+            Length::One => self.slots.fill(draw.pick(plot.one)),
             Length::Three => self.join(plot.three),
             Length::News => self.join(plot.news),
         }
@@ -193,33 +188,14 @@ impl Story {
     /// A summary with a word the story does not hold in the place of one it does.
     pub fn wrong_summary(&self, length: Length, draw: &mut Draw) -> String {
         let summary = self.summary(length, draw);
-        let told: Vec<&str> = words(&summary).filter(|word| sort_of(word).is_some()).collect();
+        let told: Vec<&str> = of_world(&summary).collect();
         let word = draw.pick(&told);
         exchange(&summary, word, &another(word, &self.text, draw))
     }
 
-    fn fill(&self, template: &str) -> String {
-        let values: Vec<(char, &str)> =
-            self.values.iter().map(|(slot, word)| (*slot, word.as_str())).collect();
-        fill(template, &values)
-    }
-
     fn join(&self, templates: &[&str]) -> String {
-        templates.iter().map(|template| self.fill(template)).collect::<Vec<_>>().join(" ")
+        templates.iter().map(|template| self.slots.fill(template)).collect::<Vec<_>>().join(" ")
     }
-}
-
-fn tell(plot: &Plot, values: &[(char, String)], draw: &mut Draw) -> String {
-    let values: Vec<(char, &str)> = values.iter().map(|(slot, word)| (*slot, word.as_str())).collect();
-    let mut text = Vec::new();
-    for sentence in plot.sentences {
-        match sentence.strip_prefix('~') {
-            Some(_) if draw.chance(35) => {}
-            Some(optional) => text.push(fill(optional, &values)),
-            None => text.push(fill(sentence, &values)),
-        }
-    }
-    text.join(" ")
 }
 
 /// A word of the same sort that a text does not hold.
@@ -228,12 +204,12 @@ pub(super) fn another(word: &str, text: &str, draw: &mut Draw) -> String {
     loop {
         let other = match sort_of(word) {
             Some(Sort::Name) => super::names::name(draw, Split::Train),
-            Some(Sort::Place) => (draw.pick(&PLACES)).to_owned(),
-            Some(Sort::Thing) => (draw.pick(&THINGS)).to_owned(),
-            Some(Sort::Colour) => (draw.pick(&COLOURS)).to_owned(),
-            Some(Sort::Day) => (draw.pick(&DAYS)).to_owned(),
-            Some(Sort::Job) => (draw.pick(&JOBS)).to_owned(),
-            Some(Sort::Event) => (draw.pick(&super::words::EVENTS)).to_owned(),
+            Some(Sort::Place) => draw.pick(&PLACES).to_owned(),
+            Some(Sort::Thing) => draw.pick(&THINGS).to_owned(),
+            Some(Sort::Colour) => draw.pick(&COLOURS).to_owned(),
+            Some(Sort::Day) => draw.pick(&DAYS).to_owned(),
+            Some(Sort::Job) => draw.pick(&JOBS).to_owned(),
+            Some(Sort::Event) => draw.pick(&super::words::EVENTS).to_owned(),
             _ => draw.between(1, 12).to_string(),
         };
         if !held.contains(other.as_str()) {
@@ -260,7 +236,7 @@ pub(super) fn exchange(text: &str, word: &str, other: &str) -> String {
 /// Whether every word of the world in a text is also in its source.
 pub(super) fn faithful(source: &str, text: &str) -> bool {
     let held: HashSet<&str> = words(source).collect();
-    words(text).filter(|word| sort_of(word).is_some()).all(|word| held.contains(word))
+    of_world(text).all(|word| held.contains(word))
 }
 
 /// Whether a summary of a story of this world is right: true to the story, telling who and what, and of the length.

@@ -3,7 +3,7 @@
 
 use super::scenes::{Subject, scene};
 use super::sentence::{read, sentences};
-use super::words::{ANIMALS, COLOURS, FRUITS, JOBS, PLACES, THINGS, sort_of, words};
+use super::words::{ANIMALS, COLOURS, FRUITS, JOBS, PLACES, THINGS, of_world, words};
 use super::{Draw, Split, names};
 
 /// Which talk.
@@ -47,12 +47,7 @@ pub fn talk(topic: Topic, draw: &mut Draw, split: Split) -> Turns {
     match topic {
         Topic::Role => role(draw, split),
         Topic::Scene => {
-            let mut subject = Subject {
-                name: names::name(draw, split),
-                thing: draw.pick(&THINGS),
-                place: draw.pick(&PLACES),
-                colour: draw.pick(&COLOURS),
-            };
+            let mut subject = Subject::new(draw, split);
             let Subject { name, thing, place, colour } = subject.clone();
             let first = match draw.below(3) {
                 0 => format!("Write a short story about {name} and a {colour} {thing} in the {place}."),
@@ -146,17 +141,17 @@ pub fn check(turns: &[&str], before: &[&str], reply: &str) -> Option<bool> {
     }
     let writes = ["Write a short story ", "Tell me a story ", "Write a few lines ", "Now write it "];
     if writes.iter().any(|opening| last.starts_with(opening)) {
-        let told: Vec<&str> = words(last).filter(|word| sort_of(word).is_some()).collect();
+        let mut told = of_world(last).peekable();
         let said: Vec<&str> = words(reply).collect();
-        let all = told.iter().all(|word| said.contains(word));
-        return Some(!told.is_empty() && all && (2..=8).contains(&sentences(reply).count()));
+        let all = told.peek().is_some() && told.all(|word| said.contains(&word));
+        return Some(all && (2..=8).contains(&sentences(reply).count()));
     }
     None
 }
 
 /// Whether a reply names nobody and nothing but the part's own words.
 fn no_other(reply: &str, part: &[(char, &str)]) -> bool {
-    words(reply).filter(|word| sort_of(word).is_some()).all(|word| part.iter().any(|(_, own)| *own == word))
+    of_world(reply).all(|word| part.iter().any(|(_, own)| *own == word))
 }
 
 #[cfg(test)]

@@ -63,6 +63,11 @@ pub(super) enum Sort {
     Number,
 }
 
+/// The words of a text that are the world's.
+pub(super) fn of_world(text: &str) -> impl Iterator<Item = &str> {
+    words(text).filter(|word| sort_of(word).is_some())
+}
+
 /// The words of a text without what surrounds them: `Mara's` gives `Mara`.
 pub(super) fn words(text: &str) -> impl Iterator<Item = &str> {
     text.split(|letter: char| !letter.is_alphanumeric()).filter(|word| !word.is_empty())

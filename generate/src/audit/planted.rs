@@ -120,11 +120,7 @@ fn spoiled(kind: Kind, draw: &mut Draw) -> (String, String) {
                 return (text, question.reply.clone());
             }
         }
-        1 => {
-            let mut words: Vec<&str> = question.user.split(' ').collect();
-            draw.shuffle(&mut words);
-            return (words.join(" "), question.reply.clone());
-        }
+        1 => return (question.mixed_up(draw), question.reply.clone()),
         _ => {}
     }
     let (reply, _) = question.wrong(draw);

@@ -9,7 +9,7 @@ mod files;
 pub(super) use files::MOST_CALLS;
 
 use super::endpoints::Endpoints;
-use super::http::{LONGEST_WORDS, Most, whole};
+use super::http::{LONGEST_WORDS, Most, passes, whole};
 use super::{Asking, Manners, Refusal};
 use crate::endpoint::cause;
 use crate::run::Run;
@@ -420,7 +420,7 @@ impl Driver {
         if status.is_success() {
             return Ok(Ok(response));
         }
-        if status.is_server_error() || matches!(status.as_u16(), 408 | 409 | 425 | 429) {
+        if passes(status) {
             return Ok(Err(format!("status {status}")));
         }
         let words = whole(response).await.unwrap_or_else(String::into_bytes);

@@ -401,9 +401,14 @@ pub(super) fn refusal(status: StatusCode, body: &[u8]) -> Refusal {
         // A moderator in front of the model refuses this prompt, not this key.
         403 if says(&["flagged", "moderation"]) => rejected(),
         300..=399 | 401..=405 => gone(),
-        408 | 409 | 425 | 429 | 500.. => Refusal::Failed(format!("status {status}")),
+        code if passes(status) || code >= 600 => Refusal::Failed(format!("status {status}")),
         _ => rejected(),
     }
+}
+
+/// Whether a status is of the moment: the same request may be answered later.
+pub(super) fn passes(status: StatusCode) -> bool {
+    status.is_server_error() || matches!(status.as_u16(), 408 | 409 | 425 | 429)
 }
 
 /// Doubles from half a second to half a minute, each within a quarter of it by the call's own seed.

@@ -287,16 +287,20 @@ pub(crate) fn questions(kind: Kind, count: usize, draw: &mut Draw, split: Split)
     turns
 }
 
+/// Whether a reply meets all conditions, as IFEval checks them.
+pub(crate) fn keeps(conditions: &[(&str, Value)], reply: &str) -> bool {
+    conditions.iter().all(|(id, arguments)| {
+        let check = arguments.as_object().map(|arguments| evaluate::Instruction::new(id, arguments));
+        check.is_some_and(|check| check.is_ok_and(|check| check.strict(reply)))
+    })
+}
+
 /// A request whose reply passes the checks of its conditions: to tell English from its letters' pairs, as IFEval does,
 /// fails for some short texts in capitals.
 fn kept(draw: &mut Draw, split: Split) -> Request {
     loop {
         let request = Request::new(draw, split);
-        let passes = request.conditions.iter().all(|(id, arguments)| {
-            let arguments = arguments.as_object().cloned().unwrap_or_default();
-            evaluate::Instruction::new(id, &arguments).is_ok_and(|check| check.strict(&request.reply))
-        });
-        if passes {
+        if keeps(&request.conditions, &request.reply) {
             return request;
         }
     }

@@ -51,9 +51,7 @@ pub(super) fn task(kind: Kind, draw: &mut Draw, split: Split) -> (String, Value)
             }
         }
         2 => {
-            let mut words: Vec<&str> = question.user.split(' ').collect();
-            draw.shuffle(&mut words);
-            return (words.join(" "), answer("The words are mixed up.", "very poor"));
+            return (question.mixed_up(draw), answer("The words are mixed up.", "very poor"));
         }
         3 => {
             let words: Vec<&str> = question.user.split(' ').collect();
@@ -148,8 +146,7 @@ fn ratings(reasons: [&str; 4], marks: [i64; 4]) -> Value {
 
 /// The verdict over a text made from another: each of its words of the world, and whether the other holds it.
 pub(super) fn faithfulness(source: &str, text: &str) -> Value {
-    let told = datasets::pocket::told(text);
-    let held = datasets::pocket::told(source);
+    let (told, held) = (datasets::pocket::told(text), datasets::pocket::told(source));
     let checked: Vec<String> = told
         .iter()
         .map(|word| format!("{word} {}", if held.contains(word) { "yes" } else { "no" }))

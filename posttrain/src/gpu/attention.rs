@@ -27,8 +27,8 @@ impl Shape {
         Self { tokens, heads, kv_heads, head_dim }
     }
 
-    fn on_tensor_cores<E: Element>(&self, card: &Card) -> bool {
-        E::BF16 && self.head_dim == TENSOR_HEAD_DIM && card.tensor_cores()
+    fn on_tensor_cores<E: Element>(&self) -> bool {
+        E::BF16 && self.head_dim == TENSOR_HEAD_DIM
     }
 }
 
@@ -50,7 +50,7 @@ pub(super) fn forward<E: Element>(
     let Shape { tokens, heads, kv_heads, head_dim } = shape;
     for tiles in launches(tiles) {
         let (out, log_sums) = (out.again(), log_sums.again());
-        if shape.on_tensor_cores::<E>(card) {
+        if shape.on_tensor_cores::<E>() {
             let (out, qkv) = (out.cast::<bf16>(), qkv.cast::<bf16>());
             AttentionForward64 { out, log_sums, qkv, tiles, tokens, heads, kv_heads }.launch(card)?;
         } else {
@@ -89,49 +89,23 @@ pub(super) fn backward<E: Element>(
     let Saved { dout, out, log_sums, qkv, by_query, by_key } = saved;
     AttentionDelta { delta: delta.again(), dout, out, tokens, heads, head_dim }.launch(card)?;
     let delta = delta.read();
-    for tiles in launches(by_query) {
-        let dqkv = dqkv.again();
-        if shape.on_tensor_cores::<E>(card) {
-            let (dqkv, dout, qkv) = (dqkv.cast::<bf16>(), dout.cast::<bf16>(), qkv.cast::<bf16>());
-            AttentionBackwardQuery64 { dqkv, dout, log_sums, delta, qkv, tiles, tokens, heads, kv_heads }
-                .launch(card)?;
-        } else {
-            AttentionBackwardQuery {
-                dqkv,
-                dout,
-                log_sums,
-                delta,
-                qkv,
-                tiles,
-                tokens,
-                heads,
-                kv_heads,
-                head_dim,
+    // The two halves take the same and write different columns.
+    macro_rules! pass {
+        ($tiles:expr, $plain:ident, $on_tensor_cores:ident) => {
+            for tiles in launches($tiles) {
+                let dqkv = dqkv.again();
+                if shape.on_tensor_cores::<E>() {
+                    let (dqkv, dout, qkv) = (dqkv.cast::<bf16>(), dout.cast::<bf16>(), qkv.cast::<bf16>());
+                    $on_tensor_cores { dqkv, dout, log_sums, delta, qkv, tiles, tokens, heads, kv_heads }
+                        .launch(card)?;
+                } else {
+                    $plain { dqkv, dout, log_sums, delta, qkv, tiles, tokens, heads, kv_heads, head_dim }
+                        .launch(card)?;
+                }
             }
-            .launch(card)?;
-        }
+        };
     }
-    for tiles in launches(by_key) {
-        let dqkv = dqkv.again();
-        if shape.on_tensor_cores::<E>(card) {
-            let (dqkv, dout, qkv) = (dqkv.cast::<bf16>(), dout.cast::<bf16>(), qkv.cast::<bf16>());
-            AttentionBackwardKey64 { dqkv, dout, log_sums, delta, qkv, tiles, tokens, heads, kv_heads }
-                .launch(card)?;
-        } else {
-            AttentionBackwardKey {
-                dqkv,
-                dout,
-                log_sums,
-                delta,
-                qkv,
-                tiles,
-                tokens,
-                heads,
-                kv_heads,
-                head_dim,
-            }
-            .launch(card)?;
-        }
-    }
+    pass!(by_query, AttentionBackwardQuery, AttentionBackwardQuery64);
+    pass!(by_key, AttentionBackwardKey, AttentionBackwardKey64);
     Ok(())
 }

@@ -12,6 +12,7 @@ use super::product::{self, Layout};
 use crate::device::gib;
 use anyhow::{Result, bail};
 use kernels::{Element, Into};
+use std::ffi::c_void;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Something to compute on; one stream, so that everything happens in the order it was asked for.
@@ -216,6 +217,16 @@ impl Card {
         Ok(Buffer::new(memory, address, len))
     }
 
+    /// As `allocate`, with these numbers.
+    ///
+    /// # Errors
+    /// As `allocate`.
+    pub fn copy_of<T: Copy>(&self, what: &str, values: &[T]) -> Result<Buffer<T>> {
+        let mut buffer = self.allocate(what, values.len())?;
+        self.upload(buffer.write(), values)?;
+        Ok(buffer)
+    }
+
     /// As `allocate`, every bit 0.
     ///
     /// # Errors
@@ -276,11 +287,6 @@ impl Card {
         on!(self, backend => backend.wait())
     }
 
-    /// Whether kernels that use tensor cores can run.
-    pub(super) fn tensor_cores(&self) -> bool {
-        on!(self, backend => backend.tensor_cores())
-    }
-
     /// Launches a kernel; a grid without blocks is nothing to do. Each word holds an argument in its low bytes, each
     /// letter says of what type it is.
     pub(super) fn launch(
@@ -293,7 +299,9 @@ impl Card {
         if geometry.grid.contains(&0) {
             return Ok(());
         }
-        on!(self, backend => backend.launch(kernel, geometry, arguments, letters))
+        let mut pointers: Vec<*mut c_void> =
+            arguments.iter_mut().map(|word| std::ptr::from_mut(word).cast()).collect();
+        on!(self, backend => backend.launch(kernel, geometry, &mut pointers, letters))
     }
 
     /// out (M, N) = a (M, K) · b (K, N), or added to it; sums are f32.

@@ -126,15 +126,11 @@ impl Cuda {
         self.said(self.stream.synchronize())
     }
 
-    pub(super) fn tensor_cores(&self) -> bool {
-        true
-    }
-
     pub(super) fn launch(
         &self,
         kernel: &str,
         geometry: Geometry,
-        arguments: &mut [u64],
+        pointers: &mut [*mut c_void],
         _: &[u8],
     ) -> Result<()> {
         self.bind()?;
@@ -144,8 +140,6 @@ impl Cuda {
             self.said(function.set_attribute(most, geometry.shared as i32))
                 .with_context(|| format!("{kernel} needs {} bytes of shared memory", geometry.shared))?;
         }
-        let mut pointers: Vec<*mut c_void> =
-            arguments.iter_mut().map(|word| std::ptr::from_mut(word).cast()).collect();
         let triple = |sides: [u32; 3]| (sides[0], sides[1], sides[2]);
         // SAFETY: `kernels` writes the words in the kernel's own order and types, a test compares them with its source,
         // and every shape was checked against the lengths.
@@ -156,7 +150,7 @@ impl Cuda {
                 triple(geometry.block),
                 geometry.shared,
                 self.stream.cu_stream(),
-                &mut pointers,
+                pointers,
             )
         };
         self.said(launched).with_context(|| format!("{kernel} with {geometry:?}"))

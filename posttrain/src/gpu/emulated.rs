@@ -91,22 +91,16 @@ impl Emulated {
         Ok(())
     }
 
-    pub(super) fn tensor_cores(&self) -> bool {
-        true
-    }
-
     /// Every launch takes its lanes in another order: sums that depend on it would show.
     pub(super) fn launch(
         &self,
         kernel: &str,
         geometry: Geometry,
-        arguments: &mut [u64],
+        pointers: &mut [*mut c_void],
         letters: &[u8],
     ) -> Result<()> {
         static ORDER: AtomicU32 = AtomicU32::new(0);
         let (name, signature) = (CString::new(kernel)?, CString::new(letters)?);
-        let pointers: Vec<*mut c_void> =
-            arguments.iter_mut().map(|word| std::ptr::from_mut(word).cast()).collect();
         let mut message = [0 as c_char; 256];
         // SAFETY: the words are the kernel's arguments in its own order, which the harness compares with the letters.
         let failed = unsafe {

@@ -365,6 +365,20 @@ impl<E: Element> SwigluBackward<'_, E> {
 /// Threads of a row of logits.
 const CROSS_ENTROPY: u32 = 512;
 
+/// The geometry of the kernels of logits (N, V) and N targets; `each` are the lengths of what has a number a row.
+fn a_block_each_row(
+    kernel: &str,
+    targets: In<'_, u32>,
+    each: &[usize],
+    logits: usize,
+    vocabulary: u32,
+) -> Geometry {
+    let n = targets.len();
+    let fit = each.iter().all(|len| *len == n) && logits == n * vocabulary as usize;
+    assert!(fit, "{kernel}: lengths");
+    line(n, CROSS_ENTROPY, 512)
+}
+
 kernel! {
     /// Log-probability, whether it is the likeliest, and entropy of the target of each row of logits (N, V).
     "cross_entropy_forward" CrossEntropyForward<E> {
@@ -379,13 +393,8 @@ kernel! {
 
 impl<E: Element> CrossEntropyForward<'_, E> {
     fn geometry(&self) -> Geometry {
-        let n = self.targets.len();
-        fits!(
-            "cross_entropy_forward",
-            [self.log_probability.len(), self.best.len(), self.entropy.len()] == [n; 3],
-            self.logits.len() == n * self.vocabulary as usize,
-        );
-        line(n, CROSS_ENTROPY, 512)
+        let results = [self.log_probability.len(), self.best.len(), self.entropy.len()];
+        a_block_each_row("cross_entropy_forward", self.targets, &results, self.logits.len(), self.vocabulary)
     }
 }
 
@@ -404,13 +413,8 @@ kernel! {
 
 impl<E: Element> CrossEntropyGradient<'_, E> {
     fn geometry(&self) -> Geometry {
-        let n = self.targets.len();
-        fits!(
-            "cross_entropy_gradient",
-            [self.log_probability.len(), self.best.len(), self.entropy.len(), self.weights.len()] == [n; 4],
-            self.logits.len() == n * self.vocabulary as usize,
-        );
-        line(n, CROSS_ENTROPY, 512)
+        let results = [self.log_probability.len(), self.best.len(), self.entropy.len(), self.weights.len()];
+        a_block_each_row("cross_entropy_gradient", self.targets, &results, self.logits.len(), self.vocabulary)
     }
 }
 
@@ -430,13 +434,14 @@ kernel! {
 
 impl CrossEntropyGradientHalved<'_> {
     fn geometry(&self) -> Geometry {
-        let n = self.targets.len();
-        fits!(
+        let results = [self.log_probability.len(), self.best.len(), self.entropy.len(), self.weights.len()];
+        a_block_each_row(
             "cross_entropy_gradient_f32_bf16",
-            [self.log_probability.len(), self.best.len(), self.entropy.len(), self.weights.len()] == [n; 4],
-            self.logits.len() == n * self.vocabulary as usize,
-        );
-        line(n, CROSS_ENTROPY, 512)
+            self.targets,
+            &results,
+            self.logits.len(),
+            self.vocabulary,
+        )
     }
 }
 

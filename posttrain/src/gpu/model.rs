@@ -229,11 +229,11 @@ impl<E: Element> Model<E> {
 impl Rope {
     fn new(card: &Card, config: &ModelConfig, positions: usize) -> Result<Self> {
         let table = RopeTable::new(positions, config.head_dim, config.rope_theta);
-        let put = |values: &[f32]| {
-            let mut buffer = card.allocate("the rotary angles", values.len())?;
-            card.upload(buffer.write(), values)?;
-            Ok::<_, anyhow::Error>(buffer)
-        };
-        Ok(Self { cos: put(table.cosines())?, sin: put(table.sines())?, positions })
+        let what = "the rotary angles";
+        Ok(Self {
+            cos: card.copy_of(what, table.cosines())?,
+            sin: card.copy_of(what, table.sines())?,
+            positions,
+        })
     }
 }

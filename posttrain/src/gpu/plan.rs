@@ -1,6 +1,7 @@
 //! How much memory a run takes on a card: every buffer by name and size, before anything is allocated. The model
 //! allocates by the same numbers, so the estimate is the plan.
 
+use crate::device::gib;
 use crate::recipe::Precision;
 use serde_json::{Value, json};
 use smollm::ModelConfig;
@@ -73,10 +74,9 @@ impl Estimate {
 
     /// For people: the total, then the parts, in GiB.
     pub fn line(&self) -> String {
-        let gib = |bytes: u64| bytes as f64 / (1u64 << 30) as f64;
         let parts: Vec<String> =
-            self.parts.iter().map(|(name, bytes)| format!("{name} {:.1}", gib(*bytes))).collect();
-        format!("{:.1} GiB ({})", gib(self.total()), parts.join(", "))
+            self.parts.iter().map(|(name, bytes)| format!("{name} {}", gib(*bytes))).collect();
+        format!("{} GiB ({})", gib(self.total()), parts.join(", "))
     }
 
     /// For run.json: bytes by name.

@@ -80,15 +80,10 @@ impl<E: Element> Trainer<E> {
         tokens: usize,
     ) -> Result<Self> {
         let weights = Weights::new::<E>(&card, &parameters.values)?;
-        let moment = |values: &[f32]| {
-            let mut buffer = card.allocate("the moments", values.len())?;
-            card.upload(buffer.write(), values)?;
-            Ok::<_, anyhow::Error>(buffer)
-        };
         Ok(Self {
             gradients: card.zeros("the gradients", parameters.values.len())?,
-            mean: moment(&optimizer.mean)?,
-            square: moment(&optimizer.square)?,
+            mean: card.copy_of("the moments", &optimizer.mean)?,
+            square: card.copy_of("the moments", &optimizer.square)?,
             chunks: DeviceChunks::new(&card, &Chunks::new(&parameters.layout))?,
             partial: card.allocate("the norm", NORM_PARTS)?,
             norm: card.allocate("the norm", 1)?,
@@ -154,8 +149,7 @@ impl<E: Element> Trainer<E> {
         let length = gradients.len() as u64;
         SquaredNorm { partial: partial.write(), gradients: gradients.read(), length }.launch(card)?;
         GradientNorm { norm: norm.write(), partial: partial.read() }.launch(card)?;
-        // As `kernels::training::adamw`, in f64 first.
-        let correction = |beta: f32| 1.0 - f64::from(beta).powf(step as f64);
+        let (rate, root) = corrected(settings, learning_rate, step);
         AdamW {
             weights: weights.masters.write(),
             copy: weights.copy.as_mut().map(Buffer::write),
@@ -171,8 +165,8 @@ impl<E: Element> Trainer<E> {
             beta2: settings.beta2,
             epsilon: settings.epsilon,
             weight_decay: settings.weight_decay,
-            rate: (f64::from(learning_rate) / correction(settings.beta1)) as f32,
-            root: 1.0 / correction(settings.beta2).sqrt() as f32,
+            rate,
+            root,
             max_norm: settings.max_grad_norm,
         }
         .launch(card)?;
@@ -211,17 +205,21 @@ impl<E: Element> Trainer<E> {
     }
 }
 
+/// The learning rate over the mean's correction, and one over the root of the square's, at a step from 1: as
+/// `kernels::training::adamw`, in f64 first.
+pub(super) fn corrected(settings: OptimizerSettings, learning_rate: f32, step: u64) -> (f32, f32) {
+    let correction = |beta: f32| 1.0 - f64::from(beta).powf(step as f64);
+    let rate = f64::from(learning_rate) / correction(settings.beta1);
+    (rate as f32, 1.0 / correction(settings.beta2).sqrt() as f32)
+}
+
 impl DeviceChunks {
     fn new(card: &Card, chunks: &Chunks) -> Result<Self> {
-        fn put<T: Copy>(card: &Card, values: &[T]) -> Result<Buffer<T>> {
-            let mut buffer = card.allocate("the optimizer's lists", values.len())?;
-            card.upload(buffer.write(), values)?;
-            Ok(buffer)
-        }
+        let what = "the optimizer's lists";
         Ok(Self {
-            firsts: put(card, &chunks.firsts)?,
-            counts: put(card, &chunks.counts)?,
-            decayed: put(card, &chunks.decayed)?,
+            firsts: card.copy_of(what, &chunks.firsts)?,
+            counts: card.copy_of(what, &chunks.counts)?,
+            decayed: card.copy_of(what, &chunks.decayed)?,
         })
     }
 }

@@ -1,7 +1,7 @@
 //! What a question asks for, written and read by the same templates.
 
 use super::super::Draw;
-use super::super::sentence::{fill, read};
+use super::super::sentence::{Slots, read};
 use super::super::words::{Sort, sort_of};
 
 /// A question's form; its words are in slots.
@@ -51,16 +51,16 @@ const FORMS: [(Form, &[&str]); 17] = [
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Ask {
     pub(super) form: Form,
-    words: Vec<(char, String)>,
+    words: Slots,
 }
 
 impl Ask {
     pub(super) fn new(form: Form, words: &[(char, &str)]) -> Self {
-        Self { form, words: words.iter().map(|(slot, word)| (*slot, (*word).to_owned())).collect() }
+        Self { form, words: Slots::new(words) }
     }
 
     pub(super) fn get(&self, slot: char) -> &str {
-        self.words.iter().find(|(name, _)| *name == slot).map_or("", |(_, word)| word)
+        self.words.get(slot)
     }
 
     pub(super) fn sentence(&self, draw: &mut Draw) -> String {
@@ -71,8 +71,7 @@ impl Ask {
     }
 
     pub(super) fn fill(&self, template: &str) -> String {
-        let words: Vec<(char, &str)> = self.words.iter().map(|(slot, word)| (*slot, word.as_str())).collect();
-        fill(template, &words)
+        self.words.fill(template)
     }
 
     pub(super) fn read(sentence: &str) -> Option<Self> {

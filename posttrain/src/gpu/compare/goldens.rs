@@ -5,6 +5,7 @@ use crate::gpu::card::Card;
 use crate::gpu::trainer::Trainer;
 use crate::model::{Batch, Layout, Parameters, Sequence};
 use crate::optimizer::Optimizer;
+use crate::random;
 use anyhow::{Context, Result};
 use safetensors::{Dtype, SafeTensors};
 use smollm::ModelConfig;
@@ -45,7 +46,8 @@ fn model(
     findings: &mut Vec<Finding>,
 ) -> Result<()> {
     let layout = Layout::new(config);
-    let values = layout.tensors.iter().flat_map(|tensor| hashed_values(&tensor.name, tensor.range.len()));
+    let values =
+        layout.tensors.iter().flat_map(|tensor| random::hashed_values(&tensor.name, tensor.range.len()));
     let parameters = Parameters { config: config.clone(), values: values.collect(), layout };
     let count = numbers.keys().filter(|key| key.starts_with("ids")).count();
     let batch = Batch::new((0..count).map(|index| {
@@ -88,20 +90,4 @@ fn numbers(view: &safetensors::tensor::TensorView<'_>) -> Vec<f32> {
         Dtype::I32 => words.map(|word| i32::from_le_bytes(*word) as f32).collect(),
         _ => view.data().iter().map(|mask| f32::from(*mask)).collect(),
     }
-}
-
-/// The goldens' weights, by the formula in their files: uniform in ±0.0721687836 for matrices, 1 ± 0.1 for norms.
-fn hashed_values(name: &str, count: usize) -> Vec<f32> {
-    let fnv = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
-    let seed = name.bytes().fold(0xcbf2_9ce4_8422_2325, fnv);
-    let norm = name.ends_with("norm.weight");
-    let value = |index: u64| {
-        let mut z: u64 = seed.wrapping_add((index + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^= z >> 31;
-        let signed = 2.0 * ((z >> 40) as f32 * 2.0f32.powi(-24)) - 1.0;
-        if norm { 1.0 + signed * 0.1 } else { signed * 0.072_168_78 }
-    };
-    (0..count as u64).map(value).collect()
 }

@@ -9,6 +9,7 @@ use crate::gpu::kernels::{
 };
 use crate::gpu::lists::{ById, Chunks};
 use crate::gpu::plan::NORM_ROWS;
+use crate::gpu::trainer::corrected;
 use crate::model::Layout;
 use crate::optimizer::{Optimizer, OptimizerSettings};
 use crate::random::mix;
@@ -364,7 +365,7 @@ fn optimizer(findings: &mut Findings<'_>, max_grad_norm: f32, factor: f32) -> Re
         SquaredNorm { partial: partial.write(), gradients: gradients.read(), length: length as u64 }
             .launch(findings.card)?;
         GradientNorm { norm: norm.write(), partial: partial.read() }.launch(findings.card)?;
-        let correction = |beta: f32| 1.0 - f64::from(beta).powf(step as f64);
+        let (rate, root) = corrected(settings, 1e-2, step);
         AdamW {
             weights: device_weights.write(),
             copy: Some(copy.write()),
@@ -380,8 +381,8 @@ fn optimizer(findings: &mut Findings<'_>, max_grad_norm: f32, factor: f32) -> Re
             beta2: settings.beta2,
             epsilon: settings.epsilon,
             weight_decay: settings.weight_decay,
-            rate: (f64::from(1e-2f32) / correction(settings.beta1)) as f32,
-            root: 1.0 / correction(settings.beta2).sqrt() as f32,
+            rate,
+            root,
             max_norm: max_grad_norm,
         }
         .launch(findings.card)?;

@@ -36,6 +36,19 @@ impl Heads {
         self.kv_heads > 0 && self.heads.is_multiple_of(self.kv_heads) && (1..=128).contains(&self.head_dim)
     }
 
+    /// Refuses lengths of the forward pass that do not fit.
+    fn fit_forward(&self, kernel: &str, out: usize, log_sums: usize, qkv: usize) {
+        let fit = out == self.out() && log_sums == self.log_sums() && qkv == self.qkv();
+        assert!(self.possible() && fit, "{kernel}: lengths");
+    }
+
+    /// Refuses lengths of either half of the backward pass that do not fit: of dqkv and qkv, of dout, of the log sums
+    /// and delta.
+    fn fit_backward(&self, kernel: &str, wide: [usize; 2], dout: usize, each: [usize; 2]) {
+        let fit = wide == [self.qkv(); 2] && dout == self.out() && each == [self.log_sums(); 2];
+        assert!(self.possible() && fit, "{kernel}: lengths");
+    }
+
     fn geometry(heads: u32, tiles: In<'_, u32>, shared: usize) -> Geometry {
         let count = count(tiles.len() / 4);
         assert!(tiles.len().is_multiple_of(4) && count as usize <= MOST_TILES, "attention: tiles");
@@ -74,14 +87,7 @@ kernel! {
 
 impl<E: Element> AttentionForward<'_, E> {
     fn geometry(&self) -> Geometry {
-        let heads = heads!(self);
-        fits!(
-            "attention_forward",
-            heads.possible(),
-            self.out.len() == heads.out(),
-            self.log_sums.len() == heads.log_sums(),
-            self.qkv.len() == heads.qkv(),
-        );
+        heads!(self).fit_forward("attention_forward", self.out.len(), self.log_sums.len(), self.qkv.len());
         Heads::geometry(self.heads, self.tiles, 16 * (self.head_dim as usize + 32))
     }
 }
@@ -132,13 +138,9 @@ macro_rules! attention_backward {
         impl<E: Element> $kernel<'_, E> {
             fn geometry(&self) -> Geometry {
                 let heads = heads!(self);
-                fits!(
-                    $name,
-                    heads.possible(),
-                    [self.dqkv.len(), self.qkv.len()] == [heads.qkv(); 2],
-                    self.dout.len() == heads.out(),
-                    [self.log_sums.len(), self.delta.len()] == [heads.log_sums(); 2],
-                );
+                let (wide, each) =
+                    ([self.dqkv.len(), self.qkv.len()], [self.log_sums.len(), self.delta.len()]);
+                heads.fit_backward($name, wide, self.dout.len(), each);
                 Heads::geometry(self.$grid, self.tiles, 16 * (2 * self.head_dim as usize + $shared))
             }
         }
@@ -174,13 +176,7 @@ kernel! {
 impl AttentionForward64<'_> {
     fn geometry(&self) -> Geometry {
         let heads = heads!(self, TENSOR_HEAD_DIM);
-        fits!(
-            "attention_forward_64",
-            heads.possible(),
-            self.out.len() == heads.out(),
-            self.log_sums.len() == heads.log_sums(),
-            self.qkv.len() == heads.qkv(),
-        );
+        heads.fit_forward("attention_forward_64", self.out.len(), self.log_sums.len(), self.qkv.len());
         Heads::geometry(self.heads, self.tiles, 49_152)
     }
 }
@@ -206,13 +202,9 @@ macro_rules! attention_backward_64 {
         impl $kernel<'_> {
             fn geometry(&self) -> Geometry {
                 let heads = heads!(self, TENSOR_HEAD_DIM);
-                fits!(
-                    $name,
-                    heads.possible(),
-                    [self.dqkv.len(), self.qkv.len()] == [heads.qkv(); 2],
-                    self.dout.len() == heads.out(),
-                    [self.log_sums.len(), self.delta.len()] == [heads.log_sums(); 2],
-                );
+                let (wide, each) =
+                    ([self.dqkv.len(), self.qkv.len()], [self.log_sums.len(), self.delta.len()]);
+                heads.fit_backward($name, wide, self.dout.len(), each);
                 Heads::geometry(self.$grid, self.tiles, $shared)
             }
         }

@@ -23,8 +23,7 @@ impl Weights {
     /// # Errors
     /// When they do not fit.
     pub fn new<E: Element>(card: &Card, values: &[f32]) -> Result<Self> {
-        let mut masters = card.allocate("the weights", values.len())?;
-        card.upload(masters.write(), values)?;
+        let masters = card.copy_of("the weights", values)?;
         let mut copy = None;
         if E::BF16 {
             let mut rounded = card.allocate("the weights", values.len())?;
