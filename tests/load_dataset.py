@@ -1,11 +1,11 @@
-"""Loads a generated folder with Hugging Face `datasets`, as its users will.
+"""Loads what `smoltalk gen`, `mix` or `clean` wrote with Hugging Face `datasets`, as its users will.
 
     pip install datasets==5.2.0
     python tests/load_dataset.py DIR
 
-For every configuration in the card's front matter: the rows load, their number is what DIR/run.json says
-(configs.NAME.rows), `messages` is a list of {role, content}, and neither is ever null or of another type than
-string. One line for each; the first thing that is wrong is said on standard error, with exit status 1.
+For every configuration in the card's front matter: the rows load, and their number is what DIR's run.json, mix.json
+or clean.json says. `messages` is a list of {role, content}, and neither is ever null or of another type than string;
+rows without messages (`clean` takes any) have a `text`. One line for each; the first thing that is wrong is said on standard error, with exit status 1.
 """
 
 import json
@@ -30,14 +30,25 @@ def main():
         os.environ.update(HF_HUB_OFFLINE="1", HF_HOME=cache, HF_DATASETS_CACHE=cache)
         os.environ["HF_DATASETS_DISABLE_PROGRESS_BARS"] = "1"
         try:
-            rows = json.loads((folder / "run.json").read_text(encoding="utf-8"))["configs"]
+            rows = rows_written(folder)
             names = config_names(folder)
             if set(names) != set(rows):
-                raise Wrong(f"the card has the configurations {sorted(names)}, run.json has {sorted(rows)}")
+                raise Wrong(f"the card has the configurations {sorted(names)}, the manifest has {sorted(rows)}")
             for name in names:
-                check(folder, name, rows[name]["rows"])
+                check(folder, name, rows[name])
         except Exception as error:  # of `datasets` too: whatever stops a user stops this script, in one line
             sys.exit(f"{folder}: {type(error).__name__}: {' '.join(str(error).split())}")
+
+
+def rows_written(folder):
+    """How many rows each configuration has, by the manifest that stands beside them."""
+    for name in ("run.json", "mix.json", "clean.json"):
+        if (folder / name).exists():
+            manifest = json.loads((folder / name).read_text(encoding="utf-8"))
+            if "configs" in manifest:
+                return {config: entry["rows"] for config, entry in manifest["configs"].items()}
+            return {"default": sum(shard["rows"] for shard in manifest["shards"])}
+    raise Wrong("none of run.json, mix.json and clean.json is there")
 
 
 def config_names(folder):
@@ -57,12 +68,14 @@ def check(folder, name, expected):
     splits = load_dataset(str(folder), name)
     found = sum(split.num_rows for split in splits.values())
     if found != expected:
-        raise Wrong(f"{name}: {found} rows were loaded, run.json says {expected}")
+        raise Wrong(f"{name}: {found} rows were loaded, the manifest says {expected}")
     for split_name, split in splits.items():
-        if "messages" not in split.column_names:
-            raise Wrong(f"{name}/{split_name}: no column `messages` among {split.column_names}")
-        for index, messages in enumerate(split["messages"]):
-            check_messages(messages, f"{name}/{split_name} row {index}")
+        where = f"{name}/{split_name}"
+        if "messages" in split.column_names:
+            for index, messages in enumerate(split["messages"]):
+                check_messages(messages, f"{where} row {index}")
+        elif "text" not in split.column_names:
+            raise Wrong(f"{where}: neither `messages` nor `text` among {split.column_names}")
     columns = ", ".join(next(iter(splits.values())).column_names)
     print(f"{name}: {found} rows in {', '.join(splits)}; columns {columns}")
 

@@ -1,7 +1,7 @@
 //! `smoltalk clean` with the embeddings of an endpoint that misbehaves.
 
 use crate::local_http::serve;
-use crate::programs::{program, read_json, succeeds};
+use crate::programs::{loads_with_datasets, program, read_json, succeeds};
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
@@ -49,5 +49,6 @@ fn embeddings_of_an_endpoint_find_what_words_do_not() {
     assert!((dropped[0]["similarity"].as_f64().unwrap() - 0.02f64.cos()).abs() < 1e-6);
     let manifest = read_json(&folder.join("out/clean.json"));
     assert_eq!(manifest["kept"], 3);
+    loads_with_datasets(&folder.join("out"), 1);
     assert!(manifest["kept_without_an_embedding"][0].as_str().unwrap().contains("too long"), "{manifest}");
 }

@@ -1,5 +1,5 @@
 use crate::local_http::{hub_file, serve};
-use crate::programs::{program, read_json};
+use crate::programs::{loads_with_datasets, program, read_json};
 use crate::scripted_teacher::ScriptedTeacher;
 use axum::extract::Path as Segments;
 use axum::http::{HeaderMap, StatusCode};
@@ -45,19 +45,6 @@ pub(crate) fn content(out: &Path) -> BTreeSet<String> {
     let dropped = std::fs::read_to_string(out.join("dropped.jsonl")).unwrap();
     let dropped: Vec<String> = dropped.lines().map(str::to_owned).collect();
     rows.chain(dropped).collect()
-}
-
-/// Hugging Face `datasets` loads what was written, where SMOL_PYTHON names a Python that has it.
-fn load_with_datasets(out: &Path) {
-    let Ok(python) = std::env::var("SMOL_PYTHON") else {
-        assert!(std::env::var("SMOL_REQUIRE_PYTHON").is_err(), "SMOL_PYTHON is not set");
-        eprintln!("SMOL_PYTHON is not set: load_dataset is not tried");
-        return;
-    };
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("load_dataset.py");
-    let output = Command::new(python).arg(script).arg(out).output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    assert_eq!(String::from_utf8_lossy(&output.stdout).lines().count(), 5, "four subsets and all");
 }
 
 /// Whether the reply passes every check its row names, all of them there.
@@ -132,7 +119,7 @@ fn four_subsets_from_an_endpoint_with_faults() {
     assert!(text.contains("== magpie-ultra\n[user] Tell me in"), "{text}");
     let show = smoltalk().args(["show", out.to_str().unwrap(), "--n", "1", "--dropped"]).output().unwrap();
     assert!(String::from_utf8(show.stdout).unwrap().starts_with("magpie-ultra "));
-    load_with_datasets(&out);
+    loads_with_datasets(&out, 5); // four subsets and all
     // The same command again asks nothing and changes nothing.
     let (asked, before) = (teacher.requests().0, content(&out));
     let again = generate(&[&arguments[..], &["--reward-teacher", &teacher.name]].concat());

@@ -1,7 +1,7 @@
 //! `smoltalk mix` end to end: how many rows of each source, in which order, and what it refuses.
 
 use crate::local_http::{hub_file, serve};
-use crate::programs::{program, read_json};
+use crate::programs::{loads_with_datasets, program, read_json};
 use axum::extract::Path as Segments;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::IntoResponse;
@@ -111,6 +111,7 @@ fn counts_are_exact_rows_differ_and_the_order_is_mixed() {
     let card = std::fs::read_to_string(kitchen.path("out/README.md")).unwrap();
     assert!(card.contains("| a | a.jsonl | 30 | 90 | 30 |  |"), "{card}");
     assert!(!kitchen.path("out/.shuffle").exists());
+    loads_with_datasets(&kitchen.path("out"), 1);
 }
 
 #[test]

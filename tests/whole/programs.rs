@@ -32,6 +32,21 @@ pub(crate) fn succeeds(command: &mut Command) -> String {
     text_of(&output)
 }
 
+/// Hugging Face `datasets` loads what was written, that many configurations, where SMOL_PYTHON names a Python that has
+/// it.
+#[track_caller]
+pub(crate) fn loads_with_datasets(out: &Path, configurations: usize) {
+    let Ok(python) = std::env::var("SMOL_PYTHON") else {
+        assert!(std::env::var("SMOL_REQUIRE_PYTHON").is_err(), "SMOL_PYTHON is not set");
+        eprintln!("SMOL_PYTHON is not set: load_dataset is not tried");
+        return;
+    };
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("load_dataset.py");
+    let output = Command::new(python).arg(script).arg(out).output().unwrap();
+    assert!(output.status.success(), "{}", text_of(&output));
+    assert_eq!(String::from_utf8_lossy(&output.stdout).lines().count(), configurations);
+}
+
 /// Exit code 2 and a last line that names the thing.
 #[track_caller]
 pub(crate) fn refused(command: &mut Command, expected: &str) {
