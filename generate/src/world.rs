@@ -37,7 +37,8 @@ pub struct Options {
 }
 
 /// Shares of the sources in a hundred documents.
-const SHARES: [(Source, usize); 3] = [(Source::Web, 60), (Source::Code, 15), (Source::Math, 25)];
+const SHARES: [(Source, usize); 4] =
+    [(Source::Web, 45), (Source::Code, 12), (Source::Math, 20), (Source::Copybook, 23)];
 /// Held-out questions of a kind, requests, pairs and documents of a source.
 const QUESTIONS: usize = 250;
 const REQUESTS: usize = 500;

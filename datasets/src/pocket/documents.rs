@@ -1,5 +1,7 @@
 //! Plain documents to pretrain on: web-, code- and math-like. They tell facts and come back to them, as texts do, and
-//! so hold every skill that conversations ask for later, never in a conversation's form.
+//! so hold every skill that conversations ask for later, never in a conversation's form. A fourth source, the copybook,
+//! says the same things over and over: a small model learns to look back from hardly anything else, and until it looks
+//! back it learns little from the others.
 
 use super::letters::{Letter, Style};
 use super::names::name;
@@ -7,6 +9,7 @@ use super::questions::{Kind, Question};
 use super::requests::Request;
 use super::stories::{Length, Story};
 use super::talks::{Topic, talk};
+use super::words::{COLOURS, JOBS, PLACES, THINGS};
 use super::{Draw, Split};
 
 /// What a document is like.
@@ -18,11 +21,13 @@ pub enum Source {
     Code,
     /// Sums and comparisons.
     Math,
+    /// Lines and facts that are repeated.
+    Copybook,
 }
 
 impl Source {
     /// All sources.
-    pub const ALL: [Self; 3] = [Self::Web, Self::Code, Self::Math];
+    pub const ALL: [Self; 4] = [Self::Web, Self::Code, Self::Math, Self::Copybook];
 
     /// The name of its folder.
     pub fn name(self) -> &'static str {
@@ -30,6 +35,7 @@ impl Source {
             Self::Web => "web",
             Self::Code => "code",
             Self::Math => "math",
+            Self::Copybook => "copybook",
         }
     }
 }
@@ -37,6 +43,8 @@ impl Source {
 const WEB_KINDS: [Kind; 8] =
     [Kind::Place, Kind::Owner, Kind::Colour, Kind::Moves, Kind::Job, Kind::Day, Kind::Next, Kind::Backwards];
 const MATH_KINDS: [Kind; 4] = [Kind::Sum, Kind::Most, Kind::Age, Kind::Length];
+/// Those whose answers are words of the text.
+const LOOKED_UP: [Kind; 5] = [Kind::Place, Kind::Owner, Kind::Colour, Kind::Job, Kind::Day];
 
 /// A document of a source whose names and facts are of a split.
 pub fn document(source: Source, draw: &mut Draw, split: Split) -> String {
@@ -53,7 +61,43 @@ pub fn document(source: Source, draw: &mut Draw, split: Split) -> String {
         Source::Code => records(draw, split),
         Source::Math if draw.chance(20) => sums(draw),
         Source::Math => page(draw.pick(&MATH_KINDS), draw, split),
+        Source::Copybook if draw.chance(40) => copied_line(draw, split),
+        Source::Copybook => told_over(draw.pick(&LOOKED_UP), draw, split),
     }
+}
+
+/// A line of words and names, written again and again.
+fn copied_line(draw: &mut Draw, split: Split) -> String {
+    let word = |draw: &mut Draw| match draw.below(8) {
+        0..=1 => name(draw, split),
+        2 => draw.pick(&COLOURS).to_owned(),
+        3 => draw.pick(&JOBS).to_owned(),
+        4..=5 => draw.pick(&PLACES).to_owned(),
+        _ => draw.pick(&THINGS).to_owned(),
+    };
+    let line: Vec<String> = (0..draw.between(4, 9)).map(|_| word(draw)).collect();
+    vec![line.join(" "); draw.between(3, 5)].join("\n")
+}
+
+/// Facts that are told, then told again two or three times in other orders: word for word or as answers would.
+fn told_over(kind: Kind, draw: &mut Draw, split: Split) -> String {
+    let mut question = Question::new(kind, draw, split);
+    let mut told: Vec<String> = question.facts().iter().map(|fact| fact.sentence(draw)).collect();
+    let mut rounds = vec![told.join(" ")];
+    for _ in 0..draw.between(2, 3) {
+        if draw.chance(50) {
+            draw.shuffle(&mut told);
+            rounds.push(format!("Again: {}", told.join(" ")));
+        } else {
+            let mut replies = Vec::new();
+            for _ in &told {
+                question = question.follow_up(draw);
+                replies.push(question.reply.clone());
+            }
+            rounds.push(format!("So {}", replies.join(" ")));
+        }
+    }
+    rounds.join(" ")
 }
 
 /// Facts, then what follows from them, one by one.
@@ -173,8 +217,8 @@ mod tests {
     fn documents_hold_names_of_their_split_only() {
         for split in [Split::Train, Split::Test] {
             let mut draw = Draw::new(9, "documents");
-            for round in 0..600 {
-                let text = document(Source::ALL[round % 3], &mut draw, split);
+            for round in 0..800 {
+                let text = document(Source::ALL[round % 4], &mut draw, split);
                 assert!(!text.contains('{') || text.contains('"'), "an empty slot: {text}");
                 for name in words(&text).filter(|word| sort_of(word) == Some(Sort::Name)) {
                     assert!(split.holds(&name.to_lowercase()), "{name} in {text}");
