@@ -101,6 +101,12 @@ async fn of_task(
     let at_a_time = setup.teachers.main.calls_at_a_time(&setup.manners) as f64;
     let rounds = (rows / at_a_time).max(1.0);
     let whole = seconds / rounds * (all / at_a_time).max(1.0);
+    if calls == 0.0 {
+        let out = options.out.display();
+        eprintln!(
+            "warning: {name}: no row of the sample came to a call; smoltalk show {out} --dropped says why"
+        );
+    }
     let a_row = format!("{calls:.1} calls, {prompt:.0} + {completion:.0} tokens a row");
     Ok(((prompt + completion) * all, dollars * all, whole, a_row))
 }

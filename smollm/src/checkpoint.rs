@@ -151,8 +151,8 @@ pub fn locate(name: &str) -> Result<PathBuf, Error> {
     if folder.is_dir() {
         return Ok(folder.to_owned());
     }
-    if let Some(folder) = shipped(name) {
-        return Ok(folder);
+    if SHIPPED.contains(&name) {
+        return shipped(name).ok_or_else(|| Error::NotShipped(name.to_owned()));
     }
     if hub::is_id(name) { hub::fetch(name) } else { Err(Error::NoCheckpoint(name.to_owned())) }
 }
@@ -163,8 +163,7 @@ pub const SHIPPED: [&str; 2] = ["pocket-base", "pocket-instruct"];
 
 /// The folder of a checkpoint that ships with the project.
 fn shipped(name: &str) -> Option<PathBuf> {
-    let known = SHIPPED.contains(&name);
-    known.then(models).flatten().map(|models| models.join(name)).filter(|folder| folder.is_dir())
+    models().map(|models| models.join(name)).filter(|folder| folder.is_dir())
 }
 
 /// The project's `models/`: `SMOL_MODELS`, that of the working directory, or of the sources this was built from.

@@ -18,6 +18,12 @@ pub enum Error {
     /// The checkpoint's name is neither a folder nor a hub id.
     #[error("no checkpoint at {0}: it is neither a folder nor a hub id (owner/name)")]
     NoCheckpoint(String),
+    /// A checkpoint that ships with the project, asked for where the project is not.
+    #[error(
+        "{0} is not there: it lies in the project's models/ once models/remake has made it; start in the project's \
+         folder, or set SMOL_MODELS to that folder"
+    )]
+    NotShipped(String),
     /// A file of the checkpoint is missing.
     #[error("{} has no {missing}; {hint}", folder.display())]
     Incomplete {

@@ -199,7 +199,7 @@ impl Question {
     /// The answer without a sentence around it; none where it takes steps to find.
     pub fn terse(&self) -> Option<String> {
         match self.kind {
-            Kind::Moves | Kind::Length | Kind::Sum | Kind::Code => None,
+            Kind::Moves | Kind::Length | Kind::Sum | Kind::Code | Kind::Age | Kind::Most => None,
             Kind::Place | Kind::Next => Some(format!("The {}.", self.answer)),
             _ => Some(format!("{}.", self.answer)),
         }

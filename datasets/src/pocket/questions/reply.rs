@@ -32,14 +32,21 @@ pub(super) fn ended(sentence: &str) -> String {
     if sentence.ends_with('.') { sentence.to_owned() } else { format!("{sentence};") }
 }
 
-/// A reply that gives an answer, right or not, with steps where people would take some.
+/// Everybody's number, then the one that decides: `Mara 12, Tolin 30. The oldest is 30:`.
+fn compared(facts: &[Fact], relation: Relation, which: &str, word: &str) -> String {
+    let list: Vec<&Fact> = facts.iter().filter(|fact| fact.relation == relation).collect();
+    let each: Vec<String> = list.iter().map(|fact| format!("{} {}", fact.get('n'), fact.get('k'))).collect();
+    let each = each.join(", ");
+    match list.iter().find(|fact| fact.get('n') == word) {
+        Some(fact) => format!("{each}. The {which} is {}:", fact.get('k')),
+        None => format!("{each}."), // a wrong answer
+    }
+}
+
+/// A reply that gives an answer, right or not, with steps where people would take some. What is asked about comes
+/// first and the answer after it: a small model finds what follows, hardly ever what came before.
 pub(super) fn reply(facts: &[Fact], ask: &Ask, answer: &Answer, draw: &mut Draw) -> String {
     let word = answer.words[0].as_str();
-    let number_of = |relation| {
-        let mut found =
-            facts.iter().filter(|fact: &&Fact| fact.relation == relation && fact.get('n') == word);
-        found.next().map_or(String::new(), |fact| fact.get('k').to_owned())
-    };
     let either = |draw: &mut Draw, templates: &[&str]| ask.fill(draw.pick(templates)).replace("{a}", word);
     match ask.form {
         Form::Where if facts.iter().any(|fact| fact.relation == Relation::Went) => {
@@ -51,11 +58,13 @@ pub(super) fn reply(facts: &[Fact], ask: &Ask, answer: &Answer, draw: &mut Draw)
                 .replace("{b}", word)
         }
         Form::Where => either(draw, &["{n} is in the {a}.", "You can find {n} in the {a}."]),
-        Form::Owner => either(draw, &["{a} has the {c} {t}.", "The {c} {t} belongs to {a}."]),
-        Form::Colour => either(draw, &["{n}'s {t} is {a}.", "{n} has a {a} {t}."]),
-        Form::Oldest => format!("{word} is the oldest, with {} years.", number_of(Relation::Age)),
-        Form::Youngest => format!("{word} is the youngest, with {} years.", number_of(Relation::Age)),
-        Form::WhoWorks => either(draw, &["{a} is the {j}.", "The {j} is {a}."]),
+        Form::Owner => either(draw, &["The {c} {t} belongs to {a}."]),
+        Form::Colour => either(draw, &["{n}'s {t} is {a}."]),
+        Form::Oldest | Form::Youngest => {
+            let which = if ask.form == Form::Oldest { "oldest" } else { "youngest" };
+            format!("{} {word} is the {which}.", compared(facts, Relation::Age, which, word))
+        }
+        Form::WhoWorks => either(draw, &["The {j} is {a}."]),
         Form::Work => either(draw, &["{n} is a {a}.", "{n} works as a {a}."]),
         Form::PlaceOfDay => either(draw, &["On {d} {n} goes to the {a}."]),
         Form::DayOfPlace => either(draw, &["{n} goes to the {p} on {a}."]),
@@ -77,8 +86,11 @@ pub(super) fn reply(facts: &[Fact], ask: &Ask, answer: &Answer, draw: &mut Draw)
             let steps: String = counts.windows(2).map(step).collect();
             format!("{steps}{}", ask.fill("{n} has {a} {t}s now.").replace("{a}", word))
         }
-        Form::Most => format!("{word} has the most {}s, {}.", ask.get('t'), number_of(Relation::Count)),
-        Form::Fewest => format!("{word} has the fewest {}s, {}.", ask.get('t'), number_of(Relation::Count)),
+        Form::Most | Form::Fewest => {
+            let which = if ask.form == Form::Most { "most" } else { "fewest" };
+            let steps = compared(facts, Relation::Count, which, word);
+            format!("{steps} {word} has the {which} {}s.", ask.get('t'))
+        }
         Form::Prints => {
             let steps: Vec<String> = values(facts).unwrap_or_default().iter().map(i64::to_string).collect();
             format!("x is {}. It prints {word}.", steps.join(", then "))
