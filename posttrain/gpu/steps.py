@@ -97,12 +97,11 @@ def pretrain(runner):
     config, texts = fresh(runner)
     # f32 parts by rounding alone; bf16 by what 8 bits leave of it.
     for precision, limit in (("f32", 1e-4), ("bf16", 1e-2)):
-        outs = {}
-        for device in ("cpu", DEVICE):
-            outs[device] = runner.folder / f"pretrain-{precision}-{device.replace(':', '-')}-{len(outs)}"
-            runner.run(*pretraining(runner, config, texts, outs[device], precision), "--device", device)
+        outs = [runner.folder / f"pretrain-{precision}-{which}" for which in ("card", "cpu")]
+        for out, device in zip(outs, (DEVICE, "cpu")):
+            runner.run(*pretraining(runner, config, texts, out, precision), "--device", device)
         for name in ("loss", "eval_loss"):
-            found, expected = (metrics(out, name) for out in outs.values())
+            found, expected = (metrics(out, name) for out in outs)
             told(f"20 steps of pretraining beside the CPU, {precision}: {name}", apart(found, expected), limit)
 
 
