@@ -5,7 +5,8 @@
 
 For every configuration in the card's front matter: the rows load, and their number is what DIR's run.json, mix.json
 or clean.json says. `messages` is a list of {role, content}, and neither is ever null or of another type than string;
-rows without messages (`clean` takes any) have a `text`. One line for each; the first thing that is wrong is said on standard error, with exit status 1.
+rows without messages (`clean` takes any) have a `text`. One line for each; the first thing that is wrong is said on
+standard error, with exit status 1.
 """
 
 import json

@@ -104,7 +104,7 @@ async fn of_task(
     if calls == 0.0 {
         let out = options.out.display();
         eprintln!(
-            "warning: {name}: no row of the sample came to a call; smoltalk show {out} --dropped says why"
+            "warning: {name}: the sample made no call, so these figures say nothing; see smoltalk show {out} --dropped"
         );
     }
     let a_row = format!("{calls:.1} calls, {prompt:.0} + {completion:.0} tokens a row");

@@ -1,9 +1,16 @@
 //! Random numbers that are a pure function of what they are for, so that a resumed run draws what the
 //! undisturbed one would have drawn: SplitMix64 (Steele, Lea and Flood, 2014).
 
+/// What SplitMix64 goes on by.
+pub(crate) const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
+
 /// A well-mixed number from two.
 pub fn mix(a: u64, b: u64) -> u64 {
-    let mut z = a ^ b.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    finalise(a ^ b.wrapping_add(1).wrapping_mul(STEP))
+}
+
+/// SplitMix64's finaliser: every bit of a number decides every bit of what it becomes.
+pub(crate) fn finalise(mut z: u64) -> u64 {
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     z ^ (z >> 31)
@@ -52,10 +59,7 @@ pub fn hashed_values(name: &str, count: usize) -> Vec<f32> {
     let seed = name.bytes().fold(0xcbf2_9ce4_8422_2325, fnv);
     let norm = name.ends_with("norm.weight");
     let value = |index: u64| {
-        let mut z: u64 = seed.wrapping_add((index + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^= z >> 31;
+        let z = finalise(seed.wrapping_add((index + 1).wrapping_mul(STEP)));
         let signed = 2.0 * ((z >> 40) as f32 * 2.0f32.powi(-24)) - 1.0;
         if norm { 1.0 + signed * 0.1 } else { signed * 0.072_168_78 }
     };

@@ -1,7 +1,6 @@
 //! Plain documents to pretrain on: web-, code- and math-like. They tell facts and come back to them, as texts do, and
 //! so hold every skill that conversations ask for later, never in a conversation's form. A fourth source, the copybook,
-//! says the same things over and over: a small model learns to look back from hardly anything else, and until it looks
-//! back it learns little from the others.
+//! says the same things over and over, so that a small model has much to look back for.
 
 use super::letters::{Letter, Style};
 use super::names::name;
@@ -82,12 +81,11 @@ fn copied_line(draw: &mut Draw, split: Split) -> String {
 /// Facts that are told, then told again two or three times in other orders: word for word or as answers would.
 fn told_over(kind: Kind, draw: &mut Draw, split: Split) -> String {
     let mut question = Question::new(kind, draw, split);
-    let mut told: Vec<String> = question.facts().iter().map(|fact| fact.sentence(draw)).collect();
+    let mut told = question.sentences(draw);
     let mut rounds = vec![told.join(" ")];
     for _ in 0..draw.between(2, 3) {
         if draw.chance(50) {
-            draw.shuffle(&mut told);
-            rounds.push(format!("Again: {}", told.join(" ")));
+            rounds.push(again(&mut told, draw));
         } else {
             let mut replies = Vec::new();
             for _ in &told {
@@ -100,17 +98,21 @@ fn told_over(kind: Kind, draw: &mut Draw, split: Split) -> String {
     rounds.join(" ")
 }
 
+/// The same in another order, word for word: the shortest way to learn to look back.
+fn again(told: &mut [String], draw: &mut Draw) -> String {
+    draw.shuffle(told);
+    format!("Again: {}", told.join(" "))
+}
+
 /// Facts, then what follows from them, one by one.
 fn page(kind: Kind, draw: &mut Draw, split: Split) -> String {
     let first = Question::new(kind, draw, split);
     let opening = draw.pick(&["So ", "This means: ", "In short: ", "", "", "That is to say: ", "We see: "]);
-    let joint = if kind == Kind::Code { "\n" } else { " " };
-    let mut told: Vec<String> = first.facts().iter().map(|fact| fact.sentence(draw)).collect();
+    let joint = first.joint();
+    let mut told = first.sentences(draw);
     let once = told.join(joint);
     if kind != Kind::Code && draw.chance(30) {
-        // The same again in another order, word for word: the shortest way to learn to look back.
-        draw.shuffle(&mut told);
-        return format!("{once} Again: {}", told.join(" "));
+        return format!("{once} {}", again(&mut told, draw));
     }
     let mut text = format!("{once}{joint}{opening}{}", first.reply);
     let mut last = first;

@@ -174,10 +174,19 @@ impl Question {
         words.join(" ")
     }
 
-    /// The facts alone, in sentences.
+    /// The facts alone, a sentence each.
+    pub(super) fn sentences(&self, draw: &mut Draw) -> Vec<String> {
+        self.facts.iter().map(|fact| fact.sentence(draw)).collect()
+    }
+
+    /// What stands between sentences: the steps of a procedure are lines.
+    pub(super) fn joint(&self) -> &'static str {
+        if self.kind == Kind::Code { "\n" } else { " " }
+    }
+
+    /// The facts alone, as a text.
     pub(super) fn told(&self, draw: &mut Draw) -> String {
-        let joint = if self.kind == Kind::Code { "\n" } else { " " };
-        self.facts.iter().map(|fact| fact.sentence(draw)).collect::<Vec<_>>().join(joint)
+        self.sentences(draw).join(self.joint())
     }
 
     /// The facts that an earlier question did not have.

@@ -430,11 +430,8 @@ mod tests {
     /// Uniform numbers in 0..1 (splitmix64).
     fn numbers(mut state: u64) -> impl FnMut() -> f64 {
         move || {
-            state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-            let mut z = state;
-            z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-            z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-            ((z ^ (z >> 31)) >> 11) as f64 * 2f64.powi(-53)
+            state = state.wrapping_add(crate::random::STEP);
+            (crate::random::finalise(state) >> 11) as f64 * 2f64.powi(-53)
         }
     }
 

@@ -393,8 +393,8 @@ kernel! {
 
 impl<E: Element> CrossEntropyForward<'_, E> {
     fn geometry(&self) -> Geometry {
-        let results = [self.log_probability.len(), self.best.len(), self.entropy.len()];
-        a_block_each_row("cross_entropy_forward", self.targets, &results, self.logits.len(), self.vocabulary)
+        let each = [self.log_probability.len(), self.best.len(), self.entropy.len()];
+        a_block_each_row("cross_entropy_forward", self.targets, &each, self.logits.len(), self.vocabulary)
     }
 }
 
@@ -413,8 +413,8 @@ kernel! {
 
 impl<E: Element> CrossEntropyGradient<'_, E> {
     fn geometry(&self) -> Geometry {
-        let results = [self.log_probability.len(), self.best.len(), self.entropy.len(), self.weights.len()];
-        a_block_each_row("cross_entropy_gradient", self.targets, &results, self.logits.len(), self.vocabulary)
+        let each = [self.log_probability.len(), self.best.len(), self.entropy.len(), self.weights.len()];
+        a_block_each_row("cross_entropy_gradient", self.targets, &each, self.logits.len(), self.vocabulary)
     }
 }
 
@@ -434,11 +434,11 @@ kernel! {
 
 impl CrossEntropyGradientHalved<'_> {
     fn geometry(&self) -> Geometry {
-        let results = [self.log_probability.len(), self.best.len(), self.entropy.len(), self.weights.len()];
+        let each = [self.log_probability.len(), self.best.len(), self.entropy.len(), self.weights.len()];
         a_block_each_row(
             "cross_entropy_gradient_f32_bf16",
             self.targets,
-            &results,
+            &each,
             self.logits.len(),
             self.vocabulary,
         )

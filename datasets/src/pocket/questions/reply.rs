@@ -44,7 +44,7 @@ fn compared(facts: &[Fact], relation: Relation, which: &str, word: &str) -> Stri
 }
 
 /// A reply that gives an answer, right or not, with steps where people would take some. What is asked about comes
-/// first and the answer after it: a small model finds what follows, hardly ever what came before.
+/// first and the answer after it: it is easier to find what followed a word than what came before it.
 pub(super) fn reply(facts: &[Fact], ask: &Ask, answer: &Answer, draw: &mut Draw) -> String {
     let word = answer.words[0].as_str();
     let either = |draw: &mut Draw, templates: &[&str]| ask.fill(draw.pick(templates)).replace("{a}", word);
