@@ -42,7 +42,7 @@ fn nvcc() -> PathBuf {
 /// Code for compute capability 9.0 (H100, H200), and PTX for all others from 8.0 up, in one file.
 fn compile(nvcc: &Path) {
     let mut command = Command::new(nvcc);
-    command.args(["--fatbin", "-O3", "-std=c++17"]);
+    command.args(["--fatbin", "-O3", "-std=c++17", "-lineinfo"]);
     command.args(["-gencode", "arch=compute_80,code=compute_80", "-gencode", "arch=compute_90,code=sm_90"]);
     command.arg("cuda/kernels.cu").arg("-o").arg(out().join("kernels.fatbin"));
     match command.status() {

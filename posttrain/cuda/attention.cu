@@ -78,7 +78,7 @@ __device__ __forceinline__ void forward_query(E* out, float* log_sum, const E* q
 template <class E>
 __device__ __forceinline__ void forward_tile(E* out, float* log_sums, const E* qkv, const u32* tiles, u32 tokens,
                                              Heads heads) {
-    const u32 head = blockIdx.x, warp = threadIdx.x / 32;
+    const u32 head = blockIdx.y, warp = threadIdx.x / 32;
     const Tile tile = read_tile(tiles);
     float* query = reinterpret_cast<float*>(shared_memory()) + warp * (heads.dim + 32);  // (D), then weights (32)
     for (u32 row = tile.first + warp; row < tile.last(); row += ATTENTION_WARPS) {
@@ -88,7 +88,7 @@ __device__ __forceinline__ void forward_tile(E* out, float* log_sums, const E* q
     }
 }
 
-// out (T, H D) and log_sums (H, T) from qkv (T, (H + 2K) D). Block (h, n): tile n of head h.
+// out (T, H D) and log_sums (H, T) from qkv (T, (H + 2K) D). Block (n, h): tile n of head h.
 KERNEL(128, attention_forward_f32, float* __restrict__ out, float* __restrict__ log_sums,
        const float* __restrict__ qkv, const u32* __restrict__ tiles, u32 tokens, u32 heads, u32 kv_heads,
        u32 head_dim) {
@@ -188,11 +188,11 @@ __device__ __forceinline__ void backward_query_tile(E* dqkv, Saved<E> saved, con
     const Tile tile = read_tile(tiles);
     float* shared = reinterpret_cast<float*>(shared_memory()) + warp * (2 * heads.dim + 32);
     for (u32 row = tile.first + warp; row < tile.last(); row += ATTENTION_WARPS) {
-        backward_query(dqkv, saved, shared, row, tile.start, blockIdx.x, tokens, heads);
+        backward_query(dqkv, saved, shared, row, tile.start, blockIdx.y, tokens, heads);
     }
 }
 
-// The queries' columns of dqkv (T, (H + 2K) D). Block (h, n): tile n of head h.
+// The queries' columns of dqkv (T, (H + 2K) D). Block (n, h): tile n of head h.
 KERNEL(128, attention_backward_query_f32, float* __restrict__ dqkv, const float* __restrict__ dout,
        const float* __restrict__ log_sums, const float* __restrict__ delta, const float* __restrict__ qkv,
        const u32* __restrict__ tiles, u32 tokens, u32 heads, u32 kv_heads, u32 head_dim) {
@@ -251,11 +251,11 @@ __device__ __forceinline__ void backward_key_tile(E* dqkv, Saved<E> saved, const
     const Tile tile = read_tile(tiles);
     float* shared = reinterpret_cast<float*>(shared_memory()) + warp * (2 * heads.dim + 64);
     for (u32 row = tile.first + warp; row < tile.last(); row += ATTENTION_WARPS) {
-        backward_key(dqkv, saved, shared, row, tile.end, blockIdx.x, tokens, heads);
+        backward_key(dqkv, saved, shared, row, tile.end, blockIdx.y, tokens, heads);
     }
 }
 
-// The keys' and values' columns of dqkv (T, (H + 2K) D). Block (k, n): tile n of key head k.
+// The keys' and values' columns of dqkv (T, (H + 2K) D). Block (n, k): tile n of key head k.
 KERNEL(128, attention_backward_key_f32, float* __restrict__ dqkv, const float* __restrict__ dout,
        const float* __restrict__ log_sums, const float* __restrict__ delta, const float* __restrict__ qkv,
        const u32* __restrict__ tiles, u32 tokens, u32 heads, u32 kv_heads, u32 head_dim) {

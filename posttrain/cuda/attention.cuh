@@ -17,7 +17,7 @@ struct Tile {
 
 // The block's tile, of tiles (n, 4): first, start, end, nothing.
 __device__ __forceinline__ Tile read_tile(const u32* tiles) {
-    const Pack<u32, 4> tile = load<4>(tiles + 4 * blockIdx.y);
+    const Pack<u32, 4> tile = load<4>(tiles + 4 * blockIdx.x);
     return {tile.values[0], tile.values[1], tile.values[2]};
 }
 

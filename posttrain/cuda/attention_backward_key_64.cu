@@ -114,13 +114,13 @@ __device__ __forceinline__ void add_queries(KeyRows& rows, const bf16* keys, con
     add_rows_of_tile(rows.dkey, packed, queries, first);
 }
 
-// The keys' and values' columns of dqkv (T, (H + 2K) 64). Block (k, n): tile n of key head k. Shared: keys (128, 64),
+// The keys' and values' columns of dqkv (T, (H + 2K) 64). Block (n, k): tile n of key head k. Shared: keys (128, 64),
 // values (128, 64), then two stages.
 KERNEL(128, attention_backward_key_64, bf16* __restrict__ dqkv, const bf16* __restrict__ dout,
        const float* __restrict__ log_sums, const float* __restrict__ delta, const bf16* __restrict__ qkv,
        const u32* __restrict__ tiles, u32 tokens, u32 heads, u32 kv_heads) {
     const Heads shape = {heads, kv_heads, HEAD};
-    const u32 kv_head = blockIdx.x, warp = threadIdx.x / 32;
+    const u32 kv_head = blockIdx.y, warp = threadIdx.x / 32;
     const Tile tile = read_tile(tiles);
     const u64 stride = shape.row(), answer = shape.answer();
     const float scale = 0.125f * LOG2_E;                                           // 1 / √64, in base 2

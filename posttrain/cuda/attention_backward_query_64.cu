@@ -92,13 +92,13 @@ __device__ __forceinline__ void read_query_rows(QueryRows& rows, const bf16* que
     }
 }
 
-// The queries' columns of dqkv (T, (H + 2K) 64). Block (h, n): tile n of head h. Shared: queries (128, 64), dout
+// The queries' columns of dqkv (T, (H + 2K) 64). Block (n, h): tile n of head h. Shared: queries (128, 64), dout
 // (128, 64), then twice keys (64, 64) and values (64, 64).
 KERNEL(128, attention_backward_query_64, bf16* __restrict__ dqkv, const bf16* __restrict__ dout,
        const float* __restrict__ log_sums, const float* __restrict__ delta, const bf16* __restrict__ qkv,
        const u32* __restrict__ tiles, u32 tokens, u32 heads, u32 kv_heads) {
     const Heads shape = {heads, kv_heads, HEAD};
-    const u32 head = blockIdx.x, kv_head = head / shape.group(), warp = threadIdx.x / 32;
+    const u32 head = blockIdx.y, kv_head = head / shape.group(), warp = threadIdx.x / 32;
     const Tile tile = read_tile(tiles);
     const u64 stride = shape.row(), answer = shape.answer();
     const float scale = 0.125f * LOG2_E;                                           // 1 / √64, in base 2

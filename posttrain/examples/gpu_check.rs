@@ -1,12 +1,13 @@
 //! What `posttrain/gpu/check` runs on a card: operations, whole models and goldens beside the CPU, and whole training
 //! steps by the clock. Prints a tab-separated line a finding: what, the number, the limit, the verdict.
 //!
-//! `gpu_check operations|small | models | goldens FILES | benchmark SHAPE LENGTH TOKENS STEPS | ceiling`
+//! `gpu_check operations PART | small | models | shapes | goldens FILES | benchmark SHAPE LENGTH TOKENS STEPS | attention | ceiling`
 
 use anyhow::{Context, Result, bail};
 use half::bf16;
+use kernels::AttentionShape;
 use posttrain::gpu::card::Card;
-use posttrain::gpu::compare::{self, Extent, Finding};
+use posttrain::gpu::compare::{self, Extent, Finding, Part};
 use posttrain::gpu::plan::{Plan, fits};
 use posttrain::gpu::speed;
 use posttrain::gpu::trainer::Trainer;
@@ -40,8 +41,17 @@ fn run(arguments: &[String]) -> Result<bool> {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let card = Card::open(0)?;
     match words.as_slice() {
-        ["operations"] => Ok(told("operations", &compare::all(&card, Extent::Full)?)),
-        ["small"] => Ok(told("operations, small shapes", &compare::all(&card, Extent::Small)?)),
+        ["operations", name] => {
+            let part = Part::ALL.into_iter().find(|part| part.name() == *name);
+            let part = part.with_context(|| format!("parts are {}", Part::ALL.map(Part::name).join(", ")))?;
+            Ok(told(name, &compare::operations(&card, part, Extent::Full)?))
+        }
+        ["small"] => {
+            let parts = Part::ALL.map(|part| compare::operations(&card, part, Extent::Small));
+            let findings = parts.into_iter().collect::<Result<Vec<_>>>()?.concat();
+            Ok(told("operations, small shapes", &findings))
+        }
+        ["shapes"] => Ok(told("two layers of the real shapes", &compare::shapes(&card)?)),
         ["models"] => Ok(told("whole models", &compare::models(&card)?)),
         ["goldens", files @ ..] => {
             let mut findings = Vec::new();
@@ -52,23 +62,22 @@ fn run(arguments: &[String]) -> Result<bool> {
         }
         ["benchmark", shape, length, tokens, steps] => {
             let number = |text: &str| text.parse::<usize>().with_context(|| format!("{text:?} is no number"));
-            benchmark(&card, shape, number(length)?, number(tokens)?, number(steps)?)?;
-            Ok(true)
+            benchmark(&card, shape, number(length)?, number(tokens)?, number(steps)?)
         }
         ["ceiling"] => {
             let flops = speed::product::<bf16>(&card, SIDE)?;
             println!("{SIDE}-cubed bf16 product, TFLOP/s on {}\t{:.0}\t-\t-", card.name(), flops / 1e12);
             Ok(true)
         }
+        ["attention"] => attention(&card).map(|()| true),
         _ => bail!(
-            "operations | small | models | goldens FILES | benchmark SHAPE LENGTH TOKENS STEPS | ceiling"
+            "operations PART | small | models | shapes | goldens FILES | benchmark SHAPE LENGTH TOKENS STEPS | attention | ceiling"
         ),
     }
 }
 
-/// Everything on stderr; on stdout what is wrong, and the one that came nearest to its limit of each kind.
+/// What is wrong, and the one that came nearest to its limit of each kind; all of them were said on stderr.
 fn told(what: &str, findings: &[Finding]) -> bool {
-    findings.iter().for_each(|finding| eprintln!("{finding}"));
     let wrong: Vec<&Finding> = findings.iter().filter(|finding| !finding.right()).collect();
     wrong.iter().for_each(|finding| println!("{finding}"));
     for limit in [0.0, 1e-4, 1e-2, 5e-2] {
@@ -100,7 +109,23 @@ fn flops_of_token(config: &ModelConfig, length: usize) -> f64 {
     6.0 * config.parameters() as f64 + attention as f64
 }
 
-fn benchmark(card: &Arc<Card>, name: &str, length: usize, tokens: usize, steps: usize) -> Result<()> {
+/// How fast attention is by itself: which of a step's parts to look at first.
+fn attention(card: &Card) -> Result<()> {
+    for (name, config) in [("135m", ModelConfig::smollm2_135m()), ("1.7b", ModelConfig::smollm2_1_7b())] {
+        for length in [2048, 8192] {
+            let ModelConfig { heads, kv_heads, head_dim, .. } = config;
+            let shape = AttentionShape { heads, kv_heads, head_dim };
+            let [forward, backward] =
+                speed::attention(card, shape, length, 32_768)?.map(|flops| flops / 1e12);
+            println!(
+                "attention of {name}, T={length}, TFLOP/s forward, backward\t{forward:.0}, {backward:.0}\t-\t-"
+            );
+        }
+    }
+    Ok(())
+}
+
+fn benchmark(card: &Arc<Card>, name: &str, length: usize, tokens: usize, steps: usize) -> Result<bool> {
     let (config, needed) = shape(name, length)?;
     let plan = Plan::new(&config, Precision::Bf16, false);
     let free = card.free()?;
@@ -118,7 +143,7 @@ fn benchmark(card: &Arc<Card>, name: &str, length: usize, tokens: usize, steps: 
     let settings =
         OptimizerSettings { beta1: 0.9, beta2: 0.95, epsilon: 1e-8, weight_decay: 0.01, max_grad_norm: 1.0 };
     let weight = 1.0 / batch.targets.len() as f32;
-    let mut times = Vec::new();
+    let (mut times, mut all_losses) = (Vec::new(), Vec::new());
     for step in 0..=steps {
         let start = Instant::now();
         let losses = trainer.gradient(&batch, weight)?;
@@ -126,6 +151,9 @@ fn benchmark(card: &Arc<Card>, name: &str, length: usize, tokens: usize, steps: 
         let seconds = start.elapsed().as_secs_f64();
         let loss: f64 = losses.iter().map(|token| f64::from(-token.log_probability * weight)).sum();
         eprintln!("{name} T={length}: step {step}, loss {loss:.4}, norm {norm:.3}, {seconds:.3} s");
+        // A step that computes nonsense is no faster or slower one.
+        anyhow::ensure!(loss.is_finite() && norm.is_finite(), "step {step}: loss {loss}, norm {norm}");
+        all_losses.push(loss);
         // The first one warms up.
         if step > 0 {
             times.push(seconds);
@@ -137,10 +165,15 @@ fn benchmark(card: &Arc<Card>, name: &str, length: usize, tokens: usize, steps: 
     let verdict = if mfu >= needed { "ok" } else { "MISSED" };
     let gib = |bytes: u64| bytes as f64 / (1u64 << 30) as f64;
     let title = format!("{name} T={length}, {tokens} tokens a step");
+    let (first, last) = (all_losses[0], all_losses[all_losses.len() - 1]);
+    let verdict_of_loss = if last < first { "ok" } else { "WRONG" };
+    println!(
+        "{title}: the same batch again and again, loss {first:.3} to\t{last:.3}\t{first:.3}\t{verdict_of_loss}"
+    );
     println!("{title}: ours, tokens/s\t{rate:.0}\t-\t-");
     println!("{title}: ours, MFU\t{:.1}%\t{:.0}%\t{verdict}", 100.0 * mfu, 100.0 * needed);
     let used = gib(free.saturating_sub(card.free()?));
     let planned = gib(plan.estimate(tokens).total());
     println!("{title}: ours, GiB on the card (planned {planned:.1})\t{used:.1}\t-\t-");
-    Ok(())
+    Ok(last < first)
 }

@@ -92,7 +92,8 @@ def report(title, tokens, seconds, name, length, parameters):
 
 def plain(name, length, tokens, steps, bf16_weights):
     torch.manual_seed(0)
-    model = Llama(name, length).cuda()
+    with torch.device("cuda"):
+        model = Llama(name, length)
     if bf16_weights:
         model = model.bfloat16()
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, betas=(0.9, 0.95), weight_decay=0.01, fused=True)
@@ -132,8 +133,8 @@ def step(model, optimizer, ids, at_once, bf16_weights):
 
 def with_trl(name, length, tokens, steps):
     try:
-        import transformers
         import trl
+        import transformers
         from datasets import Dataset
     except ImportError as error:
         print(f"{name} T={length}: TRL\tno {error.name}\t-\t-")

@@ -51,8 +51,8 @@ fn read(path: &Path) -> Option<Vec<f64>> {
     Some(bytes.as_chunks::<8>().0.iter().map(|number| f64::from_le_bytes(*number)).collect())
 }
 
-/// Computes what is not in the part that a killed run left: a sequence's sum does not depend on what it is computed
-/// with. The part is renamed when it is whole.
+/// Computes what is not in the part that a killed run left, in the same micro-batches: a card's products round by how
+/// many rows they have. The part is renamed when it is whole.
 fn compute<E: Element>(
     scorer: &mut Scorer<'_, E>,
     store: &Store,
@@ -69,11 +69,14 @@ fn compute<E: Element>(
         return Ok(sums);
     }
     let mut sums = read(&part).unwrap_or_default();
-    sums.truncate(store.len());
+    let all: Vec<u32> = (0..store.len() as u32).collect();
+    let groups = micro_batches(&all, |sequence| store.length(sequence as usize), micro_batch_tokens);
+    let is_known = |group: &Vec<u32>| group.last().is_none_or(|last| (*last as usize) < sums.len());
+    let known = groups.partition_point(is_known);
+    sums.truncate(groups[..known].iter().map(Vec::len).sum());
     file.set_len(8 * sums.len() as u64).with_context(cannot)?;
     let progress = progress(store.len());
-    let left: Vec<u32> = (sums.len() as u32..store.len() as u32).collect();
-    for sequences in micro_batches(&left, |sequence| store.length(sequence as usize), micro_batch_tokens) {
+    for sequences in &groups[known..] {
         let batch = Batch::new(sequences.iter().map(|sequence| store.sequence(*sequence as usize)));
         let tokens = scorer.losses(&batch)?;
         let found = batch.target_starts.windows(2).map(|range| {

@@ -1,11 +1,10 @@
-//! Attention's launches: on tensor cores where the numbers are bf16 and a head has 64 of them, else the plain kernels;
-//! in as many launches as the tiles need.
+//! Attention's launches: on tensor cores where the numbers are bf16 and a head has 64 of them, else the plain kernels.
 
 use super::buffer::{In, Out};
 use super::card::Card;
 use super::kernels::{
     AttentionBackwardKey, AttentionBackwardKey64, AttentionBackwardQuery, AttentionBackwardQuery64,
-    AttentionDelta, AttentionForward, AttentionForward64, MOST_TILES, TENSOR_HEAD_DIM,
+    AttentionDelta, AttentionForward, AttentionForward64, TENSOR_HEAD_DIM,
 };
 use anyhow::Result;
 use half::bf16;
@@ -32,32 +31,22 @@ impl Shape {
     }
 }
 
-/// Lists of tiles that one launch each can take.
-fn launches(tiles: In<'_, u32>) -> impl Iterator<Item = In<'_, u32>> {
-    let most = 4 * MOST_TILES;
-    (0..tiles.len()).step_by(most).map(move |first| tiles.range(first..(first + most).min(tiles.len())))
-}
-
 /// out (T, H D) and log_sums (H, T) from qkv (T, (H + 2K) D); tiles by query.
 pub(super) fn forward<E: Element>(
     card: &Card,
-    mut out: Out<'_, E>,
-    mut log_sums: Out<'_, f32>,
+    out: Out<'_, E>,
+    log_sums: Out<'_, f32>,
     qkv: In<'_, E>,
     tiles: In<'_, u32>,
     shape: Shape,
 ) -> Result<()> {
     let Shape { tokens, heads, kv_heads, head_dim } = shape;
-    for tiles in launches(tiles) {
-        let (out, log_sums) = (out.again(), log_sums.again());
-        if shape.on_tensor_cores::<E>() {
-            let (out, qkv) = (out.cast::<bf16>(), qkv.cast::<bf16>());
-            AttentionForward64 { out, log_sums, qkv, tiles, tokens, heads, kv_heads }.launch(card)?;
-        } else {
-            AttentionForward { out, log_sums, qkv, tiles, tokens, heads, kv_heads, head_dim }.launch(card)?;
-        }
+    if shape.on_tensor_cores::<E>() {
+        let (out, qkv) = (out.cast::<bf16>(), qkv.cast::<bf16>());
+        AttentionForward64 { out, log_sums, qkv, tiles, tokens, heads, kv_heads }.launch(card)
+    } else {
+        AttentionForward { out, log_sums, qkv, tiles, tokens, heads, kv_heads, head_dim }.launch(card)
     }
-    Ok(())
 }
 
 /// What attention's backward pass reads.
@@ -92,16 +81,14 @@ pub(super) fn backward<E: Element>(
     // The two halves take the same and write different columns.
     macro_rules! pass {
         ($tiles:expr, $plain:ident, $on_tensor_cores:ident) => {
-            for tiles in launches($tiles) {
-                let dqkv = dqkv.again();
-                if shape.on_tensor_cores::<E>() {
-                    let (dqkv, dout, qkv) = (dqkv.cast::<bf16>(), dout.cast::<bf16>(), qkv.cast::<bf16>());
-                    $on_tensor_cores { dqkv, dout, log_sums, delta, qkv, tiles, tokens, heads, kv_heads }
-                        .launch(card)?;
-                } else {
-                    $plain { dqkv, dout, log_sums, delta, qkv, tiles, tokens, heads, kv_heads, head_dim }
-                        .launch(card)?;
-                }
+            let (dqkv, tiles) = (dqkv.again(), $tiles);
+            if shape.on_tensor_cores::<E>() {
+                let (dqkv, dout, qkv) = (dqkv.cast::<bf16>(), dout.cast::<bf16>(), qkv.cast::<bf16>());
+                $on_tensor_cores { dqkv, dout, log_sums, delta, qkv, tiles, tokens, heads, kv_heads }
+                    .launch(card)?;
+            } else {
+                $plain { dqkv, dout, log_sums, delta, qkv, tiles, tokens, heads, kv_heads, head_dim }
+                    .launch(card)?;
             }
         };
     }

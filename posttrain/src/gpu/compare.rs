@@ -49,21 +49,62 @@ pub enum Extent {
     Full,
 }
 
-/// All operations.
+/// Which operations. A fault leaves a card's process unusable, so `gpu/check` gives each part a process of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// The optimizer and gradients that are f32 whatever the activations are.
+    F32Only,
+    /// Row by row, and products, of f32 activations.
+    RowsF32,
+    /// The same of bf16.
+    RowsBf16,
+    /// Attention of f32.
+    AttentionF32,
+    /// Attention of bf16: tensor cores.
+    AttentionBf16,
+}
+
+impl Part {
+    /// All of them.
+    pub const ALL: [Self; 5] =
+        [Self::F32Only, Self::RowsF32, Self::RowsBf16, Self::AttentionF32, Self::AttentionBf16];
+
+    /// What it is called on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::F32Only => "f32-only",
+            Self::RowsF32 => "rows-f32",
+            Self::RowsBf16 => "rows-bf16",
+            Self::AttentionF32 => "attention-f32",
+            Self::AttentionBf16 => "attention-bf16",
+        }
+    }
+}
+
+/// The operations of a part.
 ///
 /// # Errors
 /// When the card fails; a wrong answer is a finding.
-pub fn all(card: &Card, extent: Extent) -> Result<Vec<Finding>> {
+pub fn operations(card: &Card, part: Part, extent: Extent) -> Result<Vec<Finding>> {
     let mut findings = Findings { card, list: Vec::new() };
-    operations::f32_only(&mut findings, extent)?;
-    operations::both::<f32>(&mut findings, extent)?;
-    operations::both::<half::bf16>(&mut findings, extent)?;
-    attention::compare::<f32>(&mut findings, extent)?;
-    attention::compare::<half::bf16>(&mut findings, extent)?;
+    match part {
+        Part::F32Only => operations::f32_only(&mut findings, extent),
+        Part::RowsF32 => operations::both::<f32>(&mut findings, extent),
+        Part::RowsBf16 => operations::both::<half::bf16>(&mut findings, extent),
+        Part::AttentionF32 => attention::compare::<f32>(&mut findings, extent),
+        Part::AttentionBf16 => attention::compare::<half::bf16>(&mut findings, extent),
+    }?;
     Ok(findings.list)
 }
 
-pub use whole::models;
+/// Keeps a finding and says it at once: a fault of the card that comes later does not take it along.
+fn note(list: &mut Vec<Finding>, what: String, found: f64, limit: f64) {
+    let finding = Finding { what, found, limit };
+    eprintln!("{finding}");
+    list.push(finding);
+}
+
+pub use whole::{models, shapes};
 
 /// Findings as they come, and the card they come from.
 struct Findings<'a> {
@@ -77,7 +118,7 @@ impl Findings<'_> {
         let type_name = if E::BF16 { "bf16" } else { "f32" };
         let limit = if E::BF16 { 1e-2 } else { 1e-4 };
         let found = relative(&widened(found), &widened(expected));
-        self.list.push(Finding { what: format!("{what}, {type_name}"), found, limit });
+        note(&mut self.list, format!("{what}, {type_name}"), found, limit);
     }
 
     /// Notes whether two results have the same bits.
@@ -85,7 +126,7 @@ impl Findings<'_> {
         let bits = |values: &[E]| values.iter().map(|value| value.to_f32().to_bits()).collect::<Vec<_>>();
         let type_name = if E::BF16 { "bf16" } else { "f32" };
         let found = if bits(found) == bits(expected) { 0.0 } else { f64::NAN };
-        self.list.push(Finding { what: format!("{what}, {type_name}"), found, limit: 0.0 });
+        note(&mut self.list, format!("{what}, {type_name}"), found, 0.0);
     }
 
     fn put<T: Copy>(&self, values: &[T]) -> Result<Buffer<T>> {

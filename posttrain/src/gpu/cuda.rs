@@ -111,8 +111,9 @@ impl Cuda {
 
     pub(super) fn upload(&self, address: u64, bytes: &[u8]) -> Result<()> {
         self.bind()?;
-        // SAFETY: as above; memory that is not pinned is staged before the call returns.
-        self.said(unsafe { result::memcpy_htod_async(address, bytes, self.stream.cu_stream()) })
+        // SAFETY: as above; what is copied lives until the stream has been waited for.
+        self.said(unsafe { result::memcpy_htod_async(address, bytes, self.stream.cu_stream()) })?;
+        self.wait()
     }
 
     pub(super) fn download(&self, bytes: &mut [u8], address: u64) -> Result<()> {
@@ -135,7 +136,7 @@ impl Cuda {
     ) -> Result<()> {
         self.bind()?;
         let function = self.function(kernel)?;
-        if geometry.shared > SHARED {
+        if geometry.shared >= SHARED {
             let most = sys::CUfunction_attribute_enum::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
             self.said(function.set_attribute(most, geometry.shared as i32))
                 .with_context(|| format!("{kernel} needs {} bytes of shared memory", geometry.shared))?;

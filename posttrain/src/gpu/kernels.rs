@@ -143,7 +143,7 @@ pub(super) mod signatures;
 
 pub use attention::{
     AttentionBackwardKey, AttentionBackwardKey64, AttentionBackwardQuery, AttentionBackwardQuery64,
-    AttentionDelta, AttentionForward, AttentionForward64, MOST_TILES, TENSOR_HEAD_DIM,
+    AttentionDelta, AttentionForward, AttentionForward64, TENSOR_HEAD_DIM,
 };
 
 /// A count as kernels take it.

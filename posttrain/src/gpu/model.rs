@@ -108,8 +108,9 @@ impl<E: Element> Model<E> {
             "{tokens} tokens at once are more than the card's kernels count: give a smaller --micro-batch-tokens"
         );
         if self.activations.as_ref().is_none_or(|activations| activations.capacity < tokens) {
-            // The smaller ones go first.
+            // The smaller ones go first; the driver gives their pages back when it is waited for.
             self.activations = None;
+            self.card.wait()?;
             let Self { card, config, checkpoint_layers, trains, .. } = self;
             self.activations = Some(Activations::new(card, config, *checkpoint_layers, *trains, tokens)?);
         }

@@ -1,8 +1,11 @@
 //! How fast a card can be: what its maker says, and what a large product reaches.
 
+use super::attention::{Saved, Shape, backward, forward};
 use super::card::{Card, Matrix};
+use super::lists::Tiles;
 use anyhow::Result;
-use kernels::{Element, Into};
+use half::bf16;
+use kernels::{AttentionShape, Element, Into};
 use std::time::Instant;
 
 /// Dense bf16 FLOP/s with f32 sums, by NVIDIA's data sheets, the first name that is part of the card's. Variants with
@@ -36,20 +39,71 @@ pub fn datasheet(name: &str) -> Option<f64> {
 pub fn product<E: Element>(card: &Card, side: usize) -> Result<f64> {
     let mut numbers = card.allocate::<E>("a product to be measured", side * side)?;
     let mut out = card.allocate::<f32>("a product to be measured", side * side)?;
-    let row: Vec<E> = (0..side).map(|i| E::from_f32((i % 13) as f32 / 13.0)).collect();
-    for first in (0..side * side).step_by(side) {
-        card.upload(numbers.write().range(first..first + side), &row)?;
-    }
-    let mut best = f64::INFINITY;
-    for _ in 0..8 {
+    // Numbers like weights': a card that multiplies simple ones draws less power and is faster.
+    let number = |place: usize| (crate::random::mix(1, place as u64) % 2001) as f32 / 1000.0 - 1.0;
+    let values: Vec<E> = (0..side * side).map(|place| E::from_f32(number(place))).collect();
+    card.upload(numbers.write(), &values)?;
+    let seconds = best_of(card, 8, || {
         let matrix = Matrix::new(numbers.read(), side, side);
+        card.product(out.write(), matrix, matrix, Into::Replace)
+    })?;
+    Ok(2.0 * (side as f64).powi(3) / seconds)
+}
+
+/// FLOP/s of attention in bf16 over so many tokens in sequences of `length`: of the forward pass (two products of half
+/// the square), and of the backward pass, which counts as five though some are done twice.
+///
+/// # Errors
+/// When the card fails.
+pub fn attention(card: &Card, of: AttentionShape, length: usize, tokens: usize) -> Result<[f64; 2]> {
+    let starts: Vec<usize> = (0..=tokens / length).map(|sequence| sequence * length).collect();
+    let tokens = starts[starts.len() - 1];
+    let AttentionShape { heads, kv_heads, head_dim } = of;
+    let (row, mixed) = ((heads + 2 * kv_heads) * head_dim, heads * head_dim);
+    let numbers = |count: usize| {
+        let number = |place: usize| (crate::random::mix(2, place as u64) % 2001) as f32 / 1000.0 - 1.0;
+        let values: Vec<bf16> = (0..count).map(|place| bf16::from_f32(number(place))).collect();
+        card.copy_of("attention to be measured", &values)
+    };
+    let (qkv, dout) = (numbers(tokens * row)?, numbers(tokens * mixed)?);
+    let tiles = Tiles::new(&starts);
+    let by_query = card.copy_of("tiles", tiles.by_query.as_flattened())?;
+    let by_key = card.copy_of("tiles", tiles.by_key.as_flattened())?;
+    let mut out = card.allocate::<bf16>("attention to be measured", tokens * mixed)?;
+    let mut dqkv = card.allocate::<bf16>("attention to be measured", tokens * row)?;
+    let mut log_sums = card.allocate::<f32>("attention to be measured", tokens * heads)?;
+    let mut delta = card.allocate::<f32>("attention to be measured", tokens * heads)?;
+    let shape = Shape::new(tokens, of);
+    let ahead = best_of(card, 8, || {
+        forward(card, out.write(), log_sums.write(), qkv.read(), by_query.read(), shape)
+    })?;
+    let back = best_of(card, 8, || {
+        let saved = Saved {
+            dout: dout.read(),
+            out: out.read(),
+            log_sums: log_sums.read(),
+            qkv: qkv.read(),
+            by_query: by_query.read(),
+            by_key: by_key.read(),
+        };
+        backward(card, dqkv.write(), delta.write(), saved, shape)
+    })?;
+    // A product over half the square: 2 D T length / 2 a head.
+    let product = (tokens * length * mixed) as f64;
+    Ok([2.0 * product / ahead, 5.0 * product / back])
+}
+
+/// The fewest seconds of some runs of what is launched.
+fn best_of(card: &Card, runs: usize, mut launch: impl FnMut() -> Result<()>) -> Result<f64> {
+    let mut best = f64::INFINITY;
+    for _ in 0..runs {
         card.wait()?;
         let start = Instant::now();
-        card.product(out.write(), matrix, matrix, Into::Replace)?;
+        launch()?;
         card.wait()?;
         best = best.min(start.elapsed().as_secs_f64());
     }
-    Ok(2.0 * (side as f64).powi(3) / best)
+    Ok(best)
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! All weights of a model in one flat f32 buffer, in the order a checkpoint names them, so that queries,
 //! keys and values are one matrix and so are gate and up. Gradients and moments share the layout.
 
+use rayon::prelude::*;
 use smollm::ModelConfig;
 use smollm::weights::{Weights, expected_tensors};
 use std::ops::Range;
@@ -115,15 +116,23 @@ impl Parameters {
     pub fn random(config: &ModelConfig, seed: u64, scale_residual: bool) -> Self {
         let layout = Layout::new(config);
         let mut values = vec![1.0; layout.len()];
-        for (index, tensor) in layout.tensors.iter().enumerate().filter(|(_, tensor)| tensor.decayed()) {
-            let mut normal = crate::random::Normal::new(crate::random::mix(seed, index as u64));
-            let values = &mut values[tensor.range.clone()];
-            let residual =
-                tensor.name.ends_with("o_proj.weight") || tensor.name.ends_with("down_proj.weight");
-            let scale = if residual && scale_residual { (2.0 * config.layers as f64).sqrt() } else { 1.0 };
-            let deviation = config.initializer_range / scale;
-            values.iter_mut().for_each(|value| *value = (normal.next() * deviation) as f32);
+        // Every tensor has a stream of its own, so threads change nothing.
+        let (mut rest, mut places) = (values.as_mut_slice(), Vec::new());
+        for (index, tensor) in layout.tensors.iter().enumerate() {
+            let place = rest.split_off_mut(..tensor.range.len()).expect("tensors fill the buffer in order");
+            places.push((index, tensor, place));
         }
+        places.into_par_iter().filter(|(_, tensor, _)| tensor.decayed()).for_each(
+            |(index, tensor, place)| {
+                let mut normal = crate::random::Normal::new(crate::random::mix(seed, index as u64));
+                let residual =
+                    tensor.name.ends_with("o_proj.weight") || tensor.name.ends_with("down_proj.weight");
+                let scale =
+                    if residual && scale_residual { (2.0 * config.layers as f64).sqrt() } else { 1.0 };
+                let deviation = config.initializer_range / scale;
+                place.iter_mut().for_each(|value| *value = (normal.next() * deviation) as f32);
+            },
+        );
         Self { config: config.clone(), layout, values }
     }
 

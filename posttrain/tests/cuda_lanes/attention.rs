@@ -60,7 +60,7 @@ impl<E: Element> Case<E> {
 
     /// Blocks for every tile of `heads` heads.
     fn geometry(&self, heads: usize, shared: usize) -> Geometry {
-        Geometry { grid: [heads, self.tiles.len() / 4], block: [128, 1], shared }
+        Geometry { grid: [self.tiles.len() / 4, heads], block: [128, 1], shared }
     }
 
     /// Forward and backward by these kernels, compared; largest errors of forward and of backward.

@@ -18,6 +18,9 @@ const FULL: &[Case] = &[
     ((3, 1, 6), &[5, 1, 140, 64]),
     ((8, 4, 8), &[33, 256]),
     ((2, 1, 128), &[70, 200]),
+    // More blocks than run at once.
+    ((32, 32, 64), &[2048, 1000]),
+    ((6, 2, 64), &[8192, 3]),
 ];
 
 pub(super) fn compare<E: Element>(findings: &mut Findings<'_>, extent: Extent) -> Result<()> {

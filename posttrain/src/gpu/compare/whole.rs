@@ -1,7 +1,7 @@
 //! Whole models on the card beside the CPU's: losses, every gradient, weights after some steps; and that a trainer made
 //! from what another brought home goes on to the same bits.
 
-use super::{Finding, relative};
+use super::{Finding, note, relative};
 use crate::gpu::card::Card;
 use crate::gpu::trainer::{Scorer, Trainer};
 use crate::model::{Batch, Model, Parameters, Sequence};
@@ -61,6 +61,18 @@ pub fn models(card: &Arc<Card>) -> Result<Vec<Finding>> {
     Ok(findings)
 }
 
+/// The widths, heads and vocabulary that are trained for real, two layers of each, in bf16.
+///
+/// # Errors
+/// When the card fails.
+pub fn shapes(card: &Arc<Card>) -> Result<Vec<Finding>> {
+    let mut findings = Vec::new();
+    for config in [ModelConfig::smollm2_135m(), ModelConfig::smollm2_360m(), ModelConfig::smollm2_1_7b()] {
+        of_type::<bf16>(card, &ModelConfig { layers: 2, ..config }, false, 5e-2, &mut findings)?;
+    }
+    Ok(findings)
+}
+
 const SETTINGS: OptimizerSettings =
     OptimizerSettings { beta1: 0.9, beta2: 0.95, epsilon: 1e-8, weight_decay: 0.1, max_grad_norm: 1.0 };
 
@@ -78,7 +90,7 @@ fn scored<E: Element>(
     let expected = losses(&model.losses(&parameters.values, &batch));
     let found = losses(&Scorer::<E>::new(Arc::clone(card), &parameters, 256, 64)?.losses(&batch)?);
     let what = format!("scorer of {} heads of {}, {}", config.heads, config.head_dim, name::<E>());
-    findings.push(Finding { what, found: relative(&found, &expected), limit });
+    note(findings, what, relative(&found, &expected), limit);
     Ok(())
 }
 
@@ -109,7 +121,7 @@ fn resumed<E: Element>(card: &Arc<Card>, config: &ModelConfig, findings: &mut Ve
         && bits(&optimizer.mean) == bits(&other_optimizer.mean)
         && bits(&optimizer.square) == bits(&other_optimizer.square);
     let what = format!("resumed, {} heads of {}, {}", config.heads, config.head_dim, name::<E>());
-    findings.push(Finding { what, found: if same { 0.0 } else { f64::NAN }, limit: 0.0 });
+    note(findings, what, if same { 0.0 } else { f64::NAN }, 0.0);
     Ok(())
 }
 
@@ -131,9 +143,8 @@ fn of_type<E: Element>(
         if checkpointed { ", checkpointed" } else { "" },
         name::<E>()
     );
-    let mut note = |what: &str, found: f64, limit: f64| {
-        findings.push(Finding { what: format!("{title}: {what}"), found, limit });
-    };
+    let mut note =
+        |what: &str, found: f64, limit: f64| note(findings, format!("{title}: {what}"), found, limit);
     let mut parameters = Parameters::random(config, 5, false);
     let mut optimizer = Optimizer::new(parameters.values.len());
     let mut trainer = Trainer::<E>::new(Arc::clone(card), &parameters, &optimizer, 256, checkpointed, 64)?;
@@ -159,8 +170,8 @@ fn of_type<E: Element>(
             };
             note("losses", relative(&losses(&found), &losses(&expected)), limit);
         }
+        let found = trainer.gradients()?;
         for tensor in &parameters.layout.tensors {
-            let found = trainer.gradients()?;
             let range = tensor.range.clone();
             note(&tensor.name, relative(&found[range.clone()], &gradients[range]), limit);
         }

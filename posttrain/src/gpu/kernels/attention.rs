@@ -4,9 +4,6 @@
 use super::signatures;
 use super::{Argument, Card, Element, Geometry, In, Out, Result, count, letter, line};
 
-/// The most tiles a launch takes: what a grid's second side holds.
-pub const MOST_TILES: usize = 65_535;
-
 /// What all kernels of attention are given, checked once.
 #[derive(Clone, Copy, Debug)]
 struct Heads {
@@ -51,8 +48,9 @@ impl Heads {
 
     fn geometry(heads: u32, tiles: In<'_, u32>, shared: usize) -> Geometry {
         let count = count(tiles.len() / 4);
-        assert!(tiles.len().is_multiple_of(4) && count as usize <= MOST_TILES, "attention: tiles");
-        Geometry { grid: [heads, count, 1], block: [128, 1, 1], shared: self::count(shared) }
+        assert!(tiles.len().is_multiple_of(4), "attention: tiles");
+        // Blocks start along the first side: those that run together read one head's keys, which the cache then holds.
+        Geometry { grid: [count, heads, 1], block: [128, 1, 1], shared: self::count(shared) }
     }
 }
 
