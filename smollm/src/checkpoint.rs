@@ -117,7 +117,8 @@ impl TokenizerSettings {
     }
 }
 
-/// Where a tokenizer lies: a folder, a `tokenizer.json`, or a hub id whose tokenizer is then fetched.
+/// Where a tokenizer lies: a folder, a `tokenizer.json`, a checkpoint that ships with the project, or a hub id whose
+/// tokenizer is then fetched.
 ///
 /// # Errors
 /// When it is none of these.
@@ -128,6 +129,9 @@ pub fn tokenizer_folder(name: &str) -> Result<PathBuf, Error> {
     }
     if path.is_dir() {
         return Ok(path.to_owned());
+    }
+    if SHIPPED.contains(&name) {
+        return locate(name);
     }
     if hub::is_id(name) { hub::fetch_tokenizer(name) } else { Err(Error::NoCheckpoint(name.to_owned())) }
 }
