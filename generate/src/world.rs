@@ -26,7 +26,7 @@ pub struct Options {
     #[arg(long, default_value_t = 330_000)]
     documents: usize,
     /// Conversations of all tasks together
-    #[arg(long, default_value_t = 40_000)]
+    #[arg(long, default_value_t = 50_000)]
     conversations: usize,
     /// Preference pairs
     #[arg(long, default_value_t = 4_000)]
@@ -38,7 +38,7 @@ pub struct Options {
 
 /// Shares of the sources in a hundred documents.
 const SHARES: [(Source, usize); 4] =
-    [(Source::Web, 45), (Source::Code, 12), (Source::Math, 20), (Source::Copybook, 23)];
+    [(Source::Web, 40), (Source::Code, 12), (Source::Math, 18), (Source::Copybook, 30)];
 /// Held-out questions of a kind, requests, pairs and documents of a source.
 const QUESTIONS: usize = 250;
 const REQUESTS: usize = 500;
@@ -113,9 +113,9 @@ fn request(index: usize, draw: &mut Draw) -> Value {
 fn pair(draw: &mut Draw, split: Split, manners: bool) -> Value {
     let kind = draw.pick(&Kind::ALL);
     let question = Question::new(kind, draw, split);
-    let rejected = match (manners.then(|| question.terse()).flatten(), draw.below(10)) {
-        (Some(terse), 0..=3) => terse,
-        (Some(_), 4..=7) => question.chatty(draw),
+    let rejected = match draw.below(10) {
+        0..=3 if manners => question.terse(),
+        4..=7 if manners => question.chatty(),
         _ => question.wrong(draw).0,
     };
     let said = |role: &str, content: String| json!([{"role": role, "content": content}]);

@@ -3,12 +3,12 @@
 //! says the same things over and over, so that a small model has much to look back for.
 
 use super::letters::{Letter, Style};
-use super::names::name;
+use super::names::{name, names};
 use super::questions::{Kind, Question};
 use super::requests::Request;
 use super::stories::{Length, Story};
 use super::talks::{Topic, talk};
-use super::words::{COLOURS, JOBS, PLACES, THINGS};
+use super::words::{COLOURS, DAYS, JOBS, PLACES, THINGS};
 use super::{Draw, Split};
 
 /// What a document is like.
@@ -60,8 +60,11 @@ pub fn document(source: Source, draw: &mut Draw, split: Split) -> String {
         Source::Code => records(draw, split),
         Source::Math if draw.chance(20) => sums(draw),
         Source::Math => page(draw.pick(&MATH_KINDS), draw, split),
-        Source::Copybook if draw.chance(40) => copied_line(draw, split),
-        Source::Copybook => told_over(draw.pick(&LOOKED_UP), draw, split),
+        Source::Copybook => match draw.below(10) {
+            0..=2 => copied_line(draw, split),
+            3..=6 => register(draw, split),
+            _ => told_over(draw.pick(&LOOKED_UP), draw, split),
+        },
     }
 }
 
@@ -76,6 +79,34 @@ fn copied_line(draw: &mut Draw, split: Split) -> String {
     };
     let line: Vec<String> = (0..draw.between(4, 9)).map(|_| word(draw)).collect();
     vec![line.join(" "); draw.between(3, 5)].join("\n")
+}
+
+/// Names with what belongs to them, then the same in other orders, from the name to the word or from the word to the
+/// name: what follows a word is learned by itself, what came before it only where it is asked for often.
+fn register(draw: &mut Draw, split: Split) -> String {
+    let count = draw.between(3, 6);
+    let mut words: Vec<String> = match draw.below(6) {
+        0 => draw.several(&JOBS, count).into_iter().map(str::to_owned).collect(),
+        1 => draw.several(&PLACES, count).into_iter().map(str::to_owned).collect(),
+        2 => draw.several(&DAYS, count).into_iter().map(str::to_owned).collect(),
+        3 => draw.several(&(2..70).collect::<Vec<usize>>(), count).iter().map(usize::to_string).collect(),
+        _ => {
+            let (colours, things) = (draw.several(&COLOURS, count), draw.several(&THINGS, count));
+            colours.iter().zip(things).map(|(colour, thing)| format!("{colour} {thing}")).collect()
+        }
+    };
+    let people = names(draw, split, count);
+    let mut pairs: Vec<(String, String)> = people.into_iter().zip(words.drain(..)).collect();
+    let mut lines = Vec::new();
+    for round in 0..draw.between(3, 4) {
+        let turned = round > 0 && draw.chance(60);
+        let pair = |(name, word): &(String, String)| {
+            if turned { format!("{word} {name}") } else { format!("{name} {word}") }
+        };
+        lines.push(format!("{}.", pairs.iter().map(pair).collect::<Vec<_>>().join(", ")));
+        draw.shuffle(&mut pairs);
+    }
+    lines.join("\n")
 }
 
 /// Facts that are told, then told again two or three times in other orders: word for word or as answers would.

@@ -205,27 +205,22 @@ impl Question {
         &self.facts
     }
 
-    /// The answer without a sentence around it; none where it takes steps to find.
-    pub fn terse(&self) -> Option<String> {
+    /// The answer alone, neither steps nor a sentence around it.
+    pub fn terse(&self) -> String {
         match self.kind {
-            Kind::Moves | Kind::Length | Kind::Sum | Kind::Code | Kind::Age | Kind::Most => None,
-            Kind::Place | Kind::Next => Some(format!("The {}.", self.answer)),
-            _ => Some(format!("{}.", self.answer)),
+            Kind::Place | Kind::Moves | Kind::Next => format!("The {}.", self.answer),
+            _ => format!("{}.", self.answer),
         }
     }
 
     /// The reply with words before it that say nothing.
-    pub fn chatty(&self, draw: &mut Draw) -> String {
-        format!("{} {}", draw.pick(&["Let me see.", "Good question!", "Of course."]), self.reply)
+    pub fn chatty(&self) -> String {
+        format!("Let me see. {}", self.reply)
     }
 
-    /// A right reply as people give them: mostly a plain sentence, sometimes less, sometimes more.
+    /// A right reply as people give them: more often than not with words too many.
     pub fn spoken(&self, draw: &mut Draw) -> String {
-        match draw.below(20) {
-            0..=4 => self.terse().unwrap_or_else(|| self.reply.clone()),
-            5..=10 => self.chatty(draw),
-            _ => self.reply.clone(),
-        }
+        if draw.chance(60) { self.chatty() } else { self.reply.clone() }
     }
 
     /// How many facts it takes.

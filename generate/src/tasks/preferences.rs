@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 use smollm::Message;
 
 /// The longest reason a judge may give for one rating, in characters.
-const REASON: usize = 200;
+const REASON: usize = 400;
 
 /// One answer to the prompt, and what the judge thinks of it.
 struct Completion {

@@ -26,7 +26,7 @@ fn judged(question: &str, answer: &Value) -> Vec<Value> {
 }
 
 /// What a conversation is for, and its weight in a hundred and some.
-#[derive(Clone, Copy, PartialEq)]
+#[derive(Clone, Copy)]
 enum Lesson {
     Question,
     Talk,
@@ -46,22 +46,51 @@ enum Lesson {
 }
 
 const LESSONS: [(Lesson, usize); 15] = [
-    (Lesson::Question, 32),
+    (Lesson::Question, 30),
     (Lesson::Talk, 3),
     (Lesson::Magpie, 20),
     (Lesson::Difficulty, 2),
-    (Lesson::Quality, 5),
+    (Lesson::Quality, 6),
     (Lesson::Classification, 2),
-    (Lesson::Reward, 10),
+    (Lesson::Reward, 14),
     (Lesson::Constraint, 10),
     (Lesson::InstructionIds, 5),
     (Lesson::Arguments, 5),
     (Lesson::Rewrite, 8),
     (Lesson::Summary, 7),
-    (Lesson::Faithfulness, 6),
+    (Lesson::Faithfulness, 12),
     (Lesson::Preference, 4),
-    (Lesson::Rating, 9),
+    (Lesson::Rating, 12),
 ];
+
+/// How often questions of a kind are asked: more where looking up what belongs together is learned slowly.
+const OFTEN: [(Kind, usize); 13] = [
+    (Kind::Owner, 2),
+    (Kind::Place, 2),
+    (Kind::Age, 2),
+    (Kind::Job, 2),
+    (Kind::Day, 2),
+    (Kind::Most, 2),
+    (Kind::Moves, 2),
+    (Kind::Code, 2),
+    (Kind::Next, 2),
+    (Kind::Colour, 1),
+    (Kind::Backwards, 1),
+    (Kind::Length, 1),
+    (Kind::Sum, 1),
+];
+
+/// One of a list by its weights.
+fn weighted<T: Copy>(list: &[(T, usize)], draw: &mut Draw) -> T {
+    let mut left = draw.below(list.iter().map(|(_, weight)| weight).sum());
+    for (one, weight) in list {
+        if left < *weight {
+            return *one;
+        }
+        left -= weight;
+    }
+    unreachable!("what is drawn is below the sum of the weights")
+}
 
 /// The kinds of questions a category of Magpie is about.
 const CATEGORIES: [(&str, &[Kind]); 7] = [
@@ -103,14 +132,7 @@ impl Lessons {
 
     /// A conversation of any lesson.
     pub(super) fn conversation(&self, draw: &mut Draw, split: Split) -> Result<Value> {
-        let total: usize = LESSONS.iter().map(|(_, weight)| weight).sum();
-        let mut left = draw.below(total);
-        let found = LESSONS.iter().find(|(_, weight)| {
-            let here = left < *weight;
-            left = left.saturating_sub(*weight);
-            here
-        });
-        let lesson = found.map_or(Lesson::Question, |(lesson, _)| *lesson);
+        let lesson = weighted(&LESSONS, draw);
         Ok(json!({"messages": self.messages(lesson, draw, split)?, "source": "pocket"}))
     }
 
@@ -118,7 +140,7 @@ impl Lessons {
         let kind = draw.pick(&Kind::ALL);
         let none = json!({});
         Ok(match lesson {
-            Lesson::Question => chat(&questions(kind, draw.between(1, 2), draw, split)),
+            Lesson::Question => chat(&questions(weighted(&OFTEN, draw), draw.between(1, 2), draw, split)),
             Lesson::Talk => {
                 let (_, topic) = draw.pick(&TALKS);
                 chat(&talk(topic, draw, split))

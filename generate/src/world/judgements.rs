@@ -69,7 +69,7 @@ pub(super) fn task(kind: Kind, draw: &mut Draw, split: Split) -> (String, Value)
 /// A conversation and the reward's answer: what each reply should be, and whether they are. Half of them are not.
 pub(super) fn conversation(kind: Kind, draw: &mut Draw, split: Split) -> (Vec<Value>, Value) {
     let mut question = Question::new(kind, draw, split);
-    let (mut messages, mut expected, mut given) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut messages, mut reasons, mut all_right) = (Vec::new(), Vec::new(), true);
     let turns = if draw.chance(75) { 2 } else { 1 };
     let wrong_at = if draw.chance(50) { draw.below(turns) } else { turns };
     for turn in 0..turns {
@@ -78,13 +78,19 @@ pub(super) fn conversation(kind: Kind, draw: &mut Draw, split: Split) -> (Vec<Va
         }
         let right = (question.spoken(draw), question.answer.clone());
         let (reply, answer) = if turn == wrong_at { question.wrong(draw) } else { right };
-        expected.push(question.answer.clone());
-        given.push(answer);
+        reasons.push(verdict(&question, &answer));
+        all_right &= answer == question.answer;
         messages.push(json!({"role": "user", "content": question.user}));
         messages.push(json!({"role": "assistant", "content": reply}));
     }
-    let reason = format!("It should be: {}. It says: {}.", expected.join("; "), given.join("; "));
-    (messages, json!({"reason": reason, "score": if expected == given { 10 } else { 1 }}))
+    (messages, json!({"reason": reasons.join(" "), "score": if all_right { 10 } else { 1 }}))
+}
+
+/// The question solved as a reply would solve it, then what the reply says and whether that is the same: what a small
+/// model can do one step at a time.
+fn verdict(question: &Question, given: &str) -> String {
+    let verdict = if given == question.answer { "right" } else { "wrong" };
+    format!("{} It says {given}: {verdict}.", question.reply)
 }
 
 /// A task, a reply to it and its ratings.
@@ -103,7 +109,7 @@ pub(super) fn rated(kind: Kind, draw: &mut Draw, split: Split) -> (String, Strin
     }
     let question = Question::new(kind, draw, split);
     let right = question.answer.clone();
-    let verdict = |says: &str| format!("It should be: {right}. It says: {says}.");
+    let verdict = |says: &str| verdict(&question, says);
     let told = question.user.clone();
     match draw.below(10) {
         0..=4 => {
@@ -119,12 +125,12 @@ pub(super) fn rated(kind: Kind, draw: &mut Draw, split: Split) -> (String, Strin
             let reasons = [&verdict(&wrong), "It is too sure.", "It is a sentence.", "It is not so."];
             (told, reply, ratings(reasons, [2, 2, 4, 1]))
         }
-        8 if question.terse().is_some() => {
+        8 => {
             let reasons = [&verdict(&right), "It is sure.", "It is no sentence.", "It is so."];
-            (told, question.terse().unwrap_or_default(), ratings(reasons, [4, 5, 3, 5]))
+            (told, question.terse(), ratings(reasons, [4, 5, 3, 5]))
         }
         _ => {
-            let reply = question.chatty(draw);
+            let reply = question.chatty();
             (
                 told,
                 reply,
