@@ -166,7 +166,8 @@ fn benchmark(card: &Arc<Card>, name: &str, length: usize, tokens: usize, steps: 
     let gib = |bytes: u64| bytes as f64 / (1u64 << 30) as f64;
     let title = format!("{name} T={length}, {tokens} tokens a step");
     let (first, last) = (all_losses[0], all_losses[all_losses.len() - 1]);
-    let verdict_of_loss = if last < first { "ok" } else { "WRONG" };
+    let learns = last < first;
+    let verdict_of_loss = if learns { "ok" } else { "WRONG" };
     println!(
         "{title}: the same batch again and again, loss {first:.3} to\t{last:.3}\t{first:.3}\t{verdict_of_loss}"
     );
@@ -175,5 +176,5 @@ fn benchmark(card: &Arc<Card>, name: &str, length: usize, tokens: usize, steps: 
     let used = gib(free.saturating_sub(card.free()?));
     let planned = gib(plan.estimate(tokens).total());
     println!("{title}: ours, GiB on the card (planned {planned:.1})\t{used:.1}\t-\t-");
-    Ok(last < first)
+    Ok(learns)
 }

@@ -85,7 +85,7 @@ fn copied_line(draw: &mut Draw, split: Split) -> String {
 /// name: what follows a word is learned by itself, what came before it only where it is asked for often.
 fn register(draw: &mut Draw, split: Split) -> String {
     let count = draw.between(3, 6);
-    let mut words: Vec<String> = match draw.below(6) {
+    let words: Vec<String> = match draw.below(6) {
         0 => draw.several(&JOBS, count).into_iter().map(str::to_owned).collect(),
         1 => draw.several(&PLACES, count).into_iter().map(str::to_owned).collect(),
         2 => draw.several(&DAYS, count).into_iter().map(str::to_owned).collect(),
@@ -96,7 +96,7 @@ fn register(draw: &mut Draw, split: Split) -> String {
         }
     };
     let people = names(draw, split, count);
-    let mut pairs: Vec<(String, String)> = people.into_iter().zip(words.drain(..)).collect();
+    let mut pairs: Vec<(String, String)> = people.into_iter().zip(words).collect();
     let mut lines = Vec::new();
     for round in 0..draw.between(3, 4) {
         let turned = round > 0 && draw.chance(60);

@@ -7,6 +7,7 @@ mod operations;
 mod whole;
 
 pub use goldens::gradients as golden_gradients;
+pub use whole::{models, shapes};
 
 use super::buffer::{Buffer, In};
 use super::card::Card;
@@ -103,8 +104,6 @@ fn note(list: &mut Vec<Finding>, what: String, found: f64, limit: f64) {
     eprintln!("{finding}");
     list.push(finding);
 }
-
-pub use whole::{models, shapes};
 
 /// Findings as they come, and the card they come from.
 struct Findings<'a> {

@@ -1,6 +1,7 @@
 //! How fast a card can be: what its maker says, and what a large product reaches.
 
 use super::attention::{Saved, Shape, backward, forward};
+use super::buffer::Buffer;
 use super::card::{Card, Matrix};
 use super::lists::Tiles;
 use anyhow::Result;
@@ -37,12 +38,8 @@ pub fn datasheet(name: &str) -> Option<f64> {
 /// # Errors
 /// When the card fails.
 pub fn product<E: Element>(card: &Card, side: usize) -> Result<f64> {
-    let mut numbers = card.allocate::<E>("a product to be measured", side * side)?;
+    let numbers = numbers::<E>(card, "a product to be measured", side * side)?;
     let mut out = card.allocate::<f32>("a product to be measured", side * side)?;
-    // Numbers like weights': a card that multiplies simple ones draws less power and is faster.
-    let number = |place: usize| (crate::random::mix(1, place as u64) % 2001) as f32 / 1000.0 - 1.0;
-    let values: Vec<E> = (0..side * side).map(|place| E::from_f32(number(place))).collect();
-    card.upload(numbers.write(), &values)?;
     let seconds = best_of(card, 8, || {
         let matrix = Matrix::new(numbers.read(), side, side);
         card.product(out.write(), matrix, matrix, Into::Replace)
@@ -60,19 +57,16 @@ pub fn attention(card: &Card, of: AttentionShape, length: usize, tokens: usize) 
     let tokens = starts[starts.len() - 1];
     let AttentionShape { heads, kv_heads, head_dim } = of;
     let (row, mixed) = ((heads + 2 * kv_heads) * head_dim, heads * head_dim);
-    let numbers = |count: usize| {
-        let number = |place: usize| (crate::random::mix(2, place as u64) % 2001) as f32 / 1000.0 - 1.0;
-        let values: Vec<bf16> = (0..count).map(|place| bf16::from_f32(number(place))).collect();
-        card.copy_of("attention to be measured", &values)
-    };
-    let (qkv, dout) = (numbers(tokens * row)?, numbers(tokens * mixed)?);
+    let name = "attention to be measured";
+    let (qkv, dout) =
+        (numbers::<bf16>(card, name, tokens * row)?, numbers::<bf16>(card, name, tokens * mixed)?);
     let tiles = Tiles::new(&starts);
     let by_query = card.copy_of("tiles", tiles.by_query.as_flattened())?;
     let by_key = card.copy_of("tiles", tiles.by_key.as_flattened())?;
-    let mut out = card.allocate::<bf16>("attention to be measured", tokens * mixed)?;
-    let mut dqkv = card.allocate::<bf16>("attention to be measured", tokens * row)?;
-    let mut log_sums = card.allocate::<f32>("attention to be measured", tokens * heads)?;
-    let mut delta = card.allocate::<f32>("attention to be measured", tokens * heads)?;
+    let mut out = card.allocate::<bf16>(name, tokens * mixed)?;
+    let mut dqkv = card.allocate::<bf16>(name, tokens * row)?;
+    let mut log_sums = card.allocate::<f32>(name, tokens * heads)?;
+    let mut delta = card.allocate::<f32>(name, tokens * heads)?;
     let shape = Shape::new(tokens, of);
     let ahead = best_of(card, 8, || {
         forward(card, out.write(), log_sums.write(), qkv.read(), by_query.read(), shape)
@@ -91,6 +85,13 @@ pub fn attention(card: &Card, of: AttentionShape, length: usize, tokens: usize) 
     // A product over half the square: 2 D T length / 2 a head.
     let product = (tokens * length * mixed) as f64;
     Ok([2.0 * product / ahead, 5.0 * product / back])
+}
+
+/// Numbers like weights': a card that multiplies simple ones draws less power and is faster.
+fn numbers<E: Element>(card: &Card, name: &'static str, count: usize) -> Result<Buffer<E>> {
+    let number = |place: usize| (crate::random::mix(1, place as u64) % 2001) as f32 / 1000.0 - 1.0;
+    let values: Vec<E> = (0..count).map(|place| E::from_f32(number(place))).collect();
+    card.copy_of(name, &values)
 }
 
 /// The fewest seconds of some runs of what is launched.

@@ -1,6 +1,6 @@
 //! Losses and gradients of transformers (`tests/goldens/make_gradient_goldens.py`), from a card.
 
-use super::{Finding, relative};
+use super::{Finding, note, relative};
 use crate::gpu::card::Card;
 use crate::gpu::trainer::Trainer;
 use crate::model::{Batch, Layout, Parameters, Sequence};
@@ -63,9 +63,8 @@ fn model(
     let losses = trainer.gradient(&batch, weight)?;
     let loss: f64 = losses.iter().map(|token| f64::from(-token.log_probability * weight)).sum();
     let gradients = trainer.gradients()?;
-    let mut note = |what: &str, found: f64| {
-        findings.push(Finding { what: format!("transformers, {name}: {what}"), found, limit: 1e-4 });
-    };
+    let mut note =
+        |what: &str, found: f64| note(findings, format!("transformers, {name}: {what}"), found, 1e-4);
     note("loss", relative(&[loss as f32], numbers["loss"]));
     for tensor in &parameters.layout.tensors {
         let found = &gradients[tensor.range.clone()];
