@@ -51,9 +51,10 @@ const TEMPLATES: [(Relation, &[&str]); 13] = [
         Relation::Has,
         &[
             "{n} has a {c} {t}.",
-            "{n} owns a {c} {t}.",
             "{n} bought a {c} {t}.",
             "The {c} {t} belongs to {n}.",
+            "The {c} {t} was given to {n}.",
+            "The owner of the {c} {t} is {n}.",
         ],
     ),
     (
@@ -67,7 +68,10 @@ const TEMPLATES: [(Relation, &[&str]); 13] = [
         ],
     ),
     (Relation::Age, &["{n} is {k} years old.", "{n} turned {k} this year."]),
-    (Relation::Job, &["{n} is a {j}.", "{n} works as a {j}.", "The {j} is called {n}."]),
+    (
+        Relation::Job,
+        &["{n} is a {j}.", "{n} works as a {j}.", "The {j} is called {n}.", "The {j} of the town is {n}."],
+    ),
     (Relation::Visit, &["On {d} {n} goes to the {p}.", "{n} goes to the {p} on {d}."]),
     (Relation::Count, &["{n} has {k} {t}s.", "{n} owns {k} {t}s."]),
     (Relation::Gain, &["{n} finds {k} more.", "{n} buys {k} more.", "Then {n} gets {k} more."]),

@@ -32,14 +32,15 @@ pub(super) fn ended(sentence: &str) -> String {
     if sentence.ends_with('.') { sentence.to_owned() } else { format!("{sentence};") }
 }
 
-/// Everybody's number, then the one that decides: `Mara 12, Tolin 30. The oldest is 30:`.
+/// Everybody under their number, then the one that decides: `12 Mara, 30 Tolin. The oldest: 30`. The number stands
+/// first, so that what is looked for follows it: by names with their numbers a quarter of the names came out wrong.
 fn compared(facts: &[Fact], relation: Relation, which: &str, word: &str) -> String {
     let list: Vec<&Fact> = facts.iter().filter(|fact| fact.relation == relation).collect();
-    let each: Vec<String> = list.iter().map(|fact| format!("{} {}", fact.get('n'), fact.get('k'))).collect();
+    let each: Vec<String> = list.iter().map(|fact| format!("{} {}", fact.get('k'), fact.get('n'))).collect();
     let each = each.join(", ");
     match list.iter().find(|fact| fact.get('n') == word) {
-        Some(fact) => format!("{each}. The {which} is {}:", fact.get('k')),
-        None => format!("{each}."), // a wrong answer
+        Some(fact) => format!("{each}. The {which}: {}", fact.get('k')),
+        None => format!("{each}. The {which}:"), // a wrong answer
     }
 }
 
@@ -62,7 +63,7 @@ pub(super) fn reply(facts: &[Fact], ask: &Ask, answer: &Answer, draw: &mut Draw)
         Form::Colour => either(draw, &["{n}'s {t} is {a}."]),
         Form::Oldest | Form::Youngest => {
             let which = if ask.form == Form::Oldest { "oldest" } else { "youngest" };
-            format!("{} {word} is the {which}.", compared(facts, Relation::Age, which, word))
+            format!("{} {word}.", compared(facts, Relation::Age, which, word))
         }
         Form::WhoWorks => either(draw, &["The {j} is {a}."]),
         Form::Work => either(draw, &["{n} is a {a}.", "{n} works as a {a}."]),
@@ -88,8 +89,7 @@ pub(super) fn reply(facts: &[Fact], ask: &Ask, answer: &Answer, draw: &mut Draw)
         }
         Form::Most | Form::Fewest => {
             let which = if ask.form == Form::Most { "most" } else { "fewest" };
-            let steps = compared(facts, Relation::Count, which, word);
-            format!("{steps} {word} has the {which} {}s.", ask.get('t'))
+            format!("{} {word}.", compared(facts, Relation::Count, &format!("{which} {}s", ask.get('t')), word))
         }
         Form::Prints => {
             let steps: Vec<String> = values(facts).unwrap_or_default().iter().map(i64::to_string).collect();
