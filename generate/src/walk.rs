@@ -125,6 +125,30 @@ impl Walk<'_> {
         prompt: Prompt,
     ) -> Result<String, Halt> {
         let kind = if matches!(prompt, Prompt::User(_)) { "user" } else { "assistant" };
+        self.sampled(teacher, step, kind, prompt).await
+    }
+
+    /// What a judge would itself reply to a conversation, where the recipe asks for that.
+    pub(crate) async fn reference(
+        &self,
+        teacher: &Teacher,
+        step: &str,
+        messages: &[Message],
+    ) -> Result<Option<String>, Halt> {
+        if !self.recipe.settings.reference_answers {
+            return Ok(None);
+        }
+        self.sampled(teacher, step, "judge", Prompt::Assistant(messages.to_vec())).await.map(Some)
+    }
+
+    /// A teacher's words, sampled as the recipe says for this kind of step.
+    async fn sampled(
+        &self,
+        teacher: &Teacher,
+        step: &str,
+        kind: &str,
+        prompt: Prompt,
+    ) -> Result<String, Halt> {
         let sampling = self.recipe.sampling(kind)?;
         let mut last = ("empty", String::new());
         for attempt in 0..ASKS {

@@ -187,7 +187,7 @@ mod tests {
             fits(&recipe, "difficulty", &judgements::difficulty(&question));
             fits(&recipe, "classification", &judgements::classification(kind));
             fits(&recipe, "quality", &judgements::task(kind, &mut draw, Split::Train).1);
-            fits(&recipe, "reward", &judgements::conversation(kind, &mut draw, Split::Train).1);
+            fits(&recipe, "reward", &judgements::replies(kind, &mut draw, Split::Train).2);
             let story = Story::new(&mut draw, Split::Train);
             fits(&rewrite, "faithfulness", &judgements::faithfulness(&story.text, &story.text));
         }

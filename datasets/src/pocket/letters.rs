@@ -3,7 +3,7 @@
 
 use super::names::names;
 use super::sentence::{Slots, sentences};
-use super::stories::{another, exchange, faithful};
+use super::stories::{faithful, misread};
 use super::words::{COLOURS, DAYS, EVENTS, PLACES, THINGS, of_world, words};
 use super::{Draw, Split};
 
@@ -106,11 +106,11 @@ impl Letter {
         draw.pick(sources)
     }
 
-    /// The letter with one of its words exchanged.
-    pub fn wrong(&self, style: Style, draw: &mut Draw) -> String {
+    /// The letter with so many of its words exchanged.
+    pub fn wrong(&self, style: Style, count: usize, draw: &mut Draw) -> String {
         let text = self.write(style, draw);
-        let (_, word) = draw.pick(&self.slots.iter().collect::<Vec<_>>());
-        exchange(&text, word, &another(word, &text, draw))
+        let told: Vec<&str> = self.slots.iter().map(|(_, word)| word).collect();
+        misread(&text, &text, &told, count, draw)
     }
 }
 
@@ -141,7 +141,7 @@ mod tests {
                 let source = letter.write(Letter::other(style, &mut draw), &mut draw);
                 let right = letter.write(style, &mut draw);
                 assert!(check_rewrite(&source, &right, style), "{source}\n{right}");
-                let wrong = letter.wrong(style, &mut draw);
+                let wrong = letter.wrong(style, 1, &mut draw);
                 assert!(!check_rewrite(&source, &wrong, style), "{source}\n{wrong}");
                 assert!(!check_rewrite(&source, "", style));
                 assert!(!check_rewrite(&source, &source, style), "{source}");

@@ -213,9 +213,12 @@ impl Question {
         }
     }
 
+    /// Words before a reply that say nothing.
+    pub const CHATTY: &str = "Let me see.";
+
     /// The reply with words before it that say nothing.
     pub fn chatty(&self) -> String {
-        format!("Let me see. {}", self.reply)
+        format!("{} {}", Self::CHATTY, self.reply)
     }
 
     /// A right reply as people give them: more often than not with words too many.

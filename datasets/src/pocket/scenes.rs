@@ -2,7 +2,7 @@
 //! few words about something.
 
 use super::sentence::Slots;
-use super::words::{COLOURS, PLACES, THINGS};
+use super::words::{COLOURS, PLACES, Sort, THINGS, of_world, sort_of};
 use super::{Draw, Split, names};
 
 const OPENINGS: [&str; 6] = [
@@ -50,6 +50,18 @@ impl Subject {
             place: draw.pick(&PLACES),
             colour: draw.pick(&COLOURS),
         }
+    }
+
+    /// What a text is about, where it names one of each.
+    pub(super) fn told(text: &str) -> Option<Self> {
+        let word = |sort| of_world(text).find(|word| sort_of(word) == Some(sort));
+        let of = |list: &[&'static str], sort| list.iter().copied().find(|one| Some(*one) == word(sort));
+        Some(Self {
+            name: word(Sort::Name)?.to_owned(),
+            thing: of(&THINGS, Sort::Thing)?,
+            place: of(&PLACES, Sort::Place)?,
+            colour: of(&COLOURS, Sort::Colour)?,
+        })
     }
 
     fn slots(&self) -> Slots {

@@ -185,12 +185,11 @@ impl Story {
         }
     }
 
-    /// A summary with a word the story does not hold in the place of one it does.
-    pub fn wrong_summary(&self, length: Length, draw: &mut Draw) -> String {
+    /// A summary with so many words the story does not hold in the place of ones it does.
+    pub fn wrong_summary(&self, length: Length, count: usize, draw: &mut Draw) -> String {
         let summary = self.summary(length, draw);
-        let told: Vec<&str> = of_world(&summary).collect();
-        let word = draw.pick(&told);
-        exchange(&summary, word, &another(word, &self.text, draw))
+        let told = super::told(&summary);
+        misread(&summary, &self.text, &told, count, draw)
     }
 
     fn join(&self, templates: &[&str]) -> String {
@@ -198,8 +197,16 @@ impl Story {
     }
 }
 
+/// A text with so many of some words exchanged for others of their sorts that its source does not hold.
+pub(super) fn misread(text: &str, source: &str, told: &[&str], count: usize, draw: &mut Draw) -> String {
+    let words = draw.several(told, count.min(told.len()));
+    words
+        .into_iter()
+        .fold(text.to_owned(), |changed, word| exchange(&changed, word, &another(word, source, draw)))
+}
+
 /// A word of the same sort that a text does not hold.
-pub(super) fn another(word: &str, text: &str, draw: &mut Draw) -> String {
+fn another(word: &str, text: &str, draw: &mut Draw) -> String {
     let held: HashSet<&str> = words(text).collect();
     loop {
         let other = match sort_of(word) {
@@ -219,7 +226,7 @@ pub(super) fn another(word: &str, text: &str, draw: &mut Draw) -> String {
 }
 
 /// A text with another word wherever it holds this one.
-pub(super) fn exchange(text: &str, word: &str, other: &str) -> String {
+fn exchange(text: &str, word: &str, other: &str) -> String {
     let mut changed = String::with_capacity(text.len());
     let mut rest = text;
     while !rest.is_empty() {
@@ -267,7 +274,7 @@ mod tests {
             for length in [Length::One, Length::Three, Length::News] {
                 let right = story.summary(length, &mut draw);
                 assert!(check_summary(&story.text, &right, length), "{}\n{right}", story.text);
-                let wrong = story.wrong_summary(length, &mut draw);
+                let wrong = story.wrong_summary(length, 1, &mut draw);
                 assert!(!check_summary(&story.text, &wrong, length), "{}\n{wrong}", story.text);
             }
             assert!(!check_summary(&story.text, &story.text, Length::News));

@@ -79,6 +79,18 @@ pub fn talk(topic: Topic, draw: &mut Draw, split: Split) -> Turns {
     }
 }
 
+/// The replies to the same turns once more: a scene's in other words, all others in the same.
+pub fn retell(turns: &[(String, String)], draw: &mut Draw) -> Vec<String> {
+    let scene =
+        |(_, reply): &(String, String)| Subject::told(reply).map(|subject| full_scene(&subject, draw));
+    turns
+        .iter()
+        .map(scene)
+        .zip(turns)
+        .map(|(again, (_, reply))| again.unwrap_or_else(|| reply.clone()))
+        .collect()
+}
+
 /// Three sentences that hold all of a subject.
 fn full_scene(subject: &Subject, draw: &mut Draw) -> String {
     loop {

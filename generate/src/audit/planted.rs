@@ -94,7 +94,7 @@ fn plant(task: Task, style: Option<&str>, good: bool, draw: &mut Draw) -> Option
             let reply = match (good, draw.below(4)) {
                 (true, _) => letter.write(style, draw),
                 (false, 0) => source.clone(),
-                (false, _) => letter.wrong(style, draw),
+                (false, _) => letter.wrong(style, 1, draw),
             };
             Some(Plant { source: Some(source), given: given(&[("assistant", &reply)]) })
         }
@@ -103,7 +103,7 @@ fn plant(task: Task, style: Option<&str>, good: bool, draw: &mut Draw) -> Option
             let reply = match (good, draw.below(4)) {
                 (true, _) => story.summary(length, draw),
                 (false, 0) => story.text.clone(),
-                (false, _) => story.wrong_summary(length, draw),
+                (false, _) => story.wrong_summary(length, 1, draw),
             };
             Some(Plant { source: Some(story.text), given: given(&[("assistant", &reply)]) })
         }

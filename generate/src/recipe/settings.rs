@@ -29,6 +29,10 @@ pub(crate) struct Settings {
     /// Whether the judge also gives the reward where no reward teacher was named.
     #[serde(default)]
     pub(crate) judge_rewards: bool,
+    /// Whether the judge first answers for itself and then sees its own answer beside the one it judges: it finds
+    /// more errors than a judge who only reads (reference-guided grading: Zheng et al. 2023, arXiv:2306.05685).
+    #[serde(default)]
+    pub(crate) reference_answers: bool,
     /// How true a text is to the one it was made from, from 1 to 5; judged only where it is set.
     pub(crate) minimum_faithfulness: Option<i64>,
     /// How well replies keep to their system prompt, from 1 to 5.

@@ -66,7 +66,12 @@ async fn reward(walk: &Walk<'_>, messages: &[Message]) -> Result<Option<i64>, Ha
         None if walk.recipe.settings.judge_rewards => super::judge(walk),
         None => return Ok(None),
     };
-    let question = walk.recipe.prompt("reward", &json!({"messages": messages}))?;
+    let mut references = Vec::new();
+    for (index, _) in messages.iter().enumerate().filter(|(_, message)| message.role == "assistant") {
+        let step = format!("reference_{}", references.len() + 1);
+        references.extend(walk.reference(teacher, &step, &messages[..index]).await?);
+    }
+    let question = walk.recipe.prompt("reward", &json!({"messages": messages, "references": references}))?;
     let answer = walk.judge(teacher, "reward", "judge", question, walk.recipe.schema("reward")?).await?;
     let score = answer["score"].as_i64();
     match (score, walk.recipe.settings.minimum_score) {

@@ -25,8 +25,10 @@ struct Completion {
 pub(crate) async fn row(walk: &Walk<'_>) -> Result<Map<String, Value>, Halt> {
     let (request, prompt) = prompt(walk).await?;
     let mut completions = completions(walk, &prompt).await?;
+    let asked = [Message::new("user", prompt.as_str())];
+    let reference = walk.reference(judge(walk), "reference", &asked).await?;
     for (number, completion) in completions.iter_mut().enumerate() {
-        rate(walk, number + 1, &prompt, completion).await?;
+        rate(walk, number + 1, &prompt, reference.as_deref(), completion).await?;
     }
     let settings = &walk.recipe.settings;
     let draw = walk.draw("rejected");
@@ -86,9 +88,17 @@ async fn completions(walk: &Walk<'_>, prompt: &str) -> Result<Vec<Completion>, H
     }
 }
 
-async fn rate(walk: &Walk<'_>, number: usize, prompt: &str, completion: &mut Completion) -> Result<(), Halt> {
+async fn rate(
+    walk: &Walk<'_>,
+    number: usize,
+    prompt: &str,
+    reference: Option<&str>,
+    completion: &mut Completion,
+) -> Result<(), Halt> {
     let aspects = &walk.recipe.aspects;
-    let variables = json!({"instruction": prompt, "response": completion.text, "aspects": aspects});
+    let variables = json!({
+        "instruction": prompt, "response": completion.text, "reference": reference, "aspects": aspects
+    });
     let question = walk.recipe.prompt("rating", &variables)?;
     let step = format!("rating_{number}");
     completion.ratings = walk.judge(judge(walk), &step, "judge", question, &schema(aspects)).await?;

@@ -1,7 +1,8 @@
 //! What a judge of the pocket world says: the reason first, worked out word by word, then the verdict that follows.
 
 use datasets::pocket::requests::Request;
-use datasets::pocket::{Draw, Kind, Question, Split};
+use datasets::pocket::talks::{Topic, retell, talk};
+use datasets::pocket::{Draw, Kind, Question, Split, answered, counterpart, told};
 use serde_json::{Value, json};
 
 /// Difficulty's answer about a question.
@@ -66,78 +67,172 @@ pub(super) fn task(kind: Kind, draw: &mut Draw, split: Split) -> (String, Value)
     (question.user, answer("The task is clear.", quality))
 }
 
-/// A conversation and the reward's answer: what each reply should be, and whether they are. Half of them are not.
-pub(super) fn conversation(kind: Kind, draw: &mut Draw, split: Split) -> (Vec<Value>, Value) {
-    let mut question = Question::new(kind, draw, split);
-    let (mut messages, mut reasons, mut all_right) = (Vec::new(), Vec::new(), true);
+/// The replies of a conversation, the judge's own answers in their places, and the reward's answer: whether they agree.
+/// Half of them do not.
+pub(super) fn replies(kind: Kind, draw: &mut Draw, split: Split) -> (Vec<String>, Vec<String>, Value) {
     let turns = if draw.chance(75) { 2 } else { 1 };
     let wrong_at = if draw.chance(50) { draw.below(turns) } else { turns };
-    for turn in 0..turns {
-        if turn > 0 {
-            question = question.follow_up(draw);
+    let (mut given, mut own, mut found) = (Vec::new(), Vec::new(), Vec::new());
+    if draw.chance(25) {
+        let topic = draw.pick(&[Topic::Role, Topic::Scene, Topic::Scene, Topic::Advice, Topic::Ideas]);
+        let others = talk(topic, draw, split);
+        for (turn, (first, second, _)) in told_twice(topic, draw, split).into_iter().take(turns).enumerate() {
+            let first = if turn == wrong_at { others[turn].1.clone() } else { first };
+            found.push(alike(Some(topic), &first, &second));
+            given.push(first);
+            own.push(second);
         }
-        let right = (question.spoken(draw), question.answer.clone());
-        let (reply, answer) = if turn == wrong_at { question.wrong(draw) } else { right };
-        reasons.push(verdict(&question, &answer));
-        all_right &= answer == question.answer;
-        messages.push(json!({"role": "user", "content": question.user}));
-        messages.push(json!({"role": "assistant", "content": reply}));
+    } else {
+        let mut question = Question::new(kind, draw, split);
+        for turn in 0..turns {
+            if turn > 0 {
+                question = question.follow_up(draw);
+            }
+            let (first, second) = answers(&question, turn == wrong_at, draw);
+            found.push(alike(None, &first, &second));
+            given.push(first);
+            own.push(second);
+        }
     }
-    (messages, json!({"reason": reasons.join(" "), "score": if all_right { 10 } else { 1 }}))
+    let agree = found.iter().all(|(_, agree)| *agree);
+    let reasons: Vec<String> = found.into_iter().map(|(reason, _)| reason).collect();
+    (given, own, json!({"reason": reasons.join("; "), "score": if agree { 10 } else { 1 }}))
 }
 
-/// The question solved as a reply would solve it, then what the reply says and whether that is the same: what a small
-/// model can do one step at a time.
-fn verdict(question: &Question, given: &str) -> String {
-    let verdict = if given == question.answer { "right" } else { "wrong" };
-    format!("{} It says {given}: {verdict}.", question.reply)
+/// A reply and another answer to the same question; where they differ, either may be the wrong one.
+fn answers(question: &Question, differ: bool, draw: &mut Draw) -> (String, String) {
+    match draw.below(3) {
+        _ if !differ => (question.spoken(draw), question.spoken(draw)),
+        0 => (question.spoken(draw), question.wrong(draw).0),
+        _ => (question.wrong(draw).0, question.spoken(draw)),
+    }
 }
 
-/// A task, a reply to it and its ratings.
-pub(super) fn rated(kind: Kind, draw: &mut Draw, split: Split) -> (String, String, Value) {
-    if draw.chance(20) {
-        let request = Request::new(draw, split);
-        let kept = draw.chance(50);
-        let rule = if kept { "The rule is kept." } else { "The rule is not kept." };
-        let reply = if kept { request.reply } else { request.wrong };
-        let good = |number: i64| if kept { 5 } else { number };
-        return (
-            request.user,
-            reply,
-            ratings([rule, "It says what it is.", rule, "Nothing is wrong."], [good(2), 5, good(1), good(4)]),
-        );
+/// Whether two replies say the same, and why: of questions the words that answer them one by one, of what somebody
+/// makes up each word in both, of advice all of it.
+fn alike(topic: Option<Topic>, first: &str, second: &str) -> (String, bool) {
+    match topic {
+        None => {
+            let (first, second) = (answered(first), answered(second));
+            let at = |list: &[&str], index: usize| (*list.get(index).unwrap_or(&"nothing")).to_owned();
+            pairs((0..first.len().max(second.len())).map(|index| (at(&first, index), at(&second, index))))
+        }
+        Some(Topic::Role | Topic::Scene) => beside(first, second),
+        Some(Topic::Ideas) => ("They are ideas".to_owned(), true),
+        Some(Topic::Advice) => {
+            let agree = first == second;
+            (format!("{first} {second} {}", if agree { "yes" } else { "no" }), agree)
+        }
     }
-    let question = Question::new(kind, draw, split);
-    let right = question.answer.clone();
-    let verdict = |says: &str| verdict(&question, says);
-    let told = question.user.clone();
-    match draw.below(10) {
-        0..=4 => {
-            let reply = question.reply.clone();
-            (
-                told,
-                reply,
-                ratings([&verdict(&right), "It is sure.", "It is a sentence.", "It is so."], [5, 5, 5, 5]),
-            )
-        }
-        5..=7 => {
-            let (reply, wrong) = question.wrong(draw);
-            let reasons = [&verdict(&wrong), "It is too sure.", "It is a sentence.", "It is not so."];
-            (told, reply, ratings(reasons, [2, 2, 4, 1]))
-        }
-        8 => {
-            let reasons = [&verdict(&right), "It is sure.", "It is no sentence.", "It is so."];
-            (told, question.terse(), ratings(reasons, [4, 5, 3, 5]))
+}
+
+/// Each of a text's words and what stands for it in another text.
+fn beside(text: &str, other: &str) -> (String, bool) {
+    let stands = |word: &str| counterpart(word, other).unwrap_or("nothing").to_owned();
+    pairs(told(text).into_iter().map(|word| (word.to_owned(), stands(word))))
+}
+
+/// Two words at a time, and whether they are the same: what a small model can do one step at a time.
+fn pairs(list: impl Iterator<Item = (String, String)>) -> (String, bool) {
+    let (mut reasons, mut all) = (Vec::new(), true);
+    for (first, second) in list {
+        all &= first == second;
+        reasons.push(format!("{first} {second} {}", if first == second { "yes" } else { "no" }));
+    }
+    if reasons.is_empty() {
+        return ("nothing is said".to_owned(), false);
+    }
+    (reasons.join(", "), all)
+}
+
+/// What a completion was asked, it, the judge's own answer, and its ratings.
+pub(super) struct Rated {
+    pub(super) task: String,
+    pub(super) reply: String,
+    pub(super) own: String,
+    pub(super) ratings: Value,
+}
+
+/// A completion and its ratings.
+pub(super) fn rated(kind: Kind, draw: &mut Draw, split: Split) -> Rated {
+    match draw.below(20) {
+        0..=2 => rated_request(draw, split),
+        3..=6 => {
+            let topic = draw.pick(&[Topic::Role, Topic::Scene, Topic::Advice, Topic::Ideas]);
+            let (again, own, task) = told_twice(topic, draw, split).swap_remove(0);
+            let reply = if draw.chance(40) { talk(topic, draw, split).swap_remove(0).1 } else { again };
+            let ratings = Manner::Sentence.ratings(alike(Some(topic), &reply, &own));
+            Rated { task, reply, own, ratings }
         }
         _ => {
-            let reply = question.chatty();
-            (
-                told,
-                reply,
-                ratings([&verdict(&right), "It is sure.", "It says too much.", "It is so."], [4, 5, 3, 5]),
-            )
+            let question = Question::new(kind, draw, split);
+            let (reply, own, manner) = if draw.chance(40) {
+                let (reply, own) = answers(&question, true, draw);
+                let chatty = reply.starts_with(Question::CHATTY);
+                (reply, own, if chatty { Manner::Chatty } else { Manner::Sentence })
+            } else {
+                let manner =
+                    draw.pick(&[Manner::Sentence, Manner::Sentence, Manner::Fragment, Manner::Chatty]);
+                let reply = match manner {
+                    Manner::Sentence => question.reply.clone(),
+                    Manner::Fragment => question.terse(),
+                    Manner::Chatty => question.chatty(),
+                };
+                (reply, question.spoken(draw), manner)
+            };
+            // A fragment holds the answer's words alone.
+            let found = match manner {
+                Manner::Fragment => beside(&reply, &own),
+                _ => alike(None, &reply, &own),
+            };
+            Rated { task: question.user, reply, own, ratings: manner.ratings(found) }
         }
     }
+}
+
+/// A text with a rule, kept or not: another text that keeps it says nothing about this one.
+fn rated_request(draw: &mut Draw, split: Split) -> Rated {
+    let request = Request::new(draw, split);
+    let kept = draw.chance(50);
+    let rule = if kept { "The rule is kept." } else { "The rule is not kept." };
+    let reply = if kept { request.reply.clone() } else { request.wrong };
+    let marks = if kept { [5, 5, 5, 5] } else { [2, 5, 1, 4] };
+    let ratings = ratings([rule, "It says what it is.", rule, "Nothing is wrong."], marks);
+    Rated { task: request.user, reply, own: request.reply, ratings }
+}
+
+/// How a reply is put.
+#[derive(Clone, Copy)]
+enum Manner {
+    Sentence,
+    Fragment,
+    Chatty,
+}
+
+impl Manner {
+    /// The ratings of a reply in this manner, which agrees with the judge's own answer or does not.
+    fn ratings(self, (reason, agree): (String, bool)) -> Value {
+        let (form, mark) = match self {
+            Self::Sentence => ("It is a sentence.", 5),
+            Self::Fragment => ("It is no sentence.", 3),
+            Self::Chatty => ("It says too much.", 3),
+        };
+        if agree {
+            let helpful = if mark == 5 { 5 } else { 4 };
+            return ratings([&reason, "It is sure.", form, "It is so."], [helpful, 5, mark, 5]);
+        }
+        ratings([&reason, "It is too sure.", form, "It is not so."], [2, 2, mark - 1, 1])
+    }
+}
+
+/// A talk's replies, the same again as somebody else would give them, and what the user said.
+fn told_twice(topic: Topic, draw: &mut Draw, split: Split) -> Vec<(String, String, String)> {
+    let turns = talk(topic, draw, split);
+    let again = match topic {
+        Topic::Ideas => talk(topic, draw, split).into_iter().map(|(_, reply)| reply).collect(),
+        _ => retell(&turns, draw),
+    };
+    turns.into_iter().zip(again).map(|((user, reply), again)| (reply, again, user)).collect()
 }
 
 /// The four aspects of the preferences' recipe, in its order.
@@ -150,13 +245,8 @@ fn ratings(reasons: [&str; 4], marks: [i64; 4]) -> Value {
         .into()
 }
 
-/// The verdict over a text made from another: each of its words of the world, and whether the other holds it.
+/// The verdict over a text made from another: each of its words of the world, and what the other has in its place.
 pub(super) fn faithfulness(source: &str, text: &str) -> Value {
-    let (told, held) = (datasets::pocket::told(text), datasets::pocket::told(source));
-    let checked: Vec<String> = told
-        .iter()
-        .map(|word| format!("{word} {}", if held.contains(word) { "yes" } else { "no" }))
-        .collect();
-    let faithful = !told.is_empty() && told.iter().all(|word| held.contains(word));
-    json!({"reason": checked.join(", "), "score": if faithful { 5 } else { 1 }})
+    let (reason, faithful) = beside(text, source);
+    json!({"reason": reason, "score": if faithful { 5 } else { 1 }})
 }

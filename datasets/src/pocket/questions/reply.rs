@@ -89,7 +89,10 @@ pub(super) fn reply(facts: &[Fact], ask: &Ask, answer: &Answer, draw: &mut Draw)
         }
         Form::Most | Form::Fewest => {
             let which = if ask.form == Form::Most { "most" } else { "fewest" };
-            format!("{} {word}.", compared(facts, Relation::Count, &format!("{which} {}s", ask.get('t')), word))
+            format!(
+                "{} {word}.",
+                compared(facts, Relation::Count, &format!("{which} {}s", ask.get('t')), word)
+            )
         }
         Form::Prints => {
             let steps: Vec<String> = values(facts).unwrap_or_default().iter().map(i64::to_string).collect();
