@@ -138,7 +138,7 @@ impl Walk<'_> {
         if !self.recipe.settings.reference_answers {
             return Ok(None);
         }
-        self.sampled(teacher, step, "judge", Prompt::Assistant(messages.to_vec())).await.map(Some)
+        self.sampled(teacher, step, "reference", Prompt::Assistant(messages.to_vec())).await.map(Some)
     }
 
     /// A teacher's words, sampled as the recipe says for this kind of step.

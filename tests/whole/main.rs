@@ -21,6 +21,8 @@ mod gradients;
 mod local_http;
 /// `smoltalk mix`: counts, weights, filters, the hub.
 mod mixing;
+/// The circle with the models that come with the project.
+mod pocket;
 /// `posttrain pretrain`: stages, mixtures, interventions.
 mod pretraining;
 /// The project's own programs.

@@ -9,7 +9,11 @@ use std::time::Duration;
 /// A command of the program of that name.
 pub(crate) fn program(name: &str) -> Command {
     static FOLDER: OnceLock<PathBuf> = OnceLock::new();
-    Command::new(FOLDER.get_or_init(build).join(name))
+    let mut command = Command::new(FOLDER.get_or_init(build).join(name));
+    // Tests run in their package's folder. Where one build folder serves several clones, what was compiled in may name
+    // another one.
+    command.env("SMOL_MODELS", std::env::current_dir().unwrap().join("../models"));
+    command
 }
 
 /// `posttrain` with a folder for all it keeps.
