@@ -1,8 +1,9 @@
 //! The pocket world: small English texts that are true by construction, endlessly many, and checkers that read
 //! them back. What the pocket models are made of and measured on.
 //!
-//! Everything follows from a seed. Names, and the combinations of facts, are split by their hash between training and
-//! test, and every question holds what is needed to answer it: what is measured is skill, not memory.
+//! Everything follows from a seed. Names, and the combinations of facts that questions are about, are split by their
+//! hash between training and test, and every question holds what is needed to answer it: what is measured is skill, not
+//! memory. In documents alone a question that follows another may be about a combination that is held out.
 
 pub mod documents;
 mod draw;
@@ -45,6 +46,12 @@ pub fn told(text: &str) -> Vec<&str> {
     list
 }
 
+/// Whether a text names somebody whose name is held out.
+pub fn names_held_out(text: &str) -> bool {
+    let mut names = words::of_world(text).filter(|word| names::is_name(word));
+    names.any(|name| Split::Test.holds(&name.to_lowercase()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -63,5 +70,16 @@ mod tests {
         assert_eq!(answered("Let me see. 12 Mara, 30 Tolin. The oldest: 30 Tolin."), ["30", "Tolin"]);
         assert_eq!(answered("5 + 2 = 7. Mara has 7 lamps now."), ["Mara", "7", "lamps"]);
         assert!(answered("So be it.").is_empty());
+    }
+
+    #[test]
+    fn who_is_held_out_is_found_in_a_text() {
+        let mut draw = Draw::new(2, "held out");
+        for _ in 0..200 {
+            let held_out = format!("Where is {}'s lamp?", names::name(&mut draw, Split::Test));
+            assert!(names_held_out(&held_out), "{held_out}");
+            let question = Question::new(draw.pick(&Kind::ALL), &mut draw, Split::Train);
+            assert!(!names_held_out(&question.user), "{}", question.user);
+        }
     }
 }

@@ -11,7 +11,7 @@ use anyhow::{Result, bail};
 use datasets::pocket::letters::{Style, check_rewrite};
 use datasets::pocket::requests;
 use datasets::pocket::stories::{Length, check_summary};
-use datasets::pocket::{Verdict, check, talks};
+use datasets::pocket::{Verdict, check, names_held_out, talks};
 use datasets::{ChatRow, Row};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -62,18 +62,25 @@ enum Finding {
 
 fn rows(folder: &Path, show: usize) -> Result<()> {
     let mut counts: BTreeMap<String, BTreeMap<Finding, usize>> = BTreeMap::new();
-    let mut shown = 0;
+    let (mut shown, mut held_out, mut others) = (0, 0, 0);
     for located in datasets::read(&folder.join("data"))? {
-        let Row::Chat(row) = located?.row else { continue };
+        let Row::Chat(row) = located?.row else {
+            others += 1;
+            continue;
+        };
         let source =
             row.metadata.get("source").and_then(|source| source.as_str()).unwrap_or("rows").to_owned();
-        let finding = judge(&row);
+        let finding = judge(&row)?;
         *counts.entry(source).or_default().entry(finding).or_default() += 1;
+        held_out += usize::from(row.messages.iter().any(|said| names_held_out(&said.content)));
         if finding != Finding::Right && shown < show {
             shown += 1;
             println!("-- {finding:?}");
             row.messages.iter().for_each(|said| println!("   [{}] {}", said.role, printable(&said.content)));
         }
+    }
+    if counts.is_empty() {
+        bail!("{} holds no conversations to audit, but {others} other rows", folder.display());
     }
     for (source, found) in counts {
         let all: usize = found.values().sum();
@@ -86,29 +93,34 @@ fn rows(folder: &Path, show: usize) -> Result<()> {
             parts.join(", ")
         );
     }
+    // The teacher makes names up, and knows nothing of which are held out.
+    println!("{held_out} rows name somebody whose name is held out");
     Ok(())
 }
 
 /// A row by its task; a conversation is as good as its worst reply.
-fn judge(row: &ChatRow) -> Finding {
+fn judge(row: &ChatRow) -> Result<Finding> {
     let style = row.metadata.get("style").and_then(|style| style.as_str());
     let said = |role: &str| -> Vec<&str> {
         row.messages.iter().filter(|said| said.role == role).map(|said| said.content.as_str()).collect()
     };
     let (users, replies) = (said("user"), said("assistant"));
-    let (Some(source), Some(reply)) = (users.first(), replies.first()) else { return Finding::Unreadable };
-    match style {
+    let (Some(source), Some(reply)) = (users.first(), replies.first()) else {
+        return Ok(Finding::Unreadable);
+    };
+    Ok(match style {
         Some("concise") => of(check_rewrite(source, reply, Style::Concise)),
         Some("friendly") => of(check_rewrite(source, reply, Style::Friendly)),
         Some("professional") => of(check_rewrite(source, reply, Style::Professional)),
         Some("one_sentence") => of(check_summary(source, reply, Length::One)),
         Some("three_sentences") => of(check_summary(source, reply, Length::Three)),
-        Some(_) => of(check_summary(source, reply, Length::News)),
+        Some("news") => of(check_summary(source, reply, Length::News)),
+        Some(other) => bail!("a row has the style {other:?}, which the pocket world has no checker for"),
         None => {
             let turns = (0..users.len()).map(|turn| reply_to(&users[..=turn], &replies, turn));
             turns.max().unwrap_or(Finding::Unreadable)
         }
-    }
+    })
 }
 
 fn of(right: bool) -> Finding {

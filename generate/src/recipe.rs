@@ -102,7 +102,7 @@ impl Recipe {
             }
         }
         let settings = if profile == Profile::Full { recipe.full } else { recipe.pocket };
-        Ok(Self {
+        let recipe = Self {
             task,
             profile,
             hash: hash(&files),
@@ -116,7 +116,26 @@ impl Recipe {
             lists: recipe.lists,
             schemas,
             templates,
-        })
+        };
+        recipe.has_what_its_settings_need()?;
+        Ok(recipe)
+    }
+
+    /// A setting that asks a judge needs the judge's prompt: better said now than after the first paid calls.
+    fn has_what_its_settings_need(&self) -> Result<()> {
+        let Settings { minimum_faithfulness, reference_answers, judge_rewards, .. } = &self.settings;
+        let judged = [(minimum_faithfulness.is_some(), "faithfulness"), (*judge_rewards, "reward")];
+        for (_, step) in judged.into_iter().filter(|(asked, _)| *asked) {
+            self.sampling("judge")?;
+            self.schema(step)?;
+            if self.templates.get_template(step).is_err() {
+                bail!("prompts/{}/{} has no {step}.jinja", self.task.name(), self.profile.name());
+            }
+        }
+        if *reference_answers {
+            self.sampling("reference")?;
+        }
+        Ok(())
     }
 
     /// The id of the row at a position; everything drawn for it follows from it.
@@ -229,6 +248,28 @@ mod tests {
         let weights: f64 =
             Recipe::load(Task::MagpieUltra, Profile::Full).unwrap().categories.iter().map(|c| c.weight).sum();
         assert!((weights - 1.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn settings_that_ask_a_judge_have_its_prompts_in_both_profiles() {
+        for profile in [Profile::Full, Profile::Pocket] {
+            for task in [Task::SmolRewrite, Task::SmolSummarization] {
+                let mut recipe = Recipe::load(task, profile).unwrap();
+                recipe.settings.minimum_faithfulness = Some(3);
+                recipe.has_what_its_settings_need().unwrap();
+                let asked =
+                    recipe.prompt("faithfulness", &serde_json::json!({"source": "One.", "reply": "Two."}));
+                assert!(asked.unwrap().contains("Two."));
+            }
+            for task in [Task::MagpieUltra, Task::Preferences] {
+                let mut recipe = Recipe::load(task, profile).unwrap();
+                recipe.settings.reference_answers = true;
+                recipe.has_what_its_settings_need().unwrap();
+            }
+        }
+        let mut recipe = Recipe::load(Task::SystemChats, Profile::Full).unwrap();
+        recipe.settings.minimum_faithfulness = Some(3);
+        assert!(recipe.has_what_its_settings_need().unwrap_err().to_string().contains("faithfulness"));
     }
 
     #[test]

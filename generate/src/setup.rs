@@ -112,6 +112,7 @@ impl Setup {
         let main = open_main(options, &manners).await?;
         let short = main.context().is_some_and(|context| context < FULL_CONTEXT);
         let profile = options.profile.unwrap_or(if short { Profile::Pocket } else { Profile::Full });
+        say_what_to_expect(options, &chosen, short);
         let recipes = chosen.iter().map(|task| Recipe::load(*task, profile)).collect::<Result<Vec<_>>>()?;
         others::check(options, &recipes, profile)?;
         let teachers = open_teachers(main, options, &manners).await?;
@@ -160,6 +161,22 @@ fn manners(options: &Common, batch_poll: Option<Duration>) -> Result<Manners> {
         patience: seconds("patience", options.patience)?,
         batch_poll,
     })
+}
+
+/// What the pocket teacher was not taught, and whose prompts a short context gets.
+fn say_what_to_expect(options: &Common, chosen: &[Task], short: bool) {
+    let taught = |task: &Task| Task::DEFAULT.contains(task) || *task == Task::Preferences;
+    let pocket = options.teacher == POCKET;
+    for task in chosen.iter().filter(|task| pocket && !taught(task)) {
+        eprintln!("warning: {POCKET} was not taught {}: few of its rows will be of use", task.name());
+    }
+    if short && !pocket && options.profile.is_none() {
+        eprintln!(
+            "note: {} has a context below {FULL_CONTEXT}: the pocket profile, whose prompts are short and worded for \
+             {POCKET}, is used; --profile full takes the others",
+            options.teacher
+        );
+    }
 }
 
 fn check_source(texts: Option<&Texts>, rows: usize, chosen: &[Task]) -> Result<Option<String>> {

@@ -26,7 +26,7 @@ pub struct Options {
     #[arg(long, default_value_t = 330_000)]
     documents: usize,
     /// Conversations of all tasks together
-    #[arg(long, default_value_t = 50_000)]
+    #[arg(long, default_value_t = 46_000)]
     conversations: usize,
     /// Preference pairs
     #[arg(long, default_value_t = 4_000)]

@@ -3,11 +3,10 @@
 
 use crate::clients::Served;
 use crate::generation::content;
-use crate::programs::{metric, posttrain, program, read_json, succeeds};
+use crate::programs::{metric, posttrain, program, read_json, refused, succeeds};
 use serde_json::{Value, json};
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 fn recipe(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/recipes").join(name)
@@ -64,7 +63,8 @@ fn the_whole_circle_from_what_comes_with_the_project() {
         let configs = read_json(&out.join("run.json"))["configs"].clone();
         let (_, of_task) = configs.as_object().unwrap().iter().find(|(name, _)| *name != "all").unwrap();
         let (begun, kept) = (of_task["begun"].as_f64().unwrap(), of_task["rows"].as_f64().unwrap());
-        assert!(kept >= 0.4 * begun, "{}: {kept} of {begun} rows kept", out.display());
+        // BENCHMARKS.md has the shares of many rows; here is room for chance.
+        assert!(kept >= 0.5 * begun, "{}: {kept} of {begun} rows kept", out.display());
     }
     let sft = student(folder, "sft", &data);
     let losses = metric(&sft, "loss");
@@ -88,7 +88,9 @@ fn the_whole_circle_from_what_comes_with_the_project() {
     command.arg("report").arg(&scores).arg("--run").arg(&sft).arg(&dpo).arg("--dataset").args(&data);
     succeeds(command.arg("--out").arg(&report));
     let page = std::fs::read_to_string(report).unwrap();
-    assert!(["base", "sft", "dpo", "magpie-ultra"].iter().all(|word| page.contains(word)));
+    for name in ["base", "sft", "dpo", "magpie-ultra"] {
+        assert!(page.contains(&format!("<h3>{name}</h3>")), "{name} is not on the page");
+    }
 
     let served = Served::start(&dpo, &[]);
     let asked = json!({"model": "stories", "max_tokens": 40, "temperature": 0,
@@ -120,15 +122,60 @@ fn pocket_instruct_answers_what_was_held_out() {
     let kinds = figures["kinds"].as_array().unwrap();
     let shares: Vec<f64> = kinds.iter().map(|kind| kind["accuracy"]["value"].as_f64().unwrap()).collect();
     let macro_average = shares.iter().sum::<f64>() / shares.len() as f64;
-    // All 250 of a kind give the figure of BENCHMARKS.md; this is a tenth of them, with room for chance.
+    // All 250 of a kind give the figure of BENCHMARKS.md; these are 40, with room for chance.
     assert!(shares.len() >= 8 && macro_average >= 0.8, "{macro_average}: {shares:?}");
 }
 
-#[test]
-fn smolserve_without_arguments_serves_what_comes_with_the_project() {
-    let mut command: Command = program("smolserve");
-    let output = command.arg("--check").output().unwrap();
+/// What `smolserve --check` without a model says that it serves, where these are the project's models.
+fn served_by_default(models: &Path) -> String {
+    let output = program("smolserve").arg("--check").env("SMOL_MODELS", models).output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr) + String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{said}");
-    assert!(said.contains("pocket-instruct") || said.contains("quickstart"), "{said}");
+    said.into_owned()
+}
+
+#[test]
+fn smolserve_without_arguments_serves_the_last_quickstart_or_what_comes_with_the_project() {
+    let folder = tempfile::tempdir().unwrap();
+    let shipped = std::env::current_dir().unwrap().join("../models").canonicalize().unwrap();
+    for name in ["pocket-base", "pocket-instruct"] {
+        std::os::unix::fs::symlink(shipped.join(name), folder.path().join(name)).unwrap();
+    }
+    let said = served_by_default(folder.path());
+    assert!(said.contains("pocket-instruct") && !said.contains("quickstart"), "{said}");
+
+    let marker = folder.path().join("last-quickstart");
+    std::fs::write(&marker, format!("{}\n", shipped.join("pocket-instruct").display())).unwrap();
+    assert!(served_by_default(folder.path()).contains("quickstart"));
+    // A run that is no longer there is not missed.
+    std::fs::write(&marker, "/nowhere/dpo\n").unwrap();
+    assert!(!served_by_default(folder.path()).contains("quickstart"));
+}
+
+#[test]
+fn the_audit_tells_right_rows_from_wrong_ones() {
+    let folder = tempfile::tempdir().unwrap();
+    let row = |user: &str, reply: &str| {
+        let said = [("user", user), ("assistant", reply)];
+        let messages: Vec<Value> =
+            said.iter().map(|(role, content)| json!({"role": role, "content": content})).collect();
+        json!({"messages": messages, "source": "made"}).to_string()
+    };
+    let told = "Mara is in the mill. Tolin is in the barn. Where is Tolin?";
+    let rows = [
+        row(told, "Tolin is in the barn."),
+        row(told, "Tolin is in the mill."),
+        row("Mara is in the mill. Where is Tolin?", "Tolin is in the mill."),
+        row("Why is the sky blue?", "So."),
+    ];
+    std::fs::create_dir(folder.path().join("data")).unwrap();
+    std::fs::write(folder.path().join("data/train.jsonl"), rows.join("\n")).unwrap();
+    let output = program("smoltalk").arg("audit").arg("--dataset").arg(folder.path()).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    let expected = "made: 25.0% of 4 rows are right (1 right, 1 wrong, 1 unanswerable, 1 unreadable)";
+    assert!(output.status.success() && said.contains(expected), "{said}");
+
+    let pair = json!({"prompt": "Where?", "chosen": "Here.", "rejected": "There."}).to_string();
+    std::fs::write(folder.path().join("data/train.jsonl"), pair).unwrap();
+    refused(program("smoltalk").arg("audit").arg("--dataset").arg(folder.path()), "no conversations");
 }

@@ -113,6 +113,17 @@ impl Fact {
         Self { relation: Relation::List, words: Slots::new(&[]), items }
     }
 
+    /// The same with other words in some slots.
+    pub(super) fn with(&self, words: impl Fn(char) -> Option<String>) -> Self {
+        let filled: Vec<(char, String)> = self
+            .words
+            .iter()
+            .map(|(slot, word)| (slot, words(slot).unwrap_or_else(|| word.to_owned())))
+            .collect();
+        let filled: Vec<(char, &str)> = filled.iter().map(|(slot, word)| (*slot, word.as_str())).collect();
+        Self { words: Slots::new(&filled), ..self.clone() }
+    }
+
     /// The word of a slot, empty where there is none.
     pub(super) fn get(&self, slot: char) -> &str {
         self.words.get(slot)
@@ -162,9 +173,14 @@ impl Fact {
     }
 
     /// What decides whether it is held out: all but the names.
-    pub(super) fn tuple(&self) -> String {
+    fn tuple(&self) -> String {
         self.words.facts().chain(self.items.iter().map(String::as_str)).collect::<Vec<_>>().join(" ")
     }
+}
+
+/// What decides whether facts are held out together.
+pub(super) fn tuple(facts: &[Fact]) -> String {
+    facts.iter().map(Fact::tuple).collect::<Vec<_>>().join(", ")
 }
 
 /// Whether a sentence says nothing.

@@ -1,7 +1,7 @@
 //! Letters that say one thing in five ways, so that each is the rewriting of the others, and the checker of a
 //! rewriting.
 
-use super::names::names;
+use super::names::{is_name, names};
 use super::sentence::{Slots, sentences};
 use super::stories::{faithful, misread};
 use super::words::{COLOURS, DAYS, EVENTS, PLACES, THINGS, of_world, words};
@@ -114,7 +114,8 @@ impl Letter {
     }
 }
 
-/// Whether a rewriting of a letter of this world is right: it says all that the source says and no more, and in style.
+/// Whether a rewriting of a letter of this world is right: it says all that the source says and no more, to the same
+/// person, from the same one, and in style.
 pub fn check_rewrite(source: &str, text: &str, style: Style) -> bool {
     let mut told = of_world(source).peekable();
     let held: Vec<&str> = words(text).collect();
@@ -125,12 +126,28 @@ pub fn check_rewrite(source: &str, text: &str, style: Style) -> bool {
         Style::Professional => text.contains("Dear") && text.contains("regards") && !text.contains('!'),
         Style::Plain | Style::Long => true,
     };
-    all && fits && faithful(source, text)
+    all && fits && faithful(source, text) && between(source) == between(text)
+}
+
+/// Who is written to and who writes: the first name and the last one.
+fn between(text: &str) -> (Option<&str>, Option<&str>) {
+    let names = || words(text).filter(|word| is_name(word));
+    (names().next(), names().last())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    impl Letter {
+        /// Written by whom it was written to.
+        fn turned(&self) -> Self {
+            let mut words: Vec<(char, &str)> = self.slots.iter().collect();
+            let (to, from) = (words[0].1, words[1].1);
+            (words[0].1, words[1].1) = (from, to);
+            Self { slots: Slots::new(&words) }
+        }
+    }
 
     #[test]
     fn every_style_is_a_rewriting_of_every_other() {
@@ -143,6 +160,8 @@ mod tests {
                 assert!(check_rewrite(&source, &right, style), "{source}\n{right}");
                 let wrong = letter.wrong(style, 1, &mut draw);
                 assert!(!check_rewrite(&source, &wrong, style), "{source}\n{wrong}");
+                let turned = letter.turned().write(style, &mut draw);
+                assert!(!check_rewrite(&source, &turned, style), "{source}\n{turned}");
                 assert!(!check_rewrite(&source, "", style));
                 assert!(!check_rewrite(&source, &source, style), "{source}");
             }

@@ -9,8 +9,9 @@ mod reply;
 
 pub use checker::{Verdict, check};
 
+use super::facts::tuple;
 use super::{Draw, Fact, Split};
-use answer::answer;
+use answer::{answer, beside_told, named_by};
 use ask::Ask;
 use checker::says;
 use facts::{ask, facts, more};
@@ -108,16 +109,15 @@ impl Question {
     pub fn new(kind: Kind, draw: &mut Draw, split: Split) -> Self {
         loop {
             let facts = facts(kind, draw, split);
-            let tuple = facts.iter().map(Fact::tuple).collect::<Vec<_>>().join(", ");
             let ask = ask(kind, &facts, draw);
-            let Some(found) = answer(&facts, &ask).filter(|_| split.holds(&tuple)) else { continue };
+            let Some(found) = answer(&facts, &ask).filter(|_| split.holds(&tuple(&facts))) else { continue };
             let user = told(&facts, &ask, draw);
             let reply = reply(&facts, &ask, &found, draw);
             return Self { kind, user, reply, answer: found.words.join(", "), facts, ask, split };
         }
     }
 
-    /// Another question about the same facts, or after one more.
+    /// Another question about the same facts, or after one more, held out or not.
     pub fn follow_up(&self, draw: &mut Draw) -> Self {
         // Of a list these can be asked once only.
         let once = matches!(self.kind, Kind::Backwards | Kind::Length);
@@ -156,15 +156,77 @@ impl Question {
         }
     }
 
-    /// The same question about somebody or something the text does not tell of.
-    pub fn unanswerable(&self, draw: &mut Draw) -> Option<String> {
+    /// A follow-up whose facts, too, belong to the split of the first question.
+    pub fn follow_up_of_split(&self, draw: &mut Draw) -> Self {
+        loop {
+            let next = self.follow_up(draw);
+            // Where nothing was added, the facts are those of a question that was drawn for the split.
+            if next.facts.len() == self.facts.len() || self.split.holds(&tuple(&next.facts)) {
+                return next;
+            }
+        }
+    }
+
+    /// The same question where the text does not tell it: of a stranger, of a stranger's thing, of two facts mixed, after
+    /// facts of another kind, or where it is told twice. It has no right reply.
+    pub fn unanswerable(&self, draw: &mut Draw) -> Option<Self> {
         for _ in 0..20 {
-            let stranger = Self::new(self.kind, draw, self.split);
-            if answer(&self.facts, &stranger.ask).is_none() {
-                return Some(told(&self.facts, &stranger.ask, draw));
+            let stranger = Self::new(self.kind, draw, self.split).ask;
+            let (mut asked, mut facts) = (self.ask.clone(), self.facts.clone());
+            match draw.below(5) {
+                0 => asked = stranger,
+                1 => asked = asked.crossed(&stranger),
+                2 => asked = asked.crossed(&ask(self.kind, &facts, draw)),
+                // The lines of a procedure are no sentences.
+                3 if self.kind != Kind::Code => {
+                    let kind =
+                        draw.pick(&Kind::ALL.map(|kind| if kind == Kind::Code { Kind::Place } else { kind }));
+                    facts = Self::new(kind, draw, self.split).facts;
+                }
+                _ => facts = self.told_twice(draw),
+            }
+            if answer(&facts, &asked).is_none() {
+                let user = told(&facts, &asked, draw);
+                return Some(Self {
+                    user,
+                    facts,
+                    ask: asked,
+                    reply: String::new(),
+                    answer: String::new(),
+                    ..*self
+                });
             }
         }
         None
+    }
+
+    /// The facts, and one more that the question could be about as well.
+    fn told_twice(&self, draw: &mut Draw) -> Vec<Fact> {
+        let (relations, slots) = named_by(self.ask.form);
+        let mut facts = self.facts.clone();
+        let could: Vec<usize> =
+            (0..facts.len()).filter(|index| relations.contains(&facts[*index].relation)).collect();
+        let one = draw.pick(&could);
+        if facts[one].items.is_empty() {
+            let asked = |slot: char| slots.contains(&slot).then(|| self.ask.get(slot).to_owned());
+            let again = facts[one].with(asked);
+            facts.insert(draw.below(facts.len() + 1), again);
+        } else if !self.ask.get('t').is_empty() {
+            let place = draw.between(1, facts[one].items.len() - 1);
+            facts[one].items.insert(place, self.ask.get('t').to_owned());
+        }
+        facts
+    }
+
+    /// Whether what it tells answers it.
+    pub fn answerable(&self) -> bool {
+        answer(&self.facts, &self.ask).is_some()
+    }
+
+    /// What is told beside what is asked for, fact by fact: `(told, asked)`. A question can be answered where two are the
+    /// same, one time or, where it compares or time goes by, more.
+    pub fn beside_told(&self) -> Vec<(String, String)> {
+        beside_told(&self.facts, &self.ask)
     }
 
     /// The question with its words in any order.
@@ -256,14 +318,41 @@ mod tests {
                     let turns = [user, next.user.as_str()];
                     assert_eq!(check(&turns, &next.reply), Verdict::Right, "{turns:?}\n{}", next.reply);
                     assert_eq!(check(&turns, &next.wrong(&mut draw).0), Verdict::Wrong, "{turns:?}");
-                    if let Some(text) = question.unanswerable(&mut draw) {
-                        assert_eq!(check(&[&text], &question.reply), Verdict::Unanswerable, "{text}");
+                    let same = |question: &Question| {
+                        question.beside_told().iter().filter(|(told, asked)| told == asked).count()
+                    };
+                    assert!(question.answerable() && same(&question) > 0, "{user}");
+                    if let Some(other) = question.unanswerable(&mut draw) {
+                        let text = other.user.as_str();
+                        assert_eq!(check(&[text], &question.reply), Verdict::Unanswerable, "{text}");
+                        assert!(
+                            !other.answerable() && same(&other) != 1
+                                || kind == Kind::Most
+                                || kind == Kind::Age,
+                            "{text}"
+                        );
                     }
                 }
             }
         }
         assert_eq!(check(&["Why is the sky blue?"], "So."), Verdict::Unreadable);
         assert_eq!(check(&["Mara is in the barn."], "Mara is in the barn."), Verdict::Unreadable);
+    }
+
+    #[test]
+    fn what_is_held_out_is_not_trained_on() {
+        for kind in Kind::ALL {
+            let mut draw = Draw::new(13, kind.name());
+            for _ in 0..300 {
+                let mut question = Question::new(kind, &mut draw, Split::Train);
+                for _ in 0..3 {
+                    assert!(Split::Train.holds(&tuple(&question.facts)), "{}", question.user);
+                    question = question.follow_up_of_split(&mut draw);
+                }
+                let held_out = Question::new(kind, &mut draw, Split::Test);
+                assert!(!Split::Train.holds(&tuple(&held_out.facts)), "{}", held_out.user);
+            }
+        }
     }
 
     #[test]
@@ -289,5 +378,8 @@ mod tests {
         assert_eq!(check(&turns, "Mara is in the barn or the mill."), Verdict::Wrong);
         assert_eq!(check(&turns, "The mill."), Verdict::Right);
         assert_eq!(check(&turns, "In the mill. No, in the barn."), Verdict::Wrong);
+        assert_eq!(check(&turns, "Mara is not in the mill."), Verdict::Wrong);
+        assert_eq!(check(&turns, "Tolin is in the mill."), Verdict::Wrong);
+        assert_eq!(check(&["And é \u{201c}who?"], ""), Verdict::Unreadable);
     }
 }

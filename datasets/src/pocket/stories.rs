@@ -1,10 +1,10 @@
 //! Stories of four plots with asides between, their summaries at three lengths, and the checker of a summary.
 
 use super::names::names;
-use super::sentence::{Slots, sentences};
+use super::sentence::{Slots, read, sentences};
 use super::words::{COLOURS, DAYS, JOBS, PLACES, Sort, THINGS, of_world, sort_of, words};
 use super::{Draw, Split};
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 /// How a story is summed up: the styles of Smol-Summarization.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -246,6 +246,35 @@ pub(super) fn faithful(source: &str, text: &str) -> bool {
     of_world(text).all(|word| held.contains(word))
 }
 
+/// Who and what is in a plot's slots, from the sentences of a text that are the plot's.
+fn cast<'a>(plot: &Plot, text: &'a str) -> HashMap<char, &'a str> {
+    let mut cast: HashMap<char, &str> = HashMap::new();
+    for sentence in sentences(text) {
+        let readings = plot.sentences.iter().filter_map(|one| read(one.trim_start_matches('~'), sentence));
+        let fits = |slots: &Vec<(char, &str)>| {
+            slots.iter().all(|(slot, word)| cast.get(slot).is_none_or(|it| it == word))
+        };
+        if let Some(slots) = { readings }.find(fits) {
+            cast.extend(slots);
+        }
+    }
+    cast
+}
+
+/// Whether nobody in a summary does what somebody else does in the story. A sentence that no plot has passes.
+fn same_cast(source: &str, summary: &str) -> bool {
+    let casts = PLOTS.iter().map(|plot| (plot, cast(plot, source)));
+    let Some((plot, cast)) = casts.max_by_key(|(_, cast)| cast.len()) else { return true };
+    let all = [plot.sentences, plot.one, plot.three, plot.news].concat();
+    sentences(summary).all(|sentence| {
+        let mut readings =
+            all.iter().filter_map(|one| read(one.trim_start_matches('~'), sentence)).peekable();
+        readings.peek().is_none()
+            || readings
+                .any(|slots| slots.iter().all(|(slot, word)| cast.get(slot).is_none_or(|it| it == word)))
+    })
+}
+
 /// Whether a summary of a story of this world is right: true to the story, telling who and what, and of the length.
 pub fn check_summary(source: &str, summary: &str, length: Length) -> bool {
     let most = match length {
@@ -259,7 +288,12 @@ pub fn check_summary(source: &str, summary: &str, length: Length) -> bool {
     let told = !names.is_empty() && sorts.len() >= 2;
     // One sentence may tell of one person of a race; more tell of both.
     let people = names.len() >= if length == Length::One { 1 } else { 2 };
-    (1..=most).contains(&count) && summary.len() < source.len() && told && people && faithful(source, summary)
+    (1..=most).contains(&count)
+        && summary.len() < source.len()
+        && told
+        && people
+        && faithful(source, summary)
+        && same_cast(source, summary)
 }
 
 #[cfg(test)]
@@ -277,6 +311,10 @@ mod tests {
                 let wrong = story.wrong_summary(length, 1, &mut draw);
                 assert!(!check_summary(&story.text, &wrong, length), "{}\n{wrong}", story.text);
             }
+            let (one, other) = (story.slots.get('n'), story.slots.get('m'));
+            let turned = exchange(&story.summary(Length::Three, &mut draw), one, "~");
+            let turned = exchange(&turned, other, one).replace('~', other);
+            assert!(!check_summary(&story.text, &turned, Length::Three), "{}\n{turned}", story.text);
             assert!(!check_summary(&story.text, &story.text, Length::News));
             assert!(!check_summary(&story.text, "", Length::One));
         }

@@ -116,8 +116,8 @@ fn spoiled(kind: Kind, draw: &mut Draw) -> (String, String) {
     let question = Question::new(kind, draw, Split::Test);
     match draw.below(4) {
         0 => {
-            if let Some(text) = question.unanswerable(draw) {
-                return (text, question.reply.clone());
+            if let Some(other) = question.unanswerable(draw) {
+                return (other.user, question.reply.clone());
             }
         }
         1 => return (question.mixed_up(draw), question.reply.clone()),

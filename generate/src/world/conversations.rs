@@ -1,5 +1,5 @@
-//! What the pocket teacher is taught: conversations of every task, in the words of the tasks' own pocket prompts, so
-//! that it is asked for nothing it has not seen.
+//! What the pocket teacher is taught: conversations of the five tasks it is a teacher of, in the words of the tasks' own
+//! pocket prompts, so that they ask it for nothing it has not seen.
 
 use super::judgements;
 use crate::recipe::{Profile, Recipe, Task};
@@ -50,7 +50,7 @@ const LESSONS: [(Lesson, usize); 15] = [
     (Lesson::Talk, 4),
     (Lesson::Magpie, 20),
     (Lesson::Difficulty, 2),
-    (Lesson::Quality, 8),
+    (Lesson::Quality, 10),
     (Lesson::Classification, 2),
     (Lesson::Reward, 10),
     (Lesson::Constraint, 12),
@@ -299,15 +299,21 @@ fn summary_key(length: Length) -> &'static str {
     }
 }
 
-/// A question and those that follow it, answered as people answer.
+/// A question and those that follow it, answered as people answer. What is held out is not trained on; few facts are
+/// left for follow-ups that are held out, so these may be any.
 pub(crate) fn questions(kind: Kind, count: usize, draw: &mut Draw, split: Split) -> Turns {
     let mut question = Question::new(kind, draw, split);
     let mut turns = vec![(question.user.clone(), question.spoken(draw))];
     for _ in 1..count {
-        question = question.follow_up(draw);
+        question = follow_up(&question, draw, split);
         turns.push((question.user.clone(), question.spoken(draw)));
     }
     turns
+}
+
+/// A question that follows another.
+pub(super) fn follow_up(question: &Question, draw: &mut Draw, split: Split) -> Question {
+    if split == Split::Train { question.follow_up_of_split(draw) } else { question.follow_up(draw) }
 }
 
 /// Whether a reply meets all conditions, as IFEval checks them.

@@ -41,16 +41,17 @@ pub(super) fn classification(kind: Kind) -> Value {
     json!({"primary_tag": primary, "other_tags": others})
 }
 
-/// A task and quality's answer: half of the tasks cannot be done.
+/// A task and quality's answer: nearly half of the tasks cannot be done. What is asked for is held beside what is told, fact by
+/// fact: a judge that only said "clear" passed questions about things that no fact tells of.
 pub(super) fn task(kind: Kind, draw: &mut Draw, split: Split) -> (String, Value) {
-    let question = Question::new(kind, draw, split);
     let answer = |explanation: &str, quality: &str| json!({"explanation": explanation, "quality": quality});
+    if draw.chance(10) {
+        let topic = draw.pick(&[Topic::Role, Topic::Scene, Topic::Advice, Topic::Ideas]);
+        return (talk(topic, draw, split).swap_remove(0).0, answer("No fact is needed.", "good"));
+    }
+    let mut question = Question::new(kind, draw, split);
     match draw.below(8) {
-        0 | 1 => {
-            if let Some(text) = question.unanswerable(draw) {
-                return (text, answer("It does not tell what it asks for.", "poor"));
-            }
-        }
+        0 | 1 => question = question.unanswerable(draw).unwrap_or(question),
         2 => {
             return (question.mixed_up(draw), answer("The words are mixed up.", "very poor"));
         }
@@ -63,8 +64,15 @@ pub(super) fn task(kind: Kind, draw: &mut Draw, split: Split) -> (String, Value)
         }
         _ => {}
     }
-    let quality = if question.size() > 3 { "excellent" } else { "good" };
-    (question.user, answer("The task is clear.", quality))
+    let beside = question.beside_told();
+    let times = beside.iter().filter(|(told, asked)| told == asked).count();
+    let (told, quality) = match question.size() {
+        0..=3 if question.answerable() => ("It is told.", "good"),
+        _ if question.answerable() => ("It is told.", "excellent"),
+        _ if times > 1 => ("It is told twice.", "poor"),
+        _ => ("It is not told.", "poor"),
+    };
+    (question.user, answer(&format!("{}. {told}", pairs(beside.into_iter()).0), quality))
 }
 
 /// The replies of a conversation, the judge's own answers in their places, and the reward's answer: whether they agree.
@@ -86,7 +94,7 @@ pub(super) fn replies(kind: Kind, draw: &mut Draw, split: Split) -> (Vec<String>
         let mut question = Question::new(kind, draw, split);
         for turn in 0..turns {
             if turn > 0 {
-                question = question.follow_up(draw);
+                question = super::conversations::follow_up(&question, draw, split);
             }
             let (first, second) = answers(&question, turn == wrong_at, draw);
             found.push(alike(None, &first, &second));

@@ -215,7 +215,7 @@ fn default_model() -> Result<String> {
     };
     let trained = std::fs::read_to_string(models.join("last-quickstart")).unwrap_or_default();
     let folder = PathBuf::from(trained.trim());
-    if folder.join("config.json").is_file() {
+    if folder.is_absolute() && folder.join("config.json").is_file() {
         return Ok(format!("quickstart={}", folder.display()));
     }
     Ok(smollm::checkpoint::SHIPPED[1].to_owned())

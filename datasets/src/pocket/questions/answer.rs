@@ -67,6 +67,49 @@ pub(super) fn values(facts: &[Fact]) -> Option<Vec<i64>> {
     (!values.is_empty() && values.iter().all(|value| *value >= 0)).then_some(values)
 }
 
+/// The facts a question of this form could be about, and the slots that say which of them it is.
+pub(super) fn named_by(form: Form) -> (&'static [Relation], &'static [char]) {
+    match form {
+        Form::Where => (&[Relation::At, Relation::Went], &['n']),
+        Form::Owner => (&[Relation::Has], &['c', 't']),
+        Form::Colour => (&[Relation::Has], &['n', 't']),
+        Form::WhoWorks => (&[Relation::Job], &['j']),
+        Form::Work => (&[Relation::Job], &['n']),
+        Form::PlaceOfDay => (&[Relation::Visit], &['n', 'd']),
+        Form::DayOfPlace => (&[Relation::Visit], &['n', 'p']),
+        Form::HowMany => (&[Relation::Count], &['n', 't']),
+        Form::Most | Form::Fewest => (&[Relation::Count], &['t']),
+        Form::Oldest | Form::Youngest => (&[Relation::Age], &[]),
+        Form::After | Form::Before | Form::Backwards | Form::Length => (&[Relation::List], &[]),
+        Form::Prints => (&[Relation::Set], &[]),
+    }
+}
+
+/// What is told beside what is asked for, fact by fact: `(told, asked)`. Of what has no name, what sort of fact it is.
+pub(super) fn beside_told(facts: &[Fact], ask: &Ask) -> Vec<(String, String)> {
+    let (relations, slots) = named_by(ask.form);
+    let could = facts.iter().filter(|fact| relations.contains(&fact.relation));
+    if matches!(ask.form, Form::After | Form::Before) {
+        let mut items: Vec<&String> = could.flat_map(|fact| &fact.items).collect();
+        // Nothing comes after the last one and nothing before the first one.
+        if !items.is_empty() {
+            items.remove(if ask.form == Form::After { items.len() - 1 } else { 0 });
+        }
+        return items.into_iter().map(|item| (item.clone(), ask.get('t').to_owned())).collect();
+    }
+    let sort = match ask.form {
+        Form::Oldest | Form::Youngest => "age",
+        Form::Prints => "x",
+        _ => "list",
+    };
+    let words = |get: &dyn Fn(char) -> String| match slots {
+        [] => sort.to_owned(),
+        slots => slots.iter().map(|slot| get(*slot)).collect::<Vec<_>>().join(" "),
+    };
+    let asked = words(&|slot| ask.get(slot).to_owned());
+    could.map(|fact| (words(&|slot| fact.get(slot).to_owned()), asked.clone())).collect()
+}
+
 /// The answer that follows from the facts; none where none or several do.
 pub(super) fn answer(facts: &[Fact], ask: &Ask) -> Option<Answer> {
     let (name, thing) = (ask.get('n'), ask.get('t'));
@@ -74,7 +117,9 @@ pub(super) fn answer(facts: &[Fact], ask: &Ask) -> Option<Answer> {
     let list = || only(facts, |fact| is(fact, Relation::List)).map(|fact| &fact.items);
     let beside = |step: isize| -> Option<Answer> {
         let items = list()?;
-        let at = items.iter().position(|item| item == thing)?;
+        // What is on the list twice has two neighbours.
+        let mut places = items.iter().enumerate().filter(|(_, item)| *item == thing);
+        let (at, _) = places.next().filter(|_| places.clone().next().is_none())?;
         let word = items.get(at.checked_add_signed(step)?)?;
         Some(Answer::one(sort_of(word)?, word))
     };

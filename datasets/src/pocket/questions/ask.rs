@@ -63,6 +63,23 @@ impl Ask {
         self.words.get(slot)
     }
 
+    /// Another question with the first of this one's words where it has several and both are of one form.
+    pub(super) fn crossed(&self, other: &Self) -> Self {
+        let mut words: Vec<(char, &str)> = other.words.iter().collect();
+        let own: Vec<(char, &str)> = self.words.iter().collect();
+        if self.form == other.form && words.len() > 1 {
+            words[0] = own[0];
+        }
+        Self::new(other.form, &words)
+    }
+
+    /// Whether the question names this, or several of it.
+    pub(super) fn names(&self, word: &str) -> bool {
+        self.words
+            .iter()
+            .any(|(_, named)| word.strip_prefix(named).is_some_and(|rest| matches!(rest, "" | "s")))
+    }
+
     pub(super) fn sentence(&self, draw: &mut Draw) -> String {
         let (_, templates) = FORMS[self.form as usize];
         // The first one ends a procedure; asked in words are the others.
@@ -76,7 +93,7 @@ impl Ask {
 
     pub(super) fn read(sentence: &str) -> Option<Self> {
         // Follow-ups begin with "And".
-        let lowered = sentence.strip_prefix("And ").map(|rest| rest[..1].to_uppercase() + &rest[1..]);
+        let lowered = sentence.strip_prefix("And w").map(|rest| format!("W{rest}"));
         let sentence = lowered.as_deref().unwrap_or(sentence);
         for (form, templates) in FORMS {
             for template in templates {

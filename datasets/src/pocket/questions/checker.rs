@@ -47,23 +47,28 @@ fn understand(turns: &[&str]) -> Option<(Vec<Fact>, Ask)> {
     Some((facts, asked?))
 }
 
-/// Whether the last sentence of a reply gives this answer and no other of its sort. What comes before it are steps.
+/// Whether the last sentence of a reply gives this answer, of what was asked about and of nothing else. What comes
+/// before it are steps.
 pub(super) fn says(reply: &str, answer: &Answer, ask: &Ask) -> bool {
     let last = sentences(reply).last().unwrap_or("");
     if ask.form == Form::Backwards {
         let items = words(last).filter(|word| matches!(sort_of(word), Some(Sort::Thing | Sort::Animal)));
         return items.eq(answer.words.iter().map(String::as_str));
     }
-    let beside = matches!(ask.form, Form::After | Form::Before);
-    let fits = |word: &&str| match sort_of(word) {
-        Some(Sort::Thing | Sort::Animal) if beside => *word != ask.get('t'),
-        sort => sort == Some(answer.sort),
+    let said: Vec<&str> = words(last).collect();
+    let answers = |word: &str| answer.words[0] == word;
+    let of_something_else = |word: &&str| match sort_of(word) {
+        None | Some(Sort::Number) => matches!(*word, "not" | "no" | "nobody" | "never"),
+        Some(_) => !answers(word) && !ask.names(word),
     };
-    // The number that answers is the last one: others may be part of how it is said.
-    let mut said: Vec<&str> = words(last).filter(fits).collect();
-    if answer.sort == Sort::Number {
-        said = said.split_off(said.len().saturating_sub(1));
+    if said.iter().any(of_something_else) {
+        return false;
     }
-    said.dedup();
-    !said.is_empty() && said.iter().all(|word| *word == answer.words[0])
+    // The number that answers is the last one: others may be part of how it is said.
+    match answer.sort {
+        Sort::Number => {
+            said.iter().rfind(|word| sort_of(word) == Some(Sort::Number)).is_some_and(|word| answers(word))
+        }
+        _ => said.iter().any(|word| answers(word)),
+    }
 }
