@@ -3,7 +3,7 @@
 
 use crate::clients::Served;
 use crate::generation::content;
-use crate::programs::{metric, posttrain, program, read_json, refused, succeeds};
+use crate::programs::{metric, posttrain, program, read_json, succeeds, text_of};
 use serde_json::{Value, json};
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
@@ -177,5 +177,6 @@ fn the_audit_tells_right_rows_from_wrong_ones() {
 
     let pair = json!({"prompt": "Where?", "chosen": "Here.", "rejected": "There."}).to_string();
     std::fs::write(folder.path().join("data/train.jsonl"), pair).unwrap();
-    refused(program("smoltalk").arg("audit").arg("--dataset").arg(folder.path()), "no conversations");
+    let output = program("smoltalk").arg("audit").arg("--dataset").arg(folder.path()).output().unwrap();
+    assert!(output.status.code() == Some(2) && text_of(&output).contains("no conversations"));
 }

@@ -223,9 +223,9 @@ impl Question {
         answer(&self.facts, &self.ask).is_some()
     }
 
-    /// What is told beside what is asked for, fact by fact: `(told, asked)`. A question can be answered where two are the
-    /// same, one time or, where it compares or time goes by, more.
-    pub fn beside_told(&self) -> Vec<(String, String)> {
+    /// What is told beside what is asked for, fact by fact and word by word up to the first that differs, and whether
+    /// none does. It can be answered where that is true of one fact or, where it compares or time goes by, of more.
+    pub fn beside_told(&self) -> Vec<(String, bool)> {
         beside_told(&self.facts, &self.ask)
     }
 
@@ -318,9 +318,8 @@ mod tests {
                     let turns = [user, next.user.as_str()];
                     assert_eq!(check(&turns, &next.reply), Verdict::Right, "{turns:?}\n{}", next.reply);
                     assert_eq!(check(&turns, &next.wrong(&mut draw).0), Verdict::Wrong, "{turns:?}");
-                    let same = |question: &Question| {
-                        question.beside_told().iter().filter(|(told, asked)| told == asked).count()
-                    };
+                    let same =
+                        |question: &Question| question.beside_told().iter().filter(|(_, same)| *same).count();
                     assert!(question.answerable() && same(&question) > 0, "{user}");
                     if let Some(other) = question.unanswerable(&mut draw) {
                         let text = other.user.as_str();

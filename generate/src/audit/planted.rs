@@ -16,8 +16,9 @@ use futures::{StreamExt, stream};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-/// A row to plant: the text it is made from, and the answers of the steps that write.
+/// A row to plant: what is good or bad about it, the text it is made from, and the answers of the steps that write.
 struct Plant {
+    what: &'static str,
     source: Option<String>,
     given: HashMap<String, String>,
 }
@@ -32,7 +33,8 @@ pub(super) fn run(common: &Common, count: usize) -> Result<()> {
         for recipe in &setup.recipes {
             for good in [true, false] {
                 let mut draw = Draw::new(common.seed, if good { "good" } else { "bad" });
-                let (mut kept, mut reasons) = (0, BTreeMap::<String, usize>::new());
+                let mut kept = BTreeMap::<&str, (usize, usize)>::new();
+                let mut reasons = BTreeMap::<String, usize>::new();
                 let walks = (0..count).filter_map(|index| {
                     let position = index * 2 + usize::from(good);
                     // The style is drawn from the row, so the texts follow from it.
@@ -40,28 +42,42 @@ pub(super) fn run(common: &Common, count: usize) -> Result<()> {
                     let style = walk.style().map(|style| style.key.clone());
                     let plant = plant(recipe.task, style.as_deref(), good, &mut draw)?;
                     let walk = rows::walk(&setup, recipe, &run, position, plant.source);
-                    Some(rows::planted(walk, plant.given))
+                    let verdict = rows::planted(walk, plant.given);
+                    Some(async move { verdict.await.map(|verdict| (plant.what, verdict)) })
                 });
                 let mut verdicts = stream::iter(walks).buffer_unordered(common.in_flight);
                 while let Some(verdict) = verdicts.next().await {
-                    match verdict? {
-                        Some(Verdict::Kept(_)) => kept += 1,
-                        Some(Verdict::Dropped(dropped)) => *reasons.entry(dropped.reason).or_default() += 1,
-                        None => {}
+                    let (what, verdict) = verdict?;
+                    let Some(verdict) = verdict else { continue };
+                    let (of, all) = kept.entry(what).or_default();
+                    *all += 1;
+                    match verdict {
+                        Verdict::Kept(_) => *of += 1,
+                        Verdict::Dropped(dropped) => *reasons.entry(dropped.reason).or_default() += 1,
                     }
                 }
-                let all = kept + reasons.values().sum::<usize>();
-                if all > 0 {
-                    let name = if good { "good" } else { "bad" };
-                    println!(
-                        "{}: of {all} {name} rows {kept} are kept, dropped {reasons:?}",
-                        recipe.task.name()
-                    );
-                }
+                print(recipe.task, if good { "good" } else { "bad" }, &kept, &reasons);
             }
         }
         Ok(())
     })
+}
+
+/// How many rows were kept, of each sort and in all, and why the others were not.
+fn print(task: Task, name: &str, kept: &BTreeMap<&str, (usize, usize)>, reasons: &BTreeMap<String, usize>) {
+    let (of, all) = kept.values().fold((0, 0), |(of, all), (a, b)| (of + a, all + b));
+    if all == 0 {
+        return;
+    }
+    let list = |parts: Vec<String>| if parts.is_empty() { "none".to_owned() } else { parts.join(", ") };
+    let sorts = kept.iter().map(|(what, (of, all))| format!("{what} {of} of {all}")).collect();
+    let reasons = reasons.iter().map(|(reason, count)| format!("{reason} {count}")).collect();
+    println!(
+        "{}: {of} of {all} {name} rows are kept ({}); dropped: {}",
+        task.name(),
+        list(sorts),
+        list(reasons)
+    );
 }
 
 /// Nothing for tasks whose rows nobody here can write.
@@ -74,55 +90,56 @@ fn plant(task: Task, style: Option<&str>, good: bool, draw: &mut Draw) -> Option
             let kind = draw.pick(&Kind::ALL);
             let turns = questions(kind, 2, draw, Split::Test);
             let (user, reply) = turns[0].clone();
-            let (user, reply) = if good { (user, reply) } else { spoiled(kind, draw) };
+            let (what, user, reply) = if good { (kind.name(), user, reply) } else { spoiled(kind, draw) };
             let (next, second) = &turns[1];
             let mut list = vec![("user_1", user.as_str()), ("assistant_1", &reply)];
             // What follows a spoiled question would be about another one.
             if good {
                 list.extend([("user_2", next.as_str()), ("assistant_2", second)]);
             }
-            Some(Plant { source: None, given: given(&list) })
+            Some(Plant { what, source: None, given: given(&list) })
         }
         Task::SmolConstraint => {
             let request = Request::new(draw, Split::Test);
-            let reply = if good { &request.reply } else { &request.wrong };
-            Some(Plant { source: None, given: given(&[("user", &request.user), ("assistant", reply)]) })
+            let (what, reply) =
+                if good { ("rule kept", &request.reply) } else { ("rule broken", &request.wrong) };
+            Some(Plant { what, source: None, given: given(&[("user", &request.user), ("assistant", reply)]) })
         }
         Task::SmolRewrite => {
             let (letter, style) = (Letter::new(draw, Split::Test), rewrite_style(style?));
             let source = letter.write(Style::Long, draw);
-            let reply = match (good, draw.below(4)) {
-                (true, _) => letter.write(style, draw),
-                (false, 0) => source.clone(),
-                (false, _) => letter.wrong(style, 1, draw),
+            let (what, reply) = match (good, draw.below(4)) {
+                (true, _) => ("rewritten", letter.write(style, draw)),
+                (false, 0) => ("unchanged", source.clone()),
+                (false, _) => ("a word exchanged", letter.wrong(style, 1, draw)),
             };
-            Some(Plant { source: Some(source), given: given(&[("assistant", &reply)]) })
+            Some(Plant { what, source: Some(source), given: given(&[("assistant", &reply)]) })
         }
         Task::SmolSummarization => {
             let (story, length) = (Story::new(draw, Split::Test), summary_length(style?));
-            let reply = match (good, draw.below(4)) {
-                (true, _) => story.summary(length, draw),
-                (false, 0) => story.text.clone(),
-                (false, _) => story.wrong_summary(length, 1, draw),
+            let (what, reply) = match (good, draw.below(4)) {
+                (true, _) => ("summed up", story.summary(length, draw)),
+                (false, 0) => ("unchanged", story.text.clone()),
+                (false, _) => ("a word exchanged", story.wrong_summary(length, 1, draw)),
             };
-            Some(Plant { source: Some(story.text), given: given(&[("assistant", &reply)]) })
+            Some(Plant { what, source: Some(story.text), given: given(&[("assistant", &reply)]) })
         }
         _ => None,
     }
 }
 
-/// A question with a wrong reply, or one that cannot be answered, or words mixed up.
-fn spoiled(kind: Kind, draw: &mut Draw) -> (String, String) {
+/// A question with a wrong reply, or one that cannot be answered, or words mixed up; and which of these.
+fn spoiled(kind: Kind, draw: &mut Draw) -> (&'static str, String, String) {
     let question = Question::new(kind, draw, Split::Test);
     match draw.below(4) {
         0 => {
             if let Some(other) = question.unanswerable(draw) {
-                return (other.user, question.reply.clone());
+                return ("not told", other.user, question.reply);
             }
         }
-        1 => return (question.mixed_up(draw), question.reply.clone()),
+        1 => return ("mixed up", question.mixed_up(draw), question.reply),
         _ => {}
     }
     let (reply, _) = question.wrong(draw);
-    (question.user, reply)
+    ("wrong reply", question.user, reply)
 }

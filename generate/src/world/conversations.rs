@@ -46,11 +46,11 @@ enum Lesson {
 }
 
 const LESSONS: [(Lesson, usize); 15] = [
-    (Lesson::Question, 40),
+    (Lesson::Question, 44),
     (Lesson::Talk, 4),
     (Lesson::Magpie, 20),
     (Lesson::Difficulty, 2),
-    (Lesson::Quality, 10),
+    (Lesson::Quality, 12),
     (Lesson::Classification, 2),
     (Lesson::Reward, 10),
     (Lesson::Constraint, 12),
@@ -60,7 +60,7 @@ const LESSONS: [(Lesson, usize); 15] = [
     (Lesson::Summary, 7),
     (Lesson::Faithfulness, 10),
     (Lesson::Preference, 4),
-    (Lesson::Rating, 10),
+    (Lesson::Rating, 14),
 ];
 
 /// How often questions of a kind are asked: more where looking up what belongs together is learned slowly.

@@ -65,14 +65,16 @@ pub(super) fn task(kind: Kind, draw: &mut Draw, split: Split) -> (String, Value)
         _ => {}
     }
     let beside = question.beside_told();
-    let times = beside.iter().filter(|(told, asked)| told == asked).count();
+    let times = beside.iter().filter(|(_, same)| *same).count();
     let (told, quality) = match question.size() {
         0..=3 if question.answerable() => ("It is told.", "good"),
         _ if question.answerable() => ("It is told.", "excellent"),
         _ if times > 1 => ("It is told twice.", "poor"),
         _ => ("It is not told.", "poor"),
     };
-    (question.user, answer(&format!("{}. {told}", pairs(beside.into_iter()).0), quality))
+    let found = beside.iter().map(|(words, same)| format!("{words} {}", if *same { "yes" } else { "no" }));
+    let found = if beside.is_empty() { "nothing".to_owned() } else { found.collect::<Vec<_>>().join(", ") };
+    (question.user, answer(&format!("{found}. {told}"), quality))
 }
 
 /// The replies of a conversation, the judge's own answers in their places, and the reward's answer: whether they agree.
@@ -169,7 +171,7 @@ pub(super) fn rated(kind: Kind, draw: &mut Draw, split: Split) -> Rated {
             let topic = draw.pick(&[Topic::Role, Topic::Scene, Topic::Advice, Topic::Ideas]);
             let (again, own, task) = told_twice(topic, draw, split).swap_remove(0);
             let reply = if draw.chance(40) { talk(topic, draw, split).swap_remove(0).1 } else { again };
-            let ratings = Manner::Sentence.ratings(alike(Some(topic), &reply, &own));
+            let ratings = Manner::Sentence.ratings(&reply, alike(Some(topic), &reply, &own));
             Rated { task, reply, own, ratings }
         }
         _ => {
@@ -179,8 +181,13 @@ pub(super) fn rated(kind: Kind, draw: &mut Draw, split: Split) -> Rated {
                 let chatty = reply.starts_with(Question::CHATTY);
                 (reply, own, if chatty { Manner::Chatty } else { Manner::Sentence })
             } else {
-                let manner =
-                    draw.pick(&[Manner::Sentence, Manner::Sentence, Manner::Fragment, Manner::Chatty]);
+                let manner = draw.pick(&[
+                    Manner::Sentence,
+                    Manner::Sentence,
+                    Manner::Fragment,
+                    Manner::Chatty,
+                    Manner::Chatty,
+                ]);
                 let reply = match manner {
                     Manner::Sentence => question.reply.clone(),
                     Manner::Fragment => question.terse(),
@@ -193,7 +200,8 @@ pub(super) fn rated(kind: Kind, draw: &mut Draw, split: Split) -> Rated {
                 Manner::Fragment => beside(&reply, &own),
                 _ => alike(None, &reply, &own),
             };
-            Rated { task: question.user, reply, own, ratings: manner.ratings(found) }
+            let ratings = manner.ratings(&reply, found);
+            Rated { task: question.user, reply, own, ratings }
         }
     }
 }
@@ -218,18 +226,20 @@ enum Manner {
 }
 
 impl Manner {
-    /// The ratings of a reply in this manner, which agrees with the judge's own answer or does not.
-    fn ratings(self, (reason, agree): (String, bool)) -> Value {
+    /// The ratings of a reply in this manner, which agrees with the judge's own answer or does not. The manner shows by
+    /// the reply's first word, so that stands before it is named: without it half of the chatty replies, and more, were
+    /// taken for sentences.
+    fn ratings(self, reply: &str, (reason, agree): (String, bool)) -> Value {
         let (form, mark) = match self {
             Self::Sentence => ("It is a sentence.", 5),
             Self::Fragment => ("It is no sentence.", 3),
             Self::Chatty => ("It says too much.", 3),
         };
+        let form = format!("{}: {form}", reply.split(' ').next().unwrap_or_default());
         if agree {
-            let helpful = if mark == 5 { 5 } else { 4 };
-            return ratings([&reason, "It is sure.", form, "It is so."], [helpful, 5, mark, 5]);
+            return ratings([&reason, "It is sure.", &form, "It is so."], [5, 5, mark, 5]);
         }
-        ratings([&reason, "It is too sure.", form, "It is not so."], [2, 2, mark - 1, 1])
+        ratings([&reason, "It is too sure.", &form, "It is not so."], [2, 2, mark - 1, 1])
     }
 }
 

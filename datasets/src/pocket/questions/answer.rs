@@ -85,8 +85,9 @@ pub(super) fn named_by(form: Form) -> (&'static [Relation], &'static [char]) {
     }
 }
 
-/// What is told beside what is asked for, fact by fact: `(told, asked)`. Of what has no name, what sort of fact it is.
-pub(super) fn beside_told(facts: &[Fact], ask: &Ask) -> Vec<(String, String)> {
+/// What is told beside what is asked for, fact by fact and word by word up to the first that differs, and whether none
+/// does: `Mara Mara lamp hat`, false. Of what has no name it is the sort of fact.
+pub(super) fn beside_told(facts: &[Fact], ask: &Ask) -> Vec<(String, bool)> {
     let (relations, slots) = named_by(ask.form);
     let could = facts.iter().filter(|fact| relations.contains(&fact.relation));
     if matches!(ask.form, Form::After | Form::Before) {
@@ -95,19 +96,38 @@ pub(super) fn beside_told(facts: &[Fact], ask: &Ask) -> Vec<(String, String)> {
         if !items.is_empty() {
             items.remove(if ask.form == Form::After { items.len() - 1 } else { 0 });
         }
-        return items.into_iter().map(|item| (item.clone(), ask.get('t').to_owned())).collect();
+        return items
+            .into_iter()
+            .map(|item| word_by_word([(item.clone(), ask.get('t').to_owned())]))
+            .collect();
     }
     let sort = match ask.form {
         Form::Oldest | Form::Youngest => "age",
         Form::Prints => "x",
         _ => "list",
     };
-    let words = |get: &dyn Fn(char) -> String| match slots {
-        [] => sort.to_owned(),
-        slots => slots.iter().map(|slot| get(*slot)).collect::<Vec<_>>().join(" "),
+    // Things that are counted are told of as many, also where it is one.
+    let counted = relations.contains(&Relation::Count);
+    let as_told = |slot: char, word: &str| format!("{word}{}", if counted && slot == 't' { "s" } else { "" });
+    let beside = |fact: &Fact| match slots {
+        [] => word_by_word([(sort.to_owned(), sort.to_owned())]),
+        slots => word_by_word(
+            slots.iter().map(|slot| (as_told(*slot, fact.get(*slot)), as_told(*slot, ask.get(*slot)))),
+        ),
     };
-    let asked = words(&|slot| ask.get(slot).to_owned());
-    could.map(|fact| (words(&|slot| fact.get(slot).to_owned()), asked.clone())).collect()
+    could.map(beside).collect()
+}
+
+/// Words of two, one beside the other, up to the first pair that differs, and whether none does.
+fn word_by_word(words: impl IntoIterator<Item = (String, String)>) -> (String, bool) {
+    let mut list = Vec::new();
+    for (told, asked) in words {
+        list.push(format!("{told} {asked}"));
+        if told != asked {
+            return (list.join(" "), false);
+        }
+    }
+    (list.join(" "), true)
 }
 
 /// The answer that follows from the facts; none where none or several do.

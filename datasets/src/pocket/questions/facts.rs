@@ -11,21 +11,12 @@ use super::ask::{Ask, Form};
 pub(super) fn facts(kind: Kind, draw: &mut Draw, split: Split) -> Vec<Fact> {
     let count = draw.between(2, 4);
     let people = names(draw, split, count);
-    let number = |draw: &mut Draw, low, high| draw.between(low, high).to_string();
-    let mut facts: Vec<Fact> = match kind {
+    let mut facts = match kind {
         Kind::Place => of_each(&people, draw.several(&PLACES, count), |n, p| {
             Fact::new(Relation::At, &[('n', n), ('p', p)])
         }),
         Kind::Owner | Kind::Colour => owned(&people, kind == Kind::Owner && draw.chance(40), draw),
-        Kind::Moves => {
-            let people = &people[..draw.between(1, 2)];
-            let places = draw.several(&PLACES, 5);
-            let walk = |i: usize, place| {
-                Fact::new(Relation::Went, &[('n', &people[i % people.len()]), ('p', place)])
-            };
-            let moves = draw.between(2, 4);
-            places[..moves].iter().enumerate().map(|(i, place)| walk(i, *place)).collect()
-        }
+        Kind::Moves => moves(&people, draw),
         Kind::Age => {
             let ages = draw.several(&(4..70).collect::<Vec<usize>>(), count);
             of_each(&people, ages.iter().map(usize::to_string).collect(), |n, k| {
@@ -35,54 +26,81 @@ pub(super) fn facts(kind: Kind, draw: &mut Draw, split: Split) -> Vec<Fact> {
         Kind::Job => of_each(&people, draw.several(&JOBS, count), |n, j| {
             Fact::new(Relation::Job, &[('n', n), ('j', j)])
         }),
-        Kind::Day => {
-            let (days, places) = (draw.several(&DAYS, count), draw.several(&PLACES, count));
-            let same = draw.chance(50);
-            (0..count)
-                .map(|i| {
-                    let n = &people[if same { 0 } else { i }];
-                    Fact::new(Relation::Visit, &[('n', n), ('d', days[i]), ('p', places[i])])
-                })
-                .collect()
-        }
-        Kind::Next | Kind::Backwards | Kind::Length => {
-            let (low, high) = match kind {
-                Kind::Next => (3, 6),
-                Kind::Backwards => (3, 4),
-                _ => (2, 8),
-            };
-            let all: Vec<String> = THINGS.iter().chain(&ANIMALS).map(|word| (*word).to_owned()).collect();
-            let length = draw.between(low, high);
-            return vec![Fact::list(draw.several(&all, length))];
-        }
-        Kind::Sum => {
-            let (n, t) = (people[0].as_str(), draw.pick(&THINGS));
-            let mut facts =
-                vec![Fact::new(Relation::Count, &[('n', n), ('k', &number(draw, 2, 12)), ('t', t)])];
-            for _ in 0..draw.between(1, 2) {
-                let relation = if draw.chance(60) { Relation::Gain } else { Relation::Lose };
-                facts.push(Fact::new(relation, &[('n', n), ('k', &number(draw, 1, 8))]));
-            }
-            facts
-        }
-        Kind::Most => {
-            let t = draw.pick(&THINGS);
-            let numbers = draw.several(&(2..30).collect::<Vec<usize>>(), count);
-            of_each(&people, numbers.iter().map(usize::to_string).collect(), |n, k| {
-                Fact::new(Relation::Count, &[('n', n), ('k', k), ('t', t)])
-            })
-        }
-        Kind::Code => {
-            let mut facts = vec![Fact::new(Relation::Set, &[('k', &number(draw, 1, 9))])];
-            for _ in 0..draw.between(1, 3) {
-                facts.push(operation(draw));
-            }
-            return facts;
-        }
+        Kind::Day => visits(&people, draw),
+        Kind::Sum => changes(&people[0], draw),
+        Kind::Most => counted(&people, draw),
+        // Nobody stands beside a list or a procedure.
+        Kind::Next => return vec![listed(3, 6, draw)],
+        Kind::Backwards => return vec![listed(3, 4, draw)],
+        Kind::Length => return vec![listed(2, 8, draw)],
+        Kind::Code => return procedure(draw),
     };
     if draw.chance(30) {
         let stranger = aside_fact(kind, draw, split);
         facts.insert(draw.below(facts.len() + 1), stranger);
+    }
+    facts
+}
+
+/// One or two of them, from place to place.
+fn moves(people: &[String], draw: &mut Draw) -> Vec<Fact> {
+    let people = &people[..draw.between(1, 2)];
+    let places = draw.several(&PLACES, 5);
+    let moves = draw.between(2, 4);
+    let walk = |(i, place): (usize, &&str)| {
+        Fact::new(Relation::Went, &[('n', &people[i % people.len()]), ('p', place)])
+    };
+    places[..moves].iter().enumerate().map(walk).collect()
+}
+
+/// Who goes where on which day: all of them one person, or each another.
+fn visits(people: &[String], draw: &mut Draw) -> Vec<Fact> {
+    let count = people.len();
+    let (days, places) = (draw.several(&DAYS, count), draw.several(&PLACES, count));
+    let same = draw.chance(50);
+    let visit = |i: usize| {
+        Fact::new(
+            Relation::Visit,
+            &[('n', &people[if same { 0 } else { i }]), ('d', days[i]), ('p', places[i])],
+        )
+    };
+    (0..count).map(visit).collect()
+}
+
+/// So many things and animals in an order.
+fn listed(low: usize, high: usize, draw: &mut Draw) -> Fact {
+    let all: Vec<String> = THINGS.iter().chain(&ANIMALS).map(|word| (*word).to_owned()).collect();
+    let length = draw.between(low, high);
+    Fact::list(draw.several(&all, length))
+}
+
+/// How many of a thing somebody has, then more and less of it.
+fn changes(n: &str, draw: &mut Draw) -> Vec<Fact> {
+    let t = draw.pick(&THINGS);
+    let number = |draw: &mut Draw, low, high| draw.between(low, high).to_string();
+    let mut facts = vec![Fact::new(Relation::Count, &[('n', n), ('k', &number(draw, 2, 12)), ('t', t)])];
+    for _ in 0..draw.between(1, 2) {
+        let relation = if draw.chance(60) { Relation::Gain } else { Relation::Lose };
+        facts.push(Fact::new(relation, &[('n', n), ('k', &number(draw, 1, 8))]));
+    }
+    facts
+}
+
+/// How many of one thing each of them has.
+fn counted(people: &[String], draw: &mut Draw) -> Vec<Fact> {
+    let t = draw.pick(&THINGS);
+    let numbers = draw.several(&(2..30).collect::<Vec<usize>>(), people.len());
+    of_each(people, numbers.iter().map(usize::to_string).collect(), |n, k| {
+        Fact::new(Relation::Count, &[('n', n), ('k', k), ('t', t)])
+    })
+}
+
+/// What x is at first, then what is done to it.
+fn procedure(draw: &mut Draw) -> Vec<Fact> {
+    let first = draw.between(1, 9).to_string();
+    let mut facts = vec![Fact::new(Relation::Set, &[('k', &first)])];
+    for _ in 0..draw.between(1, 3) {
+        facts.push(operation(draw));
     }
     facts
 }
