@@ -48,8 +48,7 @@ pub fn told(text: &str) -> Vec<&str> {
 
 /// Whether a text names somebody whose name is held out.
 pub fn names_held_out(text: &str) -> bool {
-    let mut names = words::of_world(text).filter(|word| names::is_name(word));
-    names.any(|name| Split::Test.holds(&name.to_lowercase()))
+    names::names_in(text).any(|name| Split::Test.holds(&name.to_lowercase()))
 }
 
 #[cfg(test)]

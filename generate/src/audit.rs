@@ -6,11 +6,11 @@ mod planted;
 
 use crate::printable::printable;
 use crate::setup::Common;
-use crate::world::keeps;
+use crate::world::{keeps, rewrite_style, summary_length};
 use anyhow::{Result, bail};
-use datasets::pocket::letters::{Style, check_rewrite};
+use datasets::pocket::letters::check_rewrite;
 use datasets::pocket::requests;
-use datasets::pocket::stories::{Length, check_summary};
+use datasets::pocket::stories::check_summary;
 use datasets::pocket::{Verdict, check, names_held_out, talks};
 use datasets::{ChatRow, Row};
 use std::collections::BTreeMap;
@@ -108,19 +108,15 @@ fn judge(row: &ChatRow) -> Result<Finding> {
     let (Some(source), Some(reply)) = (users.first(), replies.first()) else {
         return Ok(Finding::Unreadable);
     };
-    Ok(match style {
-        Some("concise") => of(check_rewrite(source, reply, Style::Concise)),
-        Some("friendly") => of(check_rewrite(source, reply, Style::Friendly)),
-        Some("professional") => of(check_rewrite(source, reply, Style::Professional)),
-        Some("one_sentence") => of(check_summary(source, reply, Length::One)),
-        Some("three_sentences") => of(check_summary(source, reply, Length::Three)),
-        Some("news") => of(check_summary(source, reply, Length::News)),
-        Some(other) => bail!("a row has the style {other:?}, which the pocket world has no checker for"),
-        None => {
-            let turns = (0..users.len()).map(|turn| reply_to(&users[..=turn], &replies, turn));
-            turns.max().unwrap_or(Finding::Unreadable)
-        }
-    })
+    let Some(style) = style else {
+        let turns = (0..users.len()).map(|turn| reply_to(&users[..=turn], &replies, turn));
+        return Ok(turns.max().unwrap_or(Finding::Unreadable));
+    };
+    match (rewrite_style(style), summary_length(style)) {
+        (Some(style), _) => Ok(of(check_rewrite(source, reply, style))),
+        (_, Some(length)) => Ok(of(check_summary(source, reply, length))),
+        _ => bail!("a row has the style {style:?}, which the pocket world has no checker for"),
+    }
 }
 
 fn of(right: bool) -> Finding {

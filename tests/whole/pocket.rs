@@ -3,13 +3,13 @@
 
 use crate::clients::Served;
 use crate::generation::content;
-use crate::programs::{metric, posttrain, program, read_json, succeeds, text_of};
+use crate::programs::{metric, models, posttrain, program, read_json, succeeds, text_of};
 use serde_json::{Value, json};
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
 fn recipe(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/recipes").join(name)
+    models().join("recipes").join(name)
 }
 
 /// `smoltalk gen` with the teacher it takes by itself; gives the dataset's folder.
@@ -137,7 +137,7 @@ fn served_by_default(models: &Path) -> String {
 #[test]
 fn smolserve_without_arguments_serves_the_last_quickstart_or_what_comes_with_the_project() {
     let folder = tempfile::tempdir().unwrap();
-    let shipped = std::env::current_dir().unwrap().join("../models").canonicalize().unwrap();
+    let shipped = models();
     for name in ["pocket-base", "pocket-instruct"] {
         std::os::unix::fs::symlink(shipped.join(name), folder.path().join(name)).unwrap();
     }

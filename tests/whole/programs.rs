@@ -12,8 +12,13 @@ pub(crate) fn program(name: &str) -> Command {
     let mut command = Command::new(FOLDER.get_or_init(build).join(name));
     // Tests run in their package's folder. Where one build folder serves several clones, what was compiled in may name
     // another one.
-    command.env("SMOL_MODELS", std::env::current_dir().unwrap().join("../models"));
+    command.env("SMOL_MODELS", models());
     command
+}
+
+/// The folder of the models that come with the project.
+pub(crate) fn models() -> PathBuf {
+    std::env::current_dir().unwrap().join("../models").canonicalize().unwrap()
 }
 
 /// `posttrain` with a folder for all it keeps.

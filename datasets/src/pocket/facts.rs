@@ -114,13 +114,9 @@ impl Fact {
     }
 
     /// The same with other words in some slots.
-    pub(super) fn with(&self, words: impl Fn(char) -> Option<String>) -> Self {
-        let filled: Vec<(char, String)> = self
-            .words
-            .iter()
-            .map(|(slot, word)| (slot, words(slot).unwrap_or_else(|| word.to_owned())))
-            .collect();
-        let filled: Vec<(char, &str)> = filled.iter().map(|(slot, word)| (*slot, word.as_str())).collect();
+    pub(super) fn with<'a>(&'a self, words: impl Fn(char) -> Option<&'a str>) -> Self {
+        let filled: Vec<(char, &str)> =
+            self.words.iter().map(|(slot, word)| (slot, words(slot).unwrap_or(word))).collect();
         Self { words: Slots::new(&filled), ..self.clone() }
     }
 

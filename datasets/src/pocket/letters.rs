@@ -1,7 +1,7 @@
 //! Letters that say one thing in five ways, so that each is the rewriting of the others, and the checker of a
 //! rewriting.
 
-use super::names::{is_name, names};
+use super::names::{names, names_in};
 use super::sentence::{Slots, sentences};
 use super::stories::{faithful, misread};
 use super::words::{COLOURS, DAYS, EVENTS, PLACES, THINGS, of_world, words};
@@ -131,8 +131,7 @@ pub fn check_rewrite(source: &str, text: &str, style: Style) -> bool {
 
 /// Who is written to and who writes: the first name and the last one.
 fn between(text: &str) -> (Option<&str>, Option<&str>) {
-    let names = || words(text).filter(|word| is_name(word));
-    (names().next(), names().last())
+    (names_in(text).next(), names_in(text).last())
 }
 
 #[cfg(test)]

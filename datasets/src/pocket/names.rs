@@ -3,6 +3,7 @@
 
 use super::Draw;
 use super::draw::hash;
+use super::words::words;
 
 /// Which half of the world a text may speak of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,6 +74,11 @@ pub(super) fn is_name(word: &str) -> bool {
         && VOWELS.contains(b)
         && ENDINGS.contains(&ending.as_str())
         && !WORDS.contains(&lower.as_str())
+}
+
+/// The names in a text.
+pub(super) fn names_in(text: &str) -> impl Iterator<Item = &str> {
+    words(text).filter(|word| is_name(word))
 }
 
 #[cfg(test)]

@@ -156,12 +156,14 @@ impl Question {
         }
     }
 
-    /// A follow-up whose facts, too, belong to the split of the first question.
+    /// A follow-up that can be trained on where the first question can: then it is not held out, either. Few facts are
+    /// left for follow-ups that are held out, so those of a test question may be any.
     pub fn follow_up_of_split(&self, draw: &mut Draw) -> Self {
         loop {
             let next = self.follow_up(draw);
             // Where nothing was added, the facts are those of a question that was drawn for the split.
-            if next.facts.len() == self.facts.len() || self.split.holds(&tuple(&next.facts)) {
+            let added = next.facts.len() > self.facts.len();
+            if self.split == Split::Test || !added || self.split.holds(&tuple(&next.facts)) {
                 return next;
             }
         }
@@ -208,8 +210,7 @@ impl Question {
             (0..facts.len()).filter(|index| relations.contains(&facts[*index].relation)).collect();
         let one = draw.pick(&could);
         if facts[one].items.is_empty() {
-            let asked = |slot: char| slots.contains(&slot).then(|| self.ask.get(slot).to_owned());
-            let again = facts[one].with(asked);
+            let again = self.facts[one].with(|slot| slots.contains(&slot).then(|| self.ask.get(slot)));
             facts.insert(draw.below(facts.len() + 1), again);
         } else if !self.ask.get('t').is_empty() {
             let place = draw.between(1, facts[one].items.len() - 1);

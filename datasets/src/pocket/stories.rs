@@ -1,6 +1,6 @@
 //! Stories of four plots with asides between, their summaries at three lengths, and the checker of a summary.
 
-use super::names::names;
+use super::names::{names, names_in};
 use super::sentence::{Slots, read, sentences};
 use super::words::{COLOURS, DAYS, JOBS, PLACES, Sort, THINGS, of_world, sort_of, words};
 use super::{Draw, Split};
@@ -246,17 +246,26 @@ pub(super) fn faithful(source: &str, text: &str) -> bool {
     of_world(text).all(|word| held.contains(word))
 }
 
-/// Who and what is in a plot's slots, from the sentences of a text that are the plot's.
-fn cast<'a>(plot: &Plot, text: &'a str) -> HashMap<char, &'a str> {
-    let mut cast: HashMap<char, &str> = HashMap::new();
+/// Who and what is in a plot's slots.
+type Cast<'a> = HashMap<char, &'a str>;
+
+/// The readings of a sentence by templates that put nobody else into a slot than a cast does; none where no template has
+/// the sentence.
+fn readings<'a>(templates: &[&str], sentence: &'a str, cast: &Cast<'_>) -> Option<Vec<Vec<(char, &'a str)>>> {
+    let all: Vec<_> =
+        templates.iter().filter_map(|one| read(one.trim_start_matches('~'), sentence)).collect();
+    let fits = |slots: &Vec<(char, &str)>| {
+        slots.iter().all(|(slot, word)| cast.get(slot).is_none_or(|it| it == word))
+    };
+    (!all.is_empty()).then(|| all.into_iter().filter(fits).collect())
+}
+
+/// The cast that the sentences of a text give a plot.
+fn cast<'a>(plot: &Plot, text: &'a str) -> Cast<'a> {
+    let mut cast = Cast::new();
     for sentence in sentences(text) {
-        let readings = plot.sentences.iter().filter_map(|one| read(one.trim_start_matches('~'), sentence));
-        let fits = |slots: &Vec<(char, &str)>| {
-            slots.iter().all(|(slot, word)| cast.get(slot).is_none_or(|it| it == word))
-        };
-        if let Some(slots) = { readings }.find(fits) {
-            cast.extend(slots);
-        }
+        let fitting = readings(plot.sentences, sentence, &cast).unwrap_or_default();
+        cast.extend(fitting.into_iter().next().unwrap_or_default());
     }
     cast
 }
@@ -266,13 +275,8 @@ fn same_cast(source: &str, summary: &str) -> bool {
     let casts = PLOTS.iter().map(|plot| (plot, cast(plot, source)));
     let Some((plot, cast)) = casts.max_by_key(|(_, cast)| cast.len()) else { return true };
     let all = [plot.sentences, plot.one, plot.three, plot.news].concat();
-    sentences(summary).all(|sentence| {
-        let mut readings =
-            all.iter().filter_map(|one| read(one.trim_start_matches('~'), sentence)).peekable();
-        readings.peek().is_none()
-            || readings
-                .any(|slots| slots.iter().all(|(slot, word)| cast.get(slot).is_none_or(|it| it == word)))
-    })
+    sentences(summary)
+        .all(|sentence| readings(&all, sentence, &cast).is_none_or(|fitting| !fitting.is_empty()))
 }
 
 /// Whether a summary of a story of this world is right: true to the story, telling who and what, and of the length.
@@ -284,7 +288,7 @@ pub fn check_summary(source: &str, summary: &str, length: Length) -> bool {
     };
     let count = sentences(summary).count();
     let sorts: HashSet<Sort> = words(summary).filter_map(sort_of).collect();
-    let names: HashSet<&str> = words(summary).filter(|word| sort_of(word) == Some(Sort::Name)).collect();
+    let names: HashSet<&str> = names_in(summary).collect();
     let told = !names.is_empty() && sorts.len() >= 2;
     // One sentence may tell of one person of a race; more tell of both.
     let people = names.len() >= if length == Length::One { 1 } else { 2 };

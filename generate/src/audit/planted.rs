@@ -106,7 +106,7 @@ fn plant(task: Task, style: Option<&str>, good: bool, draw: &mut Draw) -> Option
             Some(Plant { what, source: None, given: given(&[("user", &request.user), ("assistant", reply)]) })
         }
         Task::SmolRewrite => {
-            let (letter, style) = (Letter::new(draw, Split::Test), rewrite_style(style?));
+            let (letter, style) = (Letter::new(draw, Split::Test), rewrite_style(style?)?);
             let source = letter.write(Style::Long, draw);
             let (what, reply) = match (good, draw.below(4)) {
                 (true, _) => ("rewritten", letter.write(style, draw)),
@@ -116,7 +116,7 @@ fn plant(task: Task, style: Option<&str>, good: bool, draw: &mut Draw) -> Option
             Some(Plant { what, source: Some(source), given: given(&[("assistant", &reply)]) })
         }
         Task::SmolSummarization => {
-            let (story, length) = (Story::new(draw, Split::Test), summary_length(style?));
+            let (story, length) = (Story::new(draw, Split::Test), summary_length(style?)?);
             let (what, reply) = match (good, draw.below(4)) {
                 (true, _) => ("summed up", story.summary(length, draw)),
                 (false, 0) => ("unchanged", story.text.clone()),

@@ -280,14 +280,14 @@ fn rewrite_key(style: Style) -> &'static str {
     }
 }
 
-/// The style of a key.
-pub(crate) fn rewrite_style(key: &str) -> Style {
-    Style::TARGETS.into_iter().find(|style| rewrite_key(*style) == key).unwrap_or(Style::Concise)
+/// The style of a key, where it is one.
+pub(crate) fn rewrite_style(key: &str) -> Option<Style> {
+    Style::TARGETS.into_iter().find(|style| rewrite_key(*style) == key)
 }
 
-/// The length of a key.
-pub(crate) fn summary_length(key: &str) -> Length {
-    LENGTHS.into_iter().find(|length| summary_key(*length) == key).unwrap_or(Length::News)
+/// The length of a key, where it is one.
+pub(crate) fn summary_length(key: &str) -> Option<Length> {
+    LENGTHS.into_iter().find(|length| summary_key(*length) == key)
 }
 
 /// A length's key in Smol-Summarization's recipe.
@@ -299,21 +299,15 @@ fn summary_key(length: Length) -> &'static str {
     }
 }
 
-/// A question and those that follow it, answered as people answer. What is held out is not trained on; few facts are
-/// left for follow-ups that are held out, so these may be any.
+/// A question and those that follow it, answered as people answer.
 pub(crate) fn questions(kind: Kind, count: usize, draw: &mut Draw, split: Split) -> Turns {
     let mut question = Question::new(kind, draw, split);
     let mut turns = vec![(question.user.clone(), question.spoken(draw))];
     for _ in 1..count {
-        question = follow_up(&question, draw, split);
+        question = question.follow_up_of_split(draw);
         turns.push((question.user.clone(), question.spoken(draw)));
     }
     turns
-}
-
-/// A question that follows another.
-pub(super) fn follow_up(question: &Question, draw: &mut Draw, split: Split) -> Question {
-    if split == Split::Train { question.follow_up_of_split(draw) } else { question.follow_up(draw) }
 }
 
 /// Whether a reply meets all conditions, as IFEval checks them.

@@ -41,8 +41,8 @@ pub(super) fn classification(kind: Kind) -> Value {
     json!({"primary_tag": primary, "other_tags": others})
 }
 
-/// A task and quality's answer: nearly half of the tasks cannot be done. What is asked for is held beside what is told, fact by
-/// fact: a judge that only said "clear" passed questions about things that no fact tells of.
+/// A task and quality's answer: nearly half of the tasks cannot be done. What is asked for is held beside what is told,
+/// fact by fact: a judge that only said "clear" passed questions about things that no fact tells of.
 pub(super) fn task(kind: Kind, draw: &mut Draw, split: Split) -> (String, Value) {
     let answer = |explanation: &str, quality: &str| json!({"explanation": explanation, "quality": quality});
     if draw.chance(10) {
@@ -72,7 +72,7 @@ pub(super) fn task(kind: Kind, draw: &mut Draw, split: Split) -> (String, Value)
         _ if times > 1 => ("It is told twice.", "poor"),
         _ => ("It is not told.", "poor"),
     };
-    let found = beside.iter().map(|(words, same)| format!("{words} {}", if *same { "yes" } else { "no" }));
+    let found = beside.iter().map(|(words, same)| compared(words, *same));
     let found = if beside.is_empty() { "nothing".to_owned() } else { found.collect::<Vec<_>>().join(", ") };
     (question.user, answer(&format!("{found}. {told}"), quality))
 }
@@ -96,7 +96,7 @@ pub(super) fn replies(kind: Kind, draw: &mut Draw, split: Split) -> (Vec<String>
         let mut question = Question::new(kind, draw, split);
         for turn in 0..turns {
             if turn > 0 {
-                question = super::conversations::follow_up(&question, draw, split);
+                question = question.follow_up_of_split(draw);
             }
             let (first, second) = answers(&question, turn == wrong_at, draw);
             found.push(alike(None, &first, &second));
@@ -131,7 +131,7 @@ fn alike(topic: Option<Topic>, first: &str, second: &str) -> (String, bool) {
         Some(Topic::Ideas) => ("They are ideas".to_owned(), true),
         Some(Topic::Advice) => {
             let agree = first == second;
-            (format!("{first} {second} {}", if agree { "yes" } else { "no" }), agree)
+            (compared(&format!("{first} {second}"), agree), agree)
         }
     }
 }
@@ -147,12 +147,17 @@ fn pairs(list: impl Iterator<Item = (String, String)>) -> (String, bool) {
     let (mut reasons, mut all) = (Vec::new(), true);
     for (first, second) in list {
         all &= first == second;
-        reasons.push(format!("{first} {second} {}", if first == second { "yes" } else { "no" }));
+        reasons.push(compared(&format!("{first} {second}"), first == second));
     }
     if reasons.is_empty() {
         return ("nothing is said".to_owned(), false);
     }
     (reasons.join(", "), all)
+}
+
+/// Words that stand side by side, and whether they are the same.
+fn compared(words: &str, same: bool) -> String {
+    format!("{words} {}", if same { "yes" } else { "no" })
 }
 
 /// What a completion was asked, it, the judge's own answer, and its ratings.

@@ -133,8 +133,7 @@ fn word_by_word(words: impl IntoIterator<Item = (String, String)>) -> (String, b
 /// The answer that follows from the facts; none where none or several do.
 pub(super) fn answer(facts: &[Fact], ask: &Ask) -> Option<Answer> {
     let (name, thing) = (ask.get('n'), ask.get('t'));
-    let is = |fact: &Fact, relation: Relation| fact.relation == relation;
-    let list = || only(facts, |fact| is(fact, Relation::List)).map(|fact| &fact.items);
+    let list = || only(facts, |fact| fact.relation == Relation::List).map(|fact| &fact.items);
     let beside = |step: isize| -> Option<Answer> {
         let items = list()?;
         // What is on the list twice has two neighbours.
@@ -143,42 +142,23 @@ pub(super) fn answer(facts: &[Fact], ask: &Ask) -> Option<Answer> {
         let word = items.get(at.checked_add_signed(step)?)?;
         Some(Answer::one(sort_of(word)?, word))
     };
+    let (relations, slots) = named_by(ask.form);
+    let named = |fact: &Fact| {
+        relations.contains(&fact.relation) && slots.iter().all(|slot| fact.get(*slot) == ask.get(*slot))
+    };
+    let told = |sort: Sort, slot: char| only(facts, named).map(|fact| Answer::one(sort, fact.get(slot)));
     match ask.form {
+        // The last one counts: people move.
         Form::Where => {
-            let last = facts
-                .iter()
-                .rfind(|fact| (is(fact, Relation::At) || is(fact, Relation::Went)) && fact.get('n') == name);
-            last.map(|fact| Answer::one(Sort::Place, fact.get('p')))
+            facts.iter().rfind(|fact| named(fact)).map(|fact| Answer::one(Sort::Place, fact.get('p')))
         }
-        Form::Owner => {
-            let owner = |fact: &Fact| {
-                is(fact, Relation::Has) && fact.get('t') == thing && fact.get('c') == ask.get('c')
-            };
-            only(facts, owner).map(|fact| Answer::one(Sort::Name, fact.get('n')))
-        }
-        Form::Colour => {
-            let has =
-                |fact: &Fact| is(fact, Relation::Has) && fact.get('t') == thing && fact.get('n') == name;
-            only(facts, has).map(|fact| Answer::one(Sort::Colour, fact.get('c')))
-        }
+        Form::Owner | Form::WhoWorks => told(Sort::Name, 'n'),
+        Form::Colour => told(Sort::Colour, 'c'),
+        Form::Work => told(Sort::Job, 'j'),
+        Form::PlaceOfDay => told(Sort::Place, 'p'),
+        Form::DayOfPlace => told(Sort::Day, 'd'),
         Form::Oldest => extreme(facts, Relation::Age, "", true),
         Form::Youngest => extreme(facts, Relation::Age, "", false),
-        Form::WhoWorks => only(facts, |fact| is(fact, Relation::Job) && fact.get('j') == ask.get('j'))
-            .map(|fact| Answer::one(Sort::Name, fact.get('n'))),
-        Form::Work => only(facts, |fact| is(fact, Relation::Job) && fact.get('n') == name)
-            .map(|fact| Answer::one(Sort::Job, fact.get('j'))),
-        Form::PlaceOfDay => {
-            let goes = |fact: &Fact| {
-                is(fact, Relation::Visit) && fact.get('n') == name && fact.get('d') == ask.get('d')
-            };
-            only(facts, goes).map(|fact| Answer::one(Sort::Place, fact.get('p')))
-        }
-        Form::DayOfPlace => {
-            let goes = |fact: &Fact| {
-                is(fact, Relation::Visit) && fact.get('n') == name && fact.get('p') == ask.get('p')
-            };
-            only(facts, goes).map(|fact| Answer::one(Sort::Day, fact.get('d')))
-        }
         Form::After => beside(1),
         Form::Before => beside(-1),
         Form::Backwards => {
