@@ -129,15 +129,15 @@ fn judgement(body: &Value, fields: &Value, hash: u64) -> Value {
             true => json!({"explanation": "It never says please.", "adherence": 2}),
             false => json!({"explanation": "It says please.", "adherence": 5}),
         },
-        "helpfulness" => {
+        "instruction_following" => {
             let good = |word: &str| question.contains(word);
             let ratings = match (good("Good answer"), good("Fair answer"), good("Bad answer")) {
-                (true, _, _) => [5, 5, 4, 4],
-                (_, true, _) => [3, 4, 3, 4],
-                (_, _, true) => [1, 2, 1, 1],
+                (true, _, _) => [4, 4, 5, 5],
+                (_, true, _) => [3, 4, 4, 3],
+                (_, _, true) => [1, 1, 2, 1],
                 _ => [3, 3, 3, 3],
             };
-            let names = ["helpfulness", "honesty", "instruction_following", "truthfulness"];
+            let names = ["instruction_following", "truthfulness", "honesty", "helpfulness"];
             let rating = |(name, rating): (&str, i32)| {
                 (name.to_owned(), json!({"reason": "It is so.", "rating": rating}))
             };

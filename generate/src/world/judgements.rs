@@ -217,8 +217,9 @@ fn rated_request(draw: &mut Draw, split: Split) -> Rated {
     let kept = draw.chance(50);
     let rule = if kept { "The rule is kept." } else { "The rule is not kept." };
     let reply = if kept { request.reply.clone() } else { request.wrong };
-    let marks = if kept { [5, 5, 5, 5] } else { [2, 5, 1, 4] };
-    let ratings = ratings([rule, "It says what it is.", rule, "Nothing is wrong."], marks);
+    let marks = if kept { [5, 5, 5, 5] } else { [1, 4, 5, 2] };
+    let form = format!("{}: {rule}", first_word(&reply));
+    let ratings = ratings([&form, "Nothing is wrong.", "It says what it is.", rule], marks);
     Rated { task: request.user, reply, own: request.reply, ratings }
 }
 
@@ -232,20 +233,23 @@ enum Manner {
 
 impl Manner {
     /// The ratings of a reply in this manner, which agrees with the judge's own answer or does not. The manner shows by
-    /// the reply's first word, so that stands before it is named: without it half of the chatty replies, and more, were
-    /// taken for sentences.
+    /// the reply's first word, so that is named at the very start: named later it was often another word.
     fn ratings(self, reply: &str, (reason, agree): (String, bool)) -> Value {
         let (form, mark) = match self {
             Self::Sentence => ("It is a sentence.", 5),
             Self::Fragment => ("It is no sentence.", 3),
             Self::Chatty => ("It says too much.", 3),
         };
-        let form = format!("{}: {form}", reply.split(' ').next().unwrap_or_default());
+        let form = format!("{}: {form}", first_word(reply));
         if agree {
-            return ratings([&reason, "It is sure.", &form, "It is so."], [5, 5, mark, 5]);
+            return ratings([&form, &reason, "It is sure.", "It is so."], [mark, 5, 5, 5]);
         }
-        ratings([&reason, "It is too sure.", &form, "It is not so."], [2, 2, mark - 1, 1])
+        ratings([&form, &reason, "It is too sure.", "It is not so."], [mark, 1, 2, 2])
     }
+}
+
+fn first_word(reply: &str) -> &str {
+    reply.split(' ').next().unwrap_or_default()
 }
 
 /// A talk's replies, the same again as somebody else would give them, and what the user said.
@@ -260,7 +264,7 @@ fn told_twice(topic: Topic, draw: &mut Draw, split: Split) -> Vec<(String, Strin
 
 /// The four aspects of the preferences' recipe, in its order.
 fn ratings(reasons: [&str; 4], marks: [i64; 4]) -> Value {
-    let aspects = ["helpfulness", "honesty", "instruction_following", "truthfulness"];
+    let aspects = ["instruction_following", "truthfulness", "honesty", "helpfulness"];
     let rated = aspects.iter().zip(reasons).zip(marks);
     rated
         .map(|((aspect, reason), mark)| ((*aspect).to_owned(), json!({"reason": reason, "rating": mark})))
