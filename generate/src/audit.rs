@@ -25,7 +25,7 @@ pub struct Options {
     /// Good and bad rows of each task to plant before the filters
     #[arg(long, default_value_t = 0)]
     planted: usize,
-    /// Print so many of the wrong rows
+    /// Print so many of the rows that are wrong, or of the planted ones that were wrongly kept or dropped
     #[arg(long, default_value_t = 0)]
     show: usize,
     #[command(flatten)]
@@ -44,7 +44,7 @@ pub fn run(options: &Options) -> Result<u8> {
         rows(folder, options.show)?;
     }
     if options.planted > 0 {
-        planted::run(&options.common, options.planted)?;
+        planted::run(&options.common, options.planted, options.show)?;
     }
     Ok(0)
 }

@@ -37,6 +37,14 @@ pub fn run(options: &Options) -> Result<u8> {
     } else {
         kept(&options.folder, options.n)?
     };
+    if text.is_empty() {
+        let hint = if options.dropped {
+            "no row was dropped"
+        } else {
+            "no row was kept; --dropped prints the others"
+        };
+        eprintln!("{}: {hint}", options.folder.display());
+    }
     match std::io::stdout().write_all(printable(&text).as_bytes()) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
         _ => Ok(0),

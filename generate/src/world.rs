@@ -139,7 +139,8 @@ fn write(path: &Path, count: usize, rows: impl Iterator<Item = Result<Value>>) -
     if let Some(folder) = path.parent() {
         std::fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
     }
-    datasets::write::write_jsonl::<_, anyhow::Error>(path, rows)?;
+    let rows = datasets::write::write_jsonl::<_, anyhow::Error>(path, rows)?;
+    eprintln!("{}: {rows} rows", path.display());
     Ok(())
 }
 

@@ -109,6 +109,12 @@ impl Fact {
         Self { relation, words: Slots::new(words), items: Vec::new() }
     }
 
+    /// Whether it tells all that another does, in whatever words.
+    pub(super) fn tells(&self, other: &Self) -> bool {
+        let all = other.words.iter().all(|(slot, word)| self.get(slot) == word);
+        all && self.relation == other.relation && self.items == other.items
+    }
+
     pub(super) fn list(items: Vec<String>) -> Self {
         Self { relation: Relation::List, words: Slots::new(&[]), items }
     }

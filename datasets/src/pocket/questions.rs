@@ -224,9 +224,9 @@ impl Question {
         answer(&self.facts, &self.ask).is_some()
     }
 
-    /// What is told beside what is asked for, fact by fact and word by word up to the first that differs, and whether
-    /// none does. It can be answered where that is true of one fact or, where it compares or time goes by, of more.
-    pub fn beside_told(&self) -> Vec<(String, bool)> {
+    /// What is told beside what is asked for, fact by fact and word by word up to the first that differs. It can be
+    /// answered where none differs in one fact or, where the question compares or time goes by, in more.
+    pub fn beside_told(&self) -> Vec<Vec<(String, String)>> {
         beside_told(&self.facts, &self.ask)
     }
 
@@ -319,8 +319,11 @@ mod tests {
                     let turns = [user, next.user.as_str()];
                     assert_eq!(check(&turns, &next.reply), Verdict::Right, "{turns:?}\n{}", next.reply);
                     assert_eq!(check(&turns, &next.wrong(&mut draw).0), Verdict::Wrong, "{turns:?}");
-                    let same =
-                        |question: &Question| question.beside_told().iter().filter(|(_, same)| *same).count();
+                    let same = |question: &Question| {
+                        let all =
+                            |fact: &Vec<(String, String)>| fact.iter().all(|(told, asked)| told == asked);
+                        question.beside_told().iter().filter(|fact| all(fact)).count()
+                    };
                     assert!(question.answerable() && same(&question) > 0, "{user}");
                     if let Some(other) = question.unanswerable(&mut draw) {
                         let text = other.user.as_str();
@@ -380,6 +383,8 @@ mod tests {
         assert_eq!(check(&turns, "In the mill. No, in the barn."), Verdict::Wrong);
         assert_eq!(check(&turns, "Mara is not in the mill."), Verdict::Wrong);
         assert_eq!(check(&turns, "Tolin is in the mill."), Verdict::Wrong);
+        let twice = ["Mara has a red hat. The red hat belongs to Mara. Who has the red hat?"];
+        assert_eq!(check(&twice, "The red hat belongs to Mara."), Verdict::Right);
         assert_eq!(check(&["And é \u{201c}who?"], ""), Verdict::Unreadable);
     }
 }

@@ -1,6 +1,7 @@
 //! Rows whose texts are known to be good or bad, put through a task's own filters: what they keep and what they drop.
 
 use crate::budget::Prices;
+use crate::printable::printable;
 use crate::recipe::Task;
 use crate::rows;
 use crate::run::Run;
@@ -23,8 +24,22 @@ struct Plant {
     given: HashMap<String, String>,
 }
 
-/// Plants good rows and bad ones of every task and prints what became of them.
-pub(super) fn run(common: &Common, count: usize) -> Result<()> {
+impl Plant {
+    /// All of it, to read.
+    fn text(&self) -> String {
+        let mut steps: Vec<_> = self.given.iter().collect();
+        steps.sort_by_key(|(step, _)| std::cmp::Reverse(*step));
+        let source = self.source.iter().map(|source| format!("source: {source}"));
+        source
+            .chain(steps.iter().map(|(step, text)| format!("{step}: {text}")))
+            .collect::<Vec<_>>()
+            .join("\n")
+    }
+}
+
+/// Plants good rows and bad ones of every task and prints what became of them, of each sort with `show` good rows that
+/// were dropped and bad ones that were kept.
+pub(super) fn run(common: &Common, count: usize, show: usize) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         let setup = Setup::open(common, count, None).await?;
@@ -35,25 +50,36 @@ pub(super) fn run(common: &Common, count: usize) -> Result<()> {
                 let mut draw = Draw::new(common.seed, if good { "good" } else { "bad" });
                 let mut kept = BTreeMap::<&str, (usize, usize)>::new();
                 let mut reasons = BTreeMap::<String, usize>::new();
+                let mut shown = 0;
                 let walks = (0..count).filter_map(|index| {
                     let position = index * 2 + usize::from(good);
                     // The style is drawn from the row, so the texts follow from it.
                     let walk = rows::walk(&setup, recipe, &run, position, None);
                     let style = walk.style().map(|style| style.key.clone());
                     let plant = plant(recipe.task, style.as_deref(), good, &mut draw)?;
+                    let text = plant.text();
                     let walk = rows::walk(&setup, recipe, &run, position, plant.source);
                     let verdict = rows::planted(walk, plant.given);
-                    Some(async move { verdict.await.map(|verdict| (plant.what, verdict)) })
+                    Some(async move { verdict.await.map(|verdict| (plant.what, text, verdict)) })
                 });
                 let mut verdicts = stream::iter(walks).buffer_unordered(common.in_flight);
                 while let Some(verdict) = verdicts.next().await {
-                    let (what, verdict) = verdict?;
+                    let (what, text, verdict) = verdict?;
                     let Some(verdict) = verdict else { continue };
                     let (of, all) = kept.entry(what).or_default();
                     *all += 1;
-                    match verdict {
-                        Verdict::Kept(_) => *of += 1,
-                        Verdict::Dropped(dropped) => *reasons.entry(dropped.reason).or_default() += 1,
+                    let is_kept = matches!(verdict, Verdict::Kept(_));
+                    let why = match verdict {
+                        Verdict::Kept(_) => "kept".to_owned(),
+                        Verdict::Dropped(dropped) => {
+                            *reasons.entry(dropped.reason.clone()).or_default() += 1;
+                            format!("{}: {}", dropped.reason, dropped.detail)
+                        }
+                    };
+                    *of += usize::from(is_kept);
+                    if is_kept != good && shown < show {
+                        shown += 1;
+                        println!("{}\n", printable(&format!("{what}, {why}\n{text}")));
                     }
                 }
                 print(recipe.task, if good { "good" } else { "bad" }, &kept, &reasons);

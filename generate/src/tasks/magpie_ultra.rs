@@ -45,12 +45,18 @@ async fn judge(walk: &Walk<'_>, instruction: &str) -> Result<Map<String, Value>,
                 return dropped(step, "too_easy", all[step].to_string());
             }
             "quality" if too_low::<Quality>(&all[step], settings.minimum_quality) => {
-                return dropped(step, "low_quality", all[step].to_string());
+                return dropped(step, "low_quality", because(&all[step], &all["explanation"]));
             }
             _ => {}
         }
     }
     Ok(all)
+}
+
+/// A verdict and the judge's reason for it.
+fn because(verdict: &Value, reason: &Value) -> String {
+    let word = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    format!("{}: {}", word(verdict), word(reason))
 }
 
 /// Compares levels by their order; a name that is no level counts as too low.
@@ -75,7 +81,9 @@ async fn reward(walk: &Walk<'_>, messages: &[Message]) -> Result<Option<i64>, Ha
     let answer = walk.judge(teacher, "reward", "judge", question, walk.recipe.schema("reward")?).await?;
     let score = answer["score"].as_i64();
     match (score, walk.recipe.settings.minimum_score) {
-        (Some(found), Some(minimum)) if found < minimum => dropped("reward", "low_score", found.to_string()),
+        (Some(found), Some(minimum)) if found < minimum => {
+            dropped("reward", "low_score", because(&found.into(), &answer["reason"]))
+        }
         _ => Ok(score),
     }
 }

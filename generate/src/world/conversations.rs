@@ -46,11 +46,11 @@ enum Lesson {
 }
 
 const LESSONS: [(Lesson, usize); 15] = [
-    (Lesson::Question, 44),
+    (Lesson::Question, 38),
     (Lesson::Talk, 4),
     (Lesson::Magpie, 20),
     (Lesson::Difficulty, 2),
-    (Lesson::Quality, 12),
+    (Lesson::Quality, 18),
     (Lesson::Classification, 2),
     (Lesson::Reward, 10),
     (Lesson::Constraint, 12),

@@ -50,12 +50,12 @@ pub(super) fn task(kind: Kind, draw: &mut Draw, split: Split) -> (String, Value)
         return (talk(topic, draw, split).swap_remove(0).0, answer("No fact is needed.", "good"));
     }
     let mut question = Question::new(kind, draw, split);
-    match draw.below(8) {
-        0 | 1 => question = question.unanswerable(draw).unwrap_or(question),
-        2 => {
+    match draw.below(10) {
+        0..=2 => question = question.unanswerable(draw).unwrap_or(question),
+        3 => {
             return (question.mixed_up(draw), answer("The words are mixed up.", "very poor"));
         }
-        3 => {
+        4 => {
             let words: Vec<&str> = question.user.split(' ').collect();
             let some = words[..(words.len() / 2).max(1)].join(" ");
             if !some.contains('?') {
@@ -64,7 +64,8 @@ pub(super) fn task(kind: Kind, draw: &mut Draw, split: Split) -> (String, Value)
         }
         _ => {}
     }
-    let beside = question.beside_told();
+    let beside: Vec<(String, bool)> =
+        question.beside_told().into_iter().map(|fact| pairs(fact.into_iter())).collect();
     let times = beside.iter().filter(|(_, same)| *same).count();
     let (told, quality) = match question.size() {
         0..=3 if question.answerable() => ("It is told.", "good"),
@@ -72,8 +73,8 @@ pub(super) fn task(kind: Kind, draw: &mut Draw, split: Split) -> (String, Value)
         _ if times > 1 => ("It is told twice.", "poor"),
         _ => ("It is not told.", "poor"),
     };
-    let found = beside.iter().map(|(words, same)| compared(words, *same));
-    let found = if beside.is_empty() { "nothing".to_owned() } else { found.collect::<Vec<_>>().join(", ") };
+    let found: Vec<String> = beside.into_iter().map(|(words, _)| words).collect();
+    let found = if found.is_empty() { "nothing".to_owned() } else { found.join("; ") };
     (question.user, answer(&format!("{found}. {told}"), quality))
 }
 

@@ -18,11 +18,11 @@ impl Answer {
     }
 }
 
-/// The one entry that satisfies; none where there are none or several.
+/// The one fact that satisfies, also where it is told again; none where there are none or different ones.
 fn only(facts: &[Fact], holds: impl Fn(&Fact) -> bool) -> Option<&Fact> {
     let mut found = facts.iter().filter(|fact| holds(fact));
     let first = found.next()?;
-    found.next().is_none().then_some(first)
+    found.all(|other| other.tells(first)).then_some(first)
 }
 
 /// The one with the extreme number; none where there is a tie or nobody to compare with.
@@ -85,9 +85,9 @@ pub(super) fn named_by(form: Form) -> (&'static [Relation], &'static [char]) {
     }
 }
 
-/// What is told beside what is asked for, fact by fact and word by word up to the first that differs, and whether none
-/// does: `Mara Mara lamp hat`, false. Of what has no name it is the sort of fact.
-pub(super) fn beside_told(facts: &[Fact], ask: &Ask) -> Vec<(String, bool)> {
+/// What is told beside what is asked for, fact by fact and word by word up to the first that differs:
+/// `[(Mara, Mara), (lamp, hat)]`. Of what has no name it is the sort of fact.
+pub(super) fn beside_told(facts: &[Fact], ask: &Ask) -> Vec<Vec<(String, String)>> {
     let (relations, slots) = named_by(ask.form);
     let could = facts.iter().filter(|fact| relations.contains(&fact.relation));
     if matches!(ask.form, Form::After | Form::Before) {
@@ -96,10 +96,7 @@ pub(super) fn beside_told(facts: &[Fact], ask: &Ask) -> Vec<(String, bool)> {
         if !items.is_empty() {
             items.remove(if ask.form == Form::After { items.len() - 1 } else { 0 });
         }
-        return items
-            .into_iter()
-            .map(|item| word_by_word([(item.clone(), ask.get('t').to_owned())]))
-            .collect();
+        return items.into_iter().map(|item| vec![(item.clone(), ask.get('t').to_owned())]).collect();
     }
     let sort = match ask.form {
         Form::Oldest | Form::Youngest => "age",
@@ -110,24 +107,24 @@ pub(super) fn beside_told(facts: &[Fact], ask: &Ask) -> Vec<(String, bool)> {
     let counted = relations.contains(&Relation::Count);
     let as_told = |slot: char, word: &str| format!("{word}{}", if counted && slot == 't' { "s" } else { "" });
     let beside = |fact: &Fact| match slots {
-        [] => word_by_word([(sort.to_owned(), sort.to_owned())]),
-        slots => word_by_word(
+        [] => vec![(sort.to_owned(), sort.to_owned())],
+        slots => up_to_the_first_that_differs(
             slots.iter().map(|slot| (as_told(*slot, fact.get(*slot)), as_told(*slot, ask.get(*slot)))),
         ),
     };
     could.map(beside).collect()
 }
 
-/// Words of two, one beside the other, up to the first pair that differs, and whether none does.
-fn word_by_word(words: impl IntoIterator<Item = (String, String)>) -> (String, bool) {
+fn up_to_the_first_that_differs(words: impl IntoIterator<Item = (String, String)>) -> Vec<(String, String)> {
     let mut list = Vec::new();
     for (told, asked) in words {
-        list.push(format!("{told} {asked}"));
-        if told != asked {
-            return (list.join(" "), false);
+        let same = told == asked;
+        list.push((told, asked));
+        if !same {
+            break;
         }
     }
-    (list.join(" "), true)
+    list
 }
 
 /// The answer that follows from the facts; none where none or several do.

@@ -53,7 +53,11 @@ pub(super) fn reply(facts: &[Fact], ask: &Ask, answer: &Answer, draw: &mut Draw)
         Form::Where if facts.iter().any(|fact| fact.relation == Relation::Went) => {
             let went =
                 facts.iter().filter(|fact| fact.relation == Relation::Went && fact.get('n') == ask.get('n'));
-            let places: Vec<String> = went.map(|fact| format!("the {}", fact.get('p'))).collect();
+            let mut places: Vec<String> = went.map(|fact| format!("the {}", fact.get('p'))).collect();
+            // Who names an earlier place stopped there: so do small models, whose pairs are to teach them to go on.
+            if let Some(last) = places.iter().rposition(|place| place.strip_prefix("the ") == Some(word)) {
+                places.truncate(last + 1);
+            }
             ask.fill("{n} went to {a}. Now {n} is in the {b}.")
                 .replace("{a}", &places.join(", then "))
                 .replace("{b}", word)
@@ -105,7 +109,11 @@ pub(super) fn reply(facts: &[Fact], ask: &Ask, answer: &Answer, draw: &mut Draw)
 pub(super) fn other(facts: &[Fact], ask: &Ask, right: &Answer, draw: &mut Draw, split: Split) -> Answer {
     if ask.form == Form::Backwards {
         let mut words = right.words.clone();
-        draw.shuffle(&mut words);
+        if draw.chance(50) {
+            words.pop();
+        } else {
+            draw.shuffle(&mut words);
+        }
         return Answer { words, ..right.clone() };
     }
     if right.sort == Sort::Number {
