@@ -34,7 +34,8 @@ struct Told {
 }
 
 impl<'a> Progress<'a> {
-    pub(crate) fn begin(task: Task, rows: usize, done: usize, run: &'a Run) -> Result<Self> {
+    pub(crate) fn begin(task: Task, rows: usize, kept: usize, dropped: usize, run: &'a Run) -> Result<Self> {
+        let done = kept + dropped;
         let bar = ProgressBar::new(rows as u64);
         if !std::io::stderr().is_terminal() {
             bar.set_draw_target(ProgressDrawTarget::hidden());
@@ -52,8 +53,8 @@ impl<'a> Progress<'a> {
             bar,
             task,
             rows,
-            kept: AtomicUsize::new(0),
-            dropped: AtomicUsize::new(0),
+            kept: AtomicUsize::new(kept),
+            dropped: AtomicUsize::new(dropped),
             tokens_before: run.store.generated(),
             run,
             began: now,

@@ -25,10 +25,10 @@ enum End {
 /// Walks every row that is not decided yet; those that failed on errors are walked once more at the end.
 pub(crate) async fn walk_all(setup: &Setup, recipe: &Recipe, run: &Arc<Run>, rows: usize) -> Result<()> {
     let decided = run.store.decided(recipe.task.name(), rows)?;
-    let done = decided.iter().filter(|decided| **decided).count();
-    let progress = Progress::begin(recipe.task, rows, done, run)?;
+    let before = |kept: bool| decided.iter().filter(|decided| **decided == Some(kept)).count();
+    let progress = Progress::begin(recipe.task, rows, before(true), before(false), run)?;
     let job = Job { setup, recipe, run, rows, progress: &progress };
-    let failed = job.walk(|position| !decided[position], false).await?;
+    let failed = job.walk(|position| decided[position].is_none(), false).await?;
     if !failed.is_empty() && !run.is_ending() {
         eprintln!("{}: {} rows failed on errors and are tried again", recipe.task.name(), failed.len());
         job.walk(|position| failed.contains(&position), true).await?;

@@ -276,15 +276,15 @@ impl Store {
         self.write(Statement::Row { task, position, id: id.to_owned(), kept, body }).await
     }
 
-    /// Which of the first `limit` positions of a task are decided.
-    pub(crate) fn decided(&self, task: &str, limit: usize) -> Result<Vec<bool>> {
-        let mut decided = vec![false; limit];
+    /// Whether the rows at the first `limit` positions of a task are kept; nothing of those that are not decided.
+    pub(crate) fn decided(&self, task: &str, limit: usize) -> Result<Vec<Option<bool>>> {
+        let mut decided = vec![None; limit];
         self.read(|connection| {
             let mut statement =
-                connection.prepare("SELECT position FROM rows WHERE task = ?1 AND position < ?2")?;
+                connection.prepare("SELECT position, kept FROM rows WHERE task = ?1 AND position < ?2")?;
             let mut rows = statement.query(params![task, limit as i64])?;
             while let Some(row) = rows.next()? {
-                decided[row.get::<_, i64>(0)? as usize] = true;
+                decided[row.get::<_, i64>(0)? as usize] = Some(row.get(1)?);
             }
             Ok(())
         })?;
