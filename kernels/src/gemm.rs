@@ -14,7 +14,7 @@ use crate::{Path, path};
 use rayon::prelude::*;
 use tile::{Multiply, Product};
 
-/// Rows of C that one thread takes at a time: a multiple of the tile's 6 whose slice of A fits the L2.
+/// Rows of C that one thread takes at a time: a multiple of the tiles' 6 and 4 whose slice of A fits the L2.
 const BLOCK_ROWS: usize = 96;
 /// Columns of B packed at once.
 const BLOCK_COLUMNS: usize = 3072;

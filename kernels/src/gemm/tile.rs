@@ -1,5 +1,5 @@
-//! The register tile: 6 rows of A against a panel of B (3 where registers are few), and the instruction
-//! sets it is compiled for.
+//! The register tile: 6 rows of A against a panel of B (4 rows and one vector where registers are few: with 12 sums of
+//! AVX2 the compiler kept some of them on the stack, at half the speed), and the instruction sets it is compiled for.
 
 use super::{Into, Matrix, Target, pack, scratch};
 use crate::element::Element;
@@ -104,7 +104,7 @@ impl<M: Multiply, A: Element, B: Element, C: Element> Job for Rows<'_, M, A, B, 
         let Self { multiply, product, block, rows, scratch } = self;
         match M::WIDTH / LANES {
             4 => rows_inside::<M, A, B, C, 6, 4>(multiply, product, block, rows, scratch),
-            _ => rows_inside::<M, A, B, C, 3, 2>(multiply, product, block, rows, scratch),
+            _ => rows_inside::<M, A, B, C, 4, 1>(multiply, product, block, rows, scratch),
         }
     }
 }
@@ -262,7 +262,7 @@ macro_rules! f32_multiply {
             type Operand = S::Vector;
             type Sums = S::Vector;
             const STEP: usize = 1;
-            const WIDTH: usize = if S::WIDE { MOST_COLUMNS } else { 2 * LANES };
+            const WIDTH: usize = if S::WIDE { MOST_COLUMNS } else { LANES };
 
             #[inline(always)]
             fn pack<E: Element>(first: E, _: E) -> f32 {
