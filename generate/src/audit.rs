@@ -75,8 +75,10 @@ fn rows(folder: &Path, show: usize) -> Result<()> {
         held_out += usize::from(row.messages.iter().any(|said| names_held_out(&said.content)));
         if finding != Finding::Right && shown < show {
             shown += 1;
-            println!("-- {finding:?}");
-            row.messages.iter().for_each(|said| println!("   [{}] {}", said.role, printable(&said.content)));
+            print_row(
+                &format!("{finding:?}"),
+                row.messages.iter().map(|said| (said.role.as_str(), said.content.as_str())),
+            );
         }
     }
     if counts.is_empty() {
@@ -96,6 +98,12 @@ fn rows(folder: &Path, show: usize) -> Result<()> {
     // The teacher makes names up, and knows nothing of which are held out.
     println!("{held_out} rows name somebody whose name is held out");
     Ok(())
+}
+
+/// A row and what was found out about it, to read.
+fn print_row<'a>(found: &str, said: impl Iterator<Item = (&'a str, &'a str)>) {
+    println!("-- {}", printable(found));
+    said.for_each(|(name, text)| println!("   [{name}] {}", printable(text)));
 }
 
 /// A row by its task; a conversation is as good as its worst reply.

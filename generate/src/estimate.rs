@@ -81,12 +81,12 @@ async fn of_task(
 ) -> Result<(f64, f64, f64, String)> {
     let name = recipe.task.name();
     let before = answered(run)?;
-    let done = run.store.decided(name, sample)?.iter().filter(|decided| decided.is_some()).count();
+    let decided = || -> Result<usize> { Ok(run.store.decided(name, sample)?.iter().flatten().count()) };
+    let done = decided()?;
     let began = Instant::now();
     Box::pin(rows::walk_all(setup, recipe, run, sample)).await?;
     let (after, seconds) = (answered(run)?, began.elapsed().as_secs_f64());
-    let rows =
-        (run.store.decided(name, sample)?.iter().filter(|decided| decided.is_some()).count() - done) as f64;
+    let rows = (decided()? - done) as f64;
     if rows == 0.0 {
         bail!("{name}: all {sample} rows of the sample were decided before; ask for a larger --sample");
     }

@@ -132,6 +132,11 @@ fn object(properties: &Map<String, Value>) -> Value {
 }
 
 /// An object's fields.
+/// What a judge wrote in a field.
+fn text(value: &Value) -> &str {
+    value.as_str().unwrap_or_default()
+}
+
 fn fields(value: Value) -> Map<String, Value> {
     match value {
         Value::Object(fields) => fields,

@@ -1,7 +1,6 @@
 //! Rows whose texts are known to be good or bad, put through a task's own filters: what they keep and what they drop.
 
 use crate::budget::Prices;
-use crate::printable::printable;
 use crate::recipe::Task;
 use crate::rows;
 use crate::run::Run;
@@ -14,26 +13,21 @@ use datasets::pocket::requests::Request;
 use datasets::pocket::stories::Story;
 use datasets::pocket::{Draw, Kind, Question, Split};
 use futures::{StreamExt, stream};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// A row to plant: what is good or bad about it, the text it is made from, and the answers of the steps that write.
 struct Plant {
     what: &'static str,
     source: Option<String>,
-    given: HashMap<String, String>,
+    given: Vec<(&'static str, String)>,
 }
 
 impl Plant {
-    /// All of it, to read.
-    fn text(&self) -> String {
-        let mut steps: Vec<_> = self.given.iter().collect();
-        steps.sort_by_key(|(step, _)| std::cmp::Reverse(*step));
-        let source = self.source.iter().map(|source| format!("source: {source}"));
-        source
-            .chain(steps.iter().map(|(step, text)| format!("{step}: {text}")))
-            .collect::<Vec<_>>()
-            .join("\n")
+    /// All of it, each text with its name, in the order in which it is said.
+    fn texts(&self) -> impl Iterator<Item = (&str, &str)> {
+        let source = self.source.iter().map(|source| ("source", source.as_str()));
+        source.chain(self.given.iter().map(|(step, text)| (*step, text.as_str())))
     }
 }
 
@@ -57,29 +51,29 @@ pub(super) fn run(common: &Common, count: usize, show: usize) -> Result<()> {
                     let walk = rows::walk(&setup, recipe, &run, position, None);
                     let style = walk.style().map(|style| style.key.clone());
                     let plant = plant(recipe.task, style.as_deref(), good, &mut draw)?;
-                    let text = plant.text();
-                    let walk = rows::walk(&setup, recipe, &run, position, plant.source);
-                    let verdict = rows::planted(walk, plant.given);
-                    Some(async move { verdict.await.map(|verdict| (plant.what, text, verdict)) })
+                    let walk = rows::walk(&setup, recipe, &run, position, plant.source.clone());
+                    let given = plant.given.iter().map(|(step, text)| ((*step).to_owned(), text.clone()));
+                    let verdict = rows::planted(walk, given.collect());
+                    Some(async move { verdict.await.map(|verdict| (plant, verdict)) })
                 });
                 let mut verdicts = stream::iter(walks).buffer_unordered(common.in_flight);
                 while let Some(verdict) = verdicts.next().await {
-                    let (what, text, verdict) = verdict?;
+                    let (plant, verdict) = verdict?;
                     let Some(verdict) = verdict else { continue };
-                    let (of, all) = kept.entry(what).or_default();
+                    let (of, all) = kept.entry(plant.what).or_default();
                     *all += 1;
-                    let is_kept = matches!(verdict, Verdict::Kept(_));
-                    let why = match verdict {
-                        Verdict::Kept(_) => "kept".to_owned(),
+                    let (is_kept, why) = match verdict {
+                        Verdict::Kept(_) => (true, "kept".to_owned()),
                         Verdict::Dropped(dropped) => {
-                            *reasons.entry(dropped.reason.clone()).or_default() += 1;
-                            format!("{}: {}", dropped.reason, dropped.detail)
+                            let why = format!("{}: {}", dropped.reason, dropped.detail);
+                            *reasons.entry(dropped.reason).or_default() += 1;
+                            (false, why)
                         }
                     };
                     *of += usize::from(is_kept);
                     if is_kept != good && shown < show {
                         shown += 1;
-                        println!("{}\n", printable(&format!("{what}, {why}\n{text}")));
+                        super::print_row(&format!("{}, {why}", plant.what), plant.texts());
                     }
                 }
                 print(recipe.task, if good { "good" } else { "bad" }, &kept, &reasons);
@@ -108,8 +102,8 @@ fn print(task: Task, name: &str, kept: &BTreeMap<&str, (usize, usize)>, reasons:
 
 /// Nothing for tasks whose rows nobody here can write.
 fn plant(task: Task, style: Option<&str>, good: bool, draw: &mut Draw) -> Option<Plant> {
-    let given = |pairs: &[(&str, &str)]| {
-        pairs.iter().map(|(step, text)| ((*step).to_owned(), (*text).to_owned())).collect()
+    let given = |pairs: &[(&'static str, &str)]| {
+        pairs.iter().map(|(step, text)| (*step, (*text).to_owned())).collect()
     };
     match task {
         Task::MagpieUltra => {

@@ -1,6 +1,6 @@
 //! Magpie-Ultra: the teacher writes the user's turn, then its own reply, for n turns; then it is judged.
 
-use super::fields;
+use super::{fields, text};
 use crate::recipe::{Difficulty, Quality};
 use crate::walk::{Halt, Walk, dropped};
 use serde::Deserialize;
@@ -45,18 +45,13 @@ async fn judge(walk: &Walk<'_>, instruction: &str) -> Result<Map<String, Value>,
                 return dropped(step, "too_easy", all[step].to_string());
             }
             "quality" if too_low::<Quality>(&all[step], settings.minimum_quality) => {
-                return dropped(step, "low_quality", because(&all[step], &all["explanation"]));
+                let (found, why) = (text(&all[step]), text(&all["explanation"]));
+                return dropped(step, "low_quality", format!("{found}: {why}"));
             }
             _ => {}
         }
     }
     Ok(all)
-}
-
-/// A verdict and the judge's reason for it.
-fn because(verdict: &Value, reason: &Value) -> String {
-    let word = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-    format!("{}: {}", word(verdict), word(reason))
 }
 
 /// Compares levels by their order; a name that is no level counts as too low.
@@ -82,7 +77,7 @@ async fn reward(walk: &Walk<'_>, messages: &[Message]) -> Result<Option<i64>, Ha
     let score = answer["score"].as_i64();
     match (score, walk.recipe.settings.minimum_score) {
         (Some(found), Some(minimum)) if found < minimum => {
-            dropped("reward", "low_score", because(&found.into(), &answer["reason"]))
+            dropped("reward", "low_score", format!("{found}: {}", text(&answer["reason"])))
         }
         _ => Ok(score),
     }

@@ -1,7 +1,7 @@
 //! System chats: the teacher writes a system prompt for a drawn kind of assistant, then a conversation under it;
 //! a judge says whether the replies keep to it.
 
-use super::{fields, judge, pick, turn, turns};
+use super::{fields, judge, pick, text, turn, turns};
 use crate::walk::{Halt, Walk, dropped};
 use serde_json::{Map, Value, json};
 use smollm::Message;
@@ -63,7 +63,7 @@ async fn adherence(walk: &Walk<'_>, messages: &[Message]) -> Result<Map<String, 
     let answer = walk.judge(judge(walk), "adherence", "judge", question, schema).await?;
     match (answer["adherence"].as_i64(), walk.recipe.settings.minimum_adherence) {
         (Some(found), Some(least)) if found < least => {
-            let why = answer["explanation"].as_str().unwrap_or_default();
+            let why = text(&answer["explanation"]);
             dropped("adherence", "broke_system_prompt", format!("{found} of 5: {why}"))
         }
         _ => Ok(fields(answer)),

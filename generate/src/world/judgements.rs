@@ -64,16 +64,15 @@ pub(super) fn task(kind: Kind, draw: &mut Draw, split: Split) -> (String, Value)
         }
         _ => {}
     }
-    let beside: Vec<(String, bool)> =
-        question.beside_told().into_iter().map(|fact| pairs(fact.into_iter())).collect();
-    let times = beside.iter().filter(|(_, same)| *same).count();
+    let (found, same): (Vec<String>, Vec<bool>) =
+        question.beside_told().into_iter().map(|fact| pairs(fact.into_iter())).unzip();
+    let times = same.iter().filter(|same| **same).count();
     let (told, quality) = match question.size() {
         0..=3 if question.answerable() => ("It is told.", "good"),
         _ if question.answerable() => ("It is told.", "excellent"),
         _ if times > 1 => ("It is told twice.", "poor"),
         _ => ("It is not told.", "poor"),
     };
-    let found: Vec<String> = beside.into_iter().map(|(words, _)| words).collect();
     let found = if found.is_empty() { "nothing".to_owned() } else { found.join("; ") };
     (question.user, answer(&format!("{found}. {told}"), quality))
 }

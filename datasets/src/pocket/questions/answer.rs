@@ -108,23 +108,16 @@ pub(super) fn beside_told(facts: &[Fact], ask: &Ask) -> Vec<Vec<(String, String)
     let as_told = |slot: char, word: &str| format!("{word}{}", if counted && slot == 't' { "s" } else { "" });
     let beside = |fact: &Fact| match slots {
         [] => vec![(sort.to_owned(), sort.to_owned())],
-        slots => up_to_the_first_that_differs(
-            slots.iter().map(|slot| (as_told(*slot, fact.get(*slot)), as_told(*slot, ask.get(*slot)))),
-        ),
+        slots => {
+            let words = |slot: &char| (as_told(*slot, fact.get(*slot)), as_told(*slot, ask.get(*slot)));
+            let mut beside: Vec<_> = slots.iter().map(words).collect();
+            if let Some(differs) = beside.iter().position(|(told, asked)| told != asked) {
+                beside.truncate(differs + 1);
+            }
+            beside
+        }
     };
     could.map(beside).collect()
-}
-
-fn up_to_the_first_that_differs(words: impl IntoIterator<Item = (String, String)>) -> Vec<(String, String)> {
-    let mut list = Vec::new();
-    for (told, asked) in words {
-        let same = told == asked;
-        list.push((told, asked));
-        if !same {
-            break;
-        }
-    }
-    list
 }
 
 /// The answer that follows from the facts; none where none or several do.

@@ -53,11 +53,12 @@ pub(super) fn reply(facts: &[Fact], ask: &Ask, answer: &Answer, draw: &mut Draw)
         Form::Where if facts.iter().any(|fact| fact.relation == Relation::Went) => {
             let went =
                 facts.iter().filter(|fact| fact.relation == Relation::Went && fact.get('n') == ask.get('n'));
-            let mut places: Vec<String> = went.map(|fact| format!("the {}", fact.get('p'))).collect();
+            let mut places: Vec<&str> = went.map(|fact| fact.get('p')).collect();
             // Who names an earlier place stopped there: so do small models, whose pairs are to teach them to go on.
-            if let Some(last) = places.iter().rposition(|place| place.strip_prefix("the ") == Some(word)) {
+            if let Some(last) = places.iter().rposition(|place| *place == word) {
                 places.truncate(last + 1);
             }
+            let places: Vec<String> = places.into_iter().map(|place| format!("the {place}")).collect();
             ask.fill("{n} went to {a}. Now {n} is in the {b}.")
                 .replace("{a}", &places.join(", then "))
                 .replace("{b}", word)
