@@ -29,10 +29,12 @@ impl Element for f32 {
 
     #[inline(always)]
     fn bf16_bits(self) -> u16 {
-        // Without a branch, so that loops of it vectorise: half's own conversion tests for NaN first.
+        // Without a branch and in whole numbers, so that even four of it side by side vectorise: half's own
+        // conversion tests for NaN first.
         let bits = self.to_bits();
-        let rounded = (bits.wrapping_add(0x7fff + ((bits >> 16) & 1)) >> 16) as u16;
-        if self.is_nan() { (bits >> 16) as u16 | 0x40 } else { rounded }
+        let rounded = bits.wrapping_add(0x7fff + ((bits >> 16) & 1)) >> 16;
+        let nan = (bits & 0x7fff_ffff) > 0x7f80_0000;
+        (if nan { bits >> 16 | 0x40 } else { rounded }) as u16
     }
 }
 

@@ -12,9 +12,10 @@ mod tile;
 use crate::element::Element;
 use crate::{Path, path};
 use rayon::prelude::*;
+use std::ops::Range;
 use tile::{Multiply, Product};
 
-/// Rows of C that one thread takes at a time: a multiple of the tiles' 6 and 4 whose slice of A fits the L2.
+/// Most rows of C that one thread takes at a time: their slice of A fits the L2.
 const BLOCK_ROWS: usize = 96;
 /// Columns of B packed at once.
 const BLOCK_COLUMNS: usize = 3072;
@@ -167,6 +168,8 @@ fn blocks<M: Multiply, A: Element, B: Element, C: Element>(multiply: M, product:
     let parallel = rows * columns * depth >= PARALLEL_WORK;
     // A bf16 result has no room for sums between blocks of k: it takes all of k at once.
     let block_steps = if C::BF16 { depth } else { BLOCK_STEPS * M::STEP };
+    let threads = if parallel { rayon::current_num_threads() } else { 1 };
+    let parts = rows.div_ceil(BLOCK_ROWS).next_multiple_of(threads);
     let width = M::WIDTH;
     let mut panels = scratch::take::<M::Packed>();
     for column in (0..columns).step_by(BLOCK_COLUMNS) {
@@ -186,16 +189,20 @@ fn blocks<M: Multiply, A: Element, B: Element, C: Element>(multiply: M, product:
                 panels.chunks_mut(width * steps).enumerate().for_each(pack_panel);
             }
             let block = tile::Block { column, block_columns, first, block_depth, panels: &panels[..] };
-            let row_block =
-                |row: usize| tile::rows(multiply, product, block, row..(row + BLOCK_ROWS).min(rows));
+            let row_block = |part| tile::rows(multiply, product, block, part_of(rows, M::ROWS, part, parts));
             if parallel {
-                (0..rows.div_ceil(BLOCK_ROWS))
-                    .into_par_iter()
-                    .for_each(|index| row_block(index * BLOCK_ROWS));
+                (0..parts).into_par_iter().for_each(row_block);
             } else {
-                (0..rows).step_by(BLOCK_ROWS).for_each(row_block);
+                (0..parts).for_each(row_block);
             }
         }
     }
     scratch::give(panels);
+}
+
+/// The rows of one of `parts` parts of `rows` rows: as many tiles in each as in any other, or one more, so that no
+/// thread waits long for another.
+fn part_of(rows: usize, tile: usize, part: usize, parts: usize) -> Range<usize> {
+    let bound = |part: usize| (rows.div_ceil(tile) * part / parts * tile).min(rows);
+    bound(part)..bound(part + 1)
 }

@@ -32,13 +32,14 @@ fn main() -> ExitCode {
         .mut_subcommand("sft", with_defaults::<posttrain::sft::Settings>)
         .mut_subcommand("dpo", with_defaults::<posttrain::dpo::Settings>);
     let arguments = Arguments::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit());
-    let result = match arguments.command {
+    // On a thread of the pool: from outside it every one of a step's hundreds of products would wake the pool anew.
+    let result = rayon::scope(|_| match arguments.command {
         Command::Pretrain(options) => posttrain::pretrain::run(&options),
         Command::Sft(options) => posttrain::sft::run(&options),
         Command::Dpo(options) => posttrain::dpo::run(&options),
         Command::Inspect(options) => posttrain::inspect::run(&options),
         Command::Tokenizer(options) => posttrain::tokenizer::run(&options),
-    };
+    });
     match result {
         Ok(code) => ExitCode::from(code),
         Err(error) => {

@@ -51,40 +51,84 @@ pub(super) fn outer_by_step<M: Multiply, E: Element>(
     depth: Range<usize>,
 ) {
     let steps = depth.len().div_ceil(M::STEP);
+    let (mut out, mut outer) = (out, outer);
+    if source.row_stride == 1 {
+        // By constants for the widths there are; several narrow panels at a time, so that a line of memory is fetched
+        // once for them all.
+        let done = match width {
+            4 => side_by_side::<M, E, 4, 4>(out, source, outer.clone(), depth.clone()),
+            6 => side_by_side::<M, E, 6, 2>(out, source, outer.clone(), depth.clone()),
+            16 => side_by_side::<M, E, 16, 1>(out, source, outer.clone(), depth.clone()),
+            _ => side_by_side::<M, E, 64, 1>(out, source, outer.clone(), depth.clone()),
+        };
+        (out, outer.start) = (&mut out[done * steps..], outer.start + done);
+    }
     for (panel, first) in out.chunks_exact_mut(width * steps).zip(outer.clone().step_by(width)) {
         let count = width.min(outer.end - first);
         if count < width {
             panel.fill(M::Packed::default());
         }
+        let outer = first..first + count;
         if source.row_stride == 1 {
-            side_by_side::<M, E>(panel, width, source, first..first + count, depth.clone());
+            few_side_by_side::<M, E>(panel, width, source, outer, depth.clone());
         } else {
-            transpose::<M, E>(panel, width, source, first..first + count, depth.clone());
+            transpose::<M, E>(panel, width, source, outer, depth.clone());
         }
     }
 }
 
-/// Outer elements lie side by side in memory already.
+/// Outer elements lie side by side in memory already: packs as many times `TOGETHER` panels of `WIDTH` as there are.
+/// Returns how many outer elements that were.
 #[inline(always)]
-fn side_by_side<M: Multiply, E: Element>(
+fn side_by_side<M: Multiply, E: Element, const WIDTH: usize, const TOGETHER: usize>(
+    out: &mut [M::Packed],
+    source: Matrix<'_, E>,
+    outer: Range<usize>,
+    depth: Range<usize>,
+) -> usize {
+    let (whole, steps) = (depth.len() / M::STEP, depth.len().div_ceil(M::STEP));
+    let wide = WIDTH * TOGETHER;
+    let groups = outer.len() / wide;
+    for (group, out) in out.chunks_exact_mut(wide * steps).take(groups).enumerate() {
+        let first = outer.start + group * wide;
+        let at = |k: usize| &source.data[first + k * source.column_stride..][..wide];
+        let mut panels = out.chunks_exact_mut(WIDTH * steps);
+        let mut panels: [&mut [[M::Packed; WIDTH]]; TOGETHER] =
+            std::array::from_fn(|_| panels.next().unwrap_or_default().as_chunks_mut().0);
+        for step in 0..whole {
+            let k = depth.start + step * M::STEP;
+            let (one, two) = (at(k), at(k + M::STEP - 1));
+            for (index, panel) in panels.iter_mut().enumerate() {
+                let from = index * WIDTH;
+                panel[step] = std::array::from_fn(|place| M::pack(one[from + place], two[from + place]));
+            }
+        }
+        if whole < steps {
+            let last = at(depth.end - 1);
+            for (index, panel) in panels.iter_mut().enumerate() {
+                let from = index * WIDTH;
+                panel[whole] = std::array::from_fn(|place| M::pack(last[from + place], E::default()));
+            }
+        }
+    }
+    groups * wide
+}
+
+/// What is left: one panel, whole or not.
+#[inline(always)]
+fn few_side_by_side<M: Multiply, E: Element>(
     panel: &mut [M::Packed],
     width: usize,
     source: Matrix<'_, E>,
     outer: Range<usize>,
     depth: Range<usize>,
 ) {
-    for (step, out) in panel.chunks_exact_mut(width).enumerate() {
-        let k = depth.start + step * M::STEP;
+    for (out, k) in panel.chunks_exact_mut(width).zip(depth.clone().step_by(M::STEP)) {
         let at = |k: usize| &source.data[outer.start + k * source.column_stride..][..outer.len()];
-        let out = &mut out[..outer.len()];
-        if k + M::STEP <= depth.end {
-            for ((out, first), second) in out.iter_mut().zip(at(k)).zip(at(k + M::STEP - 1)) {
-                *out = M::pack(*first, *second);
-            }
-        } else {
-            for (out, first) in out.iter_mut().zip(at(k)) {
-                *out = M::pack(*first, E::default());
-            }
+        let second = k + M::STEP - 1;
+        for (place, (out, first)) in out.iter_mut().zip(at(k)).enumerate() {
+            let second = if second < depth.end { at(second)[place] } else { E::default() };
+            *out = M::pack(*first, second);
         }
     }
 }

@@ -21,6 +21,8 @@ pub(crate) trait Multiply: Copy + Send + Sync {
     const STEP: usize;
     /// Columns of a panel.
     const WIDTH: usize;
+    /// Rows of a tile.
+    const ROWS: usize = if Self::WIDTH == MOST_COLUMNS { 6 } else { 4 };
 
     /// Packs the values at k and k + STEP - 1.
     fn pack<E: Element>(first: E, second: E) -> Self::Packed;
@@ -32,6 +34,8 @@ pub(crate) trait Multiply: Copy + Send + Sync {
     /// Sixteen packed numbers must lie at the pointer.
     unsafe fn load(self, values: *const Self::Packed) -> Self::Operand;
     fn multiply_add(self, a: Self::Operand, b: Self::Operand, sums: Self::Sums) -> Self::Sums;
+    fn load_sums(self, values: &[f32; LANES]) -> Self::Sums;
+    fn add(self, a: Self::Sums, b: Self::Sums) -> Self::Sums;
     fn store(self, out: &mut [f32; LANES], sums: Self::Sums);
     /// Runs work compiled for the instruction set.
     fn enter(self, job: impl Job);
@@ -157,26 +161,41 @@ fn rows_inside<M: Multiply, A: Element, B: Element, C: Element, const ROWS: usiz
                 }
             }
             let replace = product.into == Into::Replace && block.first == 0;
-            for (row_of_tile, sums) in sums.iter().enumerate().take(count) {
-                let mut line = [[0.0; LANES]; VECTORS];
-                for (out, sums) in line.iter_mut().zip(sums) {
-                    multiply.store(out, *sums);
+            // Counted to constants, so that the sums stay in registers.
+            for row_of_tile in 0..ROWS {
+                for vector in 0..VECTORS {
+                    let from = vector * LANES;
+                    if row_of_tile >= count || from >= columns {
+                        break;
+                    }
+                    let place = (row + row_of_tile) * product.c.row_stride + block.column + column + from;
+                    let length = LANES.min(columns - from);
+                    // SAFETY: the row and its columns are this block's alone and exist in the target.
+                    let out = unsafe { std::slice::from_raw_parts_mut(product.c.data.add(place), length) };
+                    put(multiply, out, sums[row_of_tile][vector], replace);
                 }
-                let place = (row + row_of_tile) * product.c.row_stride + block.column + column;
-                // SAFETY: the row and its columns are this block's alone and exist in the target.
-                let out = unsafe { std::slice::from_raw_parts_mut(product.c.data.add(place), columns) };
-                put(out, &line.as_flattened()[..columns], replace);
             }
         }
     }
 }
 
+/// Sums to where they belong: as a vector where they are sixteen f32.
 #[inline(always)]
-fn put<C: Element>(out: &mut [C], values: &[f32], replace: bool) {
-    if replace {
-        out.iter_mut().zip(values).for_each(|(out, value)| *out = C::from_f32(*value));
-    } else {
-        out.iter_mut().zip(values).for_each(|(out, value)| *out = C::from_f32(out.to_f32() + value));
+fn put<M: Multiply, C: Element>(multiply: M, out: &mut [C], sums: M::Sums, replace: bool) {
+    if !C::BF16 && out.len() == LANES {
+        // SAFETY: sixteen elements that are not bf16 are sixteen f32.
+        let out = unsafe { &mut *out.as_mut_ptr().cast::<[f32; LANES]>() };
+        let sums = if replace { sums } else { multiply.add(multiply.load_sums(out), sums) };
+        return multiply.store(out, sums);
+    }
+    let mut line = [0.0; LANES];
+    multiply.store(&mut line, sums);
+    let set = |(out, value): (&mut C, &f32)| *out = C::from_f32(*value);
+    let add = |(out, value): (&mut C, &f32)| *out = C::from_f32(out.to_f32() + value);
+    match (<&mut [C; LANES]>::try_from(&mut *out), replace) {
+        (Ok(out), true) => out.iter_mut().zip(&line).for_each(set),
+        (Err(_), true) => out.iter_mut().zip(&line).for_each(set),
+        (_, false) => out.iter_mut().zip(&line).for_each(add),
     }
 }
 
@@ -297,6 +316,16 @@ macro_rules! f32_multiply {
             }
 
             #[inline(always)]
+            fn load_sums(self, values: &[f32; LANES]) -> S::Vector {
+                self.0.load(values)
+            }
+
+            #[inline(always)]
+            fn add(self, a: S::Vector, b: S::Vector) -> S::Vector {
+                self.0.add(a, b)
+            }
+
+            #[inline(always)]
             fn store(self, out: &mut [f32; LANES], sums: S::Vector) {
                 self.0.store(out, sums);
             }
@@ -375,6 +404,18 @@ mod pairs {
                 let pairs = |bits: __m512i| std::mem::transmute::<__m512i, __m512bh>(bits);
                 _mm512_dpbf16_ps(sums, pairs(a), pairs(b))
             }
+        }
+
+        #[inline(always)]
+        fn load_sums(self, values: &[f32; LANES]) -> __m512 {
+            // SAFETY: the reference covers the sixteen values read; `self` proves AVX-512F.
+            unsafe { _mm512_loadu_ps(values.as_ptr()) }
+        }
+
+        #[inline(always)]
+        fn add(self, a: __m512, b: __m512) -> __m512 {
+            // SAFETY: `self` proves AVX-512F.
+            unsafe { _mm512_add_ps(a, b) }
         }
 
         #[inline(always)]

@@ -5,7 +5,7 @@ use crate::element::{sum_of, vectorized};
 use rayon::prelude::*;
 
 /// Elements a thread takes at a time.
-const CHUNK: usize = 1 << 16;
+const CHUNK: usize = 1 << 13;
 
 /// One step's settings.
 #[derive(Clone, Copy, Debug)]
