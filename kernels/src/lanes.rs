@@ -5,6 +5,7 @@
 //! the AVX-512 BF16 instruction flushes denormals and rounds in its own way. On one kind of CPU an answer
 //! is the same whatever the batch; between kinds only f32, q8_0 and q4_0 agree to the bit.
 
+use crate::Path;
 use crate::simd::{LANES, Portable, Simd};
 
 #[cfg(target_arch = "x86_64")]
@@ -40,6 +41,18 @@ pub(crate) trait Lanes: Simd {
     /// # Safety
     /// Sixteen bfloat16 can be read at `from`.
     unsafe fn load_brains(self, from: *const u8) -> Self::Vector;
+}
+
+/// The path that [`on_lanes`] takes where `path` is wished for: many CPUs with AVX-512 lack its BF16 or VNNI and compute
+/// as the next one down. Whatever is laid out for a path's width is laid out for this one.
+pub(crate) fn lanes_path(path: Path) -> Path {
+    match path {
+        #[cfg(target_arch = "x86_64")]
+        Path::Avx512 if avx512::Wide::detect().is_some() => Path::Avx512,
+        #[cfg(target_arch = "x86_64")]
+        Path::Avx512 | Path::Avx2 if avx2::Narrow::detect().is_some() => Path::Avx2,
+        _ => Path::Portable,
+    }
 }
 
 /// Runs `kernel::<L>(lanes, arguments...)` compiled for the widest instruction set of `$path` that has

@@ -2,7 +2,7 @@
 
 use super::tile::{Partial, QUERIES, Tile, attend_block};
 use super::{BLOCK_POSITIONS, CacheBlock, CacheShape};
-use crate::lanes::{Lanes, on_lanes};
+use crate::lanes::{Lanes, lanes_path, on_lanes};
 use crate::threads::{each, threads};
 use crate::{Path, path};
 
@@ -47,6 +47,7 @@ pub fn attend(out: &mut [f32], stride: usize, queries: Queries<'_>) {
 }
 
 pub(crate) fn attend_on(path: Path, out: &mut [f32], stride: usize, queries: Queries<'_>) {
+    let path = lanes_path(path);
     let Queries { shape, spans, .. } = queries;
     let width = shape.heads * shape.head_dim;
     assert!(shape.heads.is_multiple_of(shape.kv_heads), "attend: heads must be a multiple of kv_heads");

@@ -4,13 +4,15 @@
 use super::quantize::{Q4_BIAS, Q8_BIAS};
 use super::{BLOCK, Layout};
 use crate::format::WeightFormat;
-use crate::lanes::{Lanes, on_lanes};
+use crate::lanes::{Lanes, lanes_path, on_lanes};
 use crate::threads::each;
 use crate::{Path, path};
 
-/// Panel widths where 24 sums fit the registers, and where 6 do.
+/// Panel widths where 24 sums fit the registers, and where 4 do, with the totals of quantized weights beside them or
+/// without.
 const WIDE: [usize; 7] = [12, 8, 6, 4, 3, 2, 1];
-const NARROW: [usize; 3] = [3, 2, 1];
+const NARROW: [usize; 4] = [4, 3, 2, 1];
+const NARROW_QUANTIZED: [usize; 3] = [3, 2, 1];
 /// Tokens from which filling is shared among threads.
 const PARALLEL_TOKENS: usize = 24;
 
@@ -45,7 +47,7 @@ impl Default for Activations {
 impl Activations {
     pub(crate) fn on(path: Path) -> Self {
         Self {
-            path,
+            path: lanes_path(path),
             format: WeightFormat::F32,
             tokens: 0,
             words: Vec::new(),
@@ -71,7 +73,7 @@ impl Activations {
         self.words.resize(self.tokens * layout.groups, 0);
         self.scales.resize(self.tokens * blocks, 0.0);
         self.offsets.resize(self.tokens * blocks, 0);
-        let panels: Vec<Panel> = panels(self.path, self.tokens).collect();
+        let panels: Vec<Panel> = panels(self.path, format, self.tokens).collect();
         let (words, scales, offsets) = (
             Shared(self.words.as_mut_ptr()),
             Shared(self.scales.as_mut_ptr()),
@@ -113,7 +115,7 @@ impl Activations {
     }
 
     pub(super) fn panels(&self) -> impl Iterator<Item = Panel> {
-        panels(self.path, self.tokens)
+        panels(self.path, self.format, self.tokens)
     }
 
     /// The panel's words, scales and offsets.
@@ -128,8 +130,12 @@ impl Activations {
 }
 
 /// Cuts tokens into panels: as many of the widest as fit, then narrower ones.
-fn panels(path: Path, tokens: usize) -> impl Iterator<Item = Panel> {
-    let widths: &[usize] = if path == Path::Avx512 { &WIDE } else { &NARROW };
+fn panels(path: Path, format: WeightFormat, tokens: usize) -> impl Iterator<Item = Panel> {
+    let widths: &[usize] = match format {
+        _ if path == Path::Avx512 => &WIDE,
+        WeightFormat::F32 | WeightFormat::Bf16 => &NARROW,
+        WeightFormat::Q8_0 | WeightFormat::Q4_0 => &NARROW_QUANTIZED,
+    };
     let mut first = 0;
     std::iter::from_fn(move || {
         let width = *widths.iter().find(|width| **width <= tokens - first)?;

@@ -72,7 +72,7 @@ fn multiply_pairs<L: Lanes>(lanes: L, job: &Job<'_>, first: usize, last: usize) 
                 12 if L::WIDE => multiply_panel::<L, 12>(lanes, job, pair, panel),
                 8 if L::WIDE => multiply_panel::<L, 8>(lanes, job, pair, panel),
                 6 if L::WIDE => multiply_panel::<L, 6>(lanes, job, pair, panel),
-                4 if L::WIDE => multiply_panel::<L, 4>(lanes, job, pair, panel),
+                4 => multiply_panel::<L, 4>(lanes, job, pair, panel),
                 3 => multiply_panel::<L, 3>(lanes, job, pair, panel),
                 2 => multiply_panel::<L, 2>(lanes, job, pair, panel),
                 _ => multiply_panel::<L, 1>(lanes, job, pair, panel),
@@ -90,7 +90,16 @@ fn multiply_panel<L: Lanes, const WIDTH: usize>(lanes: L, job: &Job<'_>, pair: u
     // SAFETY: tiles and panel were laid out for these groups and blocks.
     let sums: [[L::Vector; WIDTH]; PAIR] = unsafe {
         match job.matrix.format {
+            // Where registers are few, four tokens fill them with one tile's sums, fewer with both tiles'.
+            WeightFormat::F32 if !L::WIDE && WIDTH >= 4 => {
+                let [one, two] = tiles;
+                [floats(lanes, [one], words, groups)[0], floats(lanes, [two], words, groups)[0]]
+            }
             WeightFormat::F32 => floats(lanes, tiles, words, groups),
+            WeightFormat::Bf16 if !L::WIDE && WIDTH >= 4 => {
+                let [one, two] = tiles;
+                [brains(lanes, [one], words, groups)[0], brains(lanes, [two], words, groups)[0]]
+            }
             WeightFormat::Bf16 => brains(lanes, tiles, words, groups),
             // Written out, not mapped: a closure that is not inlined may not use the instructions.
             WeightFormat::Q8_0 => [
@@ -158,22 +167,23 @@ fn multiply_panel<L: Lanes, const WIDTH: usize>(lanes: L, job: &Job<'_>, pair: u
 /// # Safety
 /// Each tile holds `groups` vectors, `words` as many rows of WIDTH.
 #[inline(always)]
-unsafe fn floats<L: Lanes, const WIDTH: usize>(
+unsafe fn floats<L: Lanes, const WIDTH: usize, const TILES: usize>(
     lanes: L,
-    tiles: [*const u8; PAIR],
+    tiles: [*const u8; TILES],
     words: *const u32,
     groups: usize,
-) -> [[L::Vector; WIDTH]; PAIR] {
-    let mut sums = [[lanes.splat(0.0); WIDTH]; PAIR];
+) -> [[L::Vector; WIDTH]; TILES] {
+    let mut sums = [[lanes.splat(0.0); WIDTH]; TILES];
     for group in 0..groups {
-        // SAFETY: said by the caller.
-        let weights = unsafe {
-            [lanes.load_floats(tiles[0].add(group * 64)), lanes.load_floats(tiles[1].add(group * 64))]
-        };
+        let mut weights = [lanes.splat(0.0); TILES];
+        for tile in 0..TILES {
+            // SAFETY: said by the caller.
+            weights[tile] = unsafe { lanes.load_floats(tiles[tile].add(group * 64)) };
+        }
         for token in 0..WIDTH {
             // SAFETY: as above.
             let x = lanes.splat(f32::from_bits(unsafe { *words.add(group * WIDTH + token) }));
-            for tile in 0..PAIR {
+            for tile in 0..TILES {
                 sums[tile][token] = lanes.multiply_add(weights[tile], x, sums[tile][token]);
             }
         }
@@ -184,22 +194,23 @@ unsafe fn floats<L: Lanes, const WIDTH: usize>(
 /// # Safety
 /// As [`floats`].
 #[inline(always)]
-unsafe fn brains<L: Lanes, const WIDTH: usize>(
+unsafe fn brains<L: Lanes, const WIDTH: usize, const TILES: usize>(
     lanes: L,
-    tiles: [*const u8; PAIR],
+    tiles: [*const u8; TILES],
     words: *const u32,
     groups: usize,
-) -> [[L::Vector; WIDTH]; PAIR] {
-    let mut sums = [[lanes.splat(0.0); WIDTH]; PAIR];
+) -> [[L::Vector; WIDTH]; TILES] {
+    let mut sums = [[lanes.splat(0.0); WIDTH]; TILES];
     for group in 0..groups {
-        // SAFETY: said by the caller.
-        let weights = unsafe {
-            [lanes.load_words(tiles[0].add(group * 64)), lanes.load_words(tiles[1].add(group * 64))]
-        };
+        let mut weights = [lanes.splat_word(0); TILES];
+        for tile in 0..TILES {
+            // SAFETY: said by the caller.
+            weights[tile] = unsafe { lanes.load_words(tiles[tile].add(group * 64)) };
+        }
         for token in 0..WIDTH {
             // SAFETY: as above.
             let x = lanes.splat_word(unsafe { *words.add(group * WIDTH + token) });
-            for tile in 0..PAIR {
+            for tile in 0..TILES {
                 sums[tile][token] = lanes.add_brain_products(sums[tile][token], weights[tile], x);
             }
         }
