@@ -15,6 +15,8 @@ pub struct Answering {
     request: Request,
     guide: Option<Guide>,
     events: UnboundedSender<Event>,
+    /// What is told with the end, where that was asked for.
+    held: Vec<Event>,
     seen: Seen,
     text: AnswerText,
     generated: usize,
@@ -35,6 +37,7 @@ impl Answering {
             request,
             guide,
             events,
+            held: Vec::new(),
             generated: 0,
             cached_tokens: 0,
             over: false,
@@ -97,6 +100,9 @@ impl Answering {
         if std::mem::replace(&mut self.over, true) {
             return;
         }
+        for token in self.held.drain(..) {
+            let _ = self.events.send(token);
+        }
         let text = self.text.finish();
         let (completion_tokens, cached_tokens) = (self.generated, self.cached_tokens);
         let _ = self.events.send(Event::Done(Done { finish, text, completion_tokens, cached_tokens }));
@@ -151,7 +157,12 @@ impl Answering {
         };
         let silent = stop || tokenizer.is_special(id);
         let text = if silent { String::new() } else { self.text.push(&tokenizer.token_bytes()[id as usize]) };
-        let _ = self.events.send(Event::Token { id, text, logprobs });
+        let token = Event::Token { id, text, logprobs };
+        if self.request.at_once {
+            self.held.push(token);
+        } else {
+            let _ = self.events.send(token);
+        }
         if stop || complete || self.text.stopped() {
             self.finish(Finish::Stop);
         } else if self.generated == self.request.max_tokens {
@@ -160,5 +171,33 @@ impl Answering {
             self.text.watch_for(self.request.stop_strings.clone());
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use smollm::Checkpoint;
+    use tokio::sync::mpsc::unbounded_channel;
+
+    #[test]
+    fn tokens_told_at_once_come_with_the_end_and_are_the_same() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../models/pocket-instruct");
+        let tokenizer = Checkpoint::open(folder, None).expect("a checkpoint").tokenizer;
+        let [one_by_one, at_once] = [false, true].map(|at_once| {
+            let (events, mut receiver) = unbounded_channel();
+            let request = Request { prompt: vec![1], max_tokens: 3, at_once, ..Request::default() };
+            let mut answering = Answering::new(request, None, events);
+            for id in [300, 400, 500] {
+                let mut logits = vec![0.0; tokenizer.vocab_size()];
+                logits[id] = 1.0;
+                assert_eq!(receiver.is_empty(), at_once || id == 300, "before token {id}");
+                assert_eq!(answering.choose(&mut logits, &tokenizer), Some(id as u32));
+            }
+            assert!(answering.is_over());
+            std::iter::from_fn(|| receiver.try_recv().ok()).collect::<Vec<_>>()
+        });
+        assert_eq!(one_by_one.len(), 4);
+        assert_eq!(one_by_one, at_once);
     }
 }

@@ -32,6 +32,9 @@ pub struct Request {
     /// Asks for the mean over the prompt's positions of the last hidden state (C), after the final norm;
     /// nothing is generated.
     pub embedding: bool,
+    /// Tells of all tokens with the end, for who reads whole answers: to wake them for each token takes a core from
+    /// the engine some thousand times a second.
+    pub at_once: bool,
 }
 
 /// How a token is chosen. The default is greedy, unpenalised.

@@ -122,6 +122,7 @@ impl LocalTeacher {
             stop_ids,
             // A tokenizer without these special tokens spells them out.
             stop_strings: vec!["<|im_end|>".to_owned(), "<|im_start|>".to_owned()],
+            at_once: true,
             ..Request::default()
         })
     }

@@ -184,7 +184,18 @@ fn attend_tile<L: Lanes, F: Stored, const N: usize>(
     });
     let mut weights = [[0.0f32; BLOCK_POSITIONS]; N];
     // SAFETY: the block holds this head's keys.
-    let scores = unsafe { scores::<L, F, N>(lanes, keys, values, shape, &queries) };
+    let scores = unsafe {
+        let mut scores = [[lanes.splat(0.0); GROUPS]; N];
+        // Where registers are few, two queries by two vectors of positions are as many sums as stay in them.
+        if L::WIDE || N == 1 {
+            score::<L, F, N, GROUPS>(lanes, [keys, values], shape, &queries, 0, &mut scores);
+        } else {
+            for first in (0..GROUPS).step_by(2) {
+                score::<L, F, N, 2>(lanes, [keys, values], shape, &queries, first, &mut scores);
+            }
+        }
+        scores
+    };
     for query in 0..N {
         let (largest, total) = soften(
             lanes,
@@ -201,9 +212,13 @@ fn attend_tile<L: Lanes, F: Stored, const N: usize>(
     let vectors = shape.padded_dim() / LANES;
     // SAFETY: the block holds this head's values.
     unsafe {
-        while vector + 4 <= vectors {
+        while (L::WIDE || N == 1) && vector + 4 <= vectors {
             mix::<L, F, N, 4>(lanes, [values, next], shape, &weights, most, vector, part);
             vector += 4;
+        }
+        while vector + 2 <= vectors {
+            mix::<L, F, N, 2>(lanes, [values, next], shape, &weights, most, vector, part);
+            vector += 2;
         }
         while vector < vectors {
             mix::<L, F, N, 1>(lanes, [values, next], shape, &weights, most, vector, part);
@@ -212,36 +227,42 @@ fn attend_tile<L: Lanes, F: Stored, const N: usize>(
     }
 }
 
-/// The products of queries and keys; meanwhile what lies `ahead` is asked for.
+/// The products of queries and keys of G vectors of positions from `first` on; meanwhile what lies `ahead` is asked
+/// for.
 ///
 /// # Safety
 /// `keys` are a block's keys of one head.
 #[inline(always)]
-unsafe fn scores<L: Lanes, F: Stored, const N: usize>(
+unsafe fn score<L: Lanes, F: Stored, const N: usize, const G: usize>(
     lanes: L,
-    keys: *const u8,
-    ahead: *const u8,
+    [keys, ahead]: [*const u8; 2],
     shape: &CacheShape,
     queries: &[&[f32]; N],
-) -> [[L::Vector; GROUPS]; N] {
-    let mut sums = [[lanes.splat(0.0); GROUPS]; N];
+    first: usize,
+    scores: &mut [[L::Vector; GROUPS]; N],
+) {
+    let mut sums = [[lanes.splat(0.0); G]; N];
     let stride = shape.padded_dim() * LANES * F::BYTES;
     for d in 0..shape.head_dim {
-        for g in 0..GROUPS / 2 * F::BYTES / 2 {
-            prefetch(ahead.wrapping_add((d * GROUPS / 2 * F::BYTES / 2 + g) * 64));
+        for g in 0..G / 2 * F::BYTES / 2 {
+            let line = (first * shape.head_dim + d * G) / 2 * F::BYTES / 2 + g;
+            prefetch(ahead.wrapping_add(line * 64));
         }
         // SAFETY: said by the caller.
-        let key: [L::Vector; GROUPS] =
-            std::array::from_fn(|g| unsafe { F::load(lanes, keys.add(g * stride + d * LANES * F::BYTES)) });
+        let key: [L::Vector; G] = std::array::from_fn(|g| unsafe {
+            F::load(lanes, keys.add((first + g) * stride + d * LANES * F::BYTES))
+        });
         for query in 0..N {
             // SAFETY: every query is `head_dim` long.
             let x = lanes.splat(unsafe { *queries[query].get_unchecked(d) });
-            for g in 0..GROUPS {
+            for g in 0..G {
                 sums[query][g] = lanes.multiply_add(key[g], x, sums[query][g]);
             }
         }
     }
-    sums
+    for query in 0..N {
+        scores[query][first..first + G].copy_from_slice(&sums[query]);
+    }
 }
 
 /// From scores to softmax weights of one query over a block: their largest score and their sum. Positions
@@ -256,10 +277,13 @@ fn soften<L: Lanes>(
 ) -> (f32, f32) {
     const INDEX: [f32; LANES] = [0., 1., 2., 3., 4., 5., 6., 7., 8., 9., 10., 11., 12., 13., 14., 15.];
     let lowest = lanes.splat(f32::NEG_INFINITY);
-    let scores: [L::Vector; GROUPS] = std::array::from_fn(|g| {
+    let mut scores = scores;
+    // A loop, not a closure: one that is not inlined may not use the instructions.
+    for (g, score) in scores.iter_mut().enumerate() {
         let limit = lanes.splat(seen as f32 - (g * LANES) as f32);
-        lanes.select_less(lanes.load(&INDEX), limit, lanes.multiply(scores[g], lanes.splat(scale)), lowest)
-    });
+        let scaled = lanes.multiply(*score, lanes.splat(scale));
+        *score = lanes.select_less(lanes.load(&INDEX), limit, scaled, lowest);
+    }
     let mut highest = [0.0; LANES];
     let both = |a: usize, b: usize| lanes.maximum(scores[a], scores[b]);
     lanes.store(&mut highest, lanes.maximum(both(0, 1), both(2, 3)));

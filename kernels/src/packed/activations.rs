@@ -159,6 +159,11 @@ struct Filling<'a> {
 #[inline(always)]
 fn fill_panel<L: Lanes>(_lanes: L, panel: Filling<'_>) {
     let Filling { format, x, stride, columns, width, words, scales, offsets } = panel;
+    match (format, width) {
+        (WeightFormat::F32, 12) => return side_by_side::<12>(words, x, stride, columns),
+        (WeightFormat::F32, 4) => return side_by_side::<4>(words, x, stride, columns),
+        _ => {}
+    }
     for (token, row) in x.chunks_exact(stride).enumerate() {
         let row = &row[..columns];
         match format {
@@ -190,6 +195,17 @@ fn fill_panel<L: Lanes>(_lanes: L, panel: Filling<'_>) {
                     }
                 }
             }
+        }
+    }
+}
+
+/// Column after column of N tokens: the panels that most of a batch is cut into.
+#[inline(always)]
+fn side_by_side<const N: usize>(words: &mut [u32], x: &[f32], stride: usize, columns: usize) {
+    let rows: [&[f32]; N] = std::array::from_fn(|token| &x[token * stride..][..columns]);
+    for (column, words) in words.as_chunks_mut::<N>().0.iter_mut().enumerate().take(columns) {
+        for (word, row) in words.iter_mut().zip(rows) {
+            *word = row[column].to_bits();
         }
     }
 }

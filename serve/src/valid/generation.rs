@@ -72,6 +72,7 @@ impl Generation {
             prompt_logprobs: None,
             min_tokens: self.min_tokens,
             embedding: false,
+            at_once: false,
         }
     }
 }

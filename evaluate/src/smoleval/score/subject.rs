@@ -88,6 +88,7 @@ impl Subject {
             prompt,
             stop_ids: self.checkpoint.stop_ids.clone(),
             stop_strings,
+            at_once: true,
             ..Request::default()
         })
     }
