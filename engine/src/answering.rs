@@ -4,7 +4,7 @@
 //! pass, so that an engine over foreign arithmetic honours every parameter the native one does.
 
 use crate::constraint::Guide;
-use crate::request::{Done, Event, Finish, Logprobs, Request};
+use crate::request::{Done, Event, Finish, Logprobs, Request, Token};
 use crate::sampling::{Seen, logprobs, penalise, sample};
 use crate::text::AnswerText;
 use smollm::Tokenizer;
@@ -16,7 +16,7 @@ pub struct Answering {
     guide: Option<Guide>,
     events: UnboundedSender<Event>,
     /// What is told with the end, where that was asked for.
-    held: Vec<Event>,
+    held: Vec<Token>,
     seen: Seen,
     text: AnswerText,
     generated: usize,
@@ -100,8 +100,8 @@ impl Answering {
         if std::mem::replace(&mut self.over, true) {
             return;
         }
-        for token in self.held.drain(..) {
-            let _ = self.events.send(token);
+        if !self.held.is_empty() {
+            let _ = self.events.send(Event::Tokens(std::mem::take(&mut self.held)));
         }
         let text = self.text.finish();
         let (completion_tokens, cached_tokens) = (self.generated, self.cached_tokens);
@@ -157,11 +157,11 @@ impl Answering {
         };
         let silent = stop || tokenizer.is_special(id);
         let text = if silent { String::new() } else { self.text.push(&tokenizer.token_bytes()[id as usize]) };
-        let token = Event::Token { id, text, logprobs };
+        let token = Token { id, text, logprobs };
         if self.request.at_once {
             self.held.push(token);
         } else {
-            let _ = self.events.send(token);
+            let _ = self.events.send(Event::Token(token));
         }
         if stop || complete || self.text.stopped() {
             self.finish(Finish::Stop);
@@ -177,6 +177,7 @@ impl Answering {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::request::Events;
     use smollm::Checkpoint;
     use tokio::sync::mpsc::unbounded_channel;
 
@@ -185,7 +186,7 @@ mod tests {
         let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../models/pocket-instruct");
         let tokenizer = Checkpoint::open(folder, None).expect("a checkpoint").tokenizer;
         let [one_by_one, at_once] = [false, true].map(|at_once| {
-            let (events, mut receiver) = unbounded_channel();
+            let (events, receiver) = unbounded_channel();
             let request = Request { prompt: vec![1], max_tokens: 3, at_once, ..Request::default() };
             let mut answering = Answering::new(request, None, events);
             for id in [300, 400, 500] {
@@ -195,9 +196,10 @@ mod tests {
                 assert_eq!(answering.choose(&mut logits, &tokenizer), Some(id as u32));
             }
             assert!(answering.is_over());
-            std::iter::from_fn(|| receiver.try_recv().ok()).collect::<Vec<_>>()
+            assert_eq!(receiver.len(), if at_once { 2 } else { 4 });
+            Events::from(receiver).collect_blocking()
         });
-        assert_eq!(one_by_one.len(), 4);
+        assert_eq!(one_by_one.ids, [300, 400, 500]);
         assert_eq!(one_by_one, at_once);
     }
 }

@@ -25,7 +25,7 @@ pub use native::{NativeEngine, Options};
 pub use queue::Queue;
 pub use request::{
     Answer, Constraint, Done, Event, Events, Finish, Limits, Logprobs, PromptLogprobs, Refused, Request,
-    Sampling, Status,
+    Sampling, Status, Token,
 };
 
 /// Something that continues token ids.

@@ -248,7 +248,8 @@ fn refuse(
     Err(Refused::Value { parameter, value: value.to_string(), expected })
 }
 
-/// What happens to a request, in order: `Prompt` or `Embedding` if asked for, any number of `Token`, one `Done`.
+/// What happens to a request, in order: `Prompt` or `Embedding` if asked for, any number of `Token`, or one `Tokens`
+/// where they were asked for at once, one `Done`.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Event {
     /// Log-probabilities of the prompt (P); the first token has none.
@@ -256,16 +257,22 @@ pub enum Event {
     /// The mean of the last hidden states (C).
     Embedding(Vec<f32>),
     /// One generated token.
-    Token {
-        /// Its id.
-        id: u32,
-        /// Text that is certain now; empty while a character or a possible stop string is incomplete.
-        text: String,
-        /// Its log-probability and the likeliest alternatives, if asked for.
-        logprobs: Option<Logprobs>,
-    },
+    Token(Token),
+    /// All of them.
+    Tokens(Vec<Token>),
     /// The end; nothing follows.
     Done(Done),
+}
+
+/// A generated token.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Token {
+    /// Its id.
+    pub id: u32,
+    /// Text that is certain now; empty while a character or a possible stop string is incomplete.
+    pub text: String,
+    /// Its log-probability and the likeliest alternatives, if asked for.
+    pub logprobs: Option<Logprobs>,
 }
 
 /// Natural-log probabilities at one position, from the model's own distribution: before temperature,
@@ -397,15 +404,18 @@ impl Answer {
         match event {
             Event::Prompt(logprobs) => self.prompt_logprobs = logprobs,
             Event::Embedding(embedding) => self.embedding = embedding,
-            Event::Token { id, text, logprobs } => {
-                self.ids.push(id);
-                self.text.push_str(&text);
-                self.logprobs.extend(logprobs);
-            }
+            Event::Token(token) => self.add_token(token),
+            Event::Tokens(tokens) => tokens.into_iter().for_each(|token| self.add_token(token)),
             Event::Done(done) => {
                 self.text.push_str(&done.text);
                 self.finish = done.finish;
             }
         }
+    }
+
+    fn add_token(&mut self, Token { id, text, logprobs }: Token) {
+        self.ids.push(id);
+        self.text.push_str(&text);
+        self.logprobs.extend(logprobs);
     }
 }

@@ -83,10 +83,12 @@ impl Stopwatch {
 
     /// Takes note of an answer's event.
     pub(crate) fn event(&mut self, answer: usize, event: &Event) {
-        if !matches!(event, Event::Token { .. }) {
-            return;
-        }
-        self.metrics.completion_tokens.fetch_add(1, Ordering::Relaxed);
+        let tokens = match event {
+            Event::Token(_) => 1,
+            Event::Tokens(tokens) => tokens.len() as u64,
+            _ => return,
+        };
+        self.metrics.completion_tokens.fetch_add(tokens, Ordering::Relaxed);
         let now = Instant::now();
         match self.last[answer].replace(now) {
             None => self.metrics.time_to_first_token.observe(now - self.began),

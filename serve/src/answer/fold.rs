@@ -6,7 +6,7 @@
 use crate::model::Model;
 use crate::prompt::Raw;
 use crate::tools::{CallReader, Piece};
-use engine::{Done, Event, Finish, Logprobs, PromptLogprobs};
+use engine::{Done, Event, Finish, Logprobs, PromptLogprobs, Token};
 use smollm::tokenizer::TextStream;
 use std::sync::Arc;
 
@@ -99,13 +99,16 @@ impl Fold {
         match event {
             Event::Prompt(scores) => self.prompt(scores),
             Event::Embedding(embedding) => vec![Part::Embedding(embedding)],
-            Event::Token { id, text, logprobs } => {
-                self.hold(id, logprobs);
-                let pieces = self.read(text);
-                self.parts(pieces)
-            }
+            Event::Token(token) => self.token(token),
+            Event::Tokens(tokens) => tokens.into_iter().flat_map(|token| self.token(token)).collect(),
             Event::Done(done) => self.end(done),
         }
+    }
+
+    fn token(&mut self, Token { id, text, logprobs }: Token) -> Vec<Part> {
+        self.hold(id, logprobs);
+        let pieces = self.read(text);
+        self.parts(pieces)
     }
 
     /// The prompt, with what each of its tokens was worth.

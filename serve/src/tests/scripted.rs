@@ -1,7 +1,7 @@
 //! An engine that says what a test wants, when it wants, and knows who hung up.
 
 use crate::model::Model;
-use engine::{Done, Engine, Event, Events, Finish, Limits, Logprobs, Refused, Request, Status};
+use engine::{Done, Engine, Event, Events, Finish, Limits, Logprobs, Refused, Request, Status, Token};
 use serde_json::{Map, Value, json};
 use smollm::{ChatTemplate, Tokenizer};
 use std::path::PathBuf;
@@ -96,7 +96,7 @@ impl Engine for Scripted {
                 tokio::time::sleep(script.delay).await;
                 let top = vec![(id, -0.5)];
                 let logprobs = request.logprobs.map(|_| Logprobs { logprob: -0.5, top });
-                if sender.send(Event::Token { id, text, logprobs }).is_err() {
+                if sender.send(Event::Token(Token { id, text, logprobs })).is_err() {
                     seen.cancelled.fetch_add(1, Ordering::SeqCst);
                     seen.running.fetch_sub(1, Ordering::SeqCst);
                     return;
