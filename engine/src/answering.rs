@@ -197,6 +197,7 @@ mod tests {
             }
             assert!(answering.is_over());
             assert_eq!(receiver.len(), if at_once { 2 } else { 4 });
+            drop(answering);
             Events::from(receiver).collect_blocking()
         });
         assert_eq!(one_by_one.ids, [300, 400, 500]);

@@ -67,7 +67,7 @@ pub struct CacheBlock {
 }
 
 impl CacheBlock {
-    /// An empty block.
+    /// A block of nothing: what stands in its slots is read only once they are written.
     pub fn new(shape: &CacheShape) -> Self {
         Self { memory: Memory::alone(shape.block_bytes()) }
     }

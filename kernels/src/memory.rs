@@ -1,4 +1,4 @@
-//! Large zeroed memory that a page table walks quickly and that goes back to the system when dropped.
+//! Large memory that a page table walks quickly and that goes back to the system when dropped.
 //!
 //! Streams of weights are read at the memory's speed only from huge pages: within them the processor fetches
 //! ahead, and a small page ends that every 4 KiB. Most matrices are smaller than a huge page, so they lie
@@ -12,12 +12,17 @@ const MAP_BYTES: usize = 64 << 20;
 /// What every memory is aligned to.
 const ALIGNMENT: usize = 4096;
 
-/// Zeroed bytes, aligned to 4096.
+/// Bytes of maps that are kept for the next memory of their length.
+const SPARE_BYTES: usize = 32 << 20;
+
+/// Bytes, aligned to 4096.
 #[derive(Debug)]
 pub(crate) struct Memory {
     map: Arc<Map>,
     start: usize,
     length: usize,
+    /// Whether nobody else lies in the map, so that it may be kept for the next.
+    alone: bool,
 }
 
 #[derive(Debug)]
@@ -35,6 +40,9 @@ unsafe impl Sync for Map {}
 
 /// The map that the next memories go to, and how much of it is given away.
 static OPEN: Mutex<Option<(Arc<Map>, usize)>> = Mutex::new(None);
+/// Maps that memories alone in them left: to map and unmap hundreds a second costs page faults, and every core the
+/// flushing of its page table.
+static SPARE: Mutex<Vec<Arc<Map>>> = Mutex::new(Vec::new());
 
 impl Memory {
     /// `length` bytes of zeros for as long as the process needs them, beside others in huge pages where the
@@ -52,15 +60,20 @@ impl Memory {
         let (map, used) = open.as_mut().expect("was just made");
         let start = *used;
         *used = (start + length).next_multiple_of(ALIGNMENT);
-        Self { map: Arc::clone(map), start, length }
+        Self { map: Arc::clone(map), start, length, alone: false }
     }
 
-    /// `length` bytes of zeros in a map of their own, which goes back to the system at once when dropped.
+    /// `length` bytes, whatever stood in them before, in a map of their own, which goes back to the system when
+    /// dropped, or waits for the next.
     ///
     /// # Panics
     /// As [`Memory::zeroed`].
     pub(crate) fn alone(length: usize) -> Self {
-        Self { map: Map::new(length.max(1)), start: 0, length }
+        let length = length.max(1);
+        let mut spare = SPARE.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = spare.iter().rposition(|map| map.length == length).map(|index| spare.swap_remove(index));
+        drop(spare);
+        Self { map: found.unwrap_or_else(|| Map::new(length)), start: 0, length, alone: true }
     }
 
     /// The first byte.
@@ -76,6 +89,18 @@ impl Memory {
     /// How many bytes there are.
     pub(crate) fn len(&self) -> usize {
         self.length
+    }
+}
+
+impl Drop for Memory {
+    fn drop(&mut self) {
+        if !self.alone {
+            return;
+        }
+        let mut spare = SPARE.lock().unwrap_or_else(PoisonError::into_inner);
+        if spare.iter().map(|map| map.length).sum::<usize>() + self.length <= SPARE_BYTES {
+            spare.push(Arc::clone(&self.map));
+        }
     }
 }
 

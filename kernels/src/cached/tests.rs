@@ -32,10 +32,10 @@ fn case(heads: usize, kv_heads: usize, head_dim: usize, positions: usize, format
     Case { shape, blocks, queries, keys, values }
 }
 
-/// The answers of the tokens from `first` on, `count` of them.
 /// What may be asked for: on a CPU that lacks one, that is the next one down, with its layout.
 const PATHS: [Path; 3] = [Path::Avx512, Path::Avx2, Path::Portable];
 
+/// The answers of the tokens from `first` on, `count` of them.
 fn attended(path: Path, case: &Case, first: usize, count: usize) -> Vec<f32> {
     let row = case.shape.heads * case.shape.head_dim;
     let blocks: Vec<&CacheBlock> = case.blocks.iter().collect();
@@ -99,5 +99,25 @@ fn chunks_and_paths_do_not_change_a_bit() {
             let part = attended(path, &case, first, count);
             assert_eq!(bits(&part), bits(&whole[first * row..][..count * row]), "{path:?} {first}+{count}");
         }
+    }
+}
+
+#[test]
+fn what_a_block_held_for_others_before_does_not_show() {
+    // An odd head, so that rows are padded, and a last block that is not full.
+    let fresh = case(6, 2, 24, 150, CacheFormat::F32);
+    let expected = attended(Path::Portable, &fresh, 0, 150);
+    let shape = fresh.shape;
+    drop(fresh);
+    let mut dirty: Vec<CacheBlock> = (0..8).map(|_| CacheBlock::new(&shape)).collect();
+    for block in &mut dirty {
+        let bytes = shape.block_bytes();
+        // SAFETY: the block is that long, and all ones are a NaN.
+        unsafe { block.memory.pointer_mut().write_bytes(0xff, bytes) };
+    }
+    drop(dirty);
+    let reused = case(6, 2, 24, 150, CacheFormat::F32);
+    for path in PATHS {
+        assert_eq!(bits(&attended(path, &reused, 0, 150)), bits(&expected), "{path:?}");
     }
 }
