@@ -131,12 +131,12 @@ fn object(properties: &Map<String, Value>) -> Value {
     json!({"type": "object", "properties": properties, "required": names, "additionalProperties": false})
 }
 
-/// An object's fields.
 /// What a judge wrote in a field.
 fn text(value: &Value) -> &str {
     value.as_str().unwrap_or_default()
 }
 
+/// An object's fields.
 fn fields(value: Value) -> Map<String, Value> {
     match value {
         Value::Object(fields) => fields,

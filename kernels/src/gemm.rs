@@ -169,7 +169,7 @@ fn blocks<M: Multiply, A: Element, B: Element, C: Element>(multiply: M, product:
     // A bf16 result has no room for sums between blocks of k: it takes all of k at once.
     let block_steps = if C::BF16 { depth } else { BLOCK_STEPS * M::STEP };
     let threads = if parallel { rayon::current_num_threads() } else { 1 };
-    let parts = rows.div_ceil(BLOCK_ROWS).next_multiple_of(threads);
+    let parts = rows.div_ceil(BLOCK_ROWS).next_multiple_of(threads).min(rows.div_ceil(M::ROWS));
     let width = M::WIDTH;
     let mut panels = scratch::take::<M::Packed>();
     for column in (0..columns).step_by(BLOCK_COLUMNS) {

@@ -6,6 +6,11 @@ mod elementwise;
 mod gemm;
 mod training;
 
+use crate::Path;
+
+/// What may be asked for: on a CPU that lacks one, that is the next one down, with its layout.
+pub(crate) const PATHS: [Path; 3] = [Path::Avx512, Path::Avx2, Path::Portable];
+
 /// Numbers in -0.5..0.5 that follow from the seed alone (splitmix64).
 pub(crate) fn numbers(length: usize, seed: u64) -> Vec<f32> {
     let mut state = seed;

@@ -4,7 +4,7 @@
 use super::attend::attend_on;
 use super::*;
 use crate::Path;
-use crate::tests::{assert_close, bits, numbers};
+use crate::tests::{PATHS, assert_close, bits, numbers};
 
 /// A sequence of `positions` with its queries (T, H, D).
 struct Case {
@@ -31,9 +31,6 @@ fn case(heads: usize, kv_heads: usize, head_dim: usize, positions: usize, format
     let queries = numbers(positions * heads * head_dim, 3).iter().map(|q| q * 8.0).collect();
     Case { shape, blocks, queries, keys, values }
 }
-
-/// What may be asked for: on a CPU that lacks one, that is the next one down, with its layout.
-const PATHS: [Path; 3] = [Path::Avx512, Path::Avx2, Path::Portable];
 
 /// The answers of the tokens from `first` on, `count` of them.
 fn attended(path: Path, case: &Case, first: usize, count: usize) -> Vec<f32> {

@@ -183,19 +183,19 @@ fn attend_tile<L: Lanes, F: Stored, const N: usize>(
         tile.visible(query, group).saturating_sub(first_position).min(BLOCK_POSITIONS)
     });
     let mut weights = [[0.0f32; BLOCK_POSITIONS]; N];
+    // Where registers are few, the sums of two queries by two vectors are as many as stay in them.
+    let four_fit = L::WIDE || N == 1;
+    let mut scores = [[lanes.splat(0.0); GROUPS]; N];
     // SAFETY: the block holds this head's keys.
-    let scores = unsafe {
-        let mut scores = [[lanes.splat(0.0); GROUPS]; N];
-        // Where registers are few, two queries by two vectors of positions are as many sums as stay in them.
-        if L::WIDE || N == 1 {
+    unsafe {
+        if four_fit {
             score::<L, F, N, GROUPS>(lanes, [keys, values], shape, &queries, 0, &mut scores);
         } else {
             for first in (0..GROUPS).step_by(2) {
                 score::<L, F, N, 2>(lanes, [keys, values], shape, &queries, first, &mut scores);
             }
         }
-        scores
-    };
+    }
     for query in 0..N {
         let (largest, total) = soften(
             lanes,
@@ -212,7 +212,7 @@ fn attend_tile<L: Lanes, F: Stored, const N: usize>(
     let vectors = shape.padded_dim() / LANES;
     // SAFETY: the block holds this head's values.
     unsafe {
-        while (L::WIDE || N == 1) && vector + 4 <= vectors {
+        while four_fit && vector + 4 <= vectors {
             mix::<L, F, N, 4>(lanes, [values, next], shape, &weights, most, vector, part);
             vector += 4;
         }

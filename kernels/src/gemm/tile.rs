@@ -106,8 +106,8 @@ impl<M: Multiply, A: Element, B: Element, C: Element> Job for Rows<'_, M, A, B, 
     #[inline(always)]
     fn run(self) {
         let Self { multiply, product, block, rows, scratch } = self;
-        match M::WIDTH / LANES {
-            4 => rows_inside::<M, A, B, C, 6, 4>(multiply, product, block, rows, scratch),
+        match M::ROWS {
+            6 => rows_inside::<M, A, B, C, 6, 4>(multiply, product, block, rows, scratch),
             _ => rows_inside::<M, A, B, C, 4, 1>(multiply, product, block, rows, scratch),
         }
     }
@@ -192,6 +192,7 @@ fn put<M: Multiply, C: Element>(multiply: M, out: &mut [C], sums: M::Sums, repla
     multiply.store(&mut line, sums);
     let set = |(out, value): (&mut C, &f32)| *out = C::from_f32(*value);
     let add = |(out, value): (&mut C, &f32)| *out = C::from_f32(out.to_f32() + value);
+    // Sixteen by a constant, so that the rounding of bf16 vectorises; sums are only ever added to f32.
     match (<&mut [C; LANES]>::try_from(&mut *out), replace) {
         (Ok(out), true) => out.iter_mut().zip(&line).for_each(set),
         (Err(_), true) => out.iter_mut().zip(&line).for_each(set),

@@ -89,30 +89,30 @@ fn multiply_panel<L: Lanes, const WIDTH: usize>(lanes: L, job: &Job<'_>, pair: u
     let (words, scales, offsets) = job.x.parts(panel, groups);
     // SAFETY: tiles and panel were laid out for these groups and blocks.
     let sums: [[L::Vector; WIDTH]; PAIR] = unsafe {
+        // Where registers are few, four tokens fill them with one tile's sums, fewer with both tiles'.
+        let together = L::WIDE || WIDTH < 4;
+        let [one, two] = tiles;
         match job.matrix.format {
-            // Where registers are few, four tokens fill them with one tile's sums, fewer with both tiles'.
-            WeightFormat::F32 if !L::WIDE && WIDTH >= 4 => {
-                let [one, two] = tiles;
+            WeightFormat::F32 if together => floats(lanes, tiles, words, groups),
+            WeightFormat::F32 => {
                 [floats(lanes, [one], words, groups)[0], floats(lanes, [two], words, groups)[0]]
             }
-            WeightFormat::F32 => floats(lanes, tiles, words, groups),
-            WeightFormat::Bf16 if !L::WIDE && WIDTH >= 4 => {
-                let [one, two] = tiles;
+            WeightFormat::Bf16 if together => brains(lanes, tiles, words, groups),
+            WeightFormat::Bf16 => {
                 [brains(lanes, [one], words, groups)[0], brains(lanes, [two], words, groups)[0]]
             }
-            WeightFormat::Bf16 => brains(lanes, tiles, words, groups),
             // Written out, not mapped: a closure that is not inlined may not use the instructions.
             WeightFormat::Q8_0 => [
                 quantized::<L, WIDTH, false>(
                     lanes,
-                    Quants::of(tiles[0], &job.matrix.layout),
+                    Quants::of(one, &job.matrix.layout),
                     words,
                     scales,
                     offsets,
                 ),
                 quantized::<L, WIDTH, false>(
                     lanes,
-                    Quants::of(tiles[1], &job.matrix.layout),
+                    Quants::of(two, &job.matrix.layout),
                     words,
                     scales,
                     offsets,
@@ -121,14 +121,14 @@ fn multiply_panel<L: Lanes, const WIDTH: usize>(lanes: L, job: &Job<'_>, pair: u
             WeightFormat::Q4_0 => [
                 quantized::<L, WIDTH, true>(
                     lanes,
-                    Quants::of(tiles[0], &job.matrix.layout),
+                    Quants::of(one, &job.matrix.layout),
                     words,
                     scales,
                     offsets,
                 ),
                 quantized::<L, WIDTH, true>(
                     lanes,
-                    Quants::of(tiles[1], &job.matrix.layout),
+                    Quants::of(two, &job.matrix.layout),
                     words,
                     scales,
                     offsets,

@@ -4,10 +4,7 @@
 use super::*;
 use crate::Path;
 use crate::format::WeightFormat::{Bf16, F32, Q4_0, Q8_0};
-use crate::tests::{assert_close, bits, numbers};
-
-/// What may be asked for: on a CPU that lacks one, that is the next one down, with its layout.
-const PATHS: [Path; 3] = [Path::Avx512, Path::Avx2, Path::Portable];
+use crate::tests::{PATHS, assert_close, bits, numbers};
 
 fn packed(format: WeightFormat, weights: &[f32], columns: usize) -> PackedMatrix {
     PackedMatrix::pack(format, weights.len() / columns, columns, |row, out| {
