@@ -133,11 +133,13 @@ fn pairs_are_what_dpo_reads_and_ties_are_dropped() {
     let (teacher, poor) = (Teacher::start("good"), Teacher::start("poor"));
     let writers = ["--completion-teacher", &teacher.name, "--completion-teacher", &poor.name];
     let (rows, config) = made("preferences", &teacher, 50, folder.path(), &writers);
+    let asked = teacher.asked() + poor.asked();
     // With one teacher that writes nothing better than the others, some prompts give ties.
     let alone = folder.path().join("alone");
     let (_, without) = made("preferences", &teacher, 50, &alone, &[]);
     assert!(rows.len() > 20 && config["dropped"].get("tie").is_none(), "{config}");
     assert!(without["dropped"]["tie"].as_u64().unwrap() > 5, "{without}");
+    let mut texts = 0;
     for row in &rows {
         let Row::Preference(pair) = row else { panic!("{row:?}") };
         assert_eq!((pair.prompt.len(), pair.prompt[0].role.as_str()), (1, "user"));
@@ -153,6 +155,7 @@ fn pairs_are_what_dpo_reads_and_ties_are_dropped() {
         );
         let ratings: Vec<Value> = serde_json::from_str(pair.metadata["ratings"].as_str().unwrap()).unwrap();
         assert_eq!(ratings.len(), 4);
+        texts += ratings.iter().map(|one| one["text"].as_str()).collect::<BTreeSet<_>>().len();
         let best = ratings.iter().map(|one| one["score"].as_f64().unwrap()).fold(0.0, f64::max);
         assert_eq!(best, number("chosen_score"));
         let mean = |one: &Value| {
@@ -162,6 +165,13 @@ fn pairs_are_what_dpo_reads_and_ties_are_dropped() {
         };
         assert!(ratings.iter().all(|one| mean(one) == one["score"]));
     }
+    // A prompt, four completions, and a rating of each text there is: completions that are the same share one.
+    let (kept, wanted) = (rows.len(), 50);
+    assert!(texts < 4 * kept, "{texts} texts of {kept} rows: none said the same twice");
+    assert!(
+        asked <= wanted * 5 + texts + (wanted - kept) * 4,
+        "{asked} calls for {texts} texts of {kept} rows"
+    );
     // Other writers are another dataset.
     let output = generate("preferences", &teacher, 50, folder.path(), &[]);
     assert_eq!(output.status.code(), Some(2));

@@ -25,11 +25,10 @@ struct Completion {
 pub(crate) async fn row(walk: &Walk<'_>) -> Result<Map<String, Value>, Halt> {
     let (request, prompt) = prompt(walk).await?;
     let mut completions = completions(walk, &prompt).await?;
-    let asked = [Message::new("user", prompt.as_str())];
-    let reference = walk.reference(judge(walk), "reference", &asked).await?;
-    for (number, completion) in completions.iter_mut().enumerate() {
-        rate(walk, number + 1, &prompt, reference.as_deref(), completion).await?;
+    if all_the_same(&completions) {
+        return dropped("pair", "tie", format!("all {} completions are the same", completions.len()));
     }
+    rate(walk, &prompt, &mut completions).await?;
     let settings = &walk.recipe.settings;
     let draw = walk.draw("rejected");
     let Some((chosen, rejected)) = pair(&completions, settings.rejected, settings.minimum_margin, draw)
@@ -88,21 +87,32 @@ async fn completions(walk: &Walk<'_>, prompt: &str) -> Result<Vec<Completion>, H
     }
 }
 
-async fn rate(
-    walk: &Walk<'_>,
-    number: usize,
-    prompt: &str,
-    reference: Option<&str>,
-    completion: &mut Completion,
-) -> Result<(), Halt> {
+/// Whether no judge could tell them apart, so that none needs to be asked.
+fn all_the_same(completions: &[Completion]) -> bool {
+    completions.windows(2).all(|two| two[0].text == two[1].text)
+}
+
+/// Has every text rated, once: completions that say the same share the rating, the dearest call of a row.
+async fn rate(walk: &Walk<'_>, prompt: &str, completions: &mut [Completion]) -> Result<(), Halt> {
     let aspects = &walk.recipe.aspects;
-    let variables = json!({
-        "instruction": prompt, "response": completion.text, "reference": reference, "aspects": aspects
-    });
-    let question = walk.recipe.prompt("rating", &variables)?;
-    let step = format!("rating_{number}");
-    completion.ratings = walk.judge(judge(walk), &step, "judge", question, &schema(aspects)).await?;
-    completion.score = score(&completion.ratings, aspects);
+    let asked = [Message::new("user", prompt)];
+    let reference = walk.reference(judge(walk), "reference", &asked).await?;
+    for number in 0..completions.len() {
+        let text = completions[number].text.as_str();
+        let ratings = match completions[..number].iter().find(|before| before.text == text) {
+            Some(before) => before.ratings.clone(),
+            None => {
+                let question = json!({
+                    "instruction": prompt, "response": text, "reference": reference, "aspects": aspects
+                });
+                let question = walk.recipe.prompt("rating", &question)?;
+                let step = format!("rating_{}", number + 1);
+                walk.judge(judge(walk), &step, "judge", question, &schema(aspects)).await?
+            }
+        };
+        completions[number].score = score(&ratings, aspects);
+        completions[number].ratings = ratings;
+    }
     Ok(())
 }
 
@@ -175,6 +185,12 @@ mod tests {
             assert_eq!(chosen(list, Rejected::Random, margin, 1), None);
         }
         assert_eq!(chosen(&close, Rejected::Worst, 0.1, 0), Some(("b", "a")));
+    }
+
+    #[test]
+    fn no_judge_is_asked_about_one_text() {
+        assert!(all_the_same(&[completion("a", 0.0), completion("a", 0.0)]));
+        assert!(!all_the_same(&["a", "a", "b"].map(|text| completion(text, 0.0))));
     }
 
     #[test]
