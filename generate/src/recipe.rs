@@ -123,7 +123,8 @@ impl Recipe {
 
     /// A setting that asks a judge needs the judge's prompt: better said now than after the first paid calls.
     fn has_what_its_settings_need(&self) -> Result<()> {
-        let Settings { minimum_faithfulness, reference_answers, judge_rewards, .. } = &self.settings;
+        let Settings { minimum_faithfulness, reference_answers, judge_rewards, completions, .. } =
+            &self.settings;
         let judged = [(minimum_faithfulness.is_some(), "faithfulness"), (*judge_rewards, "reward")];
         for (_, step) in judged.into_iter().filter(|(asked, _)| *asked) {
             self.sampling("judge")?;
@@ -134,6 +135,10 @@ impl Recipe {
         }
         if *reference_answers {
             self.sampling("reference")?;
+        }
+        if *completions < 2 {
+            let file = format!("prompts/{}/recipe.toml", self.task.name());
+            bail!("{file} sets completions = {completions}: a pair is made of two at least");
         }
         Ok(())
     }
@@ -270,6 +275,14 @@ mod tests {
         let mut recipe = Recipe::load(Task::SystemChats, Profile::Full).unwrap();
         recipe.settings.minimum_faithfulness = Some(3);
         assert!(recipe.has_what_its_settings_need().unwrap_err().to_string().contains("faithfulness"));
+    }
+
+    #[test]
+    fn one_completion_is_no_pair() {
+        let mut recipe = Recipe::load(Task::Preferences, Profile::Full).unwrap();
+        recipe.settings.completions = 1;
+        let error = recipe.has_what_its_settings_need().unwrap_err().to_string();
+        assert!(error.contains("completions = 1"), "{error}");
     }
 
     #[test]

@@ -102,6 +102,9 @@ fn reply(body: &Value, hash: u64) -> String {
         // One system prompt in three is not kept to.
         return if said.contains("case 0") { "No." } else { "Yes, please." }.to_owned();
     }
+    if body["model"] == "steady" {
+        return "Good answer.".to_owned();
+    }
     if said.contains("\"model\":\"poor\"") || body["model"] == "poor" {
         return format!("Bad answer {}.", hash % 7);
     }

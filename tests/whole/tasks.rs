@@ -172,6 +172,12 @@ fn pairs_are_what_dpo_reads_and_ties_are_dropped() {
         asked <= wanted * 5 + texts + (wanted - kept) * 4,
         "{asked} calls for {texts} texts of {kept} rows"
     );
+    // Where all four are the same, nobody needs to rate them.
+    let steady = Teacher::start("steady");
+    let output = generate("preferences", &steady, 20, &folder.path().join("steady"), &[]);
+    assert_eq!((output.status.code(), steady.asked()), (Some(0), 20 * 5));
+    let dropped = std::fs::read_to_string(folder.path().join("steady/dropped.jsonl")).unwrap();
+    assert_eq!(dropped.matches("all 4 completions are the same").count(), 20, "{dropped}");
     // Other writers are another dataset.
     let output = generate("preferences", &teacher, 50, folder.path(), &[]);
     assert_eq!(output.status.code(), Some(2));

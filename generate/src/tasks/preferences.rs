@@ -92,7 +92,7 @@ fn all_the_same(completions: &[Completion]) -> bool {
     completions.windows(2).all(|two| two[0].text == two[1].text)
 }
 
-/// Has every text rated, once: completions that say the same share the rating, the dearest call of a row.
+/// Has every text rated, once: completions with the same text share the rating, the dearest call of a row.
 async fn rate(walk: &Walk<'_>, prompt: &str, completions: &mut [Completion]) -> Result<(), Halt> {
     let aspects = &walk.recipe.aspects;
     let asked = [Message::new("user", prompt)];
