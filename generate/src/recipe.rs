@@ -121,7 +121,8 @@ impl Recipe {
         Ok(recipe)
     }
 
-    /// A setting that asks a judge needs the judge's prompt: better said now than after the first paid calls.
+    /// A setting that asks a judge needs the judge's prompt, a pair two completions: better said now than after the first
+    /// paid calls.
     fn has_what_its_settings_need(&self) -> Result<()> {
         let Settings { minimum_faithfulness, reference_answers, judge_rewards, completions, .. } =
             &self.settings;
@@ -137,8 +138,10 @@ impl Recipe {
             self.sampling("reference")?;
         }
         if *completions < 2 {
-            let file = format!("prompts/{}/recipe.toml", self.task.name());
-            bail!("{file} sets completions = {completions}: a pair is made of two at least");
+            bail!(
+                "prompts/{}/recipe.toml sets completions = {completions}: a pair is made of two at least",
+                self.task.name()
+            );
         }
         Ok(())
     }

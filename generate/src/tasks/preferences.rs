@@ -95,6 +95,7 @@ fn all_the_same(completions: &[Completion]) -> bool {
 /// Has every text rated, once: completions with the same text share the rating, the dearest call of a row.
 async fn rate(walk: &Walk<'_>, prompt: &str, completions: &mut [Completion]) -> Result<(), Halt> {
     let aspects = &walk.recipe.aspects;
+    let schema = schema(aspects);
     let asked = [Message::new("user", prompt)];
     let reference = walk.reference(judge(walk), "reference", &asked).await?;
     for number in 0..completions.len() {
@@ -102,12 +103,12 @@ async fn rate(walk: &Walk<'_>, prompt: &str, completions: &mut [Completion]) -> 
         let ratings = match completions[..number].iter().find(|before| before.text == text) {
             Some(before) => before.ratings.clone(),
             None => {
-                let question = json!({
+                let variables = json!({
                     "instruction": prompt, "response": text, "reference": reference, "aspects": aspects
                 });
-                let question = walk.recipe.prompt("rating", &question)?;
+                let question = walk.recipe.prompt("rating", &variables)?;
                 let step = format!("rating_{}", number + 1);
-                walk.judge(judge(walk), &step, "judge", question, &schema(aspects)).await?
+                walk.judge(judge(walk), &step, "judge", question, &schema).await?
             }
         };
         completions[number].score = score(&ratings, aspects);
