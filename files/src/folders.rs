@@ -1,0 +1,31 @@
+//! The user's own folders, by the XDG base directory specification on every system
+//! (<https://specifications.freedesktop.org/basedir-spec/latest/>).
+
+use etcetera::BaseStrategy;
+use etcetera::base_strategy::Xdg;
+use std::path::PathBuf;
+
+/// The project's folder in each of the user's folders.
+const PROJECT: &str = "smoltalk";
+
+/// What can be computed again: `$XDG_CACHE_HOME/smoltalk`, by default `~/.cache/smoltalk`; in the folder of temporary
+/// files for a user without a home.
+pub fn cache() -> PathBuf {
+    Xdg::new().map_or_else(|_| std::env::temp_dir(), |folders| folders.cache_dir()).join(PROJECT)
+}
+
+/// The user's settings: `$XDG_CONFIG_HOME/smoltalk`, by default `~/.config/smoltalk`; `None` for a user without a home.
+pub fn configuration() -> Option<PathBuf> {
+    Some(Xdg::new().ok()?.config_dir().join(PROJECT))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn folders_are_absolute_and_end_in_the_projects_name() {
+        assert!(cache().is_absolute() && cache().ends_with(PROJECT));
+        assert!(configuration().is_none_or(|folder| folder.is_absolute() && folder.ends_with(PROJECT)));
+    }
+}

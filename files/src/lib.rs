@@ -1,0 +1,11 @@
+//! Files written whole ([`atomic`]), hashed ([`hash`]) and found ([`folders`]), and the folder of a run
+//! ([`run_folder`]). Each of these has one implementation here, so that every program treats files alike.
+
+pub mod atomic;
+pub mod folders;
+pub mod hash;
+pub mod run_folder;
+
+mod error;
+
+pub use error::Error;

@@ -1,0 +1,164 @@
+//! Parameters that the generating endpoints share.
+
+use crate::Unsupported;
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde_json::{Map, Value};
+use serde_with::skip_serializing_none;
+use std::collections::BTreeMap;
+
+/// How tokens are chosen and what ends an answer.
+#[skip_serializing_none]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, JsonSchema)]
+pub struct Sampling {
+    /// Divides the logits; 0 takes the most likely token.
+    #[schemars(range(min = 0.0, max = 2.0), extend("default" = 1))]
+    pub temperature: Option<f32>,
+    /// Keeps the most likely tokens up to this probability mass, and always the first.
+    #[schemars(range(min = 0.0, max = 1.0), extend("default" = 1))]
+    pub top_p: Option<f32>,
+    /// Keeps this number of the most likely tokens; 0 and -1 keep all.
+    #[schemars(range(min = -1), extend("default" = 0))]
+    pub top_k: Option<i64>,
+    /// Drops tokens less likely than this fraction of the most likely one.
+    #[schemars(range(min = 0.0, max = 1.0), extend("default" = 0))]
+    pub min_p: Option<f32>,
+    /// Subtracted once from the logits of tokens in the answer.
+    #[schemars(range(min = -2.0, max = 2.0), extend("default" = 0))]
+    pub presence_penalty: Option<f32>,
+    /// Subtracted from the logits for each time a token is in the answer.
+    #[schemars(range(min = -2.0, max = 2.0), extend("default" = 0))]
+    pub frequency_penalty: Option<f32>,
+    /// Divides the positive logits of tokens in prompt or answer and multiplies the negative ones.
+    #[schemars(range(min = 0.01, max = 100.0), extend("default" = 1))]
+    pub repetition_penalty: Option<f32>,
+    /// Token ids and what is added to their logits, from -100 to 100.
+    pub logit_bias: Option<BTreeMap<String, f32>>,
+    /// Random seed, any 64-bit integer; the same seed gives the same answer. Answer k of `n` uses the seed plus k.
+    pub seed: Option<i64>,
+    /// Strings that end the answer and are left out of it, each of 1 to 1024 bytes.
+    pub stop: Option<StopStrings>,
+    /// Token ids that end the answer.
+    pub stop_token_ids: Option<Vec<u32>>,
+    /// Minimum number of tokens before a stop ends the answer; a constraint may end it earlier.
+    #[schemars(extend("default" = 0))]
+    pub min_tokens: Option<u64>,
+    /// Continue after the end-of-sequence token.
+    #[schemars(extend("default" = false))]
+    pub ignore_eos: Option<bool>,
+}
+
+/// One stop string or several.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[serde(untagged)]
+pub enum StopStrings {
+    /// One string.
+    One(#[schemars(length(min = 1, max = 1024))] String),
+    /// Several strings.
+    Several(#[schemars(length(max = 16), inner(length(min = 1, max = 1024)))] Vec<String>),
+}
+
+/// How an answer is streamed.
+#[skip_serializing_none]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct StreamOptions {
+    /// End the stream with a chunk that has the usage and no choices.
+    pub include_usage: Option<bool>,
+    /// Not supported: chunks have no padding.
+    #[schemars(extend("enum" = [false, null]))]
+    pub include_obfuscation: Option<bool>,
+    /// Not supported: the usage comes once, at the end.
+    #[schemars(extend("enum" = [false, null]))]
+    pub continuous_usage_stats: Option<bool>,
+}
+
+/// Information about the caller, which the server checks and ignores.
+#[skip_serializing_none]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, JsonSchema)]
+pub struct CallerInfo {
+    /// Ignored.
+    pub user: Option<String>,
+    /// Ignored; responses repeat it.
+    pub metadata: Option<Map<String, Value>>,
+    /// Ignored.
+    pub safety_identifier: Option<String>,
+    /// Ignored: prefixes are reused without it.
+    pub prompt_cache_key: Option<String>,
+}
+
+/// Parameters of the interface that a text-only server without state accepts only in a value that changes nothing.
+#[skip_serializing_none]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, JsonSchema)]
+pub struct NeutralParameters {
+    /// Only text.
+    #[schemars(extend("enum" = [["text"], null]))]
+    pub modalities: Option<Vec<String>>,
+    /// Not supported.
+    pub audio: Option<Unsupported>,
+    /// Nothing is stored.
+    #[schemars(extend("enum" = [false, null]))]
+    pub store: Option<bool>,
+    /// There is one tier.
+    #[schemars(extend("enum" = ["auto", "default", null]))]
+    pub service_tier: Option<String>,
+    /// Not supported.
+    pub prediction: Option<Unsupported>,
+    /// Not supported.
+    pub web_search_options: Option<Unsupported>,
+    /// Not supported.
+    pub moderation: Option<Unsupported>,
+    /// The models do not reason before they answer.
+    #[schemars(extend("enum" = ["none", null]))]
+    pub reasoning_effort: Option<String>,
+    /// Not supported.
+    #[schemars(extend("enum" = ["medium", null]))]
+    pub verbosity: Option<String>,
+    /// Prefixes are kept in memory.
+    #[schemars(extend("enum" = ["in_memory", "in-memory", null]))]
+    pub prompt_cache_retention: Option<String>,
+    /// Prefixes are reused without options.
+    #[schemars(extend("enum" = [{}, null]))]
+    pub prompt_cache_options: Option<Map<String, Value>>,
+    /// Not supported; use `tools`.
+    #[schemars(length(max = 0))]
+    pub functions: Option<Vec<Value>>,
+    /// Not supported; use `tool_choice`.
+    #[schemars(extend("enum" = ["none", null]))]
+    pub function_call: Option<String>,
+    /// The template has no parameters.
+    #[schemars(extend("enum" = [{}, null]))]
+    pub chat_template_kwargs: Option<Map<String, Value>>,
+    /// Not supported: the server chooses the template.
+    pub chat_template: Option<Unsupported>,
+    /// The template takes no documents.
+    #[schemars(length(max = 0))]
+    pub documents: Option<Vec<Value>>,
+}
+
+/// A text, texts, token ids, or arrays of token ids.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[serde(untagged)]
+pub enum Input {
+    /// One text.
+    Text(String),
+    /// Several texts or arrays of token ids.
+    Several(#[schemars(length(min = 1, max = 2048))] Vec<InputItem>),
+    /// The token ids of one text.
+    Ids(#[schemars(length(min = 1))] Vec<u32>),
+}
+
+/// One of several inputs.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[serde(untagged)]
+pub enum InputItem {
+    /// A text.
+    Text(String),
+    /// Token ids.
+    Ids(#[schemars(length(min = 1))] Vec<u32>),
+}
+
+impl Default for Input {
+    fn default() -> Self {
+        Self::Text(String::new())
+    }
+}
