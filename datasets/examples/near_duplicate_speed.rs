@@ -1,12 +1,13 @@
-//! How fast near-duplicates are found, and in how much memory:
+//! Measures the speed and the memory of the near-duplicate search:
 //! `cargo run --release -p datasets --example near_duplicate_speed -- [DOCUMENTS] [WORDS]`.
 //!
-//! Documents of words drawn by Zipf's law, made outside the clock a thousand at a time; one in ten is an earlier
-//! document with one word in fifty changed. Prints documents a second of the batch function and the peak resident
-//! memory, and the same for an index into which every document is inserted.
+//! Documents consist of words drawn by Zipf's law and are generated outside of the measured time; one in ten is an earlier
+//! document with one word in fifty changed. Prints documents per second and the peak resident memory, for an index into
+//! which every document is inserted and for the batch function.
 
 use datasets::duplicates::find_duplicates;
 use datasets::near_duplicate::{NearDuplicates, Parameters};
+use random::mix;
 use std::convert::Infallible;
 use std::time::{Duration, Instant};
 
@@ -14,7 +15,7 @@ fn main() {
     let mut arguments = std::env::args().skip(1).map(|argument| {
         argument
             .parse::<usize>()
-            .unwrap_or_else(|_| panic!("{argument} is no number; expected [DOCUMENTS] [WORDS]"))
+            .unwrap_or_else(|_| panic!("`{argument}` is not a number; expected [DOCUMENTS] [WORDS]"))
     });
     let documents = arguments.next().unwrap_or(100_000);
     let words = arguments.next().unwrap_or(300);
@@ -23,28 +24,28 @@ fn main() {
     println!("{documents} documents of {words} words, {threads} threads, {:?}", Parameters::FINEWEB);
 
     let mut index = NearDuplicates::new(Parameters::FINEWEB);
-    let mut making = Duration::ZERO;
-    let began = Instant::now();
+    let mut generating = Duration::ZERO;
+    let start = Instant::now();
     for number in 0..documents {
         let before = Instant::now();
         let text = document(number, words);
-        making += before.elapsed();
+        generating += before.elapsed();
         index.insert(number as u64, &text);
     }
-    report("inserted one by one", documents, began.elapsed() - making, base);
+    report("inserted one by one", documents, start.elapsed() - generating, base);
     drop(index);
 
-    making = Duration::ZERO;
-    let began = Instant::now();
+    generating = Duration::ZERO;
+    let start = Instant::now();
     let texts = (0..documents).map(|number| {
         let before = Instant::now();
         let text = document(number, words);
-        making += before.elapsed();
+        generating += before.elapsed();
         Ok::<_, Infallible>(text)
     });
     let Ok(found) = find_duplicates(texts, Parameters::FINEWEB, Some(0.8));
-    report("duplicates found", documents, began.elapsed() - making, base);
-    let planted = (0..documents).filter(|number| copied(*number).is_some()).count();
+    report("searched in one batch", documents, start.elapsed() - generating, base);
+    let planted = (0..documents).filter(|number| copied_from(*number).is_some()).count();
     println!("{} near-duplicates at 0.8, {planted} planted", found.iter().flatten().count());
 }
 
@@ -57,18 +58,19 @@ fn report(what: &str, documents: usize, time: Duration, base: f64) {
     );
 }
 
-/// Of every ten documents the last is made from an earlier one.
-fn copied(number: usize) -> Option<usize> {
+/// The document from which the last one of every ten is made.
+fn copied_from(number: usize) -> Option<usize> {
     (number % 10 == 9).then(|| number - 1 - hash(number as u64) as usize % number.min(9))
 }
 
 fn document(number: usize, words: usize) -> String {
-    let origin = copied(number).unwrap_or(number);
+    let origin = copied_from(number).unwrap_or(number);
     let mut text = String::new();
     for place in 0..words {
-        let changed = origin != number && hash((number * words + place) as u64 ^ 1 << 60).is_multiple_of(50);
-        let of = if changed { number } else { origin };
-        let uniform = (hash((of * words + place) as u64) >> 11) as f64 / (1u64 << 53) as f64;
+        let is_changed =
+            origin != number && hash((number * words + place) as u64 ^ 1 << 60).is_multiple_of(50);
+        let document = if is_changed { number } else { origin };
+        let uniform = (hash((document * words + place) as u64) >> 11) as f64 / (1u64 << 53) as f64;
         // Ranks whose logarithm is uniform: Zipf's law over 60,000 words.
         let rank = 60_000f64.powf(uniform) as u64;
         let mut letters = hash(rank ^ 1 << 50);
@@ -82,13 +84,10 @@ fn document(number: usize, words: usize) -> String {
 }
 
 fn hash(value: u64) -> u64 {
-    let mut z = value.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
+    mix(0, value)
 }
 
-/// Peak resident memory of this process, as Linux counts it; not a number elsewhere.
+/// Peak resident memory of this process in MiB, from Linux's procfs; NaN on other systems.
 fn peak_mib() -> f64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));

@@ -1,31 +1,31 @@
-//! The dataset card: Hugging Face's front matter, which `load_dataset` reads, over a body for people.
+//! The dataset card (README.md): Hugging Face's front matter, which `load_dataset` reads, before a body for people.
 
 /// One loadable configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
     /// Its name.
     pub name: String,
-    /// Split name and glob of its files, relative to the card.
+    /// The name of each split and the glob pattern of its files, relative to the card.
     pub data_files: Vec<(String, String)>,
 }
 
-/// What the front matter says.
+/// The fields of the front matter.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Front {
-    /// For people.
+pub struct FrontMatter {
+    /// The dataset's name for people.
     pub pretty_name: String,
     /// ISO 639-1 codes.
     pub languages: Vec<String>,
-    /// Search words.
+    /// Search terms.
     pub tags: Vec<String>,
-    /// Rows in all, for the size category.
+    /// Rows in total, for the size category.
     pub rows: usize,
     /// The first one is the default.
     pub configs: Vec<Config>,
 }
 
 /// The whole text of README.md.
-pub fn card(front: &Front, body: &str) -> String {
+pub fn card(front: &FrontMatter, body: &str) -> String {
     let mut text = String::from("---\n");
     text.push_str(&format!("pretty_name: {}\n", quoted(&front.pretty_name)));
     if !front.languages.is_empty() {
@@ -53,7 +53,7 @@ pub fn card(front: &Front, body: &str) -> String {
     format!("{text}---\n\n{}\n", body.trim_end())
 }
 
-/// A JSON string is a YAML string whatever it holds.
+/// Text as a YAML string: every JSON string is one.
 fn quoted(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }
@@ -81,7 +81,7 @@ mod tests {
             name: "yes: \"no\"".into(),
             data_files: vec![("train".into(), "data/*.parquet".into())],
         };
-        let front = Front {
+        let front = FrontMatter {
             pretty_name: "0x1F".into(),
             tags: vec!["null".into()],
             rows: 12,

@@ -1,17 +1,17 @@
-//! The columns of rows that came from somewhere else, found by looking at every row, so that what is written back
-//! is what was read. Values that no one type of Arrow holds are written as JSON text, and which those are can be asked.
+//! The columns of rows that were read from elsewhere, found by looking at every row, so that what is written back is
+//! what was read. Values for which Arrow has no single type are written as JSON text.
 
-use crate::write::list;
 use arrow::datatypes::{DataType, Field, Schema};
 use serde_json::{Map, Value};
+use std::sync::Arc;
 
-/// The columns of the rows looked at, in the order they were first seen.
+/// The columns of the rows added, in the order in which they first appeared.
 #[derive(Debug, Clone, Default)]
 pub struct Columns {
     fields: Vec<(String, Shape)>,
 }
 
-/// What values have in common.
+/// The type that values have in common.
 #[derive(Debug, Clone, PartialEq)]
 enum Shape {
     Null,
@@ -21,17 +21,17 @@ enum Shape {
     Text,
     List(Box<Shape>),
     Struct(Vec<(String, Shape)>),
-    /// No one type.
+    /// No single type.
     Mixed,
 }
 
 impl Columns {
-    /// Looks at a row.
+    /// Adds the columns of a row.
     pub fn add(&mut self, row: &Map<String, Value>) {
         merge_fields(&mut self.fields, row);
     }
 
-    /// Where values are written as JSON text, such as `messages.tool_calls.function.arguments`.
+    /// The paths of the values that are written as JSON text, such as `messages.tool_calls.function.arguments`.
     pub fn as_json(&self) -> Vec<String> {
         let mut paths = Vec::new();
         self.fields.iter().for_each(|(name, shape)| shape.as_json(name, &mut paths));
@@ -54,7 +54,7 @@ impl Shape {
             Value::Null => Self::Null,
             Value::Bool(_) => Self::Boolean,
             Value::Number(number) if number.is_i64() => Self::Integer,
-            // Above the largest of 64 bits with a sign.
+            // Larger than the largest signed 64-bit integer.
             Value::Number(number) if number.is_u64() => Self::Mixed,
             Value::Number(_) => Self::Float,
             Value::String(_) => Self::Text,
@@ -88,7 +88,7 @@ impl Shape {
         }
     }
 
-    /// A struct without fields is a type that Parquet does not have.
+    /// Whether it is written as JSON text. Parquet has no struct without fields.
     fn is_json(&self) -> bool {
         *self == Self::Mixed || matches!(self, Self::Struct(fields) if fields.is_empty())
     }
@@ -104,13 +104,13 @@ impl Shape {
         }
     }
 
-    fn kind(&self) -> DataType {
+    fn data_type(&self) -> DataType {
         match self {
             shape if shape.is_json() => DataType::Utf8,
             Self::Boolean => DataType::Boolean,
             Self::Integer => DataType::Int64,
             Self::Float => DataType::Float64,
-            Self::List(item) => list(item.kind()),
+            Self::List(item) => list(item.data_type()),
             Self::Struct(fields) => DataType::Struct(fields.iter().map(field).collect::<Vec<_>>().into()),
             _ => DataType::Utf8,
         }
@@ -127,6 +127,11 @@ impl Shape {
             (_, value) => value,
         }
     }
+}
+
+/// A list whose items may be null.
+pub(crate) fn list(item: DataType) -> DataType {
+    DataType::List(Arc::new(Field::new("item", item, true)))
 }
 
 fn merge_fields(fields: &mut Vec<(String, Shape)>, object: &Map<String, Value>) {
@@ -151,38 +156,5 @@ fn fit_fields(fields: &[(String, Shape)], object: Map<String, Value>) -> Map<Str
 }
 
 fn field((name, shape): &(String, Shape)) -> Field {
-    Field::new(name, shape.kind(), true)
-}
-
-#[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "a test may fail loudly")]
-mod tests {
-    use super::*;
-    use crate::write::write_shards_as_found;
-    use crate::{Error, objects};
-    use serde_json::json;
-    use std::num::NonZeroUsize;
-
-    #[test]
-    fn rows_come_back_as_they_went() {
-        let rows = [
-            json!({"instruction": "a", "output": "b", "n": 1, "deep": {"x": [1, 2]}, "odd": {"k": 1}, "none": null}),
-            json!({"instruction": "c", "output": "d", "n": 2.5, "deep": {"y": true}, "odd": "text", "empty": {}}),
-        ];
-        let rows: Vec<Map<String, Value>> = rows.iter().map(|row| row.as_object().unwrap().clone()).collect();
-        let mut columns = Columns::default();
-        rows.iter().for_each(|row| columns.add(row));
-        assert_eq!(columns.as_json(), ["odd", "empty"]);
-        let folder = tempfile::tempdir().unwrap();
-        let one = NonZeroUsize::new(1).unwrap();
-        let given = rows.into_iter().map(Ok::<_, Error>);
-        let shards = write_shards_as_found(folder.path(), "train", &columns, 2, one, given).unwrap();
-        assert_eq!(shards.len(), 2);
-        let back: Vec<Value> =
-            objects(folder.path()).unwrap().map(|found| found.unwrap().object.into()).collect();
-        let first =
-            json!({"instruction": "a", "output": "b", "n": 1.0, "deep": {"x": [1, 2]}, "odd": "{\"k\":1}"});
-        let second = json!({"instruction": "c", "output": "d", "n": 2.5, "deep": {"y": true}, "odd": "\"text\"", "empty": "{}"});
-        assert_eq!(back, [first, second]);
-    }
+    Field::new(name, shape.data_type(), true)
 }

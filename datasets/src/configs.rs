@@ -1,8 +1,8 @@
-//! Which files of a Hugging Face dataset a reader gets: those the card's front matter names for the default
-//! configuration, as `datasets.load_dataset(folder)` chooses; of its splits `train`, where it has one. A reader may
-//! ask for another configuration and another split by name.
+//! Which files of a Hugging Face dataset are read: those that the dataset card's front matter assigns to the default
+//! configuration, as `datasets.load_dataset(folder)` selects them; of its splits `train`, if it has one. A caller may
+//! name another configuration and another split.
 //!
-//! Without this, a folder with one configuration for all rows and one for each subset would give every row twice.
+//! Without this, every row of a folder with one configuration for all rows and one for each subset would be read twice.
 
 use crate::Error;
 use serde::Deserialize;
@@ -43,16 +43,16 @@ enum Paths {
     Many(Vec<String>),
 }
 
-/// What a reader asks for of a dataset; with neither, what `load_dataset` gives by default.
+/// The part of a dataset to read; by default what `load_dataset` returns.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Choice<'a> {
-    /// A configuration of the card.
+    /// A configuration of the dataset card.
     pub config: Option<&'a str>,
-    /// One of its splits, or several with `+` between them, as `datasets` writes it.
+    /// One of its splits, or several with `+` between them, as in `datasets`.
     pub split: Option<&'a str>,
 }
 
-/// Of all data files below a folder, those its card chooses; all of them where no card names any.
+/// Those of all data files below a folder that its dataset card selects; all of them if no card names any.
 pub(crate) fn chosen(folder: &Path, files: Vec<PathBuf>, choice: Choice<'_>) -> Result<Vec<PathBuf>, Error> {
     let path = folder.join("README.md");
     let card = std::fs::read_to_string(&path).ok();
@@ -61,23 +61,22 @@ pub(crate) fn chosen(folder: &Path, files: Vec<PathBuf>, choice: Choice<'_>) -> 
         parts.map(|part| part.as_os_str().to_string_lossy().into_owned()).collect::<Vec<_>>().join("/")
     };
     let names: Vec<String> = files.iter().map(name).collect();
-    let place = if card.is_some() { path } else { folder.to_owned() };
-    let chosen =
-        choose(card.as_deref(), &names, choice).map_err(|reason| Error::NotData { path: place, reason })?;
+    let path = if card.is_some() { path } else { folder.to_owned() };
+    let chosen = choose(card.as_deref(), &names, choice).map_err(|reason| Error::NotData { path, reason })?;
     Ok(files.into_iter().zip(names).filter(|(_, name)| chosen.contains(name)).map(|(file, _)| file).collect())
 }
 
-/// Of a dataset's file names, those that its card chooses.
+/// Those of a dataset's file names that its dataset card, if it has one, selects.
 ///
 /// # Errors
-/// Says which configurations and splits there are where the one asked for is not among them.
+/// Lists the configurations or splits when the one named is not among them.
 pub fn choose(card: Option<&str>, names: &[String], choice: Choice<'_>) -> Result<Vec<String>, String> {
     let front = card.and_then(front_matter).map(serde_saphyr::from_str::<Front>).transpose();
-    let front = front.map_err(|error| format!("its front matter: {error}"))?;
+    let front = front.map_err(|error| format!("the front matter cannot be read: {error}"))?;
     let configs = front.map(|front| front.configs).unwrap_or_default();
     let config = match choice.config {
         None => default_config(&configs)?,
-        Some(asked) => Some(named_config(&configs, asked)?),
+        Some(wanted) => Some(named_config(&configs, wanted)?),
     };
     let Some((name, data_files)) = config.and_then(|one| Some((&one.config_name, one.data_files.as_ref()?)))
     else {
@@ -86,21 +85,21 @@ pub fn choose(card: Option<&str>, names: &[String], choice: Choice<'_>) -> Resul
     let patterns = patterns(data_files, choice.split)?;
     let chosen: Vec<String> = names.iter().filter(|name| matches(name, &patterns)).cloned().collect();
     if chosen.is_empty() {
-        return Err(format!("its configuration {name:?} names {patterns:?}, and no such file is here"));
+        return Err(format!("the configuration `{name}` names {patterns:?}; no file matches"));
     }
     Ok(chosen)
 }
 
-fn named_config<'a>(configs: &'a [Config], asked: &str) -> Result<&'a Config, String> {
-    configs.iter().find(|config| config.config_name == asked).ok_or_else(|| {
+fn named_config<'a>(configs: &'a [Config], wanted: &str) -> Result<&'a Config, String> {
+    configs.iter().find(|config| config.config_name == wanted).ok_or_else(|| {
         let names: Vec<&str> = configs.iter().map(|config| config.config_name.as_str()).collect();
         let names = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
-        format!("it has no configuration {asked}; it has {names}")
+        format!("has no configuration `{wanted}`; it has {names}")
     })
 }
 
-/// A split of files that no card assigns: those with its name as a word of theirs. Files that name no split at all
-/// are `train`.
+/// The files of a split that no dataset card assigns: those whose names contain the split's name as a word. Files whose
+/// names contain no split's name are `train`.
 fn by_file_name(names: &[String], split: Option<&str>) -> Result<Vec<String>, String> {
     let Some(split) = split else { return Ok(names.to_vec()) };
     let has =
@@ -109,21 +108,25 @@ fn by_file_name(names: &[String], split: Option<&str>) -> Result<Vec<String>, St
     let of_split: Vec<String> =
         names.iter().filter(|name| splits.clone().any(|split| has(name, split))).cloned().collect();
     let others = ["train", "test", "validation", "valid", "dev", "eval"];
-    let unnamed = |name: &&String| !others.iter().any(|other| has(name, other));
+    let has_no_split = |name: &&String| !others.iter().any(|other| has(name, other));
     match of_split.is_empty() {
         false => Ok(of_split),
-        true if splits.any(|split| split == "train") => Ok(names.iter().filter(unnamed).cloned().collect()),
-        true => Err(format!("no file is called {split}, and no card assigns one to that split")),
+        true if splits.any(|split| split == "train") => {
+            Ok(names.iter().filter(has_no_split).cloned().collect())
+        }
+        true => {
+            Err(format!("no file's name contains `{split}`, and no dataset card assigns files to that split"))
+        }
     }
 }
 
-/// What stands between the two lines of `---` that a card may begin with.
+/// The text between the two lines of `---` with which a dataset card may start.
 fn front_matter(text: &str) -> Option<&str> {
     let rest = text.strip_prefix("---")?.trim_start_matches('\r').strip_prefix('\n')?;
     Some(&rest[..rest.find("\n---")?])
 }
 
-/// The one marked default, the one called so, or the only one.
+/// The configuration marked as default, the one named `default`, or the only one.
 fn default_config(configs: &[Config]) -> Result<Option<&Config>, String> {
     let marked = configs.iter().find(|config| config.default);
     match marked.or_else(|| configs.iter().find(|config| config.config_name == "default")) {
@@ -132,14 +135,14 @@ fn default_config(configs: &[Config]) -> Result<Option<&Config>, String> {
         None => {
             let names: Vec<&str> = configs.iter().map(|config| config.config_name.as_str()).collect();
             Err(format!(
-                "it has the configurations {}, none of them the default: name the files of one",
+                "has the configurations {}, none of which is the default; name one",
                 names.join(", ")
             ))
         }
     }
 }
 
-/// The patterns of a split; without one of `train`, where there is one, and else of all.
+/// The patterns of a split; by default those of `train`, or of all splits where there is no `train`.
 fn patterns(data_files: &DataFiles, split: Option<&str>) -> Result<Vec<String>, String> {
     let listed = |paths: &Paths| match paths.clone() {
         Paths::One(path) => vec![path],
@@ -149,14 +152,14 @@ fn patterns(data_files: &DataFiles, split: Option<&str>) -> Result<Vec<String>, 
         (DataFiles::Pattern(pattern), None | Some("train")) => Ok(vec![pattern.clone()]),
         (DataFiles::Patterns(patterns), None | Some("train")) => Ok(patterns.clone()),
         (DataFiles::Pattern(_) | DataFiles::Patterns(_), Some(split)) => {
-            Err(format!("it has no split {split}; it has train"))
+            Err(format!("has no split `{split}`; it has train"))
         }
         (DataFiles::Splits(splits), _) => {
             let names: Vec<&str> = splits.iter().map(|one| one.split.as_str()).collect();
             let train: &[&str] = if names.contains(&"train") { &["train"] } else { &names };
             let wanted: Vec<&str> = split.map_or(train.to_vec(), |split| split.split('+').collect());
             if let Some(unknown) = wanted.iter().find(|split| !names.contains(split)) {
-                return Err(format!("it has no split {unknown}; it has {}", names.join(", ")));
+                return Err(format!("has no split `{unknown}`; it has {}", names.join(", ")));
             }
             let of_split = splits.iter().filter(|one| wanted.contains(&one.split.as_str()));
             Ok(of_split.flat_map(|one| listed(&one.path)).collect())
@@ -192,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn a_card_chooses_as_load_dataset_does() {
+    fn a_card_selects_as_load_dataset_does() {
         let all = "- config_name: all\n  data_files:\n  - split: train\n    path: data/all/train-*\n  - split: test\n    path: data/all/test-*\n";
         let one = "- config_name: one\n  data_files: [\"data/one/*\"]\n";
         let of = |configs: &str| chosen_of(&format!("---\nlicense: mit\nconfigs:\n{configs}---\n\n# Card\n"));
@@ -201,20 +204,20 @@ mod tests {
         assert_eq!(of(one).unwrap(), ["data/one/train-0.parquet"]);
         assert_eq!(of("- config_name: one\n  data_files: \"**/*.parquet\"\n").unwrap().len(), 3);
         let reason = of(&format!("{one}{all}")).unwrap_err().to_string();
-        assert!(reason.contains("configurations one, all, none of them the default"), "{reason}");
+        assert!(reason.contains("configurations one, all, none of which is the default"), "{reason}");
         let reason = of("- config_name: one\n  data_files: \"none/*\"\n").unwrap_err().to_string();
-        assert!(reason.contains("no such file is here"), "{reason}");
+        assert!(reason.contains("no file matches"), "{reason}");
     }
 
     #[test]
-    fn other_folders_give_all_their_files() {
+    fn all_files_of_other_folders_are_read() {
         for card in ["# No front matter\n", "---\nlicense: mit\n---\n", "---\nnever closed\n"] {
             assert_eq!(chosen_of(card).unwrap().len(), 4, "{card}");
         }
     }
 
     #[test]
-    fn a_configuration_and_a_split_are_chosen_by_name() {
+    fn a_configuration_and_a_split_are_selected_by_name() {
         let card = "---\nconfigs:\n- config_name: all\n  data_files:\n  - split: train\n    path: data/all/train-*\n  - split: test\n    path: data/all/test-*\n- config_name: one\n  data_files: [\"data/one/*\"]\n---\n";
         let names: Vec<String> =
             ["data/all/train-0.parquet", "data/all/test-0.parquet", "data/one/train-0.parquet"]
@@ -230,23 +233,23 @@ mod tests {
         assert_eq!(of(Some(card), Some("one"), Some("train")).unwrap(), "data/one/train-0.parquet");
         assert_eq!(
             of(Some(card), Some("two"), None).unwrap_err(),
-            "it has no configuration two; it has all, one"
+            "has no configuration `two`; it has all, one"
         );
         assert_eq!(
             of(Some(card), Some("all"), Some("dev")).unwrap_err(),
-            "it has no split dev; it has train, test"
+            "has no split `dev`; it has train, test"
         );
         assert_eq!(
             of(Some(card), Some("one"), Some("test")).unwrap_err(),
-            "it has no split test; it has train"
+            "has no split `test`; it has train"
         );
-        // Without a card, names of files tell.
+        // Without a dataset card the files' names decide.
         assert_eq!(of(None, None, Some("test")).unwrap(), "data/all/test-0.parquet");
         assert_eq!(
             of(None, None, Some("train")).unwrap(),
             "data/all/train-0.parquet data/one/train-0.parquet"
         );
-        assert!(of(None, None, Some("dev")).unwrap_err().contains("no file is called dev"));
+        assert!(of(None, None, Some("dev")).unwrap_err().contains("no file's name contains `dev`"));
         assert!(of(None, Some("all"), None).unwrap_err().ends_with("it has none"));
         let plain = ["a.jsonl".to_owned(), "test.jsonl".to_owned()];
         let train = Choice { config: None, split: Some("train") };

@@ -1,52 +1,53 @@
-//! Which rows hold questions of an evaluation set.
+//! Which rows contain questions of an evaluation set.
 //!
-//! A word n-gram in common makes a candidate, and how much of the question the row holds decides. For chat data as
-//! cosmopedia's decontamination/decontaminate.py does, which SmolTalk was cleaned with: 10-grams, and the matching
-//! blocks longer than 5 characters must make up more than half of the question. For mathematical text as FineMath
-//! (SmolLM2 paper, 3.2): 13-grams, and the longest common subsequence of words at least 0.6 of the question's words.
-//! There one n-gram is looked up and one question compared; here every question that shares an n-gram is compared.
+//! A common word n-gram makes a candidate; the share of the question that the row contains decides. Chat data is treated
+//! as in cosmopedia's decontamination/decontaminate.py, with which SmolTalk was cleaned: 10-grams, and the matching
+//! blocks longer than 5 characters must make up more than half of the question. Mathematical text is treated as in
+//! FineMath (SmolLM2 paper, section 3.2): 13-grams, and the longest common subsequence of words must have at least 0.6 of
+//! the question's words. The originals look up one n-gram and compare one question; here every question that shares an
+//! n-gram is compared.
 
 use crate::evaluation_set::EvaluationSet;
-use crate::hash::mix;
 use crate::matching::{longest_common_subsequence, matching_blocks};
+use random::splitmix;
 use serde::Serialize;
 use std::cmp::Ordering;
 use std::collections::HashMap;
 use unicode_normalization::UnicodeNormalization;
 use unicode_properties::{GeneralCategory, GeneralCategoryGroup, UnicodeGeneralCategory};
 
-/// What counts as contaminated.
+/// When a text counts as contaminated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Method {
-    /// 10-grams; matching blocks over more than half of the question's characters.
+    /// 10-grams; matching blocks cover more than half of the question's characters.
     Chat,
-    /// 13-grams; a common subsequence of at least 0.6 of the question's words.
+    /// 13-grams; the common subsequence has at least 0.6 of the question's words.
     Math,
 }
 
-/// A question that a text shares an n-gram with.
+/// A question with which a text shares an n-gram.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Match {
     /// The evaluation set.
     pub set: String,
     /// The question's id in it.
     pub item: String,
-    /// The first n-gram of the text that the question has, too.
+    /// The first n-gram of the text that is also in the question.
     pub ngram: String,
-    /// How much of the question the text holds, from 0 to 1.
+    /// The share of the question that the text contains, from 0 to 1.
     pub ratio: f64,
-    /// Whether that is enough to drop the text.
+    /// Whether that share counts as contaminated.
     pub contaminated: bool,
 }
 
-/// The questions of evaluation sets, by their n-grams.
+/// An index of the questions of evaluation sets by their n-grams.
 #[derive(Debug)]
 pub struct Contamination {
     method: Method,
     questions: Vec<Question>,
-    /// The questions each n-gram's hash stands in.
+    /// The questions that contain each n-gram, by its hash.
     ngrams: HashMap<u64, Vec<u32>>,
-    short: usize,
+    too_short: usize,
 }
 
 #[derive(Debug)]
@@ -54,7 +55,7 @@ struct Question {
     set: String,
     item: String,
     words: Vec<String>,
-    /// The words, a space between any two.
+    /// The words, with a space between any two.
     characters: Vec<char>,
 }
 
@@ -66,7 +67,7 @@ impl Method {
         }
     }
 
-    /// How much of the question is in the text, and whether that is enough.
+    /// The share of the question that is in the text, and whether it counts as contaminated.
     fn judge(self, text: &Words, question: &Question) -> (f64, bool) {
         match self {
             Self::Chat => {
@@ -85,12 +86,12 @@ impl Method {
 impl Contamination {
     /// Indexes the questions of the sets.
     pub fn new(sets: &[EvaluationSet], method: Method) -> Self {
-        let mut index = Self { method, questions: Vec::new(), ngrams: HashMap::new(), short: 0 };
+        let mut index = Self { method, questions: Vec::new(), ngrams: HashMap::new(), too_short: 0 };
         for set in sets {
             for item in &set.items {
                 let words = words(&item.text);
                 if words.len() < method.ngram() {
-                    index.short += 1;
+                    index.too_short += 1;
                     continue;
                 }
                 let number = index.questions.len() as u32;
@@ -108,16 +109,17 @@ impl Contamination {
         index
     }
 
-    /// Questions with fewer words than an n-gram has: nothing can be found to hold them.
+    /// The number of questions with fewer words than an n-gram, which no text can match.
     pub fn too_short(&self) -> usize {
-        self.short
+        self.too_short
     }
 
-    /// The questions that share an n-gram with a text: those the text holds most of first, else in the sets' order.
+    /// The questions that share an n-gram with a text, by the share of them that the text contains, descending; equal ones
+    /// in the order of the sets.
     pub fn matches(&self, text: &str) -> Vec<Match> {
         let text = Words { words: words(text), characters: std::cell::OnceCell::new() };
         let ngram = self.method.ngram();
-        // Of each question the first n-gram in the text.
+        // Each question with the index of its first n-gram in the text.
         let mut candidates: Vec<(u32, usize)> = Vec::new();
         for (place, hash) in ngram_hashes(&text.words, ngram).enumerate() {
             for question in self.ngrams.get(&hash).into_iter().flatten() {
@@ -126,19 +128,19 @@ impl Contamination {
         }
         candidates.sort_unstable();
         candidates.dedup_by_key(|(question, _)| *question);
-        let found = |(question, place): (u32, usize)| {
+        let to_match = |(question, place): (u32, usize)| {
             let question = &self.questions[question as usize];
             let (ratio, contaminated) = self.method.judge(&text, question);
             let ngram = text.words[place..place + ngram].join(" ");
             Match { set: question.set.clone(), item: question.item.clone(), ngram, ratio, contaminated }
         };
-        let mut matches: Vec<Match> = candidates.into_iter().map(found).collect();
+        let mut matches: Vec<Match> = candidates.into_iter().map(to_match).collect();
         matches.sort_by(|a, b| b.ratio.partial_cmp(&a.ratio).unwrap_or(Ordering::Equal));
         matches
     }
 }
 
-/// A text's words, and its characters once they are asked for.
+/// A text's words, and its characters, which are computed when they are needed.
 struct Words {
     words: Vec<String>,
     characters: std::cell::OnceCell<Vec<char>>,
@@ -150,7 +152,7 @@ impl Words {
     }
 }
 
-/// Lower-case words without accents: NFD, nonspacing marks dropped, and what Python's `\w+` finds, which is letters,
+/// Lower-case words without accents: NFD without nonspacing marks, split as by Python's `\w+`, which matches letters,
 /// numbers and the underscore, but not the spacing marks that Rust counts as alphabetic.
 fn words(text: &str) -> Vec<String> {
     let plain = text.nfd().filter(|c| c.general_category() != GeneralCategory::NonspacingMark);
@@ -166,13 +168,15 @@ fn words(text: &str) -> Vec<String> {
 }
 
 fn ngram_hashes(words: &[String], ngram: usize) -> impl Iterator<Item = u64> {
-    let hash = |word: &String| word.bytes().fold(0, |hash, byte| mix(hash ^ u64::from(byte)));
+    let hash = |word: &String| word.bytes().fold(0, |hash, byte| splitmix(hash ^ u64::from(byte)));
     let hashes: Vec<u64> = words.iter().map(hash).collect();
     let count = (hashes.len() + 1).saturating_sub(ngram);
-    (0..count).map(move |start| hashes[start..start + ngram].iter().fold(0, |hash, word| mix(hash ^ word)))
+    (0..count)
+        .map(move |start| hashes[start..start + ngram].iter().fold(0, |hash, word| splitmix(hash ^ word)))
 }
 
-/// The characters of blocks longer than 5, white space at the ends and in runs not counted, over the question's.
+/// The share of the question's characters in matching blocks longer than 5; runs of white space count once, and not at
+/// the ends.
 fn matched_ratio(text: &[char], question: &[char]) -> f64 {
     let mut matched = String::new();
     for block in matching_blocks(text, question).iter().filter(|block| block.length > 5) {
@@ -193,7 +197,7 @@ mod tests {
     const GOLDENS: &str = include_str!("../../tests/goldens/matching/pairs.jsonl");
 
     #[test]
-    fn words_and_ratios_are_those_of_the_original() {
+    fn words_and_ratios_equal_the_originals() {
         for line in GOLDENS.lines() {
             let golden: Value = serde_json::from_str(line).unwrap();
             let sides = ["first", "second"].map(|side| words(golden[side].as_str().unwrap()));
@@ -213,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn a_row_is_contaminated_by_what_it_holds_most_of() {
+    fn a_row_is_contaminated_by_most_of_a_question() {
         let question = "A baker fills twelve trays with nine rolls each and sells half of all the rolls before noon. \
                         How many are left?";
         let index = Contamination::new(&[set(question)], Method::Chat);
@@ -222,7 +226,7 @@ mod tests {
         assert_eq!((found.len(), found[0].ratio, found[0].contaminated), (1, 1.0, true));
         assert_eq!((found[0].set.as_str(), found[0].item.as_str()), ("made", "1"));
         assert_eq!(found[0].ngram, "a baker fills twelve trays with nine rolls each and");
-        // Ten words in common, which is less than half of the question.
+        // Ten common words are less than half of the question.
         let found = index.matches("Once a baker fills twelve trays with nine rolls each and goes to bed.");
         assert!(found.len() == 1 && !found[0].contaminated && found[0].ratio < 0.5, "{found:?}");
         assert!(
@@ -231,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn mathematical_text_is_held_to_thirteen_words_and_their_order() {
+    fn mathematical_text_is_compared_by_thirteen_words_and_their_order() {
         let question = "one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen \
                         sixteen seventeen eighteen nineteen twenty";
         let index = Contamination::new(&[set(question)], Method::Math);

@@ -1,32 +1,32 @@
-//! Which of many texts are near-duplicates: signatures are made on all cores, candidates are joined into clusters
-//! (union-find), and of each cluster the first text is kept.
+//! Which of many texts are near-duplicates: signatures are computed on all cores, candidates are joined into clusters
+//! (union-find), and the first text of each cluster is kept.
 
-use crate::minhash::Scratch;
-use crate::near_duplicate::{NearDuplicates, Parameters};
+use crate::minhash::{Parameters, Scratch};
+use crate::near_duplicate::NearDuplicates;
 use rayon::prelude::*;
 
-/// Why a text is not kept: it is in one cluster with an earlier one.
+/// Why a text is not kept: it is in a cluster with an earlier one.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Duplicate {
-    /// The text that is kept of the cluster, its first.
+    /// Index of the text that is kept: the first one of the cluster.
     pub of: usize,
-    /// The text through which this one came into the cluster; often the kept one, and it may be a later text.
+    /// Index of the most similar text by which this one joined the cluster; often the kept one, possibly a later one.
     pub through: usize,
-    /// The similarity to the one it came through, at least the threshold.
+    /// The similarity to that text, at least the threshold.
     pub similarity: f64,
 }
 
-/// Texts that are signed at a time.
+/// Texts whose signatures are computed together.
 const BATCH: usize = 2048;
-/// Texts a thread signs at a time.
+/// Texts that one thread takes at a time.
 const SHARE: usize = 32;
 
-/// For each text, in order, whether it is a near-duplicate and of which. Texts are joined that share a band and
-/// whose estimated similarity is at least the threshold; without a threshold a shared band is enough, as in
-/// datatrove. Nothing is kept of a text but its signature.
+/// Finds for each text, in order, whether it is a near-duplicate and of which text. Two texts are joined if they share a
+/// band and their estimated similarity is at least the threshold; without a threshold a shared band suffices, as in
+/// datatrove. Only the signatures are held in memory.
 ///
 /// # Errors
-/// Passes on the texts' own.
+/// The first error among the texts.
 ///
 /// # Panics
 /// If a parameter is 0.
@@ -53,7 +53,7 @@ pub fn find_duplicates<E>(
     Ok(clusters.duplicates())
 }
 
-/// The minima of a batch, one text after another.
+/// Computes the minima of a batch, one text after another.
 fn sign(index: &NearDuplicates, texts: &[String], minima: &mut Vec<u32>) {
     let width = index.parameters.hashes();
     minima.resize(texts.len() * width, 0);
@@ -74,7 +74,7 @@ struct Clustering {
 }
 
 impl Clustering {
-    /// The next text.
+    /// Adds the next text.
     fn add(&mut self, minima: &[u32]) {
         let text = self.clusters.push();
         let signature = self.index.signature(minima);
@@ -83,7 +83,7 @@ impl Clustering {
             return;
         }
         let candidates = self.index.candidates(&signature);
-        // Where a band is enough, its first text stands for all that share it.
+        // Where a shared band suffices, its first text represents all that share it.
         let position = self.index.push(u64::from(text), &signature, self.threshold.is_none());
         self.firsts.push(text);
         for candidate in candidates {
@@ -100,20 +100,20 @@ impl Clustering {
 
     fn duplicates(mut self) -> Vec<Option<Duplicate>> {
         let texts = self.clusters.parents.len();
-        let verdict = |text: usize| {
+        let duplicate = |text: usize| {
             let of = self.clusters.first_of(text as u32) as usize;
             let (through, similarity) = self.clusters.links[text];
             (of != text).then_some(Duplicate { of, through: through as usize, similarity })
         };
-        (0..texts).map(verdict).collect()
+        (0..texts).map(duplicate).collect()
     }
 }
 
-/// Union-find over texts in which a cluster's first text is its root.
+/// Union-find over texts; the root of a cluster is its first text.
 #[derive(Default)]
 struct Clusters {
     parents: Vec<u32>,
-    /// What each text was joined to, the most similar, with the similarity.
+    /// The most similar text that each text was joined to, with the similarity.
     links: Vec<(u32, f64)>,
 }
 
@@ -127,7 +127,7 @@ impl Clusters {
 
     fn first_of(&mut self, mut text: u32) -> u32 {
         while self.parents[text as usize] != text {
-            // Halves the path for the next one.
+            // Path halving, for the next search.
             let parent = self.parents[text as usize];
             self.parents[text as usize] = self.parents[parent as usize];
             text = parent;
@@ -158,8 +158,7 @@ mod tests {
         found.unwrap_or_else(|never| match never {})
     }
 
-    /// Two texts of 304 words of their own, the first ones in common so that their word 5-grams have about
-    /// this Jaccard similarity.
+    /// Two texts of 304 words, of which so many are common that their word 5-grams have about this Jaccard similarity.
     fn pair(name: &str, similarity: f64) -> [String; 2] {
         let shingles = 300.0;
         let common = (2.0 * shingles * similarity / (1.0 + similarity)).round() as usize;
@@ -182,18 +181,24 @@ mod tests {
         common as f64 / (one.len() + other.len() - common) as f64
     }
 
-    /// Sharing a band follows 1 - (1 - s^r)^b within three standard errors, at similarities that are measured.
+    /// The probability that two sets of this Jaccard similarity share a band.
+    fn probability(parameters: Parameters, similarity: f64) -> f64 {
+        let Parameters { bands, rows_per_band, .. } = parameters;
+        1.0 - (1.0 - similarity.powi(rows_per_band as i32)).powi(bands as i32)
+    }
+
+    /// The share of pairs that share a band is 1 - (1 - s^r)^b within three standard errors, at exact similarities.
     #[test]
     fn recall_follows_the_s_curve() {
         let pairs = 5000;
         let finemath = Parameters { ngram: 5, bands: 1, rows_per_band: 10 };
         let narrow = Parameters { ngram: 5, bands: 16, rows_per_band: 2 };
         println!(
-            "{pairs} pairs at each similarity: bands x rows, similarity, found, the curve, standard errors"
+            "{pairs} pairs at each similarity: bands x rows, similarity, found, expected, standard errors"
         );
         for parameters in [Parameters::FINEWEB, finemath, narrow] {
             for wanted in [0.5, 0.6, 0.7, 0.8, 0.9, 1.0] {
-                // Without the point, which would part a word in two.
+                // Without the decimal point, which would split a word.
                 let name =
                     |number: usize| format!("p{}x{}x{number}x", parameters.bands, (10.0 * wanted) as u32);
                 let texts: Vec<String> = (0..pairs).flat_map(|number| pair(&name(number), wanted)).collect();
@@ -202,8 +207,11 @@ mod tests {
                 let found = find(&texts, parameters, None);
                 let hit = |number: usize| found[2 * number + 1].is_some_and(|hit| hit.of == 2 * number);
                 let recall = (0..pairs).filter(|number| hit(*number)).count() as f64 / pairs as f64;
-                assert!(found.iter().step_by(2).all(Option::is_none), "texts of different pairs met");
-                let expected = exact.iter().map(|s| parameters.probability(*s)).sum::<f64>() / pairs as f64;
+                assert!(
+                    found.iter().step_by(2).all(Option::is_none),
+                    "texts of different pairs share a band"
+                );
+                let expected = exact.iter().map(|s| probability(parameters, *s)).sum::<f64>() / pairs as f64;
                 let error = (expected * (1.0 - expected) / pairs as f64).sqrt();
                 let away = if error > 0.0 { (recall - expected) / error } else { recall - expected };
                 let Parameters { bands, rows_per_band, .. } = parameters;
@@ -215,10 +223,10 @@ mod tests {
     }
 
     #[test]
-    fn clusters_keep_their_first_text_and_say_through_which_others_came() {
+    fn clusters_keep_their_first_text_and_report_how_others_joined() {
         let words =
             |from: usize, to: usize| (from..to).map(|word| format!("w{word}")).collect::<Vec<_>>().join(" ");
-        // The third is like the first and the second, which are less like each other.
+        // The third is similar to the first and the second, which are less similar to each other.
         let texts = [words(0, 100), words(16, 116), words(8, 108), words(500, 600), words(500, 600)];
         let parameters = Parameters { ngram: 1, bands: 64, rows_per_band: 2 };
         let found = find(&texts, parameters, Some(0.78));
@@ -233,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_among_the_texts_is_passed_on() {
+    fn an_error_among_the_texts_is_returned() {
         let texts = [Ok("one".to_owned()), Err("two is broken")];
         let found = find_duplicates(texts.into_iter(), Parameters::FINEWEB, None);
         assert_eq!(found, Err("two is broken"));

@@ -1,21 +1,14 @@
-//! What can be wrong with data on disk: each error names the file, the line and what was expected.
+//! What can be wrong with data on disk. Every error names the file, the line and what was expected.
 
 use std::path::{Path, PathBuf};
 
 /// Why rows cannot be read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The operating system refused.
-    #[error("cannot {action} {}: {source}", path.display())]
-    File {
-        /// What was being done.
-        action: &'static str,
-        /// To which file.
-        path: PathBuf,
-        /// Its reason.
-        source: std::io::Error,
-    },
-    /// The file holds no data this project reads.
+    /// The operating system refused a file.
+    #[error(transparent)]
+    File(#[from] files::Error),
+    /// A file or folder contains no data that this project reads.
     #[error("{}: {reason}", path.display())]
     NotData {
         /// The file or folder.
@@ -23,7 +16,7 @@ pub enum Error {
         /// What was found and what is read.
         reason: String,
     },
-    /// One row cannot be used.
+    /// A row cannot be used.
     #[error("{}, {unit} {number}: {reason}", path.display())]
     Row {
         /// The file.
@@ -38,7 +31,7 @@ pub enum Error {
 }
 
 impl Error {
-    pub(crate) fn file(action: &'static str, path: &Path, source: std::io::Error) -> Self {
-        Self::File { action, path: path.to_owned(), source }
+    pub(crate) fn file(action: &'static str, path: &Path, reason: std::io::Error) -> Self {
+        files::Error::file(action, path, reason).into()
     }
 }

@@ -1,5 +1,5 @@
-//! Evaluation sets that training data must not hold: IFEval, GSM8K, HumanEval and MT-Bench are known by name or
-//! by their fields, any other is read by the column that holds its texts.
+//! Evaluation sets whose questions training data must not contain. IFEval, GSM8K, HumanEval and MT-Bench are recognized
+//! by name or by their fields; any other set is read by the column of its questions.
 
 use crate::Error;
 use crate::source::{Format, data_files, objects};
@@ -9,69 +9,74 @@ use std::path::Path;
 /// An evaluation set.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EvaluationSet {
-    /// What it is called.
+    /// Its name.
     pub name: String,
-    /// What a model is asked.
+    /// Its questions.
     pub items: Vec<Item>,
 }
 
 /// One question of an evaluation set.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Item {
-    /// The set's own name for it, or its line.
+    /// Its id in the set, or its line.
     pub id: String,
     /// Its text.
     pub text: String,
 }
 
-/// Where a set keeps what.
-struct Known {
+/// The fields of a well-known set.
+struct KnownSet {
     name: &'static str,
     /// The field of its questions: a string, or a list of turns.
     text: &'static str,
-    /// The field of its ids; lines are counted where it has none.
+    /// The field of its ids; lines are counted if it has none.
     id: Option<&'static str>,
-    /// Fields that only this set has beside its questions.
+    /// Fields that this set has beside its questions and the others do not.
     signs: &'static [&'static str],
 }
 
-const KNOWN: [Known; 4] = [
-    Known { name: "ifeval", text: "prompt", id: Some("key"), signs: &["instruction_id_list", "kwargs"] },
-    Known {
+const KNOWN: [KnownSet; 4] = [
+    KnownSet { name: "ifeval", text: "prompt", id: Some("key"), signs: &["instruction_id_list", "kwargs"] },
+    KnownSet {
         name: "humaneval",
         text: "prompt",
         id: Some("task_id"),
         signs: &["entry_point", "canonical_solution"],
     },
-    Known { name: "mt-bench", text: "turns", id: Some("question_id"), signs: &["category", "question_id"] },
-    Known { name: "gsm8k", text: "question", id: None, signs: &["answer"] },
+    KnownSet {
+        name: "mt-bench",
+        text: "turns",
+        id: Some("question_id"),
+        signs: &["category", "question_id"],
+    },
+    KnownSet { name: "gsm8k", text: "question", id: None, signs: &["answer"] },
 ];
 
 impl EvaluationSet {
-    /// Reads a file or folder of JSONL, JSON or Parquet, plain, `.gz` or `.zst`. The questions stand in `column`; where
-    /// none is named, in the column of the known set of this name, or of the set whose fields the first row has, or in
-    /// `text`. Without a name the set is called as it is known, or as its file.
+    /// Reads a file or folder of JSONL, JSON or Parquet, also compressed as `.gz` or `.zst`. The questions are in `column`;
+    /// without one, in the column of the well-known set with this name or with the first row's fields; otherwise in
+    /// `text`. Without a name the set has the name of the well-known set, or of its file.
     ///
     /// # Errors
-    /// Names the file, the row and the fields that are there.
+    /// Names the file, the row and its fields.
     pub fn read(name: Option<&str>, path: &Path, column: Option<&str>) -> Result<Self, Error> {
         let mut known = KNOWN.iter().find(|known| Some(known.name) == name);
         let mut set = Self { name: name.unwrap_or_default().to_owned(), items: Vec::new() };
         for file in data_files(path)? {
             for object in objects(&file)? {
                 let (number, object) = object?;
-                known = known.or_else(|| KNOWN.iter().find(|known| known.recognises(&object)));
+                known = known.or_else(|| KNOWN.iter().find(|known| known.matches(&object)));
                 let text = column.or(known.map(|known| known.text)).unwrap_or("text");
                 let id = known.and_then(|known| object.get(known.id?)).or_else(|| object.get("id"));
                 let unit = Format::of(&file).map_or("line", Format::unit);
-                let id = id.and_then(spelled).unwrap_or_else(|| format!("{unit} {number}"));
+                let id = id.and_then(id_text).unwrap_or_else(|| format!("{unit} {number}"));
                 let items = items(&object, text, &id);
                 let path = file.clone();
                 set.items.extend(items.map_err(|reason| Error::Row { path, unit, number, reason })?);
             }
         }
         if set.items.is_empty() {
-            let reason = "an evaluation set without a question".to_owned();
+            let reason = "the evaluation set has no question".to_owned();
             return Err(Error::NotData { path: path.to_owned(), reason });
         }
         if name.is_none() {
@@ -82,12 +87,12 @@ impl EvaluationSet {
     }
 }
 
-impl Known {
-    fn recognises(&self, object: &Map<String, Value>) -> bool {
+impl KnownSet {
+    fn matches(&self, object: &Map<String, Value>) -> bool {
         let has = |name: &str| object.contains_key(name);
         // Many sets have a question and an answer; GSM8K's answers end in four hashes and a number.
-        let marked = || object["answer"].as_str().is_some_and(|answer| answer.contains("#### "));
-        has(self.text) && self.signs.iter().all(|sign| has(sign)) && (self.name != "gsm8k" || marked())
+        let has_result = || object["answer"].as_str().is_some_and(|answer| answer.contains("#### "));
+        has(self.text) && self.signs.iter().all(|sign| has(sign)) && (self.name != "gsm8k" || has_result())
     }
 }
 
@@ -99,17 +104,17 @@ fn items(object: &Map<String, Value>, column: &str, id: &str) -> Result<Vec<Item
             let turns = turns.iter().filter_map(Value::as_str).enumerate();
             Ok(turns.map(|(turn, text)| item(format!("{id} turn {}", turn + 1), text)).collect())
         }
-        Some(_) => Err(format!("{column} is neither a text nor a list of texts")),
+        Some(_) => Err(format!("`{column}` is neither a string nor a list of strings")),
         None => {
             let names: Vec<&String> = object.keys().collect();
             Err(format!(
-                "has no {column}; it has {names:?}: name the column of the questions, NAME=PATH#COLUMN"
+                "has no column `{column}`; it has {names:?}; name the column of the questions as in NAME=PATH#COLUMN"
             ))
         }
     }
 }
 
-fn spelled(id: &Value) -> Option<String> {
+fn id_text(id: &Value) -> Option<String> {
     match id {
         Value::String(text) => Some(text.clone()),
         Value::Number(number) => Some(number.to_string()),
@@ -130,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn sets_are_known_by_their_fields_or_by_a_column() {
+    fn sets_are_recognized_by_their_fields_or_read_by_a_column() {
         let ids = |set: &EvaluationSet| set.items.iter().map(|item| item.id.clone()).collect::<Vec<_>>();
         let set = read(None, None, r#"{"key": 7, "prompt": "Do", "instruction_id_list": [], "kwargs": []}"#)
             .unwrap();
@@ -146,7 +151,9 @@ mod tests {
         let set = read(Some("mine"), Some("answer"), lines).unwrap();
         assert_eq!((set.name.as_str(), set.items[0].text.as_str()), ("mine", "#### 1"));
         let reason = read(None, None, r#"{"question": "How?"}"#).unwrap_err().to_string();
-        assert!(reason.contains("has no text; it has [\"question\"]"), "{reason}");
-        assert!(read(Some("humaneval"), None, lines).unwrap_err().to_string().contains("has no prompt"));
+        assert!(reason.contains("has no column `text`; it has [\"question\"]"), "{reason}");
+        assert!(
+            read(Some("humaneval"), None, lines).unwrap_err().to_string().contains("has no column `prompt`")
+        );
     }
 }

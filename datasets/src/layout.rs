@@ -1,9 +1,12 @@
-//! The layouts people keep rows in, found from a file's first row and turned into ours.
+//! The common layouts of rows, recognized from a file's first row and converted to [`Row`].
 
 use crate::row::{ChatRow, Message, PreferenceRow, Row, TextRow};
-use serde_json::{Map, Value};
+use message::{Object, message, messages, optional_text, system, text, turns};
+use serde_json::Value;
 
-/// How a file lays its rows out.
+mod message;
+
+/// The layout of a file's rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Layout {
     /// `messages` (or `conversations`) of role and content.
@@ -14,11 +17,12 @@ pub enum Layout {
     Alpaca,
     /// `instruction` with `instances` of input and output (self-instruct seeds).
     Instances,
-    /// `prompt` and `completion` (also `prompt`/`response`, `query`/`response`, `question`/`answer`), strings or messages.
+    /// `prompt` and `completion` (also `prompt`/`response`, `query`/`response`, `question`/`answer`), strings or
+    /// messages.
     PromptCompletion,
-    /// `chosen` and `rejected`, with a `prompt` or sharing their beginning.
+    /// `chosen` and `rejected`, with a `prompt` or with the same start.
     Preference,
-    /// `conversations` and two last turns, `chosen` and `rejected` (from and value).
+    /// `conversations` and two last messages, `chosen` and `rejected` (from and value).
     ShareGptPreference,
     /// `chosen_messages` and `rejected_messages`.
     MessagesPreference,
@@ -30,14 +34,12 @@ pub enum Layout {
     Text,
 }
 
-/// What the two sides of a prompt-completion row are called.
+/// The column names of a prompt and its completion.
 const PAIRS: [(&str, &str); 4] =
     [("prompt", "completion"), ("prompt", "response"), ("query", "response"), ("question", "answer")];
 
-type Object = Map<String, Value>;
-
 impl Layout {
-    /// The layout of an object.
+    /// The layout of an object; the error names its fields.
     pub(crate) fn of(object: &Object) -> Result<Self, String> {
         let has = |name: &str| object.get(name).is_some_and(|value| !value.is_null());
         let from_value = |name: &str| object.get(name).is_some_and(|turns| turns[0].get("from").is_some());
@@ -65,13 +67,13 @@ impl Layout {
             let names: Vec<&str> = object.keys().map(String::as_str).take(8).collect();
             let more = if object.len() > names.len() { ", among others" } else { "" };
             return Err(format!(
-                "no layout has the fields {names:?}{more}; expected messages, conversations, prompt and completion, instruction and output, chosen and rejected, or text"
+                "no layout has the fields {names:?}{more}; expected `messages`, `conversations`, `prompt` and `completion`, `instruction` and `output`, `chosen` and `rejected`, or `text`"
             ));
         };
         Ok(layout)
     }
 
-    /// One row; the error says what was expected.
+    /// One row; the error states what was expected.
     pub(crate) fn row(self, mut object: Object) -> Result<Row, String> {
         match self {
             Self::Messages => {
@@ -124,109 +126,6 @@ fn chat(messages: Vec<Message>, metadata: Object) -> Result<Row, String> {
     Ok(Row::Chat(ChatRow { messages, metadata }))
 }
 
-fn text(object: &mut Object, name: &str) -> Result<String, String> {
-    match object.remove(name) {
-        Some(Value::String(text)) => Ok(text),
-        Some(other) => Err(format!("{name} is {other}; expected a string")),
-        None => Err(format!("has no {name}, which earlier rows of this file have")),
-    }
-}
-
-fn optional_text(object: &mut Object, name: &str) -> Result<Option<String>, String> {
-    match object.remove(name) {
-        None | Some(Value::Null) => Ok(None),
-        Some(Value::String(text)) => Ok(Some(text).filter(|text| !text.is_empty())),
-        Some(other) => Err(format!("{name} is {}; expected a string", short(&other))),
-    }
-}
-
-fn system(object: &mut Object) -> Result<Vec<Message>, String> {
-    Ok(optional_text(object, "system")?.map(|text| Message::new("system", text)).into_iter().collect())
-}
-
-fn messages(value: &Value, name: &str) -> Result<Vec<Message>, String> {
-    match value {
-        Value::Array(turns) => turns.iter().map(|turn| message(turn, name)).collect(),
-        other => Err(format!("{name} is {}; expected a list of messages", short(other))),
-    }
-}
-
-/// A message in OpenAI's or ShareGPT's words; what has no place of its own stays beside the content.
-fn message(value: &Value, name: &str) -> Result<Message, String> {
-    let mut fields = value.as_object().cloned().unwrap_or_default();
-    let said = fields.remove("role").or_else(|| fields.remove("from"));
-    let Some(role) = said.as_ref().and_then(Value::as_str) else {
-        return Err(format!("a message of {name} is {}; expected a role (or from)", short(value)));
-    };
-    let content = fields.remove("content").or_else(|| fields.remove("value")).unwrap_or_default();
-    let mut calls = fields.remove("tool_calls").filter(|calls| !calls.is_null());
-    fields.retain(|_, value| !value.is_null());
-    let content = match content {
-        Value::String(text) => match called(&text).filter(|_| role == "function_call") {
-            Some(made) => {
-                calls = Some(made);
-                String::new()
-            }
-            None => text,
-        },
-        Value::Array(parts) => from_parts(&parts, &mut calls, &mut fields, name)?,
-        Value::Null if calls.is_some() => String::new(),
-        other => {
-            return Err(format!("a message of {name} has the content {}; expected a string", short(&other)));
-        }
-    };
-    let role = match role {
-        "human" | "prompter" => "user",
-        "gpt" | "function_call" | "model" => "assistant",
-        "observation" | "function" => "tool",
-        other => other,
-    };
-    Ok(Message { role: role.to_owned(), content, tool_calls: calls, extra: fields })
-}
-
-/// Content in parts: text is joined, reasoning and tool calls go where chat templates look for them.
-fn from_parts(
-    parts: &[Value],
-    calls: &mut Option<Value>,
-    fields: &mut Object,
-    name: &str,
-) -> Result<String, String> {
-    let (mut content, mut reasoning, mut made) = (String::new(), String::new(), Vec::new());
-    for part in parts {
-        let text = part["text"].as_str().or_else(|| part["value"].as_str());
-        let odd = || format!("a content part of {name} is {}; expected text", short(part));
-        let text = text.ok_or_else(odd)?;
-        match part["type"].as_str().unwrap_or("text") {
-            "text" => content.push_str(text),
-            "reasoning" => reasoning.push_str(text),
-            "tool_call" => match called(text) {
-                Some(Value::Array(list)) => made.extend(list),
-                _ => return Err(odd()),
-            },
-            _ => return Err(odd()),
-        }
-    }
-    if !reasoning.is_empty() {
-        fields.insert("reasoning_content".to_owned(), reasoning.into());
-    }
-    if !made.is_empty() {
-        *calls = Some(Value::Array(made));
-    }
-    Ok(content)
-}
-
-/// One or several `{"name", "arguments"}` as text, in OpenAI's shape.
-fn called(text: &str) -> Option<Value> {
-    let list = match serde_json::from_str(text).ok()? {
-        Value::Array(list) => list,
-        one => vec![one],
-    };
-    let call = |call: &Value| {
-        call["name"].is_string().then(|| serde_json::json!({"type": "function", "function": call}))
-    };
-    list.iter().map(call).collect::<Option<Vec<_>>>().map(Value::Array)
-}
-
 fn alpaca(mut object: Object) -> Result<Row, String> {
     let mut list = system(&mut object)?;
     if let Some(Value::Array(turns)) = object.remove("history") {
@@ -259,15 +158,6 @@ fn instances(mut object: Object) -> Result<Row, String> {
     chat(vec![Message::new("user", user), Message::new("assistant", side("output")?)], object)
 }
 
-/// A string is one turn of `role`; a list is messages.
-fn turns(value: &Value, role: &str, name: &str) -> Result<Vec<Message>, String> {
-    match value {
-        Value::String(text) => Ok(vec![Message::new(role, text.as_str())]),
-        Value::Object(_) => Ok(vec![message(value, name)?]),
-        list => messages(list, name),
-    }
-}
-
 fn prompt_completion(mut object: Object) -> Result<Row, String> {
     let pair = PAIRS.iter().find(|(one, two)| object.contains_key(*one) && object.contains_key(*two));
     let (prompt, completion) = pair.ok_or("has no prompt and completion, which earlier rows have")?;
@@ -277,7 +167,7 @@ fn prompt_completion(mut object: Object) -> Result<Row, String> {
     chat(list, object)
 }
 
-/// With a prompt of its own, or two conversations that begin alike.
+/// A pair with a prompt, or two conversations with the same start.
 fn preference(mut object: Object) -> Result<Row, String> {
     let (chosen, rejected) =
         (object.remove("chosen").unwrap_or_default(), object.remove("rejected").unwrap_or_default());
@@ -291,11 +181,11 @@ fn preference(mut object: Object) -> Result<Row, String> {
     }
     let chosen = turns(&chosen, "assistant", "chosen")?;
     let rejected = turns(&rejected, "assistant", "rejected")?;
-    // A reply begins with the assistant; a list that begins otherwise repeats the conversation.
-    let whole = |list: &[Message]| list.first().is_some_and(|first| first.role != "assistant");
+    // A reply starts with the assistant; any other list repeats the conversation.
+    let is_whole = |list: &[Message]| list.first().is_some_and(|first| first.role != "assistant");
     match prompt {
-        _ if whole(&chosen) && whole(&rejected) => split_preference(chosen, rejected, object),
-        None => Err("has no prompt, and chosen and rejected are not conversations".to_owned()),
+        _ if is_whole(&chosen) && is_whole(&rejected) => split_preference(chosen, rejected, object),
+        None => Err("has no `prompt`, and `chosen` and `rejected` are not conversations".to_owned()),
         Some(prompt) => {
             let mut list = system(&mut object)?;
             list.extend(turns(&prompt, "user", "prompt")?);
@@ -304,17 +194,17 @@ fn preference(mut object: Object) -> Result<Row, String> {
     }
 }
 
-/// Two whole conversations: the prompt is what they share.
+/// Two whole conversations: the prompt is their common start.
 fn split_preference(
     mut chosen: Vec<Message>,
     mut rejected: Vec<Message>,
     metadata: Object,
 ) -> Result<Row, String> {
     let shared = chosen.iter().zip(&rejected).take_while(|(a, b)| a == b).count();
-    // Equal conversations still end in a reply each.
+    // Each of two equal conversations still ends in a reply.
     let shared = shared.min(chosen.len().saturating_sub(1)).min(rejected.len().saturating_sub(1));
     if shared == 0 {
-        return Err("chosen and rejected do not begin alike".to_owned());
+        return Err("`chosen` and `rejected` do not start with the same message".to_owned());
     }
     let chosen_reply = chosen.split_off(shared);
     Ok(Row::Preference(PreferenceRow {
@@ -325,7 +215,7 @@ fn split_preference(
     }))
 }
 
-/// Anthropic's transcripts: turns that begin with a blank line and "Human:" or "Assistant:".
+/// Anthropic's transcripts: messages that start with a blank line and "Human:" or "Assistant:".
 fn transcript(text: &str) -> Option<Vec<Message>> {
     let mut list = Vec::new();
     let mut rest = text.strip_prefix("\n\nHuman:")?;
@@ -345,7 +235,7 @@ fn transcript(text: &str) -> Option<Vec<Message>> {
     }
 }
 
-/// The first reply of each turn, which Open-Assistant's exports put best-ranked first.
+/// The conversation along the first reply to each message; Open-Assistant's exports order replies by rank.
 fn tree(mut object: Object) -> Result<Row, String> {
     let root = object.remove("prompt").unwrap_or_default();
     let mut list = Vec::new();
@@ -358,13 +248,5 @@ fn tree(mut object: Object) -> Result<Row, String> {
             Some(reply) => node = reply,
             None => return chat(list, object),
         }
-    }
-}
-
-fn short(value: &Value) -> String {
-    let text = value.to_string();
-    match text.char_indices().nth(60) {
-        Some((end, _)) => format!("{}...", &text[..end]),
-        None => text,
     }
 }

@@ -1,24 +1,24 @@
-//! Rows on disk, and all that is done to rows without a model.
+//! Datasets on disk, and everything that is done to their rows without a model.
 //!
-//! Reading takes the formats and layouts people have ([`read()`]); writing makes what
-//! `datasets.load_dataset(folder)` loads ([`mod@write`], [`card`]). No model, no network, no runtime.
+//! Reading accepts the common formats and layouts ([`read()`]). Writing produces folders that
+//! `datasets.load_dataset(folder)` loads ([`mod@write`], [`card`]). Near-duplicates are found by text
+//! ([`duplicates`]) or by embedding ([`nearest`]), and questions of evaluation sets by [`contamination`]. No model, no
+//! network, no asynchronous runtime.
 
 pub mod card;
 pub mod columns;
 pub mod contamination;
 pub mod duplicates;
 pub mod evaluation_set;
-pub mod matching;
 pub mod near_duplicate;
 pub mod nearest;
-pub mod pocket;
 pub mod row;
 pub mod write;
 
 mod configs;
 mod error;
-mod hash;
 mod layout;
+mod matching;
 mod minhash;
 mod read;
 mod source;
@@ -26,6 +26,9 @@ mod source;
 pub use configs::{Choice, choose};
 pub use error::Error;
 pub use layout::Layout;
-pub use read::{Found, Located, Objects, Rows, objects, read, read_chosen};
+pub use read::{LocatedRow, RawRow, RawRows, Rows, read, read_chosen, read_raw};
 pub use row::{ChatRow, Message, PreferenceRow, Row, TextRow};
 pub use source::{data_files, is_data};
+
+// The earlier name, until its user follows.
+pub use read::LocatedRow as Located;

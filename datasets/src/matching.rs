@@ -1,5 +1,4 @@
-//! How much of one sequence is found in another: matching blocks as Python's difflib finds them, and the longest
-//! common subsequence.
+//! How much of one sequence is in another: the matching blocks of Python's difflib, and the longest common subsequence.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -7,33 +6,33 @@ use std::ops::Range;
 
 /// A run that two sequences have in common.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Block {
-    /// Where it begins in the first.
-    pub first: usize,
-    /// Where it begins in the second.
-    pub second: usize,
+pub(crate) struct Block {
+    /// Its start in the first sequence.
+    pub(crate) first: usize,
+    /// Its start in the second sequence.
+    pub(crate) second: usize,
     /// Its length.
-    pub length: usize,
+    pub(crate) length: usize,
 }
 
 /// The blocks of `difflib.SequenceMatcher(None, first, second, autojunk=False).get_matching_blocks()`, without its
 /// sentinel: the longest common run, then the longest to its left and to its right, and so on (Ratcliff and
-/// Obershelp); of runs equally long the one that begins earliest in the first, then in the second.
-pub fn matching_blocks<T: Hash + Eq>(first: &[T], second: &[T]) -> Vec<Block> {
-    let mut places: HashMap<&T, Vec<usize>> = HashMap::new();
-    for (place, item) in second.iter().enumerate() {
-        places.entry(item).or_default().push(place);
+/// Obershelp); of equally long runs the one that starts earliest in the first sequence, then in the second.
+pub(crate) fn matching_blocks<T: Hash + Eq>(first: &[T], second: &[T]) -> Vec<Block> {
+    let mut positions: HashMap<&T, Vec<usize>> = HashMap::new();
+    for (position, item) in second.iter().enumerate() {
+        positions.entry(item).or_default().push(position);
     }
-    let places: Vec<&[usize]> =
-        first.iter().map(|item| places.get(item).map_or(&[][..], Vec::as_slice)).collect();
-    let mut runs = Runs { places, before: Vec::new(), here: Vec::new() };
-    let (mut blocks, mut waiting) = (Vec::new(), vec![(0..first.len(), 0..second.len())]);
-    while let Some((one, other)) = waiting.pop() {
+    let positions: Vec<&[usize]> =
+        first.iter().map(|item| positions.get(item).map_or(&[][..], Vec::as_slice)).collect();
+    let mut runs = Runs { positions, previous: Vec::new(), current: Vec::new() };
+    let (mut blocks, mut open) = (Vec::new(), vec![(0..first.len(), 0..second.len())]);
+    while let Some((one, other)) = open.pop() {
         let longest = runs.longest(one.clone(), other.clone());
         if longest.length > 0 {
-            waiting.push((one.start..longest.first, other.start..longest.second));
-            waiting
-                .push((longest.first + longest.length..one.end, longest.second + longest.length..other.end));
+            let (end, other_end) = (longest.first + longest.length, longest.second + longest.length);
+            open.push((one.start..longest.first, other.start..longest.second));
+            open.push((end..one.end, other_end..other.end));
             blocks.push(longest);
         }
     }
@@ -41,7 +40,7 @@ pub fn matching_blocks<T: Hash + Eq>(first: &[T], second: &[T]) -> Vec<Block> {
     joined(&blocks)
 }
 
-/// Neighbouring blocks are one.
+/// Joins adjacent blocks.
 fn joined(blocks: &[Block]) -> Vec<Block> {
     let mut list: Vec<Block> = Vec::new();
     for block in blocks {
@@ -57,49 +56,50 @@ fn joined(blocks: &[Block]) -> Vec<Block> {
     list
 }
 
-/// What finding longest runs needs.
+/// The state of the search for longest runs.
 struct Runs<'a> {
-    /// Of each item of the first, where it stands in the second, ascending.
-    places: Vec<&'a [usize]>,
-    /// Runs that end at the item of the first before, and at the one looked at: where in the second, how long.
-    before: Vec<(usize, usize)>,
-    here: Vec<(usize, usize)>,
+    /// For each item of the first sequence its positions in the second, ascending.
+    positions: Vec<&'a [usize]>,
+    /// Runs that end at the previous item of the first sequence, and at the present one: end in the second, length.
+    previous: Vec<(usize, usize)>,
+    current: Vec<(usize, usize)>,
 }
 
 impl Runs<'_> {
     fn longest(&mut self, one: Range<usize>, other: Range<usize>) -> Block {
         let mut best = Block { first: one.start, second: other.start, length: 0 };
-        self.before.clear();
+        self.previous.clear();
         for first in one {
-            let places = self.places[first];
-            let from = places.partition_point(|place| *place < other.start);
-            // Both lists ascend, so the run that ends just before is found by going along.
-            let mut earlier = self.before.iter().copied().peekable();
-            for second in places[from..].iter().copied().take_while(|place| *place < other.end) {
-                while earlier.next_if(|(place, _)| place + 1 < second).is_some() {}
-                let run = earlier.peek().filter(|(place, _)| place + 1 == second).map_or(0, |(_, run)| *run);
+            let positions = self.positions[first];
+            let from = positions.partition_point(|position| *position < other.start);
+            // Both lists ascend, so one pass finds the runs that end just before.
+            let mut earlier = self.previous.iter().copied().peekable();
+            for second in positions[from..].iter().copied().take_while(|position| *position < other.end) {
+                while earlier.next_if(|(position, _)| position + 1 < second).is_some() {}
+                let run =
+                    earlier.peek().filter(|(position, _)| position + 1 == second).map_or(0, |(_, run)| *run);
                 let length = run + 1;
-                self.here.push((second, length));
+                self.current.push((second, length));
                 if length > best.length {
                     best = Block { first: first + 1 - length, second: second + 1 - length, length };
                 }
             }
-            std::mem::swap(&mut self.before, &mut self.here);
-            self.here.clear();
+            std::mem::swap(&mut self.previous, &mut self.current);
+            self.current.clear();
         }
         best
     }
 }
 
 /// The length of the longest common subsequence.
-pub fn longest_common_subsequence<T: Eq>(first: &[T], second: &[T]) -> usize {
-    // The lengths for the items of the first so far, and each beginning of the second.
+pub(crate) fn longest_common_subsequence<T: Eq>(first: &[T], second: &[T]) -> usize {
+    // For the items of the first so far and each prefix of the second.
     let mut lengths = vec![0; second.len() + 1];
     for one in first {
         let mut diagonal = 0;
-        for (place, other) in second.iter().enumerate() {
-            let above = lengths[place + 1];
-            lengths[place + 1] = if one == other { diagonal + 1 } else { above.max(lengths[place]) };
+        for (position, other) in second.iter().enumerate() {
+            let above = lengths[position + 1];
+            lengths[position + 1] = if one == other { diagonal + 1 } else { above.max(lengths[position]) };
             diagonal = above;
         }
     }
@@ -116,7 +116,7 @@ mod tests {
     const GOLDENS: &str = include_str!("../../tests/goldens/matching/pairs.jsonl");
 
     #[test]
-    fn blocks_and_subsequences_are_those_of_python() {
+    fn blocks_and_subsequences_equal_pythons() {
         let mut count = 0;
         for line in GOLDENS.lines() {
             let golden: Value = serde_json::from_str(line).unwrap();

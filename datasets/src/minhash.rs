@@ -1,25 +1,46 @@
-//! MinHash signatures of texts (Broder 1997): the smallest value of each of many hash functions over the set of a
-//! text's word n-grams. Two texts agree in one of them with the probability that is their Jaccard similarity.
+//! MinHash signatures of texts (Broder 1997): the minimum of each of many hash functions over the set of a text's word
+//! n-grams (shingles). Two texts have the same minimum with a probability equal to their Jaccard similarity.
 //!
-//! A shingle is hashed once, and strongly; the functions are cheap permutations of its 32 bits, sixteen at a time so
-//! that the compiler can make vectors of them. Everything is arithmetic on integers: the same on every machine.
+//! A shingle is hashed once with a strong hash; the functions are cheap permutations of its 32 bits, computed sixteen at
+//! a time so that the compiler can vectorize them. All arithmetic is on integers: the same on every machine.
 
-use crate::hash::{hash_word, mix};
-use crate::near_duplicate::Parameters;
+use random::{fnv1a, splitmix};
 
-/// Hash functions that are computed side by side.
+/// Hash functions that are computed together.
 const LANES: usize = 16;
 
-/// Makes signatures.
+/// How similar texts must be to be found: two sets of similarity s share a band with probability 1 - (1 - s^rows)^bands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Parameters {
+    /// Words of a shingle.
+    pub ngram: usize,
+    /// Bands of the signature.
+    pub bands: usize,
+    /// Hashes of one band.
+    pub rows_per_band: usize,
+}
+
+impl Parameters {
+    /// FineWeb's (datatrove, examples/fineweb.py): texts of similarity 0.7 share a band with probability 0.56, of 0.75 with
+    /// 0.77, of 0.8 with 0.92, of 0.85 with 0.988.
+    pub const FINEWEB: Self = Self { ngram: 5, bands: 14, rows_per_band: 8 };
+
+    /// Hashes of a signature.
+    pub(crate) fn hashes(&self) -> usize {
+        self.bands * self.rows_per_band
+    }
+}
+
+/// Computes signatures.
 #[derive(Debug, Clone)]
 pub(crate) struct Signer {
     parameters: Parameters,
-    /// One permutation a hash function: a salt and an odd multiplier; padded to whole lanes.
+    /// Each hash function is a permutation: a salt and an odd multiplier; padded to whole lanes.
     salts: Vec<[u32; LANES]>,
     multipliers: Vec<[u32; LANES]>,
 }
 
-/// Room that signing needs, kept from text to text.
+/// Buffers that are kept from text to text.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Scratch {
     lower: String,
@@ -31,7 +52,7 @@ impl Signer {
     pub(crate) fn new(parameters: Parameters) -> Self {
         let groups = parameters.hashes().div_ceil(LANES);
         let draw = |group: usize, lane: usize, which: u64| {
-            (mix(((group * LANES + lane) as u64) << 1 | which) >> 32) as u32
+            (splitmix(((group * LANES + lane) as u64) << 1 | which) >> 32) as u32
         };
         let draws = |which: u64| {
             (0..groups).map(move |group| std::array::from_fn(|lane| draw(group, lane, which))).collect()
@@ -41,7 +62,7 @@ impl Signer {
         Self { parameters, salts: draws(0), multipliers }
     }
 
-    /// The smallest value of each hash function over the text's shingles.
+    /// The minimum of each hash function over the text's shingles.
     pub(crate) fn minima(&self, text: &str, scratch: &mut Scratch, minima: &mut [u32]) {
         shingles(text, self.parameters.ngram, scratch);
         #[cfg(target_arch = "x86_64")]
@@ -79,25 +100,25 @@ impl Signer {
 
     /// A hash of each band's minima.
     pub(crate) fn band_keys(&self, minima: &[u32]) -> impl Iterator<Item = u32> {
-        let band = |rows: &[u32]| rows.iter().fold(0, |hash, row| mix(hash ^ u64::from(*row)));
+        let band = |rows: &[u32]| rows.iter().fold(0, |hash, row| splitmix(hash ^ u64::from(*row)));
         minima.chunks(self.parameters.rows_per_band).map(move |rows| (band(rows) >> 32) as u32)
     }
 }
 
-/// Eight bits of a minimum, spread over all of it: the minima of long texts are all small numbers.
+/// Eight bits of a minimum, mixed from all of its bits: the minima of long texts are all small numbers.
 pub(crate) fn byte(minimum: u32) -> u8 {
     (minimum.wrapping_mul(0x9e37_79b1) >> 24) as u8
 }
 
-/// The similarity that the agreement of two signatures' bytes estimates. Bytes that stand for different minima agree
-/// once in 256 times, which is taken off (b-bit minwise hashing, Li and König 2010).
+/// The Jaccard similarity estimated from the share of equal bytes. Bytes of different minima are equal once in 256
+/// times, which is subtracted (b-bit minwise hashing, Li and König 2010).
 pub(crate) fn similarity(one: &[u8], other: &[u8]) -> f64 {
-    let agreeing = one.iter().zip(other).filter(|(a, b)| a == b).count();
+    let equal = one.iter().zip(other).filter(|(a, b)| a == b).count();
     let chance = 1.0 / 256.0;
-    ((agreeing as f64 / one.len() as f64 - chance) / (1.0 - chance)).max(0.0)
+    ((equal as f64 / one.len() as f64 - chance) / (1.0 - chance)).max(0.0)
 }
 
-/// Hashes of the word n-grams, lower case; a shorter text is one shingle of the words it has.
+/// Hashes of the lower-case word n-grams; a text with fewer words is one shingle.
 fn shingles(text: &str, ngram: usize, scratch: &mut Scratch) {
     let Scratch { lower, words, shingles } = scratch;
     lower.clear();
@@ -108,9 +129,9 @@ fn shingles(text: &str, ngram: usize, scratch: &mut Scratch) {
         lower.push_str(&text.to_lowercase());
     }
     words.clear();
-    words.extend(lower.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty()).map(hash_word));
-    // Words are mixed by their place, so that their order counts.
-    let join = |window: &[u64]| (window.iter().fold(0, |hash, word| mix(hash ^ word)) >> 32) as u32;
+    words.extend(lower.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty()).map(fnv1a));
+    // The hash depends on the order of the words.
+    let join = |window: &[u64]| (window.iter().fold(0, |hash, word| splitmix(hash ^ word)) >> 32) as u32;
     shingles.clear();
     match words.len() < ngram {
         true => shingles.push(join(words)),
@@ -123,7 +144,7 @@ mod tests {
     use super::*;
     use std::collections::HashSet;
 
-    /// Of two texts of 150 different words, `shared` of them common to both, and in the same places.
+    /// Two texts of 150 different words, of which the first `shared` are common to both.
     fn pair(number: usize, shared: usize) -> [String; 2] {
         let text = |side: &str| {
             let word = |place: usize| {
@@ -144,14 +165,14 @@ mod tests {
         common as f64 / (sets[0].len() + sets[1].len() - common) as f64
     }
 
-    /// The mean error is nothing, and its spread is a binomial's: the hash functions are as good as independent.
+    /// The mean error is zero and its standard deviation is a binomial's: the hash functions act as independent ones.
     #[test]
-    fn agreement_estimates_the_exact_jaccard_similarity() {
+    fn equal_bytes_estimate_the_exact_jaccard_similarity() {
         let parameters = Parameters::FINEWEB;
         let signer = Signer::new(parameters);
         let hashes = parameters.hashes();
         println!(
-            "exact Jaccard, mean estimate, spread over a binomial's (3,000 pairs each, {hashes} hashes)"
+            "exact Jaccard, mean estimate, deviation over a binomial's (3,000 pairs each, {hashes} hashes)"
         );
         for shared in [30, 75, 100, 125, 140, 150] {
             let (mut sum, mut squares, mut exact) = (0.0, 0.0, 0.0);
@@ -169,19 +190,19 @@ mod tests {
                 squares += error * error;
             }
             let (mean, variance) = (sum / pairs as f64, squares / pairs as f64);
-            // The share of agreeing bytes is binomial; taking chance off widens it by 256 / 255.
+            // The share of equal bytes is binomial; subtracting chance widens it by 256 / 255.
             let agree = exact + (1.0 - exact) / 256.0;
             let expected = agree * (1.0 - agree) / hashes as f64 * (256.0f64 / 255.0).powi(2);
             let ratio = if expected > 0.0 { (variance / expected).sqrt() } else { 1.0 };
             println!("{exact:.3} {:.4} {ratio:.3}", exact + mean);
             assert!(mean.abs() <= 4.0 * (expected / pairs as f64).sqrt() + 1e-12, "{exact}: off by {mean}");
-            // The spread of 3,000 draws is known to 1.3%; this is four times that.
-            assert!((ratio - 1.0).abs() < 0.052, "{exact}: spread {ratio} times a binomial's");
+            // The deviation of 3,000 draws is known to 1.3%; this is four times that.
+            assert!((ratio - 1.0).abs() < 0.052, "{exact}: deviation {ratio} times a binomial's");
         }
     }
 
     #[test]
-    fn vectors_and_plain_code_give_the_same() {
+    fn vectorized_and_plain_code_agree() {
         let signer = Signer::new(Parameters { ngram: 2, bands: 5, rows_per_band: 7 });
         let mut scratch = Scratch::default();
         let (mut fast, mut plain) = ([0; 35], [0; 35]);

@@ -1,62 +1,36 @@
-//! Near-duplicates by MinHash: texts that share a band of their signatures are candidates, the agreement of whole
-//! signatures estimates the Jaccard similarity of their word n-gram sets (banding as in Leskovec et al., Mining of
-//! Massive Datasets, ch. 3). Deterministic: the same texts in the same order give the same answers anywhere.
+//! Near-duplicates by MinHash: texts that share a band of their signatures are candidates; comparing whole signatures
+//! estimates the Jaccard similarity of their word n-gram sets (banding as in Leskovec et al., Mining of Massive
+//! Datasets, chapter 3). Deterministic: the same texts in the same order give the same results on every machine.
 //!
-//! The index keeps no texts: of each one a byte a hash and eight bytes a band, in blocks that are never moved.
-//! A text whose signature is already there adds nothing, so copies cost neither memory nor time.
+//! The index stores no texts, only one byte per hash and eight bytes per band of each, in blocks that are never moved. A
+//! text whose signature is already stored adds nothing, so copies cost neither memory nor time.
 
 use crate::minhash::{Scratch, Signer, byte, similarity};
 
-/// How alike texts must be to be noticed: two sets of similarity s meet with probability
-/// 1 - (1 - s^rows)^bands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Parameters {
-    /// Words of a shingle.
-    pub ngram: usize,
-    /// Bands of the signature.
-    pub bands: usize,
-    /// Hashes of one band.
-    pub rows_per_band: usize,
-}
+pub use crate::minhash::Parameters;
 
-impl Parameters {
-    /// FineWeb's (datatrove, examples/fineweb.py): texts of similarity 0.7 meet with 0.56, 0.75 with 0.77, 0.8 with
-    /// 0.92, 0.85 with 0.988.
-    pub const FINEWEB: Self = Self { ngram: 5, bands: 14, rows_per_band: 8 };
-
-    /// Hashes of a signature.
-    pub fn hashes(&self) -> usize {
-        self.bands * self.rows_per_band
-    }
-
-    /// The probability that two sets of this Jaccard similarity share a band.
-    pub fn probability(&self, similarity: f64) -> f64 {
-        1.0 - (1.0 - similarity.powi(self.rows_per_band as i32)).powi(self.bands as i32)
-    }
-}
-
-/// The texts seen so far.
+/// An index of texts.
 #[derive(Debug)]
 pub struct NearDuplicates {
     pub(crate) signer: Signer,
     pub(crate) parameters: Parameters,
-    /// What the caller calls each kept signature.
+    /// The caller's id of each stored signature.
     ids: Vec<u64>,
-    /// A byte a hash.
+    /// A byte per hash.
     bytes: Blocks<u8>,
-    /// A link a band.
+    /// A link per band.
     links: Blocks<Link>,
-    /// Of each band the newest position whose key falls into each slot; a power of two of slots.
+    /// For each band, the newest position in each slot; the number of slots is a power of two.
     slots: Vec<Vec<u32>>,
 }
 
-/// What is kept of a text.
+/// What is stored of a text.
 pub(crate) struct Signature {
     bytes: Vec<u8>,
     keys: Vec<u32>,
 }
 
-/// A place in the chain of positions whose band falls into one slot.
+/// A link of the chain of positions in one slot.
 #[derive(Debug, Clone, Copy, Default)]
 struct Link {
     key: u32,
@@ -65,11 +39,11 @@ struct Link {
 
 /// No position.
 const NONE: u32 = u32::MAX;
-/// Positions a slot has on average before slots are doubled.
+/// Positions per slot, on average, before the slots are doubled.
 const CHAIN: usize = 2;
 
 impl NearDuplicates {
-    /// An index of nothing.
+    /// An empty index.
     ///
     /// # Panics
     /// If a parameter is 0.
@@ -86,8 +60,8 @@ impl NearDuplicates {
         }
     }
 
-    /// The most similar text seen, with its estimated similarity; the one inserted first among equals.
-    /// Texts that share no band are not seen.
+    /// The id of the most similar text that shares a band, with its estimated similarity; the first one inserted among
+    /// equals.
     pub fn nearest(&self, text: &str) -> Option<(u64, f64)> {
         let signature = self.signature(&self.minima(text));
         let mut best: Option<(u32, f64)> = None;
@@ -100,7 +74,7 @@ impl NearDuplicates {
         best.map(|(position, similarity)| (self.ids[position as usize], similarity))
     }
 
-    /// Remembers a text under an id. Of texts with equal signatures the first one's id is kept.
+    /// Stores a text under an id. Of texts with equal signatures only the first one is stored.
     pub fn insert(&mut self, id: u64, text: &str) {
         let signature = self.signature(&self.minima(text));
         if self.twin(&signature).is_none() {
@@ -114,19 +88,19 @@ impl NearDuplicates {
         minima
     }
 
-    /// What is kept of minima.
+    /// What is stored of minima.
     pub(crate) fn signature(&self, minima: &[u32]) -> Signature {
         let bytes = minima.iter().copied().map(byte).collect();
         Signature { bytes, keys: self.signer.band_keys(minima).collect() }
     }
 
-    /// The positions that share a band, each once, ascending.
+    /// The positions that share a band, without repetition, ascending.
     pub(crate) fn candidates(&self, signature: &Signature) -> Vec<u32> {
         let bands = 0..self.parameters.bands;
-        let mut found: Vec<u32> = bands.flat_map(|band| self.sharing(band, signature)).collect();
-        found.sort_unstable();
-        found.dedup();
-        found
+        let mut positions: Vec<u32> = bands.flat_map(|band| self.sharing(band, signature)).collect();
+        positions.sort_unstable();
+        positions.dedup();
+        positions
     }
 
     /// The position with the same signature.
@@ -138,13 +112,13 @@ impl NearDuplicates {
         self.sharing(0, signature).find(same)
     }
 
-    /// The estimated similarity of a signature and one that is kept.
+    /// The estimated similarity of two stored signatures.
     pub(crate) fn similarity(&self, one: u32, other: u32) -> f64 {
         similarity(self.bytes.get(one), self.bytes.get(other))
     }
 
-    /// Keeps a signature; returns its position. With `lone`, a band that some text has already is not told of it.
-    pub(crate) fn push(&mut self, id: u64, signature: &Signature, lone: bool) -> u32 {
+    /// Stores a signature; returns its position. With `first_only`, it cannot be found by a band that is already stored.
+    pub(crate) fn push(&mut self, id: u64, signature: &Signature, first_only: bool) -> u32 {
         let position = self.ids.len() as u32;
         assert!(position < NONE, "a near-duplicate index holds 2^32 - 1 texts");
         if self.ids.len() == CHAIN * self.slots[0].len() {
@@ -155,15 +129,15 @@ impl NearDuplicates {
         let links: Vec<Link> = signature.keys.iter().map(|key| Link { key: *key, next: NONE }).collect();
         self.links.push(&links);
         for band in 0..self.parameters.bands {
-            if !lone || self.sharing(band, signature).next().is_none() {
+            if !first_only || self.sharing(band, signature).next().is_none() {
                 self.link(band, position);
             }
         }
         position
     }
 
-    /// The positions with the same band, newest first: the same hash of its minima and the same bytes, since 32 bits
-    /// alone would take some strangers among a hundred thousand texts for duplicates.
+    /// The positions with the same band, newest first: the same hash of its minima and the same bytes. 32 bits alone would
+    /// make some unrelated texts among a hundred thousand duplicates.
     fn sharing(&self, band: usize, signature: &Signature) -> impl Iterator<Item = u32> {
         let key = signature.keys[band];
         let rows = band * self.parameters.rows_per_band..(band + 1) * self.parameters.rows_per_band;
@@ -189,7 +163,7 @@ impl NearDuplicates {
         link.next = std::mem::replace(slot, position);
     }
 
-    /// Twice the slots, and every chain that was linked is linked anew, oldest first.
+    /// Doubles the slots and links every chain again, oldest first.
     fn double_slots(&mut self) {
         for band in 0..self.slots.len() {
             let old = std::mem::take(&mut self.slots[band]);
@@ -209,7 +183,7 @@ impl NearDuplicates {
     }
 }
 
-/// Rows of equal width in blocks that never move: growing copies nothing and reserves little.
+/// Rows of equal width in blocks that never move: growing copies nothing and over-allocates little.
 #[derive(Debug)]
 struct Blocks<T> {
     width: usize,
@@ -251,7 +225,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_nearest_is_the_most_alike_and_the_first_of_equals() {
+    fn the_nearest_is_the_most_similar_and_the_first_of_equals() {
         let mut index = NearDuplicates::new(Parameters { ngram: 3, ..Parameters::FINEWEB });
         index.insert(1, "The quick brown fox jumps over the lazy dog today.");
         index.insert(2, "the QUICK brown fox jumps, over the lazy dog today");
@@ -263,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn copies_are_kept_once_and_all_others_are_found_again() {
+    fn copies_are_stored_once_and_all_others_are_found() {
         let parameters = Parameters { ngram: 2, bands: 16, rows_per_band: 2 };
         let mut index = NearDuplicates::new(parameters);
         let text =

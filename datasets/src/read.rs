@@ -1,16 +1,16 @@
-//! Rows from a file or a folder, one at a time: memory does not grow with the data.
+//! Rows from a file or a folder, one at a time, so that memory does not grow with the data.
 
 use crate::configs::Choice;
 use crate::layout::Layout;
-use crate::source::{Format, Object, chosen_files};
+use crate::source::{self, Format, Object, chosen_files};
 use crate::{Error, Row};
 use serde_json::{Map, Value};
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 
-/// A row and where it was found.
+/// A row and its location.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Located {
+pub struct LocatedRow {
     /// The row.
     pub row: Row,
     /// Its file.
@@ -19,12 +19,12 @@ pub struct Located {
     pub number: usize,
 }
 
-/// An object of a data file, as it is written there.
+/// The object of a row as it is in its file.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Found {
+pub struct RawRow {
     /// The object.
     pub object: Map<String, Value>,
-    /// How its file lays rows out.
+    /// The layout of its file.
     pub layout: Layout,
     /// Its file.
     pub file: PathBuf,
@@ -35,21 +35,23 @@ pub struct Found {
 /// The rows of a path, in the order of its files' names.
 #[allow(missing_debug_implementations, reason = "holds an open reader")]
 pub struct Rows {
-    objects: Objects,
+    raw: RawRows,
 }
 
-/// The objects that a path's rows are made of, in the order of its files' names.
+/// The objects of a path's rows, in the order of its files' names.
 #[allow(missing_debug_implementations, reason = "holds an open reader")]
-pub struct Objects {
-    waiting: VecDeque<PathBuf>,
-    current: Option<Reading>,
+pub struct RawRows {
+    /// Files that are not open yet.
+    files: VecDeque<PathBuf>,
+    open: Option<OpenFile>,
     layouts: Vec<(PathBuf, Layout)>,
     skipped: Vec<(PathBuf, String)>,
-    in_folder: bool,
+    is_folder: bool,
 }
 
-struct Reading {
-    file: PathBuf,
+struct OpenFile {
+    path: PathBuf,
+    /// Of its first row.
     layout: Option<Layout>,
     objects: Box<dyn Iterator<Item = Object> + Send>,
 }
@@ -57,127 +59,124 @@ struct Reading {
 /// Opens a file or every data file below a folder.
 ///
 /// # Errors
-/// When the path is missing or holds no data; broken rows are errors of the iterator.
+/// When the path is missing or contains no data. Broken rows are errors of the iterator.
 pub fn read(path: &Path) -> Result<Rows, Error> {
     read_chosen(path, Choice::default())
 }
 
-/// Opens a file, or of a folder the files of a configuration and a split that its card names.
+/// Opens a file, or the files of a folder that its dataset card assigns to a configuration and a split.
 ///
 /// # Errors
 /// As [`read()`], and when the card has no such configuration or split.
 pub fn read_chosen(path: &Path, choice: Choice<'_>) -> Result<Rows, Error> {
-    Ok(Rows { objects: open(path, choice)? })
+    Ok(Rows { raw: open(path, choice)? })
 }
 
-/// The same rows before they are turned into ours: for what goes back to disk as it came.
+/// The rows as objects, to write them back with all their columns.
 ///
 /// # Errors
-/// Those of [`read`].
-pub fn objects(path: &Path) -> Result<Objects, Error> {
+/// Those of [`read()`].
+pub fn read_raw(path: &Path) -> Result<RawRows, Error> {
     open(path, Choice::default())
 }
 
-fn open(path: &Path, choice: Choice<'_>) -> Result<Objects, Error> {
-    let in_folder = path.is_dir();
-    let waiting = chosen_files(path, choice)?.into();
-    Ok(Objects { waiting, current: None, layouts: Vec::new(), skipped: Vec::new(), in_folder })
+fn open(path: &Path, choice: Choice<'_>) -> Result<RawRows, Error> {
+    let is_folder = path.is_dir();
+    let files = chosen_files(path, choice)?.into();
+    Ok(RawRows { files, open: None, layouts: Vec::new(), skipped: Vec::new(), is_folder })
 }
 
-impl Found {
+impl RawRow {
     /// The row.
     ///
     /// # Errors
     /// Names the file, the line and what was expected.
-    pub fn row(self) -> Result<Located, Error> {
+    pub fn row(self) -> Result<LocatedRow, Error> {
         let Self { object, layout, file, number } = self;
         match layout.row(object) {
-            Ok(row) => Ok(Located { row, file, number }),
+            Ok(row) => Ok(LocatedRow { row, file, number }),
             Err(reason) => Err(row_error(&file, number, reason)),
         }
     }
 }
 
 impl Rows {
-    /// The layout found in each file read so far.
+    /// The layout of each file read so far.
     pub fn layouts(&self) -> &[(PathBuf, Layout)] {
-        self.objects.layouts()
+        self.raw.layouts()
     }
 
-    /// Files of a folder that hold no rows, and why; a file named by itself is an error instead.
+    /// The files of a folder that contain no rows, with the reason. A file named by itself is an error instead.
     pub fn skipped(&self) -> &[(PathBuf, String)] {
-        self.objects.skipped()
+        self.raw.skipped()
     }
 }
 
 impl Iterator for Rows {
-    type Item = Result<Located, Error>;
+    type Item = Result<LocatedRow, Error>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        Some(self.objects.next()?.and_then(Found::row))
+        Some(self.raw.next()?.and_then(RawRow::row))
     }
 }
 
-impl Objects {
-    /// The layout found in each file read so far.
+impl RawRows {
+    /// The layout of each file read so far.
     pub fn layouts(&self) -> &[(PathBuf, Layout)] {
         &self.layouts
     }
 
-    /// Files of a folder that hold no rows, and why; a file named by itself is an error instead.
+    /// The files of a folder that contain no rows, with the reason. A file named by itself is an error instead.
     pub fn skipped(&self) -> &[(PathBuf, String)] {
         &self.skipped
     }
 
-    /// Opens the next file; its error is an error of the rows unless it is one file of many.
+    /// Opens the next file; `None` after the last.
     fn open_next(&mut self) -> Option<Result<(), Error>> {
-        let file = self.waiting.pop_front()?;
-        match crate::source::objects(&file) {
-            Ok(objects) => self.current = Some(Reading { file, layout: None, objects }),
-            Err(error) => return Some(Err(error)),
-        }
-        Some(Ok(()))
+        let path = self.files.pop_front()?;
+        let opened = source::objects(&path);
+        Some(opened.map(|objects| self.open = Some(OpenFile { path, layout: None, objects })))
     }
 }
 
-impl Iterator for Objects {
-    type Item = Result<Found, Error>;
+impl Iterator for RawRows {
+    type Item = Result<RawRow, Error>;
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {
-            let Some(reading) = &mut self.current else {
+            let Some(open) = &mut self.open else {
                 match self.open_next()? {
                     Ok(()) => continue,
                     Err(error) => return Some(Err(error)),
                 }
             };
-            let (number, object) = match reading.objects.next() {
+            let (number, object) = match open.objects.next() {
                 None => {
-                    self.current = None;
+                    self.open = None;
                     continue;
                 }
                 Some(Err(error)) => {
-                    // What follows a broken line cannot be trusted to be where it seems.
-                    self.current = None;
+                    // After a broken line the numbers of later ones cannot be trusted.
+                    self.open = None;
                     return Some(Err(error));
                 }
-                Some(Ok(found)) => found,
+                Some(Ok(numbered)) => numbered,
             };
-            let file = reading.file.clone();
-            let layout = match reading.layout.map_or_else(|| Layout::of(&object), Ok) {
+            let file = open.path.clone();
+            let layout = match open.layout.map_or_else(|| Layout::of(&object), Ok) {
                 Ok(layout) => layout,
-                // Folders hold other JSON too, such as an index of the files.
-                Err(reason) if self.in_folder && Format::of(&file) == Some(Format::Json) => {
+                // Folders contain other JSON files too, such as an index of the data files.
+                Err(reason) if self.is_folder && Format::of(&file) == Some(Format::Json) => {
                     self.skipped.push((file, reason));
-                    self.current = None;
+                    self.open = None;
                     continue;
                 }
                 Err(reason) => return Some(Err(row_error(&file, number, reason))),
             };
-            if reading.layout.replace(layout).is_none() {
+            if open.layout.replace(layout).is_none() {
                 self.layouts.push((file.clone(), layout));
             }
-            return Some(Ok(Found { object, layout, file, number }));
+            return Some(Ok(RawRow { object, layout, file, number }));
         }
     }
 }

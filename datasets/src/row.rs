@@ -1,4 +1,4 @@
-//! The row wire: what generation writes and training reads.
+//! The rows that all programs exchange: generation writes them, training and evaluation read them.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -8,18 +8,18 @@ use serde_json::{Map, Value};
 pub struct Message {
     /// `system`, `user`, `assistant` or `tool`.
     pub role: String,
-    /// What is said.
+    /// Its text.
     pub content: String,
-    /// Calls an assistant makes, in OpenAI's shape.
+    /// The tool calls of an assistant, in OpenAI's format.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tool_calls: Option<Value>,
-    /// Everything else the message carries: `reasoning_content`, `tool_call_id`, `name`, a loss weight.
+    /// All other fields: `reasoning_content`, `tool_call_id`, `name`, a loss weight.
     #[serde(flatten)]
     pub extra: Map<String, Value>,
 }
 
 impl Message {
-    /// A message of plain text.
+    /// A message of text alone.
     pub fn new(role: &str, content: impl Into<String>) -> Self {
         Self { role: role.to_owned(), content: content.into(), tool_calls: None, extra: Map::new() }
     }
@@ -30,21 +30,21 @@ impl Message {
 pub struct ChatRow {
     /// In order; at least one.
     pub messages: Vec<Message>,
-    /// Everything else the row carries, such as `source`.
+    /// All other columns, such as `source`.
     #[serde(flatten)]
     pub metadata: Map<String, Value>,
 }
 
-/// Two replies to one prompt, the first preferred.
+/// Two replies to one prompt, the first one preferred.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PreferenceRow {
-    /// The conversation both replies follow.
+    /// The conversation before both replies.
     pub prompt: Vec<Message>,
     /// The preferred reply.
     pub chosen: Vec<Message>,
-    /// The other.
+    /// The other reply.
     pub rejected: Vec<Message>,
-    /// Everything else the row carries.
+    /// All other columns.
     #[serde(flatten)]
     pub metadata: Map<String, Value>,
 }
@@ -54,12 +54,12 @@ pub struct PreferenceRow {
 pub struct TextRow {
     /// The document.
     pub text: String,
-    /// Everything else the row carries, such as `id`.
+    /// All other columns, such as `id`.
     #[serde(flatten)]
     pub metadata: Map<String, Value>,
 }
 
-/// Any row.
+/// A row of any kind.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
 pub enum Row {
@@ -72,7 +72,7 @@ pub enum Row {
 }
 
 impl Row {
-    /// The text a rewriting or summarising task takes: the document, the last assistant's words, or the
+    /// The text that a rewriting or summarizing task takes: the document, the last message of the assistant, or the
     /// preferred reply.
     pub fn source_text(&self) -> Option<&str> {
         let last_reply =
@@ -84,7 +84,7 @@ impl Row {
         }
     }
 
-    /// The first words of a user: what a conversation or a pair begins from.
+    /// The first message of the user.
     pub fn first_user_text(&self) -> Option<&str> {
         let messages = match self {
             Self::Chat(row) => &row.messages,

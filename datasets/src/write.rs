@@ -1,37 +1,37 @@
-//! Rows onto disk: JSONL, and Parquet shards in the Hugging Face layout. Whole or absent.
+//! Rows to disk: JSONL, and Parquet shards in the Hugging Face layout. Every file is whole or absent.
 
 use crate::Error;
-use crate::columns::Columns;
+use crate::columns::{Columns, list};
 use arrow::datatypes::{DataType, Field, Schema};
+use files::atomic::NewFile;
+use files::hash::sha256_of_file;
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::WriterProperties;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
-use sha2::{Digest, Sha256};
-use std::io::{BufWriter, Read, Write};
+use std::io::Write;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use tempfile::NamedTempFile;
 
-/// Rows of one row group.
+/// Rows in one row group.
 const GROUP_ROWS: usize = 1000;
-/// Rows of one shard, where nothing else is asked for.
+/// Rows in one shard by default.
 pub const ROWS_PER_SHARD: NonZeroUsize = NonZeroUsize::new(100_000).expect("not zero");
 
-/// A column of what is written; every column may hold nulls.
+/// A column; every column may contain nulls.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Column {
     /// Its name.
     pub name: String,
-    /// What it holds.
-    pub kind: Kind,
+    /// The type of its values.
+    pub kind: ColumnType,
 }
 
-/// What a column holds.
+/// The type of a column's values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum ColumnType {
     /// A string.
     Text,
     /// A 64-bit integer.
@@ -46,88 +46,67 @@ pub enum Kind {
     Messages,
 }
 
-/// One file written.
+/// A Parquet file that was written.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Shard {
-    /// Where it lies.
+    /// Its path.
     pub path: PathBuf,
-    /// Rows in it.
+    /// Its number of rows.
     pub rows: usize,
-    /// Its size.
+    /// Its size in bytes.
     pub bytes: u64,
-    /// Of its bytes, in hexadecimal.
+    /// SHA-256 of its bytes, in hexadecimal.
     pub sha256: String,
 }
 
 impl Shard {
-    /// How a manifest names it: its path from the dataset's folder, rows, bytes and SHA-256.
+    /// Its entry in a manifest: its path relative to the dataset's folder, rows, bytes and SHA-256.
     pub fn entry(&self, folder: &Path) -> Value {
         let path = self.path.strip_prefix(folder).unwrap_or(&self.path);
         json!({"path": path, "rows": self.rows, "bytes": self.bytes, "sha256": self.sha256})
     }
 }
 
-/// Removes the shards in a folder that are none of these: those of an earlier dataset have other names.
+/// Removes every file in a folder except these shards: the shards of an earlier dataset may have other names.
 ///
 /// # Errors
-/// Names the file that stays.
+/// Names the file that cannot be removed.
 pub fn remove_others(folder: &Path, shards: &[Shard]) -> Result<(), Error> {
     let entries = std::fs::read_dir(folder).map_err(|error| Error::file("read", folder, error))?;
     for path in entries.flatten().map(|entry| entry.path()) {
         if !shards.iter().any(|shard| shard.path == path) {
-            remove(&path)?;
+            files::atomic::remove(&path)?;
         }
     }
     Ok(())
 }
 
-/// Removes a file, if it is there.
+/// Writes one JSON object per line; returns the number of rows.
 ///
 /// # Errors
-/// Names the file.
-pub fn remove(path: &Path) -> Result<(), Error> {
-    match std::fs::remove_file(path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Error::file("remove", path, error)),
-        _ => Ok(()),
-    }
-}
-
-/// Writes a file beside its place, syncs it, and moves it there.
-///
-/// # Errors
-/// Names the file; nothing half-written stays.
-pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<(), Error> {
-    let mut beside = beside(path)?;
-    beside.write_all(bytes).map_err(|error| Error::file("write", path, error))?;
-    keep(beside, path)
-}
-
-/// Writes one JSON object a line.
-///
-/// # Errors
-/// Names the file, or passes on the error of the rows; nothing half-written stays.
+/// Names the file, or returns the error of a row; no partial file remains.
 pub fn write_jsonl<T: Serialize, E: From<Error>>(
     path: &Path,
     rows: impl IntoIterator<Item = Result<T, E>>,
 ) -> Result<usize, E> {
     let failed = |error: std::io::Error| Error::file("write", path, error);
-    let mut writer = BufWriter::new(beside(path)?);
+    let mut file = NewFile::create(path).map_err(Error::from)?;
     let mut count = 0;
     for row in rows {
-        serde_json::to_writer(&mut writer, &row?).map_err(|error| failed(error.into()))?;
-        writer.write_all(b"\n").map_err(failed)?;
+        serde_json::to_writer(&mut file, &row?).map_err(|error| failed(error.into()))?;
+        file.write_all(b"\n").map_err(failed)?;
         count += 1;
     }
-    keep(writer.into_inner().map_err(|error| failed(error.into_error()))?, path)?;
+    file.commit().map_err(Error::from)?;
     Ok(count)
 }
 
-/// Writes `<folder>/<split>-00000-of-0000N.parquet`, with at most `rows_per_shard` rows each. Rows are
-/// JSON objects with the columns' names; fields without a column are an error, and so is any other number of
-/// rows than `total_rows`, which the shards' names follow from.
+/// Writes `<folder>/<split>-00000-of-0000N.parquet` with at most `rows_per_shard` rows each. Rows are JSON objects with
+/// the columns' names. A field without a column is an error, and so is a number of rows other than `total_rows`, which
+/// the names of the shards contain.
 ///
 /// # Errors
-/// Names the file, or passes on the error of the rows; shards are moved into place once all are whole.
+/// Names the file, or returns the error of a row. Shards appear once all of them are whole.
 pub fn write_shards<E: From<Error>>(
     folder: &Path,
     split: &str,
@@ -140,11 +119,11 @@ pub fn write_shards<E: From<Error>>(
     write_schema(folder, split, &Arc::new(schema), total_rows, rows_per_shard, rows)
 }
 
-/// The same for rows whose columns were found by looking at them; a row is fitted to them as it is written.
+/// As [`write_shards`], for columns that were inferred from the rows.
 ///
 /// # Errors
 /// Those of [`write_shards`].
-pub fn write_shards_as_found<E: From<Error>>(
+pub fn write_inferred_shards<E: From<Error>>(
     folder: &Path,
     split: &str,
     columns: &Columns,
@@ -173,52 +152,32 @@ fn write_schema<E: From<Error>>(
         let (file, in_shard) = write_shard(&path, schema.clone(), rows.by_ref().take(rows_per_shard.get()))?;
         written.push((file, path, in_shard));
     }
-    let found = written.iter().map(|(_, _, rows)| rows).sum::<usize>() + rows.count();
-    if found != total_rows {
-        let reason = format!("{found} rows came where {total_rows} were announced");
+    let received = written.iter().map(|(_, _, rows)| rows).sum::<usize>() + rows.count();
+    if received != total_rows {
+        let reason = format!("{received} rows came where {total_rows} were announced");
         return Err(Error::NotData { path: folder.to_owned(), reason }.into());
     }
     let mut shards = Vec::new();
     for (file, path, rows) in written {
-        keep(file, &path)?;
-        shards.push(Shard { bytes: size(&path)?, sha256: sha256(&path)?, path, rows });
+        file.commit().map_err(Error::from)?;
+        let sha256 = sha256_of_file(&path).map_err(Error::from)?;
+        shards.push(Shard { bytes: size(&path)?, sha256, path, rows });
     }
     Ok(shards)
-}
-
-/// SHA-256 of a file, in hexadecimal.
-///
-/// # Errors
-/// Names the file when it cannot be read.
-pub fn sha256(path: &Path) -> Result<String, Error> {
-    let failed = |error| Error::file("read", path, error);
-    let mut file = std::fs::File::open(path).map_err(failed)?;
-    let (mut hasher, mut buffer) = (Sha256::new(), vec![0; 1 << 16]);
-    loop {
-        match file.read(&mut buffer).map_err(failed)? {
-            0 => break,
-            count => hasher.update(&buffer[..count]),
-        }
-    }
-    Ok(hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 fn write_shard<E: From<Error>>(
     path: &Path,
     schema: Arc<Schema>,
     rows: impl Iterator<Item = Result<Map<String, Value>, E>>,
-) -> Result<(NamedTempFile, usize), E> {
-    let failed = |error: String| Error::File {
-        action: "write",
-        path: path.to_owned(),
-        source: std::io::Error::other(error),
-    };
+) -> Result<(NewFile, usize), E> {
+    let failed = |reason: String| Error::file("write", path, std::io::Error::other(reason));
     let level = ZstdLevel::try_new(3).map_err(|error| failed(error.to_string()))?;
     let properties = WriterProperties::builder()
         .set_compression(Compression::ZSTD(level))
         .set_max_row_group_row_count(Some(GROUP_ROWS))
         .build();
-    let file = beside(path)?;
+    let file = NewFile::create(path).map_err(Error::from)?;
     let mut writer = ArrowWriter::try_new(file, schema.clone(), Some(properties))
         .map_err(|error| failed(error.to_string()))?;
     let mut decoder = arrow::json::ReaderBuilder::new(schema)
@@ -245,43 +204,50 @@ fn write_shard<E: From<Error>>(
 }
 
 fn field(column: &Column) -> Field {
-    let kind = match column.kind {
-        Kind::Text => DataType::Utf8,
-        Kind::Integer => DataType::Int64,
-        Kind::Float => DataType::Float64,
-        Kind::Boolean => DataType::Boolean,
-        Kind::Texts => list(DataType::Utf8),
-        Kind::Messages => list(DataType::Struct(
+    let data_type = match column.kind {
+        ColumnType::Text => DataType::Utf8,
+        ColumnType::Integer => DataType::Int64,
+        ColumnType::Float => DataType::Float64,
+        ColumnType::Boolean => DataType::Boolean,
+        ColumnType::Texts => list(DataType::Utf8),
+        ColumnType::Messages => list(DataType::Struct(
             vec![Field::new("role", DataType::Utf8, true), Field::new("content", DataType::Utf8, true)]
                 .into(),
         )),
     };
-    Field::new(&column.name, kind, true)
-}
-
-pub(crate) fn list(item: DataType) -> DataType {
-    DataType::List(Arc::new(Field::new("item", item, true)))
-}
-
-fn beside(path: &Path) -> Result<NamedTempFile, Error> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    tempfile::Builder::new()
-        .prefix(".writing-")
-        .tempfile_in(folder)
-        .map_err(|error| Error::file("write", path, error))
-}
-
-fn keep(file: NamedTempFile, path: &Path) -> Result<(), Error> {
-    use std::os::unix::fs::PermissionsExt;
-    let failed = |error| Error::file("write", path, error);
-    // Temporary files are private; data is readable as any other file.
-    file.as_file().set_permissions(std::fs::Permissions::from_mode(0o644)).map_err(failed)?;
-    file.as_file().sync_all().map_err(failed)?;
-    file.persist(path).map_err(|error| failed(error.error))?;
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    std::fs::File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed)
+    Field::new(&column.name, data_type, true)
 }
 
 fn size(path: &Path) -> Result<u64, Error> {
     Ok(std::fs::metadata(path).map_err(|error| Error::file("read", path, error))?.len())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may fail loudly")]
+mod tests {
+    use super::*;
+    use crate::read_raw;
+
+    #[test]
+    fn inferred_columns_are_read_back_as_they_were() {
+        let rows = [
+            json!({"instruction": "a", "output": "b", "n": 1, "deep": {"x": [1, 2]}, "odd": {"k": 1}, "none": null}),
+            json!({"instruction": "c", "output": "d", "n": 2.5, "deep": {"y": true}, "odd": "text", "empty": {}}),
+        ];
+        let rows: Vec<Map<String, Value>> = rows.iter().map(|row| row.as_object().unwrap().clone()).collect();
+        let mut columns = Columns::default();
+        rows.iter().for_each(|row| columns.add(row));
+        assert_eq!(columns.as_json(), ["odd", "empty"]);
+        let folder = tempfile::tempdir().unwrap();
+        let one = NonZeroUsize::new(1).unwrap();
+        let given = rows.into_iter().map(Ok::<_, Error>);
+        let shards = write_inferred_shards(folder.path(), "train", &columns, 2, one, given).unwrap();
+        assert_eq!(shards.len(), 2);
+        let back: Vec<Value> =
+            read_raw(folder.path()).unwrap().map(|row| row.unwrap().object.into()).collect();
+        let first =
+            json!({"instruction": "a", "output": "b", "n": 1.0, "deep": {"x": [1, 2]}, "odd": "{\"k\":1}"});
+        let second = json!({"instruction": "c", "output": "d", "n": 2.5, "deep": {"y": true}, "odd": "\"text\"", "empty": "{}"});
+        assert_eq!(back, [first, second]);
+    }
 }

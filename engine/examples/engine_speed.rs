@@ -1,9 +1,12 @@
-//! How fast the native engine reads prompts and writes answers: one JSON line a measurement. The benchmark
-//! beside llama.cpp runs it; it measures the model's steps, without HTTP.
+//! Measures the speed of the native model in prefill, decoding and batched decoding, without HTTP. Prints one JSON line
+//! per measurement. The comparison with llama.cpp in BENCHMARKS.md uses it.
+//!
+//! Options: `--model FOLDER`, `--threads N`, `--format f32|bf16|q8_0|q4_0`, `--cache f32|f16|bf16`, `--prompt TOKENS`,
+//! `--repeat N`, `--depths LIST`, `--generate TOKENS`, `--batches LIST`.
 #![allow(clippy::unwrap_used, reason = "a measurement may fail loudly")]
 
-use engine::{CacheFormat, Chunk, KvCache, LogitsOf, Model, WeightFormat};
-use smollm::Checkpoint;
+use checkpoint::Checkpoint;
+use engine::{CacheFormat, Chunk, KvCache, LogitPositions, Model, WeightFormat};
 use std::time::Instant;
 
 fn option(name: &str) -> Option<String> {
@@ -25,11 +28,11 @@ fn main() {
     if let Some(threads) = option("--threads") {
         engine::set_threads(threads.parse().unwrap());
     }
-    let began = Instant::now();
+    let start = Instant::now();
     let checkpoint = Checkpoint::open(&option("--model").expect("--model FOLDER"), None).unwrap();
-    let opened = began.elapsed().as_secs_f64();
+    let opened = start.elapsed().as_secs_f64();
     let model = Model::load(&checkpoint, weights(), cache());
-    let seconds = began.elapsed().as_secs_f64();
+    let seconds = start.elapsed().as_secs_f64();
     println!(r#"{{"what":"load","open_seconds":{opened:.3},"seconds":{seconds:.3}}}"#);
     let memory = Memory::new();
     let vocabulary = model.config().vocab_size as u32;
@@ -52,7 +55,7 @@ fn weights() -> WeightFormat {
         "bf16" => WeightFormat::Bf16,
         "q8_0" => WeightFormat::Q8_0,
         "q4_0" => WeightFormat::Q4_0,
-        other => panic!("--format is {other}; f32, bf16, q8_0 or q4_0"),
+        other => panic!("`--format` is {other}; expected f32, bf16, q8_0 or q4_0"),
     }
 }
 
@@ -61,21 +64,23 @@ fn cache() -> CacheFormat {
         "f32" => CacheFormat::F32,
         "f16" => CacheFormat::F16,
         "bf16" => CacheFormat::Bf16,
-        other => panic!("--cache is {other}; f32, f16 or bf16"),
+        other => panic!("`--cache` is {other}; expected f32, f16 or bf16"),
     }
 }
 
+/// Measures the prefill of a prompt.
 fn prefill(model: &Model, ids: &[u32]) {
     let mut best = 0.0f64;
     for _ in 0..number("--repeat", 3) {
-        let began = Instant::now();
+        let start = Instant::now();
         run(model, ids, &mut KvCache::new());
-        best = best.max(ids.len() as f64 / began.elapsed().as_secs_f64());
+        best = best.max(ids.len() as f64 / start.elapsed().as_secs_f64());
     }
     println!(r#"{{"what":"prefill","tokens":{},"tokens_per_second":{best:.1}}}"#, ids.len());
 }
 
-/// Decodes, and between every sixteen tokens reads memory once: the machine's bandwidth changes by the minute.
+/// Measures decoding at a depth. Every sixteen tokens it measures the memory bandwidth, which changes over minutes on
+/// shared machines.
 fn decode(model: &Model, ids: &[u32], depth: usize, memory: &Memory) {
     let generate = number("--generate", 64);
     let mut cache = KvCache::new();
@@ -87,11 +92,11 @@ fn decode(model: &Model, ids: &[u32], depth: usize, memory: &Memory) {
     for ids in ids[..generate].chunks(16) {
         reading += memory.read();
         read += memory.bytes();
-        let began = Instant::now();
+        let start = Instant::now();
         for id in ids {
             run(model, &[*id], &mut cache);
         }
-        decoding += began.elapsed().as_secs_f64();
+        decoding += start.elapsed().as_secs_f64();
     }
     let rate = generate as f64 / decoding;
     let bandwidth = read as f64 / reading;
@@ -101,26 +106,31 @@ fn decode(model: &Model, ids: &[u32], depth: usize, memory: &Memory) {
     );
 }
 
+/// Measures decoding of several sequences together.
 fn batch(model: &Model, ids: &[u32], sequences: usize) {
     let generate = number("--generate", 64);
     let mut caches: Vec<KvCache> = (0..sequences).map(|_| KvCache::new()).collect();
-    let began = Instant::now();
+    let start = Instant::now();
     for id in &ids[..generate] {
-        let chunk =
-            |cache| Chunk { ids: std::slice::from_ref(id), cache, logits: LogitsOf::Last, hidden: None };
+        let chunk = |cache| Chunk {
+            ids: std::slice::from_ref(id),
+            cache,
+            logits: LogitPositions::Last,
+            hidden_sum: None,
+        };
         let mut chunks: Vec<Chunk<'_>> = caches.iter_mut().map(chunk).collect();
-        model.give_back(std::hint::black_box(model.forward(&mut chunks)));
+        model.recycle(std::hint::black_box(model.forward(&mut chunks)));
     }
-    let rate = (sequences * generate) as f64 / began.elapsed().as_secs_f64();
+    let rate = (sequences * generate) as f64 / start.elapsed().as_secs_f64();
     println!(r#"{{"what":"batch","sequences":{sequences},"tokens_per_second":{rate:.1}}}"#);
 }
 
 fn run(model: &Model, ids: &[u32], cache: &mut KvCache) {
-    let chunk = Chunk { ids, cache, logits: LogitsOf::Last, hidden: None };
-    model.give_back(std::hint::black_box(model.forward(&mut [chunk])));
+    let chunk = Chunk { ids, cache, logits: LogitPositions::Last, hidden_sum: None };
+    model.recycle(std::hint::black_box(model.forward(&mut [chunk])));
 }
 
-/// More memory than any cache holds, to be read by all threads together.
+/// A buffer larger than any CPU cache, read by all threads together.
 struct Memory(Vec<u64>);
 
 impl Memory {
@@ -132,12 +142,12 @@ impl Memory {
         self.0.len() * 8
     }
 
-    /// Reads all of it; the seconds that took.
+    /// Reads all of it; returns the time in seconds.
     fn read(&self) -> f64 {
         let parts = engine::threads() * 8;
         let part = self.0.len() / parts;
-        let began = Instant::now();
-        kernels::each(parts, |index| {
+        let start = Instant::now();
+        kernels::parallel_for(parts, |index| {
             let mut sums = [0u64; 64];
             for chunk in self.0[index * part..(index + 1) * part].as_chunks::<64>().0 {
                 for (sum, number) in sums.iter_mut().zip(chunk) {
@@ -146,6 +156,6 @@ impl Memory {
             }
             std::hint::black_box(sums);
         });
-        began.elapsed().as_secs_f64()
+        start.elapsed().as_secs_f64()
     }
 }

@@ -1,44 +1,33 @@
-//! Checkpoint -> tokens: the [`Engine`] trait and the native engine.
+//! Checkpoint in, tokens out: the [`Engine`] trait and the native engine, which runs on the CPU.
 //!
-//! Token ids and sampling go in, a stream of events comes out; dropping the stream cancels the work. An
-//! answer never depends on what else runs: the arithmetic sums in one order whatever the batch (see the
-//! `kernels` room) and each request draws from its own seed.
+//! A request holds token ids and sampling parameters; its results arrive as a stream of events, and dropping the stream
+//! cancels the request. An answer never depends on what else runs: sums have one order whatever the batch (see the
+//! `kernels` crate), and each request draws random numbers from its own seed.
 
-mod answering;
-mod cache;
 mod constraint;
+mod decode;
+mod engine;
+mod event;
+mod kv_cache;
 mod model;
 mod native;
-mod prefix;
+mod options;
+mod prefix_cache;
 mod queue;
 mod request;
 mod sampling;
 mod sequence;
 mod text;
+mod worker;
 
-pub use answering::Answering;
-pub use cache::KvCache;
-pub use constraint::{Compiler, Guide, enforceable, json_style};
+pub use constraint::{ConstraintCompiler, Guide, check_schema, json_whitespace};
+pub use decode::Decoder;
+pub use engine::{Engine, Status};
+pub use event::{Answer, Done, Event, Events, Finish, Logprobs, PromptLogprobs, Token};
 pub use kernels::{CacheFormat, WeightFormat, set_threads, threads};
-pub use model::{Chunk, LogitsOf, Model};
-pub use native::{NativeEngine, Options};
+pub use kv_cache::KvCache;
+pub use model::{Chunk, LogitPositions, Model};
+pub use native::NativeEngine;
+pub use options::Options;
 pub use queue::Queue;
-pub use request::{
-    Answer, Constraint, Done, Event, Events, Finish, Limits, Logprobs, PromptLogprobs, Refused, Request,
-    Sampling, Status, Token,
-};
-
-/// Something that continues token ids.
-pub trait Engine: Send + Sync {
-    /// What a request may ask for.
-    fn limits(&self) -> Limits;
-
-    /// Starts a request; its events arrive on the stream, and dropping the stream cancels it.
-    ///
-    /// # Errors
-    /// Says which value of the request cannot be honoured.
-    fn submit(&self, request: Request) -> Result<Events, Refused>;
-
-    /// What it is doing now.
-    fn status(&self) -> Status;
-}
+pub use request::{Constraint, Limits, Request, RequestError, Sampling};

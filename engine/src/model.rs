@@ -1,21 +1,26 @@
-//! The Llama forward pass on the CPU: SmolLM2's arithmetic over `kernels`.
+//! The forward pass of Llama models on the CPU.
 //!
-//! One call takes chunks of several sequences, of any lengths, each with its own cache; the weights are
-//! read once for all of them. Shapes: T tokens of the call, C width, H heads, K kv heads, D head width,
-//! F feed-forward, V vocabulary, R rows of logits asked for. Rows of buffers stand a multiple of 16 apart.
+//! One call runs chunks of several sequences, of any lengths, each with its own cache; the weights are read once for
+//! all of them. Shapes: T tokens of the call, C width, H query heads, K key heads, D elements of a head, F feed-forward
+//! features, V vocabulary, R requested rows of logits. The stride of rows in buffers is a multiple of 16.
 
-use crate::cache::KvCache;
+mod layer;
+mod scratch;
+
+use crate::kv_cache::KvCache;
+use checkpoint::{Checkpoint, ModelConfig};
 use kernels::{
-    Activations, BLOCK_POSITIONS, CacheBlock, CacheFormat, CacheShape, Epilogue, PackedMatrix, Queries,
-    RopeTable, Span, WeightFormat, each, multiply,
+    BLOCK_POSITIONS, CacheBlock, CacheFormat, CacheShape, Epilogue, PackedMatrix, Queries, RopeTable, Span,
+    WeightFormat, multiply, parallel_for,
 };
-use smollm::{Checkpoint, ModelConfig};
+use layer::Layer;
+use scratch::{Scratch, padded};
 use std::sync::{Mutex, PoisonError};
 
-/// Tokens that one thread norms at a time.
+/// Tokens that one thread normalizes at a time.
 const NORM_TOKENS: usize = 16;
 
-/// Rows of logits whose memory is kept from step to step: more than answers need that run together.
+/// Maximum number of rows of logits whose memory is kept for the next step; more than the answers of a batch need.
 const KEPT_ROWS: usize = 64;
 
 /// A Llama-family model in memory.
@@ -23,7 +28,7 @@ const KEPT_ROWS: usize = 64;
 pub struct Model {
     config: ModelConfig,
     shape: CacheShape,
-    embedding: Option<PackedMatrix>, // (V, C); the head where tied
+    embedding: Option<PackedMatrix>, // (V, C); `None` if tied to the head
     layers: Vec<Layer>,
     norm: Vec<f32>,     // (C)
     head: PackedMatrix, // (V, C)
@@ -31,43 +36,33 @@ pub struct Model {
     scratch: Mutex<Scratch>,
 }
 
-#[derive(Debug)]
-struct Layer {
-    attention_norm: Vec<f32>,      // (C)
-    query_key_value: PackedMatrix, // ((H + 2 K) D, C)
-    output: PackedMatrix,          // (C, H D)
-    feed_forward_norm: Vec<f32>,   // (C)
-    gate_up: PackedMatrix,         // (2 F, C), sixteen rows of each in turn
-    down: PackedMatrix,            // (C, F)
-}
-
 /// The next tokens of one sequence.
 #[derive(Debug)]
 pub struct Chunk<'a> {
-    /// Ids to run (T of this chunk).
+    /// Ids to run.
     pub ids: &'a [u32],
-    /// The sequence's cache, which grows by them.
+    /// The cache of the sequence, which grows by these ids.
     pub cache: &'a mut KvCache,
-    /// Which of the chunk's positions want logits.
-    pub logits: LogitsOf,
-    /// Where the last hidden states (C), after the final norm, of the chunk's positions are added up.
-    pub hidden: Option<&'a mut [f32]>,
+    /// The positions whose logits are returned.
+    pub logits: LogitPositions,
+    /// If given, the last hidden states (C), after the final norm, of the chunk's positions are added to it.
+    pub hidden_sum: Option<&'a mut [f32]>,
 }
 
-/// Which positions of a chunk want logits.
+/// The positions of a chunk whose logits are returned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LogitsOf {
-    /// None: the prompt goes on.
+pub enum LogitPositions {
+    /// None, in the middle of a prompt.
     None,
-    /// The last one.
+    /// The last position.
     Last,
-    /// Every one, for scoring.
+    /// Every position, for scoring.
     All,
 }
 
 impl Model {
-    /// Packs a checkpoint's weights into memory. Of a model in q4_0 the embedding and the head are held in
-    /// q8_0, as llama.cpp does: they are what quantizing hurts most.
+    /// Packs the weights of a checkpoint into memory. In a q4_0 model the embedding and the head are stored in q8_0, as
+    /// llama.cpp does: quantization of these loses the most accuracy.
     pub fn load(checkpoint: &Checkpoint, weights: WeightFormat, cache: CacheFormat) -> Self {
         let config = &checkpoint.config;
         let vector = |name: &str| checkpoint.weights.tensor(name);
@@ -103,17 +98,17 @@ impl Model {
         model
     }
 
-    /// The model's shape.
+    /// Returns the configuration of the model.
     pub fn config(&self) -> &ModelConfig {
         &self.config
     }
 
-    /// What a cache holds of each position.
+    /// Returns the shape of cache blocks.
     pub fn cache_shape(&self) -> &CacheShape {
         &self.shape
     }
 
-    /// Bytes of weights that one step reads, whatever the batch.
+    /// Returns how many bytes of weights a step reads, for any batch.
     pub fn bytes_per_step(&self) -> usize {
         let layer = |layer: &Layer| {
             [&layer.query_key_value, &layer.output, &layer.gate_up, &layer.down].map(PackedMatrix::bytes)
@@ -121,15 +116,15 @@ impl Model {
         self.layers.iter().flat_map(layer).sum::<usize>() + self.head.bytes()
     }
 
-    /// Runs the chunks together and returns the logits asked for, (R, V), in the chunks' order.
+    /// Runs the chunks together and returns the requested logits (R, V), in the order of the chunks.
     ///
     /// # Panics
-    /// When a chunk goes beyond `max_positions` or names an id beyond the vocabulary.
+    /// If a chunk ends beyond `max_positions` or has an id beyond the vocabulary.
     pub fn forward(&self, chunks: &mut [Chunk<'_>]) -> Vec<f32> {
         let mut scratch = self.scratch.lock().unwrap_or_else(PoisonError::into_inner);
         let scratch = &mut *scratch;
         let config = &self.config;
-        scratch.size(config, chunks.iter().map(|chunk| chunk.ids.len()).sum());
+        scratch.resize(config, chunks.iter().map(|chunk| chunk.ids.len()).sum());
         let stride = padded(config.hidden_size);
         let embedding = self.embedding.as_ref().unwrap_or(&self.head);
         let ids = chunks.iter().flat_map(|chunk| chunk.ids);
@@ -149,23 +144,24 @@ impl Model {
         self.logits(chunks, scratch)
     }
 
-    /// Takes back what [`Model::forward`] returned, so that the next call need not ask the system for as much
-    /// memory and have it cleared. What a scored prompt needed is more than is worth keeping.
-    pub fn give_back(&self, logits: Vec<f32>) {
+    /// Takes the logits that [`Model::forward`] returned, so that the next call can reuse their memory. The logits of a
+    /// scored prompt are too large to keep.
+    pub fn recycle(&self, logits: Vec<f32>) {
         if logits.capacity() <= KEPT_ROWS * padded(self.config.vocab_size) {
             self.scratch.lock().unwrap_or_else(PoisonError::into_inner).logits = logits;
         }
     }
 
+    /// Adds the output of attention to the residual stream.
     fn attention(&self, layer: &Layer, index: usize, chunks: &mut [Chunk<'_>], scratch: &mut Scratch) {
         let config = &self.config;
         let query_width = config.heads * config.head_dim;
-        let (stride, mixed_stride) = (padded(layer.query_key_value.rows()), padded(query_width));
-        let Scratch { x, normed, fused, mixed, activations, .. } = scratch;
+        let (stride, output_stride) = (padded(layer.query_key_value.rows()), padded(query_width));
+        let Scratch { x, normed, qkv, attention_output, activations, .. } = scratch;
         norm(normed, x, &layer.attention_norm, config.rms_norm_eps);
         activations.fill(layer.query_key_value.format(), normed, config.hidden_size, config.hidden_size);
-        multiply(fused, stride, activations, &layer.query_key_value, Epilogue::Store); // (T, (H + 2 K) D)
-        self.rotate_and_store(index, chunks, fused, stride);
+        multiply(qkv, stride, activations, &layer.query_key_value, Epilogue::Store); // (T, (H + 2 K) D)
+        self.rotate_and_store(index, chunks, qkv, stride);
         let blocks: Vec<Vec<&CacheBlock>> =
             chunks.iter().map(|chunk| chunk.cache.blocks.iter().map(AsRef::as_ref).collect()).collect();
         let mut first_row = 0;
@@ -178,47 +174,42 @@ impl Model {
                 Span { first_row: first_row - rows, rows, first_position: chunk.cache.length, blocks }
             })
             .collect();
-        let queries = Queries { rows: fused, stride, shape: &self.shape, layer: index, spans: &spans };
-        kernels::attend(mixed, mixed_stride, queries); // (T, H D)
-        activations.fill(layer.output.format(), mixed, mixed_stride, query_width);
+        let queries = Queries { rows: qkv, stride, shape: &self.shape, layer: index, spans: &spans };
+        kernels::attend(attention_output, output_stride, queries); // (T, H D)
+        activations.fill(layer.output.format(), attention_output, output_stride, query_width);
         multiply(x, padded(config.hidden_size), activations, &layer.output, Epilogue::Add); // (T, C)
     }
 
-    /// Turns queries and keys to their positions, and puts keys and values into the caches.
-    fn rotate_and_store(&self, index: usize, chunks: &mut [Chunk<'_>], mut fused: &mut [f32], stride: usize) {
+    /// Applies rotary embedding to queries and keys, and writes keys and values to the caches.
+    fn rotate_and_store(&self, index: usize, chunks: &mut [Chunk<'_>], mut qkv: &mut [f32], stride: usize) {
         let config = &self.config;
         let (queries, keys) = (config.heads * config.head_dim, config.kv_heads * config.head_dim);
-        // (rows of a block's tokens, the block, the first one's position)
+        // (rows of the tokens of a block, the block, the position of the first row)
         let mut tasks: Vec<Mutex<(&mut [f32], &mut CacheBlock, usize)>> = Vec::new();
         for chunk in chunks.iter_mut() {
             let (mut position, end) = (chunk.cache.length, chunk.cache.length + chunk.ids.len());
             let (first, blocks) = chunk.cache.open_blocks();
             for (block, number) in blocks.into_iter().zip(first..) {
                 let tokens = end.min((number + 1) * BLOCK_POSITIONS) - position;
-                let (rows, rest) = fused.split_at_mut(tokens * stride);
-                fused = rest;
+                let (rows, rest) = qkv.split_at_mut(tokens * stride);
+                qkv = rest;
                 tasks.push(Mutex::new((rows, block, position)));
                 position += tokens;
             }
         }
-        each(tasks.len(), |task| {
+        parallel_for(tasks.len(), |task| {
             let mut task = tasks[task].lock().unwrap_or_else(PoisonError::into_inner);
             let (rows, block, first) = &mut *task;
             for (row, position) in rows.chunks_exact_mut(stride).zip(*first..) {
-                let turned = &mut row[..queries + keys];
-                kernels::rope(
-                    turned,
-                    &[position],
-                    config.heads + config.kv_heads,
-                    config.head_dim,
-                    &self.rope,
-                );
+                let heads = config.heads + config.kv_heads;
+                kernels::rope(&mut row[..queries + keys], &[position], heads, config.head_dim, &self.rope);
                 let (key, value) = row[queries..queries + 2 * keys].split_at(keys);
                 block.write(&self.shape, index, position % BLOCK_POSITIONS, key, value);
             }
         });
     }
 
+    /// Adds the output of the feed-forward network to the residual stream.
     fn feed_forward(&self, layer: &Layer, scratch: &mut Scratch) {
         let config = &self.config;
         let gated_stride = padded(config.intermediate_size);
@@ -230,11 +221,12 @@ impl Model {
         multiply(x, padded(config.hidden_size), activations, &layer.down, Epilogue::Add); // (T, C)
     }
 
+    /// Returns the requested logits (R, V) and adds the hidden states up where requested.
     fn logits(&self, chunks: &mut [Chunk<'_>], scratch: &mut Scratch) -> Vec<f32> {
         let (width, vocab_size) = (self.config.hidden_size, self.config.vocab_size);
         let stride = padded(width);
         let Scratch { x, activations, logits, .. } = scratch;
-        let mut wanted: Vec<f32> = Vec::new(); // (R, C)
+        let mut hidden: Vec<f32> = Vec::new(); // (R, C)
         let mut start = 0;
         for chunk in chunks {
             let end = start + chunk.ids.len();
@@ -242,25 +234,25 @@ impl Model {
             let norm_row = |row: usize, out: &mut [f32]| {
                 kernels::rms_norm(out, &x[row * stride..][..width], &self.norm, self.config.rms_norm_eps);
             };
-            if let Some(sum) = &mut chunk.hidden {
+            if let Some(sum) = &mut chunk.hidden_sum {
                 for row in start..end {
                     norm_row(row, &mut normed);
                     kernels::add(sum, &normed);
                 }
             }
             let first = match chunk.logits {
-                LogitsOf::None => end,
-                LogitsOf::Last => end - 1,
-                LogitsOf::All => start,
+                LogitPositions::None => end,
+                LogitPositions::Last => end - 1,
+                LogitPositions::All => start,
             };
             for row in first..end {
                 norm_row(row, &mut normed);
-                wanted.extend_from_slice(&normed);
+                hidden.extend_from_slice(&normed);
             }
             start = end;
         }
-        let rows = wanted.len() / width;
-        activations.fill(self.head.format(), &wanted, width, width);
+        let rows = hidden.len() / width;
+        activations.fill(self.head.format(), &hidden, width, width);
         let mut logits = std::mem::take(logits); // (R, V)
         logits.resize(rows * padded(vocab_size), 0.0);
         multiply(&mut logits, padded(vocab_size), activations, &self.head, Epilogue::Store);
@@ -277,47 +269,7 @@ impl Model {
     }
 }
 
-impl Layer {
-    fn load(checkpoint: &Checkpoint, index: usize, format: WeightFormat) -> Self {
-        let (config, weights) = (&checkpoint.config, &checkpoint.weights);
-        let name = |part: &str| format!("model.layers.{index}.{part}.weight");
-        let rows = |part: &str| weights.rows(&name(part));
-        let (c, f) = (config.hidden_size, config.intermediate_size);
-        let (queries, keys) = (config.heads * config.head_dim, config.kv_heads * config.head_dim);
-        let (query, key, value) =
-            (rows("self_attn.q_proj"), rows("self_attn.k_proj"), rows("self_attn.v_proj"));
-        let (output, gate, up, down) =
-            (rows("self_attn.o_proj"), rows("mlp.gate_proj"), rows("mlp.up_proj"), rows("mlp.down_proj"));
-        let fused = |row: usize, out: &mut [f32]| match row {
-            row if row < queries => query.read(row, out),
-            row if row < queries + keys => key.read(row - queries, out),
-            row => value.read(row - queries - keys, out),
-        };
-        let interleaved = |row: usize, out: &mut [f32]| {
-            let source = row / 32 * 16 + row % 16;
-            match row / 16 % 2 {
-                _ if source >= f => out.fill(0.0),
-                0 => gate.read(source, out),
-                _ => up.read(source, out),
-            }
-        };
-        Self {
-            attention_norm: weights.tensor(&name("input_layernorm")),
-            query_key_value: PackedMatrix::pack(format, queries + 2 * keys, c, fused),
-            output: PackedMatrix::pack(format, c, queries, |row, out| output.read(row, out)),
-            feed_forward_norm: weights.tensor(&name("post_attention_layernorm")),
-            gate_up: PackedMatrix::pack(format, 2 * padded(f), c, interleaved),
-            down: PackedMatrix::pack(format, c, f, |row, out| down.read(row, out)),
-        }
-    }
-}
-
-/// Numbers from one row of a buffer to the next: whole vectors.
-fn padded(width: usize) -> usize {
-    width.next_multiple_of(16)
-}
-
-/// Norms every row of x, which stand a multiple of 16 apart, into rows of C.
+/// RMS norm of every row of x (T, C), whose stride is padded, to `out` (T, C), whose rows are not.
 fn norm(out: &mut [f32], x: &[f32], weight: &[f32], epsilon: f32) {
     let (width, stride) = (weight.len(), padded(weight.len()));
     let rows = |out: &mut [f32], x: &[f32]| {
@@ -330,32 +282,9 @@ fn norm(out: &mut [f32], x: &[f32], weight: &[f32], epsilon: f32) {
     }
     let parts: Vec<Mutex<(&mut [f32], &[f32])>> =
         out.chunks_mut(NORM_TOKENS * width).zip(x.chunks(NORM_TOKENS * stride)).map(Mutex::new).collect();
-    each(parts.len(), |part| {
+    parallel_for(parts.len(), |part| {
         let mut part = parts[part].lock().unwrap_or_else(PoisonError::into_inner);
         let (out, x) = &mut *part;
         rows(out, x);
     });
-}
-
-/// What the layers compute on, kept from call to call.
-#[derive(Debug, Default)]
-struct Scratch {
-    x: Vec<f32>,      // (T, C)
-    normed: Vec<f32>, // (T, C), rows of C
-    fused: Vec<f32>,  // (T, (H + 2 K) D)
-    mixed: Vec<f32>,  // (T, H D)
-    gated: Vec<f32>,  // (T, F)
-    activations: Activations,
-    logits: Vec<f32>, // (R, V), between a call that gave them back and the next
-}
-
-impl Scratch {
-    fn size(&mut self, config: &ModelConfig, tokens: usize) {
-        let heads = (config.heads + 2 * config.kv_heads) * config.head_dim;
-        self.x.resize(tokens * padded(config.hidden_size), 0.0);
-        self.normed.resize(tokens * config.hidden_size, 0.0);
-        self.fused.resize(tokens * padded(heads), 0.0);
-        self.mixed.resize(tokens * padded(config.heads * config.head_dim), 0.0);
-        self.gated.resize(tokens * padded(config.intermediate_size), 0.0);
-    }
 }

@@ -1,107 +1,108 @@
-//! One request while it runs: its tokens, cache, constraint and text, and what each step does to them.
+//! A request while it runs: its tokens, its cache and its decoder, and how a step changes them.
 
-use crate::answering::Answering;
-use crate::cache::KvCache;
 use crate::constraint::Guide;
-use crate::model::{Chunk, LogitsOf};
-use crate::request::{Event, Finish, Logprobs, Request};
-use smollm::Tokenizer;
+use crate::decode::Decoder;
+use crate::event::{Event, Finish, PromptLogprobs};
+use crate::kv_cache::KvCache;
+use crate::model::{Chunk, LogitPositions};
+use crate::request::Request;
+use checkpoint::Tokenizer;
 use tokio::sync::mpsc::UnboundedSender;
 
-/// A request on its way.
+/// A request in the batch or in the queue.
 pub(crate) struct Sequence {
-    answering: Answering,
+    decoder: Decoder,
     pub(crate) cache: KvCache,
-    /// The prompt and what was generated; the first `cache.length` of them have been run.
+    /// Prompt and generated ids. The cache holds the first `cache.length` of them.
     ids: Vec<u32>,
-    prompt_logprobs: Vec<Option<Logprobs>>,
-    /// The sum of the last hidden states (C); empty unless an embedding is asked for.
-    hidden: Vec<f32>,
+    prompt_logprobs: PromptLogprobs,
+    /// The sum of the last hidden states (C); empty if no embedding is requested.
+    hidden_sum: Vec<f32>,
 }
 
 impl Sequence {
-    /// `width` is C, for embeddings.
+    /// Makes the sequence of a request. `width` is C, for embeddings.
     pub(crate) fn new(
         request: Request,
         guide: Option<Guide>,
         events: UnboundedSender<Event>,
         width: usize,
     ) -> Self {
-        let nothing = request.max_tokens == 0 && request.prompt_logprobs.is_none() && !request.embedding;
+        let is_empty = request.max_tokens == 0 && request.prompt_logprobs.is_none() && !request.embedding;
         let mut sequence = Self {
             ids: request.prompt.clone(),
-            hidden: vec![0.0; if request.embedding { width } else { 0 }],
-            answering: Answering::new(request, guide, events),
+            hidden_sum: vec![0.0; if request.embedding { width } else { 0 }],
+            decoder: Decoder::new(request, guide, events),
             cache: KvCache::new(),
             prompt_logprobs: vec![None],
         };
-        if nothing {
-            sequence.answering.finish(Finish::Length);
+        if is_empty {
+            sequence.decoder.finish(Finish::Length);
         }
         sequence
     }
 
-    /// Whether it has sent its end, or nobody listens any more.
+    /// Returns whether the end was sent or the caller dropped the stream.
     pub(crate) fn is_over(&self) -> bool {
-        self.answering.is_over()
+        self.decoder.is_over()
     }
 
-    /// Whether its caller went away before the end.
+    /// Returns whether the caller dropped the stream before the end.
     pub(crate) fn is_cancelled(&self) -> bool {
-        self.answering.is_cancelled()
+        self.decoder.is_cancelled()
     }
 
-    /// Ids it wants to run next: the rest of the prompt, the token chosen last, or all of it after a pause.
-    pub(crate) fn wants(&self) -> usize {
+    /// Returns how many ids are to be run: the rest of the prompt, the last token, or all ids after a pause.
+    pub(crate) fn pending(&self) -> usize {
         self.ids.len() - self.cache.length
     }
 
-    /// The ids that have been run.
-    pub(crate) fn run_ids(&self) -> &[u32] {
+    /// Returns the ids that the cache holds.
+    pub(crate) fn cached_ids(&self) -> &[u32] {
         &self.ids[..self.cache.length]
     }
 
-    /// Whether blocks that others computed can stand for its beginning: not when it wants to know something
-    /// of every position.
-    pub(crate) fn may_begin_cached(&self) -> bool {
-        let request = self.answering.request();
+    /// Returns whether the sequence may begin with blocks of another one: not if every position must be computed, for
+    /// its logits or hidden states.
+    pub(crate) fn can_reuse_prefix(&self) -> bool {
+        let request = self.decoder.request();
         self.cache.length == 0 && request.prompt_logprobs.is_none() && !request.embedding
     }
 
-    /// All ids, to look their beginning up.
+    /// Returns all ids, to look up their prefix.
     pub(crate) fn ids(&self) -> &[u32] {
         &self.ids
     }
 
-    /// Begins with blocks that others have computed.
-    pub(crate) fn begin_with(&mut self, cache: KvCache) {
-        if self.answering.is_first_reading() {
-            self.answering.begins_cached(cache.length);
+    /// Begins with the blocks of another sequence.
+    pub(crate) fn set_prefix(&mut self, cache: KvCache) {
+        if self.decoder.is_first_prefill() {
+            self.decoder.set_cached_tokens(cache.length);
         }
         self.cache = cache;
     }
 
-    /// Gives its cache back; all of it is run again later, to the same bits.
+    /// Drops the cache. All ids are run again later and give the same bits.
     pub(crate) fn pause(&mut self) {
         self.cache = KvCache::new();
         self.prompt_logprobs.truncate(1);
-        self.hidden.fill(0.0);
+        self.hidden_sum.fill(0.0);
     }
 
-    /// Its part of a step: at most `count` of the ids it wants to run.
+    /// Returns the sequence's part of a step: at most `count` of the pending ids.
     pub(crate) fn chunk(&mut self, count: usize) -> Chunk<'_> {
-        let (start, request) = (self.cache.length, self.answering.request());
+        let (start, request) = (self.cache.length, self.decoder.request());
         let count = count.min(self.ids.len() - start);
         let logits = match request.prompt_logprobs {
-            Some(_) if self.answering.is_first_reading() => LogitsOf::All,
-            _ if request.embedding || start + count < self.ids.len() => LogitsOf::None,
-            _ => LogitsOf::Last,
+            Some(_) if self.decoder.is_first_prefill() => LogitPositions::All,
+            _ if request.embedding || start + count < self.ids.len() => LogitPositions::None,
+            _ => LogitPositions::Last,
         };
-        let hidden = request.embedding.then_some(&mut self.hidden[..]);
-        Chunk { ids: &self.ids[start..start + count], cache: &mut self.cache, logits, hidden }
+        let hidden = request.embedding.then_some(&mut self.hidden_sum[..]);
+        Chunk { ids: &self.ids[start..start + count], cache: &mut self.cache, logits, hidden_sum: hidden }
     }
 
-    /// Takes the logits (R, V) of a step that ran `count` of its ids; its cache holds them already.
+    /// Processes the logits (R, V) of a step that ran `count` ids, which the cache holds already.
     pub(crate) fn advance(
         &mut self,
         count: usize,
@@ -109,32 +110,32 @@ impl Sequence {
         vocab_size: usize,
         tokenizer: &Tokenizer,
     ) {
-        let scored = self.answering.is_first_reading() && self.answering.request().prompt_logprobs.is_some();
-        if scored {
+        let is_scoring = self.decoder.is_first_prefill() && self.decoder.request().prompt_logprobs.is_some();
+        if is_scoring {
             self.score_prompt(count, logits, vocab_size);
         }
-        if self.wants() > 0 {
+        if self.pending() > 0 {
             return;
         }
-        if scored {
-            self.answering.prompt(std::mem::take(&mut self.prompt_logprobs));
+        if is_scoring {
+            self.decoder.send_prompt_logprobs(std::mem::take(&mut self.prompt_logprobs));
         }
-        if self.answering.request().embedding {
+        if self.decoder.request().embedding {
             let count = self.ids.len() as f32;
-            self.answering.embedding(self.hidden.iter().map(|sum| sum / count).collect());
+            self.decoder.send_embedding(self.hidden_sum.iter().map(|sum| sum / count).collect());
         }
-        if self.answering.request().max_tokens == 0 {
-            return self.answering.finish(Finish::Length);
+        if self.decoder.request().max_tokens == 0 {
+            return self.decoder.finish(Finish::Length);
         }
         let last = logits.len() - vocab_size;
-        self.ids.extend(self.answering.choose(&mut logits[last..], tokenizer));
+        self.ids.extend(self.decoder.choose(&mut logits[last..], tokenizer));
     }
 
-    /// Log-probabilities of the prompt ids that follow the `count` ones just run.
+    /// Adds the log-probabilities of the prompt ids that follow the `count` ids of this step.
     fn score_prompt(&mut self, count: usize, logits: &[f32], vocab_size: usize) {
         let next = self.ids.iter().skip(self.cache.length - count + 1).take(count);
         for (row, &id) in logits.chunks_exact(vocab_size).zip(next) {
-            self.prompt_logprobs.push(self.answering.score(row, id));
+            self.prompt_logprobs.push(self.decoder.score(row, id));
         }
     }
 }

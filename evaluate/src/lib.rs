@@ -1,11 +1,17 @@
-//! Is it any good: what can be said of an answer without asking another model.
+//! `smoleval`: scores models on held-out rows and shows the figures side by side with their standard errors.
 //!
-//! The library: IFEval's 25 verifiable instructions (Zhou et al. 2023, arXiv 2311.07911), judged as
-//! lm-evaluation-harness judges them, so that a figure measured here can be put beside a published one.
-//! It knows no model, no network and no dataset: text in, verdict out. `smoleval`, the binary beside it, asks models.
+//! Questions are judged by a checker that the caller provides ([`score::QuestionChecker`]); everything else is read
+//! from files.
 
-mod instructions;
-mod nltk;
-mod python;
+pub mod report;
+pub mod score;
 
-pub use instructions::{INSTRUCTION_IDS, Instruction, InstructionError, Verdict, follows};
+mod columns;
+mod figures;
+mod format;
+mod gains;
+mod jsonl;
+mod replies;
+mod results;
+mod statistics;
+mod table;

@@ -1,6 +1,6 @@
-//! An endpoint that answers every completion with the same sentence after a fixed delay: what the benchmark of
-//! `smoltalk gen` measures against, beside other clients. `mock_endpoint PORT DELAY_MS`.
-#![allow(clippy::unwrap_used, reason = "a measurement may fail loudly")]
+//! An endpoint that answers every completion with the same sentence after a fixed delay, for the benchmark of
+//! `smoltalk gen` against other clients. Run it with `mock_endpoint PORT DELAY_MS`.
+#![allow(clippy::unwrap_used, reason = "a benchmark may fail loudly")]
 
 use axum::Router;
 use axum::body::Bytes;

@@ -1,10 +1,11 @@
-//! What a run may spend: `--budget 25usd` or `--budget 10Mtok`, and the prices that turn tokens into money.
+//! The limit of a run's cost (`--budget 25usd`, `--budget 10Mtok`) and the prices of models.
 //!
-//! A call is let out only if everything spent, everything on its way and the most that this call can cost
-//! stay within the budget together; what it did cost then takes that place. So the budget is never crossed,
-//! and what is left over is less than one call's worst case.
+//! A call is sent only if the money or tokens spent, the reservations of all calls in flight and the worst case of
+//! this call fit within the budget together. Its reservation is then replaced by its cost. So the budget is never
+//! exceeded, and at most one call's worst case of it remains unused.
 
 use anyhow::{Context, Result, anyhow, bail};
+use files::folders;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -17,11 +18,11 @@ use tokio::sync::Notify;
 #[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Price {
-    /// Of the prompt; a dollar per million tokens is a microdollar per token.
+    /// Price of prompt tokens. A dollar per million tokens is a microdollar per token.
     pub(crate) prompt: f64,
-    /// Of the answer.
+    /// Price of generated tokens.
     pub(crate) completion: f64,
-    /// What a call in a provider's batch costs of that.
+    /// The share of these prices that a call in a provider's batch costs.
     #[serde(default = "half")]
     pub(crate) batch: f64,
 }
@@ -31,27 +32,24 @@ fn half() -> f64 {
 }
 
 impl Price {
-    /// Microdollars of a call, rounded up.
+    /// Returns the cost of a call in microdollars, rounded up.
     pub(crate) fn of(&self, prompt_tokens: u64, completion_tokens: u64, batch: bool) -> u64 {
         let whole = self.prompt * prompt_tokens as f64 + self.completion * completion_tokens as f64;
         (if batch { whole * self.batch } else { whole }).ceil() as u64
     }
 }
 
-/// The prices the user wrote down, by model.
-#[derive(Debug, Default)]
+/// The user's prices by model.
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Prices {
     models: BTreeMap<String, Price>,
     path: Option<PathBuf>,
 }
 
 impl Prices {
-    /// Reads `--prices`, or `smoltalk/prices.toml` in the user's configuration folder where it is there.
+    /// Reads the file of `--prices`, or `smoltalk/prices.toml` in the user's configuration folder if it exists.
     pub(crate) fn read(named: Option<&Path>) -> Result<Self> {
-        let path = match named {
-            Some(path) => Some(path.to_owned()),
-            None => usual_place(),
-        };
+        let path = named.map(Path::to_owned).or_else(|| Some(folders::configuration()?.join("prices.toml")));
         let Some(path) = path else { return Ok(Self::default()) };
         let text = match std::fs::read_to_string(&path) {
             Ok(text) => text,
@@ -61,44 +59,43 @@ impl Prices {
             Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
         };
         let models: BTreeMap<String, Price> =
-            toml::from_str(&text).with_context(|| format!("{} holds no prices", path.display()))?;
-        let wrong = |price: &Price| {
+            toml::from_str(&text).with_context(|| format!("{} cannot be read as prices", path.display()))?;
+        let is_out_of_range = |price: &Price| {
             [price.prompt, price.completion, price.batch].iter().any(|number| !(0.0..1e9).contains(number))
         };
-        if let Some((model, price)) = models.iter().find(|(_, price)| wrong(price)) {
-            bail!("{}: the price of {model} is {price:?}; write dollars per million tokens", path.display());
+        if let Some((model, price)) = models.iter().find(|(_, price)| is_out_of_range(price)) {
+            bail!(
+                "{}: the price of `{model}` is {price:?}; give numbers from 0 to 1e9, in dollars per million tokens",
+                path.display()
+            );
         }
         Ok(Self { models, path: Some(path) })
     }
 
+    /// Returns the price of a model, if known.
     pub(crate) fn of(&self, model: &str) -> Option<Price> {
         self.models.get(model).copied()
     }
 
-    /// The price of a model that a budget in dollars must know.
+    /// Returns the price of a model, which a budget in dollars needs.
     fn required(&self, model: &str) -> Result<Price> {
-        let place = self.path.as_ref().map_or("--prices FILE".to_owned(), |path| path.display().to_string());
+        let file =
+            self.path.as_ref().map_or("the file of `--prices`".into(), |path| path.display().to_string());
         self.of(model).ok_or_else(|| {
             anyhow!(
-                "a budget in dollars needs the price of {model}; write into {place}:\n\
-                 [\"{model}\"]\nprompt = 0.15      # dollars per million tokens\ncompletion = 0.60"
+                "a budget in dollars needs the price of {model}; add the table `[\"{model}\"]` with the keys `prompt` and \
+                 `completion`, in dollars per million tokens, to {file}"
             )
         })
     }
 }
 
-fn usual_place() -> Option<PathBuf> {
-    let folder = std::env::var_os("XDG_CONFIG_HOME").map(PathBuf::from);
-    let folder = folder.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".config")))?;
-    Some(folder.join("smoltalk/prices.toml"))
-}
-
-/// The most a run may spend in its whole life, earlier sessions too.
+/// The limit of what a run may spend in all its sessions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Limit {
     /// Microdollars.
     Money(u64),
-    /// Tokens of prompts and answers together.
+    /// Tokens of prompts and answers.
     Tokens(u64),
 }
 
@@ -118,7 +115,7 @@ impl FromStr for Limit {
             _ => -1.0,
         };
         if !(number > 0.0 && number < 1e12) || scale < 0.0 {
-            bail!("{text:?} is no budget; write it as 25usd, 500ktok or 10Mtok");
+            bail!("`{text}` is not a budget; give it as 25usd, 500ktok or 10Mtok");
         }
         Ok(if unit == "usd" {
             Self::Money((number * 1e6) as u64)
@@ -128,48 +125,50 @@ impl FromStr for Limit {
     }
 }
 
-/// What one call costs, or may cost at most.
+/// The cost of a call, or its worst case.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Cost {
     pub(crate) tokens: u64,
     pub(crate) microdollars: u64,
 }
 
-/// The run's account.
+/// What a run has spent and reserved.
 #[derive(Debug)]
 pub(crate) struct Budget {
     limit: Option<Limit>,
     account: Mutex<Account>,
-    settled: Notify,
-    spent_up: AtomicBool,
+    /// Notified when a reservation ends.
+    released: Notify,
+    is_exhausted: AtomicBool,
 }
 
 #[derive(Debug, Default)]
 struct Account {
     spent: u64,
-    held: u64,
+    reserved: u64,
 }
 
-/// Money or tokens put aside for a call on its way; dropped without being settled, they are free again.
-pub(crate) struct Held<'a> {
+/// The worst case of a call in flight, in microdollars or tokens. Dropped without [`Reservation::settle`], it is
+/// free again.
+pub(crate) struct Reservation<'a> {
     budget: &'a Budget,
     amount: u64,
 }
 
 impl Budget {
-    /// An account from which `before` is spent already.
+    /// A budget of which `before` is spent.
     pub(crate) fn new(limit: Option<Limit>, before: Cost) -> Self {
         let budget = Self {
             limit,
             account: Mutex::default(),
-            settled: Notify::new(),
-            spent_up: AtomicBool::new(false),
+            released: Notify::new(),
+            is_exhausted: AtomicBool::new(false),
         };
         budget.account().spent = budget.units(before);
         budget
     }
 
-    /// Checks that a budget in dollars can be counted for these models.
+    /// Checks that the prices of these models are known if the budget is in dollars.
     pub(crate) fn check(limit: Option<Limit>, prices: &Prices, models: &[&str]) -> Result<()> {
         if let Some(Limit::Money(_)) = limit {
             for model in models {
@@ -190,55 +189,54 @@ impl Budget {
         self.account.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Puts aside what a call may cost at most; waits while calls on their way may turn out cheaper, and
-    /// gives nothing once that cannot help any more.
-    pub(crate) async fn hold(&self, worst: Cost) -> Option<Held<'_>> {
+    /// Reserves the worst case of a call. Waits while calls in flight may turn out cheaper; returns `None` once
+    /// none is in flight and the budget does not suffice.
+    pub(crate) async fn reserve(&self, worst: Cost) -> Option<Reservation<'_>> {
         let amount = self.units(worst);
         let (Some(Limit::Money(limit)) | Some(Limit::Tokens(limit))) = self.limit else {
-            return Some(Held { budget: self, amount: 0 });
+            return Some(Reservation { budget: self, amount: 0 });
         };
         loop {
-            let settled = self.settled.notified();
-            let mut settled = std::pin::pin!(settled);
-            settled.as_mut().enable(); // what settles from here on wakes us
+            let mut released = std::pin::pin!(self.released.notified());
+            released.as_mut().enable(); // what is released from here on wakes this task
             {
                 let mut account = self.account();
-                if account.spent + account.held + amount <= limit {
-                    account.held += amount;
-                    return Some(Held { budget: self, amount });
+                if account.spent + account.reserved + amount <= limit {
+                    account.reserved += amount;
+                    return Some(Reservation { budget: self, amount });
                 }
-                if account.held == 0 {
-                    self.spent_up.store(true, Ordering::Relaxed);
+                if account.reserved == 0 {
+                    self.is_exhausted.store(true, Ordering::Relaxed);
                     return None;
                 }
             }
-            settled.await;
+            released.await;
         }
     }
 
-    /// Books what a call did cost for which nothing is held.
+    /// Adds the cost of a call without a reservation.
     pub(crate) fn spend(&self, cost: Cost) {
         self.account().spent += self.units(cost);
     }
 
-    /// Whether a call was turned away.
-    pub(crate) fn is_spent_up(&self) -> bool {
-        self.spent_up.load(Ordering::Relaxed)
+    /// Whether a call was refused because the budget does not suffice.
+    pub(crate) fn is_exhausted(&self) -> bool {
+        self.is_exhausted.load(Ordering::Relaxed)
     }
 }
 
-impl Held<'_> {
-    /// Books what the call did cost.
+impl Reservation<'_> {
+    /// Replaces the reservation by the cost of the call.
     pub(crate) fn settle(self, cost: Cost) {
         self.budget.spend(cost);
-        // Dropping gives the rest back and wakes who waits.
+        // Dropping frees the reservation and wakes the calls that wait.
     }
 }
 
-impl Drop for Held<'_> {
+impl Drop for Reservation<'_> {
     fn drop(&mut self) {
-        self.budget.account().held -= self.amount;
-        self.budget.settled.notify_waiters();
+        self.budget.account().reserved -= self.amount;
+        self.budget.released.notify_waiters();
     }
 }
 
@@ -248,7 +246,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn budgets_are_read() {
+    fn budgets_are_parsed() {
         assert_eq!("25usd".parse::<Limit>().unwrap(), Limit::Money(25_000_000));
         assert_eq!("0.5 USD".parse::<Limit>().unwrap(), Limit::Money(500_000));
         assert_eq!("10Mtok".parse::<Limit>().unwrap(), Limit::Tokens(10_000_000));
@@ -258,19 +256,19 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn no_call_goes_out_that_could_cross_the_budget() {
+    async fn no_call_is_sent_that_could_exceed_the_budget() {
         let cost = |tokens| Cost { tokens, microdollars: 0 };
         let budget = Budget::new(Some(Limit::Tokens(100)), cost(10));
-        let first = budget.hold(cost(50)).await.unwrap();
-        let second = budget.hold(cost(40)).await.unwrap();
-        let third = budget.hold(cost(30));
+        let first = budget.reserve(cost(50)).await.unwrap();
+        let second = budget.reserve(cost(40)).await.unwrap();
+        let third = budget.reserve(cost(30));
         tokio::pin!(third);
         assert!(futures::poll!(third.as_mut()).is_pending(), "the first two may turn out cheaper");
         first.settle(cost(20));
         let third = third.await.unwrap();
-        drop(second); // there was no answer
+        drop(second); // without an answer
         third.settle(cost(30));
-        assert!(budget.hold(cost(41)).await.is_none() && budget.is_spent_up());
-        assert!(budget.hold(cost(40)).await.is_some());
+        assert!(budget.reserve(cost(41)).await.is_none() && budget.is_exhausted());
+        assert!(budget.reserve(cost(40)).await.is_some());
     }
 }

@@ -1,42 +1,44 @@
-//! Vectors of texts: from an OpenAI-shaped `/v1/embeddings` endpoint, or from a checkpoint in this process (the mean
-//! of its last hidden states over the text's tokens, as smolserve gives them).
+//! Embeddings of texts: from an OpenAI-compatible `/v1/embeddings` endpoint, or from a checkpoint in this process
+//! (the mean of the last hidden states over the text's tokens, as `smolserve` returns it).
 
 use crate::endpoint::{self, address_and_model, cause, is_endpoint, retry_after};
 use anyhow::{Context, Result, anyhow, bail};
 use base64::Engine as _;
+use checkpoint::{Checkpoint, Tokenizer};
 use engine::{Engine, Finish, NativeEngine, Options, Request};
 use futures::{StreamExt, TryStreamExt, stream};
 use reqwest::StatusCode;
 use serde_json::{Value, json};
-use smollm::{Checkpoint, Tokenizer};
 use std::time::Duration;
 
-/// Texts of one request to an endpoint.
-const TEXTS_A_REQUEST: usize = 32;
-/// Requests on their way at a time.
+/// Texts in one request to an endpoint.
+const REQUEST_TEXTS: usize = 32;
+/// Concurrent requests.
 const REQUESTS: usize = 8;
-/// Tries before an endpoint that fails counts as gone.
-const TRIES: u32 = 8;
-/// How long one request may take.
-const LONGEST: Duration = Duration::from_secs(300);
+/// Attempts before the endpoint counts as unavailable.
+const ATTEMPTS: u32 = 8;
+/// Maximum time of one request.
+const TIMEOUT: Duration = Duration::from_secs(300);
+/// Characters of an endpoint's error that are shown.
+const SHOWN: usize = 300;
 
-/// What makes vectors.
-#[allow(clippy::large_enum_variant, reason = "there is one of them")]
+/// An embedding model.
+#[allow(clippy::large_enum_variant, reason = "a program has one")]
 pub(crate) enum Embedder {
     Local { engine: NativeEngine, tokenizer: Tokenizer, name: String },
-    Http { client: Endpoint, runtime: tokio::runtime::Runtime },
+    Http { client: EmbeddingClient, runtime: tokio::runtime::Runtime },
 }
 
-/// A text's vector, or why there is none.
+/// The embedding of a text, or why there is none.
 pub(crate) type Embedded = Result<Vec<f32>, String>;
 
 impl Embedder {
-    /// Opens `http://host:port/v1#model`, a checkpoint folder, or a hub id.
+    /// Opens `http://HOST:PORT/v1#MODEL`, a checkpoint folder, or a Hugging Face id.
     pub(crate) fn open(name: &str, key_variable: Option<&str>) -> Result<Self> {
         if is_endpoint(name) {
             let runtime =
                 tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-            return Ok(Self::Http { client: Endpoint::new(name, key_variable)?, runtime });
+            return Ok(Self::Http { client: EmbeddingClient::new(name, key_variable)?, runtime });
         }
         let checkpoint = Checkpoint::open(name, None)?;
         let engine = NativeEngine::start(&checkpoint, Options::default())?;
@@ -44,7 +46,7 @@ impl Embedder {
         Ok(Self::Local { engine, tokenizer: checkpoint.tokenizer, name: format!("checkpoint sha256:{hash}") })
     }
 
-    /// What the vectors come from: the weights' hash, or the model's name wherever it is served.
+    /// Returns the identity of the model: the hash of its weights, or its name, wherever it is served.
     pub(crate) fn identity(&self) -> &str {
         match self {
             Self::Local { name, .. } => name,
@@ -52,7 +54,7 @@ impl Embedder {
         }
     }
 
-    /// The vectors of texts, in their order.
+    /// Returns the embeddings of texts, in their order.
     pub(crate) fn embed(&self, texts: &[String]) -> Result<Vec<Embedded>> {
         match self {
             Self::Local { engine, tokenizer, .. } => local(engine, tokenizer, texts),
@@ -67,9 +69,11 @@ fn local(engine: &NativeEngine, tokenizer: &Tokenizer, texts: &[String]) -> Resu
     for text in texts {
         let prompt = tokenizer.encode(text)?.ids;
         running.push(match prompt.len() {
-            0 => Err("it has no token".to_owned()),
-            // Half a text's vector would be compared with whole ones.
-            count if count > context => Err(format!("{count} tokens in a context of {context}")),
+            0 => Err("the text has no tokens".to_owned()),
+            // The embedding of half a text would be compared with those of whole ones.
+            count if count > context => {
+                Err(format!("the text has {count} tokens, the context holds {context}"))
+            }
             _ => Ok(engine.submit(Request { prompt, embedding: true, ..Request::default() })?),
         });
     }
@@ -83,112 +87,115 @@ fn local(engine: &NativeEngine, tokenizer: &Tokenizer, texts: &[String]) -> Resu
     Ok(finished.collect())
 }
 
-/// An endpoint. The key is read from the environment and goes nowhere else.
-pub(crate) struct Endpoint {
+/// The client of an embedding endpoint. The key is read from the environment and sent to no other host.
+pub(crate) struct EmbeddingClient {
     model: String,
     base: String,
     key: Option<String>,
     client: reqwest::Client,
 }
 
-/// Why a request has no vectors.
+/// Why a request returned no embeddings.
 enum Failure {
-    /// Ask again, at once or when it says.
-    Passing(String, Option<Duration>),
-    /// These texts will not be embedded.
+    /// A later attempt may succeed; the endpoint may say when.
+    Temporary(String, Option<Duration>),
+    /// These texts cannot be embedded.
     Refused(String),
-    /// Nothing will.
-    Gone(String),
+    /// No text can be embedded.
+    Permanent(String),
 }
 
-impl Endpoint {
+impl EmbeddingClient {
     fn new(name: &str, key_variable: Option<&str>) -> Result<Self> {
-        let (base, model) = address_and_model(name).context("--embeddings")?;
-        let (key, client) = (endpoint::key(key_variable)?, endpoint::client(LONGEST)?);
+        let (base, model) = address_and_model(name).context("`--embeddings`")?;
+        let (key, client) = (endpoint::key(key_variable)?, endpoint::client(TIMEOUT)?);
         Ok(Self { model: model.to_owned(), base: base.to_owned(), key, client })
     }
 
     async fn embed(&self, texts: &[String]) -> Result<Vec<Embedded>> {
-        let asked: Vec<_> = texts.chunks(TEXTS_A_REQUEST).map(|texts| self.embed_some(texts)).collect();
-        let parts: Vec<Vec<Embedded>> = stream::iter(asked).buffered(REQUESTS).try_collect().await?;
+        let requests: Vec<_> = texts.chunks(REQUEST_TEXTS).map(|texts| self.embed_some(texts)).collect();
+        let parts: Vec<Vec<Embedded>> = stream::iter(requests).buffered(REQUESTS).try_collect().await?;
         Ok(parts.into_iter().flatten().collect())
     }
 
-    /// One request; where it is refused, one for each text, so that only the text at fault goes without.
+    /// Sends one request; if it is refused, one per text, so that only the refused text has no embedding.
     async fn embed_some(&self, texts: &[String]) -> Result<Vec<Embedded>> {
-        match self.ask(texts).await? {
+        match self.request(texts).await? {
             Ok(vectors) => Ok(vectors.into_iter().map(Ok).collect()),
             Err(reason) if texts.len() == 1 => Ok(vec![Err(reason)]),
             Err(_) => {
                 let mut list = Vec::with_capacity(texts.len());
                 for text in texts {
-                    let one = self.ask(std::slice::from_ref(text)).await?;
-                    list.push(one.map(|mut vectors| vectors.swap_remove(0)));
+                    let vectors = self.request(std::slice::from_ref(text)).await?;
+                    list.push(vectors.map(|mut vectors| vectors.swap_remove(0)));
                 }
                 Ok(list)
             }
         }
     }
 
-    /// Asks until there is an answer; the inner error is the endpoint's refusal of these texts.
-    async fn ask(&self, texts: &[String]) -> Result<Result<Vec<Vec<f32>>, String>> {
-        let mut tries = 0;
+    /// Sends a request until it is answered; the inner error is the endpoint's refusal of these texts.
+    async fn request(&self, texts: &[String]) -> Result<Result<Vec<Vec<f32>>, String>> {
+        let mut attempts = 0;
         loop {
-            match self.ask_once(texts).await {
+            match self.request_once(texts).await {
                 Ok(vectors) => return Ok(Ok(vectors)),
                 Err(Failure::Refused(reason)) => return Ok(Err(reason)),
-                Err(Failure::Gone(reason)) => bail!("{}: {reason}", self.base),
-                Err(Failure::Passing(reason, wait)) => {
-                    tries += 1;
-                    if tries == TRIES {
-                        bail!("{} failed {TRIES} times, last: {reason}", self.base);
+                Err(Failure::Permanent(reason)) => bail!("endpoint {} cannot be used: {reason}", self.base),
+                Err(Failure::Temporary(reason, wait)) => {
+                    attempts += 1;
+                    if attempts == ATTEMPTS {
+                        bail!("endpoint {} failed {ATTEMPTS} times in a row: {reason}", self.base);
                     }
-                    let growing = Duration::from_millis(250 << tries);
-                    tokio::time::sleep(wait.unwrap_or(growing)).await;
+                    let backoff = Duration::from_millis(250 << attempts);
+                    tokio::time::sleep(wait.unwrap_or(backoff)).await;
                 }
             }
         }
     }
 
-    async fn ask_once(&self, texts: &[String]) -> Result<Vec<Vec<f32>>, Failure> {
-        let passing = |error: reqwest::Error| Failure::Passing(cause(&error), None);
+    async fn request_once(&self, texts: &[String]) -> Result<Vec<Vec<f32>>, Failure> {
+        let failed = |error: reqwest::Error| Failure::Temporary(cause(&error), None);
         let body = json!({"model": self.model, "input": texts, "encoding_format": "float"});
         let mut request = self.client.post(format!("{}/embeddings", self.base)).json(&body);
         if let Some(key) = &self.key {
             request = request.bearer_auth(key);
         }
-        let response = request.send().await.map_err(passing)?;
+        let response = request.send().await.map_err(failed)?;
         let status = response.status();
         let after = retry_after(&response);
-        let text = response.text().await.map_err(passing)?;
-        let said = || format!("{status}: {}", text.chars().take(300).collect::<String>());
+        let text = response.text().await.map_err(failed)?;
+        let message = || format!("{status}: {}", text.chars().take(SHOWN).collect::<String>());
         match status {
-            StatusCode::OK => vectors(&text, texts.len()).map_err(Failure::Gone),
+            StatusCode::OK => vectors(&text, texts.len()).map_err(Failure::Permanent),
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::NOT_FOUND => {
-                Err(Failure::Gone(said()))
+                Err(Failure::Permanent(message()))
             }
-            StatusCode::TOO_MANY_REQUESTS => Err(Failure::Passing(said(), after)),
-            status if status.is_server_error() => Err(Failure::Passing(said(), None)),
-            _ => Err(Failure::Refused(said())),
+            StatusCode::TOO_MANY_REQUESTS => Err(Failure::Temporary(message(), after)),
+            status if status.is_server_error() => Err(Failure::Temporary(message(), None)),
+            _ => Err(Failure::Refused(message())),
         }
     }
 }
 
-/// The vectors of an answer, put into the order of their indices.
+/// Returns the embeddings of an answer in the order of their indices.
 fn vectors(body: &str, count: usize) -> Result<Vec<Vec<f32>>, String> {
-    let body: Value = serde_json::from_str(body).map_err(|error| format!("not JSON ({error})"))?;
-    let data = body["data"].as_array().ok_or("an answer without data")?;
+    let body: Value =
+        serde_json::from_str(body).map_err(|error| format!("the answer is not JSON ({error})"))?;
+    let data = body["data"].as_array().ok_or("the answer has no list `data`")?;
     let mut list: Vec<Option<Vec<f32>>> = vec![None; count];
     for entry in data {
-        let place = entry["index"].as_u64().and_then(|index| list.get_mut(index as usize));
+        let slot = entry["index"].as_u64().and_then(|index| list.get_mut(index as usize));
         let vector = vector(&entry["embedding"]).map_err(|error| error.to_string())?;
-        *place.ok_or_else(|| format!("an embedding with the index {}", entry["index"]))? = Some(vector);
+        let slot = slot.ok_or_else(|| format!("an embedding has the index {}", entry["index"]))?;
+        *slot = Some(vector);
     }
-    let whole: Option<Vec<_>> = list.into_iter().collect();
-    whole.ok_or_else(|| format!("{} embeddings for {count} texts", data.len()))
+    let complete: Option<Vec<_>> = list.into_iter().collect();
+    complete.ok_or_else(|| format!("the answer has {} embeddings for {count} texts", data.len()))
 }
 
-/// Numbers, or what some servers send whatever they were asked: the base64 of their little-endian bytes.
+/// Parses an embedding: numbers, or the base64 of their little-endian bytes, which some servers send whatever was
+/// requested.
 fn vector(value: &Value) -> Result<Vec<f32>> {
     if let Some(text) = value.as_str() {
         let bytes = base64::engine::general_purpose::STANDARD.decode(text)?;
@@ -197,9 +204,10 @@ fn vector(value: &Value) -> Result<Vec<f32>> {
             .map(|four| f32::from_le_bytes([four[0], four[1], four[2], four[3]]))
             .collect());
     }
-    let numbers = value.as_array().ok_or_else(|| anyhow!("an embedding that is no list"))?;
-    let number =
-        |value: &Value| value.as_f64().map(|x| x as f32).ok_or_else(|| anyhow!("{value} in an embedding"));
+    let numbers = value.as_array().ok_or_else(|| anyhow!("an embedding is not a list"))?;
+    let number = |value: &Value| {
+        value.as_f64().map(|x| x as f32).ok_or_else(|| anyhow!("an embedding contains {value}"))
+    };
     numbers.iter().map(number).collect()
 }
 
@@ -209,11 +217,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn vectors_are_put_in_order_and_counted() {
+    fn vectors_are_sorted_and_counted() {
         let body =
             r#"{"data": [{"index": 1, "embedding": "AACAPwAAAMA="}, {"index": 0, "embedding": [0.5, 3]}]}"#;
         assert_eq!(vectors(body, 2), Ok(vec![vec![0.5, 3.0], vec![1.0, -2.0]]));
-        assert_eq!(vectors(body, 3), Err("2 embeddings for 3 texts".to_owned()));
-        assert_eq!(vectors(body, 1).unwrap_err(), "an embedding with the index 1");
+        assert_eq!(vectors(body, 3), Err("the answer has 2 embeddings for 3 texts".to_owned()));
+        assert_eq!(vectors(body, 1).unwrap_err(), "an embedding has the index 1");
     }
 }

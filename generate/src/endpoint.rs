@@ -1,30 +1,30 @@
-//! What every client of an OpenAI-compatible endpoint needs: its name, its key, and how it says what is wrong.
+//! What the clients of OpenAI-compatible endpoints share: addresses, keys, the HTTP client, and reasons of failures.
 
 use anyhow::{Context, Result, bail};
 use reqwest::Response;
 use std::time::Duration;
 
-/// Whether a name is an endpoint's, and not a checkpoint's.
+/// Whether a name is an endpoint's and not a checkpoint's.
 pub(crate) fn is_endpoint(name: &str) -> bool {
     name.starts_with("http://") || name.starts_with("https://")
 }
 
-/// The address and the model of `http://host:port/v1#model`. The address stands in logs, in the store and beside the
-/// dataset, so it must not hold a secret.
+/// Splits `http://host:port/v1#model` into address and model. The address is written into logs, the store and the dataset's
+/// folder, so it must not contain a secret.
 pub(crate) fn address_and_model(name: &str) -> Result<(&str, &str)> {
     let Some((base, model)) = name.split_once('#').filter(|(_, model)| !model.is_empty()) else {
-        bail!("{} names no model; write it as http://host:port/v1#model", without_secrets(name));
+        bail!("{} names no model; give `http://host:port/v1#model`", without_secrets(name));
     };
     if without_secrets(base) != base {
         bail!(
-            "{}: an address with a user, a password or parameters would be written into logs and beside the dataset; keys go into an environment variable that --api-key-env names",
+            "{} has a user, a password or parameters, which would be written into logs and the dataset's folder; give keys in an environment variable with `--api-key-env`",
             without_secrets(base)
         );
     }
     Ok((base.trim_end_matches('/'), model))
 }
 
-/// An address without its user and password and its parameters.
+/// An address without user, password and parameters.
 fn without_secrets(name: &str) -> String {
     let (name, _) = name.split_once('?').unwrap_or((name, ""));
     let Some((scheme, rest)) = name.split_once("://") else { return name.to_owned() };
@@ -32,18 +32,20 @@ fn without_secrets(name: &str) -> String {
     format!("{scheme}://{}{path}", host.rsplit_once('@').map_or(host, |(_, host)| host))
 }
 
-/// The key, read from the environment variable that `--api-key-env` names. It goes nowhere but to the endpoint.
+/// Reads the key in the environment variable that `--api-key-env` names.
 pub(crate) fn key(variable: Option<&str>) -> Result<Option<String>> {
-    let read = |name: &str| std::env::var(name).with_context(|| format!("--api-key-env {name}: not set"));
+    let read = |name: &str| {
+        std::env::var(name).with_context(|| format!("`--api-key-env {name}`: the variable is not set"))
+    };
     variable.map(read).transpose()
 }
 
-/// A client whose calls may take so long.
+/// A client whose calls may take this long.
 pub(crate) fn client(timeout: Duration) -> Result<reqwest::Client> {
     Ok(reqwest::Client::builder().connect_timeout(Duration::from_secs(10)).timeout(timeout).build()?)
 }
 
-/// What Retry-After asks for, in seconds or as a date; five minutes at most.
+/// The pause that `Retry-After` asks for, in seconds or as a date; at most five minutes.
 pub(crate) fn retry_after(response: &Response) -> Option<Duration> {
     let text = response.headers().get("retry-after")?.to_str().ok()?;
     let seconds = match text.parse::<f64>() {
@@ -56,7 +58,7 @@ pub(crate) fn retry_after(response: &Response) -> Option<Duration> {
     seconds.is_finite().then(|| Duration::from_secs_f64(seconds.clamp(0.0, 300.0)))
 }
 
-/// The innermost reason of a connection's failure, which is the one a person can act on.
+/// The innermost cause of a connection's failure, which is the useful one.
 pub(crate) fn cause(error: &reqwest::Error) -> String {
     let mut inner: &dyn std::error::Error = error;
     while let Some(source) = inner.source() {
@@ -71,7 +73,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_address_holds_no_secret() {
+    fn an_address_contains_no_secret() {
         let (base, model) = address_and_model("http://host:80/v1/#org/model@2").unwrap();
         assert_eq!((base, model), ("http://host:80/v1", "org/model@2"));
         for name in

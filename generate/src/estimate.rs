@@ -1,35 +1,42 @@
-//! `smoltalk estimate`: what a run will cost and how long it will take, from its first few rows.
+//! `smoltalk estimate`: the cost and the duration of a run, extrapolated from its first rows.
 //!
-//! The sample is the run's own beginning, in the run's own folder: what it cost is not spent again.
+//! The sample is the beginning of the run itself, in the run's folder, so that it is not paid for twice.
 
-use crate::budget::Prices;
-use crate::rows;
+use crate::recipe::Recipe;
 use crate::run::Run;
-use crate::setup::{Common, Setup};
-use crate::store::{Entry, Outcome};
-use crate::{recipe::Recipe, resume};
+use crate::setup::{Setup, TeacherOptions};
+use crate::store::{LedgerEntry, Outcome};
+use crate::{resume, rows};
 use anyhow::{Result, bail};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-/// What `smoltalk estimate` was asked for.
+/// Options of `smoltalk estimate`.
 #[derive(Debug, clap::Args)]
 pub struct Options {
     #[command(flatten)]
-    common: Common,
-    /// Rows the run will begin, of each task
+    teachers: TeacherOptions,
+    /// Number of rows that the run will start, per task
     #[arg(long, default_value_t = 100)]
     rows: usize,
-    /// Rows to try, of each task
+    /// Number of rows to generate for the estimate, per task
     #[arg(long, default_value_t = 16)]
     sample: usize,
-    /// The run's folder: `smoltalk gen` with the same options goes on from the sample
+    /// Folder of the run; `smoltalk gen` with the same options continues after the sample
     #[arg(long, default_value = "dataset")]
     out: PathBuf,
 }
 
-/// Runs the sample and prints what follows from it.
+/// The estimate of a task's whole run.
+#[derive(Debug, Default)]
+struct Estimate {
+    tokens: f64,
+    dollars: f64,
+    seconds: f64,
+}
+
+/// Generates the sample and prints the estimate; returns the exit code.
 ///
 /// # Errors
 /// One line that names what is wrong and what to do.
@@ -40,80 +47,89 @@ pub fn run(options: &Options) -> Result<u8> {
 
 async fn estimate(options: &Options) -> Result<u8> {
     if options.sample == 0 {
-        bail!("--sample is at least 1");
+        bail!("`--sample 0` gives no estimate; give at least 1");
     }
     let sample = options.sample.min(options.rows);
-    let setup = Setup::open(&options.common, sample, None).await?;
-    let prices = Prices::read(options.common.prices.as_deref())?;
-    let unpriced: Vec<&str> = setup.models().into_iter().filter(|model| prices.of(model).is_none()).collect();
-    let (unpriced, is_priced) = (unpriced.join(", "), unpriced.is_empty());
-    let run = Arc::new(Run::open(&options.out, prices, None)?);
+    let setup = Setup::open(&options.teachers, sample, None).await?;
+    let models = setup.teachers.models();
+    let unpriced: Vec<&str> = models.into_iter().filter(|model| setup.prices.of(model).is_none()).collect();
+    let cost = |dollars: f64, otherwise: String| match unpriced.is_empty() {
+        true => format!("${dollars:.2}"),
+        false => otherwise,
+    };
+    let run = Arc::new(Run::open(&options.out, setup.prices.clone(), None)?);
     resume::check(&run.store, &setup.configuration, &setup.recipes, &options.out)?;
     resume::check_batches(&run.store)?;
-    println!("from {sample} of {} rows a task, {} calls at a time:", options.rows, options.common.in_flight);
-    let mut sum = (0.0, 0.0, 0.0);
-    for recipe in &setup.recipes {
-        let (tokens, dollars, seconds, calls) = of_task(options, &setup, recipe, &run, sample).await?;
-        let (mtok, money) =
-            (tokens / 1e6, if is_priced { format!("${dollars:.2}") } else { "no price".to_owned() });
-        println!("  {}: {calls}; {mtok:.2} Mtok, {}, {money}", recipe.task.name(), time(seconds));
-        sum = (sum.0 + tokens, sum.1 + dollars, sum.2 + seconds);
-    }
-    let money = match is_priced {
-        true => format!("${:.2}", sum.1),
-        false => format!("no known price of {unpriced} (--prices)"),
-    };
-    println!("together: {:.2} Mtok, {money}, {}", sum.0 / 1e6, time(sum.2));
     println!(
-        "the sample is the run's beginning: smoltalk gen with --out {} goes on from it",
+        "from {sample} of {} rows per task, {} concurrent calls:",
+        options.rows, setup.endpoints.in_flight
+    );
+    let mut sum = Estimate::default();
+    for recipe in &setup.recipes {
+        let (estimate, calls) =
+            Box::pin(estimate_task(&setup, recipe, &run, (sample, options.rows), &options.out)).await?;
+        let (megatokens, time) = (estimate.tokens / 1e6, time(estimate.seconds));
+        let cost = cost(estimate.dollars, "no price".to_owned());
+        println!("  {}: {calls}; {megatokens:.2} Mtok, {time}, {cost}", recipe.task.name);
+        sum.tokens += estimate.tokens;
+        sum.dollars += estimate.dollars;
+        sum.seconds += estimate.seconds;
+    }
+    let unknown = format!("no known price of {} (give `--prices`)", unpriced.join(", "));
+    let (megatokens, time) = (sum.tokens / 1e6, time(sum.seconds));
+    println!("total: {megatokens:.2} Mtok, {}, {time}", cost(sum.dollars, unknown));
+    println!(
+        "the sample is the beginning of the run; continue with: smoltalk gen --out {}",
         options.out.display()
     );
     Ok(0)
 }
 
-/// Tokens, dollars and seconds of a task's whole run, and what a row of the sample took in words.
-async fn of_task(
-    options: &Options,
+/// Estimates a task's whole run from `sample` of its `rows`; also returns the calls and tokens of one row, for
+/// people.
+async fn estimate_task(
     setup: &Setup,
     recipe: &Recipe,
     run: &Arc<Run>,
-    sample: usize,
-) -> Result<(f64, f64, f64, String)> {
-    let name = recipe.task.name();
+    (sample, rows): (usize, usize),
+    out: &Path,
+) -> Result<(Estimate, String)> {
+    let name = recipe.task.name;
     let before = answered(run)?;
     let decided = || -> Result<usize> { Ok(run.store.decided(name, sample)?.iter().flatten().count()) };
-    let done = decided()?;
-    let began = Instant::now();
-    Box::pin(rows::walk_all(setup, recipe, run, sample)).await?;
-    let (after, seconds) = (answered(run)?, began.elapsed().as_secs_f64());
-    let rows = (decided()? - done) as f64;
-    if rows == 0.0 {
-        bail!("{name}: all {sample} rows of the sample were decided before; ask for a larger --sample");
+    let decided_before = decided()?;
+    let started = Instant::now();
+    Box::pin(rows::run_all(setup, recipe, run, sample)).await?;
+    let (after, seconds) = (answered(run)?, started.elapsed().as_secs_f64());
+    let made = (decided()? - decided_before) as f64;
+    if made == 0.0 {
+        bail!("{name}: all {sample} rows of the sample were decided before; give a larger `--sample`");
     }
-    let each = |now: u64, then: u64| (now - then) as f64 / rows;
-    let (prompt, completion) = (
-        each(after.prompt_tokens, before.prompt_tokens),
-        each(after.completion_tokens, before.completion_tokens),
-    );
-    let (calls, dollars) =
-        (each(after.calls, before.calls), each(after.microdollars, before.microdollars) / 1e6);
-    let all = options.rows as f64;
-    // A sample smaller than what may be on its way is over in one round, however many rows it has.
-    let at_a_time = setup.teachers.main.calls_at_a_time(&setup.manners) as f64;
-    let rounds = (rows / at_a_time).max(1.0);
-    let whole = seconds / rounds * (all / at_a_time).max(1.0);
+    let per_row = |now: u64, then: u64| (now - then) as f64 / made;
+    let prompt = per_row(after.prompt_tokens, before.prompt_tokens);
+    let completion = per_row(after.completion_tokens, before.completion_tokens);
+    let calls = per_row(after.calls, before.calls);
+    let dollars = per_row(after.microdollars, before.microdollars) / 1e6;
+    let rows = rows as f64;
+    // A sample with fewer rows than there are concurrent calls takes one round, however many rows it has.
+    let concurrent = setup.teachers.main.calls_at_a_time(&setup.endpoints) as f64;
+    let rounds = (made / concurrent).max(1.0);
     if calls == 0.0 {
-        let out = options.out.display();
         eprintln!(
-            "warning: {name}: the sample made no call, so these figures say nothing; see smoltalk show {out} --dropped"
+            "warning: {name}: the sample made no calls, so the estimate is 0; see `smoltalk show {} --dropped`",
+            out.display()
         );
     }
-    let a_row = format!("{calls:.1} calls, {prompt:.0} + {completion:.0} tokens a row");
-    Ok(((prompt + completion) * all, dollars * all, whole, a_row))
+    let estimate = Estimate {
+        tokens: (prompt + completion) * rows,
+        dollars: dollars * rows,
+        seconds: seconds / rounds * (rows / concurrent).max(1.0),
+    };
+    Ok((estimate, format!("{calls:.1} calls, {prompt:.0} + {completion:.0} tokens per row")))
 }
 
-fn answered(run: &Run) -> Result<Entry> {
-    Ok(Entry::sum(&run.store.ledger()?, Outcome::Answered))
+fn answered(run: &Run) -> Result<LedgerEntry> {
+    Ok(LedgerEntry::sum(&run.store.ledger()?, Outcome::Answered))
 }
 
 fn time(seconds: f64) -> String {

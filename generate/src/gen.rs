@@ -1,46 +1,47 @@
-//! `smoltalk gen`: from a recipe, a teacher and perhaps sources to a dataset folder.
+//! `smoltalk gen`: recipes and a teacher, with source texts for some tasks, to a dataset's folder.
 //!
-//! The run's store decides what is left to do, so the same command after a kill goes on where it was.
+//! The run's store determines what remains to be done, so the same command resumes a run that was stopped or killed.
 
-use crate::budget::{Budget, Limit, Prices};
+use crate::budget::{Budget, Limit};
 use crate::run::Run;
-use crate::setup::{Common, Setup};
-use crate::{finish, resume, rows};
-use anyhow::Result;
+use crate::setup::{Setup, TeacherOptions};
+use crate::{resume, rows, write_dataset};
+use anyhow::{Context, Result};
+use files::run_folder::RESTART_HELP;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
+use terminal::Stop;
 
 /// The exit code of a run that its budget ended.
-const SPENT_UP: u8 = 3;
+const BUDGET_EXHAUSTED: u8 = 3;
 
-/// What `smoltalk gen` was asked for.
+/// Options of `smoltalk gen`.
 #[derive(Debug, clap::Args)]
 pub struct Options {
     #[command(flatten)]
-    common: Common,
-    /// Rows to begin, of each task; fewer are kept
+    teachers: TeacherOptions,
+    /// Number of rows to start, per task; the dataset contains those that no filter drops
     #[arg(long, default_value_t = 100)]
     rows: usize,
-    /// The dataset's folder
+    /// Folder of the run and its dataset
     #[arg(long, default_value = "dataset")]
     out: PathBuf,
-    /// What the run may spend in its whole life: 25usd, 500ktok, 10Mtok; it stops before it would cross it
+    /// Maximum cost of the run in all its sessions, such as 25usd, 500ktok or 10Mtok; the run stops before
+    /// exceeding it
     #[arg(long)]
     budget: Option<Limit>,
-    /// Sets a run that is in the folder aside and begins anew
-    #[arg(long)]
-    fresh: bool,
-    /// Sends calls as provider batches (OpenAI's /files and /batches): cheaper, hours later
+    #[arg(long, help = RESTART_HELP)]
+    restart: bool,
+    /// Send calls as provider batches (OpenAI's /files and /batches): cheaper, but answered hours later
     #[arg(long)]
     batch: bool,
-    /// Seconds between two looks at a batch
+    /// Time between two status requests of a batch, in seconds
     #[arg(long, default_value_t = 60.0, requires = "batch")]
     batch_poll: f64,
 }
 
-/// Runs to the end; the number is the exit code.
+/// Generates the dataset; returns the exit code.
 ///
 /// # Errors
 /// One line that names what is wrong and what to do.
@@ -51,56 +52,49 @@ pub fn run(options: &Options) -> Result<u8> {
 
 async fn generate(options: &Options) -> Result<u8> {
     let poll = options.batch.then(|| Duration::from_secs_f64(options.batch_poll.clamp(0.05, 86_400.0)));
-    let setup = Setup::open(&options.common, options.rows, poll).await?;
-    let prices = Prices::read(options.common.prices.as_deref())?;
-    Budget::check(options.budget, &prices, &setup.models())?;
-    if options.fresh {
+    let setup = Setup::open(&options.teachers, options.rows, poll).await?;
+    Budget::check(options.budget, &setup.prices, &setup.teachers.models())?;
+    if options.restart {
         resume::set_aside(&options.out)?;
     }
-    let run = Arc::new(Run::open(&options.out, prices, options.budget)?);
+    let run = Arc::new(Run::open(&options.out, setup.prices.clone(), options.budget)?);
     resume::check(&run.store, &setup.configuration, &setup.recipes, &options.out)?;
     if !options.batch {
         resume::check_batches(&run.store)?;
     }
-    let signal = listen(&run);
+    let stop = listen(&run)?;
     for recipe in &setup.recipes {
         if !run.is_ending() {
-            Box::pin(rows::walk_all(&setup, recipe, &run, options.rows)).await?;
+            Box::pin(rows::run_all(&setup, recipe, &run, options.rows)).await?;
         }
     }
-    if run.is_stopping() {
-        eprintln!("stopped; what is recorded is safe, run the same command again to go on");
-        return Ok(signal.load(Ordering::Relaxed));
+    if let Some(code) = stop.exit_code().filter(|_| run.is_stopping()) {
+        eprintln!("stopped; what is recorded is safe, run the same command again to resume");
+        return Ok(code);
     }
-    let complete = !run.budget.is_spent_up();
-    println!("{}", finish::write(&options.out, &setup, &run, options.rows, complete)?);
-    if complete {
+    let is_complete = !run.budget.is_exhausted();
+    println!("{}", write_dataset::write(&options.out, &setup, &run, options.rows, is_complete)?);
+    if is_complete {
         return Ok(0);
     }
-    eprintln!("stopped before the budget was crossed; run the same command with a larger --budget to go on");
-    Ok(SPENT_UP)
+    eprintln!(
+        "stopped before the budget was exceeded; run the same command with a larger `--budget` to resume"
+    );
+    Ok(BUDGET_EXHAUSTED)
 }
 
-/// The first Ctrl-C or SIGTERM lets the calls on their way come home; the second one does not wait for them.
-/// The number becomes the exit code: 128 and the signal's number, as a shell has it.
-fn listen(run: &Arc<Run>) -> Arc<AtomicU8> {
-    let (run, code) = (Arc::clone(run), Arc::new(AtomicU8::new(0)));
-    let told = Arc::clone(&code);
-    tokio::spawn(async move {
-        let signal = interrupted().await;
-        told.store(signal, Ordering::Relaxed);
-        eprintln!("stopping: calls on their way are waited for; once more to stop at once");
-        run.stop();
-        std::process::exit(i32::from(interrupted().await));
-    });
-    code
-}
-
-async fn interrupted() -> u8 {
-    use tokio::signal::unix::{SignalKind, signal};
-    let Ok(mut terminate) = signal(SignalKind::terminate()) else { return std::future::pending().await };
-    tokio::select! {
-        _ = tokio::signal::ctrl_c() => 130,
-        _ = terminate.recv() => 143,
-    }
+/// Handles signals: at the first one the run waits for the calls in flight and stops, at the second one it ends at
+/// once.
+fn listen(run: &Arc<Run>) -> Result<Stop> {
+    let stop = Stop::listen().context("cannot handle signals")?;
+    // The thread that waits for signals must not keep the run, and with it the store, open.
+    let run = Arc::downgrade(run);
+    let action = move || {
+        if let Some(run) = run.upgrade() {
+            eprintln!("stopping: waiting for the calls in flight; repeat the signal to stop at once");
+            run.stop();
+        }
+    };
+    stop.on_request(action).context("cannot handle signals")?;
+    Ok(stop)
 }

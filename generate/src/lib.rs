@@ -1,37 +1,42 @@
-//! Teacher -> rows: `smoltalk gen` makes SmolTalk-style datasets, `smoltalk mix` composes sets into one, `smoltalk
-//! show` prints them, `smoltalk world` writes the pocket world.
+//! Synthetic datasets from a teacher: `smoltalk gen` generates SmolTalk-style datasets, `smoltalk clean` and
+//! `smoltalk mix` work on finished ones, `smoltalk show` prints them.
 //!
-//! Each row walks its own steps with many rows in flight and no barrier between them. Everything a
-//! teacher said and everything decided about a row is in the run's store before it is counted.
+//! Every row runs through the steps of its task by itself, many rows concurrently. Every answer of a teacher and
+//! every outcome of a row is in the run's store before it is counted.
 
-pub mod audit;
 pub mod clean;
 pub mod estimate;
 pub mod r#gen;
 pub mod mix;
+pub mod planted;
 pub mod preview;
 pub mod show;
-pub mod world;
 
+mod api_keys;
 mod budget;
+mod draw;
 mod embed;
 mod endpoint;
-mod finish;
-mod flight;
-mod keys;
-mod printable;
+mod in_flight;
+mod maker;
 mod progress;
 mod recipe;
 mod report;
 mod resume;
+mod row_context;
 mod rows;
 mod run;
 mod setup;
 mod store;
+mod task;
 mod tasks;
 mod teacher;
-mod walk;
+mod teachers;
+mod trace;
+mod write_dataset;
 
 pub use budget::Limit;
-pub use recipe::{Profile, Task};
-pub use setup::Common;
+pub use recipe::{Prompts, Recipe};
+pub use setup::TeacherOptions;
+pub use task::Task;
+pub use tasks::recipe;

@@ -1,9 +1,9 @@
-//! The `smoltalk` command: what was typed, and how it ended.
+//! The `smoltalk` command: parses its arguments and runs the subcommand.
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
 
-/// Make SmolTalk-style datasets from a teacher.
+/// Generate SmolTalk-style datasets with a teacher model, clean them and mix them.
 #[derive(Parser)]
 #[command(version)]
 struct Arguments {
@@ -13,22 +13,18 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Generate a dataset; the same command again goes on where it stopped
+    /// Generate a synthetic dataset with a teacher model; the same command resumes a run that was stopped
     Gen(generate::r#gen::Options),
-    /// Say what a run will cost and how long it will take, from its first rows
+    /// Estimate the cost and the duration of a run from its first rows
     Estimate(generate::estimate::Options),
-    /// Make a few rows and print every prompt and reply
+    /// Generate a few rows and print every prompt and reply
     Preview(generate::preview::Options),
-    /// Drop near-duplicates and questions of evaluation sets from a dataset
+    /// Deduplicate and decontaminate a dataset: drop near-duplicates and questions of evaluation sets
     Clean(generate::clean::Options),
-    /// Compose generated and external sets into one shuffled dataset
+    /// Mix generated and external datasets into one shuffled dataset
     Mix(generate::mix::Options),
     /// Print rows of a generated dataset
     Show(generate::show::Options),
-    /// Judge a dataset of the pocket world, and try the filters on planted rows
-    Audit(generate::audit::Options),
-    /// Write the pocket world: small true texts to try everything on
-    World(generate::world::Options),
 }
 
 fn main() -> ExitCode {
@@ -39,14 +35,6 @@ fn main() -> ExitCode {
         Command::Clean(options) => generate::clean::run(&options),
         Command::Mix(options) => generate::mix::run(&options),
         Command::Show(options) => generate::show::run(&options),
-        Command::Audit(options) => generate::audit::run(&options),
-        Command::World(options) => generate::world::run(&options),
     };
-    match result {
-        Ok(code) => ExitCode::from(code),
-        Err(error) => {
-            eprintln!("smoltalk: {error:#}");
-            ExitCode::from(2)
-        }
-    }
+    terminal::errors::exit_code("smoltalk", result)
 }

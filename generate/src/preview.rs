@@ -1,29 +1,28 @@
-//! `smoltalk preview`: a few rows to their end, with every prompt and every reply, before anything is paid for
-//! by the thousand. What was asked is thrown away.
+//! `smoltalk preview`: generates a few rows and prints every prompt and reply, before thousands of them are paid
+//! for. The answers are not kept.
 
-use crate::budget::Prices;
-use crate::printable::printable;
-use crate::report::Step;
-use crate::rows::{walk, watched};
+use crate::rows::{context, traced};
 use crate::run::Run;
-use crate::setup::{Common, Setup};
+use crate::setup::{Setup, TeacherOptions};
 use crate::store::Verdict;
+use crate::trace::TracedStep;
 use anyhow::{Result, bail};
 use serde_json::Value;
 use std::fmt::Write;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
+use terminal::printable;
 
-/// What `smoltalk preview` was asked for.
+/// Options of `smoltalk preview`.
 #[derive(Debug, clap::Args)]
 pub struct Options {
     #[command(flatten)]
-    common: Common,
-    /// Rows of each task
+    teachers: TeacherOptions,
+    /// Number of rows, per task
     #[arg(long, default_value_t = 3)]
     n: usize,
 }
 
-/// Prints the rows one after the other.
+/// Prints the rows one after the other; returns the exit code.
 ///
 /// # Errors
 /// One line that names what is wrong and what to do.
@@ -34,20 +33,18 @@ pub fn run(options: &Options) -> Result<u8> {
 
 async fn preview(options: &Options) -> Result<u8> {
     if options.n == 0 {
-        bail!("--n is at least 1");
+        bail!("`--n 0` prints nothing; give at least 1");
     }
-    let setup = Setup::open(&options.common, options.n, None).await?;
+    let setup = Setup::open(&options.teachers, options.n, None).await?;
     let folder = tempfile::tempdir()?;
-    let prices = Prices::read(options.common.prices.as_deref())?;
-    let run = Arc::new(Run::open(folder.path(), prices, None)?);
+    let run = Arc::new(Run::open(folder.path(), setup.prices.clone(), None)?);
     for recipe in &setup.recipes {
         for (position, source) in setup.sources(recipe)?.take(options.n).enumerate() {
-            let row = walk(&setup, recipe, &run, position, source?);
-            let (row, verdict) = Box::pin(watched(row, true)).await?;
-            println!("== {} {}", recipe.task.name(), row.id);
-            let trace = row.trace.unwrap_or_default();
-            for step in trace.steps.lock().unwrap_or_else(PoisonError::into_inner).iter() {
-                print!("{}", printable(&step_text(step)));
+            let row = context(&setup, recipe, &run, position, source?);
+            let (row, verdict) = Box::pin(traced(row, true)).await?;
+            println!("== {} {}", recipe.task.name, row.id);
+            for step in row.trace.unwrap_or_default().into_steps() {
+                print!("{}", printable(&step_text(&step)));
             }
             let verdict = verdict.as_ref().map_or("-- stopped".to_owned(), verdict_text);
             println!("{}\n", printable(&verdict));
@@ -56,10 +53,10 @@ async fn preview(options: &Options) -> Result<u8> {
     Ok(0)
 }
 
-fn step_text(step: &Step) -> String {
+fn step_text(step: &TracedStep) -> String {
     let indented = |text: &str| text.lines().map(|line| format!("    {line}\n")).collect::<String>();
     format!(
-        "-- {} ({}: {} + {} tokens)\n{}  replied\n{}",
+        "-- {} ({}: {} + {} tokens)\n{}  reply:\n{}",
         step.name,
         step.teacher,
         step.prompt_tokens,

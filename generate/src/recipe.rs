@@ -1,302 +1,254 @@
-//! A task's recipe: sampling, filters, templates and schemas, read from `prompts/` and checked once.
+//! The recipe of a task: sampling, filters, templates and schemas, read from its files and checked once.
 //!
-//! The folder is compiled into the program. The recipe's hash covers every file of it, so that a changed
-//! prompt is another recipe.
+//! The hash of a recipe covers all its files, so that a changed prompt makes another recipe.
 
-mod settings;
-mod task;
+mod prompts;
 
-pub(crate) use settings::{
-    Aspect, Category, Difficulty, Instruction, Quality, Rejected, Settings, StepSampling, Style,
-};
-pub use task::{Profile, Task};
+pub use prompts::Prompts;
 
-use anyhow::{Context, Result, anyhow, bail};
-use include_dir::{Dir, include_dir};
+use crate::task::Task;
+use anyhow::{Context, Result, anyhow, ensure};
+use files::hash::sha256;
 use minijinja::Environment;
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
-use sha2::{Digest, Sha256};
+use std::any::Any;
 use std::collections::BTreeMap;
 
-static PROMPTS: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../prompts");
+/// The settings that only one task has, of the type that its file declares.
+pub(crate) type TaskSettings = Box<dyn Any + Send + Sync>;
 
-/// A task's recipe under one profile.
-#[derive(Debug)]
-pub(crate) struct Recipe {
-    pub(crate) task: Task,
-    pub(crate) profile: Profile,
-    /// SHA-256 over the folder's files.
+/// A task's recipe.
+pub struct Recipe {
+    pub(crate) task: &'static Task,
+    /// SHA-256 of the files.
     pub(crate) hash: String,
-    /// The value of the `source` column.
+    /// The value of the column `source`.
     pub(crate) source: String,
-    pub(crate) settings: Settings,
-    pub(crate) categories: Vec<Category>,
-    pub(crate) styles: Vec<Style>,
-    pub(crate) instructions: Vec<Instruction>,
-    pub(crate) aspects: Vec<Aspect>,
-    /// Topics with their subtopics.
-    pub(crate) topics: BTreeMap<String, Vec<String>>,
-    lists: BTreeMap<String, Vec<String>>,
+    /// Whether an answer that reached its token limit is cut after its last whole sentence instead of being
+    /// dropped: for teachers that were not trained to stop.
+    pub(crate) trim_cut: bool,
+    /// Openings of a user's turn that are rejected.
+    pub(crate) forbidden_openings: Vec<String>,
+    /// The similarity from which two rows are near-duplicates.
+    pub(crate) near_duplicate: Option<f64>,
+    /// Sampling parameters by kind of step.
+    pub(crate) sampling: BTreeMap<String, Sampling>,
+    row_key: String,
+    /// The keys of `recipe.toml` that only this task has.
+    task_table: toml::Table,
+    task_settings: TaskSettings,
     schemas: BTreeMap<String, Value>,
     templates: Environment<'static>,
+    files: BTreeMap<String, String>,
+    /// The folder of the files, for messages.
+    folder: String,
 }
 
-#[derive(Deserialize)]
+/// Sampling parameters of a step.
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct RecipeFile {
-    source: String,
-    full: Settings,
-    pocket: Settings,
-    #[serde(default)]
-    category: Vec<Category>,
-    #[serde(default)]
-    style: Vec<Style>,
-    #[serde(default)]
-    aspect: Vec<Aspect>,
-    #[serde(default)]
-    topics: BTreeMap<String, Vec<String>>,
-    #[serde(default)]
-    lists: BTreeMap<String, Vec<String>>,
+pub(crate) struct Sampling {
+    pub(crate) temperature: f32,
+    pub(crate) top_p: f32,
+    pub(crate) max_tokens: usize,
 }
 
+/// The context that a step needs.
+pub(crate) struct LongStep {
+    pub(crate) name: String,
+    pub(crate) prompt_tokens: usize,
+    pub(crate) max_tokens: usize,
+}
+
+/// `recipe.toml`: the keys of every task, and a table of the keys that only this task has.
 #[derive(Deserialize)]
-struct InstructionsFile {
-    instruction: Vec<Instruction>,
+struct RecipeFile {
+    row_key: Option<String>,
+    source: String,
+    #[serde(default)]
+    trim_cut: bool,
+    #[serde(default)]
+    forbidden_openings: Vec<String>,
+    near_duplicate: Option<f64>,
+    sampling: BTreeMap<String, Sampling>,
+    #[serde(flatten)]
+    task_table: toml::Table,
 }
 
 impl Recipe {
-    /// Reads and checks a task's folder: every template parses, every schema is one.
-    pub(crate) fn load(task: Task, profile: Profile) -> Result<Self> {
-        let files = files(task)?;
-        let file = |name: &str| {
-            let named = files.iter().find(|(path, _)| path == name);
-            named.map(|(_, text)| *text).ok_or_else(|| anyhow!("prompts/{} has no {name}", task.name()))
-        };
-        let named = |name: &str| format!("prompts/{}/{name}", task.name());
-        let recipe: RecipeFile =
-            toml::from_str(file("recipe.toml")?).with_context(|| named("recipe.toml"))?;
-        let instructions = match file("instructions.toml") {
-            Ok(text) => {
-                toml::from_str::<InstructionsFile>(text)
-                    .with_context(|| named("instructions.toml"))?
-                    .instruction
-            }
-            Err(_) => Vec::new(),
-        };
-        let mut templates = Environment::new();
-        templates.set_undefined_behavior(minijinja::UndefinedBehavior::Strict);
-        let mut schemas = BTreeMap::new();
-        for (path, text) in &files {
-            if let Some(name) =
-                path.strip_prefix(&format!("{}/", profile.name())).and_then(|p| p.strip_suffix(".jinja"))
-            {
-                templates
-                    .add_template_owned(name.to_owned(), text.trim_end().to_owned())
-                    .with_context(|| named(path))?;
-            }
-            if let Some(name) = path.strip_suffix(".schema.json") {
-                let schema: Value = serde_json::from_str(text).with_context(|| named(path))?;
-                jsonschema::validator_for(&schema).map_err(|error| anyhow!("{}: {error}", named(path)))?;
-                schemas.insert(name.to_owned(), schema);
-            }
-        }
-        let settings = if profile == Profile::Full { recipe.full } else { recipe.pocket };
-        let recipe = Self {
+    /// Reads and checks a task's files: every template parses, every schema is valid, and `load` finds what the
+    /// task needs.
+    ///
+    /// # Errors
+    /// Names the file and what is wrong with it.
+    pub(crate) fn load(
+        task: &'static Task,
+        load: fn(&Self) -> Result<TaskSettings>,
+        prompts: &Prompts,
+    ) -> Result<Self> {
+        let files = prompts.files(task.name)?;
+        let folder = format!("{}/{}", prompts.name(), task.name);
+        let text = files.get("recipe.toml").ok_or_else(|| anyhow!("{folder} has no recipe.toml"))?;
+        let file: RecipeFile = toml::from_str(text).with_context(|| format!("{folder}/recipe.toml"))?;
+        let hash = hash(&files);
+        let mut recipe = Self {
             task,
-            profile,
-            hash: hash(&files),
-            source: recipe.source,
-            settings,
-            categories: recipe.category,
-            styles: recipe.style,
-            instructions,
-            aspects: recipe.aspect,
-            topics: recipe.topics,
-            lists: recipe.lists,
-            schemas,
-            templates,
+            row_key: file.row_key.unwrap_or_else(|| hash.clone()),
+            hash,
+            source: file.source,
+            trim_cut: file.trim_cut,
+            forbidden_openings: file.forbidden_openings,
+            near_duplicate: file.near_duplicate,
+            sampling: file.sampling,
+            task_table: file.task_table,
+            task_settings: Box::new(()),
+            schemas: schemas(&files, &folder)?,
+            templates: templates(&files, &folder)?,
+            files,
+            folder,
         };
-        recipe.has_what_its_settings_need()?;
+        recipe.task_settings = load(&recipe)?;
         Ok(recipe)
     }
 
-    /// A setting that asks a judge needs the judge's prompt, a pair two completions: better said now than after the first
-    /// paid calls.
-    fn has_what_its_settings_need(&self) -> Result<()> {
-        let Settings { minimum_faithfulness, reference_answers, judge_rewards, completions, .. } =
-            &self.settings;
-        let judged = [(minimum_faithfulness.is_some(), "faithfulness"), (*judge_rewards, "reward")];
-        for (_, step) in judged.into_iter().filter(|(asked, _)| *asked) {
-            self.sampling("judge")?;
-            self.schema(step)?;
-            if self.templates.get_template(step).is_err() {
-                bail!("prompts/{}/{} has no {step}.jinja", self.task.name(), self.profile.name());
-            }
-        }
-        if *reference_answers {
-            self.sampling("reference")?;
-        }
-        if *completions < 2 {
-            bail!(
-                "prompts/{}/recipe.toml sets completions = {completions}: a pair is made of two at least",
-                self.task.name()
-            );
-        }
+    /// Parses the keys of `recipe.toml` that only this task has.
+    ///
+    /// # Errors
+    /// When they do not fit the type.
+    pub fn parse<T: DeserializeOwned>(&self) -> Result<T> {
+        let table = toml::Value::Table(self.task_table.clone());
+        table.try_into().with_context(|| format!("{}/recipe.toml", self.folder))
+    }
+
+    /// Returns the settings that only this task has.
+    ///
+    /// # Panics
+    /// When `T` is not the type that `Maker::load` returned.
+    pub(crate) fn task_settings<T: Any>(&self) -> &T {
+        self.task_settings.downcast_ref().expect("a task reads the settings that it loaded")
+    }
+
+    /// Returns the text of a file of the recipe.
+    ///
+    /// # Errors
+    /// When there is no such file.
+    pub fn file(&self, name: &str) -> Result<&str> {
+        self.files.get(name).map(String::as_str).ok_or_else(|| anyhow!("{} has no {name}", self.folder))
+    }
+
+    /// For `Maker::load`: checks that a judging step has its template, its schema and the judge's sampling.
+    pub(crate) fn needs_judge(&self, step: &str) -> Result<()> {
+        self.sampling("judge")?;
+        self.schema(step)?;
+        self.file(&format!("{step}.jinja")).map(drop)
+    }
+
+    /// For `Maker::load`: checks that a list that rows draw from is not empty.
+    pub(crate) fn needs_entries<T>(&self, list: &[T], name: &str) -> Result<()> {
+        ensure!(!list.is_empty(), "{}/recipe.toml: `{name}` is empty; give at least one entry", self.folder);
         Ok(())
     }
 
-    /// The id of the row at a position; everything drawn for it follows from it.
+    /// Returns the id of the row at a position, from which all its draws follow. It depends on `row_key`, not on the
+    /// prompts, so that two versions of a prompt are compared on the same draws.
     pub(crate) fn row_id(&self, seed: u64, position: usize) -> String {
-        hex(format!("{}/{seed}/{position}", self.hash).as_bytes())[..16].to_owned()
+        sha256(format!("{}/{seed}/{position}", self.row_key))[..16].to_owned()
     }
 
-    /// The folder's files by name, so that a changed one can be shown.
-    pub(crate) fn texts(&self) -> BTreeMap<String, String> {
-        files(self.task).unwrap_or_default().into_iter().map(|(name, text)| (name, text.to_owned())).collect()
+    /// The texts of the files by name.
+    pub(crate) fn texts(&self) -> &BTreeMap<String, String> {
+        &self.files
     }
 
-    /// A category by its share of the rows; `draw` is any number, each as likely as the others.
-    pub(crate) fn category(&self, draw: u64) -> &str {
-        let total: f64 = self.categories.iter().map(|category| category.weight).sum();
-        let mut left = (draw >> 11) as f64 / (1u64 << 53) as f64 * total;
-        let found = self.categories.iter().find(|category| {
-            left -= category.weight;
-            left < 0.0
-        });
-        found.or(self.categories.last()).map_or("", |category| &category.key)
+    /// Returns the sampling parameters of a kind of step.
+    pub(crate) fn sampling(&self, step: &str) -> Result<Sampling> {
+        let sampling = self.sampling.get(step).copied();
+        sampling.ok_or_else(|| anyhow!("{}/recipe.toml has no table `[sampling.{step}]`", self.folder))
     }
 
-    /// One of the recipe's lists.
-    pub(crate) fn list(&self, name: &str) -> Result<&[String]> {
-        let list = self.lists.get(name).filter(|list| !list.is_empty());
-        list.map(Vec::as_slice)
-            .ok_or_else(|| anyhow!("prompts/{}/recipe.toml has no list {name}", self.task.name()))
-    }
-
-    /// How a step samples.
-    pub(crate) fn sampling(&self, step: &str) -> Result<StepSampling> {
-        let found = self.settings.sampling.get(step).copied();
-        found.ok_or_else(|| anyhow!("prompts/{}/recipe.toml has no sampling for {step}", self.task.name()))
-    }
-
-    /// A template, filled in.
-    pub(crate) fn prompt(&self, name: &str, variables: &Value) -> Result<String> {
+    /// Renders a template.
+    ///
+    /// # Errors
+    /// When there is no such template or one of its variables is missing.
+    pub fn prompt(&self, name: &str, variables: &Value) -> Result<String> {
         let template = self.templates.get_template(name);
         let text = template.and_then(|template| template.render(variables));
-        text.with_context(|| format!("prompts/{}/{}/{name}.jinja", self.task.name(), self.profile.name()))
+        text.with_context(|| format!("{}/{name}.jinja", self.folder))
     }
 
-    /// What a constrained step must answer.
-    pub(crate) fn schema(&self, name: &str) -> Result<&Value> {
-        self.schemas
-            .get(name)
-            .ok_or_else(|| anyhow!("prompts/{} has no {name}.schema.json", self.task.name()))
+    /// Returns the step that needs the longest context, counted as the tokens of its template and its maximum
+    /// answer; `None` if tokens cannot be counted.
+    pub(crate) fn longest_step(&self, tokens: impl Fn(&str) -> Option<usize>) -> Option<LongStep> {
+        let templates =
+            self.files.iter().filter_map(|(path, text)| Some((path.strip_suffix(".jinja")?, text)));
+        let steps = templates.filter_map(|(name, text)| {
+            let max_tokens = self.answer_sampling(name)?.max_tokens;
+            Some(LongStep { name: name.to_owned(), prompt_tokens: tokens(text)?, max_tokens })
+        });
+        steps.max_by_key(|step| step.prompt_tokens + step.max_tokens)
     }
 
-    /// The templates of this profile with the hash of each, for the card.
-    pub(crate) fn prompt_hashes(&self) -> Vec<(String, String)> {
-        let list = files(self.task).unwrap_or_default();
-        let ours = |path: &String| path.starts_with(self.profile.name()) || path.ends_with(".schema.json");
-        list.into_iter()
-            .filter(|(path, _)| ours(path))
-            .map(|(path, text)| (path, hex(text.as_bytes())))
-            .collect()
+    /// Returns how the answer to a template is sampled: like the step with its name; otherwise like a judge if it
+    /// has a schema, like a user if it is a system prompt, and like an assistant in all other cases.
+    fn answer_sampling(&self, template: &str) -> Option<Sampling> {
+        let step = template.split('/').next().unwrap_or(template);
+        let kind = match step {
+            _ if self.sampling.contains_key(step) => step,
+            _ if self.schemas.contains_key(step) => "judge",
+            "system" if self.sampling.contains_key("user") => "user",
+            _ => "assistant",
+        };
+        self.sampling.get(kind).copied()
+    }
+
+    /// Returns the JSON schema of a constrained step's answer.
+    ///
+    /// # Errors
+    /// When there is no such schema.
+    pub fn schema(&self, name: &str) -> Result<&Value> {
+        let schema = self.schemas.get(name);
+        schema.ok_or_else(|| anyhow!("{} has no {name}.schema.json", self.folder))
+    }
+
+    /// The templates and schemas with their SHA-256, for the dataset card.
+    pub(crate) fn prompt_hashes(&self) -> Vec<(&str, String)> {
+        let is_prompt = |path: &str| path.ends_with(".jinja") || path.ends_with(".schema.json");
+        let files = self.files.iter().filter(|(path, _)| is_prompt(path));
+        files.map(|(path, text)| (path.as_str(), sha256(text))).collect()
     }
 }
 
-fn files(task: Task) -> Result<Vec<(String, &'static str)>> {
-    let Some(folder) = PROMPTS.get_dir(task.name()) else { bail!("prompts/{} is not there", task.name()) };
-    let mut list = Vec::new();
-    let mut folders = vec![folder];
-    while let Some(folder) = folders.pop() {
-        folders.extend(folder.dirs());
-        for file in folder.files() {
-            let path = file.path().strip_prefix(task.name()).unwrap_or(file.path()).display().to_string();
-            list.push((path, file.contents_utf8().context("prompts are UTF-8")?));
+fn templates(files: &BTreeMap<String, String>, folder: &str) -> Result<Environment<'static>> {
+    let mut templates = Environment::new();
+    templates.set_undefined_behavior(minijinja::UndefinedBehavior::Strict);
+    for (path, text) in files {
+        if let Some(name) = path.strip_suffix(".jinja") {
+            templates
+                .add_template_owned(name.to_owned(), text.trim_end().to_owned())
+                .with_context(|| format!("{folder}/{path}"))?;
         }
     }
-    list.sort();
-    Ok(list)
+    Ok(templates)
 }
 
-fn hash(files: &[(String, &str)]) -> String {
+fn schemas(files: &BTreeMap<String, String>, folder: &str) -> Result<BTreeMap<String, Value>> {
+    let mut schemas = BTreeMap::new();
+    for (path, text) in files {
+        if let Some(name) = path.strip_suffix(".schema.json") {
+            let schema: Value = serde_json::from_str(text).with_context(|| format!("{folder}/{path}"))?;
+            jsonschema::validator_for(&schema).map_err(|error| anyhow!("{folder}/{path}: {error}"))?;
+            schemas.insert(name.to_owned(), schema);
+        }
+    }
+    Ok(schemas)
+}
+
+fn hash(files: &BTreeMap<String, String>) -> String {
     let mut all = String::new();
     for (path, text) in files {
         all.push_str(&format!("{path}\0{text}\0"));
     }
-    hex(all.as_bytes())
-}
-
-/// A number that follows from some words, each number as likely as any other.
-pub(crate) fn draw(words: &str) -> u64 {
-    let digest = Sha256::digest(words.as_bytes());
-    digest.iter().take(8).fold(0, |number, byte| (number << 8) | u64::from(*byte))
-}
-
-/// SHA-256 in hexadecimal.
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-#[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "a test may fail loudly")]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_recipe_loads_under_both_profiles() {
-        for task in Task::ALL {
-            for profile in [Profile::Full, Profile::Pocket] {
-                let recipe = Recipe::load(task, profile).unwrap();
-                assert!(recipe.sampling("assistant").is_ok());
-            }
-        }
-        assert_eq!(Recipe::load(Task::MagpieUltra, Profile::Full).unwrap().categories.len(), 11);
-        let weights: f64 =
-            Recipe::load(Task::MagpieUltra, Profile::Full).unwrap().categories.iter().map(|c| c.weight).sum();
-        assert!((weights - 1.0).abs() < 1e-9);
-    }
-
-    #[test]
-    fn settings_that_ask_a_judge_have_its_prompts_in_both_profiles() {
-        for profile in [Profile::Full, Profile::Pocket] {
-            for task in [Task::SmolRewrite, Task::SmolSummarization] {
-                let mut recipe = Recipe::load(task, profile).unwrap();
-                recipe.settings.minimum_faithfulness = Some(3);
-                recipe.has_what_its_settings_need().unwrap();
-                let asked =
-                    recipe.prompt("faithfulness", &serde_json::json!({"source": "One.", "reply": "Two."}));
-                assert!(asked.unwrap().contains("Two."));
-            }
-            for task in [Task::MagpieUltra, Task::Preferences] {
-                let mut recipe = Recipe::load(task, profile).unwrap();
-                recipe.settings.reference_answers = true;
-                recipe.has_what_its_settings_need().unwrap();
-            }
-        }
-        let mut recipe = Recipe::load(Task::SystemChats, Profile::Full).unwrap();
-        recipe.settings.minimum_faithfulness = Some(3);
-        assert!(recipe.has_what_its_settings_need().unwrap_err().to_string().contains("faithfulness"));
-    }
-
-    #[test]
-    fn one_completion_is_no_pair() {
-        let mut recipe = Recipe::load(Task::Preferences, Profile::Full).unwrap();
-        recipe.settings.completions = 1;
-        let error = recipe.has_what_its_settings_need().unwrap_err().to_string();
-        assert!(error.contains("completions = 1"), "{error}");
-    }
-
-    #[test]
-    fn conflicts_are_symmetric_and_name_known_instructions() {
-        let recipe = Recipe::load(Task::SmolConstraint, Profile::Full).unwrap();
-        assert_eq!(recipe.instructions.len(), 25);
-        for instruction in &recipe.instructions {
-            for other in &instruction.conflicts {
-                let other = recipe.instructions.iter().find(|known| known.id == *other).unwrap();
-                assert!(other.conflicts.contains(&instruction.id), "{} and {}", other.id, instruction.id);
-            }
-        }
-    }
+    sha256(all)
 }

@@ -1,67 +1,66 @@
-//! Whether a folder's run is this run: the same configuration goes on, another one is refused with what differs.
+//! Whether the run in a folder is this run: with the same configuration it resumes, with another one it is refused
+//! with what differs. `--restart` sets the earlier run aside.
 
 use crate::recipe::Recipe;
-use crate::store::Store;
+use crate::run::{IN_FLIGHT_FILE, PROGRAM, STORE_FILE};
+use crate::store::{Store, into_single_file};
 use anyhow::{Context, Result, bail};
+use files::run_folder::{self, Lock};
 use serde_json::{Map, Value, json};
 use similar::TextDiff;
 use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::path::Path;
 
-/// Files of a run that `--fresh` sets aside, the one that is the run first.
-const STORE: &str = "store.sqlite";
-const IN_FLIGHT: &str = "calls-in-flight";
+/// What a run writes into its folder and `--restart` sets aside; the store, which makes the folder a run, comes
+/// first.
+const RUN_FILES: [&str; 7] =
+    [STORE_FILE, IN_FLIGHT_FILE, "run.json", "data", "dropped.jsonl", "README.md", "report.html"];
 
-/// Remembers the configuration of a new run, or compares it with the one that was begun.
+/// Records the configuration of a new run, or compares it with the recorded one.
+///
+/// # Errors
+/// When they differ: lists the settings and the changed lines of the recipes. Rows of two configurations are never
+/// mixed in one dataset, so changes cannot be accepted.
 pub(crate) fn check(store: &Store, configuration: &Value, recipes: &[Recipe], out: &Path) -> Result<()> {
-    let texts = recipes.iter().map(|recipe| (recipe.task.name().to_owned(), json!(recipe.texts())));
+    let texts = recipes.iter().map(|recipe| (recipe.task.name.to_owned(), json!(recipe.texts())));
     let texts = Value::Object(texts.collect());
-    let Some(text) = store.meta("configuration")? else {
+    let Some(recorded) = store.meta("configuration")? else {
         store.set_meta("configuration", &configuration.to_string())?;
         return store.set_meta("recipes", &texts.to_string());
     };
-    let begun: Value = serde_json::from_str(&text).context("the store's configuration is broken")?;
-    let changed: Vec<String> = configuration
-        .as_object()
-        .into_iter()
-        .flatten()
-        .filter(|(name, value)| begun[name.as_str()] != **value)
-        .map(|(name, value)| format!("{name} was {}, is {value}", begun[name.as_str()]))
-        .collect();
-    if changed.is_empty() {
-        return Ok(());
-    }
-    let begun_texts =
+    let recorded: Value =
+        serde_json::from_str(&recorded).context("the configuration in the run's store cannot be read")?;
+    let changes = run_folder::changes(&recorded, configuration);
+    let Err(refusal) = run_folder::refuse_changes(out, &changes, false) else { return Ok(()) };
+    let recorded_texts =
         store.meta("recipes")?.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
     bail!(
-        "{} was begun differently ({}); name another --out, set what is there aside with --fresh, or run with what it was begun with{}",
-        out.display(),
-        changed.join("; "),
-        difference(&begun_texts, &texts)
+        "{refusal}; rows of different settings are never mixed in one dataset{}",
+        difference(&recorded_texts, &texts)
     )
 }
 
-/// Calls that a batch carries are not asked one by one: they would be paid for twice.
+/// Refuses to call a teacher directly for calls that are in a provider's batch: they would be billed twice.
 pub(crate) fn check_batches(store: &Store) -> Result<()> {
     match store.calls_in_batches()? {
         0 => Ok(()),
-        calls => bail!("{calls} calls are out in provider batches; take them in with smoltalk gen --batch"),
+        calls => bail!("{calls} calls are in provider batches; run `smoltalk gen --batch` to receive them"),
     }
 }
 
-/// The changed lines of the recipes, as `diff -u` shows them.
-fn difference(begun: &Value, now: &Value) -> String {
+/// The changed lines of the recipes, in the format of `diff -u`.
+fn difference(recorded: &Value, now: &Value) -> String {
     let mut text = String::new();
     for (task, files) in now.as_object().into_iter().flatten() {
-        let Some(before) = begun[task].as_object() else { continue };
+        let Some(before) = recorded[task].as_object() else { continue };
         let Some(after) = files.as_object() else { continue };
         let names: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
         for name in names {
-            let side = |files: &Map<String, Value>| {
+            let content = |files: &Map<String, Value>| {
                 files.get(name).and_then(Value::as_str).unwrap_or_default().to_owned()
             };
-            let (old, new) = (side(before), side(after));
+            let (old, new) = (content(before), content(after));
             if old != new {
                 let diff = TextDiff::from_lines(&old, &new);
                 let path = format!("prompts/{task}/{name}");
@@ -72,31 +71,22 @@ fn difference(begun: &Value, now: &Value) -> String {
     text.trim_end().to_owned()
 }
 
-/// Moves a run's store out of the way; nothing is deleted. What a kill left half done is finished by doing it again.
+/// Sets the run in a folder aside; nothing is deleted. If a kill interrupts it, doing it again completes it.
+///
+/// # Errors
+/// When another process uses the run, or its store cannot be read; nothing is moved then.
 pub(crate) fn set_aside(out: &Path) -> Result<()> {
-    let (store, in_flight) = (out.join(STORE), out.join(IN_FLIGHT));
-    if !store.exists() && !in_flight.exists() {
+    if !out.is_dir() {
         return Ok(());
     }
-    let free = (1..).map(|number| out.join(format!("set-aside-{number}"))).find(|folder| !folder.exists());
-    let folder = free.context("no name is free for what is set aside")?;
-    std::fs::create_dir(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
-    if store.exists() {
-        let moved = Store::move_aside(&store, &folder.join(STORE));
-        let abandoned = moved.inspect_err(|_| {
-            let _ = std::fs::remove_dir(&folder); // it is empty
-        })?;
-        for batch in abandoned {
-            eprintln!(
-                "warning: {batch} is abandoned; the provider goes on with it unless it is cancelled there"
-            );
-        }
+    let _lock = Lock::acquire(out, PROGRAM)?;
+    let store = out.join(STORE_FILE);
+    let batches = if store.exists() { into_single_file(&store)? } else { Vec::new() };
+    let Some(folder) = run_folder::set_aside(out, &RUN_FILES)? else { return Ok(()) };
+    for batch in batches {
+        eprintln!("warning: {batch} is abandoned; the provider continues it unless it is canceled there");
     }
-    if in_flight.exists() {
-        std::fs::rename(&in_flight, folder.join(IN_FLIGHT))
-            .with_context(|| format!("cannot move {IN_FLIGHT} to {}", folder.display()))?;
-    }
-    eprintln!("the store that was there is now in {}", folder.display());
+    eprintln!("note: the earlier run is set aside in {}", folder.display());
     Ok(())
 }
 
@@ -108,38 +98,51 @@ mod tests {
     use crate::run::Run;
 
     #[test]
-    fn a_store_is_set_aside_whole_with_what_was_in_its_log() {
+    fn a_store_is_set_aside_whole_with_the_content_of_its_log() {
         let (folder, copy) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let (out, killed) = (folder.path(), copy.path());
         let run = Run::open(out, Prices::default(), None).unwrap();
         let number = run.store.begin_batch("m", "completions", &[([1; 16], "step".to_owned())]).unwrap();
         run.store.batch_uploaded(number, "file-1").unwrap();
-        assert!(set_aside(out).unwrap_err().to_string().contains("held by another run"));
+        assert!(set_aside(out).unwrap_err().to_string().contains("is in use by another run"));
         assert!(!out.join("set-aside-1").exists());
         // As a kill leaves it, with its log.
-        for name in [STORE, "store.sqlite-wal", IN_FLIGHT] {
+        for name in [STORE_FILE, "store.sqlite-wal", IN_FLIGHT_FILE] {
             std::fs::copy(out.join(name), killed.join(name)).unwrap();
         }
         assert!(killed.join("store.sqlite-wal").metadata().unwrap().len() > 0);
-        let (store, moved) = (killed.join(STORE), killed.join("moved"));
-        let abandoned = Store::move_aside(&store, &moved).unwrap();
-        assert_eq!(abandoned, ["the batch of file file-1 with 1 calls"]);
-        std::fs::rename(&moved, &store).unwrap();
+        let batches = into_single_file(&killed.join(STORE_FILE)).unwrap();
+        assert_eq!(batches, ["the batch of file file-1 with 1 calls"]);
         set_aside(killed).unwrap();
-        let left = std::fs::read_dir(killed).unwrap().flatten();
-        let mut left: Vec<String> = left.map(|file| file.file_name().into_string().unwrap()).collect();
-        left.sort();
-        assert_eq!(left, ["set-aside-1", "store.lock"]);
+        let names = std::fs::read_dir(killed).unwrap().flatten();
+        let mut names: Vec<String> = names.map(|file| file.file_name().into_string().unwrap()).collect();
+        names.sort();
+        assert_eq!(names, [".lock", "set-aside-1"]);
         let aside = Run::open(&killed.join("set-aside-1"), Prices::default(), None).unwrap();
         assert_eq!(aside.store.calls_in_batches().unwrap(), 1);
     }
 
     #[test]
-    fn what_is_no_store_is_left_where_it_is() {
+    fn a_file_that_is_no_store_stays_where_it_is() {
         let folder = tempfile::tempdir().unwrap();
-        std::fs::write(folder.path().join(STORE), "no database").unwrap();
+        std::fs::write(folder.path().join(STORE_FILE), "no database").unwrap();
         let error = format!("{:#}", set_aside(folder.path()).unwrap_err());
         assert!(error.contains("by hand"), "{error}");
-        assert!(folder.path().join(STORE).exists() && !folder.path().join("set-aside-1").exists());
+        assert!(folder.path().join(STORE_FILE).exists() && !folder.path().join("set-aside-1").exists());
+    }
+
+    #[test]
+    fn everything_a_run_wrote_is_set_aside() {
+        let folder = tempfile::tempdir().unwrap();
+        let out = folder.path();
+        for name in [IN_FLIGHT_FILE, "run.json", "dropped.jsonl", "notes.txt"] {
+            std::fs::write(out.join(name), "").unwrap();
+        }
+        set_aside(out).unwrap();
+        assert!(out.join("set-aside-1/run.json").exists() && out.join("set-aside-1/dropped.jsonl").exists());
+        assert!(!out.join("run.json").exists() && out.join("notes.txt").exists());
+        // There is nothing left to set aside.
+        set_aside(out).unwrap();
+        assert!(!out.join("set-aside-2").exists());
     }
 }

@@ -1,134 +1,157 @@
-//! All rows of a task, many at a time and none waiting for another, until each is decided.
+//! Runs the rows of a task, many at a time and none waiting for another, until each of them is decided.
 
-use crate::progress::Progress;
+use crate::progress::TaskProgress;
 use crate::recipe::Recipe;
+use crate::row_context::{RowContext, RowError};
 use crate::run::Run;
 use crate::setup::Setup;
-use crate::store::{Dropped, Verdict};
+use crate::store::{DroppedRow, Verdict};
 use crate::tasks;
-use crate::walk::{Halt, Trace, Walk};
+use crate::trace::Trace;
 use anyhow::Result;
 use futures::{TryStreamExt, stream};
 use serde_json::json;
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// How a walk ended.
-enum End {
+/// How a row ended.
+enum RowEnd {
     Decided(Verdict),
-    /// The teacher failed; carries what to say of the row if it fails again.
-    Failed(Dropped),
-    /// The run is stopping: undecided.
+    /// The teacher failed. The row is dropped with this reason if it fails again.
+    Failed(DroppedRow),
+    /// The run is stopping; the row is undecided.
     Stopped,
 }
 
-/// Walks every row that is not decided yet; those that failed on errors are walked once more at the end.
-pub(crate) async fn walk_all(setup: &Setup, recipe: &Recipe, run: &Arc<Run>, rows: usize) -> Result<()> {
-    let decided = run.store.decided(recipe.task.name(), rows)?;
-    let before = |kept: bool| decided.iter().filter(|decided| **decided == Some(kept)).count();
-    let progress = Progress::begin(recipe.task, rows, before(true), before(false), run)?;
-    let job = Job { setup, recipe, run, rows, progress: &progress };
-    let failed = job.walk(|position| decided[position].is_none(), false).await?;
+/// Runs every row of a task that is not decided; rows whose teacher failed are run once more at the end.
+pub(crate) async fn run_all(setup: &Setup, recipe: &Recipe, run: &Arc<Run>, rows: usize) -> Result<()> {
+    let decided = run.store.decided(recipe.task.name, rows)?;
+    let count = |kept: bool| decided.iter().filter(|row| **row == Some(kept)).count();
+    let progress = TaskProgress::new(recipe.task, rows, (count(true), count(false)), run);
+    let pass = Pass { setup, recipe, run, rows, progress: &progress };
+    let failed = pass.run(|position| decided[position].is_none(), false).await?;
     if !failed.is_empty() && !run.is_ending() {
-        eprintln!("{}: {} rows failed on errors and are tried again", recipe.task.name(), failed.len());
-        job.walk(|position| failed.contains(&position), true).await?;
+        eprintln!("{}: {} rows failed because of errors and are tried again", recipe.task.name, failed.len());
+        pass.run(|position| failed.contains(&position), true).await?;
     }
-    progress.end();
+    progress.finish();
     Ok(())
 }
 
-struct Job<'a> {
+/// One pass over the rows of a task.
+struct Pass<'a> {
     setup: &'a Setup,
     recipe: &'a Recipe,
     run: &'a Arc<Run>,
     rows: usize,
-    progress: &'a Progress<'a>,
+    progress: &'a TaskProgress<'a>,
 }
 
-impl Job<'_> {
-    /// Walks the wanted positions; returns those that failed, unless this is their `last` chance.
-    async fn walk(&self, wanted: impl Fn(usize) -> bool, last: bool) -> Result<HashSet<usize>> {
+impl Pass<'_> {
+    /// Runs the rows at the wanted positions; returns those whose teacher failed. In the last pass these are dropped.
+    async fn run(&self, is_wanted: impl Fn(usize) -> bool, is_last: bool) -> Result<HashSet<usize>> {
         let failed = Mutex::new(HashSet::new());
         let sources = self.setup.sources(self.recipe)?.take(self.rows).enumerate();
         let waiting = sources
             .take_while(|_| !self.run.is_ending())
-            .filter(|(position, _)| wanted(*position))
+            .filter(|(position, _)| is_wanted(*position))
             .map(|(position, source)| source.map(|source| (position, source)));
-        let in_flight = self.setup.teachers.main.rows_in_flight(&self.setup.manners);
+        let in_flight = self.setup.teachers.main.rows_in_flight(&self.setup.endpoints);
         stream::iter(waiting)
-            .map_ok(|(position, source)| {
-                let failed = &failed;
-                async move {
-                    let walk = walk(self.setup, self.recipe, self.run, position, source);
-                    let verdict = match end(&walk).await? {
-                        End::Decided(verdict) => verdict,
-                        End::Failed(dropped) if last => Verdict::Dropped(dropped),
-                        End::Failed(_) => {
-                            failed.lock().unwrap_or_else(PoisonError::into_inner).insert(position);
-                            return Ok(());
-                        }
-                        End::Stopped => return Ok(()),
-                    };
-                    self.run.store.finish(self.recipe.task.name(), position, &walk.id, &verdict).await?;
-                    self.progress.count(&verdict);
-                    Ok::<(), anyhow::Error>(())
-                }
-            })
+            .map_ok(|(position, source)| self.run_one(position, source, is_last, &failed))
             .try_buffer_unordered(in_flight)
             .try_collect::<()>()
             .await?;
         Ok(failed.into_inner().unwrap_or_else(PoisonError::into_inner))
     }
+
+    async fn run_one(
+        &self,
+        position: usize,
+        source: Option<String>,
+        is_last: bool,
+        failed: &Mutex<HashSet<usize>>,
+    ) -> Result<()> {
+        let context = context(self.setup, self.recipe, self.run, position, source);
+        let verdict = match make_row(&context).await? {
+            RowEnd::Decided(verdict) => verdict,
+            RowEnd::Failed(dropped) if is_last => Verdict::Dropped(dropped),
+            RowEnd::Failed(_) => {
+                failed.lock().unwrap_or_else(PoisonError::into_inner).insert(position);
+                return Ok(());
+            }
+            RowEnd::Stopped => return Ok(()),
+        };
+        self.run.store.decide(self.recipe.task.name, position, &context.id, &verdict).await?;
+        self.progress.count(&verdict);
+        Ok(())
+    }
 }
 
-/// A row at its start.
-pub(crate) fn walk<'a>(
+/// Returns the context of the row at a position, before its first step.
+pub(crate) fn context<'a>(
     setup: &'a Setup,
     recipe: &'a Recipe,
     run: &'a Arc<Run>,
     position: usize,
     source: Option<String>,
-) -> Walk<'a> {
+) -> RowContext<'a> {
     let id = recipe.row_id(setup.seed, position);
     let seed = u64::from_str_radix(&id, 16).unwrap_or_default();
-    let given = HashMap::new();
-    Walk { recipe, teachers: &setup.teachers, run, position, id, seed, source, trace: None, given }
+    RowContext {
+        recipe,
+        teachers: &setup.teachers,
+        run,
+        position,
+        id,
+        seed,
+        source,
+        trace: None,
+        planted_answers: HashMap::new(),
+    }
 }
 
-/// Walks a row with its steps written down: to its verdict, or to where nothing is recorded any more.
-pub(crate) async fn watched(mut walk: Walk<'_>, asks: bool) -> Result<(Walk<'_>, Option<Verdict>)> {
-    walk.trace = Some(Trace { asks, ..Trace::default() });
-    let verdict = verdict(&walk).await?;
-    Ok((walk, verdict))
+/// Runs a row and records its calls, to its outcome or, without `may_call`, to the first call without a recorded
+/// answer.
+pub(crate) async fn traced(
+    mut context: RowContext<'_>,
+    may_call: bool,
+) -> Result<(RowContext<'_>, Option<Verdict>)> {
+    context.trace = Some(Trace::new(may_call));
+    let verdict = verdict(&context).await?;
+    Ok((context, verdict))
 }
 
-/// Walks a row some of whose steps have their answers already, and says whether its filters keep it.
-pub(crate) async fn planted(mut walk: Walk<'_>, given: HashMap<String, String>) -> Result<Option<Verdict>> {
-    walk.given = given;
-    verdict(&walk).await
+/// Runs a row some of whose steps have a planted answer; returns the verdict of its filters.
+pub(crate) async fn planted(
+    mut context: RowContext<'_>,
+    answers: HashMap<String, String>,
+) -> Result<Option<Verdict>> {
+    context.planted_answers = answers;
+    verdict(&context).await
 }
 
-/// Walks a row once; none where the run stopped.
-async fn verdict(walk: &Walk<'_>) -> Result<Option<Verdict>> {
-    Ok(match end(walk).await? {
-        End::Decided(verdict) => Some(verdict),
-        End::Failed(dropped) => Some(Verdict::Dropped(dropped)),
-        End::Stopped => None,
+/// Runs a row once; `None` if the run stopped.
+async fn verdict(context: &RowContext<'_>) -> Result<Option<Verdict>> {
+    Ok(match make_row(context).await? {
+        RowEnd::Decided(verdict) => Some(verdict),
+        RowEnd::Failed(dropped) => Some(Verdict::Dropped(dropped)),
+        RowEnd::Stopped => None,
     })
 }
 
-async fn end(walk: &Walk<'_>) -> Result<End> {
-    match tasks::row(walk).await {
+async fn make_row(context: &RowContext<'_>) -> Result<RowEnd> {
+    match (tasks::maker(context.recipe.task).make_row)(context).await {
         Ok(mut row) => {
-            row.insert("id".to_owned(), json!(walk.id));
-            row.insert("source".to_owned(), json!(walk.recipe.source));
-            Ok(End::Decided(Verdict::Kept(row)))
+            row.insert("id".to_owned(), json!(context.id));
+            row.insert("source".to_owned(), json!(context.recipe.source));
+            Ok(RowEnd::Decided(Verdict::Kept(row)))
         }
-        Err(Halt::Drop(dropped)) => Ok(End::Decided(Verdict::Dropped(dropped))),
-        Err(Halt::Failed { reason, step, detail }) => {
-            Ok(End::Failed(Dropped { reason: reason.to_owned(), step, detail }))
+        Err(RowError::Dropped(dropped)) => Ok(RowEnd::Decided(Verdict::Dropped(dropped))),
+        Err(RowError::Failed { reason, step, detail }) => {
+            Ok(RowEnd::Failed(DroppedRow { reason: reason.to_owned(), step, detail }))
         }
-        Err(Halt::Stopped) => Ok(End::Stopped),
-        Err(Halt::Abort(error)) => Err(error),
+        Err(RowError::Stopped) => Ok(RowEnd::Stopped),
+        Err(RowError::Fatal(error)) => Err(error),
     }
 }

@@ -1,94 +1,116 @@
-//! What all rows of a run share: the store, the account, the calls on their way, and whether to stop.
+//! What all rows of a run share: the store, the budget, the calls in flight, and whether to stop.
 
-use crate::budget::{Budget, Cost, Held, Limit, Price, Prices};
-use crate::flight::{FlightLog, InFlight};
-use crate::store::{Entry, Key, Store};
+use crate::budget::{Budget, Cost, Limit, Price, Prices, Reservation};
+use crate::in_flight::{InFlightLog, InFlightSlot};
+use crate::store::{CallKey, LedgerEntry, Store};
 use anyhow::{Context, Result};
+use files::run_folder::Lock;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::Notify;
 
+/// The name of the program that locks the folder.
+pub(crate) const PROGRAM: &str = "smoltalk";
+/// The file of the store, below the run's folder.
+pub(crate) const STORE_FILE: &str = "store.sqlite";
+/// The file of the calls in flight, below the run's folder.
+pub(crate) const IN_FLIGHT_FILE: &str = "calls-in-flight";
+
+/// An open run.
 pub(crate) struct Run {
     pub(crate) store: Store,
     pub(crate) prices: Prices,
     pub(crate) budget: Budget,
-    flight: FlightLog,
+    in_flight: InFlightLog,
     stopping: AtomicBool,
+    /// Notified when the run is asked to stop.
     stopped: Notify,
+    _lock: Lock,
 }
 
-/// A call that may go out: it is noted as on its way, and its worst case is put aside.
-pub(crate) struct Begun<'a> {
-    flight: InFlight<'a>,
-    /// Nothing between a try that was booked and the next one.
-    held: Option<Held<'a>>,
+/// A call that may be sent: it is recorded as in flight, and its worst case is reserved.
+pub(crate) struct InFlightCall<'a> {
+    slot: InFlightSlot<'a>,
+    /// `None` between an attempt that was charged and the next one.
+    reservation: Option<Reservation<'a>>,
 }
 
 impl Run {
-    /// Opens the store in `out`, a new folder if need be, and counts the calls that a kill interrupted.
+    /// Locks the folder `out`, which is created if it does not exist, opens the store in it, and counts the calls
+    /// that a kill interrupted.
     pub(crate) fn open(out: &Path, prices: Prices, limit: Option<Limit>) -> Result<Self> {
-        std::fs::create_dir_all(out).with_context(|| format!("cannot create --out {}", out.display()))?;
-        let store = Store::open(&out.join("store.sqlite"))?;
-        let calls = out.join("calls-in-flight");
+        std::fs::create_dir_all(out).with_context(|| format!("cannot create `--out {}`", out.display()))?;
+        let lock = Lock::acquire(out, PROGRAM)?;
+        let store = Store::open(&out.join(STORE_FILE))?;
+        let path = out.join(IN_FLIGHT_FILE);
         let mut lost = 0;
-        for key in &FlightLog::left(&calls)? {
-            // An answer that was recorded an instant before the kill is not lost.
+        for key in &InFlightLog::interrupted(&path)? {
+            // An answer that was recorded just before the kill is not lost.
             lost += u64::from(store.answer(key)?.is_none());
         }
         if lost > 0 {
-            store.note_lost(lost)?;
+            store.count_lost(lost)?;
             eprintln!(
-                "{lost} calls were on their way when the last run ended; they are asked again, and may have been paid for"
+                "warning: {lost} calls were in flight when the last session was killed; they are sent again and may have been billed"
             );
         }
-        let flight = FlightLog::begin_anew(&calls)?;
         let budget = Budget::new(limit, spent(&store)?);
-        Ok(Self { store, prices, budget, flight, stopping: AtomicBool::new(false), stopped: Notify::new() })
+        Ok(Self {
+            store,
+            prices,
+            budget,
+            in_flight: InFlightLog::create(&path)?,
+            stopping: AtomicBool::new(false),
+            stopped: Notify::new(),
+            _lock: lock,
+        })
     }
 
-    /// Puts a call's worst case aside, unless the run is stopping or the budget is spent.
-    pub(crate) async fn hold(&self, worst: Cost) -> Option<Held<'_>> {
-        let held = self.budget.hold(worst).await?;
-        (!self.is_stopping()).then_some(held) // perhaps since it began to wait
+    /// Reserves the worst case of a call; `None` if the run is stopping or the budget does not suffice.
+    pub(crate) async fn reserve(&self, worst: Cost) -> Option<Reservation<'_>> {
+        let reservation = self.budget.reserve(worst).await?;
+        // The run may have been stopped during the wait.
+        (!self.is_stopping()).then_some(reservation)
     }
 
-    /// Notes that a call goes out.
-    pub(crate) fn begin<'a>(&'a self, key: &Key, held: Held<'a>) -> Result<Begun<'a>> {
-        Ok(Begun { flight: self.flight.begin(key)?, held: Some(held) })
+    /// Records that a call is about to be sent.
+    pub(crate) fn begin<'a>(&'a self, key: &CallKey, reserved: Reservation<'a>) -> Result<InFlightCall<'a>> {
+        Ok(InFlightCall { slot: self.in_flight.record(key)?, reservation: Some(reserved) })
     }
 
-    /// Books what calls may have cost that brought no answer: in the account at once, and in the ledger, so that a
-    /// later session counts it too.
-    pub(crate) fn book(&self, lost: Entry) -> impl Future<Output = Result<()>> {
-        self.budget.spend(lost.cost());
-        self.store.book(lost)
+    /// Charges the worst case of calls without an answer that may have been billed: to the budget at once, and in the
+    /// ledger, so that a later session counts it, too.
+    pub(crate) fn charge(&self, unanswered: LedgerEntry) -> impl Future<Output = Result<()>> {
+        self.budget.spend(unanswered.cost());
+        self.store.add_to_ledger(unanswered)
     }
 
-    /// No new call goes out from here on.
+    /// Asks the run to stop: no call is sent from here on.
     pub(crate) fn stop(&self) {
         self.stopping.store(true, Ordering::SeqCst);
         self.stopped.notify_waiters();
     }
 
-    /// Returns once the run is told to stop.
+    /// Waits until the run is asked to stop.
     pub(crate) async fn until_stopping(&self) {
         let mut stopped = std::pin::pin!(self.stopped.notified());
-        stopped.as_mut().enable(); // a stop from here on wakes us
+        stopped.as_mut().enable(); // a stop from here on wakes this task
         if !self.is_stopping() {
             stopped.await;
         }
     }
 
-    /// Whether no new row should begin.
+    /// Whether no further row should start.
     pub(crate) fn is_ending(&self) -> bool {
-        self.is_stopping() || self.budget.is_spent_up()
+        self.is_stopping() || self.budget.is_exhausted()
     }
 
+    /// Whether the run was asked to stop.
     pub(crate) fn is_stopping(&self) -> bool {
         self.stopping.load(Ordering::SeqCst)
     }
 
-    /// What a call of a model costs; a model without a price costs nothing that is known.
+    /// Returns the cost of a call; no money if the price of the model is unknown.
     pub(crate) fn cost(&self, model: &str, prompt_tokens: u64, completion_tokens: u64, batch: bool) -> Cost {
         let price = self.prices.of(model);
         let money = |price: Price| price.of(prompt_tokens, completion_tokens, batch);
@@ -96,34 +118,34 @@ impl Run {
     }
 }
 
-impl<'a> Begun<'a> {
-    /// Books a try that brought no answer and may have been paid for.
-    pub(crate) async fn book(&mut self, run: &Run, lost: Entry) -> Result<()> {
-        let booked = run.book(lost);
-        self.held = None; // what it was held for is in the account by now
-        booked.await
+impl<'a> InFlightCall<'a> {
+    /// Charges an attempt that returned no answer and may have been billed.
+    pub(crate) async fn charge(&mut self, run: &Run, unanswered: LedgerEntry) -> Result<()> {
+        let charged = run.charge(unanswered);
+        self.reservation = None; // the budget counts the charge by now
+        charged.await
     }
 
-    /// Puts a further try's worst case aside, unless it is; whether there is room for it.
-    pub(crate) async fn hold_again(&mut self, run: &'a Run, worst: Cost) -> bool {
-        if self.held.is_none() {
-            self.held = run.hold(worst).await;
+    /// Reserves the worst case of a further attempt, if it is not reserved; returns whether it is.
+    pub(crate) async fn reserve_again(&mut self, run: &'a Run, worst: Cost) -> bool {
+        if self.reservation.is_none() {
+            self.reservation = run.reserve(worst).await;
         }
-        self.held.is_some()
+        self.reservation.is_some()
     }
 
-    /// The answer is recorded, and cost this much; nothing if there was none.
+    /// Ends the call: its answer is recorded and has this cost, or there is no answer and no cost.
     pub(crate) fn end(self, cost: Cost) -> Result<()> {
-        if let Some(held) = self.held {
-            held.settle(cost);
+        if let Some(reservation) = self.reservation {
+            reservation.settle(cost);
         }
-        self.flight.landed()
+        self.slot.free()
     }
 }
 
-/// What the run has spent in its life; what may have been paid for counts at its most.
+/// The cost of all sessions of a run; calls that may have been billed count with their worst case.
 pub(crate) fn spent(store: &Store) -> Result<Cost> {
-    Ok(store.ledger()?.iter().map(Entry::cost).fold(Cost::default(), |sum, cost| Cost {
+    Ok(store.ledger()?.iter().map(LedgerEntry::cost).fold(Cost::default(), |sum, cost| Cost {
         tokens: sum.tokens + cost.tokens,
         microdollars: sum.microdollars + cost.microdollars,
     }))
@@ -137,12 +159,12 @@ mod tests {
 
     /// A second kill right after the start must not forget what the first one interrupted.
     #[test]
-    fn interrupted_calls_are_counted_by_the_time_the_run_is_open() {
+    fn interrupted_calls_are_counted_when_the_run_is_opened() {
         let folder = tempfile::tempdir().unwrap();
-        std::fs::write(folder.path().join("calls-in-flight"), [7; 32]).unwrap();
+        std::fs::write(folder.path().join(IN_FLIGHT_FILE), [7; 32]).unwrap();
         for _ in 0..2 {
             let run = Run::open(folder.path(), Prices::default(), None).unwrap();
-            assert_eq!(Entry::sum(&run.store.ledger().unwrap(), Outcome::Lost).calls, 2);
+            assert_eq!(LedgerEntry::sum(&run.store.ledger().unwrap(), Outcome::Lost).calls, 2);
         }
     }
 }

@@ -1,161 +1,139 @@
-//! What `gen`, `estimate` and `preview` have in common: who teaches, from which recipes, on which texts.
+//! What `gen`, `estimate` and `preview` have in common, settled before the first call: the teachers, the recipes
+//! and the source texts. Command-line options are converted here and are not passed on.
 
-mod others;
+mod options;
+mod other_teachers;
+mod source;
 
-use crate::keys::Keys;
-use crate::recipe::{Profile, Recipe, Task, hex};
-use crate::teacher::{Manners, Teacher};
-use crate::walk::Teachers;
-use anyhow::{Context, Result, bail};
-use datasets::pocket::Draw;
+pub use options::TeacherOptions;
+
+use crate::api_keys::ApiKeys;
+use crate::budget::Prices;
+use crate::recipe::{Prompts, Recipe};
+use crate::task::{SourceTexts, Task};
+use crate::tasks;
+use crate::teacher::{EndpointSettings, Teacher};
+use crate::teachers::Teachers;
+use anyhow::{Context, Result, bail, ensure};
+use files::hash::sha256_of_file;
+use options::seconds;
 use serde_json::{Map, Value, json};
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-
-/// A context shorter than this gets the pocket profile.
-const FULL_CONTEXT: usize = 4096;
-
-/// The teacher that ships with the project.
-const POCKET: &str = "pocket-instruct";
-
-/// What a run's configuration says where texts are the pocket world's.
-const WORLD: &str = "the pocket world";
-
-/// Options of every subcommand that asks a teacher.
-#[derive(Debug, Clone, clap::Args)]
-pub struct Common {
-    /// Which dataset to make; when left out the four that SmolTalk is mostly made of: magpie-ultra, smol-constraint,
-    /// smol-rewrite and smol-summarization
-    pub(crate) task: Option<Task>,
-    /// A checkpoint folder, a hub id, or http://host:port/v1#model; several endpoints of one model with commas
-    /// between them
-    #[arg(long, default_value = POCKET)]
-    pub(crate) teacher: String,
-    /// Texts to rewrite and sum up, or prompts for preferences: a file or folder of rows [the pocket teacher: its own
-    /// world's letters and stories]
-    #[arg(long)]
-    pub(crate) source: Option<PathBuf>,
-    /// Same seed, same teacher: same rows
-    #[arg(long, default_value_t = 0)]
-    pub(crate) seed: u64,
-    /// Templates for real teachers or for short contexts; chosen by the teacher's context when left out
-    #[arg(long)]
-    pub(crate) profile: Option<Profile>,
-    /// Calls at a time, of each endpoint and model; fewer while an endpoint answers 429 or 503
-    #[arg(long, default_value_t = 64)]
-    pub(crate) in_flight: usize,
-    /// Seconds one call may take
-    #[arg(long, default_value_t = 600.0)]
-    pub(crate) timeout: f64,
-    /// Seconds an endpoint may give nothing of use before the run stops
-    #[arg(long, default_value_t = 600.0)]
-    pub(crate) patience: f64,
-    /// A Jinja chat template to use instead of the teacher's own (of an endpoint: instead of ChatML)
-    #[arg(long)]
-    pub(crate) chat_template: Option<PathBuf>,
-    /// The environment variable that holds a key: NAME of the key for the host of --teacher, HOST=NAME for another
-    /// one; repeat it for several. No other host gets a key
-    #[arg(long, value_name = "[HOST=]NAME")]
-    pub(crate) api_key_env: Vec<String>,
-    /// Judges instead of the teacher: difficulty, quality and category, whether replies keep to their system prompt,
-    /// how good completions are
-    #[arg(long)]
-    pub(crate) judge_teacher: Option<String>,
-    /// Adds a score to Magpie-Ultra's rows
-    #[arg(long)]
-    pub(crate) reward_teacher: Option<String>,
-    /// Drops Magpie-Ultra's unsafe rows
-    #[arg(long)]
-    pub(crate) safety_teacher: Option<String>,
-    /// Writes completions of preferences instead of the teacher; repeat it for several, which take turns
-    #[arg(long)]
-    pub(crate) completion_teacher: Vec<String>,
-    /// Dollars per million tokens by model [default: smoltalk/prices.toml in the configuration folder]
-    #[arg(long)]
-    pub(crate) prices: Option<PathBuf>,
-}
 
 /// Everything that is settled before the first call.
 pub(crate) struct Setup {
     pub(crate) teachers: Teachers,
     pub(crate) recipes: Vec<Recipe>,
-    pub(crate) manners: Manners,
-    /// What decides the rows: with another one of these, the store's rows are not this run's.
+    pub(crate) endpoints: EndpointSettings,
+    pub(crate) prices: Prices,
+    /// What determines the rows: a store with another configuration contains the rows of another run.
     pub(crate) configuration: Value,
     pub(crate) seed: u64,
-    texts: Option<Texts>,
-}
-
-/// What source tasks work on.
-enum Texts {
-    /// Rows of a file or folder.
-    Rows(PathBuf),
-    /// The pocket world's letters and stories, as many as are asked for.
-    World,
+    /// The name of the prompts, for people.
+    pub(crate) prompts: String,
+    source: Option<PathBuf>,
 }
 
 impl Setup {
-    /// Checks the options, reads every source row once, so that a broken line 17 costs nothing, and opens the
-    /// teachers.
-    pub(crate) async fn open(options: &Common, rows: usize, batch_poll: Option<Duration>) -> Result<Self> {
-        let manners = manners(options, batch_poll)?;
-        if rows == 0 || options.in_flight == 0 {
-            bail!("--rows and --in-flight are at least 1");
-        }
-        let chosen: Vec<Task> = options.task.map_or(Task::DEFAULT.to_vec(), |task| vec![task]);
-        let texts = match &options.source {
-            Some(path) => Some(Texts::Rows(path.clone())),
-            None => (options.teacher == POCKET).then_some(Texts::World),
-        };
-        let source_hash = check_source(texts.as_ref(), rows, &chosen)?;
-        let main = open_main(options, &manners).await?;
-        let short = main.context().is_some_and(|context| context < FULL_CONTEXT);
-        let profile = options.profile.unwrap_or(if short { Profile::Pocket } else { Profile::Full });
-        say_what_to_expect(options, &chosen, short);
-        let recipes = chosen.iter().map(|task| Recipe::load(*task, profile)).collect::<Result<Vec<_>>>()?;
-        others::check(options, &recipes, profile)?;
-        let teachers = open_teachers(main, options, &manners).await?;
-        let configuration = configuration(options, &teachers, profile, &recipes, source_hash.as_deref());
-        Ok(Self { teachers, recipes, manners, configuration, seed: options.seed, texts })
+    /// Checks the options, reads the whole source, and opens the teachers.
+    pub(crate) async fn open(
+        options: &TeacherOptions,
+        rows: usize,
+        batch_poll: Option<Duration>,
+    ) -> Result<Self> {
+        let source_hash = source::check(options.source.as_deref(), rows, &options.tasks())?;
+        Self::with_source(options, rows, batch_poll, source_hash).await
     }
 
-    /// The texts of a task's rows in order; a task without sources has as many rows as it likes.
+    /// The same for rows whose source texts the caller has.
+    pub(crate) async fn without_source(options: &TeacherOptions, rows: usize) -> Result<Self> {
+        Self::with_source(options, rows, None, None).await
+    }
+
+    async fn with_source(
+        options: &TeacherOptions,
+        rows: usize,
+        batch_poll: Option<Duration>,
+        source_hash: Option<String>,
+    ) -> Result<Self> {
+        let endpoints = endpoint_settings(options, batch_poll)?;
+        if rows == 0 || options.in_flight == 0 {
+            bail!("`--rows` and `--in-flight` must be at least 1");
+        }
+        let prompts = Prompts::open(options.prompts.as_deref())?;
+        let recipes = recipes(&options.tasks(), &prompts)?;
+        let others = options.other_teachers();
+        other_teachers::check(&others, &recipes, &prompts)?;
+        let template = options.chat_template.as_deref();
+        let main = Teacher::open(options.main_teacher()?, template, &endpoints).await?;
+        for warning in main.warnings() {
+            eprintln!("warning: {warning}");
+        }
+        check_context(&main, &recipes)?;
+        let teachers = Teachers::open(main, &others, &endpoints).await?;
+        let prices = Prices::read(options.prices.as_deref())?;
+        let configuration =
+            configuration(options.seed, &teachers, &recipes, template, source_hash.as_deref())?;
+        Ok(Self {
+            teachers,
+            recipes,
+            endpoints,
+            prices,
+            configuration,
+            seed: options.seed,
+            prompts: prompts.name(),
+            source: options.source.clone(),
+        })
+    }
+
+    /// Iterates over the source texts of a task's rows in order; without end for a task without a source.
     pub(crate) fn sources(
         &self,
         recipe: &Recipe,
     ) -> Result<Box<dyn Iterator<Item = Result<Option<String>>>>> {
-        let task = recipe.task;
-        Ok(match &self.texts {
-            Some(Texts::Rows(path)) if task.takes_source() => {
-                Box::new(source_texts(path, task)?.map(|text| text.map(Some)))
-            }
-            Some(Texts::World) if task.needs_source() => {
-                let mut draw = Draw::new(self.seed, task.name());
-                Box::new(std::iter::repeat_with(move || Ok(Some(crate::world::text(task, &mut draw)))))
+        Ok(match &self.source {
+            Some(path) if recipe.task.source != SourceTexts::None => {
+                Box::new(source::texts(path, recipe.task)?.map(|text| text.map(Some)))
             }
             _ => Box::new(std::iter::repeat_with(|| Ok(None))),
         })
     }
-
-    /// The models that may be asked.
-    pub(crate) fn models(&self) -> Vec<&str> {
-        let Teachers { main, judge, reward, safety, completions } = &self.teachers;
-        let others = [judge, reward, safety].into_iter().flatten().chain(completions);
-        std::iter::once(main).chain(others).map(Teacher::identity).collect()
-    }
 }
 
-fn manners(options: &Common, batch_poll: Option<Duration>) -> Result<Manners> {
-    let seconds = |name: &str, value: f64| {
-        let duration = Duration::try_from_secs_f64(value).ok().filter(|duration| !duration.is_zero());
-        duration.with_context(|| format!("--{name} is {value}; it is a number of seconds above 0"))
-    };
-    let others = [&options.judge_teacher, &options.reward_teacher, &options.safety_teacher];
-    let others = others.into_iter().flatten().chain(&options.completion_teacher);
-    let others: Vec<&str> = others.map(String::as_str).collect();
-    Ok(Manners {
-        keys: Keys::read(&options.api_key_env, &options.teacher, &others)?,
+/// Reads the tasks' recipes.
+fn recipes(tasks: &[&'static Task], prompts: &Prompts) -> Result<Vec<Recipe>> {
+    let folder = prompts.folder();
+    for task in tasks.iter().filter(|task| folder.is_some() && !prompts.replaces(task.name)) {
+        eprintln!("note: {} has no prompts of `{}`; the built-in ones are used", prompts.name(), task.name);
+    }
+    tasks.iter().map(|task| tasks::maker(task).recipe(prompts)).collect()
+}
+
+/// Refuses a teacher whose context cannot hold a prompt of a task and its answer.
+fn check_context(main: &Teacher, recipes: &[Recipe]) -> Result<()> {
+    let Some(context) = main.context() else { return Ok(()) };
+    for recipe in recipes {
+        let Some(step) = recipe.longest_step(|text| main.tokens(text)) else { continue };
+        ensure!(
+            step.prompt_tokens + step.max_tokens <= context,
+            "task `{}`: its prompt `{}` takes {} tokens and the answer up to {}, but the context of {} holds {context}; \
+             choose a teacher with a longer context, or give shorter prompts and smaller `max_tokens` with `--prompts DIR`",
+            recipe.task.name,
+            step.name,
+            step.prompt_tokens,
+            step.max_tokens,
+            main.identity()
+        );
+    }
+    Ok(())
+}
+
+/// How endpoints are called.
+fn endpoint_settings(options: &TeacherOptions, batch_poll: Option<Duration>) -> Result<EndpointSettings> {
+    let others = options.other_teachers();
+    Ok(EndpointSettings {
+        keys: ApiKeys::read(&options.api_key_env, options.main_teacher()?, &others.all())?,
         in_flight: options.in_flight,
         timeout: seconds("timeout", options.timeout)?,
         patience: seconds("patience", options.patience)?,
@@ -163,124 +141,26 @@ fn manners(options: &Common, batch_poll: Option<Duration>) -> Result<Manners> {
     })
 }
 
-/// What the pocket teacher was not taught, and whose prompts a short context gets.
-fn say_what_to_expect(options: &Common, chosen: &[Task], short: bool) {
-    let taught = |task: &Task| Task::DEFAULT.contains(task) || *task == Task::Preferences;
-    let pocket = options.teacher == POCKET;
-    for task in chosen.iter().filter(|task| pocket && !taught(task)) {
-        eprintln!("warning: {POCKET} was not taught {}: few of its rows will be of use", task.name());
-    }
-    if short && !pocket && options.profile.is_none() {
-        eprintln!(
-            "note: {} has a context below {FULL_CONTEXT}: the pocket profile, whose prompts are short and worded for \
-             {POCKET}, is used; --profile full takes the others",
-            options.teacher
-        );
-    }
-}
-
-fn check_source(texts: Option<&Texts>, rows: usize, chosen: &[Task]) -> Result<Option<String>> {
-    let path = match texts {
-        Some(Texts::World) if chosen.iter().any(|task| task.needs_source()) => {
-            return Ok(Some(WORLD.to_owned()));
-        }
-        Some(Texts::World) | None => None,
-        Some(Texts::Rows(path)) => Some(path.as_path()),
-    };
-    let Some(taker) = chosen.iter().find(|task| task.takes_source()) else {
-        if let (Some(path), Some(task)) = (path, chosen.first()) {
-            bail!("{} works on no texts; leave --source {} away", task.name(), path.display());
-        }
-        return Ok(None);
-    };
-    let Some(path) = path else {
-        if !taker.needs_source() {
-            return Ok(None);
-        }
-        bail!(
-            "{} works on texts; name them with --source PATH, or make magpie-ultra or smol-constraint",
-            taker.name()
-        );
-    };
-    let (mut all, mut count) = (String::new(), 0);
-    let mut read = datasets::read(path)?;
-    for located in read.by_ref() {
-        if let Some(text) = taker.text_of(&located?.row) {
-            all = hex(format!("{all}{text}").as_bytes());
-            count += 1;
-        }
-    }
-    for (file, reason) in read.skipped() {
-        eprintln!("warning: {} is skipped: {reason}", file.display());
-    }
-    if count == 0 {
-        bail!("--source {} holds no text to work on", path.display());
-    }
-    let layouts: BTreeSet<String> = read.layouts().iter().map(|(_, layout)| format!("{layout:?}")).collect();
-    let layouts = layouts.into_iter().collect::<Vec<_>>().join(", ");
-    eprintln!("source: {count} texts from {} (layout: {layouts})", path.display());
-    if count < rows {
-        eprintln!("warning: --rows asks for {rows}, the source has {count}");
-    }
-    Ok(Some(all))
-}
-
-fn source_texts(path: &Path, task: Task) -> Result<impl Iterator<Item = Result<String>> + use<>> {
-    let rows = datasets::read(path)?;
-    Ok(rows.filter_map(move |located| match located {
-        Ok(located) => task.text_of(&located.row).map(|text| Ok(text.to_owned())),
-        Err(error) => Some(Err(error.into())),
-    }))
-}
-
-async fn open_main(options: &Common, manners: &Manners) -> Result<Teacher> {
-    let main = Teacher::open(&options.teacher, options.chat_template.as_deref(), manners).await?;
-    for warning in main.warnings() {
-        eprintln!("warning: {warning}");
-    }
-    Ok(main)
-}
-
-async fn open_teachers(main: Teacher, options: &Common, manners: &Manners) -> Result<Teachers> {
-    let other = async |name: &Option<String>| match name {
-        Some(name) => Teacher::open(name, None, manners).await.map(Some),
-        None => Ok(None),
-    };
-    let mut completions = Vec::new();
-    for name in &options.completion_teacher {
-        completions.push(Teacher::open(name, None, manners).await?);
-    }
-    Ok(Teachers {
-        completions,
-        main,
-        judge: other(&options.judge_teacher).await?,
-        reward: other(&options.reward_teacher).await?,
-        safety: other(&options.safety_teacher).await?,
-    })
-}
-
 fn configuration(
-    options: &Common,
+    seed: u64,
     teachers: &Teachers,
-    profile: Profile,
     recipes: &[Recipe],
-    source: Option<&str>,
-) -> Value {
+    template: Option<&Path>,
+    source_hash: Option<&str>,
+) -> Result<Value> {
     let identity = |teacher: &Option<Teacher>| teacher.as_ref().map(|teacher| teacher.identity().to_owned());
-    let template =
-        options.chat_template.as_ref().and_then(|file| std::fs::read(file).ok()).map(|bytes| hex(&bytes));
+    let template = template.map(sha256_of_file).transpose().context("`--chat-template`")?;
     let writers: Vec<&str> = teachers.completions.iter().map(Teacher::identity).collect();
-    let hashes = recipes.iter().map(|recipe| (recipe.task.name().to_owned(), json!(recipe.hash)));
-    json!({
+    let hashes = recipes.iter().map(|recipe| (recipe.task.name.to_owned(), json!(recipe.hash)));
+    Ok(json!({
         "recipes": hashes.collect::<Map<_, _>>(),
-        "profile": profile.name(),
-        "seed": options.seed,
+        "seed": seed,
         "teacher": teachers.main.identity(),
         "judge_teacher": identity(&teachers.judge),
         "reward_teacher": identity(&teachers.reward),
         "safety_teacher": identity(&teachers.safety),
         "completion_teachers": (!writers.is_empty()).then_some(writers),
         "chat_template": template,
-        "source": source,
-    })
+        "source": source_hash,
+    }))
 }

@@ -1,49 +1,47 @@
-//! `smoltalk show`: rows of a generated dataset, to read.
+//! `smoltalk show`: prints rows of a generated dataset.
 
-use crate::printable::printable;
 use anyhow::{Result, bail};
-use datasets::Row;
-use serde_json::Value;
+use datasets::{Message, Row};
+use serde_json::{Map, Value};
 use std::fmt::Write;
 use std::io::{BufRead, BufReader, Write as _};
 use std::path::{Path, PathBuf};
+use terminal::printable;
 
-/// What to print.
+/// Options of `smoltalk show`.
 #[derive(Debug, clap::Args)]
 pub struct Options {
-    /// The folder that `smoltalk gen` wrote
+    /// Folder that `smoltalk gen` wrote
     folder: PathBuf,
-    /// How many rows
+    /// Number of rows, per task
     #[arg(long, default_value_t = 3)]
     n: usize,
-    /// Print dropped rows and why they were dropped
+    /// Print dropped rows with the reasons
     #[arg(long)]
     dropped: bool,
 }
 
-/// Prints the rows; a reader that goes away early is no error.
+/// Prints the rows; returns the exit code. A reader of standard output that ends early is no error.
 ///
 /// # Errors
-/// When the folder holds no finished dataset.
+/// When the folder contains no finished dataset.
 pub fn run(options: &Options) -> Result<u8> {
     if !options.folder.join("run.json").is_file() {
         bail!(
-            "{} holds no finished dataset (no run.json); run smoltalk gen with --out {0} to its end",
+            "{0} contains no finished dataset (no run.json); finish it with `smoltalk gen --out {0}`",
             options.folder.display()
         );
     }
-    let text = if options.dropped {
-        dropped(&options.folder, options.n)?
-    } else {
-        kept(&options.folder, options.n)?
+    let text = match options.dropped {
+        true => dropped(&options.folder, options.n)?,
+        false => kept(&options.folder, options.n)?,
     };
     if text.is_empty() {
-        let hint = if options.dropped {
-            "no row was dropped"
-        } else {
-            "no row was kept; --dropped prints the others"
+        let note = match options.dropped {
+            true => "no row was dropped",
+            false => "no row was kept; give `--dropped` to print the others",
         };
-        eprintln!("{}: {hint}", options.folder.display());
+        eprintln!("note: {}: {note}", options.folder.display());
     }
     match std::io::stdout().write_all(printable(&text).as_bytes()) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
@@ -53,50 +51,56 @@ pub fn run(options: &Options) -> Result<u8> {
 
 fn kept(folder: &Path, count: usize) -> Result<String> {
     let mut text = String::new();
-    let mut configs: Vec<PathBuf> =
+    let mut tasks: Vec<PathBuf> =
         std::fs::read_dir(folder.join("data"))?.flatten().map(|entry| entry.path()).collect();
-    configs.sort();
-    for config in configs.iter().filter(|config| !config.ends_with("all")) {
-        for located in datasets::read(config)?.take(count) {
-            let (messages, replies, metadata) = match located?.row {
-                Row::Chat(row) => (row.messages, Vec::new(), row.metadata),
+    tasks.sort();
+    // `all` repeats the rows of the others.
+    for task in tasks.iter().filter(|task| !task.ends_with("all")) {
+        for located in datasets::read(task)?.take(count) {
+            let name = task.file_name().unwrap_or_default().to_string_lossy();
+            match located?.row {
+                Row::Chat(row) => write_row(&mut text, &name, &row.messages, &[], &row.metadata)?,
                 Row::Preference(row) => {
-                    (row.prompt, vec![("chosen", row.chosen), ("rejected", row.rejected)], row.metadata)
+                    let replies = [("chosen", &row.chosen[..]), ("rejected", &row.rejected[..])];
+                    write_row(&mut text, &name, &row.prompt, &replies, &row.metadata)?;
                 }
-                Row::Text(_) => continue,
-            };
-            writeln!(text, "== {}", config.file_name().unwrap_or_default().to_string_lossy())?;
-            for message in &messages {
-                writeln!(text, "[{}] {}", message.role, message.content)?;
+                Row::Text(_) => {}
             }
-            for (side, message) in
-                replies.iter().flat_map(|(side, list)| list.iter().map(move |one| (side, one)))
-            {
-                writeln!(text, "[{side}] {}", message.content)?;
-            }
-            for (name, value) in metadata.iter().filter(|(_, value)| !value.is_null()) {
-                writeln!(text, "  {name}: {value}")?;
-            }
-            text.push('\n');
         }
     }
     Ok(text)
+}
+
+fn write_row(
+    text: &mut String,
+    task: &str,
+    messages: &[Message],
+    replies: &[(&str, &[Message])],
+    metadata: &Map<String, Value>,
+) -> Result<()> {
+    writeln!(text, "== {task}")?;
+    for message in messages {
+        writeln!(text, "[{}] {}", message.role, message.content)?;
+    }
+    for (column, messages) in replies {
+        for message in *messages {
+            writeln!(text, "[{column}] {}", message.content)?;
+        }
+    }
+    for (name, value) in metadata.iter().filter(|(_, value)| !value.is_null()) {
+        writeln!(text, "  {name}: {value}")?;
+    }
+    text.push('\n');
+    Ok(())
 }
 
 fn dropped(folder: &Path, count: usize) -> Result<String> {
     let mut text = String::new();
     for line in BufReader::new(std::fs::File::open(folder.join("dropped.jsonl"))?).lines().take(count) {
         let row: Value = serde_json::from_str(&line?)?;
-        let field = |name: &str| row[name].as_str().unwrap_or_default().to_owned();
-        writeln!(
-            text,
-            "{} {}: {} at {}: {}",
-            field("task"),
-            field("id"),
-            field("reason"),
-            field("step"),
-            field("detail")
-        )?;
+        let [task, id, reason, step, detail] =
+            ["task", "id", "reason", "step", "detail"].map(|name| row[name].as_str().unwrap_or_default());
+        writeln!(text, "{task} {id}: {reason} at {step}: {detail}")?;
     }
     Ok(text)
 }

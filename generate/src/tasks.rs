@@ -1,4 +1,5 @@
-//! The tasks: how a row of each is made, the columns it has, and what its near-duplicates are found by.
+//! The tasks. Each has a file here with its settings, its columns and the steps of a row, an entry in [`ALL`], and
+//! a folder of prompts in `prompts/`.
 
 mod everyday_conversations;
 mod function_calling;
@@ -6,140 +7,116 @@ mod magpie_ultra;
 mod preferences;
 mod smol_constraint;
 mod sources;
+mod steps;
 mod system_chats;
 
-use crate::recipe::Task;
-use crate::teacher::{Prompt, Teacher};
-use crate::walk::{Halt, Walk};
-use anyhow::Result;
-use datasets::write::{Column, Kind};
-use serde_json::{Map, Value, json};
-use smollm::Message;
+pub(crate) use sources::style;
 
-/// Walks one row to its end.
-pub(crate) async fn row(walk: &Walk<'_>) -> Result<Map<String, Value>, Halt> {
-    match walk.recipe.task {
-        Task::MagpieUltra => Box::pin(magpie_ultra::row(walk)).await,
-        Task::SmolConstraint => Box::pin(smol_constraint::row(walk)).await,
-        Task::SmolRewrite | Task::SmolSummarization => Box::pin(sources::row(walk)).await,
-        Task::EverydayConversations => Box::pin(everyday_conversations::row(walk)).await,
-        Task::SystemChats => Box::pin(system_chats::row(walk)).await,
-        Task::FunctionCalling => Box::pin(function_calling::row(walk)).await,
-        Task::Preferences => Box::pin(preferences::row(walk)).await,
+use crate::maker::Maker;
+use crate::recipe::{Prompts, Recipe};
+use crate::task::Task;
+use anyhow::{Context, Result};
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
+
+/// All tasks, in the order in which they are listed and generated.
+pub(crate) static ALL: [&Maker; 8] = [
+    &magpie_ultra::TASK,
+    &smol_constraint::TASK,
+    &sources::REWRITE,
+    &sources::SUMMARIZATION,
+    &everyday_conversations::TASK,
+    &system_chats::TASK,
+    &function_calling::TASK,
+    &preferences::TASK,
+];
+
+/// Returns the recipe of the task with this name.
+///
+/// # Errors
+/// When there is no such task, or a file of its recipe cannot be read.
+pub fn recipe(name: &str, prompts: &Prompts) -> Result<Recipe> {
+    named(name).with_context(|| format!("`{name}` is not a task"))?.recipe(prompts)
+}
+
+/// Returns the functions of a task.
+pub(crate) fn maker(task: &Task) -> &'static Maker {
+    named(task.name).expect("`ALL` contains every task")
+}
+
+/// Returns the tasks that are generated if none is named.
+pub(crate) fn by_default() -> Vec<&'static Task> {
+    ALL.into_iter().map(|maker| &maker.task).filter(|task| task.by_default).collect()
+}
+
+/// The parser of a task's name on the command line.
+pub(crate) fn parser() -> impl TypedValueParser<Value = &'static Task> {
+    let names = ALL.map(|maker| PossibleValue::new(maker.task.name).help(maker.task.about));
+    PossibleValuesParser::new(names)
+        .map(|name| &named(&name).expect("the parser accepts known names only").task)
+}
+
+fn named(name: &str) -> Option<&'static Maker> {
+    ALL.into_iter().find(|maker| maker.task.name == name)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may fail loudly")]
+pub(crate) mod tests {
+    use super::*;
+
+    /// A task's recipe with lines before those of `recipe.toml`, which replace the keys with the same names.
+    pub(crate) fn with_settings(task: &str, lines: &str) -> Result<Recipe> {
+        let folder = tempfile::tempdir().unwrap();
+        let file = Prompts::default().files(task).unwrap().remove("recipe.toml").unwrap();
+        let keys: Vec<&str> = lines.lines().filter_map(|line| line.split(" =").next()).collect();
+        let kept = file.lines().filter(|line| !keys.iter().any(|key| line.starts_with(&format!("{key} ="))));
+        let text = std::iter::once(lines).chain(kept).collect::<Vec<_>>().join("\n");
+        std::fs::create_dir(folder.path().join(task)).unwrap();
+        std::fs::write(folder.path().join(task).join("recipe.toml"), text).unwrap();
+        recipe(task, &Prompts::open(Some(folder.path())).unwrap())
     }
-}
 
-/// The columns of a task's rows; `id`, `source` and the two of the nearest row are the same for all.
-pub(crate) fn columns(task: Task) -> Vec<Column> {
-    let own: &[(&str, Kind)] = match task {
-        Task::MagpieUltra => &[
-            ("category", Kind::Text),
-            ("instruction", Kind::Text),
-            ("intent", Kind::Text),
-            ("knowledge", Kind::Text),
-            ("difficulty", Kind::Text),
-            ("explanation", Kind::Text),
-            ("quality", Kind::Text),
-            ("primary_tag", Kind::Text),
-            ("other_tags", Kind::Texts),
-            ("score", Kind::Integer),
-            ("guard", Kind::Text),
-        ],
-        Task::SmolConstraint => &[
-            ("prompt", Kind::Text),
-            ("response", Kind::Text),
-            ("instruction_id_list", Kind::Texts),
-            ("kwargs", Kind::Text),
-        ],
-        Task::SmolRewrite | Task::SmolSummarization => &[("style", Kind::Text)],
-        Task::EverydayConversations => {
-            &[("topic", Kind::Text), ("subtopic", Kind::Text), ("turns", Kind::Integer)]
+    #[test]
+    fn names_are_unique() {
+        for maker in ALL {
+            assert!(std::ptr::eq(named(maker.task.name).unwrap(), maker));
         }
-        Task::SystemChats => &[
-            ("role", Kind::Text),
-            ("tone", Kind::Text),
-            ("rules", Kind::Texts),
-            ("adherence", Kind::Integer),
-            ("explanation", Kind::Text),
-        ],
-        Task::FunctionCalling => {
-            &[("tools", Kind::Text), ("calls", Kind::Text), ("need", Kind::Text), ("domain", Kind::Text)]
+    }
+
+    #[test]
+    fn every_recipe_loads() {
+        for maker in ALL {
+            assert!(maker.recipe(&Prompts::default()).unwrap().sampling("assistant").is_ok());
         }
-        Task::Preferences => &[
-            ("chosen_score", Kind::Float),
-            ("rejected_score", Kind::Float),
-            ("margin", Kind::Float),
-            ("chosen_model", Kind::Text),
-            ("rejected_model", Kind::Text),
-            ("ratings", Kind::Text),
-            ("request", Kind::Text),
-        ],
-    };
-    let said: &[(&str, Kind)] = match task.has_messages() {
-        true => &[("messages", Kind::Messages)],
-        false => &[("prompt", Kind::Messages), ("chosen", Kind::Messages), ("rejected", Kind::Messages)],
-    };
-    let (id, source) = ([("id", Kind::Text)], [("source", Kind::Text)]);
-    let nearest = [("nearest_id", Kind::Text), ("nearest_similarity", Kind::Float)];
-    let all = id.iter().chain(said).chain(&source).chain(own).chain(&nearest);
-    all.map(|(name, kind)| Column { name: (*name).to_owned(), kind: *kind }).collect()
-}
+    }
 
-/// What near-duplicates are found by: the user's first words, or all of them where the first ones are a greeting.
-pub(crate) fn compared_text(task: Task, row: &Map<String, Value>) -> String {
-    let said = row.get(if task.has_messages() { "messages" } else { "prompt" }).and_then(Value::as_array);
-    let user = said.into_iter().flatten().filter(|message| message["role"] == "user");
-    let texts = user.filter_map(|message| message["content"].as_str());
-    let count = if task == Task::EverydayConversations { usize::MAX } else { 1 };
-    texts.take(count).collect::<Vec<_>>().join("\n")
-}
+    #[test]
+    fn settings_that_call_a_judge_need_its_prompts() {
+        for task in ["smol-rewrite", "smol-summarization"] {
+            let recipe = with_settings(task, "minimum_faithfulness = 3").unwrap();
+            let prompt =
+                recipe.prompt("faithfulness", &serde_json::json!({"source": "One.", "reply": "Two."}));
+            assert!(prompt.unwrap().contains("Two."));
+        }
+        for task in ["magpie-ultra", "preferences"] {
+            with_settings(task, "reference_answers = true").unwrap();
+        }
+    }
 
-/// The user's next turn and the reply to it, both of the main teacher, put at the end of the conversation.
-async fn turn(walk: &Walk<'_>, number: usize, messages: &mut Vec<Message>) -> Result<(), Halt> {
-    let user = walk.words(&format!("user_{number}"), Prompt::User(messages.clone())).await?;
-    messages.push(Message::new("user", user));
-    reply(walk, number, messages).await
-}
+    #[test]
+    fn settings_that_a_task_does_not_have_are_refused() {
+        let error = with_settings("system-chats", "minimum_faithfulness = 3").err().unwrap();
+        assert!(format!("{error:#}").contains("minimum_faithfulness"), "{error:#}");
+        let error = with_settings("preferences", "completions = 1").err().unwrap().to_string();
+        assert!(error.contains("completions = 1"), "{error}");
+    }
 
-/// The reply to the last message of the conversation, put at its end.
-async fn reply(walk: &Walk<'_>, number: usize, messages: &mut Vec<Message>) -> Result<(), Halt> {
-    let text = walk.words(&format!("assistant_{number}"), Prompt::Assistant(messages.clone())).await?;
-    messages.push(Message::new("assistant", text));
-    Ok(())
-}
-
-/// Whoever judges: the teacher itself where no other one was named.
-fn judge<'a>(walk: &'a Walk<'_>) -> &'a Teacher {
-    walk.teachers.judge.as_ref().unwrap_or(&walk.teachers.main)
-}
-
-/// An entry of a list that follows from the row and a word.
-fn pick<'a>(walk: &Walk<'_>, word: &str, list: &'a [String]) -> &'a str {
-    &list[(walk.draw(word) % list.len() as u64) as usize]
-}
-
-/// How many turns this row has.
-fn turns(walk: &Walk<'_>) -> usize {
-    let most = walk.recipe.settings.turns;
-    let least = walk.recipe.settings.minimum_turns.unwrap_or(most).min(most);
-    least + (walk.draw("turns") % (most - least + 1) as u64) as usize
-}
-
-/// The schema of an object with these properties, all of them and no others.
-fn object(properties: &Map<String, Value>) -> Value {
-    let names: Vec<&String> = properties.keys().collect();
-    json!({"type": "object", "properties": properties, "required": names, "additionalProperties": false})
-}
-
-/// What a judge wrote in a field.
-fn text(value: &Value) -> &str {
-    value.as_str().unwrap_or_default()
-}
-
-/// An object's fields.
-fn fields(value: Value) -> Map<String, Value> {
-    match value {
-        Value::Object(fields) => fields,
-        _ => Map::new(),
+    /// The draws depend on `row_key`, the recipe's hash on its files.
+    #[test]
+    fn a_changed_prompt_keeps_the_draws_and_makes_another_recipe() {
+        let before = recipe("magpie-ultra", &Prompts::default()).unwrap();
+        let after = with_settings("magpie-ultra", "turns = 1").unwrap();
+        assert_ne!(before.hash, after.hash);
+        assert_eq!(before.row_id(1, 7), after.row_id(1, 7));
     }
 }

@@ -1,181 +1,97 @@
-//! Who answers: a checkpoint in this process, or OpenAI-compatible endpoints.
+//! The teacher of a run: a checkpoint in this process, or OpenAI-compatible endpoints.
 
 mod batch;
+mod call;
+mod endpoint_settings;
 mod endpoints;
 mod http;
 mod local;
+mod rejection_policy;
+mod reply;
+mod request;
 #[cfg(test)]
 mod tests;
-mod trust;
+mod worst_case;
+
+pub(crate) use call::{Call, CallContext, CallError, Prompt};
+pub(crate) use endpoint_settings::EndpointSettings;
 
 use crate::endpoint::is_endpoint;
-use crate::keys::Keys;
-use crate::recipe::StepSampling;
-use crate::run::Run;
-use crate::store::{Key, Reply};
+use crate::store::{CallKey, Reply};
 use anyhow::{Result, bail};
-use engine::Constraint;
-use serde::Serialize;
+use batch::MAX_CALLS;
+use checkpoint::ChatTemplate;
+use http::HttpTeacher;
+use local::LocalTeacher;
 use serde_json::json;
 use sha2::{Digest, Sha256};
-use smollm::{ChatTemplate, Message};
-use std::fmt;
 use std::path::Path;
-use std::sync::Arc;
-use std::time::Duration;
 
 /// A teacher that is ready to answer.
 #[allow(clippy::large_enum_variant, reason = "there are one to four of them")]
 pub(crate) enum Teacher {
-    Local(local::LocalTeacher),
-    Http(http::HttpTeacher),
-}
-
-/// What a teacher is asked.
-#[derive(Debug, Clone, Serialize)]
-pub(crate) struct Call {
-    pub(crate) prompt: Prompt,
-    pub(crate) temperature: f32,
-    pub(crate) top_p: f32,
-    pub(crate) max_tokens: usize,
-    pub(crate) seed: u64,
-    pub(crate) schema: Option<serde_json::Value>,
-    pub(crate) regex: Option<String>,
-}
-
-/// What the teacher goes on from.
-#[derive(Debug, Clone, Serialize)]
-pub(crate) enum Prompt {
-    /// A conversation; the teacher is the assistant.
-    Assistant(Vec<Message>),
-    /// A conversation; the teacher writes the user's next turn (Magpie).
-    User(Vec<Message>),
-}
-
-impl fmt::Display for Prompt {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (messages, next) = match self {
-            Self::Assistant(messages) => (messages, None),
-            Self::User(messages) => (messages, Some("[user]")),
-        };
-        let lines = messages.iter().map(|message| format!("[{}] {}", message.role, message.content));
-        formatter.write_str(&lines.chain(next.map(str::to_owned)).collect::<Vec<_>>().join("\n"))
-    }
-}
-
-/// A call of some row's step, and the run that pays for it.
-#[derive(Clone, Copy)]
-pub(crate) struct Asking<'a> {
-    pub(crate) run: &'a Arc<Run>,
-    pub(crate) key: &'a Key,
-    pub(crate) step: &'a str,
-    pub(crate) call: &'a Call,
-}
-
-/// How endpoints are used.
-#[derive(Debug, Clone)]
-pub(crate) struct Manners {
-    pub(crate) keys: Keys,
-    /// The most calls at a time, of each endpoint and model.
-    pub(crate) in_flight: usize,
-    /// How long one call may take.
-    pub(crate) timeout: Duration,
-    /// How long an endpoint may answer nothing of use before the run stops.
-    pub(crate) patience: Duration,
-    /// Where calls go as provider batches: seconds between two looks at one.
-    pub(crate) batch_poll: Option<Duration>,
-}
-
-/// Why there is no answer.
-#[derive(Debug)]
-pub(crate) enum Refusal {
-    /// The prompt does not fit the teacher's context.
-    TooLong(String),
-    /// The teacher will not answer this call; an endpoint says so with a status.
-    Rejected(Option<u16>, String),
-    /// The same of an endpoint that has answered nothing yet: perhaps it is no verdict on this call.
-    Doubted(String),
-    /// It failed again and again; a later try may succeed.
-    Failed(String),
-    /// The run is stopping, or its budget is spent.
-    Stopped,
-    /// The teacher cannot be used at all; the run must stop.
-    Gone(anyhow::Error),
-}
-
-impl From<anyhow::Error> for Refusal {
-    fn from(error: anyhow::Error) -> Self {
-        Self::Gone(error)
-    }
-}
-
-impl Call {
-    /// A call with a step's sampling and no constraint.
-    pub(crate) fn new(prompt: Prompt, sampling: StepSampling, seed: u64) -> Self {
-        let StepSampling { temperature, top_p, max_tokens } = sampling;
-        Self { prompt, temperature, top_p, max_tokens, seed, schema: None, regex: None }
-    }
-
-    fn constraint(&self) -> Option<Constraint> {
-        let schema = self.schema.clone().map(Constraint::JsonSchema);
-        schema.or_else(|| self.regex.clone().map(Constraint::Regex))
-    }
+    Local(LocalTeacher),
+    Http(HttpTeacher),
 }
 
 impl Teacher {
-    /// Opens `http://host:port/v1#model`, a checkpoint folder, or a hub id. Several endpoints of one model,
-    /// with commas between them, share its calls.
-    pub(crate) async fn open(name: &str, template: Option<&Path>, manners: &Manners) -> Result<Self> {
+    /// Opens `http://host:port/v1#model`, a checkpoint folder, or a Hugging Face id. Several endpoints of one model, with
+    /// commas between them, share its calls.
+    pub(crate) async fn open(
+        name: &str,
+        template: Option<&Path>,
+        settings: &EndpointSettings,
+    ) -> Result<Self> {
         if is_endpoint(name) {
             let template = match template {
                 Some(file) => ChatTemplate::read(file, "", "")?,
                 None => ChatTemplate::chatml(),
             };
-            return Ok(Self::Http(http::HttpTeacher::connect(name, template, manners).await?));
+            return Ok(Self::Http(HttpTeacher::connect(name, template, settings).await?));
         }
-        if manners.batch_poll.is_some() {
-            bail!("--batch is for endpoints; {name} answers in this process");
+        if settings.batch_poll.is_some() {
+            bail!("`--batch` requires an endpoint, and teacher {name} is a checkpoint; remove `--batch`");
         }
-        Ok(Self::Local(local::LocalTeacher::open(name, template)?))
+        Ok(Self::Local(LocalTeacher::open(name, template)?))
     }
 
-    /// Answers a call; the answer is recorded when it returns.
-    pub(crate) async fn answer(&self, asking: Asking<'_>) -> Result<Reply, Refusal> {
+    /// Answers a call; the answer is recorded when this returns.
+    pub(crate) async fn answer(&self, context: CallContext<'_>) -> Result<Reply, CallError> {
         match self {
-            Self::Local(teacher) => teacher.answer(asking).await,
-            Self::Http(teacher) => teacher.answer(asking).await,
+            Self::Local(teacher) => teacher.answer(context).await,
+            Self::Http(teacher) => teacher.answer(context).await,
         }
     }
 
-    /// What a call of the row at `position` is known by in the store: the row, so that what is recorded together
-    /// lies together and a million answers are found as quickly as a thousand, and the SHA-256 of the content.
-    pub(crate) fn key(&self, position: usize, call: &Call) -> Key {
+    /// The store's key of a call of the row at `position`: the row's number, so that answers which are recorded together
+    /// are stored together and a million of them are found as fast as a thousand, and the SHA-256 of the content.
+    pub(crate) fn key(&self, position: usize, call: &Call) -> CallKey {
         let content = json!({"teacher": self.identity(), "call": call});
-        let (mut key, row) = (Key::default(), (position as u32).to_be_bytes());
+        let (mut key, row) = (CallKey::default(), (position as u32).to_be_bytes());
         let (first, rest) = key.split_at_mut(row.len());
         first.copy_from_slice(&row);
         rest.copy_from_slice(&Sha256::digest(content.to_string().as_bytes())[..rest.len()]);
         key
     }
 
-    /// Calls that may be on their way at a time.
-    pub(crate) fn calls_at_a_time(&self, manners: &Manners) -> usize {
+    /// Maximum number of concurrent calls.
+    pub(crate) fn calls_at_a_time(&self, settings: &EndpointSettings) -> usize {
         match self {
-            Self::Local(_) => manners.in_flight,
-            Self::Http(teacher) => manners.in_flight * teacher.endpoints(),
+            Self::Local(_) => settings.in_flight,
+            Self::Http(teacher) => settings.in_flight * teacher.endpoints(),
         }
     }
 
-    /// Rows that may be on their way at a time, so that no endpoint waits for work while rows wait for the disk.
-    pub(crate) fn rows_in_flight(&self, manners: &Manners) -> usize {
+    /// Maximum number of concurrent rows; more than calls, so that no endpoint is idle while rows wait for the disk.
+    pub(crate) fn rows_in_flight(&self, settings: &EndpointSettings) -> usize {
         match self {
-            Self::Local(_) => self.calls_at_a_time(manners),
-            Self::Http(_) if manners.batch_poll.is_some() => batch::MOST_CALLS,
-            Self::Http(_) => 2 * self.calls_at_a_time(manners),
+            Self::Local(_) => self.calls_at_a_time(settings),
+            Self::Http(_) if settings.batch_poll.is_some() => MAX_CALLS,
+            Self::Http(_) => 2 * self.calls_at_a_time(settings),
         }
     }
 
-    /// What "the same teacher" means in the store: the weights' hash, or the model's name wherever it is served.
+    /// Identifies the teacher in the store: the weights' hash, or the model's name at all endpoints.
     pub(crate) fn identity(&self) -> &str {
         match self {
             Self::Local(teacher) => &teacher.identity,
@@ -183,7 +99,7 @@ impl Teacher {
         }
     }
 
-    /// Positions of the teacher's context, where they are known.
+    /// Number of positions of the teacher's context, where it is known.
     pub(crate) fn context(&self) -> Option<usize> {
         match self {
             Self::Local(teacher) => Some(teacher.context()),
@@ -191,7 +107,15 @@ impl Teacher {
         }
     }
 
-    /// What the user should know, once.
+    /// Number of tokens of a text, where they can be counted.
+    pub(crate) fn tokens(&self, text: &str) -> Option<usize> {
+        match self {
+            Self::Local(teacher) => teacher.tokens(text),
+            Self::Http(_) => None,
+        }
+    }
+
+    /// What may be wrong with the teacher, to be printed once.
     pub(crate) fn warnings(&self) -> &[String] {
         match self {
             Self::Local(teacher) => &teacher.warnings,

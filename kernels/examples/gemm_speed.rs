@@ -1,38 +1,43 @@
-//! GFLOP/s of the products of a SmolLM2-135M training step at 2,048 tokens, f32 and bf16.
+//! Measures the GFLOP/s of the matrix products of a SmolLM2-135M training step with 2,048 tokens, in f32 and bf16.
 //!
-//! `cargo run --release -p kernels --example gemm_speed`; each line is the best of its runs.
+//! Run `cargo run --release -p kernels --example gemm_speed`. Each line reports the fastest of four runs.
 
 use half::bf16;
-use kernels::{Element, Into, Matrix, gemm};
+use kernels::{Accumulate, Element, Matrix, gemm};
 use std::time::Instant;
 
 fn main() {
-    println!("path {:?}, threads {}", kernels::path(), rayon::current_num_threads());
+    println!("instruction set {:?}, threads {}", kernels::isa(), rayon::current_num_threads());
     for (m, k, n) in [(2048, 576, 960), (2048, 576, 3072), (2048, 1536, 576), (512, 576, 49152)] {
         report::<f32>(m, k, n);
         report::<bf16>(m, k, n);
     }
 }
 
-/// Forward (x wᵀ), gradient of x (y w) and gradient of w (yᵀ x), which is added.
+/// Reports the forward product (x wᵀ), the gradient of x (y w) and the gradient of w (yᵀ x), which is added.
 fn report<E: Element>(m: usize, k: usize, n: usize) {
     let x = numbers::<E>(m * k);
     let y = numbers::<E>(m * n);
     let w = numbers::<f32>(n * k);
     let (mut out, mut dx, mut dw) = (vec![E::default(); m * n], vec![0f32; m * k], vec![0f32; n * k]);
-    let forward = best(|| {
+    let forward = shortest(|| {
         gemm::<E, _, _, _>(
             &mut out,
             Matrix::new(&x, m, k),
             Matrix::new(&w, n, k).transposed(),
-            Into::Replace,
+            Accumulate::Replace,
         );
     });
-    let back_x = best(|| {
-        gemm::<E, _, _, _>(&mut dx, Matrix::new(&y, m, n), Matrix::new(&w, n, k), Into::Replace);
+    let back_x = shortest(|| {
+        gemm::<E, _, _, _>(&mut dx, Matrix::new(&y, m, n), Matrix::new(&w, n, k), Accumulate::Replace);
     });
-    let back_w = best(|| {
-        gemm::<E, _, _, _>(&mut dw, Matrix::new(&y, m, n).transposed(), Matrix::new(&x, m, k), Into::Add);
+    let back_w = shortest(|| {
+        gemm::<E, _, _, _>(
+            &mut dw,
+            Matrix::new(&y, m, n).transposed(),
+            Matrix::new(&x, m, k),
+            Accumulate::Add,
+        );
     });
     let rate = |seconds: f64| 2.0 * (m * k * n) as f64 / seconds / 1e9;
     println!(
@@ -44,7 +49,7 @@ fn report<E: Element>(m: usize, k: usize, n: usize) {
     );
 }
 
-fn best(mut work: impl FnMut()) -> f64 {
+fn shortest(mut work: impl FnMut()) -> f64 {
     (0..4)
         .map(|_| {
             let start = Instant::now();

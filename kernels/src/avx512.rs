@@ -1,18 +1,19 @@
-//! Sixteen lanes in one 512-bit register, for x86-64 CPUs with AVX-512F and VL.
+//! Vectors of sixteen lanes in one 512-bit register, for x86-64 CPUs with AVX-512F and VL.
 //!
-//! Each operation rounds exactly as the portable form does. VL is asked for because without it the
-//! compiler keeps to 16 of the 32 registers wherever 128-bit instructions are near, and matmul spills.
+//! Each operation rounds exactly as the portable form does, so results are the same bits. VL is required because
+//! without it the compiler uses only 16 of the 32 registers near 128-bit instructions, and the products spill
+//! registers.
 
 use std::arch::x86_64::*;
 
 use crate::simd::{LANES, Simd};
 
-/// Proof that this CPU has AVX-512F and VL: `detect` is the only way to get one.
+/// Proof that this CPU has AVX-512F and VL: only `detect` constructs it.
 #[derive(Clone, Copy)]
 pub(crate) struct Avx512(());
 
 impl Avx512 {
-    /// `None` where the CPU lacks AVX-512F or VL.
+    /// Returns `None` if the CPU lacks AVX-512F or VL.
     pub(crate) fn detect() -> Option<Self> {
         (is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512vl")).then_some(Self(()))
     }
@@ -93,7 +94,7 @@ impl Simd for Avx512 {
 
     #[inline(always)]
     fn sum(self, vector: __m512) -> f32 {
-        // SAFETY: `self` proves AVX-512F. l and l+8, l and l+4, l and l+2, l and l+1.
+        // SAFETY: `self` proves AVX-512F. Lane l plus l+8, then l+4, l+2, l+1.
         unsafe {
             let eight = _mm512_add_ps(vector, _mm512_shuffle_f32x4::<0b01_00_11_10>(vector, vector));
             let four = _mm512_add_ps(eight, _mm512_shuffle_f32x4::<0b10_11_00_01>(eight, eight));

@@ -1,16 +1,18 @@
-//! What a stored number may be: f32, or bf16 in mixed precision. Sums are always f32.
+//! The element types of training tensors (f32, or bf16 in mixed precision), and the functions on slices of them that
+//! the training operations share. Sums are always f32.
 
+use crate::isa::{Isa, isa};
 use half::bf16;
 
-/// A number as it lies in memory. Widening is exact; narrowing rounds to nearest, ties to even.
+/// A stored number. Conversion to f32 is exact; conversion from f32 rounds to nearest, ties to even.
 pub trait Element: Copy + Default + Send + Sync + 'static {
-    /// Whether products of this type run on bf16 multipliers where the CPU has them.
+    /// Whether the type is bf16, whose products use bf16 multipliers if the CPU has them.
     const BF16: bool;
-    /// The value.
+    /// Returns the value as f32.
     fn to_f32(self) -> f32;
-    /// The nearest value this type has.
+    /// Returns the nearest value of this type.
     fn from_f32(value: f32) -> Self;
-    /// The bits of the nearest bf16.
+    /// Returns the bits of the nearest bf16.
     fn bf16_bits(self) -> u16;
 }
 
@@ -29,8 +31,8 @@ impl Element for f32 {
 
     #[inline(always)]
     fn bf16_bits(self) -> u16 {
-        // Without a branch and in whole numbers, so that even four of it side by side vectorise: half's own
-        // conversion tests for NaN first.
+        // Integer arithmetic without a branch, so that the compiler vectorizes even four conversions. The `half` crate
+        // branches on NaN first.
         let bits = self.to_bits();
         let rounded = bits.wrapping_add(0x7fff + ((bits >> 16) & 1)) >> 16;
         let nan = (bits & 0x7fff_ffff) > 0x7f80_0000;
@@ -57,8 +59,8 @@ impl Element for bf16 {
     }
 }
 
-/// Makes functions whose plain loops are compiled for this CPU's widest vectors and chosen at run time. What
-/// they call must be `#[inline(always)]`, or it stays compiled for the oldest CPU.
+/// Defines functions that are compiled for each instruction set and dispatched at run time: the compiler vectorizes
+/// their plain loops. Functions they call must be `#[inline(always)]`; others stay compiled for the oldest CPU.
 macro_rules! vectorized {
     ($($(#[$doc:meta])* $visible:vis fn $name:ident $(<$element:ident>)? ($($argument:ident: $type:ty),* $(,)?)
         $(-> $result:ty)? $body:block)*) => { $(
@@ -81,13 +83,13 @@ macro_rules! vectorized {
             fn on_avx2 $(<$element: $crate::element::Element>)? ($($argument: $type),*) $(-> $result)? {
                 plain($($argument),*)
             }
-            match $crate::element::width() {
+            match $crate::element::vectorized_isa() {
                 #[cfg(target_arch = "x86_64")]
-                // SAFETY: `width` has detected these features.
-                $crate::Path::Avx512 => unsafe { on_avx512($($argument),*) },
+                // SAFETY: `vectorized_isa` has detected these features.
+                $crate::isa::Isa::Avx512 => unsafe { on_avx512($($argument),*) },
                 #[cfg(target_arch = "x86_64")]
                 // SAFETY: as above.
-                $crate::Path::Avx2 => unsafe { on_avx2($($argument),*) },
+                $crate::isa::Isa::Avx2 => unsafe { on_avx2($($argument),*) },
                 _ => plain($($argument),*),
             }
         }
@@ -95,18 +97,17 @@ macro_rules! vectorized {
 }
 pub(crate) use vectorized;
 
-/// What `vectorized` functions run on: as `path`, but AVX-512 only with BW and DQ.
-pub(crate) fn width() -> crate::Path {
+/// The instruction set of `vectorized!` functions: as [`isa`], but AVX-512 only with BW and DQ.
+pub(crate) fn vectorized_isa() -> Isa {
     #[cfg(target_arch = "x86_64")]
-    if crate::path() == crate::Path::Avx512
-        && !(is_x86_feature_detected!("avx512bw") && is_x86_feature_detected!("avx512dq"))
+    if isa() == Isa::Avx512 && !(is_x86_feature_detected!("avx512bw") && is_x86_feature_detected!("avx512dq"))
     {
-        return if is_x86_feature_detected!("avx2") { crate::Path::Avx2 } else { crate::Path::Portable };
+        return if is_x86_feature_detected!("avx2") { Isa::Avx2 } else { Isa::Portable };
     }
-    crate::path()
+    isa()
 }
 
-/// Sums over slices in 16 lanes, in one order whatever the CPU.
+/// The sum of `term(a, b)` over two slices of equal length, in 16 lanes: one order on every CPU.
 #[inline(always)]
 pub(crate) fn sum_of<E: Element, F: Element>(a: &[E], b: &[F], term: impl Fn(f32, f32) -> f32) -> f32 {
     let ((a, a_tail), (b, b_tail)) = (a.as_chunks::<16>(), b.as_chunks::<16>());
@@ -127,7 +128,7 @@ pub(crate) fn sum_of<E: Element, F: Element>(a: &[E], b: &[F], term: impl Fn(f32
     lanes[0]
 }
 
-/// The largest value of a slice; -infinity where it is empty.
+/// The largest value of a slice, or -infinity if it is empty.
 #[inline(always)]
 pub(crate) fn maximum_of(values: &[f32]) -> f32 {
     let (chunks, tail) = values.as_chunks::<16>();
@@ -140,8 +141,8 @@ pub(crate) fn maximum_of(values: &[f32]) -> f32 {
     lanes.iter().chain(tail).fold(f32::NEG_INFINITY, |a, b| if *b > a { *b } else { a })
 }
 
-/// e^x for x <= 88, without a branch; 0 below -87.33. The series and its error are those of the inference
-/// kernels' `exp`, the rounding of its sums is the compiler's.
+/// e^x for x <= 88, without a branch; 0 below -87.33. The series and its error are those of `elementwise::exp`; here
+/// the compiler chooses the vectors.
 #[inline(always)]
 pub(crate) fn exp(x: f32) -> f32 {
     const ROUND: f32 = 12_582_912.0; // 1.5 * 2^23
@@ -154,7 +155,7 @@ pub(crate) fn exp(x: f32) -> f32 {
     for coefficient in [1.0 / 720.0, 1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 1.0 / 2.0, 1.0, 1.0] {
         series = series.mul_add(r, coefficient);
     }
-    // The low bits of `scaled` are n: shifted into the exponent they multiply by 2^n.
+    // The low bits of `scaled` hold n; shifted into the exponent they multiply by 2^n.
     let value = f32::from_bits(series.to_bits().wrapping_add(scaled.to_bits() << 23));
     if x < -87.336_54 { 0.0 } else { value }
 }

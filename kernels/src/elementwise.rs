@@ -1,30 +1,35 @@
-//! What a transformer block does between its matrix products: norm, gate, residual; and the exponential
-//! that the gate and the softmax share, in our own polynomial so that every path gives the same bits.
+//! Inference operations between the matrix products: RMS norm, residual addition, SiLU, and the exponential that SiLU
+//! and softmax share. The exponential is a polynomial of our own so that every instruction set gives the same bits.
 
-use crate::simd::{LANES, Simd, on_path};
-use crate::{Path, path};
+use crate::isa::{Isa, isa, on_isa};
+use crate::simd::{LANES, Simd};
 
-/// Root mean square norm of each row of x (B, C): out = weight * x / sqrt(mean(x²) + epsilon), weight (C).
+/// RMS norm of each row of x (B, C): out = weight * x / sqrt(mean(x²) + epsilon), weight (C).
 ///
 /// # Panics
-/// If `weight` is empty, `x` is not whole rows, or `out` has another length than `x`.
+/// If `weight` is empty, `x` is not whole rows, or the length of `out` differs from that of `x`.
 pub fn rms_norm(out: &mut [f32], x: &[f32], weight: &[f32], epsilon: f32) {
-    rms_norm_on(path(), out, x, weight, epsilon);
+    rms_norm_on(isa(), out, x, weight, epsilon);
 }
 
-pub(crate) fn rms_norm_on(path: Path, out: &mut [f32], x: &[f32], weight: &[f32], epsilon: f32) {
-    assert!(!weight.is_empty(), "rms_norm: weight is empty");
-    assert!(x.len().is_multiple_of(weight.len()), "rms_norm: x must be whole rows of weight's length");
-    assert_eq!(out.len(), x.len(), "rms_norm: out must be as long as x");
-    on_path!(path, rms_norm_rows(out: &mut [f32], x: &[f32], weight: &[f32], epsilon: f32));
+pub(crate) fn rms_norm_on(isa: Isa, out: &mut [f32], x: &[f32], weight: &[f32], epsilon: f32) {
+    assert!(!weight.is_empty(), "rms_norm: weight is empty; give one weight per channel");
+    assert!(
+        x.len().is_multiple_of(weight.len()),
+        "rms_norm: the length of x ({}) is not a multiple of the length of weight ({})",
+        x.len(),
+        weight.len()
+    );
+    assert_eq!(out.len(), x.len(), "rms_norm: out and x must have the same length");
+    on_isa!(isa, rms_norm_rows(out: &mut [f32], x: &[f32], weight: &[f32], epsilon: f32));
 }
 
-/// x += y: the residual.
+/// Adds y to x in place: the residual connection.
 ///
 /// # Panics
 /// If the lengths differ.
 pub fn add(x: &mut [f32], y: &[f32]) {
-    assert_eq!(x.len(), y.len(), "add: x and y must be equally long");
+    assert_eq!(x.len(), y.len(), "add: x and y must have the same length");
     for (x, y) in x.iter_mut().zip(y) {
         *x += y;
     }
@@ -34,16 +39,16 @@ pub fn add(x: &mut [f32], y: &[f32]) {
 fn rms_norm_rows<S: Simd>(simd: S, out: &mut [f32], x: &[f32], weight: &[f32], epsilon: f32) {
     let channels = weight.len();
     for (out, x) in out.chunks_exact_mut(channels).zip(x.chunks_exact(channels)) {
-        let scale = 1.0 / (squares(simd, x) / channels as f32 + epsilon).sqrt();
+        let scale = 1.0 / (sum_of_squares(simd, x) / channels as f32 + epsilon).sqrt();
         for ((out, x), weight) in out.iter_mut().zip(x).zip(weight) {
             *out = weight * (x * scale);
         }
     }
 }
 
-/// The sum of squares, in the order of the invariant.
+/// The sum of squares, in the crate's summation order.
 #[inline(always)]
-fn squares<S: Simd>(simd: S, x: &[f32]) -> f32 {
+fn sum_of_squares<S: Simd>(simd: S, x: &[f32]) -> f32 {
     let (chunks, tail) = x.as_chunks::<LANES>();
     let mut sum = simd.splat(0.0);
     for chunk in chunks {
@@ -57,7 +62,8 @@ fn squares<S: Simd>(simd: S, x: &[f32]) -> f32 {
     simd.sum(sum)
 }
 
-/// x * sigmoid(x), from e = exp(-|x|), which cannot overflow: the sigmoid is 1/(1+e), or e/(1+e) below zero.
+/// SiLU: x * sigmoid(x). The sigmoid is 1/(1+e) for x >= 0 and e/(1+e) below, with e = exp(-|x|), which cannot
+/// overflow.
 #[inline(always)]
 pub(crate) fn silu<S: Simd>(simd: S, x: S::Vector) -> S::Vector {
     let (zero, one) = (simd.splat(0.0), simd.splat(1.0));
@@ -66,17 +72,17 @@ pub(crate) fn silu<S: Simd>(simd: S, x: S::Vector) -> S::Vector {
     simd.multiply(x, simd.divide(numerator, simd.add(one, e)))
 }
 
-/// e^x for x <= 0, within 2 units in the last place; 0 below -87.33, where f32 stops being normal.
+/// e^x for x <= 0, within 2 units in the last place; 0 below -87.33, where e^x is no longer a normal f32.
 ///
-/// x = n ln 2 + r with whole n and |r| <= ln 2 / 2, so e^x = 2^n e^r; e^r by its Taylor series to r^7, whose
-/// remainder (below 6e-9) is far under half a unit in the last place.
+/// x = n ln 2 + r with an integer n and |r| <= ln 2 / 2, so e^x = 2^n e^r. e^r is its Taylor series up to r^7; the
+/// remainder (below 6e-9) is far below half a unit in the last place.
 #[inline(always)]
 pub(crate) fn exp<S: Simd>(simd: S, x: S::Vector) -> S::Vector {
-    /// Adding 1.5 * 2^23 leaves no bits for a fraction: it rounds to the nearest whole number.
+    /// 1.5 * 2^23. Adding it leaves no bits for a fraction, so the sum is rounded to the nearest integer.
     const ROUND: f32 = 12_582_912.0;
     /// ln(f32::MIN_POSITIVE), rounded up.
     const LOWEST: f32 = -87.336_54;
-    /// ln 2 in two parts; the first has few bits, so that n times it is exact.
+    /// ln 2 in two parts. The first has so few bits that its product with n is exact.
     const LN_2_HIGH: f32 = 0.693_359_4;
     const LN_2_LOW: f32 = (std::f64::consts::LN_2 - LN_2_HIGH as f64) as f32;
     const TAYLOR: [f32; 8] =

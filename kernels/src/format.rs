@@ -1,19 +1,19 @@
-//! How numbers are stored: weights and cached keys and values.
+//! Storage formats of packed weights and of cached keys and values. The engine and its callers choose them.
 
-/// How a packed matrix stores its weights.
+/// The storage format of a packed matrix.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum WeightFormat {
-    /// 32-bit floats; products are exact f32.
+    /// 32-bit floats. Activations stay f32.
     F32,
-    /// bfloat16; activations are rounded to it before each product.
+    /// bfloat16. Activations are rounded to bfloat16 before each product.
     Bf16,
-    /// 8-bit integers with an f16 scale for every 32 of a row, as llama.cpp's `Q8_0`; activations likewise.
+    /// 8-bit integers with one f16 scale per 32 columns, as llama.cpp's `Q8_0`. Activations are quantized to 8 bits.
     Q8_0,
-    /// 4-bit integers with an f16 scale for every 32 of a row, as llama.cpp's `Q4_0`; activations 8-bit.
+    /// 4-bit integers with one f16 scale per 32 columns, as llama.cpp's `Q4_0`. Activations are quantized to 8 bits.
     Q4_0,
 }
 
-/// How cached keys and values are stored.
+/// The storage format of cached keys and values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum CacheFormat {
     /// 32-bit floats.
@@ -25,7 +25,7 @@ pub enum CacheFormat {
 }
 
 impl CacheFormat {
-    /// Bytes of one number.
+    /// Returns the size of one number, in bytes.
     pub fn bytes(self) -> usize {
         match self {
             Self::F32 => 4,

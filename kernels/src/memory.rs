@@ -1,100 +1,111 @@
-//! Large memory that a page table walks quickly and that goes back to the system when dropped.
+//! Large buffers in huge pages, returned to the system when dropped; and prefetching.
 //!
-//! Streams of weights are read at the memory's speed only from huge pages: within them the processor fetches
-//! ahead, and a small page ends that every 4 KiB. Most matrices are smaller than a huge page, so they lie
-//! side by side in large maps.
+//! Weights stream at full memory bandwidth only from huge pages: the hardware prefetcher stops at the end of a page,
+//! and a small page has 4 KiB. Most matrices are smaller than a huge page, so several share one large map.
 
 use memmap2::MmapMut;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Bytes of a map that several memories share.
+/// Size of a map that several memories share, in bytes.
 const MAP_BYTES: usize = 64 << 20;
-/// What every memory is aligned to.
+/// Alignment of every memory, in bytes.
 const ALIGNMENT: usize = 4096;
 
-/// Bytes of maps that are kept for the next memory of their length.
+/// Total size of unused maps that are kept for the next memory of their length, in bytes.
 const SPARE_BYTES: usize = 32 << 20;
 
-/// Bytes, aligned to 4096.
+/// A buffer of bytes, aligned to 4096.
 #[derive(Debug)]
 pub(crate) struct Memory {
     map: Arc<Map>,
     start: usize,
     length: usize,
-    /// Whether nobody else lies in the map, so that it may be kept for the next.
-    alone: bool,
+    /// Whether no other memory is in the map, so that the map can be reused.
+    has_own_map: bool,
 }
 
 #[derive(Debug)]
 struct Map {
     base: *mut u8,
     length: usize,
-    /// Unmaps when the last memory in it goes.
+    /// Unmaps the memory when the last reference is dropped.
     _map: MmapMut,
 }
 
-// SAFETY: the bytes belong to the memories, which do not overlap and follow Rust's rules for a `Vec`.
+// SAFETY: the bytes belong to the memories, which do not overlap and are borrowed as a `Vec` is.
 unsafe impl Send for Map {}
 // SAFETY: as above.
 unsafe impl Sync for Map {}
 
-/// The map that the next memories go to, and how much of it is given away.
+/// The map that the next memories are allocated from, and how many of its bytes are in use.
 static OPEN: Mutex<Option<(Arc<Map>, usize)>> = Mutex::new(None);
-/// Maps that memories alone in them left: to map and unmap hundreds a second costs page faults, and every core the
-/// flushing of its page table.
+/// Unused maps of dropped memories. Mapping and unmapping hundreds per second costs page faults, and TLB flushes on
+/// every core.
 static SPARE: Mutex<Vec<Arc<Map>>> = Mutex::new(Vec::new());
 
 impl Memory {
-    /// `length` bytes of zeros for as long as the process needs them, beside others in huge pages where the
-    /// system has them.
+    /// Returns `length` zero bytes in a map that other memories share, in huge pages if the system has them. For
+    /// buffers that live long.
     ///
     /// # Panics
-    /// When the system has no address space left for them.
+    /// If the system has no address space left.
     pub(crate) fn zeroed(length: usize) -> Self {
         let length = length.max(1);
         let mut open = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
-        let room = |(map, used): &(Arc<Map>, usize)| used + length <= map.length;
-        if !open.as_ref().is_some_and(room) {
+        let has_room = |(map, used): &(Arc<Map>, usize)| used + length <= map.length;
+        if !open.as_ref().is_some_and(has_room) {
             *open = Some((Map::new(length.max(MAP_BYTES)), 0));
         }
-        let (map, used) = open.as_mut().expect("was just made");
+        let (map, used) = open.as_mut().expect("a map was opened above");
         let start = *used;
         *used = (start + length).next_multiple_of(ALIGNMENT);
-        Self { map: Arc::clone(map), start, length, alone: false }
+        Self { map: Arc::clone(map), start, length, has_own_map: false }
     }
 
-    /// `length` bytes, whatever stood in them before, in a map of their own, which goes back to the system when
-    /// dropped, or waits for the next.
+    /// Returns `length` bytes with unspecified contents in a map of their own, which is unmapped or kept for reuse when
+    /// they are dropped.
     ///
     /// # Panics
     /// As [`Memory::zeroed`].
-    pub(crate) fn alone(length: usize) -> Self {
+    pub(crate) fn with_own_map(length: usize) -> Self {
         let length = length.max(1);
         let mut spare = SPARE.lock().unwrap_or_else(PoisonError::into_inner);
-        let found = spare.iter().rposition(|map| map.length == length).map(|index| spare.swap_remove(index));
+        let reused = spare.iter().rposition(|map| map.length == length).map(|index| spare.swap_remove(index));
         drop(spare);
-        Self { map: found.unwrap_or_else(|| Map::new(length)), start: 0, length, alone: true }
+        Self { map: reused.unwrap_or_else(|| Map::new(length)), start: 0, length, has_own_map: true }
     }
 
-    /// The first byte.
+    /// Returns a pointer to the first byte.
     pub(crate) fn pointer(&self) -> *const u8 {
         self.map.base.wrapping_add(self.start)
     }
 
-    /// The first byte, to be written.
+    /// Returns a writable pointer to the first byte.
     pub(crate) fn pointer_mut(&mut self) -> *mut u8 {
         self.map.base.wrapping_add(self.start)
     }
 
-    /// How many bytes there are.
+    /// Returns the length in bytes.
     pub(crate) fn len(&self) -> usize {
         self.length
+    }
+
+    /// Returns the bytes.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        // SAFETY: the memory owns these bytes of the map, and anonymous maps are initialized.
+        unsafe { std::slice::from_raw_parts(self.pointer(), self.length) }
+    }
+
+    /// Returns the bytes, writable.
+    pub(crate) fn bytes_mut(&mut self) -> &mut [u8] {
+        // SAFETY: as above, and `self` is borrowed exclusively.
+        unsafe { std::slice::from_raw_parts_mut(self.pointer_mut(), self.length) }
     }
 }
 
 impl Drop for Memory {
     fn drop(&mut self) {
-        if !self.alone {
+        if !self.has_own_map {
             return;
         }
         let mut spare = SPARE.lock().unwrap_or_else(PoisonError::into_inner);
@@ -109,15 +120,15 @@ impl Map {
         let mut map = MmapMut::map_anon(length).expect("the system has no address space left");
         #[cfg(target_os = "linux")]
         if length >= 2 << 20 {
-            // Advice only: without huge pages all works, a little slower.
+            // Only a hint: without huge pages reading is slower.
             let _ = map.advise(memmap2::Advice::HugePage);
         }
         Arc::new(Self { base: map.as_mut_ptr(), length, _map: map })
     }
 }
 
-/// Asks for a cache line into the second level; an address of nothing is fine. Into the first level only a score
-/// of lines can be on their way at a time, which is too few for a core to draw its share from memory.
+/// Prefetches a cache line into the L2 cache; the address need not be valid. The L1 cache has some twenty outstanding
+/// fetches at most, too few for a core to reach its share of the memory bandwidth.
 #[inline(always)]
 pub(crate) fn prefetch(address: *const u8) {
     #[cfg(target_arch = "x86_64")]

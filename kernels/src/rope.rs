@@ -1,9 +1,9 @@
-//! Rotary position embedding in the half-split layout of Hugging Face's Llama.
+//! Rotary position embedding (RoPE) in the half-split layout of Hugging Face's Llama.
 //!
-//! Angles are made as transformers makes them, in f32, because the model was trained with their rounding:
+//! Angles are computed in f32, as transformers does, because models are trained with that rounding:
 //! <https://github.com/huggingface/transformers/blob/v4.57.0/src/transformers/models/llama/modeling_llama.py>
 
-/// Cosines and sines of every position, each (positions, D / 2).
+/// Cosines and sines of the angles of every position, each (positions, D / 2).
 #[derive(Clone, Debug)]
 pub struct RopeTable {
     pub(crate) cos: Vec<f32>,
@@ -12,20 +12,20 @@ pub struct RopeTable {
 }
 
 impl RopeTable {
-    /// Angles position / theta^(2i/D) for positions 0..`positions` and i in 0..D/2, D = `head_dim`.
+    /// Computes the angles position / theta^(2i/D) for positions 0..`positions` and i in 0..D/2, D = `head_dim`.
     ///
     /// # Panics
     /// If `head_dim` is odd or 0.
     pub fn new(positions: usize, head_dim: usize, theta: f32) -> Self {
         assert!(
             head_dim > 0 && head_dim.is_multiple_of(2),
-            "RopeTable: head_dim must be even, not {head_dim}"
+            "RopeTable: head_dim is {head_dim}; it must be even and positive"
         );
         let half = head_dim / 2;
         let frequencies: Vec<f32> = (0..half)
             .map(|i| {
                 let exponent = (2 * i) as f32 / head_dim as f32;
-                // The power in f64, then rounded: what an exact f32 power would give.
+                // The power in f64, rounded to f32: the result of a correctly rounded f32 power.
                 1.0 / f64::from(theta).powf(f64::from(exponent)) as f32
             })
             .collect();
@@ -36,31 +36,31 @@ impl RopeTable {
         Self { cos, sin, half }
     }
 
-    /// (positions, D / 2)
+    /// Returns the cosines (positions, D / 2).
     pub fn cosines(&self) -> &[f32] {
         &self.cos
     }
 
-    /// (positions, D / 2)
+    /// Returns the sines (positions, D / 2).
     pub fn sines(&self) -> &[f32] {
         &self.sin
     }
 
-    /// How many positions the table holds.
+    /// Returns the number of positions in the table.
     pub fn positions(&self) -> usize {
         self.cos.len() / self.half
     }
 }
 
-/// Rotates x (T, heads, D) in place, D = `head_dim`: element i pairs with i + D/2, token t stands at
+/// Rotates x (T, heads, D) in place, D = `head_dim`: element i is paired with element i + D/2, and token t has position
 /// `positions[t]`.
 ///
 /// # Panics
-/// If the lengths do not fit these shapes, the table was made for another D, or a position is beyond it.
+/// If the lengths do not match these shapes, the table was made for another D, or a position is beyond the table.
 pub fn rope(x: &mut [f32], positions: &[usize], heads: usize, head_dim: usize, table: &RopeTable) {
     let half = table.half;
-    assert_eq!(head_dim, 2 * half, "rope: the table was made for another head_dim");
-    assert!(heads > 0, "rope: no heads");
+    assert_eq!(head_dim, 2 * half, "rope: head_dim is not that of the table");
+    assert!(heads > 0, "rope: heads is 0; give at least 1");
     assert_eq!(x.len(), positions.len() * heads * head_dim, "rope: x must be tokens x heads x head_dim");
     for (token, &position) in x.chunks_exact_mut(heads * head_dim).zip(positions) {
         assert!(

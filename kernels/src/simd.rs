@@ -1,17 +1,17 @@
-//! Sixteen f32 lanes as one vector: the trait that every kernel is written against, and its portable form.
+//! Vectors of sixteen f32 lanes: the trait that every inference kernel is generic over, and its portable form.
 //!
-//! Kernels exist once, generic over `Simd`, so the paths cannot drift apart; `on_path!` compiles each for
-//! every instruction set. Kernels and everything they call on vectors are `#[inline(always)]`: only code
-//! inlined into the function that enables an instruction set may use it.
+//! Each kernel exists once, so the instruction sets cannot drift apart; `isa::on_isa!` compiles it for every one of
+//! them. Kernels and all functions on vectors that they call are `#[inline(always)]`: only code that is inlined into
+//! the function that enables an instruction set may use it.
 
-/// Lanes of a vector; part of the summation order, so it is the same on every path.
+/// Lanes of a vector. They are part of the summation order, so they are the same on every instruction set.
 pub(crate) const LANES: usize = 16;
 
-/// Arithmetic on vectors of 16 lanes. A value of the type is proof that the CPU has the instructions.
+/// Arithmetic on vectors of 16 lanes. A value of the type proves that the CPU has the instructions.
 pub(crate) trait Simd: Copy {
     /// Sixteen lanes of f32.
     type Vector: Copy;
-    /// Whether 24 sums and their operands fit the registers at once; decides the shape of tiles.
+    /// Whether 24 accumulators and their operands fit in the registers. It decides the shape of tiles.
     const WIDE: bool;
 
     fn splat(self, value: f32) -> Self::Vector;
@@ -35,10 +35,10 @@ pub(crate) trait Simd: Copy {
     ) -> Self::Vector;
     /// 2^n for whole n in -126..=127; unspecified outside.
     fn power_of_two(self, n: Self::Vector) -> Self::Vector;
-    /// The lanes added as the tree l with l+8, l+4, l+2, l+1.
+    /// The sum of the lanes, as a tree: lane l plus l+8, then l+4, l+2, l+1.
     fn sum(self, vector: Self::Vector) -> f32;
 
-    /// Fewer than 16 values, padded with zeros.
+    /// Loads fewer than 16 values and pads them with zeros.
     #[inline(always)]
     fn load_tail(self, values: &[f32]) -> Self::Vector {
         let mut padded = [0.0; LANES];
@@ -47,38 +47,7 @@ pub(crate) trait Simd: Copy {
     }
 }
 
-/// Runs `kernel(simd, arguments...)` compiled for the instruction set of a `Path`. A path that the CPU
-/// lacks runs as the portable one, whose answer is the same.
-macro_rules! on_path {
-    ($path:expr, $kernel:ident($($name:ident: $type:ty),* $(,)?)) => {{
-        #[cfg(target_arch = "x86_64")]
-        #[target_feature(enable = "avx512f,avx512vl")]
-        fn on_avx512(simd: $crate::avx512::Avx512, $($name: $type),*) {
-            $kernel(simd, $($name),*);
-        }
-        #[cfg(target_arch = "x86_64")]
-        #[target_feature(enable = "avx2,fma")]
-        fn on_avx2(simd: $crate::avx2::Avx2, $($name: $type),*) {
-            $kernel(simd, $($name),*);
-        }
-        match $path {
-            #[cfg(target_arch = "x86_64")]
-            $crate::Path::Avx512 if let Some(simd) = $crate::avx512::Avx512::detect() => {
-                // SAFETY: the CPU has AVX-512F and VL: `simd` was detected.
-                unsafe { on_avx512(simd, $($name),*) }
-            }
-            #[cfg(target_arch = "x86_64")]
-            $crate::Path::Avx2 if let Some(simd) = $crate::avx2::Avx2::detect() => {
-                // SAFETY: the CPU has AVX2 and FMA: `simd` was detected.
-                unsafe { on_avx2(simd, $($name),*) }
-            }
-            _ => $kernel($crate::simd::Portable, $($name),*),
-        }
-    }};
-}
-pub(crate) use on_path;
-
-/// Implements [`Simd`] for a type that wraps another that has it.
+/// Implements [`Simd`] for a wrapper around a type that implements it.
 #[cfg(target_arch = "x86_64")]
 macro_rules! delegate_simd {
     (@ $name:ident($($argument:ident: $type:ty),*) -> $result:ty) => {
@@ -115,7 +84,7 @@ macro_rules! delegate_simd {
 #[cfg(target_arch = "x86_64")]
 pub(crate) use delegate_simd;
 
-/// Plain Rust arrays, for every other CPU; also the definition that the tests hold the others to.
+/// Plain Rust arrays, for every other CPU. The tests compare the other implementations with this one.
 #[derive(Clone, Copy)]
 pub(crate) struct Portable;
 

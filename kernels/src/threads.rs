@@ -1,9 +1,9 @@
-//! The threads that inference computes on: one set for the process, made at first use.
+//! The thread pool of inference: one for the process, started at first use.
 //!
-//! A decoding step is some hundred products of a few microseconds each, so handing one out must cost well
-//! under a microsecond: tasks are claimed from one atomic counter, and threads spin a little before they
-//! park. They do park: an idle server takes no time, and on a crowded machine a thread that waits gives its
-//! core to the one that was pushed off it.
+//! A decoding step is about a hundred products of a few microseconds each, so starting one must take well under a
+//! microsecond: threads claim tasks from one atomic counter, and spin for a while before they park. They park so that
+//! an idle server uses no CPU time, and so that on a crowded machine a waiting thread frees its core for one that
+//! works.
 
 use std::cell::{Cell, UnsafeCell};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -11,33 +11,36 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use std::thread::Thread;
 use std::time::{Duration, Instant};
 
-/// How long a thread looks for work before it parks: longer than what lies between two products and
-/// between two steps, far shorter than a person would notice in `top`.
+/// How long a worker spins for work before it parks: longer than the time between two products or two steps, too short
+/// to show as CPU time of an idle process.
 const SPIN: Duration = Duration::from_micros(150);
-/// How long the caller spins for the last tasks of the others; then it gives up its core to them.
+/// How long the caller spins while workers finish the last tasks; then it parks and frees its core.
 const FINISH_SPIN: Duration = Duration::from_micros(30);
 
-static WANTED: OnceLock<usize> = OnceLock::new();
+static COUNT: OnceLock<usize> = OnceLock::new();
 static POOL: OnceLock<Pool> = OnceLock::new();
 
 thread_local! {
-    /// Whether this thread is running a task: what it starts then runs on itself.
+    /// Whether this thread is running a task. A task runs nested tasks on its own thread.
     static WORKING: Cell<bool> = const { Cell::new(false) };
 }
 
-/// How many threads inference computes on. Has an effect before the first computation only; returns
-/// whether it had.
+/// Sets the number of inference threads. It only has an effect before the first computation; returns whether it had
+/// one.
 pub fn set_threads(count: usize) -> bool {
-    WANTED.set(count.max(1)).is_ok()
+    COUNT.set(count.max(1)).is_ok()
 }
 
-/// How many threads inference computes on: what [`set_threads`] said, or what the machine gives.
+/// Returns the number of inference threads: what [`set_threads`] set, or the number of CPUs available to the process.
 pub fn threads() -> usize {
-    *WANTED.get_or_init(|| std::thread::available_parallelism().map_or(1, usize::from))
+    *COUNT.get_or_init(|| std::thread::available_parallelism().map_or(1, usize::from))
 }
 
-/// Runs `task(0)..task(count - 1)`, each once, on all threads, and returns when all have ended.
-pub fn each(count: usize, task: impl Fn(usize) + Sync) {
+/// Runs `task(0)` to `task(count - 1)`, each once, on all inference threads; returns when all have ended.
+///
+/// # Panics
+/// If a task panics.
+pub fn parallel_for(count: usize, task: impl Fn(usize) + Sync) {
     if count < 2 || threads() == 1 || WORKING.get() {
         (0..count).for_each(task);
         return;
@@ -45,23 +48,25 @@ pub fn each(count: usize, task: impl Fn(usize) + Sync) {
     POOL.get_or_init(Pool::start).run(count, &task);
 }
 
-/// What the callers and the workers share.
+/// The pool: workers run one job at a time.
 struct Pool {
-    /// Held by the caller whose job runs: several engines take turns.
+    /// Locked by the caller whose job runs; other callers wait.
     turn: Mutex<()>,
     state: &'static State,
 }
 
+/// What the caller and the workers share.
 struct State {
-    /// The job's number in the high half, its unclaimed tasks in the low half. A claim is a compare-exchange
-    /// of both, so a worker that slept through a job cannot take a task of it.
+    /// The number of the job in the high half, its count of unclaimed tasks in the low half. Claiming a task is a
+    /// compare-exchange of both, so a worker that missed a job cannot claim a task of it.
     ticket: AtomicU64,
     job: UnsafeCell<Job>,
+    /// Tasks of the job that have ended.
     done: AtomicUsize,
-    /// The caller, once it has stopped spinning.
+    /// The caller, after it has stopped spinning.
     waiting: Mutex<Option<Thread>>,
     caller_parked: AtomicBool,
-    /// Whether any task of the job panicked.
+    /// Whether a task of the job panicked.
     panicked: AtomicBool,
     workers: OnceLock<Vec<Worker>>,
 }
@@ -77,7 +82,7 @@ struct Job {
     count: usize,
 }
 
-// SAFETY: `job` is written only while no task is unclaimed or running, and read only by who claimed a task.
+// SAFETY: `job` is written only while no task is unclaimed or running, and read only by a thread that claimed a task.
 unsafe impl Sync for State {}
 // SAFETY: the pointer in `job` is used only while `Pool::run`, which borrows the closure, has not returned.
 unsafe impl Send for State {}
@@ -101,7 +106,7 @@ impl Pool {
                 WORKING.set(true);
                 state.work(index - 1);
             };
-            // Where the system gives fewer threads, fewer compute.
+            // If the system refuses a thread, the pool is smaller.
             let handle = std::thread::Builder::new().name(format!("compute-{index}")).spawn(work).ok()?;
             Some(Worker { thread: handle.thread().clone(), parked: AtomicBool::new(false) })
         });
@@ -112,10 +117,10 @@ impl Pool {
     fn run(&self, count: usize, task: &(dyn Fn(usize) + Sync)) {
         let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
         let state = self.state;
-        // SAFETY: only the lifetime changes; nobody uses the pointer after this function has returned.
+        // SAFETY: only the lifetime changes; the pointer is not used after this function returns.
         let task =
             unsafe { std::mem::transmute::<&(dyn Fn(usize) + Sync), &'static (dyn Fn(usize) + Sync)>(task) };
-        // SAFETY: the last job has ended and this one is not out yet: nobody reads `job` now.
+        // SAFETY: the last job has ended and this one is not published yet, so no thread reads `job` now.
         unsafe { *state.job.get() = Job { task, count } };
         state.done.store(0, Ordering::Relaxed);
         let number = (state.ticket.load(Ordering::Relaxed) >> 32).wrapping_add(1);
@@ -129,19 +134,19 @@ impl Pool {
         while state.claim_and_run() {}
         WORKING.set(false);
         state.wait_for(count);
-        assert!(!state.panicked.swap(false, Ordering::Relaxed), "a computing thread panicked");
+        assert!(!state.panicked.swap(false, Ordering::Relaxed), "a task of the thread pool panicked");
     }
 }
 
 impl State {
     fn work(&self, index: usize) {
         loop {
-            let began = Instant::now();
-            let mut looks = 0u32;
+            let start = Instant::now();
+            let mut attempts = 0u32;
             while !self.claim_and_run() {
                 std::hint::spin_loop();
-                looks += 1;
-                if looks.is_multiple_of(64) && began.elapsed() > SPIN {
+                attempts += 1;
+                if attempts.is_multiple_of(64) && start.elapsed() > SPIN {
                     self.park(index);
                     break;
                 }
@@ -154,14 +159,14 @@ impl State {
             return std::thread::yield_now(); // the pool is still starting
         };
         worker.parked.store(true, Ordering::SeqCst);
-        // Either the caller sees `parked`, or its ticket is seen here.
+        // Either the caller sees `parked`, or this thread sees the ticket of the caller.
         while worker.parked.load(Ordering::SeqCst) && self.ticket.load(Ordering::SeqCst) as u32 == 0 {
             std::thread::park();
         }
         worker.parked.store(false, Ordering::SeqCst);
     }
 
-    /// Runs one task of the current job; false when none is left.
+    /// Runs one task of the current job; returns false if none is left.
     #[inline]
     fn claim_and_run(&self) -> bool {
         let mut ticket = self.ticket.load(Ordering::Acquire);
@@ -172,8 +177,8 @@ impl State {
             }
             match self.ticket.compare_exchange_weak(ticket, ticket - 1, Ordering::AcqRel, Ordering::Acquire) {
                 Ok(_) => {
-                    // SAFETY: a task of this job is claimed and not done, so the job stays as it is and the
-                    // caller's closure lives.
+                    // SAFETY: a task of this job is claimed and not done, so the job does not change and the
+                    // closure of the caller is alive.
                     let (task, count) = unsafe {
                         let job = *self.job.get();
                         (&*job.task, job.count)
@@ -200,12 +205,12 @@ impl State {
     }
 
     fn wait_for(&self, count: usize) {
-        let began = Instant::now();
-        let mut looks = 0u32;
+        let start = Instant::now();
+        let mut attempts = 0u32;
         while self.done.load(Ordering::Acquire) < count {
             std::hint::spin_loop();
-            looks += 1;
-            if looks.is_multiple_of(64) && began.elapsed() > FINISH_SPIN {
+            attempts += 1;
+            if attempts.is_multiple_of(64) && start.elapsed() > FINISH_SPIN {
                 break;
             }
         }
@@ -215,7 +220,7 @@ impl State {
         *self.waiting.lock().unwrap_or_else(PoisonError::into_inner) = Some(std::thread::current());
         self.caller_parked.store(true, Ordering::SeqCst);
         while self.done.load(Ordering::SeqCst) < count {
-            // A worker that had seen no parked caller is caught by the time limit.
+            // The time limit covers a worker that finished before it could see a parked caller.
             std::thread::park_timeout(Duration::from_millis(1));
         }
         self.caller_parked.store(false, Ordering::SeqCst);
@@ -227,11 +232,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_task_runs_once_whatever_sleeps_in_between() {
+    fn every_task_runs_once_whether_or_not_workers_park() {
         for round in 0..2000 {
             let count = 1 + round % 37;
             let runs: Vec<AtomicUsize> = (0..count).map(|_| AtomicUsize::new(0)).collect();
-            each(count, |index| {
+            parallel_for(count, |index| {
                 runs[index].fetch_add(1, Ordering::Relaxed);
             });
             assert!(runs.iter().all(|runs| runs.load(Ordering::Relaxed) == 1), "round {round}");
@@ -242,14 +247,14 @@ mod tests {
     }
 
     #[test]
-    fn several_callers_take_turns_and_a_task_may_start_tasks() {
+    fn callers_take_turns_and_tasks_may_be_nested() {
         let total = AtomicUsize::new(0);
         std::thread::scope(|scope| {
             for _ in 0..4 {
                 scope.spawn(|| {
                     for _ in 0..200 {
-                        each(8, |_| {
-                            each(3, |index| {
+                        parallel_for(8, |_| {
+                            parallel_for(3, |index| {
                                 total.fetch_add(index, Ordering::Relaxed);
                             });
                         });
@@ -261,11 +266,11 @@ mod tests {
     }
 
     #[test]
-    fn a_panic_reaches_the_caller_and_the_pool_lives_on() {
-        let caught = std::panic::catch_unwind(|| each(8, |index| assert!(index != 5, "this one")));
-        assert!(caught.is_err());
+    fn a_panic_reaches_the_caller_and_the_pool_keeps_working() {
+        let result = std::panic::catch_unwind(|| parallel_for(8, |index| assert!(index != 5, "this one")));
+        assert!(result.is_err());
         let sum = AtomicUsize::new(0);
-        each(8, |index| {
+        parallel_for(8, |index| {
             sum.fetch_add(index, Ordering::Relaxed);
         });
         assert_eq!(sum.load(Ordering::Relaxed), 28);

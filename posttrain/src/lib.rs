@@ -1,6 +1,7 @@
-//! Rows -> weights: `posttrain pretrain | sft | dpo`, and what they share.
+//! `posttrain pretrain | sft | dpo`: training loops, from rows to a checkpoint; plus `inspect` and `tokenizer`.
 //!
-//! One subcommand is one file of its own name, and its `run` tells the whole story.
+//! Each subcommand is a file of its own name, and its `run` is the whole command. The arithmetic of a step is in the
+//! crate `training`.
 
 pub mod dpo;
 pub mod pretrain;
@@ -9,24 +10,25 @@ pub mod sft;
 pub mod inspect;
 pub mod tokenizer;
 
+mod compute;
+mod device;
 pub mod recipe;
-pub mod schedule;
+mod schedule;
+mod settings;
 
 pub mod examples;
-pub mod order;
-pub mod tokens;
-pub mod vocabulary;
-
-pub mod device;
-pub mod gpu;
-pub mod learner;
-pub mod model;
-pub mod optimizer;
+mod order;
+mod tokenize;
+mod tokens;
+mod vocabulary;
 
 pub mod checkpoints;
-pub mod run;
+mod checks;
+mod run;
 
 mod meter;
-pub mod random;
-mod report;
+mod run_report;
 mod tensorboard;
+
+#[cfg(test)]
+mod tests;

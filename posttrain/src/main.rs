@@ -1,10 +1,10 @@
-//! The `posttrain` command: what was typed, and how it ended.
+//! The command `posttrain`: parses the command line, runs a subcommand and reports its error.
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use posttrain::recipe::with_defaults;
 use std::process::ExitCode;
 
-/// Train small language models: pretrain, SFT, DPO.
+/// Train small language models: pretraining, SFT, DPO.
 #[derive(Parser)]
 #[command(version, args_override_self = true)]
 struct Arguments {
@@ -14,15 +14,15 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Train a base model on documents, from random weights or a checkpoint
+    /// Pretrain a base model on documents, from random weights or from a checkpoint
     Pretrain(posttrain::pretrain::Options),
-    /// Fine-tune on conversations, prompts with completions, or texts
+    /// Train with supervised fine-tuning (SFT) on conversations, prompts with completions, or documents
     Sft(posttrain::sft::Options),
-    /// Prefer chosen replies over rejected ones
+    /// Train with direct preference optimization (DPO) on pairs of replies
     Dpo(posttrain::dpo::Options),
-    /// Print rows as the model will see them, with the trained tokens marked, and count all
+    /// Print rows as the model sees them, with trained tokens marked, and count all rows
     Inspect(posttrain::inspect::Options),
-    /// Train a byte-level BPE tokenizer set up as SmolLM2's
+    /// Train a byte-level BPE tokenizer with the settings of SmolLM2's
     Tokenizer(posttrain::tokenizer::Options),
 }
 
@@ -32,7 +32,7 @@ fn main() -> ExitCode {
         .mut_subcommand("sft", with_defaults::<posttrain::sft::Settings>)
         .mut_subcommand("dpo", with_defaults::<posttrain::dpo::Settings>);
     let arguments = Arguments::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit());
-    // On a thread of the pool: from outside it every one of a step's hundreds of products would wake the pool anew.
+    // On a thread of the pool: from outside, each of a step's hundreds of products would wake the pool.
     let result = rayon::scope(|_| match arguments.command {
         Command::Pretrain(options) => posttrain::pretrain::run(&options),
         Command::Sft(options) => posttrain::sft::run(&options),
@@ -40,22 +40,5 @@ fn main() -> ExitCode {
         Command::Inspect(options) => posttrain::inspect::run(&options),
         Command::Tokenizer(options) => posttrain::tokenizer::run(&options),
     });
-    match result {
-        Ok(code) => ExitCode::from(code),
-        Err(error) => {
-            eprintln!("posttrain: {}", line(&error));
-            ExitCode::from(2)
-        }
-    }
-}
-
-/// An error and its causes; a cause that the error before it spells out already is left out.
-fn line(error: &anyhow::Error) -> String {
-    let mut line = error.to_string();
-    for cause in error.chain().skip(1).map(ToString::to_string) {
-        if !line.ends_with(&cause) {
-            line.extend([": ", &cause]);
-        }
-    }
-    line
+    terminal::errors::exit_code("posttrain", result)
 }

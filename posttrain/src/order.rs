@@ -1,61 +1,61 @@
-//! Which sequences a step takes: best-fit packing, the order of an epoch, and the split of a step into
-//! micro-batches. All of it follows from the seed and the step's number, so a resumed run needs no cursor.
+//! Which sequences a step trains on: best-fit packing, the order of an epoch, and the split of a step into micro-batches.
+//! All of it follows from the seed and the number of the step, so a resumed run needs no cursor.
 
-use crate::random::{mix, permutation};
+use random::{mix, permutation};
 use std::collections::BTreeSet;
 
-/// Sequences that lie together in one pack, by index.
-pub type Pack = Vec<u32>;
+/// The sequences of a pack, by index.
+pub(crate) type Pack = Vec<u32>;
 
-/// Packs whole sequences into as few packs of up to `capacity` tokens as best-fit decreasing finds.
+/// Packs whole sequences into packs of up to `capacity` tokens by best-fit decreasing.
 ///
 /// # Panics
 /// If a sequence is longer than `capacity`.
-pub fn best_fit(lengths: &[usize], capacity: usize) -> Vec<Pack> {
+pub(crate) fn best_fit(lengths: &[usize], capacity: usize) -> Vec<Pack> {
     let mut longest_first: Vec<u32> = (0..lengths.len() as u32).collect();
     longest_first.sort_by_key(|index| std::cmp::Reverse(lengths[*index as usize]));
     let mut packs: Vec<Pack> = Vec::new();
-    let mut spaces: BTreeSet<(usize, usize)> = BTreeSet::new(); // (tokens free, pack)
+    let mut spaces: BTreeSet<(usize, usize)> = BTreeSet::new(); // (free tokens, pack)
     for index in longest_first {
         let length = lengths[index as usize];
-        let place = spaces.range((length, 0)..).next().copied();
-        let (space, pack) = place.unwrap_or_else(|| {
+        let smallest = spaces.range((length, 0)..).next().copied();
+        let (space, pack) = smallest.unwrap_or_else(|| {
             packs.push(Pack::new());
             (capacity, packs.len() - 1)
         });
         spaces.remove(&(space, pack));
         packs[pack].push(index);
-        spaces.insert((space.checked_sub(length).expect("no sequence is over the capacity"), pack));
+        spaces.insert((space.checked_sub(length).expect("no sequence is longer than the capacity"), pack));
     }
     packs.iter_mut().for_each(|pack| pack.sort_unstable());
     packs
 }
 
-/// The steps of a run over units that it goes through again and again, each time in another order.
+/// The units of every step of a run, in a different order in every epoch.
 #[derive(Debug)]
-pub struct Order {
+pub(crate) struct Order {
     units: usize,
     batch: usize,
     seed: u64,
     shuffle: bool,
-    /// The epoch whose order is at hand, and that order.
+    /// The current epoch and its order.
     current: Option<(u64, Vec<u32>)>,
 }
 
 impl Order {
-    /// `batch` of `units` a step; the last step of an epoch takes what is left.
-    pub fn new(units: usize, batch: usize, seed: u64, shuffle: bool) -> Self {
+    /// Returns the order of `units`, `batch` of them in a step; the last step of an epoch has the rest.
+    pub(crate) fn new(units: usize, batch: usize, seed: u64, shuffle: bool) -> Self {
         Self { units, batch, seed, shuffle, current: None }
     }
 
-    /// Steps that see every unit once.
-    pub fn steps_per_epoch(&self) -> u64 {
+    /// Returns the steps of an epoch.
+    pub(crate) fn steps_per_epoch(&self) -> u64 {
         self.units.div_ceil(self.batch) as u64
     }
 
-    /// The units of a step, counted from 0.
-    pub fn step(&mut self, step: u64) -> &[u32] {
-        let (epoch, place) = (step / self.steps_per_epoch(), (step % self.steps_per_epoch()) as usize);
+    /// Returns the units of a step, counted from 0.
+    pub(crate) fn step(&mut self, step: u64) -> &[u32] {
+        let (epoch, index) = (step / self.steps_per_epoch(), (step % self.steps_per_epoch()) as usize);
         if self.current.as_ref().is_none_or(|(current, _)| *current != epoch) {
             let order = match self.shuffle {
                 true => permutation(mix(self.seed, epoch), self.units),
@@ -64,17 +64,26 @@ impl Order {
             self.current = Some((epoch, order));
         }
         let order = &self.current.as_ref().expect("set above").1;
-        &order[place * self.batch..((place + 1) * self.batch).min(self.units)]
+        &order[index * self.batch..((index + 1) * self.batch).min(self.units)]
     }
 }
 
-/// How many of `count` an `eval_split` keeps aside: at least one where it asks for any.
-pub fn kept_aside(count: usize, eval_split: f64) -> usize {
-    if eval_split > 0.0 { ((count as f64 * eval_split).round() as usize).max(1) } else { 0 }
+/// Splits the units 0..count into those to train on and those that `eval_split` holds out, both ascending. A split above
+/// 0 holds out at least one unit.
+pub(crate) fn hold_out(count: usize, eval_split: f64, seed: u64) -> (Vec<u32>, Vec<u32>) {
+    let held_out = match eval_split > 0.0 {
+        true => ((count as f64 * eval_split).round() as usize).max(1),
+        false => 0,
+    };
+    let mut trained = permutation(mix(seed, 0xe7a1), count);
+    let mut held_out = trained.split_off(count - held_out);
+    trained.sort_unstable();
+    held_out.sort_unstable();
+    (trained, held_out)
 }
 
-/// Units, in order, in groups of at most `limit` tokens; one that is longer is alone.
-pub fn micro_batches(units: &[u32], length: impl Fn(u32) -> usize, limit: usize) -> Vec<Vec<u32>> {
+/// Groups units, in order, into micro-batches of at most `limit` tokens; a longer unit has one of its own.
+pub(crate) fn micro_batches(units: &[u32], length: impl Fn(u32) -> usize, limit: usize) -> Vec<Vec<u32>> {
     let mut batches: Vec<Vec<u32>> = Vec::new();
     let mut tokens = limit;
     for index in units {
@@ -84,7 +93,7 @@ pub fn micro_batches(units: &[u32], length: impl Fn(u32) -> usize, limit: usize)
             batches.push(Vec::new());
             tokens = length;
         }
-        batches.last_mut().expect("the first one begins a batch").push(*index);
+        batches.last_mut().expect("the first unit starts a batch").push(*index);
     }
     batches
 }
@@ -94,7 +103,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn packs_hold_every_sequence_once_and_never_too_much() {
+    fn packs_have_every_sequence_once_and_are_never_too_long() {
         let lengths: Vec<usize> = (0..500).map(|index| 1 + (index * 7919) % 97).collect();
         let packs = best_fit(&lengths, 128);
         let mut seen: Vec<u32> = packs.iter().flatten().copied().collect();
@@ -108,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn an_epoch_sees_every_unit_once_and_the_next_in_another_order() {
+    fn an_epoch_has_every_unit_once_and_the_next_has_another_order() {
         let mut order = Order::new(10, 4, 7, true);
         assert_eq!(order.steps_per_epoch(), 3);
         let epoch = |order: &mut Order, steps: std::ops::Range<u64>| -> Vec<u32> {

@@ -1,15 +1,14 @@
-//! TensorBoard scalar event files: the few protobuf fields a scalar needs are written by hand, so that a
-//! training run can be followed in TensorBoard without a protobuf dependency.
+//! TensorBoard event files with scalars. The few protobuf fields of a scalar are written by hand, so that no protobuf
+//! dependency is needed.
 //!
-//! A file is a row of records (length, checksum, data, checksum), each one `Event`. A record goes out in one
-//! write, so a crash leaves at most its last one torn, which readers skip.
+//! A file is a sequence of records (length, checksum, data, checksum), each one `Event`. A record is written at once, so
+//! a crash truncates at most the last one, which readers skip.
 
+use anyhow::Context;
 use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Write};
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
-
-use anyhow::Context;
 
 // Field numbers of `Event` (wall_time, step, file_version, summary), `Summary` and `Summary.Value`.
 const WALL_TIME: u64 = 1;
@@ -18,36 +17,36 @@ const FILE_VERSION: u64 = 3;
 const SUMMARY: u64 = 5;
 const SESSION_LOG: u64 = 7;
 const STATUS: u64 = 1;
-/// A session log's word for a beginning.
+/// The status of a session log that starts.
 const START: u64 = 1;
 const VALUE: u64 = 1;
 const TAG: u64 = 1;
 const SIMPLE_VALUE: u64 = 2;
 
-// Protobuf's wire types, which stand in the low three bits of a field's key.
+// Protobuf's wire types: the low three bits of a field's key.
 const VARINT: u64 = 0;
 const FIXED64: u64 = 1;
 const BYTES: u64 = 2;
 const FIXED32: u64 = 5;
 
-/// CRC-32C over one byte, for every byte: Castagnoli's polynomial, lowest bit first.
+/// CRC-32C of every byte: Castagnoli's polynomial, lowest bit first.
 const CRC_TABLE: [u32; 256] = crc_table();
 
-/// One open event file.
+/// An open event file.
 #[derive(Debug)]
 pub(crate) struct Events {
     file: File,
 }
 
 impl Events {
-    /// Opens a new file in the folder, which is created if absent; TensorBoard reads all of a folder's event
-    /// files as one run, in the order of their names. A run that resumes after `step` says so, and TensorBoard forgets
-    /// what an earlier file tells of later steps.
+    /// Opens a new file in the folder, which is created if it does not exist. TensorBoard reads all event files of a
+    /// folder as one run, in the order of their names. A run that resumes after `step` starts a session, for which
+    /// TensorBoard drops the later steps of earlier files.
     pub(crate) fn create(folder: &Path, step: u64) -> anyhow::Result<Events> {
-        std::fs::create_dir_all(folder).with_context(|| format!("create {}", folder.display()))?;
+        std::fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
         let seconds = now().as_secs();
         let name = format!("events.out.tfevents.{seconds}.{}.{}", host(), std::process::id());
-        let mut events = Events { file: fresh(folder, &name)? };
+        let mut events = Events { file: create_new(folder, &name)? };
         let mut event = wall_time();
         put_bytes(&mut event, FILE_VERSION, b"brain.Event:2");
         events.record(&event)?;
@@ -64,7 +63,7 @@ impl Events {
         Ok(events)
     }
 
-    /// Writes one event with a scalar for each (tag, value); TensorBoard keeps scalars in 32 bits.
+    /// Writes an event with a scalar for each (tag, value). TensorBoard stores scalars in 32 bits.
     pub(crate) fn scalars(&mut self, step: u64, values: &[(&str, f64)]) -> anyhow::Result<()> {
         let mut summary = Vec::new();
         for (tag, value) in values {
@@ -87,37 +86,40 @@ impl Events {
         record.extend_from_slice(&masked(crc32c(&length)).to_le_bytes());
         record.extend_from_slice(data);
         record.extend_from_slice(&masked(crc32c(data)).to_le_bytes());
-        self.file.write_all(&record).and_then(|()| self.file.flush()).context("write TensorBoard events")
+        self.file
+            .write_all(&record)
+            .and_then(|()| self.file.flush())
+            .context("cannot write TensorBoard events")
     }
 }
 
-/// A file that was not there before: two runs of one process in one second each get their own.
-fn fresh(folder: &Path, name: &str) -> anyhow::Result<File> {
+/// Creates a new file: two runs of a process in the same second get different ones.
+fn create_new(folder: &Path, name: &str) -> anyhow::Result<File> {
     let mut path = folder.join(name);
-    let mut taken = 0;
+    let mut suffix = 0;
     loop {
         match OpenOptions::new().write(true).create_new(true).open(&path) {
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => taken += 1,
-            opened => return opened.with_context(|| format!("create {}", path.display())),
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => suffix += 1,
+            file => return file.with_context(|| format!("cannot create {}", path.display())),
         }
-        path = folder.join(format!("{name}.{taken}"));
+        path = folder.join(format!("{name}.{suffix}"));
     }
 }
 
-/// The machine's name where the system tells it, kept to what belongs in a file's name.
+/// Returns the machine's name, reduced to letters that are safe in a file name.
 fn host() -> String {
-    let told = std::fs::read_to_string("/proc/sys/kernel/hostname").or_else(|_| std::env::var("HOSTNAME"));
-    let plain = |letter: &char| letter.is_ascii_alphanumeric() || matches!(letter, '-' | '_');
-    let name: String = told.unwrap_or_default().chars().filter(plain).collect();
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").or_else(|_| std::env::var("HOSTNAME"));
+    let is_safe = |letter: &char| letter.is_ascii_alphanumeric() || matches!(letter, '-' | '_');
+    let name: String = name.unwrap_or_default().chars().filter(is_safe).collect();
     if name.is_empty() { "posttrain".into() } else { name }
 }
 
 fn now() -> std::time::Duration {
-    // A clock before 1970 is the only failure, and no reason to end a training run.
+    // It only fails for a clock before 1970, which is no reason to end a training run.
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 
-/// An event's opening field: the time it is written.
+/// Returns the first field of an event: the current time.
 fn wall_time() -> Vec<u8> {
     let mut event = Vec::new();
     put_varint(&mut event, WALL_TIME << 3 | FIXED64);
@@ -131,7 +133,7 @@ fn put_bytes(message: &mut Vec<u8>, field: u64, bytes: &[u8]) {
     message.extend_from_slice(bytes);
 }
 
-/// Seven bits a byte, lowest first; the top bit says that more follow.
+/// Writes seven bits a byte, lowest first; the top bit is set where more bytes follow.
 fn put_varint(message: &mut Vec<u8>, mut value: u64) {
     while value >= 0x80 {
         message.push(value as u8 | 0x80);
@@ -161,8 +163,7 @@ fn crc32c(bytes: &[u8]) -> u32 {
     !bytes.iter().fold(!0, |crc, byte| crc >> 8 ^ CRC_TABLE[usize::from(crc as u8 ^ byte)])
 }
 
-/// The format stores checksums turned and shifted, so that a checksum over data that holds checksums still
-/// tells something.
+/// Rotates and shifts a checksum, as the format requires: a checksum over data that contains plain checksums is weak.
 fn masked(crc: u32) -> u32 {
     crc.rotate_right(15).wrapping_add(0xA282_EAD8)
 }
@@ -178,7 +179,7 @@ mod tests {
         assert_eq!(crc32c(b""), 0);
     }
 
-    /// The file's records, with both checksums held against the bytes.
+    /// Returns the file's records, after checking both checksums.
     fn records(mut bytes: &[u8]) -> Vec<Vec<u8>> {
         let mut records = Vec::new();
         while !bytes.is_empty() {
@@ -194,10 +195,10 @@ mod tests {
 
     fn varint(bytes: &mut &[u8]) -> u64 {
         let mut value = 0;
-        for place in 0.. {
+        for index in 0.. {
             let byte = bytes[0];
             *bytes = &bytes[1..];
-            value |= u64::from(byte & 0x7f) << (7 * place);
+            value |= u64::from(byte & 0x7f) << (7 * index);
             if byte < 0x80 {
                 break;
             }
@@ -205,7 +206,7 @@ mod tests {
         value
     }
 
-    /// A message's fields: number, and the bytes of its value (little-endian where it is a number).
+    /// Returns a message's fields: the number, and the bytes of the value (little-endian where it is a number).
     fn fields(mut bytes: &[u8]) -> Vec<(u64, Vec<u8>)> {
         let mut fields = Vec::new();
         while !bytes.is_empty() {
@@ -227,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_written_is_read_back() {
+    fn events_are_read_as_written() {
         let folder = tempfile::tempdir().unwrap();
         let runs = folder.path().join("not/there/yet");
         let mut events = Events::create(&runs, 0).unwrap();

@@ -1,62 +1,64 @@
-//! The vocabulary a run trains: special tokens that the template prints and the tokenizer lacks are added, the
-//! embedding grows rows for them, and what ends a generation follows from the template.
+//! The starting point of a run: a checkpoint with the vocabulary that the run trains. Special tokens that the template
+//! prints and the tokenizer lacks are added, the embedding gets rows for them, and the end of a generation follows from
+//! the template.
 
-use crate::model::Parameters;
 use anyhow::Result;
+use checkpoint::folder::{Outgoing, end_of_message};
+use checkpoint::{ChatTemplate, Checkpoint, ModelConfig, Tokenizer};
+use report::numbers::separated;
 use serde_json::{Map, Value};
-use smollm::checkpoint::end_of_message;
-use smollm::{ChatTemplate, Checkpoint, ModelConfig, Tokenizer};
 use std::path::PathBuf;
+use training::Parameters;
 
-/// A checkpoint made ready for training, and what a user should know of that.
+/// A checkpoint that is ready for training.
 #[derive(Debug)]
-pub struct Start {
-    /// The checkpoint as it was found; its weights are mapped, not loaded.
-    pub checkpoint: Checkpoint,
+pub(crate) struct StartingPoint {
+    /// The checkpoint as it is on disk; its weights are memory-mapped, not loaded.
+    pub(crate) checkpoint: Checkpoint,
     /// The model's shape, with as many embedding rows as it will have.
-    pub config: ModelConfig,
-    /// Its tokenizer, with every special token of the template.
-    pub tokenizer: Tokenizer,
+    pub(crate) config: ModelConfig,
+    /// The tokenizer, with all special tokens of the template.
+    pub(crate) tokenizer: Tokenizer,
     /// The template of its conversations.
-    pub template: ChatTemplate,
-    /// Whether that belongs to the checkpoint that is saved: it was trained, now or before.
-    pub saves_template: bool,
-    /// `tokenizer_config.json` as it was found.
-    pub tokenizer_config: Map<String, Value>,
-    /// What ends a document.
-    pub document_end: Option<u32>,
+    pub(crate) template: ChatTemplate,
+    /// Whether the template is saved with the model: it is trained now, or was trained before.
+    saves_template: bool,
+    /// `tokenizer_config.json` as it is on disk.
+    pub(crate) tokenizer_config: Map<String, Value>,
+    /// The token that ends a document.
+    pub(crate) document_end: Option<u32>,
     /// What was added and changed, a sentence each.
-    pub notes: Vec<String>,
+    pub(crate) notes: Vec<String>,
 }
 
-/// What data files hold.
+/// Which kinds of rows data files contain.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Holds {
+pub(crate) struct RowKinds {
     /// Conversations or pairs.
-    pub conversations: bool,
+    pub(crate) conversations: bool,
     /// Documents.
-    pub documents: bool,
+    pub(crate) documents: bool,
 }
 
-impl Start {
-    /// Makes a checkpoint ready to be trained on such data; `special_tokens` are added beside the template's own.
+impl StartingPoint {
+    /// Prepares a checkpoint for training on such rows; `special_tokens` are added to the template's own.
     ///
     /// # Errors
-    /// When the tokenizer cannot take the tokens.
-    pub fn new(checkpoint: Checkpoint, holds: Holds, special_tokens: &[String]) -> Result<Self> {
+    /// When the tokens cannot be added to the tokenizer.
+    pub(crate) fn new(checkpoint: Checkpoint, kinds: RowKinds, special_tokens: &[String]) -> Result<Self> {
         let mut notes = Vec::new();
         let (mut config, mut tokenizer) = (checkpoint.config.clone(), checkpoint.tokenizer.clone());
         let document_end = document_end(&config, &tokenizer, &checkpoint.tokenizer_config);
-        let mut wanted = special_tokens.to_vec();
-        if holds.conversations {
+        let mut special_tokens = special_tokens.to_vec();
+        if kinds.conversations {
             notes.extend(checkpoint.warnings.iter().cloned());
-            wanted.extend(checkpoint.template.special_names());
+            special_tokens.extend(checkpoint.template.special_names());
         }
-        add_missing(&wanted, &mut tokenizer, &mut config, &mut notes)?;
-        if holds.documents {
+        add_missing(&special_tokens, &mut tokenizer, &mut config, &mut notes)?;
+        if kinds.documents {
             set_stop(&mut config, document_end, "a document", &tokenizer, &mut notes);
         }
-        if holds.conversations {
+        if kinds.conversations {
             let stop = end_of_message(&tokenizer, &checkpoint.template);
             set_stop(&mut config, stop, "a message", &tokenizer, &mut notes);
         }
@@ -64,7 +66,7 @@ impl Start {
             config,
             tokenizer,
             template: checkpoint.template.clone(),
-            saves_template: holds.conversations || checkpoint.own_template,
+            saves_template: kinds.conversations || checkpoint.own_template,
             tokenizer_config: checkpoint.tokenizer_config.clone(),
             document_end,
             notes,
@@ -72,8 +74,8 @@ impl Start {
         })
     }
 
-    /// The weights, in memory, with rows for all tokens.
-    pub fn load(&self) -> Parameters {
+    /// Returns the weights, in memory, with embedding rows for all tokens.
+    pub(crate) fn load(&self) -> Parameters {
         let mut parameters = Parameters::from_weights(&self.checkpoint.config, &self.checkpoint.weights);
         if self.config.vocab_size > parameters.config.vocab_size {
             parameters.resize_vocabulary(self.config.vocab_size);
@@ -81,45 +83,56 @@ impl Start {
         parameters.config = self.config.clone();
         parameters
     }
+
+    /// Returns what a saved checkpoint contains besides weights.
+    pub(crate) fn outgoing(&self) -> Outgoing<'_> {
+        Outgoing {
+            config: &self.config,
+            tokenizer: &self.tokenizer,
+            tokenizer_config: &self.tokenizer_config,
+            template: self.saves_template.then_some(&self.template),
+        }
+    }
 }
 
-/// What data files hold; each file's first row tells, as it does for its layout.
+/// Returns the kinds of rows in data files, each file judged by its first row.
 ///
 /// # Errors
 /// When a path cannot be read.
-pub fn holds(paths: &[PathBuf]) -> Result<Holds> {
-    let mut holds = Holds::default();
+pub(crate) fn row_kinds(paths: &[PathBuf]) -> Result<RowKinds> {
+    let mut kinds = RowKinds::default();
     for path in paths {
         for file in datasets::data_files(path)? {
             match datasets::read(&file)?.next() {
-                Some(Ok(located)) if matches!(located.row, datasets::Row::Text(_)) => holds.documents = true,
-                Some(Ok(_)) => holds.conversations = true,
-                // Reading the rows will say what is wrong.
+                Some(Ok(located)) if matches!(located.row, datasets::Row::Text(_)) => kinds.documents = true,
+                Some(Ok(_)) => kinds.conversations = true,
+                // Reading the rows reports the error.
                 Some(Err(_)) | None => {}
             }
         }
     }
-    Ok(holds)
+    Ok(kinds)
 }
 
-/// What ends a document: config.json's end of sequence, or the tokenizer's.
+/// Returns the token that ends a document. A base model's <|endoftext|> comes before the end of a chat model's turn,
+/// which config.json may name.
 fn document_end(config: &ModelConfig, tokenizer: &Tokenizer, settings: &Map<String, Value>) -> Option<u32> {
-    let named = settings.get("eos_token").and_then(|eos| eos.as_str().or_else(|| eos["content"].as_str()));
-    // A base model's document end goes before a chat model's turn end.
+    let eos_token =
+        settings.get("eos_token").and_then(|eos| eos.as_str().or_else(|| eos["content"].as_str()));
     tokenizer
         .id("<|endoftext|>")
         .or_else(|| config.eos_token_ids.first().copied())
-        .or_else(|| named.and_then(|name| tokenizer.id(name)))
+        .or_else(|| eos_token.and_then(|name| tokenizer.id(name)))
 }
 
 fn add_missing(
-    wanted: &[String],
+    special_tokens: &[String],
     tokenizer: &mut Tokenizer,
     config: &mut ModelConfig,
     notes: &mut Vec<String>,
 ) -> Result<()> {
-    let special = |name: &String| tokenizer.id(name).is_some_and(|id| tokenizer.is_special(id));
-    let missing: Vec<String> = wanted.iter().filter(|name| !special(name)).cloned().collect();
+    let is_special = |name: &String| tokenizer.id(name).is_some_and(|id| tokenizer.is_special(id));
+    let missing: Vec<String> = special_tokens.iter().filter(|name| !is_special(name)).cloned().collect();
     if missing.is_empty() {
         return Ok(());
     }
@@ -129,16 +142,17 @@ fn add_missing(
     if tokenizer.vocab_size() > rows {
         config.vocab_size = tokenizer.vocab_size();
         notes.push(format!(
-            "added the special tokens {names}: the embedding grew from {rows} to {} rows, the new ones begin as the mean of the others",
-            tokenizer.vocab_size()
+            "added the special tokens {names}: the embedding grew from {} to {} rows, and each new row starts as the mean of the others",
+            separated(rows as u64),
+            separated(tokenizer.vocab_size() as u64)
         ));
     } else {
-        notes.push(format!("added the special tokens {names}, in rows the embedding had free"));
+        notes.push(format!("added the special tokens {names} in free rows of the embedding"));
     }
     Ok(())
 }
 
-/// Generation stops at what the data ends with first, and still at what ended things before.
+/// Puts a stop token before those that the model had: generation stops at any of them.
 fn set_stop(
     config: &mut ModelConfig,
     stop: Option<u32>,
@@ -149,11 +163,11 @@ fn set_stop(
     let Some(stop) = stop else { return };
     if config.eos_token_ids.first() != Some(&stop) {
         let name = |id: &u32| tokenizer.token(*id).unwrap_or_else(|| id.to_string());
-        let before: Vec<String> = config.eos_token_ids.iter().map(name).collect();
+        let previous: Vec<String> = config.eos_token_ids.iter().map(name).collect();
         notes.push(format!(
-            "{what} ends with {}, the checkpoint's end of sequence was {}: what is saved stops at both, {0} first",
+            "{what} ends with {}, but the checkpoint's end of sequence was {}; the saved model stops at both, {0} first",
             name(&stop),
-            if before.is_empty() { "not named".to_owned() } else { before.join(", ") }
+            if previous.is_empty() { "not named".to_owned() } else { previous.join(", ") }
         ));
         config.eos_token_ids.retain(|id| *id != stop);
         config.eos_token_ids.insert(0, stop);

@@ -1,12 +1,12 @@
-//! OpenAI's error body, with the status it is sent under.
+//! OpenAI's error body, with the status it is sent with.
 //!
-//! Every fault of a request becomes one of these where it is found. The only 500 is an engine that failed.
+//! Every fault of a request becomes an [`ApiError`] where it is found. Only a failed engine or a defect is a 500.
 
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use engine::Refused;
-use serde_json::{Value, json};
+use engine::RequestError;
+use openai::error::{ErrorBody, ErrorDetail};
 
 /// Why a request has no answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,11 +16,11 @@ pub(crate) struct ApiError {
     pub(crate) kind: &'static str,
     pub(crate) param: Option<String>,
     pub(crate) code: Option<&'static str>,
-    /// Seconds after which trying again makes sense.
+    /// Seconds after which the client may try again.
     pub(crate) retry_after: Option<u64>,
 }
 
-/// The kind of everything that is the client's to mend.
+/// The kind of all errors that the client can correct.
 const INVALID: &str = "invalid_request_error";
 
 impl ApiError {
@@ -29,31 +29,36 @@ impl ApiError {
         Self { status, message: message.into(), kind, param: None, code: None, retry_after: None }
     }
 
-    /// A parameter that cannot be honoured.
+    /// A 400 that names no parameter.
+    pub(crate) fn bad_request(message: impl Into<String>) -> Self {
+        Self::invalid_request(StatusCode::BAD_REQUEST, message)
+    }
+
+    /// A 400 for one parameter.
     pub(crate) fn invalid(param: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { param: Some(param.into()), ..Self::body(message) }
+        Self { param: Some(param.into()), ..Self::bad_request(message) }
     }
 
-    /// A body that is no request at all.
-    pub(crate) fn body(message: impl Into<String>) -> Self {
-        Self::new(StatusCode::BAD_REQUEST, INVALID, message)
+    /// An error that the client can correct, with another status.
+    pub(crate) fn invalid_request(status: StatusCode, message: impl Into<String>) -> Self {
+        Self::new(status, INVALID, message)
     }
 
-    /// A model that is not served here.
-    pub(crate) fn no_model(name: &str, served: &[&str]) -> Self {
-        let message = format!("the model `{name}` does not exist here; served: {}", served.join(", "));
-        let error = Self::new(StatusCode::NOT_FOUND, INVALID, message);
+    /// A model that is not served.
+    pub(crate) fn unknown_model(name: &str, served: &[&str]) -> Self {
+        let message = format!("the model `{name}` is not served; served models: {}", served.join(", "));
+        let error = Self::invalid_request(StatusCode::NOT_FOUND, message);
         Self { param: Some("model".to_owned()), ..error.with_code("model_not_found") }
     }
 
-    /// An engine that could not go on. The operator is told too, wherever in an answer it happens.
+    /// A failed engine or a defect; also logged.
     pub(crate) fn internal(message: impl Into<String>) -> Self {
         let message = message.into();
-        eprintln!("smolserve: {message}");
+        tracing::error!("{message}");
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "server_error", message)
     }
 
-    /// A server that cannot answer now, but may later.
+    /// A server that cannot answer now.
     pub(crate) fn unavailable(code: &'static str, message: impl Into<String>) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "server_error", message).with_code(code)
     }
@@ -70,17 +75,22 @@ impl ApiError {
         self
     }
 
-    /// The body, as it is sent alone or in the middle of a stream.
-    pub(crate) fn to_json(&self) -> Value {
-        json!({"error": {
-            "message": self.message, "type": self.kind, "param": self.param, "code": self.code,
-        }})
+    /// The body, which is sent alone or within a stream.
+    pub(crate) fn body(&self) -> ErrorBody {
+        ErrorBody {
+            error: ErrorDetail {
+                message: self.message.clone(),
+                kind: self.kind.to_owned(),
+                param: self.param.clone(),
+                code: self.code.map(str::to_owned),
+            },
+        }
     }
 }
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let mut response = (self.status, Json(self.to_json())).into_response();
+        let mut response = (self.status, Json(self.body())).into_response();
         let headers = response.headers_mut();
         if let Some(seconds) = self.retry_after {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
@@ -92,27 +102,27 @@ impl IntoResponse for ApiError {
     }
 }
 
-impl From<Refused> for ApiError {
-    fn from(refused: Refused) -> Self {
-        let message = refused.to_string();
-        match refused {
-            Refused::TooLong { .. } => Self::body(message).with_code("context_length_exceeded"),
-            Refused::Value { parameter, .. } => Self::invalid(parameter, message),
-            Refused::Unsupported { parameter, .. } => {
+impl From<RequestError> for ApiError {
+    fn from(error: RequestError) -> Self {
+        let message = error.to_string();
+        match error {
+            RequestError::TooLong { .. } => Self::bad_request(message).with_code("context_length_exceeded"),
+            RequestError::Value { parameter, .. } => Self::invalid(parameter, message),
+            RequestError::Unsupported { parameter, .. } => {
                 Self::invalid(parameter, message).with_code("unsupported_parameter")
             }
-            Refused::Constraint(_) => Self::invalid("response_format", message),
-            Refused::Keyword { .. } => {
+            RequestError::Constraint(_) => Self::invalid("response_format", message),
+            RequestError::Keyword { .. } => {
                 Self::invalid("response_format", message).with_code("unsupported_schema_keyword")
             }
-            Refused::Full { retry_after, .. } => Self {
+            RequestError::Full { retry_after, .. } => Self {
                 retry_after: Some(retry_after),
                 ..Self::new(StatusCode::TOO_MANY_REQUESTS, "rate_limit_error", message)
                     .with_code("queue_full")
             },
-            Refused::Stopped => {
-                eprintln!("smolserve: {message}");
-                Self::unavailable("engine_stopped", format!("{message}; the server must be started again"))
+            RequestError::Stopped => {
+                tracing::error!("{message}");
+                Self::unavailable("engine_stopped", format!("{message}; restart the server"))
             }
         }
     }

@@ -1,25 +1,23 @@
 //! Weights -> HTTP: an OpenAI-compatible server in front of `trait Engine`.
 //!
-//! A request walks one way: `valid` makes a typed request of the body or refuses it by name, `prompt` turns the
-//! conversation into tokens with the code that training used, the model's engine runs it, and `answer` folds the
-//! events into one stream of parts, from which streamed and whole answers are both made.
+//! A request takes one path: `valid` turns the body into a typed request or refuses it by parameter name, `prompt` turns
+//! the conversation into tokens with the code that training used, the model's engine runs it, and `answer` turns the
+//! engine's events into one stream of deltas, from which both streamed and whole answers are made.
 
 pub mod command;
 
 mod answer;
-mod embeddings;
+mod body;
+mod endpoints;
 mod error;
-mod handlers;
-mod health;
-mod identity;
+mod fields;
+mod ids;
 mod memory;
 mod metrics;
 mod model;
-mod page;
 mod prompt;
-mod responses;
 mod server;
-mod tokens;
+mod state;
 mod tools;
 mod valid;
 

@@ -1,14 +1,8 @@
-//! The `smolserve` command: what was typed, and how it ended.
+//! The `smolserve` command: parses the arguments and sets the exit code.
 
 use clap::Parser;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    match serve::command::run(&serve::command::Options::parse()) {
-        Ok(code) => code,
-        Err(error) => {
-            eprintln!("smolserve: {error:#}");
-            ExitCode::from(2)
-        }
-    }
+    terminal::errors::exit_code("smolserve", serve::command::run(&serve::command::Options::parse()))
 }

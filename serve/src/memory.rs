@@ -1,12 +1,12 @@
-//! How much memory the machine, or the container around this process, has to give.
+//! The memory that is available on the machine, or in the container around this process.
 
 use std::path::Path;
 
-/// Bytes that can be had without swapping; `None` where the system does not say.
+/// Bytes that are available without swapping; `None` where the system does not report them.
 pub(crate) fn available() -> Option<usize> {
-    let of_machine = meminfo(&std::fs::read_to_string("/proc/meminfo").ok()?)?;
+    let machine = meminfo(&std::fs::read_to_string("/proc/meminfo").ok()?)?;
     let groups = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
-    Some(groups.lines().filter_map(group).chain([of_machine]).min().unwrap_or(of_machine))
+    Some(groups.lines().filter_map(control_group).chain([machine]).min().unwrap_or(machine))
 }
 
 fn meminfo(text: &str) -> Option<usize> {
@@ -14,9 +14,9 @@ fn meminfo(text: &str) -> Option<usize> {
     line.split_whitespace().next()?.parse::<usize>().ok().map(|kibibytes| kibibytes << 10)
 }
 
-/// What is left of a control group's memory, and of those around it. A line is `0::/path` in version 2 and
-/// `4:memory:/path` in version 1; inside a container the path may be one that only the outside knows.
-fn group(line: &str) -> Option<usize> {
+/// Bytes left in a control group and in its parents. A line is `0::/path` in version 2 and `4:memory:/path` in
+/// version 1; inside a container the path may exist outside only.
+fn control_group(line: &str) -> Option<usize> {
     let (kind, path) = line.split_once(':')?.1.split_once(':')?;
     let (root, limit, used) = match kind {
         "" => ("/sys/fs/cgroup", "memory.max", "memory.current"),
@@ -39,10 +39,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_machine_says_what_it_has() {
+    fn available_memory_is_read() {
         assert_eq!(meminfo("MemTotal:  9 kB\nMemAvailable:   3 kB\n"), Some(3072));
         assert_eq!(meminfo("MemTotal:  9 kB\n"), None);
-        assert_eq!(group("3:cpuset:/"), None);
+        assert_eq!(control_group("3:cpuset:/"), None);
         #[cfg(target_os = "linux")]
         assert!(available().is_some_and(|bytes| bytes > 1 << 20));
     }

@@ -1,64 +1,100 @@
-//! What the server has done, in Prometheus' text format.
+//! What the server has done: counters and histograms of responses and tokens.
 //!
-//! Counters are atomics beside the work; nothing here waits for an engine.
+//! They are updated beside the work; nothing here waits for an engine.
 
-use crate::server::Server;
-use axum::extract::State;
-use axum::http::header;
-use axum::response::{IntoResponse, Response};
 use engine::Event;
-use std::collections::BTreeMap;
-use std::fmt::{Display, Write};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::Registry;
+use std::sync::Arc;
+use std::time::Instant;
+use tracing::Span;
 
-/// Upper bounds in seconds: a decode step of a small model is milliseconds, a long answer minutes.
+/// What the names of all metrics begin with.
+pub(crate) const PREFIX: &str = "smolserve";
+
+/// Upper bounds in seconds: a decode step of a small model takes milliseconds, a long answer minutes.
 const BUCKETS: [f64; 16] =
     [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0];
 
-/// Everything that is counted.
-#[derive(Debug, Default)]
+/// The status that counts a client which closed its connection before the response.
+pub(crate) const CLIENT_CLOSED: u16 = 499;
+
+/// All counters and histograms.
+#[derive(Debug)]
 pub(crate) struct Metrics {
-    requests: Mutex<BTreeMap<(String, u16), u64>>,
-    prompt_tokens: AtomicU64,
-    completion_tokens: AtomicU64,
+    registry: Registry,
+    responses: Family<ResponseLabels, Counter>,
+    prompt_tokens: Counter,
+    completion_tokens: Counter,
     time_to_first_token: Histogram,
     inter_token: Histogram,
     request: Histogram,
 }
 
-#[derive(Debug, Default)]
-struct Histogram {
-    buckets: [AtomicU64; BUCKETS.len()],
-    count: AtomicU64,
-    microseconds: AtomicU64,
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ResponseLabels {
+    endpoint: String,
+    status: u16,
 }
 
-impl Histogram {
-    fn observe(&self, duration: Duration) {
-        let seconds = duration.as_secs_f64();
-        if let Some(bucket) = BUCKETS.iter().position(|bound| seconds <= *bound) {
-            self.buckets[bucket].fetch_add(1, Ordering::Relaxed);
-        }
-        self.count.fetch_add(1, Ordering::Relaxed);
-        self.microseconds.fetch_add(duration.as_micros() as u64, Ordering::Relaxed);
+impl Default for Metrics {
+    fn default() -> Self {
+        let histogram = || Histogram::new(BUCKETS);
+        let mut metrics = Self {
+            registry: Registry::with_prefix(PREFIX),
+            responses: Family::default(),
+            prompt_tokens: Counter::default(),
+            completion_tokens: Counter::default(),
+            time_to_first_token: histogram(),
+            inter_token: histogram(),
+            request: histogram(),
+        };
+        metrics.register();
+        metrics
     }
 }
 
 impl Metrics {
-    /// Counts a response; a client that went away before it counts as 499.
-    pub(crate) fn answered(&self, endpoint: &str, status: u16) {
-        let mut requests = self.requests.lock().unwrap_or_else(PoisonError::into_inner);
-        *requests.entry((endpoint.to_owned(), status)).or_default() += 1;
+    /// The registry ends each help text with a period and each counter's name with `_total`.
+    fn register(&mut self) {
+        let registry = &mut self.registry;
+        let help = "Responses by endpoint and status; 499: the client closed the connection";
+        registry.register("requests", help, self.responses.clone());
+        registry.register("prompt_tokens", "Tokens of accepted prompts", self.prompt_tokens.clone());
+        registry.register("completion_tokens", "Generated tokens", self.completion_tokens.clone());
+        let help = "From a prompt's acceptance to its first token";
+        registry.register("time_to_first_token_seconds", help, self.time_to_first_token.clone());
+        registry.register(
+            "inter_token_seconds",
+            "Between two tokens of one answer",
+            self.inter_token.clone(),
+        );
+        let help = "From a prompt's acceptance to the end of its answers";
+        registry.register("request_seconds", help, self.request.clone());
     }
 
-    /// Begins to measure a request of several answers.
+    /// The registered metrics, to be encoded.
+    pub(crate) fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
+    /// Counts a response.
+    pub(crate) fn count_response(&self, endpoint: &str, status: u16) {
+        let labels = ResponseLabels { endpoint: endpoint.to_owned(), status };
+        self.responses.get_or_create(&labels).inc();
+    }
+
+    /// Starts to measure a request with this number of answers.
     pub(crate) fn stopwatch(self: &Arc<Self>, answers: usize) -> Stopwatch {
         Stopwatch {
             metrics: Arc::clone(self),
+            span: Span::current(),
             began: Instant::now(),
-            accepted: false,
+            prompt_tokens: None,
+            completion_tokens: 0,
             last: vec![None; answers],
         }
     }
@@ -68,137 +104,47 @@ impl Metrics {
 #[derive(Debug)]
 pub(crate) struct Stopwatch {
     metrics: Arc<Metrics>,
+    /// The request's span in the log.
+    span: Span,
     began: Instant,
-    accepted: bool,
+    /// Of all prompts, once they are accepted.
+    prompt_tokens: Option<u64>,
+    completion_tokens: u64,
     /// When each answer's last token came.
     last: Vec<Option<Instant>>,
 }
 
 impl Stopwatch {
-    /// Counts the tokens of the prompts; what is refused before is not measured.
-    pub(crate) fn accepted(&mut self, tokens: usize) {
-        self.accepted = true;
-        self.metrics.prompt_tokens.fetch_add(tokens as u64, Ordering::Relaxed);
+    /// Counts the tokens of the prompts. Requests that are refused before are not measured.
+    pub(crate) fn accept(&mut self, tokens: u64) {
+        self.prompt_tokens = Some(tokens);
+        self.metrics.prompt_tokens.inc_by(tokens);
     }
 
-    /// Takes note of an answer's event.
-    pub(crate) fn event(&mut self, answer: usize, event: &Event) {
+    /// Measures an event of an answer.
+    pub(crate) fn record(&mut self, answer: usize, event: &Event) {
         let tokens = match event {
             Event::Token(_) => 1,
             Event::Tokens(tokens) => tokens.len() as u64,
             _ => return,
         };
-        self.metrics.completion_tokens.fetch_add(tokens, Ordering::Relaxed);
+        self.completion_tokens += tokens;
+        self.metrics.completion_tokens.inc_by(tokens);
         let now = Instant::now();
         match self.last[answer].replace(now) {
-            None => self.metrics.time_to_first_token.observe(now - self.began),
-            Some(last) => self.metrics.inter_token.observe(now - last),
+            None => self.metrics.time_to_first_token.observe((now - self.began).as_secs_f64()),
+            Some(last) => self.metrics.inter_token.observe((now - last).as_secs_f64()),
         }
     }
 }
 
 impl Drop for Stopwatch {
-    /// Also when the client goes away.
+    /// Also runs when the client closes the connection.
     fn drop(&mut self) {
-        if self.accepted {
-            self.metrics.request.observe(self.began.elapsed());
-        }
-    }
-}
-
-/// `GET /metrics`.
-pub(crate) async fn metrics(State(server): State<Arc<Server>>) -> Response {
-    let kind = "text/plain; version=0.0.4; charset=utf-8";
-    ([(header::CONTENT_TYPE, kind)], page(&server)).into_response()
-}
-
-fn page(server: &Server) -> String {
-    let metrics = &server.metrics;
-    let mut page = Page::default();
-    page.family("requests_total", "counter", "Responses by endpoint and status; 499: the client went away.");
-    for ((endpoint, status), count) in metrics.requests.lock().unwrap_or_else(PoisonError::into_inner).iter()
-    {
-        page.line("requests_total", &[("endpoint", endpoint), ("status", &status.to_string())], count);
-    }
-    engines(&mut page, server);
-    for (name, help, counter) in [
-        ("prompt_tokens_total", "Tokens of accepted prompts.", &metrics.prompt_tokens),
-        ("completion_tokens_total", "Tokens generated.", &metrics.completion_tokens),
-    ] {
-        page.family(name, "counter", help);
-        page.line(name, &[], counter.load(Ordering::Relaxed));
-    }
-    for (name, help, histogram) in [
-        (
-            "time_to_first_token_seconds",
-            "From a prompt's acceptance to its first token.",
-            &metrics.time_to_first_token,
-        ),
-        ("inter_token_seconds", "Between two tokens of one answer.", &metrics.inter_token),
-        ("request_seconds", "From a prompt's acceptance to the end of its answers.", &metrics.request),
-    ] {
-        page.histogram(name, help, histogram);
-    }
-    page.family("uptime_seconds", "gauge", "Since the server started.");
-    page.line("uptime_seconds", &[], server.started.elapsed().as_secs_f64());
-    page.text
-}
-
-/// What the engines are doing now, a line a model.
-fn engines(page: &mut Page, server: &Server) {
-    let models = server.models().unwrap_or_default();
-    let statuses: Vec<_> = models.iter().map(|model| (model.name.as_str(), model.engine.status())).collect();
-    let mut family = |name, kind, help, value: fn(&engine::Status) -> u64| {
-        page.family(name, kind, help);
-        for (model, status) in &statuses {
-            page.line(name, &[("model", model)], value(status));
-        }
-    };
-    family("waiting", "gauge", "Requests in the queue.", |status| status.waiting as u64);
-    family("running", "gauge", "Requests that have their place in the batch.", |status| {
-        status.running as u64
-    });
-    family("cache_bytes", "gauge", "Keys and values that running requests hold.", |status| {
-        status.cache_bytes as u64
-    });
-    family("reusable_bytes", "gauge", "Keys and values kept for requests to come.", |status| {
-        status.reusable_bytes as u64
-    });
-    family("cancelled_total", "counter", "Requests whose client went away before the end.", |status| {
-        status.cancelled
-    });
-}
-
-/// Text in the making.
-#[derive(Debug, Default)]
-struct Page {
-    text: String,
-}
-
-impl Page {
-    fn family(&mut self, name: &str, kind: &str, help: &str) {
-        let _ = writeln!(self.text, "# HELP smolserve_{name} {help}\n# TYPE smolserve_{name} {kind}");
-    }
-
-    fn line(&mut self, name: &str, labels: &[(&str, &str)], value: impl Display) {
-        let escape = |text: &str| text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
-        let labels: Vec<String> =
-            labels.iter().map(|(label, text)| format!("{label}=\"{}\"", escape(text))).collect();
-        let labels = if labels.is_empty() { String::new() } else { format!("{{{}}}", labels.join(",")) };
-        let _ = writeln!(self.text, "smolserve_{name}{labels} {value}");
-    }
-
-    fn histogram(&mut self, name: &str, help: &str, histogram: &Histogram) {
-        self.family(name, "histogram", help);
-        let mut total = 0;
-        for (bound, bucket) in BUCKETS.iter().zip(&histogram.buckets) {
-            total += bucket.load(Ordering::Relaxed);
-            self.line(&format!("{name}_bucket"), &[("le", &bound.to_string())], total);
-        }
-        let count = histogram.count.load(Ordering::Relaxed).max(total);
-        self.line(&format!("{name}_bucket"), &[("le", "+Inf")], count);
-        let seconds = histogram.microseconds.load(Ordering::Relaxed) as f64 / 1e6;
-        self.line(&format!("{name}_sum"), &[], seconds);
-        self.line(&format!("{name}_count"), &[], count);
+        let Some(prompt_tokens) = self.prompt_tokens else { return };
+        let (completion_tokens, seconds) = (self.completion_tokens, self.began.elapsed().as_secs_f64());
+        self.metrics.request.observe(seconds);
+        let seconds = (seconds * 1e4).round() / 1e4;
+        tracing::debug!(parent: &self.span, prompt_tokens, completion_tokens, seconds, "answers ended");
     }
 }

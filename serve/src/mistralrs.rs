@@ -1,93 +1,61 @@
-//! The second engine: mistral.rs 0.8.1 runs the forward pass, for every architecture it knows and for GGUF files.
+//! The second engine: mistral.rs 0.8.1 computes the logits, for every architecture it supports and for GGUF files.
 //!
-//! It is given token ids and asked for nothing but logits; each token is chosen by [`engine::Answering`], as in the
-//! native engine (see `steps`). So what is known to be wrong with its sampling, logarithms, stop strings and streams
-//! does not matter here, and every parameter is honoured but one: a language model's hidden states do not come out,
-//! so there are no embeddings.
+//! It gets token ids and returns logits; [`engine::Decoder`] chooses each token, as in the native engine (see `steps`).
+//! So the known faults of its sampling, log-probabilities, stop strings and streams have no effect here, and every
+//! parameter is supported except embeddings: it does not return the hidden states of a language model.
 //!
-//! What stays: on the CPU requests run one after another. Sequences of equal length that it steps together get wrong
-//! logits there (seen at 0.8.1: three greedy answers differed from the first or second token on), and those of
-//! unequal length it never steps together. A prompt is read to its end, even if its caller left. Scoring a prompt
-//! takes a step for each of its tokens. Its prefix cache is off, because on the CPU it never lets go of anything.
+//! Limits that remain: on the CPU, requests run one after another. Sequences of equal length that it steps together get
+//! wrong logits there (seen at 0.8.1: three greedy answers differed from the first or second token on), and it never
+//! steps sequences of unequal length together. It reads a prompt to its end even if the client closed the connection.
+//! Scoring a prompt takes one step per token. Its prefix cache is off, because on the CPU the cache never frees memory.
 
-mod board;
 mod gguf;
 mod loading;
+mod options;
 mod service;
 mod source;
+mod status;
 mod steps;
-mod words;
+mod text;
 
 #[cfg(test)]
 mod tests;
 
+pub(crate) use options::{Device, MistralOptions};
+
 use anyhow::{Context, anyhow};
-use board::Board;
-use engine::{Answering, Compiler, Engine, Events, Limits, Refused, Request, Status, WeightFormat};
+use checkpoint::{ChatTemplate, Tokenizer};
+use engine::{ConstraintCompiler, Decoder, Engine, Events, Limits, Request, RequestError, Status};
 use loading::Loaded;
 use service::{Service, Submission};
-use smollm::{ChatTemplate, Tokenizer};
-use source::Source;
-use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use source::WeightsSource;
+use status::SharedStatus;
 use std::sync::Arc;
+use text::TextFiles;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
-use words::Words;
 
-/// How mistral.rs is set up.
-#[derive(Debug, Clone)]
-pub(crate) struct MistralOptions {
-    /// The most requests that are inside mistral.rs at once, on a GPU; on the CPU it is one.
-    pub(crate) max_sequences: NonZeroUsize,
-    /// The most requests that wait for a place; one more is refused.
-    pub(crate) max_waiting: usize,
-    /// How weights are held; `None` is f32 on the CPU and the checkpoint's own on a GPU. Not for GGUF files.
-    pub(crate) weights: Option<WeightFormat>,
-    /// A Jinja file that goes before the model's own template.
-    pub(crate) chat_template: Option<PathBuf>,
-    /// Where it runs.
-    pub(crate) place: Place,
-}
-
-impl MistralOptions {
-    /// How many requests run at once (see the top of this file).
-    fn places(&self) -> NonZeroUsize {
-        match self.place {
-            Place::Cpu => NonZeroUsize::MIN,
-            Place::Cuda => self.max_sequences,
-        }
-    }
-}
-
-/// Where a model runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Place {
-    Cpu,
-    /// The first GPU; needs the cargo feature `cuda`.
-    Cuda,
-}
-
-/// A model that mistral.rs runs, with what belongs to it.
-pub(crate) struct Opened {
+/// A model that mistral.rs runs, with its tokenizer and template.
+pub(crate) struct OpenModel {
     pub(crate) tokenizer: Tokenizer,
     pub(crate) template: ChatTemplate,
-    /// Ids that end an answer, ascending.
+    /// Token ids that end an answer, ascending.
     pub(crate) stop_ids: Vec<u32>,
     pub(crate) engine: Box<dyn Engine>,
-    /// What a user should know before trusting it; print each once.
+    /// What may be wrong with the model's answers; to be logged once.
     pub(crate) warnings: Vec<String>,
 }
 
-/// Loads a checkpoint folder, a hub id or a `.gguf` file, runs one token, and starts serving. Blocks meanwhile.
-pub(crate) fn open(name: &str, path_or_id: &str, options: &MistralOptions) -> anyhow::Result<Opened> {
-    let source = Source::find(path_or_id)?;
+/// Loads a checkpoint folder, a Hugging Face id or a `.gguf` file, generates one token, and starts the engine's thread.
+/// Blocks until then.
+pub(crate) fn open(name: &str, path_or_id: &str, options: &MistralOptions) -> anyhow::Result<OpenModel> {
+    let source = WeightsSource::find(path_or_id)?;
     let (submissions, received) = unbounded_channel();
     let (ready, started) = std::sync::mpsc::channel();
     let (options, name) = (options.clone(), name.to_owned());
-    // mistral.rs panics over some files it cannot read; on a thread of its own that ends the loading alone.
+    // mistral.rs panics on some files that it cannot read; on this thread the panic ends the loading only.
     let run = move || match start(&name, &source, &options, submissions) {
         Ok((opened, service)) => {
-            let _end = service.tells_of_end();
+            let _guard = service.stop_guard();
             if ready.send(Ok(opened)).is_ok() {
                 service.run(received);
             }
@@ -100,41 +68,41 @@ pub(crate) fn open(name: &str, path_or_id: &str, options: &MistralOptions) -> an
 
 fn start(
     name: &str,
-    source: &Source,
+    source: &WeightsSource,
     options: &MistralOptions,
     submissions: UnboundedSender<Submission>,
-) -> anyhow::Result<(Opened, Service)> {
-    let Loaded { pipeline, words, context, position_bytes } = loading::load(name, source, options)?;
-    let Words { tokenizer, template, stop_ids, mut warnings } = words;
-    if options.place == Place::Cpu {
-        warnings.push(format!("{name}: mistral.rs answers one request after another on the CPU"));
+) -> anyhow::Result<(OpenModel, Service)> {
+    let Loaded { pipeline, text, context, position_bytes } = loading::load(name, source, options)?;
+    let TextFiles { tokenizer, template, stop_ids, mut warnings } = text;
+    if options.device == Device::Cpu {
+        warnings.push(format!("{name}: on the CPU, mistral.rs runs one request after another"));
     }
-    let board = Arc::new(Board::default());
-    let service = Service::start(pipeline, &tokenizer, options.places(), Arc::clone(&board))
+    let status = Arc::new(SharedStatus::default());
+    let service = Service::start(pipeline, &tokenizer, options.permits(), Arc::clone(&status))
         .with_context(|| format!("mistral.rs loaded {name} but cannot run it"))?;
     let vocab_size = service.vocab_size();
     let ids = vocab_size.max(tokenizer.vocab_size());
-    let compiler = Compiler::new(&tokenizer, ids, &stop_ids).map_err(|error| anyhow!(error))?;
+    let compiler = ConstraintCompiler::new(&tokenizer, ids, &stop_ids).map_err(|error| anyhow!(error))?;
     let engine = MistralEngine {
         submissions,
         compiler,
         limits: Limits { context, vocab_size },
         max_waiting: options.max_waiting,
         position_bytes,
-        board,
+        status,
     };
-    let opened = Opened { tokenizer, template, stop_ids, engine: Box::new(engine), warnings };
+    let opened = OpenModel { tokenizer, template, stop_ids, engine: Box::new(engine), warnings };
     Ok((opened, service))
 }
 
-/// What the server holds.
+/// The engine as the server uses it.
 struct MistralEngine {
     submissions: UnboundedSender<Submission>,
-    compiler: Compiler,
+    compiler: ConstraintCompiler,
     limits: Limits,
     max_waiting: usize,
     position_bytes: usize,
-    board: Arc<Board>,
+    status: Arc<SharedStatus>,
 }
 
 impl Engine for MistralEngine {
@@ -142,26 +110,26 @@ impl Engine for MistralEngine {
         self.limits
     }
 
-    fn submit(&self, mut request: Request) -> Result<Events, Refused> {
+    fn submit(&self, mut request: Request) -> Result<Events, RequestError> {
         request.check(self.limits)?;
         if request.embedding {
-            return Err(Refused::Unsupported {
+            return Err(RequestError::Unsupported {
                 parameter: "input",
                 engine: "mistralrs",
-                reason: "mistral.rs does not give a language model's hidden states; serve it with the native engine",
+                reason: "mistral.rs does not return a language model's hidden states; use `--engine native`",
             });
         }
         let (events, receiver) = unbounded_channel();
         let constraint = request.constraint.take();
-        self.board.queue.entering(self.max_waiting, || {
+        self.status.queue.enter(self.max_waiting, || {
             let guide = constraint.map(|constraint| self.compiler.guide(constraint)).transpose()?;
-            let answering = Answering::new(request, guide, events.clone());
-            self.submissions.send(Submission { answering, events }).map_err(|_| Refused::Stopped)
+            let decoder = Decoder::new(request, guide, events.clone());
+            self.submissions.send(Submission { decoder, events }).map_err(|_| RequestError::Stopped)
         })?;
         Ok(receiver.into())
     }
 
     fn status(&self) -> Status {
-        self.board.status(self.position_bytes)
+        self.status.status(self.position_bytes)
     }
 }

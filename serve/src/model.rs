@@ -1,26 +1,26 @@
-//! One served model: an engine with the tokenizer and the template that belong to it.
+//! One served model: an engine with its tokenizer and its chat template.
 //!
-//! Both engines end up as this; nothing behind it asks which one runs.
+//! Both engines end up as a [`Model`]; nothing behind it asks which one runs.
 
 use anyhow::{Context, Result};
+use checkpoint::weights::Precision;
+use checkpoint::{ChatTemplate, Checkpoint, Tokenizer};
 use engine::{CacheFormat, Engine, NativeEngine, WeightFormat};
-use smollm::weights::Precision;
-use smollm::{ChatTemplate, Checkpoint, Tokenizer};
 use std::path::{Path, PathBuf};
 
-/// A model that answers.
+/// A loaded model.
 pub(crate) struct Model {
-    /// What clients call it.
+    /// Its name in requests.
     pub(crate) name: String,
     pub(crate) tokenizer: Tokenizer,
     pub(crate) template: ChatTemplate,
-    /// Ids that end an answer, ascending.
+    /// Token ids that end an answer, ascending.
     pub(crate) stop_ids: Vec<u32>,
     pub(crate) engine: Box<dyn Engine>,
     /// When it was loaded, in seconds since 1970.
     pub(crate) created: u64,
     pub(crate) engine_name: &'static str,
-    /// What a user should know before trusting it; printed once.
+    /// What may be wrong with the model's answers; logged once.
     pub(crate) warnings: Vec<String>,
 }
 
@@ -30,12 +30,12 @@ impl std::fmt::Debug for Model {
     }
 }
 
-/// Which engine runs a model.
+/// The engine that runs a model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum EngineKind {
-    /// Ours: the Llama family on the CPU.
+    /// This project's engine: the Llama family on the CPU
     Native,
-    /// mistral.rs: every architecture and file format it knows.
+    /// mistral.rs: every architecture and file format that it supports
     Mistralrs,
 }
 
@@ -43,46 +43,44 @@ pub(crate) enum EngineKind {
 #[derive(Debug, Clone)]
 pub(crate) struct LoadOptions {
     pub(crate) engine: EngineKind,
-    /// How weights are held; `None` is the checkpoint's own precision.
+    /// Data type of the weights; `None` is the checkpoint's own.
     pub(crate) weights: Option<WeightFormat>,
-    /// How keys and values are held; `None` follows the weights.
+    /// Data type of keys and values; `None` follows the weights.
     pub(crate) cache: Option<CacheFormat>,
     /// Memory for keys and values of each model; `None` is `default_cache_bytes`.
     pub(crate) cache_bytes: Option<usize>,
     pub(crate) default_cache_bytes: usize,
     pub(crate) max_sequences: usize,
     pub(crate) max_waiting: usize,
-    /// Threads that compute; `None` is as many as the machine gives.
+    /// Number of compute threads; `None` is all of the machine's.
     pub(crate) threads: Option<usize>,
     pub(crate) reuse_prefixes: bool,
     pub(crate) chat_template: Option<PathBuf>,
 }
 
 impl LoadOptions {
-    /// What is said of the memory for keys and values; mistral.rs sizes its own.
-    pub(crate) fn cache(&self) -> String {
+    /// The end of the line that reports the start: the memory for keys and values. mistral.rs sizes its own.
+    pub(crate) fn cache_note(&self) -> String {
         let bytes = self.cache_bytes.unwrap_or(self.default_cache_bytes) as f64;
         match self.engine {
             EngineKind::Native => {
-                format!(
-                    "; {:.2} GiB for keys and values of each (--cache-bytes)",
-                    bytes / (1u64 << 30) as f64
-                )
+                let gibibytes = bytes / (1u64 << 30) as f64;
+                format!("; {gibibytes:.2} GiB for keys and values of each (--cache-bytes)")
             }
             EngineKind::Mistralrs => String::new(),
         }
     }
 }
 
-/// A model as it was asked for: `NAME=DIR_OR_HUB_ID`, or the second alone.
+/// A model to load: a location, and the name for clients.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Source {
+pub(crate) struct ModelSource {
     pub(crate) name: String,
     pub(crate) location: String,
 }
 
-impl Source {
-    /// Reads the argument of `--model`; without a name it is the location's last component.
+impl ModelSource {
+    /// Reads the argument of `--model`, which is `NAME=LOCATION` or a location, whose last component is the name then.
     pub(crate) fn new(argument: &str) -> Result<Self, String> {
         let (name, location) = match argument.split_once('=') {
             Some((name, location)) if !name.contains('/') => (name.to_owned(), location),
@@ -92,31 +90,36 @@ impl Source {
                 (last.unwrap_or_default().to_string_lossy().into_owned(), argument)
             }
         };
-        if name.is_empty() || location.is_empty() || name.chars().any(|c| c.is_whitespace() || c.is_control())
-        {
-            return Err(format!("`{argument}` is not [NAME=]FOLDER or [NAME=]owner/name"));
+        let is_bad = |c: char| c.is_whitespace() || c.is_control();
+        if name.is_empty() || location.is_empty() || name.chars().any(is_bad) {
+            return Err(format!(
+                "`{argument}` is not `[NAME=]FOLDER`, `[NAME=]FILE.gguf` or `[NAME=]owner/name`; give a name without spaces"
+            ));
         }
         Ok(Self { name, location: location.to_owned() })
     }
 }
 
 /// Loads a model and starts its engine.
-pub(crate) fn open(source: &Source, options: &LoadOptions) -> Result<Model> {
+pub(crate) fn open(source: &ModelSource, options: &LoadOptions) -> Result<Model> {
     let model = match options.engine {
         EngineKind::Native => open_native(source, options),
         #[cfg(feature = "mistralrs")]
         EngineKind::Mistralrs => open_mistralrs(source, options),
         #[cfg(not(feature = "mistralrs"))]
         EngineKind::Mistralrs => {
-            anyhow::bail!("this smolserve was built without mistral.rs (cargo feature `mistralrs`)")
+            anyhow::bail!(
+                "this smolserve was built without mistral.rs; build it with the cargo feature `mistralrs`, \
+                 or use `--engine native`"
+            )
         }
     };
     model.with_context(|| format!("cannot serve {} from {}", source.name, source.location))
 }
 
-fn open_native(source: &Source, options: &LoadOptions) -> Result<Model> {
+fn open_native(source: &ModelSource, options: &LoadOptions) -> Result<Model> {
     if let Some(threads) = options.threads {
-        // One set of threads computes for all models: the first of them sets it.
+        // All models share one set of threads; the first model sets it.
         engine::set_threads(threads);
     }
     let mut checkpoint = Checkpoint::open(&source.location, options.chat_template.as_deref())?;
@@ -144,36 +147,36 @@ fn open_native(source: &Source, options: &LoadOptions) -> Result<Model> {
         tokenizer: checkpoint.tokenizer,
         template: checkpoint.template,
         engine: Box::new(engine),
-        created: crate::identity::now(),
+        created: crate::ids::now(),
         engine_name: "native",
     })
 }
 
-/// What mistral.rs cannot be told is refused where it was asked for.
+/// Options that mistral.rs does not have are refused here.
 #[cfg(feature = "mistralrs")]
-fn open_mistralrs(source: &Source, options: &LoadOptions) -> Result<Model> {
-    use crate::mistralrs::{MistralOptions, Opened, Place};
+fn open_mistralrs(source: &ModelSource, options: &LoadOptions) -> Result<Model> {
+    use crate::mistralrs::{Device, MistralOptions, OpenModel};
     if options.cache.is_some() || options.cache_bytes.is_some() || options.threads.is_some() {
         anyhow::bail!(
-            "--cache-type, --cache-bytes and --threads are for the native engine; mistral.rs sizes its own \
+            "`--cache-type`, `--cache-bytes` and `--threads` only apply to the native engine; mistral.rs sizes its own \
              cache and threads"
         );
     }
     let max_sequences = std::num::NonZeroUsize::new(options.max_sequences);
     let settings = MistralOptions {
-        max_sequences: max_sequences.context("--max-sequences is 0; expected at least 1")?,
+        max_sequences: max_sequences.context("`--max-sequences` is 0; give at least 1")?,
         max_waiting: options.max_waiting,
         weights: options.weights,
         chat_template: options.chat_template.clone(),
-        place: if cfg!(feature = "cuda") { Place::Cuda } else { Place::Cpu },
+        device: if cfg!(feature = "cuda") { Device::Cuda } else { Device::Cpu },
     };
     let opened = crate::mistralrs::open(&source.name, &source.location, &settings)?;
-    let Opened { tokenizer, template, stop_ids, engine, warnings } = opened;
-    let (name, created) = (source.name.clone(), crate::identity::now());
+    let OpenModel { tokenizer, template, stop_ids, engine, warnings } = opened;
+    let (name, created) = (source.name.clone(), crate::ids::now());
     Ok(Model { name, tokenizer, template, stop_ids, engine, created, engine_name: "mistralrs", warnings })
 }
 
-/// The format that holds the checkpoint's own numbers exactly.
+/// The data type that represents the checkpoint's weights exactly.
 fn stored_format(checkpoint: &Checkpoint) -> WeightFormat {
     match checkpoint.weights.stored() {
         Precision::Bf16 => WeightFormat::Bf16,
@@ -184,12 +187,12 @@ fn stored_format(checkpoint: &Checkpoint) -> WeightFormat {
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a test may fail loudly")]
 mod tests {
-    use super::Source;
+    use super::ModelSource;
 
     #[test]
-    fn a_source_names_itself() {
+    fn names_and_locations_are_read() {
         let named = |argument: &str| {
-            let Source { name, location } = Source::new(argument).unwrap();
+            let ModelSource { name, location } = ModelSource::new(argument).unwrap();
             (name, location)
         };
         let pair = |name: &str, location: &str| (name.to_owned(), location.to_owned());
@@ -197,6 +200,8 @@ mod tests {
         assert_eq!(named("owner/name"), pair("name", "owner/name"));
         assert_eq!(named("tiny=runs/sft"), pair("tiny", "runs/sft"));
         assert_eq!(named("runs/lr=3/final"), pair("final", "runs/lr=3/final"));
-        assert!(Source::new("=x").is_err() && Source::new("a=").is_err() && Source::new("").is_err());
+        for bad in ["=x", "a=", ""] {
+            assert!(ModelSource::new(bad).is_err());
+        }
     }
 }

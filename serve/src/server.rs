@@ -1,136 +1,92 @@
-//! The server itself: what all requests share, which path goes where, and what every response carries.
+//! The router: which path goes to which endpoint, and the layers that every request passes.
 
-mod layers;
+mod authorization;
+mod fallback;
+mod observation;
+mod request_id;
 
+use crate::endpoints::{
+    chat, chat_page, completions, embeddings, health, metrics, models, openapi, responses, tokenize,
+};
 use crate::error::ApiError;
-use crate::metrics::{self, Metrics};
-use crate::model::Model;
-use crate::{embeddings, handlers, health, page, responses, tokens};
+use crate::state::ServerState;
 use axum::Router;
+use axum::extract::Request;
 use axum::http::{HeaderValue, Method, header};
-use axum::middleware::{from_fn, from_fn_with_state};
+use axum::middleware::{from_fn_with_state, map_request};
+use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant};
-use tokio::sync::watch;
-use tower_http::cors::{AllowHeaders, AllowOrigin, Any, CorsLayer};
+use std::any::Any;
+use std::sync::Arc;
+use std::time::Duration;
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::cors::{AllowHeaders, AllowOrigin, Any as AnyOrigin, CorsLayer};
+use tower_http::on_early_drop::OnEarlyDropLayer;
+use tower_http::request_id::{PropagateRequestIdLayer, SetRequestIdLayer};
+use tower_http::trace::TraceLayer;
+use tracing::Span;
 
-pub(crate) use layers::Body;
-
-/// What answers say made them.
-pub(crate) const FINGERPRINT: &str = concat!("smolserve-", env!("CARGO_PKG_VERSION"));
-
-/// How the server treats requests.
-#[derive(Debug, Clone)]
-pub(crate) struct Settings {
-    /// Whether unknown parameters are let go.
-    pub(crate) lenient: bool,
-    /// Keys that open it; none lets everybody in.
-    pub(crate) api_keys: Vec<String>,
-    /// Pages that may call it; none lets any.
-    pub(crate) origins: Vec<HeaderValue>,
-    /// The most bytes of a body.
-    pub(crate) body_limit: usize,
-    pub(crate) request_timeout: Option<Duration>,
-    /// How long running requests may go on once it is told to stop.
-    pub(crate) shutdown_timeout: Duration,
-    /// A step that takes longer makes it unhealthy.
-    pub(crate) stuck_after: Duration,
-}
-
-/// What every request sees.
-#[derive(Debug)]
-pub(crate) struct Server {
-    pub(crate) settings: Settings,
-    pub(crate) metrics: Arc<Metrics>,
-    pub(crate) started: Instant,
-    models: OnceLock<Vec<Arc<Model>>>,
-    closing: watch::Sender<bool>,
-}
-
-impl Server {
-    /// A server without its models.
-    pub(crate) fn new(settings: Settings) -> Self {
-        Self {
-            settings,
-            metrics: Arc::default(),
-            started: Instant::now(),
-            models: OnceLock::new(),
-            closing: watch::Sender::new(false),
-        }
-    }
-
-    /// Opens the doors. Only the first call counts.
-    pub(crate) fn ready(&self, models: Vec<Model>) {
-        let _ = self.models.set(models.into_iter().map(Arc::new).collect());
-    }
-
-    /// Ends every answer that still runs.
-    pub(crate) fn close(&self) {
-        self.closing.send_replace(true);
-    }
-
-    /// Turns true when answers are to end.
-    pub(crate) fn closing(&self) -> watch::Receiver<bool> {
-        self.closing.subscribe()
-    }
-
-    /// The models, once they are loaded.
-    pub(crate) fn models(&self) -> Result<&[Arc<Model>], ApiError> {
-        let loading = || ApiError {
-            retry_after: Some(1),
-            ..ApiError::unavailable("model_loading", "the model is loading")
-        };
-        self.models.get().map(Vec::as_slice).ok_or_else(loading)
-    }
-
-    /// The model of a name.
-    pub(crate) fn model(&self, name: &str) -> Result<&Arc<Model>, ApiError> {
-        let models = self.models()?;
-        let found = models.iter().find(|model| model.name == name);
-        found.ok_or_else(|| {
-            let served: Vec<&str> = models.iter().map(|model| model.name.as_str()).collect();
-            ApiError::no_model(name, &served)
-        })
-    }
-}
-
-/// Every path, behind what every request passes: id, CORS, count, panic guard, key, loaded models.
-pub(crate) fn router(server: &Arc<Server>) -> Router {
-    let origins = match server.settings.origins.as_slice() {
-        [] => AllowOrigin::from(Any),
-        some => AllowOrigin::list(some.iter().cloned()),
-    };
-    let cors = CorsLayer::new()
-        .allow_origin(origins)
-        .allow_methods([Method::GET, Method::POST])
-        // Named one by one: a wildcard would leave out the header that carries the key.
-        .allow_headers(AllowHeaders::mirror_request())
-        .expose_headers([layers::REQUEST_ID, header::RETRY_AFTER]);
+/// Every endpoint. From outside to inside, a request passes: request id, log, CORS, metrics, panic guard, API key.
+pub(crate) fn router(state: &Arc<ServerState>) -> Router {
     let guarded = Router::new()
-        .route("/v1/chat/completions", post(handlers::chat))
-        .route("/v1/completions", post(handlers::completions))
+        .route("/v1/chat/completions", post(chat::chat))
+        .route("/v1/completions", post(completions::completions))
         .route("/v1/responses", post(responses::responses))
         .route("/v1/embeddings", post(embeddings::embeddings))
-        .route("/v1/models", get(handlers::models))
-        .route("/v1/models/{*id}", get(handlers::model))
-        .route("/tokenize", post(tokens::tokenize))
-        .route("/detokenize", post(tokens::detokenize))
-        .route("/apply-template", post(tokens::apply_template))
+        .route("/v1/models", get(models::models))
+        .route("/v1/models/{*id}", get(models::model))
+        .route("/tokenize", post(tokenize::tokenize))
+        .route("/detokenize", post(tokenize::detokenize))
+        .route("/apply-template", post(tokenize::apply_template))
         .route("/metrics", get(metrics::metrics));
     let open = Router::new()
         .route("/health", get(health::health))
-        .route("/", get(page::page))
-        .route("/openapi.json", get(page::openapi))
-        .method_not_allowed_fallback(layers::no_such_method);
+        .route("/", get(chat_page::chat_page))
+        .route("/openapi.json", get(openapi::openapi))
+        .method_not_allowed_fallback(fallback::method_not_allowed);
+    let observed = Arc::clone(state);
+    let early_drop = move |request: &Request| observation::closed_early(&observed, request);
+    let log_response = |response: &Response, latency: Duration, _: &Span| {
+        observation::log_response(response.status().as_u16(), latency);
+    };
     guarded
-        .fallback(layers::no_such_path)
-        .method_not_allowed_fallback(layers::no_such_method)
-        .layer(from_fn_with_state(Arc::clone(server), layers::authorized))
+        .fallback(fallback::not_found)
+        .method_not_allowed_fallback(fallback::method_not_allowed)
+        .layer(from_fn_with_state(Arc::clone(state), authorization::authorize))
         .merge(open)
-        .layer(from_fn(layers::guarded))
-        .layer(from_fn_with_state(Arc::clone(server), layers::counted))
-        .layer(cors)
-        .layer(from_fn(layers::identified))
-        .with_state(Arc::clone(server))
+        .layer(CatchPanicLayer::custom(internal_error))
+        .layer(from_fn_with_state(Arc::clone(state), observation::count))
+        .layer(OnEarlyDropLayer::builder().on_future_drop(early_drop))
+        .layer(cors(&state.settings.origins))
+        .layer(
+            TraceLayer::new_for_http()
+                .make_span_with(observation::span)
+                .on_request(())
+                .on_response(log_response)
+                .on_failure(()),
+        )
+        .layer(PropagateRequestIdLayer::x_request_id())
+        .layer(SetRequestIdLayer::x_request_id(request_id::MakeId))
+        .layer(map_request(request_id::remove_invalid))
+        .with_state(Arc::clone(state))
+}
+
+/// No origins allow any.
+fn cors(origins: &[HeaderValue]) -> CorsLayer {
+    let origins = match origins {
+        [] => AllowOrigin::from(AnyOrigin),
+        some => AllowOrigin::list(some.iter().cloned()),
+    };
+    CorsLayer::new()
+        .allow_origin(origins)
+        .allow_methods([Method::GET, Method::POST])
+        // Mirrored, because a wildcard does not cover the header with the API key.
+        .allow_headers(AllowHeaders::mirror_request())
+        .expose_headers([request_id::HEADER, header::RETRY_AFTER])
+}
+
+/// A handler that panics is a defect; its client gets an answer, and other requests continue.
+#[allow(clippy::needless_pass_by_value, reason = "the layer passes the panic by value")]
+fn internal_error(_: Box<dyn Any + Send>) -> Response {
+    ApiError::internal("internal server error").into_response()
 }

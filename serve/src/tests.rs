@@ -1,16 +1,18 @@
-//! Tests of the server as a whole: over HTTP, in this process, against a scripted engine and a real model.
+//! Tests of the whole server: over HTTP, in this process, with a scripted engine and with a real model.
 
 #![allow(clippy::unwrap_used, reason = "a test may fail loudly")]
 
-mod behaviour;
+mod behavior;
 mod client;
+mod description;
+mod log;
 pub(crate) mod scripted;
 mod stories;
 
 use std::path::{Path, PathBuf};
 
-/// The folder of a small real model, from `SMOL_SHARED` or beside the checkout; `None`, said in one line, where it
-/// is not.
+/// The folder of a small real model, in `SMOL_SHARED` or beside the checkout; `None`, with a line of output, where it is
+/// missing.
 pub(crate) fn stories_folder() -> Option<PathBuf> {
     let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared");
     let shared = std::env::var_os("SMOL_SHARED").map_or(beside, PathBuf::from);
@@ -19,7 +21,7 @@ pub(crate) fn stories_folder() -> Option<PathBuf> {
         return Some(folder);
     }
     let required = std::env::var("SMOL_REQUIRE_SHARED").as_deref() == Ok("1");
-    assert!(!required, "SMOL_REQUIRE_SHARED=1, but {} is not there", folder.display());
-    println!("skipped: no {} (set SMOL_SHARED)", folder.display());
+    assert!(!required, "SMOL_REQUIRE_SHARED=1, but {} does not exist", folder.display());
+    println!("skipped: {} does not exist (set SMOL_SHARED)", folder.display());
     None
 }

@@ -1,6 +1,6 @@
 //! What the whole-system tests share: where the test data is, and a model that needs no download.
 
-use smollm::{ModelConfig, weights};
+use checkpoint::{ModelConfig, weights};
 use std::path::{Path, PathBuf};
 
 /// The shared data folder, from `SMOL_SHARED` or beside the checkout; `None` (said in one line) where
@@ -37,7 +37,7 @@ pub fn write_hashed_weights(folder: &Path, config: &ModelConfig) {
     let tensors: Vec<_> = weights::expected_tensors(config)
         .into_iter()
         .map(|(name, shape)| {
-            let values = posttrain::random::hashed_values(&name, shape.iter().product());
+            let values = random::hashed_values(&name, shape.iter().product());
             (name, shape, values)
         })
         .collect();

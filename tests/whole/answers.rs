@@ -1,9 +1,9 @@
+use checkpoint::Checkpoint;
 use engine::{
     Answer, CacheFormat, Constraint, Engine, Finish, NativeEngine, Options, Request, Sampling, WeightFormat,
 };
 use proptest::prelude::*;
 use serde_json::{Value, json};
-use smollm::Checkpoint;
 use tests::shared_data;
 
 fn stories() -> Option<Checkpoint> {
@@ -170,17 +170,17 @@ fn what_cannot_be_honoured_is_refused_by_name() {
         let reason = engine.submit(request).unwrap_err().to_string();
         assert!(reason.contains(expected), "{reason}");
     };
-    refused(Request { prompt: vec![], ..good.clone() }, "prompt is empty");
+    refused(Request { prompt: vec![], ..good.clone() }, "`prompt` is empty");
     refused(Request { prompt: vec![512], ..good.clone() }, "token id 512");
     refused(Request { max_tokens: 510, ..good.clone() }, "a prompt of 3 tokens leaves no room for 510");
-    refused(Request { stop_strings: vec![String::new()], ..good.clone() }, "stop is an empty string");
+    refused(Request { stop_strings: vec![String::new()], ..good.clone() }, "`stop` is an empty string");
     refused(Request { stop_strings: vec!["x".repeat(1025)], ..good.clone() }, "strings of 1 to 1024 bytes");
     let sampling = Sampling { top_p: 1.5, ..Sampling::default() };
-    refused(Request { sampling, ..good.clone() }, "top_p is 1.5");
+    refused(Request { sampling, ..good.clone() }, "`top_p` is 1.5");
     let sampling = Sampling { repetition_penalty: 1e-30, ..Sampling::default() };
-    refused(Request { sampling, ..good.clone() }, "repetition_penalty is");
+    refused(Request { sampling, ..good.clone() }, "`repetition_penalty` is");
     let sampling = Sampling { logit_bias: vec![(1, f32::INFINITY)], ..Sampling::default() };
-    refused(Request { sampling, ..good.clone() }, "logit_bias is 1: inf");
+    refused(Request { sampling, ..good.clone() }, "`logit_bias` is 1: inf");
     let constraint = Some(Constraint::JsonSchema(json!({"type": "array", "uniqueItems": true})));
     refused(Request { constraint, ..good.clone() }, "uniqueItems");
     refused(Request { constraint: Some(Constraint::Regex("(".to_owned())), ..good }, "constraint");
@@ -252,7 +252,7 @@ fn a_constraint_without_a_way_on_is_no_fault_of_the_engine() {
     let forbidden = (0..512).map(|id| (id, f32::NEG_INFINITY)).collect();
     let sampling = Sampling { logit_bias: forbidden, ..Sampling::default() };
     let stuck = answer(&engine, Request { sampling: sampling.clone(), ..request("yes") });
-    assert!(matches!(stuck.finish, Finish::Unfit(_)), "{stuck:?}");
+    assert!(matches!(stuck.finish, Finish::ConstraintFailed(_)), "{stuck:?}");
     let broken = answer(&engine, Request { sampling, constraint: None, ..request("yes") });
     assert!(matches!(broken.finish, Finish::Failed(_)), "{broken:?}");
 }

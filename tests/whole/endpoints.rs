@@ -152,7 +152,7 @@ fn a_budget_is_never_crossed_and_the_run_goes_on_with_a_larger_one() {
         entries.map(|e| e["prompt_tokens"].as_u64().unwrap() + e["completion_tokens"].as_u64().unwrap()).sum()
     };
     let output = ends(with("9ktok"), 3);
-    assert!(text_of(&output).contains("stopped before the budget was crossed"), "{}", text_of(&output));
+    assert!(text_of(&output).contains("stopped before the budget was exceeded"), "{}", text_of(&output));
     let first = spent();
     assert!((3000..=9000).contains(&first), "{first}");
     assert_eq!(run_json(&out)["complete"], false);
@@ -314,7 +314,7 @@ fn a_preview_shows_every_step_and_an_estimate_is_the_runs_beginning() {
     let text = String::from_utf8(ends(preview, 0).stdout).unwrap();
     assert_eq!(text.matches("== smol-constraint ").count(), 3, "{text}");
     for word in
-        ["-- user (scripted: 10 + ", "[user]\n  replied\n    Tell me in ", "-- instruction_ids", "-- kept"]
+        ["-- user (scripted: 10 + ", "[user]\n  reply:\n    Tell me in ", "-- instruction_ids", "-- kept"]
     {
         assert!(text.contains(word), "{word}: {text}");
     }

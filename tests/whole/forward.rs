@@ -1,8 +1,8 @@
+use checkpoint::Checkpoint;
 use engine::{
-    CacheFormat, Chunk, Engine, KvCache, LogitsOf, Model, NativeEngine, Options, Request, WeightFormat,
+    CacheFormat, Chunk, Engine, KvCache, LogitPositions, Model, NativeEngine, Options, Request, WeightFormat,
 };
 use safetensors::SafeTensors;
-use smollm::Checkpoint;
 use std::collections::BTreeMap;
 use tests::{golden, shared_data, write_hashed_weights};
 
@@ -39,9 +39,9 @@ impl Goldens {
     }
 }
 
-fn logits(model: &Model, ids: &[u32], wanted: LogitsOf) -> Vec<f32> {
+fn logits(model: &Model, ids: &[u32], wanted: LogitPositions) -> Vec<f32> {
     let mut cache = KvCache::new();
-    model.forward(&mut [Chunk { ids, cache: &mut cache, logits: wanted, hidden: None }])
+    model.forward(&mut [Chunk { ids, cache: &mut cache, logits: wanted, hidden_sum: None }])
 }
 
 #[track_caller]
@@ -76,7 +76,7 @@ fn stories260k_agrees_with_transformers() {
     let model = Model::load(&checkpoint, WeightFormat::F32, CacheFormat::F32);
     assert!(goldens.count(".logits") >= 3);
     for index in 0..goldens.count(".logits") {
-        let found = logits(&model, &goldens.ids(&format!("text{index}.ids")), LogitsOf::All);
+        let found = logits(&model, &goldens.ids(&format!("text{index}.ids")), LogitPositions::All);
         assert_close(&found, goldens.numbers(&format!("text{index}.logits")), 1e-4);
     }
     let engine = NativeEngine::start(&checkpoint, Options::default()).unwrap();
@@ -94,7 +94,7 @@ fn a_135m_shape_model_agrees_with_transformers() {
     let source = data.join("models/smollm2-tokenizer");
     std::fs::copy(source.join("tokenizer.json"), folder.path().join("tokenizer.json")).unwrap();
     std::fs::copy(source.join("config-135M-instruct.json"), folder.path().join("config.json")).unwrap();
-    let config = smollm::ModelConfig::read(&folder.path().join("config.json")).unwrap();
+    let config = checkpoint::ModelConfig::read(&folder.path().join("config.json")).unwrap();
     write_hashed_weights(folder.path(), &config);
     let checkpoint = Checkpoint::open(folder.path().to_str().unwrap(), None).unwrap();
     let goldens = Goldens::read("random_135m.safetensors");
@@ -102,7 +102,7 @@ fn a_135m_shape_model_agrees_with_transformers() {
     let sequences = goldens.0.keys().filter(|name| name.starts_with("last_logits")).count();
     assert!(sequences >= 3);
     for index in 0..sequences {
-        let found = logits(&model, &goldens.ids(&format!("ids{index}")), LogitsOf::Last);
+        let found = logits(&model, &goldens.ids(&format!("ids{index}")), LogitPositions::Last);
         assert_close(&found, goldens.numbers(&format!("last_logits{index}")), 1e-4);
     }
     drop(model);

@@ -1,5 +1,5 @@
 use crate::local_http::{hub_file, serve};
-use crate::programs::{loads_with_datasets, program, read_json};
+use crate::programs::{loads_with_datasets, of_project, program, read_json};
 use crate::scripted_teacher::ScriptedTeacher;
 use axum::extract::Path as Segments;
 use axum::http::{HeaderMap, StatusCode};
@@ -52,7 +52,7 @@ fn keeps_its_constraints(row: &Value) -> bool {
     let kwargs: Vec<Value> = serde_json::from_str(row["kwargs"].as_str().unwrap()).unwrap();
     let ids = row["instruction_id_list"].as_array().unwrap();
     let check = |(id, kwargs): (&Value, &Value)| {
-        evaluate::Instruction::new(id.as_str().unwrap(), kwargs.as_object().unwrap()).unwrap()
+        ifeval::Instruction::new(id.as_str().unwrap(), kwargs.as_object().unwrap()).unwrap()
     };
     let response = row["response"].as_str().unwrap();
     !ids.is_empty()
@@ -199,6 +199,8 @@ fn a_checkpoint_teaches_in_this_process() {
             model.to_str().unwrap(),
             "--source",
             stories.to_str().unwrap(),
+            "--prompts",
+            of_project("pocket/prompts").to_str().unwrap(),
             "--rows",
             "12",
             "--out",
@@ -210,7 +212,6 @@ fn a_checkpoint_teaches_in_this_process() {
     let (first, second) = (folder.path().join("a"), folder.path().join("b"));
     assert_eq!(make(&first), make(&second), "same seed, same teacher, same rows");
     let run = run_json(&first);
-    assert_eq!(run["configuration"]["profile"], "pocket");
     for task in ["magpie-ultra", "smol-rewrite", "smol-summarization"] {
         let config = &run["configs"][task];
         assert_eq!(config["begun"], 12, "{task}");
@@ -268,7 +269,7 @@ fn a_stopped_run_says_so_and_goes_on() {
     }
     let second = start().wait_with_output().unwrap();
     assert_eq!(second.status.code(), Some(2));
-    assert!(String::from_utf8(second.stderr).unwrap().contains("held by another run"));
+    assert!(String::from_utf8(second.stderr).unwrap().contains("is in use by another run"));
     let killed = Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap();
     assert!(killed.success());
     let output = child.wait_with_output().unwrap();
@@ -278,8 +279,8 @@ fn a_stopped_run_says_so_and_goes_on() {
     let output = start().wait_with_output().unwrap();
     let error = String::from_utf8(output.stderr).unwrap();
     assert!(output.status.success(), "{error}");
-    assert!(error.contains("rows are decided already, going on"), "{error}");
-    assert!(error.contains("--rows asks for 90, the source has 60"), "{error}");
+    assert!(error.contains("rows are decided"), "{error}");
+    assert!(error.contains("`--rows 90` is more than the 60 texts of the source"), "{error}");
     assert_eq!(run_json(&out)["configs"]["smol-rewrite"]["begun"], 60);
 }
 
@@ -313,7 +314,8 @@ fn a_hub_id_is_fetched_once_and_works_offline_after() {
             .env("HF_ENDPOINT", endpoint)
             .env("HF_HOME", folder.path().join("cache"))
             .env_remove("HF_TOKEN");
-        command.args(["gen", "magpie-ultra", "--teacher", "someone/stories", "--rows", "2", "--out"]);
+        command.arg("gen").arg("--prompts").arg(of_project("pocket/prompts"));
+        command.args(["magpie-ultra", "--teacher", "someone/stories", "--rows", "2", "--out"]);
         let output = command.arg(folder.path().join(out)).output().unwrap();
         (output.status.code(), String::from_utf8(output.stderr).unwrap())
     };
@@ -329,18 +331,18 @@ fn a_hub_id_is_fetched_once_and_works_offline_after() {
     assert_eq!(code, Some(0), "{error}");
 }
 
-/// The pocket profile is for contexts of 512 tokens.
+/// The pocket world's prompts are for contexts of 512 tokens.
 #[test]
 fn pocket_templates_have_at_most_120_tokens() {
     let Some(data) = shared_data() else { return };
-    let tokenizer = smollm::Tokenizer::open(&data.join("models/stories260k/tokenizer.json")).unwrap();
-    let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("../prompts")];
+    let tokenizer = checkpoint::Tokenizer::open(&data.join("models/stories260k/tokenizer.json")).unwrap();
+    let mut folders = vec![of_project("pocket/prompts")];
     let mut count = 0;
     while let Some(folder) = folders.pop() {
         for path in std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
             if path.is_dir() {
                 folders.push(path);
-            } else if path.to_string_lossy().contains("/pocket/") {
+            } else if path.extension().is_some_and(|extension| extension == "jinja") {
                 let tokens = tokenizer.encode(&std::fs::read_to_string(&path).unwrap()).unwrap().ids.len();
                 assert!(tokens <= 120, "{}: {tokens} tokens", path.display());
                 count += 1;
@@ -396,14 +398,14 @@ fn bad_input_is_one_line_and_exit_code_2() {
     refused(
         &narrow,
         &["magpie-ultra"],
-        "narrow/tokenizer.json: holds token id 511, but config.json says vocab_size 300",
+        "narrow/tokenizer.json: contains token id 511, but vocab_size in config.json is 300",
     );
-    refused("http://127.0.0.1:9/v1#m", &["magpie-ultra"], "http://127.0.0.1:9/v1 does not answer");
+    refused("http://127.0.0.1:9/v1#m", &["magpie-ultra"], "http://127.0.0.1:9/v1 does not respond");
     refused("http://127.0.0.1:9/v1", &["magpie-ultra"], "names no model");
-    refused(&good, &["smol-rewrite"], "name them with --source PATH");
+    refused(&good, &["smol-rewrite"], "needs source texts; give `--source PATH`");
     refused(&good, &["smol-rewrite", "--source", &path("none.jsonl")], "none.jsonl");
     refused(&good, &["smol-rewrite", "--source", &path("source.jsonl")], "source.jsonl, line 17: not JSON");
-    refused(&good, &["magpie-ultra", "--rows", "0"], "--rows and --in-flight are at least 1");
+    refused(&good, &["magpie-ultra", "--rows", "0"], "`--rows` and `--in-flight` must be at least 1");
 }
 
 #[test]

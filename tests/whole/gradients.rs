@@ -1,11 +1,12 @@
+use checkpoint::{ModelConfig, weights::Weights};
 use half::bf16;
 use kernels::Element;
-use posttrain::model::{Batch, Model, Parameters, Sequence};
 use safetensors::SafeTensors;
-use smollm::{ModelConfig, weights::Weights};
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 use tests::{golden, write_hashed_weights};
+use training::cpu::Model;
+use training::{Batch, Parameters, Sequence};
 
 /// A model of the goldens with its sequences; `make_gradient_goldens.py` made the numbers, the files'
 /// metadata says how.

@@ -33,6 +33,8 @@ mod rows;
 mod scripted_teacher;
 /// `smolserve` under load: killed clients, slow readers, a thousand idle connections.
 mod serving;
+/// No import circles, and nobody but the demonstration knows the demonstration.
+mod structure;
 /// A teacher for the tasks that are made when they are named.
 mod task_teacher;
 /// The tasks that are made when they are named.

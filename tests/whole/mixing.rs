@@ -148,14 +148,14 @@ fn weights_and_rows_share_out_a_total() {
     assert_eq!(counts(&kitchen.mixed(&total, &[])), BTreeMap::from([("a", 12), ("b", 6), ("c", 2)]));
     let scaled = [source("a", "count = 60"), source("b", "count = 20")].concat();
     assert_eq!(counts(&kitchen.mixed(&scaled, &["--rows", "8"])), BTreeMap::from([("a", 6), ("b", 2)]));
-    kitchen.refused(&weights, &[], "weights share out a number of rows");
+    kitchen.refused(&weights, &[], "weights need a total number of rows");
 }
 
 #[test]
 fn too_few_rows_are_refused_repeated_or_taken_as_they_are() {
     let kitchen = Kitchen::new();
     let recipe = [source("a", "count = 10"), source("c", "count = 20")].concat();
-    kitchen.refused(&recipe, &[], "c asks for 20 rows, c.jsonl has 6 that pass; say repeat = true");
+    kitchen.refused(&recipe, &[], "c asks for 20 rows, c.jsonl has 6 that pass; set `repeat = true`");
     let repeated = [source("a", "count = 10"), source("c", "count = 20\nrepeat = true")].concat();
     let rows = kitchen.mixed(&repeated, &[]);
     assert_eq!(counts(&rows), BTreeMap::from([("a", 10), ("c", 20)]));
@@ -168,10 +168,10 @@ fn too_few_rows_are_refused_repeated_or_taken_as_they_are() {
     let output = kitchen.run(&recipe, &["--allow-fewer", "--out", "fewer"]);
     assert!(output.status.success());
     assert!(String::from_utf8(output.stderr).unwrap().contains("warning: c asks for 20 rows"));
-    assert!(String::from_utf8(output.stdout).unwrap().contains("c: 6 rows, 20 asked for\n16 rows written"));
+    assert!(String::from_utf8(output.stdout).unwrap().contains("c: 6 rows, 20 requested\n16 rows written"));
     let card = std::fs::read_to_string(kitchen.path("fewer/README.md")).unwrap();
     assert!(
-        card.contains("Fewer than the recipe asks for: c asks for 20 rows, c.jsonl has 6 that pass."),
+        card.contains("Fewer rows than the recipe asks for: c asks for 20 rows, c.jsonl has 6 that pass."),
         "{card}"
     );
 }
@@ -197,7 +197,7 @@ fn filters_leave_rows_out_and_count_them() {
     let sum: u64 = filtered.values().map(|count| count.as_u64().unwrap()).sum();
     assert_eq!(sum + rows.len() as u64, 90);
     let tokens = format!("tokenizer = \"nowhere\"\n{}", source("a", "maximum_tokens = 12"));
-    kitchen.refused(&tokens, &[], "no checkpoint at nowhere");
+    kitchen.refused(&tokens, &[], "there is no checkpoint `nowhere`");
     kitchen.refused(
         &source("a", "maximum_wrods = 3"),
         &[],
@@ -220,7 +220,7 @@ fn configurations_tools_and_kinds() {
         |config: &str| format!("[[source]]\nname = \"{config}\"\ndata = \"set\"\nconfig = \"{config}\"\n");
     let output = kitchen.run(&[set("one"), set("two")].concat(), &["--out", "out"]);
     let told = String::from_utf8(output.stderr).unwrap();
-    assert!(told.contains("two: 1 rows to choose from (weight of 1 rows is not written)"), "{told}");
+    assert!(told.contains("two: 1 rows available (weight of 1 rows is not written)"), "{told}");
     let rows = rows(&kitchen.path("out"));
     assert_eq!(counts(&rows), BTreeMap::from([("one", 3), ("two", 1)]));
     let two = rows.iter().find(|row| row["source"] == "two").unwrap();
@@ -230,7 +230,7 @@ fn configurations_tools_and_kinds() {
     );
     let called = "<tool_call>[{\"name\": \"f\", \"arguments\": {\"x\": 1}}]</tool_call>";
     assert_eq!(two["messages"][2]["content"], called);
-    kitchen.refused(&set("three"), &[], "it has no configuration three; it has one, two");
+    kitchen.refused(&set("three"), &[], "has no configuration `three`; it has one, two");
     let pair = json!({"prompt": "p", "chosen": "c", "rejected": "r"});
     kitchen.write("pairs.jsonl", &pair.to_string());
     kitchen.refused(
@@ -246,7 +246,7 @@ fn configurations_tools_and_kinds() {
     assert_eq!((pair.prompt[0].content.as_str(), pair.chosen[0].content.as_str()), ("p", "c"));
     kitchen.write("other/store.sqlite", "");
     let output = kitchen.run(&source("a", ""), &["--out", "other"]);
-    assert!(String::from_utf8(output.stderr).unwrap().contains("holds another dataset"));
+    assert!(String::from_utf8(output.stderr).unwrap().contains("contains another dataset"));
 }
 
 /// A hub of one dataset: its list of files, and files by range.
@@ -293,11 +293,11 @@ fn a_hub_id_gives_the_files_its_card_assigns_and_check_says_what_is_missing() {
     let both = [recipe("train+test"), source("c", "count = 9")].concat();
     let (code, told, _) = run(&both, &hub, &["--check"]);
     assert_eq!(code, Some(1), "{told}");
-    assert!(told.contains("there    hub: someone/chats: 2 files on the hub"), "{told}");
-    assert!(told.contains("missing  c: c.jsonl: 6 rows, 9 asked for\n1 of 2 sources are there"), "{told}");
+    assert!(told.contains("found    hub: someone/chats: 2 files on the hub"), "{told}");
+    assert!(told.contains("missing  c: c.jsonl: 6 rows, 9 requested\n1 of 2 sources found"), "{told}");
     let (code, _, error) = run(&recipe("train+test"), &hub, &["--out", "both"]);
     assert_eq!(code, Some(0), "{error}");
-    assert!(error.contains("hub: 7 rows to choose from"), "{error}");
+    assert!(error.contains("hub: 7 rows available"), "{error}");
     let (code, _, error) = run(&recipe("train"), &hub, &["--out", "train"]);
     assert_eq!(code, Some(0), "{error}");
     let rows = rows(&kitchen.path("train"));

@@ -3,21 +3,23 @@
 
 use crate::clients::Served;
 use crate::generation::content;
-use crate::programs::{metric, models, posttrain, program, read_json, succeeds, text_of};
+use crate::programs::{metric, of_project, posttrain, program, read_json, succeeds, text_of};
 use serde_json::{Value, json};
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
 fn recipe(name: &str) -> PathBuf {
-    models().join("recipes").join(name)
+    of_project("pocket/recipes").join(name)
 }
 
-/// `smoltalk gen` with the teacher it takes by itself; gives the dataset's folder.
+/// `smoltalk gen` with the project's own teacher; returns the dataset's folder.
 fn generated(folder: &Path, task: &str, rows: usize, more: &[&str]) -> PathBuf {
     let out = folder.join(task);
     let rows = rows.to_string();
     let mut command = program("smoltalk");
     command.args(["gen", task, "--rows", &rows, "--seed", "1"]).args(more).arg("--out").arg(&out);
+    command.arg("--teacher").arg(of_project("models/pocket-instruct"));
+    command.arg("--prompts").arg(of_project("pocket/prompts"));
     succeeds(&mut command);
     out
 }
@@ -26,7 +28,8 @@ fn generated(folder: &Path, task: &str, rows: usize, more: &[&str]) -> PathBuf {
 fn student(folder: &Path, name: &str, data: &[PathBuf]) -> PathBuf {
     let out = folder.join(name);
     let mut command = posttrain(folder);
-    command.arg("sft").arg("--recipe").arg(recipe("student-sft.toml")).args(["--model", "pocket-base"]);
+    command.arg("sft").arg("--recipe").arg(recipe("student-sft.toml"));
+    command.arg("--model").arg(of_project("models/pocket-base"));
     command.args(["--logging-steps", "1"]).arg("--out").arg(&out).arg("--data").args(data);
     succeeds(&mut command);
     out
@@ -35,7 +38,14 @@ fn student(folder: &Path, name: &str, data: &[PathBuf]) -> PathBuf {
 fn world(folder: &Path) -> PathBuf {
     let out = folder.join("world");
     let none = ["--documents", "0", "--conversations", "0", "--pairs", "0"];
-    succeeds(program("smoltalk").arg("world").args(none).arg("--out").arg(&out));
+    succeeds(program("smolpocket").arg("world").args(none).arg("--out").arg(&out));
+    out
+}
+
+/// Letters to rewrite and stories to sum up.
+fn texts(folder: &Path) -> PathBuf {
+    let out = folder.join("texts");
+    succeeds(program("smolpocket").args(["texts", "--rows", "20", "--seed", "1", "--out"]).arg(&out));
     out
 }
 
@@ -56,8 +66,10 @@ fn the_whole_circle_from_what_comes_with_the_project() {
     let folder = folder.path();
     let world = world(folder);
     let mut data = vec![generated(folder, "magpie-ultra", 60, &[])];
-    for task in ["smol-constraint", "smol-rewrite", "smol-summarization"] {
-        data.push(generated(folder, task, 20, &[]));
+    data.push(generated(folder, "smol-constraint", 20, &[]));
+    let texts = texts(folder);
+    for (task, file) in [("smol-rewrite", "letters.jsonl"), ("smol-summarization", "stories.jsonl")] {
+        data.push(generated(folder, task, 20, &["--source", texts.join(file).to_str().unwrap()]));
     }
     for out in &data {
         let configs = read_json(&out.join("run.json"))["configs"].clone();
@@ -70,7 +82,9 @@ fn the_whole_circle_from_what_comes_with_the_project() {
     let losses = metric(&sft, "loss");
     assert!(losses.last().unwrap() < losses.first().unwrap(), "{losses:?}");
 
-    let both = ["--completion-teacher", "pocket-instruct", "--completion-teacher", sft.to_str().unwrap()];
+    let teacher = of_project("models/pocket-instruct");
+    let both = [teacher.to_str().unwrap(), sft.to_str().unwrap()];
+    let both = both.map(|teacher| ["--completion-teacher", teacher]).concat();
     let pairs = generated(folder, "preferences", 60, &both);
     let dpo = folder.join("dpo");
     let mut command = posttrain(folder);
@@ -78,11 +92,12 @@ fn the_whole_circle_from_what_comes_with_the_project() {
     succeeds(command.arg("--data").arg(&pairs).arg("--out").arg(&dpo));
 
     let scores = folder.join("scores");
-    let mut command = program("smoleval");
-    command.args(["score", "--limit", "4", "--model", "base=pocket-base"]);
+    let mut command = program("smolpocket");
+    command.args(["score", "--limit", "4", "--model"]);
+    command.arg(format!("base={}", of_project("models/pocket-base").display()));
     command.arg("--model").arg(format!("sft={}", sft.display()));
     command.arg("--model").arg(format!("dpo={}", dpo.display()));
-    succeeds(command.arg("--world").arg(&world).arg("--out").arg(&scores));
+    succeeds(command.arg("--data").arg(&world).arg("--out").arg(&scores));
     let report = folder.join("report.html");
     let mut command = program("smoleval");
     command.arg("report").arg(&scores).arg("--run").arg(&sft).arg(&dpo).arg("--dataset").args(&data);
@@ -115,9 +130,10 @@ fn the_same_seed_makes_the_same_dataset_and_the_same_losses() {
 fn pocket_instruct_answers_what_was_held_out() {
     let folder = tempfile::tempdir().unwrap();
     let (world, scores) = (world(folder.path()), folder.path().join("scores"));
-    let mut command = program("smoleval");
-    command.args(["score", "--model", "pocket-instruct", "--parts", "questions", "--limit", "40"]);
-    succeeds(command.arg("--world").arg(world).arg("--out").arg(&scores));
+    let mut command = program("smolpocket");
+    command.args(["score", "--parts", "questions", "--limit", "40", "--model"]);
+    command.arg(of_project("models/pocket-instruct"));
+    succeeds(command.arg("--data").arg(world).arg("--out").arg(&scores));
     let figures = read_json(&scores.join("pocket-instruct.json"))["figures"]["questions"][0].clone();
     let kinds = figures["kinds"].as_array().unwrap();
     let shares: Vec<f64> = kinds.iter().map(|kind| kind["accuracy"]["value"].as_f64().unwrap()).collect();
@@ -126,30 +142,33 @@ fn pocket_instruct_answers_what_was_held_out() {
     assert!(shares.len() >= 8 && macro_average >= 0.8, "{macro_average}: {shares:?}");
 }
 
-/// What `smolserve --check` without a model says that it serves, where these are the project's models.
-fn served_by_default(models: &Path) -> String {
-    let output = program("smolserve").arg("--check").env("SMOL_MODELS", models).output().unwrap();
-    let said = String::from_utf8_lossy(&output.stderr) + String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success(), "{said}");
-    said.into_owned()
+#[test]
+fn without_a_teacher_or_a_model_two_ways_are_shown() {
+    let output =
+        program("smoltalk").args(["gen", "magpie-ultra"]).current_dir(of_project(".")).output().unwrap();
+    let text = text_of(&output);
+    assert_eq!(output.status.code(), Some(2));
+    for part in ["--teacher HuggingFaceTB/", "--teacher models/pocket-instruct --prompts pocket/prompts"] {
+        assert!(text.contains(part), "{part} in {text}");
+    }
+    let output = program("smolserve").arg("--check").output().unwrap();
+    assert!(output.status.code() == Some(2) && text_of(&output).contains("--model"), "{}", text_of(&output));
 }
 
+/// No teacher gets other prompts than it was asked for because its context is short.
 #[test]
-fn smolserve_without_arguments_serves_the_last_quickstart_or_what_comes_with_the_project() {
+fn a_context_too_short_for_the_prompts_is_refused_with_the_numbers() {
+    let mut command = program("smoltalk");
+    command
+        .args(["gen", "magpie-ultra", "--rows", "2", "--teacher"])
+        .arg(of_project("models/pocket-instruct"));
     let folder = tempfile::tempdir().unwrap();
-    let shipped = models();
-    for name in ["pocket-base", "pocket-instruct"] {
-        std::os::unix::fs::symlink(shipped.join(name), folder.path().join(name)).unwrap();
+    let output = command.arg("--out").arg(folder.path().join("out")).output().unwrap();
+    let text = text_of(&output);
+    assert_eq!(output.status.code(), Some(2), "{text}");
+    for part in ["task `magpie-ultra`", "up to 1024", "holds 1024", "--prompts DIR"] {
+        assert!(text.contains(part), "{part} in {text}");
     }
-    let said = served_by_default(folder.path());
-    assert!(said.contains("pocket-instruct") && !said.contains("quickstart"), "{said}");
-
-    let marker = folder.path().join("last-quickstart");
-    std::fs::write(&marker, format!("{}\n", shipped.join("pocket-instruct").display())).unwrap();
-    assert!(served_by_default(folder.path()).contains("quickstart"));
-    // A run that is no longer there is not missed.
-    std::fs::write(&marker, "/nowhere/dpo\n").unwrap();
-    assert!(!served_by_default(folder.path()).contains("quickstart"));
 }
 
 #[test]
@@ -170,13 +189,13 @@ fn the_audit_tells_right_rows_from_wrong_ones() {
     ];
     std::fs::create_dir(folder.path().join("data")).unwrap();
     std::fs::write(folder.path().join("data/train.jsonl"), rows.join("\n")).unwrap();
-    let output = program("smoltalk").arg("audit").arg("--dataset").arg(folder.path()).output().unwrap();
+    let output = program("smolpocket").arg("audit").arg("--dataset").arg(folder.path()).output().unwrap();
     let said = String::from_utf8_lossy(&output.stdout);
     let expected = "made: 25.0% of 4 rows are right (1 right, 1 wrong, 1 unanswerable, 1 unreadable)";
     assert!(output.status.success() && said.contains(expected), "{said}");
 
     let pair = json!({"prompt": "Where?", "chosen": "Here.", "rejected": "There."}).to_string();
     std::fs::write(folder.path().join("data/train.jsonl"), pair).unwrap();
-    let output = program("smoltalk").arg("audit").arg("--dataset").arg(folder.path()).output().unwrap();
+    let output = program("smolpocket").arg("audit").arg("--dataset").arg(folder.path()).output().unwrap();
     assert!(output.status.code() == Some(2) && text_of(&output).contains("no conversations"));
 }

@@ -30,7 +30,7 @@ impl World {
             .arg("--out")
             .arg(world.path("tokenizer"));
         succeeds(tokenizer.args(["--vocab-size", "300"]));
-        let config = smollm::ModelConfig {
+        let config = checkpoint::ModelConfig {
             hidden_size: 24,
             intermediate_size: 40,
             layers: 2,
@@ -39,7 +39,7 @@ impl World {
             head_dim: 8,
             vocab_size: 300,
             max_positions: 64,
-            ..smollm::ModelConfig::smollm2_135m()
+            ..checkpoint::ModelConfig::smollm2_135m()
         };
         std::fs::write(world.path("config.json"), config.to_json().to_string()).unwrap();
         world
@@ -125,7 +125,7 @@ fn stages_change_the_mixture_the_length_and_the_rotary_base() {
     assert!(last["eval_loss/web"].is_f64() && last["eval_loss/code"].is_f64(), "{last}");
     let config = read_json(&out.join("config.json"));
     assert_eq!((&config["rope_theta"], &config["max_position_embeddings"]), (&json!(50000.0), &json!(64)));
-    smollm::Checkpoint::open(out.to_str().unwrap(), None).unwrap();
+    checkpoint::Checkpoint::open(out.to_str().unwrap(), None).unwrap();
 }
 
 #[test]
@@ -166,7 +166,10 @@ fn a_mixture_changed_under_way_is_kept_in_the_lineage() {
         .replace("tokens = 512000", &format!("tokens = {tokens}"))
         .replace("web = 3, code = 1", "code = 1");
     std::fs::write(&recipe, changed).unwrap();
-    refused(&mut world.pretrain(&recipe, "run", &[]), "--accept-changes goes on with the new one");
+    refused(
+        &mut world.pretrain(&recipe, "run", &[]),
+        "give `--accept-changes` to resume with the new settings",
+    );
     succeeds(&mut world.pretrain(&recipe, "run", &["--accept-changes"]));
     let run = read_json(&out.join("run.json"));
     let lineage = &run["lineage"][0];
@@ -190,16 +193,22 @@ fn repetition_is_warned_of_and_bad_recipes_are_refused() {
         command
     };
     let text = succeeds(&mut from(&["--tokens", "60000", "--precision", "f32"]));
-    assert_eq!(text.matches("source code was gone through more than 4 times").count(), 1, "{text}");
+    assert_eq!(text.matches("source code was repeated for more than 4 epochs").count(), 1, "{text}");
     refused(
         &mut from(&["--tokens", "60000", "--batch-tokens", "32"]),
-        "batch_tokens 32 is less than one sequence of 64",
+        "`batch_tokens` is 32, less than one sequence of 64",
     );
-    refused(&mut from(&["--init", "smollm3"]), "is no preset");
-    refused(&mut from(&["--data", "a/train.txt", "b/train.txt"]), "two sources are called \"train\"");
-    refused(&mut from(&["--batch-tokens", "100"]), "batch_tokens 100 is not whole sequences of 64");
+    refused(&mut from(&["--init", "smollm3"]), "is neither a preset");
+    refused(&mut from(&["--data", "a/train.txt", "b/train.txt"]), "two sources are named `train`");
+    refused(
+        &mut from(&["--batch-tokens", "100"]),
+        "`batch_tokens` is 100, not a multiple of the sequence length 64",
+    );
     let recipe = world.recipe("recipe.toml", 3.0, 1.0);
     let odd = std::fs::read_to_string(&recipe).unwrap().replace("code = 1", "books = 1");
     std::fs::write(&recipe, odd).unwrap();
-    refused(&mut world.pretrain(&recipe, "odd", &[]), "there is no source \"books\"; known are web, code");
+    refused(
+        &mut world.pretrain(&recipe, "odd", &[]),
+        "there is no source `books`; known sources are web, code",
+    );
 }

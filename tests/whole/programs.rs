@@ -9,16 +9,13 @@ use std::time::Duration;
 /// A command of the program of that name.
 pub(crate) fn program(name: &str) -> Command {
     static FOLDER: OnceLock<PathBuf> = OnceLock::new();
-    let mut command = Command::new(FOLDER.get_or_init(build).join(name));
-    // Tests run in their package's folder. Where one build folder serves several clones, what was compiled in may name
-    // another one.
-    command.env("SMOL_MODELS", models());
-    command
+    Command::new(FOLDER.get_or_init(build).join(name))
 }
 
-/// The folder of the models that come with the project.
-pub(crate) fn models() -> PathBuf {
-    std::env::current_dir().unwrap().join("../models").canonicalize().unwrap()
+/// A path of the project, from its root.
+pub(crate) fn of_project(path: &str) -> PathBuf {
+    // Tests run in their package's folder; what was compiled in may name another clone with the same build folder.
+    std::env::current_dir().unwrap().join("..").join(path).canonicalize().unwrap()
 }
 
 /// `posttrain` with a folder for all it keeps.

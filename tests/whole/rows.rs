@@ -1,4 +1,4 @@
-use datasets::write::{Column, Kind, write_jsonl, write_shards};
+use datasets::write::{Column, ColumnType as Kind, write_jsonl, write_shards};
 use datasets::{Error, Row, read};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;

@@ -10,7 +10,7 @@ use std::process::Output;
 
 fn generate(task: &str, teacher: &Teacher, rows: usize, out: &Path, more: &[&str]) -> Output {
     let mut command = program("smoltalk");
-    command.args(["gen", task, "--teacher", &teacher.name, "--profile", "full", "--rows", &rows.to_string()]);
+    command.args(["gen", task, "--teacher", &teacher.name, "--rows", &rows.to_string()]);
     command.args(["--out", out.to_str().unwrap()]).args(more).output().unwrap()
 }
 

@@ -1,8 +1,8 @@
 //! `posttrain tokenizer` from rows to a folder that this project and transformers read.
 
+use checkpoint::Tokenizer;
 use proptest::prelude::*;
 use serde_json::{Value, json};
-use smollm::Tokenizer;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use tests::shared_data;
@@ -139,7 +139,7 @@ fn a_small_wish_a_large_wish_and_few_documents() {
     let (_, said) = trained(&data, &folder.path().join("small"), &["--vocab-size", "300"]);
     assert!(said.starts_with("vocabulary: 300 tokens\n"), "{said}");
     let (large, said) = trained(&data, &folder.path().join("large"), &[]);
-    let expected = format!("vocabulary: {} tokens of the 49152 wished for", large.vocab_size());
+    let expected = format!("vocabulary: {} tokens of the requested 49152", large.vocab_size());
     assert!(said.starts_with(&expected), "{said}");
     let (_, said) = trained(&data, &folder.path().join("few"), &["--max-documents", "7"]);
     assert!(said.contains("data: 7 documents"), "{said}");
@@ -169,11 +169,12 @@ fn refusals_name_the_thing_and_leave_no_files() {
     assert!(FILES.iter().all(|file| !out.join(file).exists()));
 
     trained(&data, &out, &["--vocab-size", "300"]);
-    refused(&data, &["--vocab-size", "310"], &["out/tokenizer.json exists already", "--overwrite"]);
-    let (tokenizer, _) = trained(&data, &out, &["--vocab-size", "310", "--overwrite"]);
+    refused(&data, &["--vocab-size", "310"], &["out/tokenizer.json exists already", "`--restart`"]);
+    let (tokenizer, _) = trained(&data, &out, &["--vocab-size", "310", "--restart"]);
     assert_eq!(tokenizer.vocab_size(), 310);
     let left = std::fs::read_dir(&out).unwrap().map(|entry| entry.unwrap().file_name());
-    assert_eq!(left.count(), FILES.len(), "nothing is left beside the files");
+    assert_eq!(left.count(), FILES.len() + 1, "nothing is left beside the files and what was set aside");
+    assert!(FILES.iter().all(|file| out.join("set-aside-1").join(file).exists()));
 }
 
 /// Prints the ids of the texts, the special tokens' names and the longest input, as AutoTokenizer has them.

@@ -1,5 +1,5 @@
+use checkpoint::{ChatTemplate, Message, Tokenizer, chat};
 use serde_json::Value;
-use smollm::{ChatTemplate, Message, Tokenizer, chat};
 use std::collections::BTreeSet;
 use std::path::Path;
 use tests::shared_data;
@@ -129,7 +129,7 @@ fn other_templates_render_and_split_as_transformers_has_it() {
 /// Every assistant's content is the golden's span, but for white space that shares a token with the header.
 fn compare_spans(
     tokenizer: &Tokenizer,
-    rendered: &chat::Rendered,
+    rendered: &chat::RenderedChat,
     messages: &[Message],
     row: &Value,
     name: &str,
@@ -215,7 +215,7 @@ fn a_template_whose_spans_cannot_be_found_is_refused() {
         assert!(error.contains(expected), "{error}");
     };
     refused("{% for m in messages %}{{ m.content | upper }}<|im_end|>{% endfor %}", "changes or reorders");
-    refused("{{ messages[1].content }}<|im_end|>", "leaves a message out");
+    refused("{{ messages[1].content }}<|im_end|>", "omits a message");
     refused("{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}", "no special token");
     refused(
         "{% for m in messages %}{{ m.content | length }}{{ m.content }}<|im_end|>{% endfor %}",

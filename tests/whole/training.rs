@@ -1,11 +1,11 @@
 use crate::programs::{
     killed_and_resumed, metric, metric_lines, posttrain, read_json, refused, succeeds, text_of,
 };
+use checkpoint::{ChatTemplate, Checkpoint};
 use engine::{CacheFormat, Engine, KvCache, NativeEngine, Options, Request, WeightFormat};
 use posttrain::examples::{Kind, LossOn, Rules, TooLong, example};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
-use smollm::{ChatTemplate, Checkpoint};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -319,7 +319,7 @@ fn ctrl_c_saves_and_the_same_command_goes_on() {
     assert!(std::fs::read_to_string(out.join("report.html")).unwrap().contains("interrupted"));
     // Other settings are another run: refused by name, or accepted and kept.
     command.args(["--learning-rate", "1e-3"]);
-    refused(&mut command, "learning_rate was 0.00002, now 0.001");
+    refused(&mut command, "learning_rate was 0.00002, is 0.001");
     let mut child = command.arg("--accept-changes").stderr(Stdio::null()).spawn().unwrap();
     while metric_lines(&out).len() < step as usize + 3 {
         std::thread::sleep(Duration::from_millis(20));
@@ -381,7 +381,7 @@ fn the_stop_token_is_trained_and_generation_ends_with_it() {
     let text = succeeds(&mut command);
     assert!(text.contains("the embedding grew from 512 to 514 rows"), "{text}");
     assert!(
-        text.contains("a message ends with <|im_end|>, the checkpoint's end of sequence was </s>"),
+        text.contains("a message ends with <|im_end|>, but the checkpoint's end of sequence was </s>"),
         "{text}"
     );
     let last = *metric(&out, "loss").last().unwrap();
@@ -399,9 +399,9 @@ fn the_stop_token_is_trained_and_generation_ends_with_it() {
     let engine = NativeEngine::start(&checkpoint, Options::default()).unwrap();
     for row in chats(3) {
         let said = row["messages"][0]["content"].as_str().unwrap();
-        let prompt = [smollm::Message::new("user", said)];
-        let ids =
-            smollm::chat::render_prompt(&checkpoint.template, &checkpoint.tokenizer, &prompt, None).unwrap();
+        let prompt = [checkpoint::Message::new("user", said)];
+        let ids = checkpoint::chat::render_prompt(&checkpoint.template, &checkpoint.tokenizer, &prompt, None)
+            .unwrap();
         let stop_ids = checkpoint.stop_ids.clone();
         let request = Request { prompt: ids, max_tokens: 120, stop_ids, ..Request::default() };
         let answer = engine.submit(request).unwrap().collect_blocking();
@@ -498,16 +498,16 @@ fn bad_input_is_one_clear_line() {
     write_rows(&place("rows.jsonl"), &chats(4));
     refused(
         &mut sft("rows.jsonl", &["--max-length", "4096"]),
-        "max_length is 4096, the model has 512 positions",
+        "`max_length` is 4096, but the model has 512 positions",
     );
-    refused(&mut sft("rows.jsonl", &["--warmup-ratio", "2"]), "warmup_ratio is 2; expected 0 to 1");
+    refused(&mut sft("rows.jsonl", &["--warmup-ratio", "2"]), "`warmup_ratio` is 2; expected 0 to 1");
     refused(&mut sft("rows.jsonl", &["--eval-split", "0.9"]), "eval_split");
     std::fs::write(place("odd.toml"), "learning_rat = 1\n").unwrap();
     refused(
         &mut sft("rows.jsonl", &["--recipe", place("odd.toml").to_str().unwrap()]),
-        "unknown field \"learning_rat\"",
+        "unknown key `learning_rat`",
     );
-    refused(&mut sft("rows.jsonl", &["--learning-rate", "1e30", "--steps", "20"]), "lower learning_rate");
+    refused(&mut sft("rows.jsonl", &["--learning-rate", "1e30", "--steps", "20"]), "lower `learning_rate`");
     let mut dpo = posttrain(folder.path());
     dpo.arg("dpo")
         .arg("--model")
@@ -546,7 +546,7 @@ fn bad_input_is_one_clear_line() {
         .arg(place("rows.jsonl"))
         .arg("--out")
         .arg(&other);
-    refused(command.args(["--max-length", "200"]), "holds a checkpoint that is no run's");
+    refused(command.args(["--max-length", "200"]), "contains a checkpoint that does not belong to a run");
 }
 
 /// What is dropped is counted by its reason, in run.json and on the screen.
@@ -619,12 +619,12 @@ fn write_expected(out: &Path, messages: Option<&Value>) {
     let logits = model.forward(&mut [engine::Chunk {
         ids: &ids,
         cache: &mut cache,
-        logits: engine::LogitsOf::Last,
-        hidden: None,
+        logits: engine::LogitPositions::Last,
+        hidden_sum: None,
     }]);
     let rendered = messages.map(|messages| {
-        let messages: Vec<smollm::Message> = serde_json::from_value(messages.clone()).unwrap();
-        smollm::chat::render(&checkpoint.template, &checkpoint.tokenizer, &messages, None).unwrap().ids
+        let messages: Vec<checkpoint::Message> = serde_json::from_value(messages.clone()).unwrap();
+        checkpoint::chat::render(&checkpoint.template, &checkpoint.tokenizer, &messages, None).unwrap().ids
     });
     let stops = &checkpoint.config.eos_token_ids;
     let expected =
@@ -647,7 +647,7 @@ fn transformers_loads_every_checkpoint() {
     for name in ["tokenizer.json", "tokenizer_config.json"] {
         std::fs::copy(model.join(name), untied.join(name)).unwrap();
     }
-    let mut config = smollm::ModelConfig::read(&model.join("config.json")).unwrap();
+    let mut config = checkpoint::ModelConfig::read(&model.join("config.json")).unwrap();
     config.tie_word_embeddings = false;
     std::fs::write(untied.join("config.json"), config.to_json().to_string()).unwrap();
     tests::write_hashed_weights(&untied, &config);
@@ -702,7 +702,10 @@ fn texts_train_their_end_and_no_template() {
     let mut command = posttrain(folder.path());
     command.arg("sft").arg("--model").arg(&base).arg("--data").arg(&data).arg("--out").arg(&out);
     let said = succeeds(command.args(["--steps", "1", "--max-length", "200"]));
-    assert!(said.contains("1 empty_text dropped") && said.contains("dropped rows, and why: "), "{said}");
+    assert!(
+        said.contains("1 empty_text dropped") && said.contains("dropped rows and their reasons: "),
+        "{said}"
+    );
     assert!(said.contains("a document ends with <|endoftext|>") && !said.contains("ChatML"), "{said}");
     assert_eq!(read_json(&out.join("generation_config.json"))["eos_token_id"], json!([2, 5]));
     assert!(!out.join("chat_template.jinja").exists());
@@ -721,8 +724,8 @@ fn a_run_never_writes_over_what_it_begins_from() {
         command
     };
     succeeds(&mut command(&model, &[]));
-    refused(&mut command(&out, &["--restart"]), "holds the checkpoint to begin from");
-    refused(&mut command(&out.join("checkpoints/step-2"), &[]), "holds the checkpoint to begin from");
+    refused(&mut command(&out, &["--restart"]), "contains the checkpoint to start from");
+    refused(&mut command(&out.join("checkpoints/step-2"), &[]), "contains the checkpoint to start from");
     Checkpoint::open(out.to_str().unwrap(), None).unwrap();
 }
 
@@ -795,9 +798,9 @@ fn no_flag_is_silently_without_effect() {
         command.arg("--out").arg(folder.path().join("out")).args(["--max-length", "200"]).args(more);
         command
     };
-    refused(&mut sft(&["--decay-ratio", "0.2"]), "--decay-ratio is of lr_scheduler_type wsd");
+    refused(&mut sft(&["--decay-ratio", "0.2"]), "`--decay-ratio` only applies to `lr_scheduler_type` `wsd`");
     let eval = ["--eval-split", "0.5", "--eval-data", data.to_str().unwrap()];
-    refused(&mut sft(&eval), "only one of them");
+    refused(&mut sft(&eval), "remove one of them");
     refused(&mut sft(&["--adam-beta1", "0.99999999999"]), "adam_beta1");
-    refused(&mut sft(&["--device", "cuda"]), "was built without the feature cuda");
+    refused(&mut sft(&["--device", "cuda"]), "was built without the feature `cuda`");
 }

@@ -1,4 +1,4 @@
-//! The whole command on small folders.
+//! Tests of the whole command on small folders.
 
 #![allow(clippy::unwrap_used, reason = "a test may fail loudly")]
 
@@ -63,7 +63,7 @@ fn rows_are_dropped_with_their_reasons_and_the_rest_keep_their_columns() {
     let arguments = ["--decontaminate", set.as_str()];
     assert_eq!(clean(folder, &arguments).unwrap(), 0);
     let kept: Vec<Value> =
-        datasets::objects(&folder.join("out")).unwrap().map(|found| found.unwrap().object.into()).collect();
+        datasets::read_raw(&folder.join("out")).unwrap().map(|raw| raw.unwrap().object.into()).collect();
     let row = |id: &str, output: String| json!({"instruction": "Tell", "input": "", "output": output, "id": id, "n": 1.5});
     assert_eq!(kept, [row("a", story(1)), row("d", story(2))]);
     let dropped = lines(&folder.join("out/dropped.jsonl"));
@@ -84,7 +84,7 @@ fn rows_are_dropped_with_their_reasons_and_the_rest_keep_their_columns() {
     assert_eq!(report["questions_shorter_than_an_ngram"], 1);
     assert_eq!(report["hits"][0]["ngram"], hit["ngram"]);
 
-    // Again, over what is there: the same bytes.
+    // The same command over its own output writes the same bytes.
     let files = [
         "clean.json",
         "README.md",
@@ -99,7 +99,7 @@ fn rows_are_dropped_with_their_reasons_and_the_rest_keep_their_columns() {
 }
 
 #[test]
-fn what_cannot_be_done_is_refused_and_named() {
+fn unreadable_rows_and_foreign_folders_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     alpaca(folder);

@@ -1,113 +1,116 @@
-//! A mix's recipe: its sources, how much of each, and which of their rows; checked once, when it is read.
+//! The recipe of a mix: its sources, how many rows of each, and which of them; checked once, when it is read.
 
 use anyhow::{Context, Result, anyhow, bail};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::path::Path;
 
-/// A recipe that was checked.
+/// A checked recipe.
 #[derive(Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Mix {
-    /// What the dataset is called.
+pub(super) struct MixRecipe {
+    /// The name of the dataset.
     pub(super) name: String,
-    /// A tokenizer's folder, file or hub id, for sources that count tokens.
+    /// The folder, file or Hugging Face id of a tokenizer, for sources that count tokens.
     pub(super) tokenizer: Option<String>,
-    /// Rows in all, which `--rows` replaces.
+    /// Total number of rows; `--rows` takes precedence.
     pub(super) rows: Option<usize>,
     #[serde(rename = "source")]
-    pub(super) sources: Vec<Source>,
+    pub(super) sources: Vec<MixSource>,
 }
 
-/// One set of the mix.
+/// One source of a mix.
 #[derive(Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Source {
-    /// Its rows' `source` column.
+pub(super) struct MixSource {
+    /// The value of the column `source` in its rows.
     pub(super) name: String,
-    /// A file, a folder, or a hub id; paths are those of the directory that the command is run in.
+    /// A file, a folder, or a Hugging Face id; paths are relative to the working directory.
     pub(super) data: String,
-    /// A configuration of the dataset's card.
+    /// A configuration of the dataset card.
     pub(super) config: Option<String>,
     /// One of its splits, or several: `train+test`.
     pub(super) split: Option<String>,
-    /// Rows of it; all it has where neither count nor weight is said.
+    /// Number of rows; without a count and a weight all rows are taken.
     pub(super) count: Option<usize>,
-    /// Its share of the rows, to be set against the other weights.
+    /// Its share of the rows, relative to the other weights.
     pub(super) weight: Option<f64>,
-    /// Whether rows may be taken again where it has too few.
+    /// Whether rows may be repeated if it has too few.
     #[serde(default)]
     pub(super) repeat: bool,
-    /// Of all messages together, as are the tokens.
+    /// Maximum number of words in all messages together.
     pub(super) maximum_words: Option<usize>,
+    /// Minimum number of tokens in all messages together.
     pub(super) minimum_tokens: Option<usize>,
+    /// Maximum number of tokens in all messages together.
     pub(super) maximum_tokens: Option<usize>,
-    /// Messages of the user.
+    /// Maximum number of messages of the user.
     pub(super) maximum_turns: Option<usize>,
-    /// Values of the rows' own `source` column that are not taken.
+    /// Rows with one of these values in their own column `source` are not taken.
     #[serde(default)]
     pub(super) drop_sources: Vec<String>,
 }
 
-impl Mix {
+impl MixRecipe {
     /// Reads and checks a recipe.
     pub(super) fn read(path: &Path) -> Result<Self> {
         let text =
             std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-        let mix: Self = toml::from_str(&text).map_err(|error| {
+        let recipe: Self = toml::from_str(&text).map_err(|error| {
             let line = 1 + text[..error.span().map_or(0, |span| span.start)].matches('\n').count();
             anyhow!("{}, line {line}: {}", path.display(), error.message())
         })?;
-        mix.check().with_context(|| path.display().to_string())?;
-        Ok(mix)
+        recipe.check().with_context(|| path.display().to_string())?;
+        Ok(recipe)
     }
 
     fn check(&self) -> Result<()> {
         if self.sources.is_empty() {
-            bail!("it has no [[source]]");
+            bail!("the recipe has no `[[source]]`; add one");
         }
         let mut names = BTreeSet::new();
         for source in &self.sources {
             let name = &source.name;
             if !names.insert(name) {
-                bail!("two sources are named {name}; each needs its own name");
+                bail!("two sources are named `{name}`; rename one");
             }
-            if source.weight.is_some_and(|weight| !weight.is_finite() || weight <= 0.0) {
-                bail!("the weight of {name} is not above 0");
+            if let Some(weight) = source.weight.filter(|weight| !weight.is_finite() || *weight <= 0.0) {
+                bail!("source `{name}`: `weight = {weight}` is not above 0; give a positive number");
             }
             let tokens = source.minimum_tokens.or(source.maximum_tokens);
             if tokens.is_some() && self.tokenizer.is_none() {
-                bail!("{name} counts tokens; name a tokenizer at the top of the recipe");
+                bail!("source `{name}` counts tokens; set `tokenizer` at the top of the recipe");
             }
         }
         let weighted = self.sources.iter().filter(|source| source.weight.is_some()).count();
         if weighted > 0 && weighted < self.sources.len() {
-            bail!("some sources have a weight and some have none; give every source a weight, or none");
+            bail!("some sources have a weight and some have none; give every source a `weight`, or none");
         }
         match self.sources.iter().find(|source| source.weight.is_some() && source.count.is_some()) {
-            Some(source) => bail!("{} has both a count and a weight; leave one out", source.name),
+            Some(source) => bail!("source `{}` has both a `count` and a `weight`; remove one", source.name),
             None => Ok(()),
         }
     }
 
-    /// Rows asked of each source. `available` is what each has, `rows` what the user wants in all.
+    /// Returns the number of rows of each source. `available` is the number that each has, `rows` the total that
+    /// the user gave.
     pub(super) fn shares(&self, available: &[usize], rows: Option<usize>) -> Result<Vec<usize>> {
         let total = rows.or(self.rows);
-        let count = |(source, available): (&Source, &usize)| source.count.unwrap_or(*available);
+        let count = |(source, available): (&MixSource, &usize)| source.count.unwrap_or(*available);
         let counts: Vec<usize> = self.sources.iter().zip(available).map(count).collect();
         if self.sources.iter().all(|source| source.weight.is_none()) {
             let shares: Vec<f64> = counts.iter().map(|count| *count as f64).collect();
             return Ok(total.map_or(counts, |total| apportioned(&shares, total)));
         }
         let Some(total) = total else {
-            bail!("weights share out a number of rows; say it in the recipe (rows = ...) or with --rows");
+            bail!("weights need a total number of rows; set `rows` in the recipe, or give `--rows`");
         };
         let weights: Vec<f64> = self.sources.iter().filter_map(|source| source.weight).collect();
         Ok(apportioned(&weights, total))
     }
 }
 
-/// Shares of a total in whole rows, by largest remainder; the first of equal remainders goes first.
+/// Divides a total into whole rows by the largest remainder method; among equal remainders the first one comes first.
 fn apportioned(shares: &[f64], total: usize) -> Vec<usize> {
     let sum: f64 = shares.iter().sum();
     if sum == 0.0 {
@@ -115,10 +118,10 @@ fn apportioned(shares: &[f64], total: usize) -> Vec<usize> {
     }
     let exact: Vec<f64> = shares.iter().map(|share| share / sum * total as f64).collect();
     let mut whole: Vec<usize> = exact.iter().map(|rows| rows.floor() as usize).collect();
-    let left = total.saturating_sub(whole.iter().sum());
+    let missing = total.saturating_sub(whole.iter().sum());
     let mut order: Vec<usize> = (0..shares.len()).collect();
     order.sort_by(|one, other| exact[*other].fract().total_cmp(&exact[*one].fract()));
-    order.into_iter().take(left).for_each(|index| whole[index] += 1);
+    order.into_iter().take(missing).for_each(|index| whole[index] += 1);
     whole
 }
 
@@ -136,36 +139,36 @@ mod tests {
     }
 
     #[test]
-    fn what_a_recipe_cannot_mean_is_refused() {
+    fn contradictory_recipes_are_refused() {
         let refused = |sources: &str, expected: &str| {
-            let mix: Mix = toml::from_str(&format!("name = \"m\"\n{sources}")).unwrap();
-            let error = mix.check().and_then(|()| mix.shares(&[1, 1], None).map(drop)).unwrap_err();
+            let recipe: MixRecipe = toml::from_str(&format!("name = \"m\"\n{sources}")).unwrap();
+            let error = recipe.check().and_then(|()| recipe.shares(&[1, 1], None).map(drop)).unwrap_err();
             assert!(error.to_string().contains(expected), "{error}");
         };
         let source =
             |name: &str, more: &str| format!("[[source]]\nname = \"{name}\"\ndata = \"d\"\n{more}\n");
-        refused("source = []", "no [[source]]");
-        refused(&[source("a", ""), source("a", "")].concat(), "two sources are named a");
+        refused("source = []", "no `[[source]]`");
+        refused(&[source("a", ""), source("a", "")].concat(), "two sources are named `a`");
         refused(&source("a", "weight = 0.0"), "not above 0");
         refused(
             &[source("a", "weight = 1.0"), source("b", "count = 3")].concat(),
-            "give every source a weight",
+            "give every source a `weight`",
         );
-        refused(&source("a", "weight = 1.0\ncount = 3"), "both a count and a weight");
-        refused(&source("a", "maximum_tokens = 3"), "name a tokenizer");
+        refused(&source("a", "weight = 1.0\ncount = 3"), "both a `count` and a `weight`");
+        refused(&source("a", "maximum_tokens = 3"), "set `tokenizer`");
         refused(&[source("a", "weight = 1.0"), source("b", "weight = 2.0")].concat(), "--rows");
     }
 
-    /// The recipes that ship: they parse, and their counts are the published ones.
+    /// The recipes of the project can be read, and their counts are the published ones.
     #[test]
-    fn the_shipped_recipes_are_whole() {
+    fn the_recipes_of_the_project_have_the_published_counts() {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../datasets/recipes");
         let sum = |name: &str| {
-            let mix = Mix::read(&folder.join(name)).unwrap();
-            let sum: usize = mix.sources.iter().map(|source| source.count.unwrap()).sum();
-            (mix.sources.len(), sum)
+            let recipe = MixRecipe::read(&folder.join(name)).unwrap();
+            let sum: usize = recipe.sources.iter().map(|source| source.count.unwrap()).sum();
+            (recipe.sources.len(), sum)
         };
-        // Table 9 of arXiv:2502.02737 gives rounded counts; they add up to what it calls 1.1M.
+        // Table 9 of arXiv:2502.02737 gives rounded counts, whose sum the paper rounds to 1.1M.
         assert_eq!(sum("smoltalk.toml"), (13, 1_098_610));
         assert_eq!(sum("smol-smoltalk.toml"), (9, 460_341));
         assert_eq!(std::fs::read_dir(folder).unwrap().count(), 2);

@@ -1,27 +1,27 @@
-//! A source's rows as the mix takes them: which of them pass, and what is written of each.
+//! The rows of a source: which of them pass the filters, and what the mix writes of each.
 
-use super::place::choice;
-use super::recipe::Source;
+use super::recipe::MixSource;
+use super::source_location::choice;
 use anyhow::{Context, Result, bail};
-use datasets::write::{self, Column};
+use checkpoint::tools::with_tools_as_text;
+use checkpoint::{ChatTemplate, Tokenizer};
+use datasets::write::{Column, ColumnType};
 use datasets::{Message, Row};
 use serde_json::{Map, Value, json};
-use smollm::tools::tell_tools;
-use smollm::{ChatTemplate, Tokenizer};
 use std::collections::BTreeMap;
 use std::path::Path;
 use unicode_segmentation::UnicodeSegmentation;
 
-/// What rows are.
+/// The kind of a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) enum Kind {
+pub(super) enum RowKind {
     #[default]
     Chat,
     Preference,
     Text,
 }
 
-impl Kind {
+impl RowKind {
     fn of(row: &Row) -> Self {
         match row {
             Row::Chat(_) => Self::Chat,
@@ -30,7 +30,7 @@ impl Kind {
         }
     }
 
-    /// For people.
+    /// The name of its rows in messages.
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Chat => "conversations",
@@ -41,36 +41,31 @@ impl Kind {
 
     /// The columns of a mix of this kind.
     pub(super) fn columns(self) -> Vec<Column> {
-        let messages = write::Kind::Messages;
-        let said: &[(&str, write::Kind)] = match self {
+        let messages = ColumnType::Messages;
+        let columns: &[(&str, ColumnType)] = match self {
             Self::Chat => &[("messages", messages)],
             Self::Preference => &[("prompt", messages), ("chosen", messages), ("rejected", messages)],
-            Self::Text => &[("text", write::Kind::Text)],
+            Self::Text => &[("text", ColumnType::Text)],
         };
-        let columns = said.iter().chain(&[("source", write::Kind::Text)]);
+        let columns = columns.iter().chain(&[("source", ColumnType::Text)]);
         columns.map(|(name, kind)| Column { name: (*name).to_owned(), kind: *kind }).collect()
     }
 }
 
-/// What was found in a source.
+/// The counts of a source's rows.
 #[derive(Debug, Default)]
-pub(super) struct Counts {
-    pub(super) kind: Kind,
+pub(super) struct SourceCounts {
+    pub(super) kind: RowKind,
     /// Rows that pass.
     pub(super) rows: usize,
-    /// Rows that do not, by the filter that says so.
+    /// Rows that do not pass, by filter.
     pub(super) filtered: BTreeMap<&'static str, usize>,
-    /// Rows whose messages carry more than a role and a content, by what is not written.
+    /// Rows with fields in messages that are not written, by field.
     pub(super) unwritten: BTreeMap<String, usize>,
 }
 
-impl Counts {
-    /// Of a source that cannot be counted yet.
-    pub(super) fn unknown(rows: usize) -> Self {
-        Self { rows, ..Self::default() }
-    }
-
-    /// What is left out of it, for people; empty where nothing is.
+impl SourceCounts {
+    /// What is left out, in parentheses; empty if nothing is.
     pub(super) fn left_out(&self) -> String {
         let filtered = self.filtered.iter().map(|(name, count)| format!("{count} left out by {name}"));
         let unwritten =
@@ -80,27 +75,27 @@ impl Counts {
     }
 }
 
-/// Which rows of a source pass.
-pub(super) struct Filters<'a> {
-    pub(super) source: &'a Source,
+/// Decides which rows of a source pass.
+pub(super) struct RowFilters<'a> {
+    pub(super) source: &'a MixSource,
     pub(super) tokenizer: Option<&'a Tokenizer>,
 }
 
-impl Filters<'_> {
-    /// The filter that leaves a row out.
-    fn refused(&self, row: &Row) -> Result<Option<&'static str>> {
+impl RowFilters<'_> {
+    /// The name of the filter that leaves a row out; `None` if it passes.
+    fn rejecting_filter(&self, row: &Row) -> Result<Option<&'static str>> {
         let source = self.source;
-        let own = metadata(row).get("source").and_then(Value::as_str);
-        if own.is_some_and(|own| source.drop_sources.iter().any(|dropped| dropped == own)) {
+        let origin = metadata(row).get("source").and_then(Value::as_str);
+        if origin.is_some_and(|origin| source.drop_sources.iter().any(|dropped| dropped == origin)) {
             return Ok(Some("drop_sources"));
         }
         let (texts, turns) = texts(row);
-        let over = |count: usize, most: Option<usize>| most.is_some_and(|most| count > most);
-        if over(turns, source.maximum_turns) {
+        let exceeds = |count: usize, maximum: Option<usize>| maximum.is_some_and(|maximum| count > maximum);
+        if exceeds(turns, source.maximum_turns) {
             return Ok(Some("maximum_turns"));
         }
         let words = || texts.iter().map(|text| text.unicode_words().count()).sum();
-        if source.maximum_words.is_some() && over(words(), source.maximum_words) {
+        if source.maximum_words.is_some() && exceeds(words(), source.maximum_words) {
             return Ok(Some("maximum_words"));
         }
         let Some(tokenizer) =
@@ -112,8 +107,8 @@ impl Filters<'_> {
         for text in texts {
             tokens += tokenizer.encode(text)?.ids.len();
         }
-        let under = source.minimum_tokens.is_some_and(|least| tokens < least);
-        Ok(match (under, over(tokens, source.maximum_tokens)) {
+        let is_short = source.minimum_tokens.is_some_and(|minimum| tokens < minimum);
+        Ok(match (is_short, exceeds(tokens, source.maximum_tokens)) {
             (true, _) => Some("minimum_tokens"),
             (_, true) => Some("maximum_tokens"),
             _ => None,
@@ -121,19 +116,22 @@ impl Filters<'_> {
     }
 }
 
-/// Counts what passes.
-pub(super) fn count(folder: &Path, filters: &Filters<'_>) -> Result<Counts> {
-    let mut counts = Counts::default();
+/// Counts the rows of a source.
+pub(super) fn count(folder: &Path, filters: &RowFilters<'_>) -> Result<SourceCounts> {
+    let mut counts = SourceCounts::default();
     let mut rows = datasets::read_chosen(folder, choice(filters.source))?;
     for (index, located) in rows.by_ref().enumerate() {
         let located = located?;
-        let kind = Kind::of(&located.row);
+        let kind = RowKind::of(&located.row);
         if index > 0 && kind != counts.kind {
             let (first, other) = (counts.kind.name(), kind.name());
-            bail!("{} holds {first} and {other}; a source has one kind of rows", filters.source.data);
+            bail!(
+                "{} contains {first} and {other}; split it, a source has one kind of rows",
+                filters.source.data
+            );
         }
         counts.kind = kind;
-        match filters.refused(&located.row)? {
+        match filters.rejecting_filter(&located.row)? {
             Some(filter) => *counts.filtered.entry(filter).or_default() += 1,
             None => {
                 counts.rows += 1;
@@ -149,58 +147,62 @@ pub(super) fn count(folder: &Path, filters: &Filters<'_>) -> Result<Counts> {
     Ok(counts)
 }
 
-/// Calls `each` with what is written of every row that passes.
-pub(super) fn each(
+/// Calls `action` with the JSON of every row that passes, as the mix writes it.
+pub(super) fn for_each(
     folder: &Path,
-    filters: &Filters<'_>,
-    mut each: impl FnMut(Vec<u8>) -> Result<()>,
+    filters: &RowFilters<'_>,
+    mut action: impl FnMut(Vec<u8>) -> Result<()>,
 ) -> Result<()> {
     let template = ChatTemplate::chatml();
     for located in datasets::read_chosen(folder, choice(filters.source))? {
         let located = located?;
-        if filters.refused(&located.row)?.is_some() {
+        if filters.rejecting_filter(&located.row)?.is_some() {
             continue;
         }
         let row = written(&located.row, &filters.source.name, &template)
             .with_context(|| format!("{}, row {}", located.file.display(), located.number))?;
-        each(serde_json::to_vec(&row)?)?;
+        action(serde_json::to_vec(&row)?)?;
     }
     Ok(())
 }
 
-/// A row under its source's name, with nothing but the columns of its kind.
+/// A row with the name of its source and the columns of its kind, and no others.
 fn written(row: &Row, source: &str, template: &ChatTemplate) -> Result<Value> {
     Ok(match row {
         Row::Chat(row) => {
-            json!({"messages": in_words(&row.messages, row.metadata.get("tools"), template)?, "source": source})
+            json!({"messages": as_text(&row.messages, row.metadata.get("tools"), template)?, "source": source})
         }
         Row::Preference(row) => json!({
-            "prompt": in_words(&row.prompt, row.metadata.get("tools"), template)?,
-            "chosen": in_words(&row.chosen, None, template)?,
-            "rejected": in_words(&row.rejected, None, template)?,
+            "prompt": as_text(&row.prompt, row.metadata.get("tools"), template)?,
+            "chosen": as_text(&row.chosen, None, template)?,
+            "rejected": as_text(&row.rejected, None, template)?,
             "source": source
         }),
         Row::Text(row) => json!({"text": row.text, "source": source}),
     })
 }
 
-/// Messages of a role and a content: calls and answers of tools become the words that SmolLM2 writes for them, and
-/// tools are told in a system message, unless one tells them already.
-fn in_words(messages: &[Message], tools: Option<&Value>, template: &ChatTemplate) -> Result<Vec<Value>> {
-    let plain = |message: &Message| smollm::Message {
+/// Messages of role and content: tool calls and their results become the text that SmolLM2 uses for them, and the
+/// tools are described in a system message unless one does so already.
+fn as_text(messages: &[Message], tools: Option<&Value>, template: &ChatTemplate) -> Result<Vec<Value>> {
+    let plain = |message: &Message| checkpoint::Message {
         tool_calls: message.tool_calls.clone(),
-        ..smollm::Message::new(&message.role, message.content.clone())
+        ..checkpoint::Message::new(&message.role, message.content.clone())
     };
-    let told = messages.iter().any(|message| message.content.contains("<tools>"));
-    let tools = match tools.filter(|_| !told) {
-        Some(Value::String(text)) => serde_json::from_str(text).context("the column tools is not JSON")?,
+    let has_tools = messages.iter().any(|message| message.content.contains("<tools>"));
+    let tools = match tools.filter(|_| !has_tools) {
+        Some(Value::String(text)) => serde_json::from_str(text).context("the column `tools` is not JSON")?,
         Some(tools) => tools.clone(),
         None => Value::Null,
     };
-    let told = tell_tools(template, messages.iter().map(plain).collect(), &tools);
-    Ok(told.into_iter().map(|message| json!({"role": message.role, "content": message.content})).collect())
+    let messages = with_tools_as_text(template, messages.iter().map(plain).collect(), &tools);
+    Ok(messages
+        .into_iter()
+        .map(|message| json!({"role": message.role, "content": message.content}))
+        .collect())
 }
 
+/// The lists of messages in a row.
 fn lists(row: &Row) -> Vec<&[Message]> {
     match row {
         Row::Chat(row) => vec![&row.messages],
@@ -209,7 +211,7 @@ fn lists(row: &Row) -> Vec<&[Message]> {
     }
 }
 
-/// All that is said in a row, and how often the user speaks. Of a pair it is the prompt with the preferred reply.
+/// The texts of a row, and its number of user messages. A pair counts with its prompt and the preferred reply.
 fn texts(row: &Row) -> (Vec<&str>, usize) {
     if let Row::Text(row) = row {
         return (vec![&row.text], 0);
@@ -219,7 +221,7 @@ fn texts(row: &Row) -> (Vec<&str>, usize) {
     (messages.map(|message| message.content.as_str()).collect(), turns)
 }
 
-/// Fields of messages that have no place in the columns, each once.
+/// The names of the fields in messages that are not written, each once.
 fn unwritten(row: &Row) -> Vec<String> {
     let extra = lists(row).into_iter().flatten().flat_map(|message| message.extra.keys());
     let mut names: Vec<String> = extra.filter(|name| *name != "tool_call_id").cloned().collect();

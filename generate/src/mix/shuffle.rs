@@ -1,33 +1,34 @@
-//! A shuffle on disk: each row has a number, and rows come back in the order of their numbers.
+//! A shuffle on disk: each row has a random number, and rows are returned in the order of their numbers.
 //!
-//! Rows are dealt into files by the first byte of their number; a file too large to be sorted in memory is dealt
-//! again by the next byte. So memory is one sorted file, however many rows there are.
+//! It is a radix sort: rows are distributed over files by the first byte of their number, and a file that is too
+//! large to be sorted in memory is distributed again by the next byte. So memory holds one file, however many rows
+//! there are.
 
 use anyhow::{Context, Result};
 use std::fs::File;
 use std::io::{BufReader, BufWriter, ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 
-/// Bytes of a number, which is as often as rows can be dealt.
+/// Bytes of a number: how often rows can be distributed.
 const LEVELS: u32 = 8;
 
-/// Rows on their way into the files.
+/// A shuffle to which rows are added.
 pub(super) struct Shuffle {
-    dealt: Deal,
+    buckets: Buckets,
     rows: usize,
-    /// A file of at most so many bytes is sorted in memory.
+    /// Maximum size in bytes of a file that is sorted in memory.
     sorted_bytes: u64,
 }
 
 /// One file for each value of one byte of the numbers.
-struct Deal {
+struct Buckets {
     folder: PathBuf,
     level: u32,
     files: Vec<Option<BufWriter<File>>>,
 }
 
 impl Shuffle {
-    /// Into a folder of its own; what an earlier, killed shuffle left there is removed.
+    /// Creates the folder of the shuffle; files that a killed shuffle left there are removed.
     pub(super) fn create(folder: &Path, sorted_bytes: u64) -> Result<Self> {
         match std::fs::remove_dir_all(folder) {
             Err(error) if error.kind() != ErrorKind::NotFound => {
@@ -35,28 +36,29 @@ impl Shuffle {
             }
             _ => {}
         }
-        Ok(Self { dealt: Deal::create(folder.to_owned(), 0)?, rows: 0, sorted_bytes })
+        Ok(Self { buckets: Buckets::create(folder.to_owned(), 0)?, rows: 0, sorted_bytes })
     }
 
-    /// Adds a row under its number.
+    /// Adds a row with its number.
     pub(super) fn push(&mut self, number: u64, row: &[u8]) -> Result<()> {
         self.rows += 1;
-        self.dealt.push(number, row)
+        self.buckets.push(number, row)
     }
 
-    /// How many were added.
+    /// The number of rows that were added.
     pub(super) fn rows(&self) -> usize {
         self.rows
     }
 
-    /// The rows in the order of their numbers; those of one number in the order they came.
+    /// Iterates over the rows in the order of their numbers; rows with equal numbers in the order in which they
+    /// were added.
     pub(super) fn in_order(self) -> Result<Ordered> {
-        let waiting = self.dealt.finish()?;
+        let waiting = self.buckets.finish()?;
         Ok(Ordered { waiting, sorted: Vec::new().into_iter(), sorted_bytes: self.sorted_bytes })
     }
 }
 
-impl Deal {
+impl Buckets {
     fn create(folder: PathBuf, level: u32) -> Result<Self> {
         std::fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
         Ok(Self { folder, level, files: std::iter::repeat_with(|| None).take(256).collect() })
@@ -82,7 +84,7 @@ impl Deal {
         self.folder.join(format!("{bucket:02x}"))
     }
 
-    /// The files and how often their rows were dealt, the last file first.
+    /// The files and how often their rows were distributed, the last file first.
     fn finish(mut self) -> Result<Vec<(PathBuf, u32)>> {
         let mut waiting = Vec::new();
         for bucket in (0..=255).rev() {
@@ -96,7 +98,7 @@ impl Deal {
     }
 }
 
-/// Rows on their way out.
+/// The rows in order.
 pub(super) struct Ordered {
     waiting: Vec<(PathBuf, u32)>,
     sorted: std::vec::IntoIter<(u64, Vec<u8>)>,
@@ -104,19 +106,19 @@ pub(super) struct Ordered {
 }
 
 impl Ordered {
-    /// Sorts the next file, or deals it again; false when there is none.
+    /// Sorts the next file, or distributes it again; returns whether there was one.
     fn advance(&mut self) -> Result<bool> {
         let Some((path, level)) = self.waiting.pop() else { return Ok(false) };
         let cannot = || format!("cannot read {}", path.display());
         let file = File::open(&path).with_context(cannot)?;
-        let large = file.metadata().with_context(cannot)?.len() > self.sorted_bytes;
+        let is_large = file.metadata().with_context(cannot)?.len() > self.sorted_bytes;
         let mut reader = BufReader::new(file);
-        if large && level < LEVELS {
-            let mut deal = Deal::create(path.with_extension("more"), level)?;
+        if is_large && level < LEVELS {
+            let mut buckets = Buckets::create(path.with_extension("more"), level)?;
             while let Some((number, row)) = read(&mut reader).with_context(cannot)? {
-                deal.push(number, &row)?;
+                buckets.push(number, &row)?;
             }
-            self.waiting.extend(deal.finish()?);
+            self.waiting.extend(buckets.finish()?);
         } else {
             let mut rows = Vec::new();
             while let Some(row) = read(&mut reader).with_context(cannot)? {
@@ -147,7 +149,7 @@ impl Iterator for Ordered {
     }
 }
 
-/// The next number and its row; nothing at the end of the file.
+/// Reads the next number and its row; `None` at the end of the file.
 fn read(reader: &mut impl Read) -> std::io::Result<Option<(u64, Vec<u8>)>> {
     let mut word = [0; 8];
     match reader.read_exact(&mut word) {
@@ -165,7 +167,7 @@ fn read(reader: &mut impl Read) -> std::io::Result<Option<(u64, Vec<u8>)>> {
 #[allow(clippy::unwrap_used, reason = "a test may fail loudly")]
 mod tests {
     use super::*;
-    use crate::recipe::draw;
+    use crate::draw::draw;
 
     fn shuffled(numbers: &[u64], sorted_bytes: u64) -> Vec<String> {
         let folder = tempfile::tempdir().unwrap();
@@ -182,8 +184,8 @@ mod tests {
     }
 
     #[test]
-    fn rows_come_in_the_order_of_their_numbers_however_often_they_are_dealt() {
-        // Numbers that share their first bytes, and one number four times.
+    fn rows_are_in_the_order_of_their_numbers_however_often_they_are_distributed() {
+        // Numbers with the same first bytes, and one number four times.
         let mut numbers: Vec<u64> = (0..2000).map(|index| draw(&format!("{index}"))).collect();
         numbers.extend((0..500).map(|index| 0x0102_0300_0000_0000 | draw(&format!("{index}")) >> 32));
         numbers.extend([u64::MAX, 0, u64::MAX, 7, u64::MAX, u64::MAX]);
@@ -197,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_are_spread_evenly() {
+    fn numbers_are_uniform() {
         let mut counts = [0; 16];
         (0..16_000).for_each(|index| counts[(draw(&format!("0/name/{index}/take")) >> 60) as usize] += 1);
         // Five standard deviations of 16,000 draws into 16.

@@ -1,78 +1,83 @@
-//! The rows the page shows: for each task so many kept ones and so many of each reason, chosen by the hash of their
-//! ids, so that they are a fair draw over the whole run and the same however often the report is made.
+//! The rows that the page shows: for each task a number of kept rows and a number of rows per drop reason. They are
+//! chosen by the hash of their ids, so that they are a uniform sample of the whole run and the same in every
+//! report.
 
-use super::{Sample, Step};
+use super::row_sample::RowSample;
+use crate::draw::draw;
+use crate::trace::TracedStep;
 use serde::Serialize;
 use serde_json::{Map, Value};
-use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 
-/// Kept rows shown of each task.
+/// Maximum number of kept rows per task.
 pub(super) const KEPT: usize = 40;
-/// Dropped rows shown of each task and reason.
+/// Maximum number of dropped rows per task and reason.
 pub(super) const DROPPED: usize = 8;
-/// Bytes of one text, and of all texts of one row, that the page carries.
-const TEXT: usize = 16_000;
-const ROW: usize = 200_000;
-/// Characters of a row's one-line beginning.
+/// Maximum number of bytes of one text.
+const TEXT_BYTES: usize = 16_000;
+/// Maximum number of bytes of all texts of one row.
+const ROW_BYTES: usize = 200_000;
+/// Characters of an opening.
 const OPENING: usize = 160;
 
-/// The drawn rows, by task and, if they were dropped, reason.
+/// The sample, by task and, for dropped rows, reason.
 #[derive(Default)]
 pub(super) struct Samples {
     groups: BTreeMap<(String, Option<String>), Group>,
 }
 
-/// By hash, then id.
-type Group = BTreeMap<(u64, String), Shown>;
+/// Rows by hash, then id.
+type Group = BTreeMap<(u64, String), ShownRow>;
 
-/// A row, ready for the page.
+/// A row as the page shows it.
 #[derive(Serialize)]
-pub(super) struct Shown {
+pub(super) struct ShownRow {
     id: String,
     task: String,
-    dropped: Option<Drop>,
+    dropped: Option<ShownDrop>,
+    /// Its first words, on one line.
     opening: String,
-    messages: Vec<Message>,
-    fields: Vec<(String, Text)>,
-    steps: Vec<Asked>,
+    messages: Vec<ShownMessage>,
+    columns: Vec<(String, ShownText)>,
+    steps: Vec<ShownStep>,
 }
 
 #[derive(Serialize)]
-struct Drop {
+struct ShownDrop {
     reason: String,
     step: String,
-    detail: Text,
+    detail: ShownText,
 }
 
 #[derive(Serialize)]
-struct Message {
+struct ShownMessage {
     role: String,
-    text: Text,
+    text: ShownText,
 }
 
 #[derive(Serialize)]
-struct Asked {
+struct ShownStep {
     name: String,
     teacher: String,
-    prompt: Text,
-    reply: Text,
+    prompt: ShownText,
+    reply: ShownText,
     opening: String,
     prompt_tokens: u64,
     completion_tokens: u64,
-    /// Whether the row ended here.
-    last: bool,
+    /// Whether the row was dropped here.
+    is_last: bool,
 }
 
-/// What is shown of a text.
+/// A text, cut to a maximum length.
 #[derive(Serialize)]
-struct Text {
+struct ShownText {
     shown: String,
-    /// Bytes of the whole, if this is not all of it.
-    cut_from: Option<usize>,
+    /// Bytes of the whole text if it is cut.
+    bytes: Option<usize>,
 }
 
 impl Samples {
+    /// Whether a row would be in the sample.
     pub(super) fn wants(&self, task: &str, reason: Option<&str>, id: &str) -> bool {
         let Some(group) = self.groups.get(&(task.to_owned(), reason.map(str::to_owned))) else { return true };
         let limit = if reason.is_none() { KEPT } else { DROPPED };
@@ -80,58 +85,59 @@ impl Samples {
         last.is_none_or(|(key, _)| (order(task, id), id) <= (key.0, key.1.as_str()))
     }
 
-    pub(super) fn offer(&mut self, sample: Sample) {
-        let reason = sample.dropped.as_ref().map(|(reason, _, _)| reason.clone());
+    /// Adds a row if it is in the sample; another one may leave the sample for it.
+    pub(super) fn offer(&mut self, sample: RowSample) {
+        let reason = sample.dropped.as_ref().map(|drop| drop.reason.clone());
         if !self.wants(&sample.task, reason.as_deref(), &sample.id) {
             return;
         }
         let limit = if reason.is_none() { KEPT } else { DROPPED };
         let group = self.groups.entry((sample.task.clone(), reason)).or_default();
-        group.insert((order(&sample.task, &sample.id), sample.id.clone()), Shown::new(sample));
+        group.insert((order(&sample.task, &sample.id), sample.id.clone()), ShownRow::new(sample));
         if group.len() > limit {
             group.pop_last();
         }
     }
 
-    /// All of them, tasks and fates mixed.
-    pub(super) fn all(&self) -> Vec<&Shown> {
+    /// All rows, tasks and outcomes mixed.
+    pub(super) fn all(&self) -> Vec<&ShownRow> {
         let mut all: Vec<_> = self.groups.values().flatten().collect();
         all.sort_by_key(|(key, _)| *key);
-        all.into_iter().map(|(_, shown)| shown).collect()
+        all.into_iter().map(|(_, row)| row).collect()
     }
 }
 
-impl Shown {
-    fn new(sample: Sample) -> Self {
-        let mut room = ROW;
-        let dropped = sample.dropped.map(|(reason, step, detail)| Drop {
-            detail: Text::cut(&detail, &mut room),
-            reason,
-            step,
+impl ShownRow {
+    fn new(sample: RowSample) -> Self {
+        let mut room = ROW_BYTES;
+        let dropped = sample.dropped.map(|drop| ShownDrop {
+            detail: ShownText::cut(&drop.detail, &mut room),
+            reason: drop.reason,
+            step: drop.step,
         });
         let messages = sample.row.get("messages").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
-        let messages: Vec<_> = messages.iter().map(|message| Message::new(message, &mut room)).collect();
-        let fields = sample.row.iter().filter(|(name, _)| !["messages", "id"].contains(&name.as_str()));
-        let fields =
-            fields.map(|(name, value)| (name.clone(), Text::cut(&plain(value), &mut room))).collect();
-        let mut steps: Vec<_> = sample.steps.iter().map(|step| Asked::new(step, &mut room)).collect();
+        let messages: Vec<_> = messages.iter().map(|message| ShownMessage::new(message, &mut room)).collect();
+        let columns = sample.row.iter().filter(|(name, _)| !["messages", "id"].contains(&name.as_str()));
+        let columns =
+            columns.map(|(name, value)| (name.clone(), ShownText::cut(&plain(value), &mut room))).collect();
+        let mut steps: Vec<_> = sample.steps.iter().map(|step| ShownStep::new(step, &mut room)).collect();
         if let Some(dropped) = &dropped
             && let Some(step) = steps.iter_mut().rfind(|step| step.name == dropped.step)
         {
-            step.last = true;
+            step.is_last = true;
         }
         let user = messages.iter().find(|message| message.role == "user").or(messages.first());
         let opening = user.map(|message| message.text.shown.as_str());
         let opening =
             one_line(opening.or(steps.first().map(|step| step.reply.shown.as_str())).unwrap_or_default());
-        Self { id: sample.id, task: sample.task, dropped, opening, messages, fields, steps }
+        Self { id: sample.id, task: sample.task, dropped, opening, messages, columns, steps }
     }
 }
 
-impl Message {
+impl ShownMessage {
     fn new(message: &Value, room: &mut usize) -> Self {
         let mut text = message.get("content").map(plain).unwrap_or_default();
-        // Tool calls and the like stand in fields of their own.
+        // Tool calls are in a field of their own.
         let others = message.as_object().into_iter().flatten();
         let others: Map<String, Value> = others
             .filter(|(name, value)| !["role", "content"].contains(&name.as_str()) && !value.is_null())
@@ -141,35 +147,39 @@ impl Message {
             text.push_str(if text.is_empty() { "" } else { "\n\n" });
             text.push_str(&plain(&Value::Object(others)));
         }
-        Self { role: message["role"].as_str().unwrap_or("no role").to_owned(), text: Text::cut(&text, room) }
-    }
-}
-
-impl Asked {
-    fn new(step: &Step, room: &mut usize) -> Self {
-        let reply = Text::cut(&step.reply, room);
         Self {
-            name: step.name.clone(),
-            teacher: step.teacher.clone(),
-            prompt: Text::cut(&step.prompt, room),
-            opening: one_line(&reply.shown),
-            reply,
-            prompt_tokens: step.prompt_tokens,
-            completion_tokens: step.completion_tokens,
-            last: false,
+            role: message["role"].as_str().unwrap_or("no role").to_owned(),
+            text: ShownText::cut(&text, room),
         }
     }
 }
 
-impl Text {
-    /// As much as fits into a text's share and what the row has left.
-    fn cut(text: &str, room: &mut usize) -> Self {
-        let shown = &text[..text.floor_char_boundary(TEXT.min(*room))];
-        *room -= shown.len();
-        Self { cut_from: (shown.len() < text.len()).then_some(text.len()), shown: shown.to_owned() }
+impl ShownStep {
+    fn new(step: &TracedStep, room: &mut usize) -> Self {
+        let reply = ShownText::cut(&step.reply, room);
+        Self {
+            name: step.name.clone(),
+            teacher: step.teacher.clone(),
+            prompt: ShownText::cut(&step.prompt, room),
+            opening: one_line(&reply.shown),
+            reply,
+            prompt_tokens: step.prompt_tokens,
+            completion_tokens: step.completion_tokens,
+            is_last: false,
+        }
     }
 }
 
+impl ShownText {
+    /// Cuts a text to its maximum length and to what is left of the row's.
+    fn cut(text: &str, room: &mut usize) -> Self {
+        let shown = &text[..text.floor_char_boundary(TEXT_BYTES.min(*room))];
+        *room -= shown.len();
+        Self { bytes: (shown.len() < text.len()).then_some(text.len()), shown: shown.to_owned() }
+    }
+}
+
+/// A value as text.
 fn plain(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
@@ -178,7 +188,7 @@ fn plain(value: &Value) -> String {
     }
 }
 
-/// The text's beginning on one line.
+/// The first words of a text on one line.
 fn one_line(text: &str) -> String {
     let mut line = String::new();
     for word in text.split_whitespace() {
@@ -193,29 +203,36 @@ fn one_line(text: &str) -> String {
     line
 }
 
-/// A row's place in a shuffle that is the same every time.
+/// The position of a row in a shuffle that is always the same.
 fn order(task: &str, id: &str) -> u64 {
-    let hash = Sha256::digest(format!("{task}\n{id}"));
-    hash.iter().take(8).fold(0, |number, byte| number << 8 | u64::from(*byte))
+    draw(&format!("{task}\n{id}"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::report::row_sample::SampledDrop;
 
-    fn sample(id: usize, dropped: bool) -> Sample {
-        let dropped = dropped.then(|| ("too_easy".to_owned(), "difficulty".to_owned(), String::new()));
-        Sample { id: format!("row-{id}"), task: "a-task".into(), dropped, row: Map::new(), steps: Vec::new() }
+    fn sample(id: usize, is_dropped: bool) -> RowSample {
+        let (reason, step, detail) = ("too_easy".to_owned(), "difficulty".to_owned(), String::new());
+        let dropped = is_dropped.then_some(SampledDrop { reason, step, detail });
+        RowSample {
+            id: format!("row-{id}"),
+            task: "a-task".into(),
+            dropped,
+            row: Map::new(),
+            steps: Vec::new(),
+        }
     }
 
     #[test]
-    fn the_draw_is_bounded_and_does_not_depend_on_the_order() {
+    fn the_sample_is_bounded_and_does_not_depend_on_the_order() {
         let (mut forward, mut backward) = (Samples::default(), Samples::default());
         for id in 0..1000 {
             forward.offer(sample(id, id % 2 == 0));
             backward.offer(sample(999 - id, id % 2 == 1));
         }
-        let ids = |samples: &Samples| samples.all().iter().map(|shown| shown.id.clone()).collect::<Vec<_>>();
+        let ids = |samples: &Samples| samples.all().iter().map(|row| row.id.clone()).collect::<Vec<_>>();
         assert_eq!(ids(&forward).len(), KEPT + DROPPED);
         assert_eq!(ids(&forward), ids(&backward));
         let wanted = |id: &usize| forward.wants("a-task", None, &format!("row-{id}"));
@@ -227,13 +244,13 @@ mod tests {
 
     #[test]
     fn a_text_is_cut_at_a_character_and_says_so() {
-        let mut room = ROW;
+        let mut room = ROW_BYTES;
         let long = "é".repeat(1 << 19);
-        let text = Text::cut(&format!("a{long}"), &mut room);
-        assert_eq!((text.shown.len(), text.cut_from), (TEXT - 1, Some((1 << 20) + 1)));
-        let texts: Vec<_> = (0..20).map(|_| Text::cut(&long, &mut room)).collect();
-        assert!(room < 2 && texts[19].shown.is_empty() && texts[19].cut_from.is_some());
-        assert_eq!(Text::cut("", &mut room).cut_from, None);
+        let text = ShownText::cut(&format!("a{long}"), &mut room);
+        assert_eq!((text.shown.len(), text.bytes), (TEXT_BYTES - 1, Some((1 << 20) + 1)));
+        let texts: Vec<_> = (0..20).map(|_| ShownText::cut(&long, &mut room)).collect();
+        assert!(room < 2 && texts[19].shown.is_empty() && texts[19].bytes.is_some());
+        assert_eq!(ShownText::cut("", &mut room).bytes, None);
         assert_eq!(one_line(" two\n words "), "two words");
         assert_eq!(one_line(&"é ".repeat(200)).chars().count(), OPENING + 1);
     }

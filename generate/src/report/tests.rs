@@ -1,11 +1,13 @@
-//! The page as a whole: hostile rows stay text, and the figures are the rows'.
+//! Tests of the whole page: hostile rows stay text, and the figures are those of the rows.
 
 #![allow(clippy::unwrap_used, reason = "a test may fail loudly")]
 
 use super::*;
+use crate::trace::TracedStep;
+use page::tests::style_and_script;
 use serde_json::json;
 
-/// None longer than a category may be.
+/// Texts that break out of HTML that does not escape them; none longer than a value of a category.
 const HOSTILE: [&str; 13] = [
     "</script><script>alert(1)</script>",
     "<img src=x onerror=alert(2)>",
@@ -22,8 +24,8 @@ const HOSTILE: [&str; 13] = [
     "nul\0 escape\u{1b}[31m return\r",
 ];
 
-fn step(text: &str) -> Step {
-    Step {
+fn step(text: &str) -> TracedStep {
+    TracedStep {
         name: text.to_owned(),
         teacher: text.to_owned(),
         prompt: text.to_owned(),
@@ -43,18 +45,19 @@ fn row(text: &str) -> Map<String, Value> {
     row.as_object().unwrap().clone()
 }
 
-/// A page on which the text stands in every place that a row, a teacher or a recipe can fill.
+/// A page with the text in every place that a row, a teacher or a recipe can fill.
 fn everywhere(text: &str) -> String {
-    let mut report = Report::new(text, vec![(text.to_owned(), text.to_owned())]);
+    let mut report = Report::new(text, vec![("about", text.to_owned())]);
     for task in [text, "other"] {
         for category in [text, "math", "math"] {
             let mut row = row(text);
             row.insert("category".to_owned(), json!(category));
-            report.kept(task, &row);
+            report.count_kept(task, &row);
         }
-        report.dropped(task, text, text);
-        for dropped in [None, Some((text.to_owned(), text.to_owned(), text.to_owned()))] {
-            let sample = Sample {
+        report.count_dropped(task, text, text);
+        let [reason, step_name, detail] = [text; 3].map(str::to_owned);
+        for dropped in [None, Some(SampledDrop { reason, step: step_name, detail })] {
+            let sample = RowSample {
                 id: text.to_owned(),
                 task: task.to_owned(),
                 dropped,
@@ -74,9 +77,9 @@ fn written(report: &Report) -> String {
     std::fs::read_to_string(path).unwrap()
 }
 
-/// The page's tags, each up to its `>`, and a check that quotes in them are closed.
+/// The tags of the page, each up to its `>`; quotes in them must be closed.
 fn tags(page: &str) -> Vec<String> {
-    // Style and script are the template's own, and compared with it elsewhere.
+    // Another test compares style and script.
     let mut page = page.to_owned();
     for name in ["style", "script"] {
         let (start, end) =
@@ -104,59 +107,53 @@ fn shape(tag: &str) -> String {
 }
 
 #[test]
-fn whatever_a_row_holds_the_page_has_the_same_tags() {
-    // Letters only: the tags of this page are the template's.
+fn the_page_has_the_same_tags_whatever_a_row_contains() {
+    // A text of letters: the tags of this page are those of the template.
     let harmless = everywhere("harmless");
     let expected: Vec<_> = tags(&harmless).iter().map(|tag| shape(tag)).collect();
     assert!(expected.len() > 300, "{}", expected.len());
     for text in HOSTILE {
         let page = everywhere(text);
-        let found: Vec<_> = tags(&page).iter().map(|tag| shape(tag)).collect();
-        let differs = found.iter().zip(&expected).find(|(found, expected)| found != expected);
-        assert_eq!((differs, found.len()), (None, expected.len()), "{text}");
+        let shapes: Vec<_> = tags(&page).iter().map(|tag| shape(tag)).collect();
+        let difference = shapes.iter().zip(&expected).find(|(shape, expected)| shape != expected);
+        assert_eq!((difference, shapes.len()), (None, expected.len()), "{text}");
         assert!(!page.contains('\0') && !page.contains('\u{1b}') && !page.contains('\r'), "{text:?}");
-        // Nothing was swallowed either: the text stands there as a browser will show it.
-        let escaped = page::visible(text)
-            .replace('&', "&amp;")
-            .replace('<', "&lt;")
-            .replace('>', "&gt;")
-            .replace('"', "&quot;")
-            .replace('\'', "&#x27;")
-            .replace('/', "&#x2f;");
-        assert!(page.matches(&escaped).count() > 40, "{text}");
+        // Nothing is missing either: a browser shows the whole text.
+        assert!(page.matches(&::report::escape(text)).count() > 40, "{text}");
     }
 }
 
 #[test]
-fn nothing_but_the_pages_own_script_may_run() {
+fn only_the_pages_own_script_may_run() {
     let page = everywhere(HOSTILE[0]);
     let inside = |text: &str, name: &str| {
         let (_, rest) = text.split_once(&format!("<{name}>")).unwrap();
         rest.split_once(&format!("</{name}>")).unwrap().0.to_owned()
     };
-    for name in ["script", "style"] {
-        assert_eq!(inside(&page, name), inside(page::TEMPLATE, name));
+    for (name, text) in style_and_script() {
+        assert_eq!(inside(&page, name), text);
         assert_eq!(page.matches(&format!("<{name}")).count(), 1);
     }
     let policy = page.find("http-equiv=\"Content-Security-Policy\"").unwrap();
     assert!(policy < page.find("<style").unwrap() && policy < page.find("<title").unwrap());
-    assert!(page.contains("default-src &#x27;none&#x27;; script-src &#x27;sha256-"));
+    let script = ::report::hash_source(&inside(&page, "script"));
+    assert!(page.contains("default-src 'none';") && page.contains(&format!("script-src {script};")));
     assert!(!page[policy..].split_once('>').unwrap().0.contains("unsafe"));
 }
 
 #[test]
-fn the_figures_are_the_rows() {
-    let mut report = Report::new("A title", vec![("Teacher".to_owned(), "a-teacher".to_owned())]);
+fn the_figures_are_those_of_the_rows() {
+    let mut report = Report::new("A title", vec![("Teacher", "a-teacher".to_owned())]);
     for place in 0..1500 {
         let difficulty = ["easy", "hard", "hard"][place % 3];
         let row =
             json!({"messages": [{"role": "user", "content": "one two three"}], "difficulty": difficulty});
-        report.kept("first", row.as_object().unwrap());
+        report.count_kept("first", row.as_object().unwrap());
     }
     for _ in 0..500 {
-        report.dropped("first", "too_easy", "difficulty");
+        report.count_dropped("first", "too_easy", "difficulty");
     }
-    report.dropped("second", "cut_off", "user_1");
+    report.count_dropped("second", "cut_off", "user_1");
     let page = written(&report);
     for expected in [
         "<dd>2,001</dd>",
@@ -179,19 +176,19 @@ fn the_figures_are_the_rows() {
 fn an_empty_run_has_a_page_too() {
     assert!(written(&Report::new("Nothing yet", Vec::new())).contains("<dd>\u{2013}</dd>"));
     let mut report = Report::new("One task", Vec::new());
-    report.kept("a-task", &Map::new());
+    report.count_kept("a-task", &Map::new());
     assert!(written(&report).contains("No row was dropped."));
 }
 
 #[test]
-fn a_long_text_is_cut_and_says_so() {
+fn a_long_text_is_cut_with_its_length() {
     let mut report = Report::new("Long", Vec::new());
     let long = "word ".repeat(1 << 20 >> 2);
     let row = json!({"messages": [{"role": "user", "content": &long}], "prompt": &long});
-    let steps = vec![Step { prompt: long.clone(), reply: long, ..step("user") }];
+    let steps = vec![TracedStep { prompt: long.clone(), reply: long, ..step("user") }];
     let row = row.as_object().unwrap().clone();
-    report.sample(Sample { id: "id".into(), task: "a-task".into(), dropped: None, row, steps });
+    report.sample(RowSample { id: "id".into(), task: "a-task".into(), dropped: None, row, steps });
     let page = written(&report);
     assert!(page.len() < 200_000, "{}", page.len());
-    assert_eq!(page.matches("the whole has 1,310,720 bytes").count(), 4);
+    assert_eq!(page.matches("the whole text has 1,310,720 bytes").count(), 4);
 }

@@ -1,72 +1,133 @@
 //! Function calling: tools that the teacher defines, a request that needs one, several or none of them, and the
-//! calls, held to the tools' parameters as they are written and checked again as if they had not been.
+//! calls. Calls are constrained to the tools' parameters when they are generated, and checked again.
 //!
-//! The conversation is told in SmolLM2's words by `smollm::tools`, so a model trained on it is served what it saw.
+//! `checkpoint::tools` writes tools and calls as the text that SmolLM2 uses, so a model is served what it was
+//! trained on.
 
 mod calls;
 mod definitions;
 
-use super::{fields, judge, pick};
+use super::steps::{Category, category, fields, judge, pick};
+use crate::maker::{Maker, OtherTeachers};
+use crate::recipe::{Recipe, TaskSettings};
+use crate::row_context::{RowContext, RowError, dropped};
+use crate::task::{RowShape, SourceTexts, Task};
 use crate::teacher::Prompt;
-use crate::walk::{Halt, Walk, dropped};
+use anyhow::Result;
+use checkpoint::tools::with_tools_as_text;
+use checkpoint::{ChatTemplate, Message};
+use datasets::write::ColumnType;
+use serde::Deserialize;
 use serde_json::{Map, Value, json};
-use smollm::tools::tell_tools;
-use smollm::{ChatTemplate, Message};
 
-pub(crate) async fn row(walk: &Walk<'_>) -> Result<Map<String, Value>, Halt> {
-    let domain = pick(walk, "domain", walk.recipe.list("domain")?);
-    let need = walk.recipe.category(walk.draw("need"));
-    let tools = tools(walk, domain).await?;
-    let query = query(walk, &tools, need).await?;
-    let calls = calls(walk, &tools, &query).await?;
+pub(super) static TASK: Maker = Maker {
+    task: Task {
+        name: "function-calling",
+        about: "Requests that are answered by tool calls, or without one if no tool fits",
+        by_default: false,
+        source: SourceTexts::None,
+        shape: RowShape::Conversation,
+        columns: &[
+            ("tools", ColumnType::Text),
+            ("calls", ColumnType::Text),
+            ("need", ColumnType::Text),
+            ("domain", ColumnType::Text),
+        ],
+    },
+    load,
+    calls: |_| OtherTeachers { judge: true, ..OtherTeachers::default() },
+    make_row: |context| Box::pin(make_row(context)),
+};
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FunctionCallingSettings {
+    /// Minimum and maximum number of tools in a row.
+    #[serde(default = "one_to_four")]
+    tools: [u64; 2],
+    /// How many tools a request needs: `one`, `several` or `none`.
+    category: Vec<Category>,
+    lists: FunctionCallingLists,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FunctionCallingLists {
+    domain: Vec<String>,
+}
+
+fn one_to_four() -> [u64; 2] {
+    [1, 4]
+}
+
+fn load(recipe: &Recipe) -> Result<TaskSettings> {
+    let settings: FunctionCallingSettings = recipe.parse()?;
+    recipe.needs_entries(&settings.category, "category")?;
+    recipe.needs_entries(&settings.lists.domain, "domain")?;
+    Ok(Box::new(settings))
+}
+
+async fn make_row(context: &RowContext<'_>) -> Result<Map<String, Value>, RowError> {
+    let settings: &FunctionCallingSettings = context.recipe.task_settings();
+    let domain = pick(context, "domain", &settings.lists.domain);
+    let need = category(&settings.category, context.draw("need"));
+    let tools = tools(context, settings.tools, domain).await?;
+    let query = query(context, &tools, need).await?;
+    let calls = calls(context, &tools, &query).await?;
     check_need(need, calls.len())?;
     let answer = match calls.is_empty() {
-        true => Message::new("assistant", explanation(walk, &tools, &query).await?),
-        false => Message { tool_calls: Some(in_openai_shape(&calls)), ..Message::new("assistant", "") },
+        true => Message::new("assistant", explanation(context, &tools, &query).await?),
+        false => Message { tool_calls: Some(in_openai_format(&calls)), ..Message::new("assistant", "") },
     };
-    let messages = tell_tools(&ChatTemplate::chatml(), vec![Message::new("user", query), answer], &tools);
+    let messages =
+        with_tools_as_text(&ChatTemplate::chatml(), vec![Message::new("user", query), answer], &tools);
     Ok(fields(json!({
         "messages": messages, "tools": tools.to_string(), "calls": Value::from(calls).to_string(),
         "need": need, "domain": domain
     })))
 }
 
-/// The teacher's definitions, as an API is told of them.
-async fn tools(walk: &Walk<'_>, domain: &str) -> Result<Value, Halt> {
-    let [least, most] = walk.recipe.settings.tools.unwrap_or([1, 4]);
-    let count = least + walk.draw("tools") % (most.max(least) - least + 1);
-    let mut schema = walk.recipe.schema("tools")?.clone();
+/// The tools that the teacher defines, in OpenAI's format.
+async fn tools(
+    context: &RowContext<'_>,
+    [minimum, maximum]: [u64; 2],
+    domain: &str,
+) -> Result<Value, RowError> {
+    let count = minimum + context.draw("tools") % (maximum.max(minimum) - minimum + 1);
+    let mut schema = context.recipe.schema("tools")?.clone();
     for limit in ["minItems", "maxItems"] {
         schema["properties"]["tools"][limit] = json!(count);
     }
-    let question = walk.recipe.prompt("tools", &json!({"domain": domain, "count": count}))?;
+    let prompt = context.recipe.prompt("tools", &json!({"domain": domain, "count": count}))?;
     let read = |value: Value| match jsonschema::is_valid(&schema, &value) {
         true => definitions::read(&value),
         false => Err(("unusable_tools", format!("does not fit the schema: {value}"))),
     };
-    walk.checked(&walk.teachers.main, "tools", "tools", question, &schema, read).await
+    context.checked(&context.teachers.main, "tools", "tools", prompt, &schema, read).await
 }
 
-/// What the user asks for.
-async fn query(walk: &Walk<'_>, tools: &Value, need: &str) -> Result<String, Halt> {
-    let question = walk.recipe.prompt("query", &json!({"tools": tools.to_string(), "need": need}))?;
-    let schema = walk.recipe.schema("query")?;
+/// The request of the user.
+async fn query(context: &RowContext<'_>, tools: &Value, need: &str) -> Result<String, RowError> {
+    let prompt = context.recipe.prompt("query", &json!({"tools": tools.to_string(), "need": need}))?;
+    let schema = context.recipe.schema("query")?;
     let read = |value: Value| match value["query"].as_str().map(str::trim) {
         Some(text) if !text.is_empty() => Ok(text.to_owned()),
         _ => Err(("empty", value.to_string())),
     };
-    walk.checked(&walk.teachers.main, "query", "query", question, schema, read).await
+    context.checked(&context.teachers.main, "query", "query", prompt, schema, read).await
 }
 
-/// The calls that the teacher makes; none where it finds that no tool fits.
-async fn calls(walk: &Walk<'_>, tools: &Value, query: &str) -> Result<Vec<Value>, Halt> {
-    let question = walk.recipe.prompt("calls", &json!({"tools": tools.to_string(), "query": query}))?;
+/// The calls that the teacher makes; none if it decides that no tool fits.
+async fn calls(context: &RowContext<'_>, tools: &Value, query: &str) -> Result<Vec<Value>, RowError> {
+    let prompt = context.recipe.prompt("calls", &json!({"tools": tools.to_string(), "query": query}))?;
     let schema = calls::schema(tools);
-    walk.checked(judge(walk), "calls", "calls", question, &schema, |value| calls::read(tools, &value)).await
+    context
+        .checked(judge(context), "calls", "calls", prompt, &schema, |value| calls::read(tools, &value))
+        .await
 }
 
-/// A request that needs other calls than it was meant to is not what the row says it is.
-fn check_need(need: &str, calls: usize) -> Result<(), Halt> {
+/// Drops a request that leads to another number of calls than it was meant to.
+fn check_need(need: &str, calls: usize) -> Result<(), RowError> {
     match (need, calls) {
         ("none", 0) | ("one", 1) | ("several", 2..) => Ok(()),
         ("none", _) => dropped("calls", "tool_fits", format!("{calls} calls where no tool was to fit")),
@@ -75,16 +136,18 @@ fn check_need(need: &str, calls: usize) -> Result<(), Halt> {
     }
 }
 
-/// What to say where no tool fits.
-async fn explanation(walk: &Walk<'_>, tools: &Value, query: &str) -> Result<String, Halt> {
-    let question = walk.recipe.prompt("explanation", &json!({"tools": tools.to_string(), "query": query}))?;
-    let text = walk.words("assistant", Prompt::Assistant(vec![Message::new("user", question)])).await?;
+/// The reply if no tool fits.
+async fn explanation(context: &RowContext<'_>, tools: &Value, query: &str) -> Result<String, RowError> {
+    let prompt =
+        context.recipe.prompt("explanation", &json!({"tools": tools.to_string(), "query": query}))?;
+    let text = context.message("assistant", Prompt::Assistant(vec![Message::new("user", prompt)])).await?;
     match text.contains("tool_call>") {
         true => dropped("assistant", "call_without_tool", text),
         false => Ok(text),
     }
 }
 
-fn in_openai_shape(calls: &[Value]) -> Value {
+/// The calls in OpenAI's format.
+fn in_openai_format(calls: &[Value]) -> Value {
     calls.iter().map(|call| json!({"type": "function", "function": call})).collect()
 }

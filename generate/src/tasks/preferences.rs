@@ -1,19 +1,106 @@
-//! Preference pairs, as UltraFeedback makes them: several completions of one prompt, each rated on named aspects.
+//! Preference pairs in the manner of UltraFeedback: several completions of one prompt, each rated on several aspects.
 //!
-//! Each completion is rated alone, in a question of its own, so the order in which a judge meets completions
-//! cannot sway it: there is no order.
+//! Each completion is rated in a call of its own, so that the order of completions cannot influence the judge.
 
-use super::{fields, judge, object, pick};
-use crate::recipe::{Aspect, Rejected};
+use super::steps::{fields, judge, object, pick};
+use crate::maker::{Maker, OtherTeachers};
+use crate::recipe::{Recipe, TaskSettings};
+use crate::row_context::{RowContext, RowError, dropped};
+use crate::task::{RowShape, SourceTexts, Task};
 use crate::teacher::Prompt;
-use crate::walk::{Halt, Walk, dropped};
+use anyhow::{Result, bail};
+use checkpoint::Message;
+use datasets::write::ColumnType;
+use serde::Deserialize;
 use serde_json::{Map, Value, json};
-use smollm::Message;
 
-/// The longest reason a judge may give for one rating, in characters.
-const REASON: usize = 400;
+pub(super) static TASK: Maker = Maker {
+    task: Task {
+        name: "preferences",
+        about: "Pairs of rated replies to a prompt, for direct preference optimization (`posttrain dpo`)",
+        by_default: false,
+        source: SourceTexts::Prompts,
+        shape: RowShape::Pair,
+        columns: &[
+            ("chosen_score", ColumnType::Float),
+            ("rejected_score", ColumnType::Float),
+            ("margin", ColumnType::Float),
+            ("chosen_model", ColumnType::Text),
+            ("rejected_model", ColumnType::Text),
+            ("ratings", ColumnType::Text),
+            ("request", ColumnType::Text),
+        ],
+    },
+    load,
+    calls: |_| OtherTeachers { judge: true, completions: true, ..OtherTeachers::default() },
+    make_row: |context| Box::pin(make_row(context)),
+};
 
-/// One answer to the prompt, and what the judge thinks of it.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PreferenceSettings {
+    /// Number of completions of a prompt.
+    completions: usize,
+    #[serde(default)]
+    rejected: Rejected,
+    /// Minimum difference between the scores of chosen and rejected; with a smaller one the row is a tie.
+    #[serde(default)]
+    minimum_margin: f64,
+    /// Whether the judge first writes its own answer and sees it beside the one that it rates.
+    #[serde(default)]
+    reference_answers: bool,
+    aspect: Vec<Aspect>,
+    /// What users ask for if no `--source` provides the prompts.
+    request: Vec<RequestKind>,
+}
+
+/// Which completion is the rejected one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Rejected {
+    #[default]
+    Worst,
+    /// Any one whose score is lower by the margin.
+    Random,
+}
+
+/// An aspect that completions are rated on, and its weight in the score.
+#[derive(Debug, Clone, Deserialize, serde::Serialize)]
+#[serde(deny_unknown_fields)]
+struct Aspect {
+    key: String,
+    description: String,
+    weight: f64,
+}
+
+/// A kind of request.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RequestKind {
+    /// Its name for other programs that read the recipe.
+    #[allow(dead_code, reason = "only other programs read it")]
+    key: String,
+    text: String,
+}
+
+fn load(recipe: &Recipe) -> Result<TaskSettings> {
+    let settings: PreferenceSettings = recipe.parse()?;
+    recipe.needs_entries(&settings.aspect, "aspect")?;
+    recipe.needs_entries(&settings.request, "request")?;
+    if settings.reference_answers {
+        recipe.sampling("reference")?;
+    }
+    if settings.completions < 2 {
+        let completions = settings.completions;
+        bail!("preferences/recipe.toml: `completions = {completions}` makes no pair; give at least 2");
+    }
+    Ok(Box::new(settings))
+}
+
+/// Maximum length of the reason for one rating, in characters.
+const MAX_REASON: usize = 400;
+
+/// A completion of the prompt and its ratings.
 struct Completion {
     model: String,
     text: String,
@@ -22,15 +109,15 @@ struct Completion {
     score: f64,
 }
 
-pub(crate) async fn row(walk: &Walk<'_>) -> Result<Map<String, Value>, Halt> {
-    let (request, prompt) = prompt(walk).await?;
-    let mut completions = completions(walk, &prompt).await?;
+async fn make_row(context: &RowContext<'_>) -> Result<Map<String, Value>, RowError> {
+    let settings: &PreferenceSettings = context.recipe.task_settings();
+    let (request, prompt) = prompt(context, &settings.request).await?;
+    let mut completions = completions(context, settings.completions, &prompt).await?;
     if all_the_same(&completions) {
         return dropped("pair", "tie", format!("all {} completions are the same", completions.len()));
     }
-    rate(walk, &prompt, &mut completions).await?;
-    let settings = &walk.recipe.settings;
-    let draw = walk.draw("rejected");
+    rate(context, settings, &prompt, &mut completions).await?;
+    let draw = context.draw("rejected");
     let Some((chosen, rejected)) = pair(&completions, settings.rejected, settings.minimum_margin, draw)
     else {
         let scores: Vec<String> = completions.iter().map(|one| format!("{:.2}", one.score)).collect();
@@ -49,66 +136,81 @@ pub(crate) async fn row(walk: &Walk<'_>) -> Result<Map<String, Value>, Halt> {
     })))
 }
 
-/// The source's prompt, or one that the teacher writes as a user with a drawn kind of request.
-async fn prompt<'a>(walk: &Walk<'a>) -> Result<(Option<&'a str>, String), Halt> {
-    if let Some(source) = &walk.source {
+/// The prompt of the source, or one that the teacher writes as a user for a drawn kind of request, with that kind.
+async fn prompt<'a>(
+    context: &RowContext<'_>,
+    requests: &'a [RequestKind],
+) -> Result<(Option<&'a str>, String), RowError> {
+    if let Some(source) = &context.source {
         return Ok((None, source.clone()));
     }
-    let request = pick(walk, "request", walk.recipe.list("request")?);
-    let system = Message::new("system", walk.recipe.prompt("user", &json!({"request": request}))?);
-    Ok((Some(request), walk.words("user", Prompt::User(vec![system])).await?))
+    let request = pick(context, "request", requests).text.as_str();
+    let system = Message::new("system", context.recipe.prompt("user", &json!({"request": request}))?);
+    Ok((Some(request), context.message("user", Prompt::User(vec![system])).await?))
 }
 
-/// Completions of the teachers in turn; one that cannot be used does not cost the row while two are left.
-async fn completions(walk: &Walk<'_>, prompt: &str) -> Result<Vec<Completion>, Halt> {
-    let named = &walk.teachers.completions;
-    let count = walk.recipe.settings.completions;
-    // Where there are more teachers than completions, each gets its share of the rows.
-    let first = walk.draw("teacher") as usize % named.len().max(1);
-    let question = Prompt::Assistant(vec![Message::new("user", prompt)]);
+/// Completions of the teachers in turn. An unusable one does not drop the row as long as two are left.
+async fn completions(
+    context: &RowContext<'_>,
+    count: usize,
+    prompt: &str,
+) -> Result<Vec<Completion>, RowError> {
+    let writers = &context.teachers.completions;
+    // With more teachers than completions, each writes for its share of the rows.
+    let first = context.draw("teacher") as usize % writers.len().max(1);
+    let conversation = Prompt::Assistant(vec![Message::new("user", prompt)]);
     let (mut completions, mut failure) = (Vec::new(), None);
     for number in 0..count {
-        let teacher = match named.len() {
-            0 => &walk.teachers.main,
-            several => &named[(first + number) % several],
+        let teacher = match writers.len() {
+            0 => &context.teachers.main,
+            several => &writers[(first + number) % several],
         };
-        match walk.words_of(teacher, &format!("completion_{}", number + 1), question.clone()).await {
+        match context.message_of(teacher, &format!("completion_{}", number + 1), conversation.clone()).await {
             Ok(text) => {
                 let model = teacher.identity().to_owned();
                 completions.push(Completion { model, text, ratings: Value::Null, score: 0.0 });
             }
-            Err(Halt::Drop(entry)) => failure = Some(entry),
-            Err(abort) => return Err(abort),
+            Err(RowError::Dropped(entry)) => failure = Some(entry),
+            Err(error) => return Err(error),
         }
     }
     match failure {
-        Some(entry) if completions.len() < 2 => Err(Halt::Drop(entry)),
+        Some(entry) if completions.len() < 2 => Err(RowError::Dropped(entry)),
         _ => Ok(completions),
     }
 }
 
-/// Whether no judge could tell them apart, so that none needs to be asked.
+/// Whether all texts are equal, so that no judge needs to be called.
 fn all_the_same(completions: &[Completion]) -> bool {
     completions.windows(2).all(|two| two[0].text == two[1].text)
 }
 
-/// Has every text rated, once: completions with the same text share the rating, the dearest call of a row.
-async fn rate(walk: &Walk<'_>, prompt: &str, completions: &mut [Completion]) -> Result<(), Halt> {
-    let aspects = &walk.recipe.aspects;
+/// Rates every different text once: completions with the same text share the rating, which is the most expensive
+/// call of a row.
+async fn rate(
+    context: &RowContext<'_>,
+    settings: &PreferenceSettings,
+    prompt: &str,
+    completions: &mut [Completion],
+) -> Result<(), RowError> {
+    let aspects = &settings.aspect;
     let schema = schema(aspects);
-    let asked = [Message::new("user", prompt)];
-    let reference = walk.reference(judge(walk), "reference", &asked).await?;
+    let messages = [Message::new("user", prompt)];
+    let reference = match settings.reference_answers {
+        true => Some(context.reference(judge(context), "reference", &messages).await?),
+        false => None,
+    };
     for number in 0..completions.len() {
         let text = completions[number].text.as_str();
-        let ratings = match completions[..number].iter().find(|before| before.text == text) {
-            Some(before) => before.ratings.clone(),
+        let ratings = match completions[..number].iter().find(|earlier| earlier.text == text) {
+            Some(earlier) => earlier.ratings.clone(),
             None => {
                 let variables = json!({
                     "instruction": prompt, "response": text, "reference": reference, "aspects": aspects
                 });
-                let question = walk.recipe.prompt("rating", &variables)?;
+                let rating_prompt = context.recipe.prompt("rating", &variables)?;
                 let step = format!("rating_{}", number + 1);
-                walk.judge(judge(walk), &step, "judge", question, &schema).await?
+                context.judge(judge(context), &step, "judge", rating_prompt, &schema).await?
             }
         };
         completions[number].score = score(&ratings, aspects);
@@ -117,9 +219,9 @@ async fn rate(walk: &Walk<'_>, prompt: &str, completions: &mut [Completion]) -> 
     Ok(())
 }
 
-/// For each aspect a reason first, then a rating from 1 to 5.
+/// The schema of the ratings: for each aspect first a reason, then a rating from 1 to 5.
 fn schema(aspects: &[Aspect]) -> Value {
-    let reason = json!({"type": "string", "minLength": 1, "maxLength": REASON});
+    let reason = json!({"type": "string", "minLength": 1, "maxLength": MAX_REASON});
     let rating = json!({"type": "integer", "minimum": 1, "maximum": 5});
     let rating = object(&fields(json!({"reason": reason, "rating": rating})));
     object(&aspects.iter().map(|aspect| (aspect.key.clone(), rating.clone())).collect())
@@ -132,8 +234,8 @@ fn score(ratings: &Value, aspects: &[Aspect]) -> f64 {
     aspects.iter().map(rated).sum::<f64>() / weight
 }
 
-/// The best completion, the first of equals, and the one it is set against: another text, worse by the margin.
-/// Nothing where there is none: a tie.
+/// Selects the best completion, the first of equals, and the rejected one: another text with a score that is lower
+/// by the margin. `None` for a tie.
 fn pair(
     completions: &[Completion],
     rejected: Rejected,
@@ -169,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn the_best_is_chosen_and_the_worst_or_any_other_rejected() {
+    fn the_best_is_chosen_and_the_worst_or_a_random_one_rejected() {
         let list = [completion("a", 2.5), completion("b", 4.0), completion("c", 1.5), completion("d", 3.75)];
         assert_eq!(chosen(&list, Rejected::Worst, 0.5, 0), Some(("b", "c")));
         let drawn = [0, 1, 2].map(|draw| chosen(&list, Rejected::Random, 0.5, draw));
@@ -189,13 +291,13 @@ mod tests {
     }
 
     #[test]
-    fn no_judge_is_asked_about_one_text() {
+    fn equal_texts_are_recognized() {
         assert!(all_the_same(&[completion("a", 0.0), completion("a", 0.0)]));
         assert!(!all_the_same(&["a", "a", "b"].map(|text| completion(text, 0.0))));
     }
 
     #[test]
-    fn a_score_is_the_mean_by_weight() {
+    fn a_score_is_the_weighted_mean() {
         let aspect = |key: &str, weight| Aspect { key: key.into(), description: String::new(), weight };
         let aspects = [aspect("helpfulness", 3.0), aspect("honesty", 1.0)];
         let rating = |rating: i64| json!({"reason": "so", "rating": rating});

@@ -1,40 +1,113 @@
-//! Smol-Rewrite and Smol-Summarization: a source text, rewritten or summed up in one of a few styles.
+//! Smol-Rewrite and Smol-Summarization: a source text, rewritten or summarized in one of several styles.
 
-use super::{fields, judge};
-use crate::recipe::Style;
+use super::steps::{fields, judge};
+use crate::maker::{Maker, OtherTeachers};
+use crate::recipe::{Recipe, TaskSettings};
+use crate::row_context::{RowContext, RowError, dropped};
+use crate::task::{RowShape, SourceTexts, Task};
 use crate::teacher::Prompt;
-use crate::walk::{Halt, Walk, dropped};
-use anyhow::anyhow;
+use anyhow::{Result, anyhow};
+use checkpoint::Message;
+use datasets::write::ColumnType;
+use serde::Deserialize;
 use serde_json::{Map, Value, json};
-use smollm::Message;
 use unicode_segmentation::UnicodeSegmentation;
 
-pub(crate) async fn row(walk: &Walk<'_>) -> Result<Map<String, Value>, Halt> {
-    let source = walk.source.as_deref().ok_or_else(|| anyhow!("a source task was begun without a source"))?;
-    let style = walk.style().ok_or_else(|| anyhow!("a source task's recipe has no styles"))?;
-    let system = Message::new("system", walk.recipe.prompt(&style.key, &json!({}))?);
-    let question = Message::new("user", source);
-    let reply = walk.words("assistant", Prompt::Assistant(vec![system.clone(), question.clone()])).await?;
+pub(super) static REWRITE: Maker = maker("smol-rewrite", "Source texts rewritten");
+pub(super) static SUMMARIZATION: Maker = maker("smol-summarization", "Source texts summarized");
+
+const fn maker(name: &'static str, about: &'static str) -> Maker {
+    Maker {
+        task: Task {
+            name,
+            about,
+            by_default: true,
+            source: SourceTexts::Texts,
+            shape: RowShape::Conversation,
+            columns: &[("style", ColumnType::Text)],
+        },
+        load,
+        calls: |recipe| OtherTeachers {
+            judge: recipe.task_settings::<SourceTaskSettings>().minimum_faithfulness.is_some(),
+            ..OtherTeachers::default()
+        },
+        make_row: |context| Box::pin(make_row(context)),
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SourceTaskSettings {
+    /// Minimum rating of how faithful a text is to its source, from 1 to 5; rated only if it is set.
+    minimum_faithfulness: Option<i64>,
+    style: Vec<Style>,
+}
+
+/// A style of rewriting or summarizing; its prompt is the template `KEY.jinja`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Style {
+    pub(crate) key: String,
+    /// Whether the text must be shorter than its source.
+    #[serde(default)]
+    shorter: bool,
+    maximum_sentences: Option<usize>,
+}
+
+fn load(recipe: &Recipe) -> Result<TaskSettings> {
+    let settings: SourceTaskSettings = recipe.parse()?;
+    recipe.needs_entries(&settings.style, "style")?;
+    for style in &settings.style {
+        recipe.file(&format!("{}.jinja", style.key))?;
+    }
+    if settings.minimum_faithfulness.is_some() {
+        recipe.needs_judge("faithfulness")?;
+    }
+    Ok(Box::new(settings))
+}
+
+/// The style of a row; `None` if its task has no styles.
+pub(crate) fn style<'a>(context: &RowContext<'a>) -> Option<&'a Style> {
+    if context.recipe.task.source != SourceTexts::Texts {
+        return None;
+    }
+    let styles = &context.recipe.task_settings::<SourceTaskSettings>().style;
+    Some(&styles[context.draw("style") as usize % styles.len()])
+}
+
+async fn make_row(context: &RowContext<'_>) -> Result<Map<String, Value>, RowError> {
+    let source = context
+        .source
+        .as_deref()
+        .ok_or_else(|| anyhow!("a task that needs a source text was started without one"))?;
+    let style = style(context).ok_or_else(|| anyhow!("a task that needs a source text has no style"))?;
+    let system = Message::new("system", context.recipe.prompt(&style.key, &json!({}))?);
+    let request = Message::new("user", source);
+    let reply =
+        context.message("assistant", Prompt::Assistant(vec![system.clone(), request.clone()])).await?;
     check(style, source, &reply)?;
-    faithful(walk, source, &reply).await?;
+    check_faithfulness(context, source, &reply).await?;
     Ok(fields(json!({
-        "messages": [system, question, Message::new("assistant", reply)], "style": style.key
+        "messages": [system, request, Message::new("assistant", reply)], "style": style.key
     })))
 }
 
-/// Drops what says another thing than its source, where the recipe asks for that.
-async fn faithful(walk: &Walk<'_>, source: &str, reply: &str) -> Result<(), Halt> {
-    let Some(minimum) = walk.recipe.settings.minimum_faithfulness else { return Ok(()) };
+/// Drops a text that is not faithful to its source, if the recipe asks for that.
+async fn check_faithfulness(context: &RowContext<'_>, source: &str, reply: &str) -> Result<(), RowError> {
+    let Some(minimum) = context.recipe.task_settings::<SourceTaskSettings>().minimum_faithfulness else {
+        return Ok(());
+    };
     let step = "faithfulness";
-    let question = walk.recipe.prompt(step, &json!({"source": source, "reply": reply}))?;
-    let answer = walk.judge(judge(walk), step, "judge", question, walk.recipe.schema(step)?).await?;
+    let prompt = context.recipe.prompt(step, &json!({"source": source, "reply": reply}))?;
+    let answer = context.judge(judge(context), step, "judge", prompt, context.recipe.schema(step)?).await?;
     match answer["score"].as_i64() {
         Some(score) if score < minimum => dropped(step, "unfaithful", answer["reason"].to_string()),
         _ => Ok(()),
     }
 }
 
-fn check(style: &Style, source: &str, reply: &str) -> Result<(), Halt> {
+/// Drops a text that does not fit its style.
+fn check(style: &Style, source: &str, reply: &str) -> Result<(), RowError> {
     if reply == source.trim() {
         return dropped("check", "unchanged", "");
     }
@@ -44,8 +117,8 @@ fn check(style: &Style, source: &str, reply: &str) -> Result<(), Halt> {
     }
     let sentences = reply.unicode_sentences().count();
     match style.maximum_sentences {
-        Some(most) if sentences > most => {
-            dropped("check", "too_many_sentences", format!("{sentences} of at most {most}"))
+        Some(maximum) if sentences > maximum => {
+            dropped("check", "too_many_sentences", format!("{sentences} of at most {maximum}"))
         }
         _ => Ok(()),
     }
@@ -57,10 +130,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_no_summary_is_dropped_with_the_reason() {
+    fn texts_that_do_not_fit_the_style_are_dropped_with_the_reason() {
         let style = Style { key: "s".into(), shorter: true, maximum_sentences: Some(1) };
         let reason = |source: &str, reply: &str| match check(&style, source, reply) {
-            Err(Halt::Drop(dropped)) => dropped.reason,
+            Err(RowError::Dropped(dropped)) => dropped.reason,
             Ok(()) => "kept".to_owned(),
             Err(other) => format!("{other:?}"),
         };

@@ -1,18 +1,19 @@
-//! A checkpoint as the teacher, in this process, through the native engine.
+//! A checkpoint as the teacher, in this process, with the native engine.
 
-use super::{Asking, Call, Prompt, Refusal};
+use super::call::{Call, CallContext, CallError, Prompt};
 use crate::budget::Cost;
-use crate::store::{Outcome, Reply, Source};
+use crate::store::{AnswerSource, Outcome, Reply};
 use anyhow::{Result, anyhow};
-use engine::{Engine, Finish, NativeEngine, Options, Refused, Request, Sampling};
-use smollm::{ChatTemplate, Checkpoint, Tokenizer, chat};
+use checkpoint::{ChatTemplate, Checkpoint, Tokenizer, chat};
+use engine::{Engine, Finish, NativeEngine, Options, Request, RequestError, Sampling};
 use std::path::Path;
 
 /// The endpoint's name in the ledger.
 const LOCAL: &str = "this process";
-/// Tokens an answer must have room for; a prompt that leaves less is too long.
-const LEAST_ANSWER: usize = 16;
+/// Minimum number of tokens that a prompt must leave for the answer.
+const MIN_ANSWER: usize = 16;
 
+/// A loaded checkpoint.
 pub(crate) struct LocalTeacher {
     pub(crate) identity: String,
     pub(crate) warnings: Vec<String>,
@@ -23,6 +24,7 @@ pub(crate) struct LocalTeacher {
 }
 
 impl LocalTeacher {
+    /// Loads a checkpoint folder or a Hugging Face id; `template` is a Jinja file to use instead of its own template.
     pub(crate) fn open(name: &str, template: Option<&Path>) -> Result<Self> {
         let checkpoint = Checkpoint::open(name, template)?;
         Ok(Self {
@@ -39,45 +41,53 @@ impl LocalTeacher {
         })
     }
 
+    /// Number of positions of the context.
     pub(crate) fn context(&self) -> usize {
         self.engine.limits().context
     }
 
-    pub(crate) async fn answer(&self, asking: Asking<'_>) -> Result<Reply, Refusal> {
-        let Asking { run, key, step, call } = asking;
+    /// Number of tokens of a text; `None` if it cannot be tokenized.
+    pub(crate) fn tokens(&self, text: &str) -> Option<usize> {
+        self.tokenizer.encode(text).ok().map(|encoded| encoded.ids.len())
+    }
+
+    /// Answers a call.
+    pub(crate) async fn answer(&self, context: CallContext<'_>) -> Result<Reply, CallError> {
+        let CallContext { run, key, step, call } = context;
         let request = self.request(call)?;
         let prompt_tokens = request.prompt.len() as u64;
         let worst = run.cost(&self.identity, prompt_tokens, request.max_tokens as u64, false);
-        let begun = run.begin(key, run.hold(worst).await.ok_or(Refusal::Stopped)?)?;
+        let in_flight = run.begin(key, run.reserve(worst).await.ok_or(CallError::Stopped)?)?;
         let reply = self.reply(request, prompt_tokens).await;
         let reply = match reply {
             Ok(reply) => reply,
-            Err(refusal) => {
-                let failed = matches!(refusal, Refusal::Failed(_));
-                let outcome = if failed { Outcome::Failed } else { Outcome::Refused };
-                run.store.note(&self.identity, LOCAL, outcome, 1);
-                begun.end(Cost::default())?;
-                return Err(refusal);
+            Err(error) => {
+                let has_failed = matches!(error, CallError::Failed(_));
+                let outcome = if has_failed { Outcome::Failed } else { Outcome::Refused };
+                run.store.count_calls(&self.identity, LOCAL, outcome, 1);
+                in_flight.end(Cost::default())?;
+                return Err(error);
             }
         };
         let cost = run.cost(&self.identity, prompt_tokens, reply.completion_tokens, false);
-        let source = Source { model: &self.identity, endpoint: LOCAL, step, microdollars: cost.microdollars };
+        let source =
+            AnswerSource { model: &self.identity, endpoint: LOCAL, step, microdollars: cost.microdollars };
         run.store.record(key, &source, &reply).await?;
-        begun.end(cost)?;
+        in_flight.end(cost)?;
         Ok(reply)
     }
 
-    async fn reply(&self, request: Request, prompt_tokens: u64) -> Result<Reply, Refusal> {
+    async fn reply(&self, request: Request, prompt_tokens: u64) -> Result<Reply, CallError> {
         let events = self.engine.submit(request).map_err(|refused| match refused {
-            Refused::TooLong { .. } => Refusal::TooLong(refused.to_string()),
-            Refused::Stopped => Refusal::Gone(anyhow!("the engine has stopped")),
-            other => Refusal::Rejected(None, other.to_string()),
+            RequestError::TooLong { .. } => CallError::TooLong(refused.to_string()),
+            RequestError::Stopped => CallError::Unusable(anyhow!("the engine has stopped")),
+            other => CallError::Rejected(None, other.to_string()),
         })?;
         let answer = events.collect().await;
         match answer.finish {
-            Finish::Unfit(reason) => Err(Refusal::Rejected(None, reason)),
-            // Of the engine, not of the row: with the engine gone, the next call ends the run.
-            Finish::Failed(reason) => Err(Refusal::Failed(reason)),
+            Finish::ConstraintFailed(reason) => Err(CallError::Rejected(None, reason)),
+            // The engine's fault, not the row's: if the engine has stopped, the next call ends the run.
+            Finish::Failed(reason) => Err(CallError::Failed(reason)),
             finish => Ok(Reply {
                 text: answer.text,
                 cut: finish == Finish::Length,
@@ -88,24 +98,24 @@ impl LocalTeacher {
         }
     }
 
-    fn request(&self, call: &Call) -> Result<Request, Refusal> {
-        let failed = |error: smollm::Error| Refusal::Rejected(None, error.to_string());
+    fn request(&self, call: &Call) -> Result<Request, CallError> {
+        let failed = |error: checkpoint::Error| CallError::Rejected(None, error.to_string());
         let mut stop_ids = self.stop_ids.clone();
         let prompt = match &call.prompt {
             Prompt::Assistant(messages) => {
                 chat::render_prompt(&self.template, &self.tokenizer, messages, None).map_err(failed)?
             }
             Prompt::User(messages) => {
-                // A user's turn ends at any special token, whichever the model was taught to end it with.
+                // A user's turn ends at any special token, whichever ended it in training.
                 stop_ids.extend_from_slice(self.tokenizer.special_ids());
                 let text = chat::render_user_opening(&self.template, messages).map_err(failed)?;
                 self.tokenizer.encode(&text).map_err(failed)?.ids
             }
         };
         let context = self.context();
-        if prompt.len() + LEAST_ANSWER > context {
-            return Err(Refusal::TooLong(format!(
-                "{} tokens of prompt in a context of {context}",
+        if prompt.len() + MIN_ANSWER > context {
+            return Err(CallError::TooLong(format!(
+                "the prompt has {} tokens and the context {context}",
                 prompt.len()
             )));
         }
@@ -120,9 +130,9 @@ impl LocalTeacher {
             },
             constraint: call.constraint(),
             stop_ids,
-            // A tokenizer without these special tokens spells them out.
+            // A tokenizer without these special tokens writes them as text.
             stop_strings: vec!["<|im_end|>".to_owned(), "<|im_start|>".to_owned()],
-            at_once: true,
+            deliver_at_end: true,
             ..Request::default()
         })
     }

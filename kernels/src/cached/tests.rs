@@ -1,12 +1,14 @@
-//! Cached attention: near f64, and the same bits on every path, in any chunk, by blocks or by queries.
+//! Cached attention: near f64, and the same bits on every instruction set, in any chunk, split by block or by query.
 #![allow(clippy::unwrap_used, reason = "a test may fail loudly")]
 
 use super::attend::attend_on;
-use super::*;
-use crate::Path;
-use crate::tests::{PATHS, assert_close, bits, numbers};
+use super::block::{BLOCK_POSITIONS, CacheBlock, CacheShape};
+use super::call::{Queries, Span};
+use crate::format::CacheFormat;
+use crate::isa::{Isa, isa};
+use crate::tests::{ISAS, assert_close, bits, numbers};
 
-/// A sequence of `positions` with its queries (T, H, D).
+/// The queries (T, H, D), keys and values of a sequence, and its blocks.
 struct Case {
     shape: CacheShape,
     blocks: Vec<CacheBlock>,
@@ -27,20 +29,20 @@ fn case(heads: usize, kv_heads: usize, head_dim: usize, positions: usize, format
         let block = &mut blocks[position / BLOCK_POSITIONS];
         block.write(&shape, LAYER, position % BLOCK_POSITIONS, key, value);
     }
-    // Large enough that softmax weights differ.
+    // Large enough for softmax weights that differ.
     let queries = numbers(positions * heads * head_dim, 3).iter().map(|q| q * 8.0).collect();
     Case { shape, blocks, queries, keys, values }
 }
 
-/// The answers of the tokens from `first` on, `count` of them.
-fn attended(path: Path, case: &Case, first: usize, count: usize) -> Vec<f32> {
+/// Returns the attention of `count` tokens from `first` on.
+fn attention(isa: Isa, case: &Case, first: usize, count: usize) -> Vec<f32> {
     let row = case.shape.heads * case.shape.head_dim;
     let blocks: Vec<&CacheBlock> = case.blocks.iter().collect();
     let mut out = vec![f32::NAN; count * row];
     let span = Span { first_row: 0, rows: count, first_position: first, blocks: &blocks };
     let rows = &case.queries[first * row..(first + count) * row];
     let queries = Queries { rows, stride: row, shape: &case.shape, layer: LAYER, spans: &[span] };
-    attend_on(path, &mut out, row, queries);
+    attend_on(isa, &mut out, row, queries);
     out
 }
 
@@ -53,26 +55,26 @@ fn expected(case: &Case, token: usize, head: usize) -> Vec<f64> {
     let score = |p: usize| (0..head_dim).map(|d| query(d) * at(&case.keys, p, d)).sum::<f64>();
     let weights: Vec<f64> = (0..=token).map(|p| (score(p) / (head_dim as f64).sqrt()).exp()).collect();
     let total: f64 = weights.iter().sum();
-    let mixed = |d: usize| weights.iter().enumerate().map(|(p, w)| w * at(&case.values, p, d)).sum::<f64>();
-    (0..head_dim).map(|d| mixed(d) / total).collect()
+    let value = |d: usize| weights.iter().enumerate().map(|(p, w)| w * at(&case.values, p, d)).sum::<f64>();
+    (0..head_dim).map(|d| value(d) / total).collect()
 }
 
 #[test]
-fn answers_are_near_f64() {
+fn attention_is_near_f64() {
     for (format, limit) in [(CacheFormat::F32, 1.0), (CacheFormat::F16, 60.0), (CacheFormat::Bf16, 500.0)] {
         for (heads, kv_heads, head_dim) in [(9, 3, 64), (8, 4, 8), (2, 2, 80), (14, 2, 16)] {
             let case = case(heads, kv_heads, head_dim, 150, format);
-            for path in PATHS {
-                let out = attended(path, &case, 0, 150);
+            for isa in ISAS {
+                let out = attention(isa, &case, 0, 150);
                 for token in [0, 1, 63, 64, 65, 149] {
                     for head in 0..heads {
-                        let found = &out[(token * heads + head) * head_dim..][..head_dim];
-                        for (found, expected) in found.iter().zip(expected(&case, token, head)) {
+                        let values = &out[(token * heads + head) * head_dim..][..head_dim];
+                        for (value, expected) in values.iter().zip(expected(&case, token, head)) {
                             assert_close(
-                                *found,
+                                *value,
                                 expected,
                                 limit,
-                                &format!("{format:?} {path:?} {token} {head}"),
+                                &format!("{format:?} {isa:?} {token} {head}"),
                             );
                         }
                     }
@@ -83,38 +85,37 @@ fn answers_are_near_f64() {
 }
 
 #[test]
-fn chunks_and_paths_do_not_change_a_bit() {
+fn chunks_and_instruction_sets_do_not_change_a_bit() {
     let case = case(9, 3, 64, 400, CacheFormat::F16);
     let row = 9 * 64;
-    let whole = attended(crate::path(), &case, 0, 400);
-    for path in PATHS {
-        assert_eq!(bits(&attended(path, &case, 0, 400)), bits(&whole), "{path:?}");
+    let whole = attention(isa(), &case, 0, 400);
+    for isa in ISAS {
+        assert_eq!(bits(&attention(isa, &case, 0, 400)), bits(&whole), "{isa:?}");
     }
-    // One token deep in the sequence goes by blocks, many by queries.
+    // One token at a late position is split by block, many tokens are split by query.
     for (first, count) in [(0, 1), (5, 7), (64, 64), (399, 1), (390, 3), (256, 100)] {
-        for path in PATHS {
-            let part = attended(path, &case, first, count);
-            assert_eq!(bits(&part), bits(&whole[first * row..][..count * row]), "{path:?} {first}+{count}");
+        for isa in ISAS {
+            let part = attention(isa, &case, first, count);
+            assert_eq!(bits(&part), bits(&whole[first * row..][..count * row]), "{isa:?} {first}+{count}");
         }
     }
 }
 
 #[test]
-fn what_a_block_held_for_others_before_does_not_show() {
-    // An odd head, so that rows are padded, and a last block that is not full.
+fn earlier_contents_of_a_block_do_not_show() {
+    // A head size that is padded, and a last block that is not full.
     let fresh = case(6, 2, 24, 150, CacheFormat::F32);
-    let expected = attended(Path::Portable, &fresh, 0, 150);
+    let expected = attention(Isa::Portable, &fresh, 0, 150);
     let shape = fresh.shape;
     drop(fresh);
     let mut dirty: Vec<CacheBlock> = (0..8).map(|_| CacheBlock::new(&shape)).collect();
     for block in &mut dirty {
-        let bytes = shape.block_bytes();
-        // SAFETY: the block is that long, and all ones are a NaN.
-        unsafe { block.memory.pointer_mut().write_bytes(0xff, bytes) };
+        // All ones are a NaN.
+        block.memory.bytes_mut().fill(0xff);
     }
     drop(dirty);
     let reused = case(6, 2, 24, 150, CacheFormat::F32);
-    for path in PATHS {
-        assert_eq!(bits(&attended(path, &reused, 0, 150)), bits(&expected), "{path:?}");
+    for isa in ISAS {
+        assert_eq!(bits(&attention(isa, &reused, 0, 150)), bits(&expected), "{isa:?}");
     }
 }

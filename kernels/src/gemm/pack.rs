@@ -1,28 +1,36 @@
-//! Operands rearranged for the tile: panels of B, and slices of A where they cannot be read as they lie.
+//! Packing of operands for the tile: panels of B, and slices of A that the tile cannot read in place.
+//!
+//! The "outer" dimension is the one that is not summed over: columns of B, rows of A. A panel interleaves WIDTH of
+//! them:
+//!
+//! ```text
+//! step 0: [ outer 0 | outer 1 | ... | outer WIDTH-1 ]   each entry one packed number (1 or 2 values of k)
+//! step 1: [ outer 0 | outer 1 | ... | outer WIDTH-1 ]
+//! ```
 
-use super::Matrix;
-use super::tile::{Job, Multiply};
+use super::matrix::Matrix;
+use super::multiply::{Job, Multiply};
 use crate::element::Element;
 use std::ops::Range;
 
-/// One panel of B: for every step of k, WIDTH columns side by side, zeros where there are none.
-pub(super) struct Columns<'a, M: Multiply, E> {
+/// Packs one panel of B (steps, WIDTH), with zeros for columns beyond the last.
+pub(super) struct PackPanel<'a, M: Multiply, E> {
     pub(super) panel: &'a mut [M::Packed],
     pub(super) b: Matrix<'a, E>,
     pub(super) depth: Range<usize>,
     pub(super) columns: Range<usize>,
 }
 
-impl<M: Multiply, E: Element> Job for Columns<'_, M, E> {
+impl<M: Multiply, E: Element> Job for PackPanel<'_, M, E> {
     #[inline(always)]
     fn run(self) {
-        outer_by_step::<M, E>(self.panel, M::WIDTH, self.b.transposed(), self.columns, self.depth);
+        pack_panels::<M, E>(self.panel, M::WIDTH, self.b.transposed(), self.columns, self.depth);
     }
 }
 
-/// Rows of A so that row r's steps lie side by side: `out[r * steps + step]`.
+/// Packs rows of A (rows, steps); the steps of a row are contiguous.
 #[inline(always)]
-pub(super) fn rows_by_row<M: Multiply, E: Element>(
+pub(super) fn pack_rows<M: Multiply, E: Element>(
     out: &mut [M::Packed],
     a: Matrix<'_, E>,
     rows: Range<usize>,
@@ -41,9 +49,9 @@ pub(super) fn rows_by_row<M: Multiply, E: Element>(
     }
 }
 
-/// Panels of `width` rows of `source`: for every step, the rows side by side, zeros where there are none.
+/// Packs the `outer` rows of `source` into panels (steps, width), with zeros for rows beyond the last.
 #[inline(always)]
-pub(super) fn outer_by_step<M: Multiply, E: Element>(
+pub(super) fn pack_panels<M: Multiply, E: Element>(
     out: &mut [M::Packed],
     width: usize,
     source: Matrix<'_, E>,
@@ -53,15 +61,14 @@ pub(super) fn outer_by_step<M: Multiply, E: Element>(
     let steps = depth.len().div_ceil(M::STEP);
     let (mut out, mut outer) = (out, outer);
     if source.row_stride == 1 {
-        // By constants for the widths there are; several narrow panels at a time, so that a line of memory is fetched
-        // once for them all.
-        let done = match width {
-            4 => side_by_side::<M, E, 4, 4>(out, source, outer.clone(), depth.clone()),
-            6 => side_by_side::<M, E, 6, 2>(out, source, outer.clone(), depth.clone()),
-            16 => side_by_side::<M, E, 16, 1>(out, source, outer.clone(), depth.clone()),
-            _ => side_by_side::<M, E, 64, 1>(out, source, outer.clone(), depth.clone()),
+        // Constant widths; several narrow panels at a time, so that each cache line is fetched once for all of them.
+        let packed = match width {
+            4 => pack_contiguous::<M, E, 4, 4>(out, source, outer.clone(), depth.clone()),
+            6 => pack_contiguous::<M, E, 6, 2>(out, source, outer.clone(), depth.clone()),
+            16 => pack_contiguous::<M, E, 16, 1>(out, source, outer.clone(), depth.clone()),
+            _ => pack_contiguous::<M, E, 64, 1>(out, source, outer.clone(), depth.clone()),
         };
-        (out, outer.start) = (&mut out[done * steps..], outer.start + done);
+        (out, outer.start) = (&mut out[packed * steps..], outer.start + packed);
     }
     for (panel, first) in out.chunks_exact_mut(width * steps).zip(outer.clone().step_by(width)) {
         let count = width.min(outer.end - first);
@@ -70,17 +77,17 @@ pub(super) fn outer_by_step<M: Multiply, E: Element>(
         }
         let outer = first..first + count;
         if source.row_stride == 1 {
-            few_side_by_side::<M, E>(panel, width, source, outer, depth.clone());
+            pack_rest::<M, E>(panel, width, source, outer, depth.clone());
         } else {
             transpose::<M, E>(panel, width, source, outer, depth.clone());
         }
     }
 }
 
-/// Outer elements lie side by side in memory already: packs as many times `TOGETHER` panels of `WIDTH` as there are.
-/// Returns how many outer elements that were.
+/// Packs outer elements that are contiguous in memory, in groups of `TOGETHER` whole panels of `WIDTH`. Returns how
+/// many outer elements were packed.
 #[inline(always)]
-fn side_by_side<M: Multiply, E: Element, const WIDTH: usize, const TOGETHER: usize>(
+fn pack_contiguous<M: Multiply, E: Element, const WIDTH: usize, const TOGETHER: usize>(
     out: &mut [M::Packed],
     source: Matrix<'_, E>,
     outer: Range<usize>,
@@ -100,23 +107,23 @@ fn side_by_side<M: Multiply, E: Element, const WIDTH: usize, const TOGETHER: usi
             let (one, two) = (at(k), at(k + M::STEP - 1));
             for (index, panel) in panels.iter_mut().enumerate() {
                 let from = index * WIDTH;
-                panel[step] = std::array::from_fn(|place| M::pack(one[from + place], two[from + place]));
+                panel[step] = std::array::from_fn(|lane| M::pack(one[from + lane], two[from + lane]));
             }
         }
         if whole < steps {
             let last = at(depth.end - 1);
             for (index, panel) in panels.iter_mut().enumerate() {
                 let from = index * WIDTH;
-                panel[whole] = std::array::from_fn(|place| M::pack(last[from + place], E::default()));
+                panel[whole] = std::array::from_fn(|lane| M::pack(last[from + lane], E::default()));
             }
         }
     }
     groups * wide
 }
 
-/// What is left: one panel, whole or not.
+/// Packs one panel, whole or partial, of outer elements that are contiguous in memory.
 #[inline(always)]
-fn few_side_by_side<M: Multiply, E: Element>(
+fn pack_rest<M: Multiply, E: Element>(
     panel: &mut [M::Packed],
     width: usize,
     source: Matrix<'_, E>,
@@ -126,14 +133,15 @@ fn few_side_by_side<M: Multiply, E: Element>(
     for (out, k) in panel.chunks_exact_mut(width).zip(depth.clone().step_by(M::STEP)) {
         let at = |k: usize| &source.data[outer.start + k * source.column_stride..][..outer.len()];
         let second = k + M::STEP - 1;
-        for (place, (out, first)) in out.iter_mut().zip(at(k)).enumerate() {
-            let second = if second < depth.end { at(second)[place] } else { E::default() };
+        for (index, (out, first)) in out.iter_mut().zip(at(k)).enumerate() {
+            let second = if second < depth.end { at(second)[index] } else { E::default() };
             *out = M::pack(*first, second);
         }
     }
 }
 
-/// Steps lie side by side in memory: a few steps at a time, so that the lines written stay in L1.
+/// Packs one panel of outer elements whose steps are contiguous in memory: some steps at a time, so that the cache
+/// lines written stay in L1.
 #[inline(always)]
 fn transpose<M: Multiply, E: Element>(
     panel: &mut [M::Packed],
@@ -142,7 +150,7 @@ fn transpose<M: Multiply, E: Element>(
     outer: Range<usize>,
     depth: Range<usize>,
 ) {
-    /// Steps at a time: 16 steps of 64 columns are 4 KiB.
+    /// Steps at a time: 16 steps of 64 columns take 4 KiB.
     const TOGETHER: usize = 16;
     let whole = depth.len() / M::STEP;
     for first in (0..whole).step_by(TOGETHER) {

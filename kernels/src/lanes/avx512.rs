@@ -1,17 +1,18 @@
-//! Words in one 512-bit register, for x86-64 CPUs with AVX-512 VNNI and BF16 (Zen 4, Sapphire Rapids on).
+//! Vectors of sixteen words in one 512-bit register, for x86-64 CPUs with AVX-512 VNNI and BF16 (from Zen 4 and
+//! Sapphire Rapids on).
 
 use std::arch::x86_64::*;
 
-use super::Lanes;
+use super::operations::Lanes;
 use crate::avx512::Avx512;
 use crate::simd::{LANES, Simd, delegate_simd};
 
 /// Proof that this CPU has AVX-512 F, VL, BW, DQ, VNNI and BF16, and F16C.
 #[derive(Clone, Copy)]
-pub(crate) struct Wide(Avx512);
+pub(crate) struct Avx512Lanes(Avx512);
 
-impl Wide {
-    /// `None` where the CPU lacks one of them.
+impl Avx512Lanes {
+    /// Returns `None` if the CPU lacks one of them.
     pub(crate) fn detect() -> Option<Self> {
         let all = is_x86_feature_detected!("avx512bw")
             && is_x86_feature_detected!("avx512dq")
@@ -23,14 +24,14 @@ impl Wide {
     }
 }
 
-delegate_simd!(Wide, Avx512);
+delegate_simd!(Avx512Lanes, Avx512);
 
-impl Lanes for Wide {
+impl Lanes for Avx512Lanes {
     type Words = __m512i;
 
     #[inline(always)]
     unsafe fn load_words(self, from: *const u8) -> __m512i {
-        // SAFETY: `self` proves AVX-512F; the caller says that 64 bytes can be read.
+        // SAFETY: `self` proves AVX-512F; the caller guarantees 64 readable bytes.
         unsafe { _mm512_loadu_si512(from.cast()) }
     }
 
@@ -47,7 +48,7 @@ impl Lanes for Wide {
     }
 
     #[inline(always)]
-    fn add_brain_products(self, sum: __m512, weights: __m512i, x: __m512i) -> __m512 {
+    fn add_bf16_products(self, sum: __m512, weights: __m512i, x: __m512i) -> __m512 {
         // SAFETY: `self` proves BF16; the casts keep the bits.
         unsafe {
             _mm512_dpbf16_ps(
@@ -71,26 +72,26 @@ impl Lanes for Wide {
     }
 
     #[inline(always)]
-    fn to_floats(self, words: __m512i) -> __m512 {
+    fn to_f32(self, words: __m512i) -> __m512 {
         // SAFETY: `self` proves AVX-512F.
         unsafe { _mm512_cvtepi32_ps(words) }
     }
 
     #[inline(always)]
-    unsafe fn load_floats(self, from: *const u8) -> __m512 {
-        // SAFETY: `self` proves AVX-512F; the caller says that sixteen f32 can be read.
+    unsafe fn load_f32(self, from: *const u8) -> __m512 {
+        // SAFETY: `self` proves AVX-512F; the caller guarantees sixteen readable f32.
         unsafe { _mm512_loadu_ps(from.cast()) }
     }
 
     #[inline(always)]
-    unsafe fn load_halves(self, from: *const u8) -> __m512 {
-        // SAFETY: `self` proves AVX-512F; the caller says that sixteen f16 can be read.
+    unsafe fn load_f16(self, from: *const u8) -> __m512 {
+        // SAFETY: `self` proves AVX-512F; the caller guarantees sixteen readable f16.
         unsafe { _mm512_cvtph_ps(_mm256_loadu_si256(from.cast())) }
     }
 
     #[inline(always)]
-    unsafe fn load_brains(self, from: *const u8) -> __m512 {
-        // SAFETY: `self` proves AVX-512F; the caller says that sixteen bfloat16 can be read.
+    unsafe fn load_bf16(self, from: *const u8) -> __m512 {
+        // SAFETY: `self` proves AVX-512F; the caller guarantees sixteen readable bfloat16.
         unsafe {
             let words = _mm512_cvtepu16_epi32(_mm256_loadu_si256(from.cast()));
             _mm512_castsi512_ps(_mm512_slli_epi32::<16>(words))

@@ -1,53 +1,63 @@
-//! The other side of a product: activations, rounded as the weights' format asks and laid out in panels of
-//! a few tokens, so that one 32-bit word is one broadcast.
+//! Activations of a product: converted to what the format of the weights needs, in panels of a few tokens.
+//!
+//! ```text
+//! panel of WIDTH tokens:
+//! group 0:  token 0 | token 1 | ... | token WIDTH-1    one 32-bit word of each token: a kernel broadcasts
+//! group 1:  token 0 | token 1 | ... | token WIDTH-1    it to multiply it with a vector of weights
+//! ```
 
+use super::layout::{BLOCK, Layout};
 use super::quantize::{Q4_BIAS, Q8_BIAS};
-use super::{BLOCK, Layout};
+use crate::disjoint::Disjoint;
 use crate::format::WeightFormat;
-use crate::lanes::{Lanes, lanes_path, on_lanes};
-use crate::threads::each;
-use crate::{Path, path};
+use crate::isa::{Isa, isa};
+use crate::lanes::{Lanes, lanes_isa, on_lanes};
+use crate::threads::parallel_for;
 
-/// Panel widths where 24 sums fit the registers, and where 4 do, with the totals of quantized weights beside them or
-/// without.
+/// Panel widths: `WIDE` if 24 sums fit in the registers, otherwise `NARROW` (4 sums), or `NARROW_QUANTIZED` (3 sums and
+/// the totals of quantized weights).
 const WIDE: [usize; 7] = [12, 8, 6, 4, 3, 2, 1];
 const NARROW: [usize; 4] = [4, 3, 2, 1];
 const NARROW_QUANTIZED: [usize; 3] = [3, 2, 1];
-/// Tokens from which filling is shared among threads.
+/// Tokens from which on panels are filled in parallel.
 const PARALLEL_TOKENS: usize = 24;
 
-/// Activations (T, K) ready to be multiplied; kept and filled again for every product.
+/// Activations (T, K), ready to be multiplied. The buffers are reused: fill them again for every product.
 #[derive(Debug)]
 pub struct Activations {
-    path: Path,
-    /// Of the weights they meet.
+    isa: Isa,
+    /// The format of the weights that they are multiplied with.
     format: WeightFormat,
     tokens: usize,
     /// Panel after panel: (words, tokens of the panel).
     words: Vec<u32>,
-    /// Panel after panel, quantized formats only: (blocks, tokens of the panel).
+    /// Panel after panel, in quantized formats only: (blocks, tokens of the panel).
     scales: Vec<f32>,
-    /// Where a block's integer sum starts: minus the weights' bias times the sum of the quants.
+    /// Start values of the integer sums of blocks: the sum of the quantized activations times minus the bias of the
+    /// weights. Laid out as `scales`.
     offsets: Vec<i32>,
 }
 
-/// Some tokens side by side.
+/// Some consecutive tokens.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Panel {
+    /// First token.
     pub(super) first: usize,
+    /// Number of tokens.
     pub(super) width: usize,
 }
 
 impl Default for Activations {
     fn default() -> Self {
-        Self::on(path())
+        Self::on(isa())
     }
 }
 
 impl Activations {
-    pub(crate) fn on(path: Path) -> Self {
+    /// Returns empty activations for the kernels of an instruction set.
+    pub(crate) fn on(isa: Isa) -> Self {
         Self {
-            path: lanes_path(path),
+            isa: lanes_isa(isa),
             format: WeightFormat::F32,
             tokens: 0,
             words: Vec::new(),
@@ -56,16 +66,17 @@ impl Activations {
         }
     }
 
-    /// Takes `x`, rows of `columns` that stand `stride` apart, for weights stored as `format`.
+    /// Converts `x`, rows of `columns` numbers with one row every `stride`, for weights stored as `format`.
     ///
     /// # Panics
-    /// When `x` is not whole rows of `stride`, or `stride` is below `columns`.
+    /// If the length of `x` is not a multiple of `stride`, or `stride` is smaller than `columns`.
     pub fn fill(&mut self, format: WeightFormat, x: &[f32], stride: usize, columns: usize) {
         assert!(
             stride >= columns && x.len().is_multiple_of(stride),
-            "Activations: x must be rows of {stride}"
+            "Activations: x has {} numbers; expected rows of {stride} with {columns} columns",
+            x.len()
         );
-        let layout = Layout::of(format, columns);
+        let layout = Layout::new(format, columns);
         self.format = format;
         self.tokens = x.len() / stride;
         let quantized = matches!(format, WeightFormat::Q8_0 | WeightFormat::Q4_0);
@@ -73,17 +84,17 @@ impl Activations {
         self.words.resize(self.tokens * layout.groups, 0);
         self.scales.resize(self.tokens * blocks, 0.0);
         self.offsets.resize(self.tokens * blocks, 0);
-        let panels: Vec<Panel> = panels(self.path, format, self.tokens).collect();
+        let panels: Vec<Panel> = split_into_panels(self.isa, format, self.tokens).collect();
         let (words, scales, offsets) = (
-            Shared(self.words.as_mut_ptr()),
-            Shared(self.scales.as_mut_ptr()),
-            Shared(self.offsets.as_mut_ptr()),
+            Disjoint::new(&mut self.words),
+            Disjoint::new(&mut self.scales),
+            Disjoint::new(&mut self.offsets),
         );
-        let path = self.path;
+        let isa = self.isa;
         let fill = |index: usize| {
             let Panel { first, width } = panels[index];
             let x = &x[first * stride..(first + width) * stride];
-            // SAFETY: panels are disjoint, and the three vectors were made long enough above.
+            // SAFETY: panels are disjoint, and the three vectors have space for all of them.
             let (words, scales, offsets) = unsafe {
                 (
                     words.part(first * layout.groups, width * layout.groups),
@@ -91,34 +102,37 @@ impl Activations {
                     offsets.part(first * blocks, width * blocks),
                 )
             };
-            let panel = Filling { format, x, stride, columns, width, words, scales, offsets };
-            on_lanes!(path, fill_panel(panel: Filling<'_>));
+            let panel = PanelToFill { format, x, stride, columns, width, words, scales, offsets };
+            on_lanes!(isa, fill_panel(panel: PanelToFill<'_>));
         };
         if self.tokens < PARALLEL_TOKENS {
             (0..panels.len()).for_each(fill);
         } else {
-            each(panels.len(), fill);
+            parallel_for(panels.len(), fill);
         }
     }
 
-    /// T.
-    pub fn tokens(&self) -> usize {
+    /// Returns T, the number of tokens.
+    pub(super) fn tokens(&self) -> usize {
         self.tokens
     }
 
-    pub(super) fn path(&self) -> Path {
-        self.path
+    /// Returns the instruction set that the panels are laid out for.
+    pub(super) fn isa(&self) -> Isa {
+        self.isa
     }
 
+    /// Returns the format of weights that the activations were converted for.
     pub(super) fn format(&self) -> WeightFormat {
         self.format
     }
 
+    /// Returns the panels.
     pub(super) fn panels(&self) -> impl Iterator<Item = Panel> {
-        panels(self.path, self.format, self.tokens)
+        split_into_panels(self.isa, self.format, self.tokens)
     }
 
-    /// The panel's words, scales and offsets.
+    /// Returns pointers to the words, scales and offsets of a panel.
     pub(super) fn parts(&self, panel: Panel, groups: usize) -> (*const u32, *const f32, *const i32) {
         let blocks = self.scales.len().checked_div(self.tokens).unwrap_or(0);
         (
@@ -129,10 +143,10 @@ impl Activations {
     }
 }
 
-/// Cuts tokens into panels: as many of the widest as fit, then narrower ones.
-fn panels(path: Path, format: WeightFormat, tokens: usize) -> impl Iterator<Item = Panel> {
+/// Splits tokens into panels: as many of the widest as possible, then narrower ones.
+fn split_into_panels(isa: Isa, format: WeightFormat, tokens: usize) -> impl Iterator<Item = Panel> {
     let widths: &[usize] = match format {
-        _ if path == Path::Avx512 => &WIDE,
+        _ if isa == Isa::Avx512 => &WIDE,
         WeightFormat::F32 | WeightFormat::Bf16 => &NARROW,
         WeightFormat::Q8_0 | WeightFormat::Q4_0 => &NARROW_QUANTIZED,
     };
@@ -144,8 +158,8 @@ fn panels(path: Path, format: WeightFormat, tokens: usize) -> impl Iterator<Item
     })
 }
 
-/// One panel that is being filled.
-struct Filling<'a> {
+/// A panel and the activations it is filled with.
+struct PanelToFill<'a> {
     format: WeightFormat,
     x: &'a [f32],
     stride: usize,
@@ -156,12 +170,13 @@ struct Filling<'a> {
     offsets: &'a mut [i32],
 }
 
+/// Converts the activations of one panel.
 #[inline(always)]
-fn fill_panel<L: Lanes>(_lanes: L, panel: Filling<'_>) {
-    let Filling { format, x, stride, columns, width, words, scales, offsets } = panel;
+fn fill_panel<L: Lanes>(_lanes: L, panel: PanelToFill<'_>) {
+    let PanelToFill { format, x, stride, columns, width, words, scales, offsets } = panel;
     match (format, width) {
-        (WeightFormat::F32, 12) => return side_by_side::<12>(words, x, stride, columns),
-        (WeightFormat::F32, 4) => return side_by_side::<4>(words, x, stride, columns),
+        (WeightFormat::F32, 12) => return interleave_f32::<12>(words, x, stride, columns),
+        (WeightFormat::F32, 4) => return interleave_f32::<4>(words, x, stride, columns),
         _ => {}
     }
     for (token, row) in x.chunks_exact(stride).enumerate() {
@@ -177,7 +192,7 @@ fn fill_panel<L: Lanes>(_lanes: L, panel: Filling<'_>) {
                 let last = odd.first().map(|value| [*value, 0.0]);
                 let pairs = pairs.iter().copied().chain(last);
                 for (word, [low, high]) in words[token..].iter_mut().step_by(width).zip(pairs) {
-                    *word = brain(low) >> 16 | brain(high) & 0xffff_0000;
+                    *word = round_to_bf16(low) >> 16 | round_to_bf16(high) & 0xffff_0000;
                 }
             }
             WeightFormat::Q8_0 | WeightFormat::Q4_0 => {
@@ -187,7 +202,7 @@ fn fill_panel<L: Lanes>(_lanes: L, panel: Filling<'_>) {
                 padded[..tail.len()].copy_from_slice(tail);
                 let tail = (!tail.is_empty()).then_some(&padded);
                 for (index, block) in blocks.iter().chain(tail).enumerate() {
-                    let (quants, scale, sum) = quantize(block);
+                    let (quants, scale, sum) = quantize_block(block);
                     scales[index * width + token] = scale;
                     offsets[index * width + token] = -bias * sum;
                     for (group, four) in quants.as_chunks::<4>().0.iter().enumerate() {
@@ -199,9 +214,9 @@ fn fill_panel<L: Lanes>(_lanes: L, panel: Filling<'_>) {
     }
 }
 
-/// Column after column of N tokens: the panels that most of a batch is cut into.
+/// Fills an f32 panel of N tokens; for the widths that most panels of a batch have.
 #[inline(always)]
-fn side_by_side<const N: usize>(words: &mut [u32], x: &[f32], stride: usize, columns: usize) {
+fn interleave_f32<const N: usize>(words: &mut [u32], x: &[f32], stride: usize, columns: usize) {
     let rows: [&[f32]; N] = std::array::from_fn(|token| &x[token * stride..][..columns]);
     for (column, words) in words.as_chunks_mut::<N>().0.iter_mut().enumerate().take(columns) {
         for (word, row) in words.iter_mut().zip(rows) {
@@ -210,17 +225,18 @@ fn side_by_side<const N: usize>(words: &mut [u32], x: &[f32], stride: usize, col
     }
 }
 
-/// The bits of a number rounded to bfloat16, halves to even, in the high half.
+/// Rounds to bfloat16, ties to even. The bits of the result are in the high half; the low half is unspecified.
 #[inline(always)]
-fn brain(value: f32) -> u32 {
+fn round_to_bf16(value: f32) -> u32 {
     let bits = value.to_bits();
     bits.wrapping_add(0x7fff + (bits >> 16 & 1))
 }
 
-/// 32 numbers as signed bytes, their scale, and the bytes' sum.
+/// Quantizes 32 numbers to signed bytes. Returns the bytes, their scale and the sum of the bytes.
 #[inline(always)]
-fn quantize(block: &[f32; BLOCK]) -> ([u8; BLOCK], f32, i32) {
-    /// Adding 1.5 * 2^23 leaves no bits for a fraction: the low byte is the number rounded to even.
+fn quantize_block(block: &[f32; BLOCK]) -> ([u8; BLOCK], f32, i32) {
+    /// 1.5 * 2^23. Adding it leaves no bits for a fraction: the low byte is the number rounded to an integer, ties to
+    /// even.
     const ROUND: f32 = 12_582_912.0;
     let mut largest = [0.0f32; 16];
     for half in block.as_chunks::<16>().0 {
@@ -239,19 +255,3 @@ fn quantize(block: &[f32; BLOCK]) -> ([u8; BLOCK], f32, i32) {
     }
     (quants, scale, sum)
 }
-
-/// A pointer that tasks share; each uses its own part.
-struct Shared<T>(*mut T);
-
-impl<T> Shared<T> {
-    /// # Safety
-    /// The part lies within what the pointer is for, and no other task uses it.
-    #[allow(clippy::mut_from_ref, reason = "the parts are disjoint, as the caller says")]
-    unsafe fn part(&self, start: usize, length: usize) -> &mut [T] {
-        // SAFETY: said by the caller.
-        unsafe { std::slice::from_raw_parts_mut(self.0.add(start), length) }
-    }
-}
-
-// SAFETY: whoever shares it keeps the parts disjoint.
-unsafe impl<T: Send> Sync for Shared<T> {}

@@ -1,42 +1,43 @@
-//! The product of activations and packed weights: each weight is read from memory once for all tokens.
-
-#![allow(clippy::needless_range_loop, reason = "a kernel counts tokens and tiles of several arrays")]
+//! The product of activations and packed weights. Each weight is read from memory once for all tokens.
+//!
+//! A task takes some pairs of tiles (2 x 16 outputs). It multiplies a pair with each panel of up to 12 tokens; the sums
+//! of the pair and the panel, 2 x 12 vectors, stay in registers.
 
 use super::activations::{Activations, Panel};
-use super::{BLOCK, Layout, PackedMatrix};
+use super::matrix::PackedMatrix;
+use super::sums::{QuantizedTile, bf16_sums, f32_sums, quantized_sums};
 use crate::elementwise::silu;
 use crate::format::WeightFormat;
 use crate::lanes::{Lanes, on_lanes};
-use crate::memory::prefetch;
 use crate::simd::LANES;
-use crate::threads::{each, threads};
+use crate::threads::{parallel_for, threads};
 
-/// Tiles of sixteen rows that a kernel takes together.
+/// Tiles of sixteen rows that a kernel processes together.
 const PAIR: usize = 2;
 
-/// What becomes of a product's outputs.
+/// What is done with the outputs of a product.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Epilogue {
     /// out = product.
     Store,
-    /// out += product: the residual.
+    /// out += product: the residual connection.
     Add,
-    /// Rows are sixteen of a gate and sixteen of its values in turn: out = silu(gate) * value, half as wide.
+    /// SwiGLU: out = silu(gate) * up, half as wide. Rows of the matrix alternate: sixteen of gate, sixteen of up.
     Gate,
 }
 
-/// out (T, N) = x (T, K) * matrix (N, K)^T, rows of `out` standing `stride` apart.
+/// Computes out (T, N) = x (T, K) * matrix (N, K)^T, with one row of `out` every `stride` numbers.
 ///
 /// # Panics
-/// When x was not filled for this matrix, or `out` is not T rows of `stride` numbers, or `stride` is smaller
-/// than the outputs rounded up to 16.
+/// If x was filled for another format, `out` is not T rows of `stride` numbers, or `stride` is smaller than the number
+/// of outputs rounded up to 16.
 pub fn multiply(out: &mut [f32], stride: usize, x: &Activations, matrix: &PackedMatrix, epilogue: Epilogue) {
     let outputs = if epilogue == Epilogue::Gate { matrix.rows / 2 } else { matrix.rows };
-    assert_eq!(x.format(), matrix.format, "multiply: x was filled for another format");
-    assert_eq!(out.len(), x.tokens() * stride, "multiply: out must be tokens x stride");
+    assert_eq!(x.format(), matrix.format, "multiply: x was filled for weights of another format");
+    assert_eq!(out.len(), x.tokens() * stride, "multiply: the length of out is not tokens x stride");
     assert!(
         stride >= outputs.next_multiple_of(LANES),
-        "multiply: a stride of {stride} for {outputs} outputs"
+        "multiply: a stride of {stride} is too small for {outputs} outputs rounded up to {LANES}"
     );
     if x.tokens() == 0 {
         return;
@@ -44,15 +45,16 @@ pub fn multiply(out: &mut [f32], stride: usize, x: &Activations, matrix: &Packed
     let pairs = matrix.rows.div_ceil(PAIR * LANES);
     let tasks = pairs.min(threads() * if x.tokens() <= 12 { 4 } else { 8 });
     let job = Job { out: out.as_mut_ptr(), stride, x, matrix, epilogue };
-    let path = x.path();
-    each(tasks, |task| {
+    let isa = x.isa();
+    parallel_for(tasks, |task| {
         let range = pairs * task / tasks..pairs * (task + 1) / tasks;
         let job = &job;
         let (first, last) = (range.start, range.end);
-        on_lanes!(path, multiply_pairs(job: &Job<'_>, first: usize, last: usize));
+        on_lanes!(isa, multiply_pairs(job: &Job<'_>, first: usize, last: usize));
     });
 }
 
+/// What the tasks of a product share.
 struct Job<'a> {
     out: *mut f32,
     stride: usize,
@@ -61,9 +63,10 @@ struct Job<'a> {
     epilogue: Epilogue,
 }
 
-// SAFETY: tasks write disjoint columns of `out`, and read the rest.
+// SAFETY: tasks write disjoint columns of `out` and only read the rest.
 unsafe impl Sync for Job<'_> {}
 
+/// Multiplies the pairs of tiles `first..last` with all tokens.
 #[inline(always)]
 fn multiply_pairs<L: Lanes>(lanes: L, job: &Job<'_>, first: usize, last: usize) {
     for pair in first..last {
@@ -81,77 +84,27 @@ fn multiply_pairs<L: Lanes>(lanes: L, job: &Job<'_>, first: usize, last: usize) 
     }
 }
 
-/// Two tiles of rows times one panel of tokens.
+/// Multiplies two tiles of rows with one panel of tokens.
 #[inline(always)]
 fn multiply_panel<L: Lanes, const WIDTH: usize>(lanes: L, job: &Job<'_>, pair: usize, panel: Panel) {
-    let tiles: [*const u8; PAIR] = std::array::from_fn(|tile| job.matrix.tile(pair * PAIR + tile));
-    let groups = job.matrix.layout.groups;
-    let (words, scales, offsets) = job.x.parts(panel, groups);
-    // SAFETY: tiles and panel were laid out for these groups and blocks.
-    let sums: [[L::Vector; WIDTH]; PAIR] = unsafe {
-        // Where registers are few, four tokens fill them with one tile's sums, fewer with both tiles'.
-        let together = L::WIDE || WIDTH < 4;
-        let [one, two] = tiles;
-        match job.matrix.format {
-            WeightFormat::F32 if together => floats(lanes, tiles, words, groups),
-            WeightFormat::F32 => {
-                [floats(lanes, [one], words, groups)[0], floats(lanes, [two], words, groups)[0]]
-            }
-            WeightFormat::Bf16 if together => brains(lanes, tiles, words, groups),
-            WeightFormat::Bf16 => {
-                [brains(lanes, [one], words, groups)[0], brains(lanes, [two], words, groups)[0]]
-            }
-            // Written out, not mapped: a closure that is not inlined may not use the instructions.
-            WeightFormat::Q8_0 => [
-                quantized::<L, WIDTH, false>(
-                    lanes,
-                    Quants::of(one, &job.matrix.layout),
-                    words,
-                    scales,
-                    offsets,
-                ),
-                quantized::<L, WIDTH, false>(
-                    lanes,
-                    Quants::of(two, &job.matrix.layout),
-                    words,
-                    scales,
-                    offsets,
-                ),
-            ],
-            WeightFormat::Q4_0 => [
-                quantized::<L, WIDTH, true>(
-                    lanes,
-                    Quants::of(one, &job.matrix.layout),
-                    words,
-                    scales,
-                    offsets,
-                ),
-                quantized::<L, WIDTH, true>(
-                    lanes,
-                    Quants::of(two, &job.matrix.layout),
-                    words,
-                    scales,
-                    offsets,
-                ),
-            ],
-        }
-    };
+    let tiles = std::array::from_fn(|tile| job.matrix.tile(pair * PAIR + tile));
+    let sums = panel_sums::<L, WIDTH>(lanes, job, tiles, panel);
     for token in 0..WIDTH {
         let row = (panel.first + token) * job.stride;
-        let at = |tile: usize| -> Option<&mut [f32; LANES]> {
+        let output = |tile: usize| -> Option<&mut [f32; LANES]> {
             let column = tile * LANES;
             // SAFETY: a tile that begins within the stride ends within it; no other task writes there.
             (column < job.stride).then(|| unsafe { &mut *job.out.add(row + column).cast() })
         };
         match job.epilogue {
             Epilogue::Gate => {
-                if let Some(out) = at(pair) {
+                if let Some(out) = output(pair) {
                     lanes.store(out, lanes.multiply(silu(lanes, sums[0][token]), sums[1][token]));
                 }
             }
             Epilogue::Store | Epilogue::Add => {
                 for (tile, sums) in sums.iter().enumerate() {
-                    if let Some(out) = at(pair * PAIR + tile) {
+                    if let Some(out) = output(pair * PAIR + tile) {
                         let sum = match job.epilogue {
                             Epilogue::Add => lanes.add(lanes.load(out), sums[token]),
                             _ => sums[token],
@@ -164,143 +117,46 @@ fn multiply_panel<L: Lanes, const WIDTH: usize>(lanes: L, job: &Job<'_>, pair: u
     }
 }
 
-/// # Safety
-/// Each tile holds `groups` vectors, `words` as many rows of WIDTH.
+/// The sums of two tiles of rows with one panel of tokens, in the format of the weights.
 #[inline(always)]
-unsafe fn floats<L: Lanes, const WIDTH: usize, const TILES: usize>(
+fn panel_sums<L: Lanes, const WIDTH: usize>(
     lanes: L,
-    tiles: [*const u8; TILES],
-    words: *const u32,
-    groups: usize,
-) -> [[L::Vector; WIDTH]; TILES] {
-    let mut sums = [[lanes.splat(0.0); WIDTH]; TILES];
-    for group in 0..groups {
-        let mut weights = [lanes.splat(0.0); TILES];
-        for tile in 0..TILES {
-            // SAFETY: said by the caller.
-            weights[tile] = unsafe { lanes.load_floats(tiles[tile].add(group * 64)) };
-        }
-        for token in 0..WIDTH {
-            // SAFETY: as above.
-            let x = lanes.splat(f32::from_bits(unsafe { *words.add(group * WIDTH + token) }));
-            for tile in 0..TILES {
-                sums[tile][token] = lanes.multiply_add(weights[tile], x, sums[tile][token]);
+    job: &Job<'_>,
+    tiles: [*const u8; PAIR],
+    panel: Panel,
+) -> [[L::Vector; WIDTH]; PAIR] {
+    let layout = &job.matrix.layout;
+    let groups = layout.groups;
+    let (words, scales, offsets) = job.x.parts(panel, groups);
+    // With 16 registers, the sums of four tokens and one tile fill them, or those of fewer tokens and both tiles.
+    let together = L::WIDE || WIDTH < 4;
+    let [one, two] = tiles;
+    // Both tiles are written out: a closure that is not inlined may not use the instructions.
+    // SAFETY: tiles and panel have these groups and blocks.
+    unsafe {
+        match job.matrix.format {
+            WeightFormat::F32 if together => f32_sums(lanes, tiles, words, groups),
+            WeightFormat::F32 => {
+                [f32_sums(lanes, [one], words, groups)[0], f32_sums(lanes, [two], words, groups)[0]]
+            }
+            WeightFormat::Bf16 if together => bf16_sums(lanes, tiles, words, groups),
+            WeightFormat::Bf16 => {
+                [bf16_sums(lanes, [one], words, groups)[0], bf16_sums(lanes, [two], words, groups)[0]]
+            }
+            WeightFormat::Q8_0 => {
+                let (one, two) = (QuantizedTile::new(one, layout), QuantizedTile::new(two, layout));
+                [
+                    quantized_sums::<L, WIDTH, false>(lanes, one, words, scales, offsets),
+                    quantized_sums::<L, WIDTH, false>(lanes, two, words, scales, offsets),
+                ]
+            }
+            WeightFormat::Q4_0 => {
+                let (one, two) = (QuantizedTile::new(one, layout), QuantizedTile::new(two, layout));
+                [
+                    quantized_sums::<L, WIDTH, true>(lanes, one, words, scales, offsets),
+                    quantized_sums::<L, WIDTH, true>(lanes, two, words, scales, offsets),
+                ]
             }
         }
-    }
-    sums
-}
-
-/// # Safety
-/// As [`floats`].
-#[inline(always)]
-unsafe fn brains<L: Lanes, const WIDTH: usize, const TILES: usize>(
-    lanes: L,
-    tiles: [*const u8; TILES],
-    words: *const u32,
-    groups: usize,
-) -> [[L::Vector; WIDTH]; TILES] {
-    let mut sums = [[lanes.splat(0.0); WIDTH]; TILES];
-    for group in 0..groups {
-        let mut weights = [lanes.splat_word(0); TILES];
-        for tile in 0..TILES {
-            // SAFETY: said by the caller.
-            weights[tile] = unsafe { lanes.load_words(tiles[tile].add(group * 64)) };
-        }
-        for token in 0..WIDTH {
-            // SAFETY: as above.
-            let x = lanes.splat_word(unsafe { *words.add(group * WIDTH + token) });
-            for tile in 0..TILES {
-                sums[tile][token] = lanes.add_brain_products(sums[tile][token], weights[tile], x);
-            }
-        }
-    }
-    sums
-}
-
-/// How far before its use a quantized weight is asked for: the processor's own prefetching starts anew with
-/// every tile, because of the scales behind it.
-const AHEAD: usize = 8192;
-
-/// A quantized tile.
-#[derive(Clone, Copy)]
-struct Quants {
-    tile: *const u8,
-    scales: *const u8,
-    blocks: usize,
-}
-
-impl Quants {
-    #[inline(always)]
-    fn of(tile: *const u8, layout: &Layout) -> Self {
-        Self { tile, scales: tile.wrapping_add(layout.scales), blocks: layout.groups * 4 / BLOCK }
-    }
-}
-
-/// Times a tile of bytes, or of two numbers a byte: the low ones of a block's first half, the high ones of its
-/// second.
-///
-/// # Safety
-/// The tile holds `blocks` blocks of eight vectors (four with `NIBBLES`) and as many times sixteen scales; `words`,
-/// `scales` and `offsets` as many blocks of WIDTH tokens.
-#[inline(always)]
-unsafe fn quantized<L: Lanes, const WIDTH: usize, const NIBBLES: bool>(
-    lanes: L,
-    quants: Quants,
-    words: *const u32,
-    scales: *const f32,
-    offsets: *const i32,
-) -> [L::Vector; WIDTH] {
-    let vectors = if NIBBLES { BLOCK / 8 } else { BLOCK / 4 };
-    let mut totals = [lanes.splat(0.0); WIDTH];
-    for block in 0..quants.blocks {
-        // SAFETY: said by the caller, here and below.
-        unsafe {
-            let mut sums = [lanes.splat_word(0); WIDTH];
-            for (token, sum) in sums.iter_mut().enumerate() {
-                *sum = lanes.splat_word(*offsets.add(block * WIDTH + token) as u32);
-            }
-            for vector in 0..vectors {
-                let place = quants.tile.add((block * vectors + vector) * 64);
-                if WIDTH < 12 {
-                    prefetch(place.wrapping_add(AHEAD));
-                }
-                let stored = lanes.load_words(place);
-                for (token, sum) in sums.iter_mut().enumerate() {
-                    let word = words.add((block * BLOCK / 4 + vector) * WIDTH + token);
-                    if NIBBLES {
-                        let (low, high) = (lanes.low_nibbles(stored), lanes.high_nibbles(stored));
-                        *sum = lanes.add_byte_products(*sum, low, lanes.splat_word(*word));
-                        let word = word.add(vectors * WIDTH);
-                        *sum = lanes.add_byte_products(*sum, high, lanes.splat_word(*word));
-                    } else {
-                        *sum = lanes.add_byte_products(*sum, stored, lanes.splat_word(*word));
-                    }
-                }
-            }
-            add_block(lanes, &mut totals, sums, quants.scales.add(block * 32), scales.add(block * WIDTH));
-        }
-    }
-    totals
-}
-
-/// totals += sums, times the scales of weights and activations.
-///
-/// # Safety
-/// Sixteen f16 can be read at `weight_scales`, WIDTH f32 at `scales`.
-#[inline(always)]
-unsafe fn add_block<L: Lanes, const WIDTH: usize>(
-    lanes: L,
-    totals: &mut [L::Vector; WIDTH],
-    sums: [L::Words; WIDTH],
-    weight_scales: *const u8,
-    scales: *const f32,
-) {
-    // SAFETY: said by the caller.
-    let weight_scales = unsafe { lanes.load_halves(weight_scales) };
-    for (token, (total, sum)) in totals.iter_mut().zip(sums).enumerate() {
-        // SAFETY: said by the caller.
-        let scale = lanes.multiply(weight_scales, lanes.splat(unsafe { *scales.add(token) }));
-        *total = lanes.multiply_add(lanes.to_floats(sum), scale, *total);
     }
 }

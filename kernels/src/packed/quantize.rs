@@ -1,19 +1,18 @@
-//! From f32 rows to a tile's bytes and back, with llama.cpp's rounding, so that a format of its name holds
-//! the same numbers here and there.
+//! Conversion of f32 rows to the bytes of a tile and back. Rounding is that of llama.cpp, so that q8_0 and q4_0 hold
+//! the same numbers as there.
 //!
 //! Formulas: ggml's reference quantizers, `quantize_row_q8_0_ref` and `quantize_row_q4_0_ref`,
 //! <https://github.com/ggml-org/llama.cpp/blob/master/ggml/src/ggml-quants.c>.
 
-use half::{bf16, f16};
-
-use super::{BLOCK, Layout};
+use super::layout::{BLOCK, Layout};
 use crate::format::WeightFormat;
 use crate::simd::LANES;
+use half::{bf16, f16};
 
-/// What is added to a q8_0 number to make it unsigned.
-pub(crate) const Q8_BIAS: i32 = 128;
-/// The same for q4_0, where it is part of the format.
-pub(crate) const Q4_BIAS: i32 = 8;
+/// The bias that makes a stored q8_0 number unsigned.
+pub(super) const Q8_BIAS: i32 = 128;
+/// The bias of q4_0, which is part of the format.
+pub(super) const Q4_BIAS: i32 = 8;
 
 /// Packs sixteen rows (16, padded K) into a tile.
 pub(super) fn pack_tile(format: WeightFormat, values: &[f32], layout: &Layout, out: &mut [u8]) {
@@ -52,23 +51,23 @@ pub(super) fn pack_tile(format: WeightFormat, values: &[f32], layout: &Layout, o
                         }
                         scale
                     };
-                    let place = layout.scales + (block * LANES + lane) * 2;
-                    out[place..][..2].copy_from_slice(&scale.to_le_bytes());
+                    let start = layout.scales + (block * LANES + lane) * 2;
+                    out[start..][..2].copy_from_slice(&scale.to_le_bytes());
                 }
             }
         }
     }
 }
 
-/// One row (K) of a tile.
+/// Unpacks one row (K) of a tile.
 pub(super) fn unpack_row(format: WeightFormat, tile: &[u8], layout: &Layout, lane: usize, out: &mut [f32]) {
     let word = |group: usize| -> [u8; 4] {
-        let place = (group * LANES + lane) * 4;
-        [tile[place], tile[place + 1], tile[place + 2], tile[place + 3]]
+        let start = (group * LANES + lane) * 4;
+        [tile[start], tile[start + 1], tile[start + 2], tile[start + 3]]
     };
     let scale = |block: usize| {
-        let place = layout.scales + (block * LANES + lane) * 2;
-        f16::from_le_bytes([tile[place], tile[place + 1]]).to_f32()
+        let start = layout.scales + (block * LANES + lane) * 2;
+        f16::from_le_bytes([tile[start], tile[start + 1]]).to_f32()
     };
     for (column, value) in out.iter_mut().enumerate() {
         let (block, inner) = (column / BLOCK, column % BLOCK);
@@ -91,17 +90,18 @@ pub(super) fn unpack_row(format: WeightFormat, tile: &[u8], layout: &Layout, lan
     }
 }
 
-/// Unsigned quants and their scale; a number is scale * (quant - 128).
+/// Quantizes a block to unsigned bytes and a scale; a number is scale * (byte - 128).
 fn quantize_q8(values: &[f32; BLOCK]) -> ([u8; BLOCK], f16) {
     let largest = values.iter().fold(0.0f32, |largest, value| largest.max(value.abs()));
     let scale = largest / 127.0;
     let inverse = if scale == 0.0 { 0.0 } else { 1.0 / scale };
-    // `round` takes halves away from zero, as C's roundf does.
+    // `round` rounds ties away from zero, as `roundf` in C does.
     let quants = values.map(|value| ((value * inverse).round() as i32 + Q8_BIAS) as u8);
     (quants, f16::from_f32(scale))
 }
 
-/// Quants 0..=15 and their scale; a number is scale * (quant - 8). The largest number becomes -8 steps.
+/// Quantizes a block to 0..=15 and a scale; a number is scale * (quant - 8). The number of largest magnitude becomes
+/// quant 0.
 fn quantize_q4(values: &[f32; BLOCK]) -> ([u8; BLOCK], f16) {
     let largest = values.iter().fold(0.0f32, |a, &b| if b.abs() > a.abs() { b } else { a });
     let scale = largest / -(Q4_BIAS as f32);

@@ -1,38 +1,43 @@
-//! Packed products: the stated order, the same bits on every path and in every batch, the formats' numbers.
+//! Packed products: the documented order, the same bits on every instruction set and in every batch, the numbers of
+//! each format.
 #![allow(clippy::unwrap_used, reason = "a test may fail loudly")]
 
-use super::*;
-use crate::Path;
-use crate::format::WeightFormat::{Bf16, F32, Q4_0, Q8_0};
-use crate::tests::{PATHS, assert_close, bits, numbers};
+use super::activations::Activations;
+use super::layout::BLOCK;
+use super::matrix::PackedMatrix;
+use super::product::{Epilogue, multiply};
+use crate::format::WeightFormat::{self, Bf16, F32, Q4_0, Q8_0};
+use crate::isa::{Isa, isa};
+use crate::simd::LANES;
+use crate::tests::{ISAS, assert_close, bits, numbers};
 
-fn packed(format: WeightFormat, weights: &[f32], columns: usize) -> PackedMatrix {
+fn pack(format: WeightFormat, weights: &[f32], columns: usize) -> PackedMatrix {
     PackedMatrix::pack(format, weights.len() / columns, columns, |row, out| {
         out.copy_from_slice(&weights[row * columns..][..columns]);
     })
 }
 
-/// (T, N) without the stride's padding.
-fn product(path: Path, x: &[f32], matrix: &PackedMatrix) -> Vec<f32> {
-    let (columns, rows) = (matrix.columns(), matrix.rows());
+/// Returns the product (T, N) without the padding of the stride.
+fn product(isa: Isa, x: &[f32], matrix: &PackedMatrix) -> Vec<f32> {
+    let (columns, rows) = (matrix.columns, matrix.rows());
     let stride = rows.next_multiple_of(LANES);
-    let mut activations = Activations::on(path);
+    let mut activations = Activations::on(isa);
     activations.fill(matrix.format(), x, columns, columns);
     let mut out = vec![f32::NAN; x.len() / columns * stride];
     multiply(&mut out, stride, &activations, matrix, Epilogue::Store);
     out.chunks(stride).flat_map(|row| row[..rows].to_vec()).collect()
 }
 
-fn unpacked(matrix: &PackedMatrix) -> Vec<f32> {
-    let mut rows = vec![0.0; matrix.rows() * matrix.columns()];
-    for (index, row) in rows.chunks_mut(matrix.columns()).enumerate() {
+fn unpack(matrix: &PackedMatrix) -> Vec<f32> {
+    let mut rows = vec![0.0; matrix.rows() * matrix.columns];
+    for (index, row) in rows.chunks_mut(matrix.columns).enumerate() {
         matrix.row(index, row);
     }
     rows
 }
 
 #[test]
-fn f32_sums_column_after_column_on_every_path() {
+fn f32_sums_column_after_column_on_every_instruction_set() {
     for columns in [1, 7, 33, 576] {
         for rows in [1, 15, 16, 33, 49] {
             for tokens in [1, 2, 5, 7, 13, 25] {
@@ -41,9 +46,9 @@ fn f32_sums_column_after_column_on_every_path() {
                     |x: &[f32], w: &[f32]| x.iter().zip(w).fold(0.0f32, |sum, (x, w)| w.mul_add(*x, sum));
                 let expected: Vec<f32> =
                     x.chunks(columns).flat_map(|x| w.chunks(columns).map(move |w| in_order(x, w))).collect();
-                for path in PATHS {
-                    let out = product(path, &x, &packed(F32, &w, columns));
-                    assert_eq!(bits(&out), bits(&expected), "{path:?} K={columns} N={rows} T={tokens}");
+                for isa in ISAS {
+                    let out = product(isa, &x, &pack(F32, &w, columns));
+                    assert_eq!(bits(&out), bits(&expected), "{isa:?} K={columns} N={rows} T={tokens}");
                 }
             }
         }
@@ -51,36 +56,36 @@ fn f32_sums_column_after_column_on_every_path() {
 }
 
 #[test]
-fn quantized_products_are_the_same_bits_on_every_path() {
+fn quantized_products_are_the_same_bits_on_every_instruction_set() {
     for format in [Q8_0, Q4_0] {
         for (rows, columns, tokens) in [(33, 576, 1), (48, 96, 13), (17, 100, 7), (64, 1536, 12)] {
             let (x, w) = (numbers(tokens * columns, 3), numbers(rows * columns, 4));
-            let matrix = packed(format, &w, columns);
-            let portable = product(Path::Portable, &x, &matrix);
-            for path in PATHS {
-                assert_eq!(bits(&product(path, &x, &matrix)), bits(&portable), "{path:?} {format:?}");
+            let matrix = pack(format, &w, columns);
+            let portable = product(Isa::Portable, &x, &matrix);
+            for isa in ISAS {
+                assert_eq!(bits(&product(isa, &x, &matrix)), bits(&portable), "{isa:?} {format:?}");
             }
         }
     }
 }
 
 #[test]
-fn every_format_is_near_the_f64_product_of_what_it_holds() {
-    // Relative to the sum of the terms' sizes: what rounding the activations costs.
+fn every_format_is_near_the_f64_product_of_the_stored_weights() {
+    // Relative to the sum of the absolute values of the terms: the error of rounding the activations.
     for (format, limit) in [(F32, 1e-6), (Bf16, 3e-3), (Q8_0, 4e-3), (Q4_0, 4e-3)] {
         let (rows, columns, tokens) = (50, 300, 9);
         let (x, w) = (numbers(tokens * columns, 5), numbers(rows * columns, 6));
-        let matrix = packed(format, &w, columns);
-        let held = unpacked(&matrix);
-        for path in PATHS {
-            let out = product(path, &x, &matrix);
+        let matrix = pack(format, &w, columns);
+        let stored = unpack(&matrix);
+        for isa in ISAS {
+            let out = product(isa, &x, &matrix);
             for (index, value) in out.iter().enumerate() {
                 let x = &x[index / rows * columns..][..columns];
-                let w = &held[index % rows * columns..][..columns];
+                let w = &stored[index % rows * columns..][..columns];
                 let terms = x.iter().zip(w).map(|(x, w)| f64::from(*x) * f64::from(*w));
                 let scale: f64 = terms.clone().map(f64::abs).sum();
                 let error = (f64::from(*value) - terms.sum::<f64>()).abs();
-                assert!(error < limit * scale, "{format:?} {path:?}: off by {error} of {scale}");
+                assert!(error < limit * scale, "{format:?} {isa:?}: off by {error} of {scale}");
             }
         }
     }
@@ -91,30 +96,30 @@ fn a_token_alone_equals_the_token_in_a_batch() {
     for format in [F32, Bf16, Q8_0, Q4_0] {
         let (rows, columns, tokens) = (80, 576, 31);
         let (x, w) = (numbers(tokens * columns, 7), numbers(rows * columns, 8));
-        let matrix = packed(format, &w, columns);
-        for path in PATHS {
-            let together = product(path, &x, &matrix);
+        let matrix = pack(format, &w, columns);
+        for isa in ISAS {
+            let together = product(isa, &x, &matrix);
             for (x, expected) in x.chunks(columns).zip(together.chunks(rows)) {
-                assert_eq!(bits(&product(path, x, &matrix)), bits(expected), "{format:?} {path:?}");
+                assert_eq!(bits(&product(isa, x, &matrix)), bits(expected), "{format:?} {isa:?}");
             }
         }
     }
 }
 
 #[test]
-fn formats_hold_what_they_say() {
+fn formats_store_weights_with_the_stated_precision() {
     let w = numbers(3 * 70, 9);
-    assert_eq!(unpacked(&packed(F32, &w, 70)), w);
-    let brains: Vec<f32> = w.iter().map(|w| half::bf16::from_f32(*w).to_f32()).collect();
-    assert_eq!(unpacked(&packed(Bf16, &w, 70)), brains);
+    assert_eq!(unpack(&pack(F32, &w, 70)), w);
+    let rounded: Vec<f32> = w.iter().map(|w| half::bf16::from_f32(*w).to_f32()).collect();
+    assert_eq!(unpack(&pack(Bf16, &w, 70)), rounded);
     for (format, step) in [(Q8_0, 1.0 / 127.0), (Q4_0, 1.0 / 8.0)] {
         // 70 columns: the last block of a row has six.
-        for (row, found) in w.chunks(70).zip(unpacked(&packed(format, &w, 70)).chunks(70)) {
-            for (row, found) in row.chunks(BLOCK).zip(found.chunks(BLOCK)) {
+        for (row, stored) in w.chunks(70).zip(unpack(&pack(format, &w, 70)).chunks(70)) {
+            for (row, stored) in row.chunks(BLOCK).zip(stored.chunks(BLOCK)) {
                 let largest = row.iter().fold(0.0f32, |a, b| a.max(b.abs()));
-                for (w, found) in row.iter().zip(found) {
-                    // Half a step, but q4_0 has no +8: there a whole one is lost.
-                    assert!((w - found).abs() <= largest * step * 1.001, "{format:?}: {w} became {found}");
+                for (w, stored) in row.iter().zip(stored) {
+                    // At most half a step, but a whole one for q4_0, which has no +8.
+                    assert!((w - stored).abs() <= largest * step * 1.001, "{format:?}: {w} became {stored}");
                 }
             }
         }
@@ -125,8 +130,8 @@ fn formats_hold_what_they_say() {
 fn epilogues_add_and_gate() {
     let (columns, tokens) = (40, 5);
     let (x, w) = (numbers(tokens * columns, 10), numbers(64 * columns, 11));
-    let matrix = packed(F32, &w, columns);
-    let plain = product(crate::path(), &x, &matrix);
+    let matrix = pack(F32, &w, columns);
+    let plain = product(isa(), &x, &matrix);
     let mut activations = Activations::default();
     activations.fill(F32, &x, columns, columns);
     let before = numbers(tokens * 64, 12);

@@ -1,16 +1,17 @@
-//! gemm on shapes that are multiples of nothing, in every layout and type, each element against f64.
+//! Matrix products of odd shapes, in every layout and element type, each element against f64.
 //!
-//! The tolerance is the bound that rounding cannot pass. An element's sum rounds once a step of k and once
-//! for every block of k that is added to the result: an error of at most (K + blocks + 1) 2^-24 times the sum
-//! of the terms without their signs. A bf16 result rounds once more, by 2^-8 of its value. The products
-//! themselves round nowhere: bf16 operands are rounded before, in the reference too.
+//! The tolerance is a bound on rounding. The sum of an element rounds once per step of k, and once for every block of k
+//! that is added to the result: an error of at most (K + blocks + 1) 2^-24 times the sum of the absolute values of the
+//! terms. A bf16 result rounds once more, by 2^-8 of its value. The products are exact: bf16 operands are rounded
+//! before, in the reference too.
 
 use super::{bits, numbers, with_threads};
 use crate::element::Element;
-use crate::{Into, Matrix, gemm};
+use crate::gemm::{Accumulate, Matrix, gemm};
 use half::bf16;
 
-/// Multiples of nothing, of 64, and shapes beyond a block: 96 rows, 256 or (bf16) 512 steps, 3,072 columns.
+/// M, K, N: odd shapes, multiples of 64, and shapes larger than a block (96 rows, 256 or for bf16 512 steps, 3,072
+/// columns).
 const SHAPES: [[usize; 3]; 11] = [
     [1, 1, 1],
     [1, 17, 3],
@@ -25,7 +26,7 @@ const SHAPES: [[usize; 3]; 11] = [
     [13, 2, 1],
 ];
 
-/// An operand as it lies in memory: its rows, or those of its transpose, with NaN between them.
+/// An operand in memory: its rows or those of its transpose, padded with NaN.
 struct Operand<E> {
     data: Vec<E>,
     rows: usize,
@@ -57,13 +58,13 @@ impl<E: Element> Operand<E> {
     }
 }
 
-/// What a product of type P takes from a value stored as E.
-fn taken<P: Element, E: Element>(values: &[f32]) -> Vec<f64> {
+/// The operands of a product of type P, from values stored as E.
+fn operands<P: Element, E: Element>(values: &[f32]) -> Vec<f64> {
     let stored = values.iter().map(|value| E::from_f32(*value).to_f32());
     stored.map(|value| f64::from(P::from_f32(value).to_f32())).collect()
 }
 
-/// A B and |A| |B|, which rounding is relative to.
+/// Returns A B and |A| |B|; rounding is relative to the latter.
 fn reference(a: &[f64], b: &[f64], [rows, depth, columns]: [usize; 3]) -> (Vec<f64>, Vec<f64>) {
     let mut sums = vec![0.0; rows * columns];
     let mut sizes = vec![0.0; rows * columns];
@@ -92,11 +93,11 @@ fn assert_within_rounding<C: Element>(c: &[C], sums: &[f64], sizes: &[f64], dept
     }
 }
 
-/// Every layout of both operands, replacing and (into f32) adding.
+/// Checks every layout of both operands; replaces and (in f32) adds to the result.
 fn check<P: Element, A: Element, B: Element, C: Element>(shape: [usize; 3]) {
     let [rows, depth, columns] = shape;
     let (a, b) = (numbers(rows * depth, 1), numbers(depth * columns, 2));
-    let (sums, sizes) = reference(&taken::<P, A>(&a), &taken::<P, B>(&b), shape);
+    let (sums, sizes) = reference(&operands::<P, A>(&a), &operands::<P, B>(&b), shape);
     let before = numbers(rows * columns, 3);
     let with_before = |values: &[f64], term: fn(f64) -> f64| -> Vec<f64> {
         values.iter().zip(&before).map(|(value, before)| value + term(f64::from(*before))).collect()
@@ -107,11 +108,11 @@ fn check<P: Element, A: Element, B: Element, C: Element>(shape: [usize; 3]) {
         let b = Operand::<B>::new(&b, depth, columns, padding, layout & 2 == 2);
         let what = format!("{shape:?} in layout {layout} padded by {padding}");
         let mut c = vec![C::from_f32(f32::NAN); rows * columns];
-        gemm::<P, A, B, C>(&mut c, a.matrix(), b.matrix(), Into::Replace);
+        gemm::<P, A, B, C>(&mut c, a.matrix(), b.matrix(), Accumulate::Replace);
         assert_within_rounding(&c, &sums, &sizes, depth, &what);
         if !C::BF16 {
             let mut c: Vec<C> = before.iter().map(|value| C::from_f32(*value)).collect();
-            gemm::<P, A, B, C>(&mut c, a.matrix(), b.matrix(), Into::Add);
+            gemm::<P, A, B, C>(&mut c, a.matrix(), b.matrix(), Accumulate::Add);
             assert_within_rounding(&c, &more, &more_sizes, depth, &format!("{what}, added"));
         }
     }
@@ -157,48 +158,48 @@ fn bf16_products_of_f32_and_bf16() {
 }
 
 #[test]
-fn beyond_every_block_at_once() {
+fn a_shape_larger_than_every_block() {
     let shape = [101, 1029, 3079];
     let [rows, depth, columns] = shape;
     let (a, b) = (numbers(rows * depth, 4), numbers(depth * columns, 5));
     let rounded = |values: &[f32]| values.iter().map(|value| bf16::from_f32(*value).to_f32()).collect();
-    // Values that bf16 has: one reference for both kinds of product.
+    // bf16 represents these values exactly, so one reference serves both kinds of product.
     let (a, b): (Vec<f32>, Vec<f32>) = (rounded(&a), rounded(&b));
-    let (sums, sizes) = reference(&taken::<f32, f32>(&a), &taken::<f32, f32>(&b), shape);
+    let (sums, sizes) = reference(&operands::<f32, f32>(&a), &operands::<f32, f32>(&b), shape);
     let (a, b) = (Matrix::new(&a, rows, depth), Matrix::new(&b, depth, columns));
     let mut c = vec![f32::NAN; rows * columns];
-    gemm::<f32, _, _, _>(&mut c, a, b, Into::Replace);
+    gemm::<f32, _, _, _>(&mut c, a, b, Accumulate::Replace);
     assert_within_rounding(&c, &sums, &sizes, depth, "f32 products");
-    gemm::<bf16, _, _, _>(&mut c, a, b, Into::Replace);
+    gemm::<bf16, _, _, _>(&mut c, a, b, Accumulate::Replace);
     assert_within_rounding(&c, &sums, &sizes, depth, "bf16 products");
 }
 
 #[test]
-fn no_depth_is_a_sum_of_nothing() {
+fn an_empty_sum_is_zero() {
     let empty: [f32; 0] = [];
     let (a, b) = (Matrix::new(&empty, 3, 0), Matrix::new(&empty, 0, 5));
     let mut c = [7.0; 15];
-    gemm::<f32, _, _, _>(&mut c, a, b, Into::Add);
+    gemm::<f32, _, _, _>(&mut c, a, b, Accumulate::Add);
     assert_eq!(c, [7.0; 15]);
-    gemm::<f32, _, _, _>(&mut c, a, b, Into::Replace);
+    gemm::<f32, _, _, _>(&mut c, a, b, Accumulate::Replace);
     assert_eq!(c, [0.0; 15]);
 }
 
 #[test]
-fn no_rows_or_columns_leave_nothing_to_do() {
+fn an_empty_result_is_left_alone() {
     let (empty, b) = ([0.0f32; 0], numbers(6, 1));
-    gemm::<f32, _, _, f32>(&mut [], Matrix::new(&empty, 0, 3), Matrix::new(&b, 3, 2), Into::Replace);
-    gemm::<f32, _, _, f32>(&mut [], Matrix::new(&b, 2, 3), Matrix::new(&empty, 3, 0), Into::Replace);
+    gemm::<f32, _, _, f32>(&mut [], Matrix::new(&empty, 0, 3), Matrix::new(&b, 3, 2), Accumulate::Replace);
+    gemm::<f32, _, _, f32>(&mut [], Matrix::new(&b, 2, 3), Matrix::new(&empty, 3, 0), Accumulate::Replace);
 }
 
-fn check_threads<P: Element, C: Element>(into: Into) {
-    // Enough work to be shared, with a last block of rows and a second block of k.
+fn check_threads<P: Element, C: Element>(accumulate: Accumulate) {
+    // Enough work for several threads, a partial last block of rows and a second block of k.
     let (rows, depth, columns) = (211, 523, 131);
     let (a, b) = (numbers(rows * depth, 6), numbers(depth * columns, 7));
     let run = || {
         let mut c = vec![C::from_f32(0.25); rows * columns];
         let (a, b) = (Matrix::new(&a, rows, depth), Matrix::new(&b, depth, columns));
-        gemm::<P, _, _, _>(&mut c, a, b, into);
+        gemm::<P, _, _, _>(&mut c, a, b, accumulate);
         bits(&c.iter().map(|value| value.to_f32()).collect::<Vec<_>>())
     };
     let one = with_threads(1, run);
@@ -209,10 +210,10 @@ fn check_threads<P: Element, C: Element>(into: Into) {
 
 #[test]
 fn threads_do_not_change_a_bit() {
-    check_threads::<f32, f32>(Into::Replace);
-    check_threads::<f32, f32>(Into::Add);
-    check_threads::<bf16, f32>(Into::Add);
-    check_threads::<bf16, bf16>(Into::Replace);
+    check_threads::<f32, f32>(Accumulate::Replace);
+    check_threads::<f32, f32>(Accumulate::Add);
+    check_threads::<bf16, f32>(Accumulate::Add);
+    check_threads::<bf16, bf16>(Accumulate::Replace);
 }
 
 #[test]
@@ -220,12 +221,12 @@ fn threads_do_not_change_a_bit() {
 fn a_bf16_result_is_not_added_to() {
     let one = [1.0f32];
     let one = Matrix::new(&one, 1, 1);
-    gemm::<bf16, _, _, _>(&mut [bf16::ONE], one, one, Into::Add);
+    gemm::<bf16, _, _, _>(&mut [bf16::ONE], one, one, Accumulate::Add);
 }
 
 #[test]
 #[should_panic(expected = "gemm: A has 2 columns, B 3 rows")]
 fn shapes_that_do_not_fit_are_named() {
     let (a, b) = (numbers(2, 1), numbers(3, 2));
-    gemm::<f32, _, _, _>(&mut [0.0f32], Matrix::new(&a, 1, 2), Matrix::new(&b, 3, 1), Into::Replace);
+    gemm::<f32, _, _, _>(&mut [0.0f32], Matrix::new(&a, 1, 2), Matrix::new(&b, 3, 1), Accumulate::Replace);
 }

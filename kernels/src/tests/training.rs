@@ -1,8 +1,8 @@
-//! The operations of training, each alone: forward against the formula in f64, backward against candle's
-//! autograd of that formula, and backward against central differences of the forward itself.
+//! Each training operation alone: forward against the formula in f64, backward against candle's autograd of that
+//! formula and against central differences of the forward pass.
 //!
-//! Autograd finds a gradient that is a little wrong everywhere, differences find one that belongs to another
-//! formula than the forward's. Candle's fused operations have no backward, so the formulas are spelled out.
+//! Autograd detects small errors of all elements; differences detect a gradient of another formula than that of the
+//! forward pass. Candle's fused operations have no backward pass, so the formulas are written out.
 
 mod adamw;
 mod attention;
@@ -17,7 +17,7 @@ use crate::element::Element;
 use candle_core::backprop::GradStore;
 use candle_core::{Device, Shape, Tensor, Var};
 
-/// Numbers in -scale / 2..scale / 2 as E stores them.
+/// Returns numbers in -scale / 2..scale / 2, stored as E.
 fn elements<E: Element>(length: usize, seed: u64, scale: f32) -> Vec<E> {
     numbers(length, seed).iter().map(|number| E::from_f32(number * scale)).collect()
 }
@@ -42,23 +42,23 @@ fn flat(tensor: &Tensor) -> Vec<f64> {
     tensor.flatten_all().unwrap().to_vec1().unwrap()
 }
 
-/// The gradients of Σ upstream · output.
-fn pull_back<E: Element>(output: &Tensor, upstream: &[E]) -> GradStore {
+/// Returns the gradients of Σ upstream · output.
+fn backpropagate<E: Element>(output: &Tensor, upstream: &[E]) -> GradStore {
     let product = (output * constant(upstream, output.shape())).unwrap();
     product.sum_all().unwrap().backward().unwrap()
 }
 
-fn gradient(gradients: &GradStore, of: &Var) -> Vec<f64> {
-    flat(gradients.get(of).unwrap())
+fn gradient(gradients: &GradStore, variable: &Var) -> Vec<f64> {
+    flat(gradients.get(variable).unwrap())
 }
 
-/// Σ upstream · output, summed in f64: what differences are taken of.
+/// Returns Σ upstream · output, summed in f64: the function whose differences are taken.
 fn loss<E: Element>(output: &[E], upstream: &[E]) -> f64 {
     double(output).iter().zip(double(upstream)).map(|(output, upstream)| output * upstream).sum()
 }
 
-/// The norm of the difference, relative to the norm expected: 1e-5 for f32. bf16 rounds by up to 2^-8 where
-/// a value is stored, and an operation stores a few on its way: 1e-2.
+/// Asserts a bound on the norm of the difference, relative to the expected norm: 1e-5 for f32, 1e-2 for bf16, which
+/// rounds by up to 2^-8 each time a value is stored.
 fn assert_near<E: Element>(values: &[E], expected: &[f64], what: &str) {
     assert_eq!(values.len(), expected.len(), "{what}");
     let norm = |values: &mut dyn Iterator<Item = f64>| values.map(|value| value * value).sum::<f64>().sqrt();
@@ -68,9 +68,9 @@ fn assert_near<E: Element>(values: &[E], expected: &[f64], what: &str) {
     assert!(difference <= tolerance * expected, "{what}: off by {difference:e}, the norm is {expected:e}");
 }
 
-/// Five elements of a gradient against central differences of `loss`, within 1e-3 of the largest.
+/// Compares five elements of a gradient with central differences of `loss`, within 1e-3 of the largest element.
 ///
-/// A step of 2^-6 against values near 1: what it leaves out, and f32's noise divided by it, stay near 1e-4.
+/// With a step of 2^-6 and values near 1, the truncation error and the noise of f32 divided by the step stay near 1e-4.
 fn assert_slopes(gradient: &[f32], values: &[f32], what: &str, loss: impl Fn(&[f32]) -> f64) {
     const STEP: f32 = 1.0 / 64.0;
     let largest = gradient.iter().fold(0.0, |largest: f32, gradient| largest.max(gradient.abs()));
@@ -88,7 +88,7 @@ fn assert_slopes(gradient: &[f32], values: &[f32], what: &str, loss: impl Fn(&[f
     }
 }
 
-/// One thread and three give the same bits.
+/// Asserts that one thread and three threads give the same bits.
 fn assert_threads_agree(run: impl Fn() -> Vec<f32> + Sync) {
     assert_eq!(bits(&with_threads(1, &run)), bits(&with_threads(3, &run)));
 }

@@ -1,11 +1,11 @@
-//! Log-probability of each target under its row of logits, and the gradient in place of the logits.
+//! Cross-entropy: the log-probability of each target under its row of logits, and the gradient in place of the logits.
 //!
-//! Rows come a chunk at a time, so that a whole (T, V) never exists.
+//! Callers pass chunks of rows, so that the logits of all tokens (T, V) never exist at once.
 
 use crate::element::{exp, maximum_of, sum_of, vectorized};
 use rayon::prelude::*;
 
-/// What one trained token came to.
+/// The loss of one trained token.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct TokenLoss {
     /// Natural-log probability of the target.
@@ -16,42 +16,50 @@ pub struct TokenLoss {
     pub entropy: f32,
 }
 
-/// One result a row of logits (N, V).
+/// Computes one result (N) per row of logits (N, V).
 ///
 /// # Panics
-/// If the lengths do not fit or a target is beyond V.
+/// If the lengths do not match or a target is not below V.
 pub fn cross_entropy_forward(results: &mut [TokenLoss], logits: &[f32], targets: &[u32]) {
-    assert_eq!(results.len(), targets.len(), "cross_entropy: a result a target");
+    assert_eq!(results.len(), targets.len(), "cross_entropy: expected one result per target");
     if targets.is_empty() {
         return;
     }
     let vocabulary = logits.len() / targets.len();
-    assert_eq!(vocabulary * targets.len(), logits.len(), "cross_entropy: logits must be a row a target");
+    assert_eq!(
+        vocabulary * targets.len(),
+        logits.len(),
+        "cross_entropy: expected one row of logits per target"
+    );
     let rows = logits.par_chunks_exact(vocabulary).zip(targets);
     results.par_iter_mut().zip(rows).for_each(|(result, (logits, target))| {
         *result = token_loss(logits, *target as usize);
     });
 }
 
-/// logits (N, V) become the gradient of -Σ weight · log probability: weight (softmax - one at the target).
-/// `results` are those of the forward on the same logits.
+/// Replaces logits (N, V) by the gradient of -Σ weight · log-probability, which is weight (softmax - one-hot target).
+/// `results` must be those of [`cross_entropy_forward`] on the same logits.
 ///
 /// # Panics
-/// If the lengths do not fit.
+/// If the lengths do not match.
 pub fn cross_entropy_backward(logits: &mut [f32], targets: &[u32], results: &[TokenLoss], weights: &[f32]) {
     assert!(
         targets.len() == weights.len() && targets.len() == results.len(),
-        "cross_entropy_backward: lengths"
+        "cross_entropy_backward: expected one result and one weight per target"
     );
     if targets.is_empty() {
         return;
     }
     let vocabulary = logits.len() / targets.len();
-    assert_eq!(vocabulary * targets.len(), logits.len(), "cross_entropy: logits must be a row a target");
+    assert_eq!(
+        vocabulary * targets.len(),
+        logits.len(),
+        "cross_entropy: expected one row of logits per target"
+    );
     let rows = targets.par_iter().zip(results).zip(weights);
     logits.par_chunks_exact_mut(vocabulary).zip(rows).for_each(|(logits, ((target, result), weight))| {
         let target = *target as usize;
-        // log(sum of exponentials) = the target's logit less its log-probability.
+        // log(sum of exponentials) = logit of the target - log-probability of the target.
         gradient(logits, logits[target] - result.log_probability, *weight);
         logits[target] -= weight;
     });

@@ -1,27 +1,30 @@
-//! SwiGLU: out = silu(gate) up, and its gradients, made in place of gate and up.
+//! SwiGLU: out = silu(gate) up, and its gradients, which replace gate and up.
 
-use super::ROWS;
+use super::rows::ROWS;
 use crate::element::{Element, exp, vectorized};
 use rayon::prelude::*;
 
-/// out (T, F) from gate_up (T, 2F), gate first.
+/// Computes out (T, F) from gate_up (T, 2F), gate first.
 ///
 /// # Panics
-/// If the lengths do not fit.
+/// If the lengths do not match.
 pub fn swiglu_forward<E: Element>(out: &mut [E], gate_up: &[E], features: usize) {
-    assert_eq!(2 * out.len(), gate_up.len(), "swiglu: gate_up must be twice out");
-    assert!(out.len().is_multiple_of(features), "swiglu: rows must be {features} long");
+    assert_eq!(2 * out.len(), gate_up.len(), "swiglu: gate_up must be twice as long as out");
+    assert!(out.len().is_multiple_of(features), "swiglu: the length of out is not a multiple of {features}");
     let rows = ROWS * features;
     out.par_chunks_mut(rows).zip(gate_up.par_chunks(2 * rows)).for_each(|(out, x)| forward(out, x, features));
 }
 
-/// Turns gate_up (T, 2F) into its own gradient, given dout (T, F).
+/// Replaces gate_up (T, 2F) by its gradient, given dout (T, F).
 ///
 /// # Panics
-/// If the lengths do not fit.
+/// If the lengths do not match.
 pub fn swiglu_backward<E: Element>(gate_up: &mut [E], dout: &[E], features: usize) {
-    assert_eq!(2 * dout.len(), gate_up.len(), "swiglu: gate_up must be twice dout");
-    assert!(dout.len().is_multiple_of(features), "swiglu: rows must be {features} long");
+    assert_eq!(2 * dout.len(), gate_up.len(), "swiglu: gate_up must be twice as long as dout");
+    assert!(
+        dout.len().is_multiple_of(features),
+        "swiglu: the length of dout is not a multiple of {features}"
+    );
     let rows = ROWS * features;
     gate_up
         .par_chunks_mut(2 * rows)

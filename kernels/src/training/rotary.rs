@@ -1,24 +1,24 @@
-//! Rotary positions in place on packed queries and keys; turning back is the gradient.
+//! Rotary position embedding, in place, on packed queries and keys. Its gradient is the rotation by the opposite angle.
 
-use super::ROWS;
-use crate::RopeTable;
+use super::rows::ROWS;
 use crate::element::{Element, vectorized};
+use crate::rope::RopeTable;
 use rayon::prelude::*;
 
-/// Which way to turn.
+/// The direction of the rotation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Direction {
     /// By the angle of the position: the forward pass.
     Forward,
-    /// Back by it: the gradient.
+    /// By the opposite angle: the gradient.
     Backward,
 }
 
-/// Turns the first `heads` heads of every row of x (T, row), D being the table's; token t stands at
-/// `positions[t]` of its own sequence.
+/// Rotates the first `heads` heads of every row of x (T, row); D is that of the table, and token t has position
+/// `positions[t]` in its sequence.
 ///
 /// # Panics
-/// If a row is shorter than its heads, or a position is beyond the table.
+/// If the lengths do not match, a row is shorter than its heads, or a position is beyond the table.
 pub fn rotate<E: Element>(
     x: &mut [E],
     row: usize,
@@ -27,8 +27,8 @@ pub fn rotate<E: Element>(
     table: &RopeTable,
     direction: Direction,
 ) {
-    assert_eq!(x.len(), row * positions.len(), "rotate: x must be tokens x row");
-    assert!(heads * 2 * table.half <= row, "rotate: {heads} heads do not fit a row of {row}");
+    assert_eq!(x.len(), row * positions.len(), "rotate: the length of x is not tokens x row");
+    assert!(heads * 2 * table.half <= row, "rotate: {heads} heads do not fit in a row of {row} numbers");
     let last = positions.iter().max().map_or(0, |last| *last as usize + 1);
     assert!(last <= table.positions(), "rotate: {last} positions, the table has {}", table.positions());
     let sign = if direction == Direction::Forward { 1.0 } else { -1.0 };

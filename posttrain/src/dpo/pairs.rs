@@ -1,23 +1,28 @@
-//! A step of pairs: from log-probabilities to losses, to the weight of every token in the gradient, to the numbers
-//! that are logged.
+//! A step of pairs: from log-probabilities to losses, to the weight of every token in the gradient, to the metrics.
 
 use super::loss::{self, LossSettings, Outcome, Pairs};
-use crate::learner::{Learner, Totals};
-use crate::model::Batch;
 use anyhow::Result;
-use kernels::Element;
-use kernels::training::TokenLoss;
+use std::ops::Range;
+use training::{Batch, Learner, TokenLoss, Totals};
+
+/// A micro-batch of pairs: chosen and rejected sequences in turn.
+#[derive(Debug)]
+pub(super) struct PairBatch {
+    pub(super) batch: Batch,
+    /// The reference's log-probability of every sequence.
+    pub(super) reference: Vec<f64>,
+}
 
 /// Adds the gradient of a step's mean loss.
-pub(super) fn gradient<E: Element>(
-    learner: &mut Learner<E>,
+pub(super) fn gradient(
+    learner: &mut Learner,
     batches: &[PairBatch],
     losses: &LossSettings,
-) -> Result<Measured> {
-    let step = Step::of(batches);
-    let mut measured = Measured::default();
+) -> Result<PairTotals> {
+    let step = Step::new(batches);
+    let mut totals = PairTotals::default();
     if losses.couples_pairs() && batches.len() > 1 {
-        // Every pair's loss needs all others first: the step is computed once more.
+        // Every pair's loss depends on all others, so the log-probabilities of the whole step are computed first.
         let tokens = batches.iter().map(|pairs| learner.losses(&pairs.batch)).collect::<Result<Vec<_>>>()?;
         let outcome = step.outcome(batches, &tokens, losses);
         let mut first = 0;
@@ -28,60 +33,55 @@ pub(super) fn gradient<E: Element>(
             })?;
             first = own.end;
         }
-        measured.add(batches, &tokens, &outcome, losses.beta);
-        return Ok(measured);
+        totals.add(batches, &tokens, &outcome, losses.beta);
+        return Ok(totals);
     }
     for pairs in batches {
         let mut outcome = None;
         let tokens = learner.weighted_gradient(&pairs.batch, |tokens| {
-            let made = step.outcome(std::slice::from_ref(pairs), &[tokens.to_vec()], losses);
-            let weights = pairs.token_weights(&made, 0..pairs.len(), step.pairs);
-            outcome = Some(made);
+            let result = step.outcome(std::slice::from_ref(pairs), &[tokens.to_vec()], losses);
+            let weights = pairs.token_weights(&result, 0..pairs.len(), step.pairs);
+            outcome = Some(result);
             weights
         })?;
-        let outcome = outcome.expect("the gradient asked for the weights");
-        measured.add(std::slice::from_ref(pairs), &[tokens], &outcome, losses.beta);
+        let outcome = outcome.expect("the gradient calls the function for the weights");
+        totals.add(std::slice::from_ref(pairs), &[tokens], &outcome, losses.beta);
     }
-    Ok(measured)
+    Ok(totals)
 }
 
-pub(super) fn evaluate<E: Element>(
-    learner: &mut Learner<E>,
+/// Returns the totals of pairs without changing gradients.
+pub(super) fn evaluate(
+    learner: &mut Learner,
     batches: &[PairBatch],
     losses: &LossSettings,
-) -> Result<Measured> {
-    let step = Step::of(batches);
+) -> Result<PairTotals> {
+    let step = Step::new(batches);
     let tokens = batches.iter().map(|pairs| learner.losses(&pairs.batch)).collect::<Result<Vec<_>>>()?;
     let outcome = step.outcome(batches, &tokens, losses);
-    let mut measured = Measured::default();
-    measured.add(batches, &tokens, &outcome, losses.beta);
-    Ok(measured)
+    let mut totals = PairTotals::default();
+    totals.add(batches, &tokens, &outcome, losses.beta);
+    Ok(totals)
 }
 
 /// What all micro-batches of a step share.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Step {
+struct Step {
     pairs: usize,
     mean_chosen_tokens: f64,
 }
 
 impl Step {
-    pub(super) fn of(batches: &[PairBatch]) -> Self {
+    fn new(batches: &[PairBatch]) -> Self {
         let pairs = batches.iter().map(PairBatch::len).sum();
-        let tokens: usize = batches
-            .iter()
-            .map(|pairs| (0..pairs.len()).map(|pair| pairs.tokens(2 * pair)).sum::<usize>())
-            .sum();
+        let chosen_tokens =
+            |pairs: &PairBatch| (0..pairs.len()).map(|pair| pairs.tokens(2 * pair)).sum::<usize>();
+        let tokens: usize = batches.iter().map(chosen_tokens).sum();
         Self { pairs, mean_chosen_tokens: tokens as f64 / pairs as f64 }
     }
 
-    /// The losses of these micro-batches' pairs, in order.
-    pub(super) fn outcome(
-        &self,
-        batches: &[PairBatch],
-        tokens: &[Vec<TokenLoss>],
-        losses: &LossSettings,
-    ) -> Outcome {
+    /// Returns the losses of the pairs of these micro-batches, in order.
+    fn outcome(&self, batches: &[PairBatch], tokens: &[Vec<TokenLoss>], losses: &LossSettings) -> Outcome {
         let mut sides = [(Vec::new(), Vec::new(), Vec::new()), (Vec::new(), Vec::new(), Vec::new())];
         for (pairs, tokens) in batches.iter().zip(tokens) {
             for (sequence, log_probability) in pairs.sums(tokens).into_iter().enumerate() {
@@ -99,38 +99,28 @@ impl Step {
     }
 }
 
-/// A micro-batch of pairs: chosen and rejected in turn, with the reference's log-probabilities.
-#[derive(Debug)]
-pub(super) struct PairBatch {
-    pub(super) batch: Batch,
-    pub(super) reference: Vec<f64>,
-}
-
 impl PairBatch {
-    pub(super) fn len(&self) -> usize {
+    /// Returns the number of pairs.
+    fn len(&self) -> usize {
         self.reference.len() / 2
     }
 
-    /// Trained tokens of a sequence.
-    pub(super) fn tokens(&self, sequence: usize) -> usize {
+    /// Returns the trained tokens of a sequence.
+    fn tokens(&self, sequence: usize) -> usize {
         self.batch.target_starts[sequence + 1] - self.batch.target_starts[sequence]
     }
 
-    /// Σ log-probability of every sequence.
-    pub(super) fn sums(&self, tokens: &[TokenLoss]) -> Vec<f64> {
+    /// Returns the sum of the log-probabilities of every sequence.
+    fn sums(&self, tokens: &[TokenLoss]) -> Vec<f64> {
         let sum = |range: &[usize]| {
             tokens[range[0]..range[1]].iter().map(|token| f64::from(token.log_probability)).sum()
         };
         self.batch.target_starts.windows(2).map(sum).collect()
     }
 
-    /// The weight of every token in -Σ weight · log-probability whose gradient is that of the mean loss.
-    pub(super) fn token_weights(
-        &self,
-        outcome: &Outcome,
-        own: std::ops::Range<usize>,
-        pairs: usize,
-    ) -> Vec<f32> {
+    /// Returns the weight of every token for which -Σ weight · log-probability has the gradient of the mean loss over
+    /// `pairs`. `own` are the indexes of this micro-batch's pairs in `outcome`.
+    fn token_weights(&self, outcome: &Outcome, own: Range<usize>, pairs: usize) -> Vec<f32> {
         let sides = outcome.dchosen[own.clone()].iter().zip(&outcome.drejected[own]);
         let derivatives = sides.flat_map(|(chosen, rejected)| [*chosen, *rejected]);
         derivatives
@@ -144,23 +134,20 @@ impl PairBatch {
 
 /// Sums over pairs and their tokens.
 #[derive(Debug, Default)]
-pub(super) struct Measured {
+pub(super) struct PairTotals {
     pairs: usize,
     loss: f64,
+    /// Of chosen and of rejected replies.
     rewards: [f64; 2],
+    /// Of chosen and of rejected replies.
     log_probabilities: [f64; 2],
-    right: f64,
+    /// Pairs whose chosen reply has the higher reward.
+    correct: f64,
     tokens: Totals,
 }
 
-impl Measured {
-    pub(super) fn add(
-        &mut self,
-        batches: &[PairBatch],
-        tokens: &[Vec<TokenLoss>],
-        outcome: &Outcome,
-        beta: f64,
-    ) {
+impl PairTotals {
+    fn add(&mut self, batches: &[PairBatch], tokens: &[Vec<TokenLoss>], outcome: &Outcome, beta: f64) {
         self.loss += outcome.losses.iter().sum::<f64>();
         for (pairs, tokens) in batches.iter().zip(tokens) {
             self.tokens.add(tokens);
@@ -172,7 +159,7 @@ impl Measured {
                     self.rewards[side] += rewards[side];
                     self.log_probabilities[side] += sums[side];
                 }
-                self.right += f64::from(u8::from(rewards[0] > rewards[1]));
+                self.correct += f64::from(u8::from(rewards[0] > rewards[1]));
             }
         }
     }
@@ -180,7 +167,7 @@ impl Measured {
     pub(super) fn merge(&mut self, other: &Self) {
         self.pairs += other.pairs;
         self.loss += other.loss;
-        self.right += other.right;
+        self.correct += other.correct;
         self.tokens.merge(&other.tokens);
         for side in 0..2 {
             self.rewards[side] += other.rewards[side];
@@ -188,12 +175,12 @@ impl Measured {
         }
     }
 
-    /// Mean loss of a pair.
+    /// Returns the mean loss of a pair.
     pub(super) fn mean_loss(&self) -> f64 {
         self.loss / self.pairs as f64
     }
 
-    /// The means, named as TRL names them.
+    /// Returns the means under the names that TRL gives them.
     pub(super) fn values(&self, prefix: &str) -> Vec<(String, f64)> {
         let pairs = self.pairs as f64;
         [
@@ -201,7 +188,7 @@ impl Measured {
             ("rewards/chosen", self.rewards[0] / pairs),
             ("rewards/rejected", self.rewards[1] / pairs),
             ("rewards/margins", (self.rewards[0] - self.rewards[1]) / pairs),
-            ("rewards/accuracies", self.right / pairs),
+            ("rewards/accuracies", self.correct / pairs),
             ("logps/chosen", self.log_probabilities[0] / pairs),
             ("logps/rejected", self.log_probabilities[1] / pairs),
             ("mean_token_accuracy", self.tokens.accuracy()),

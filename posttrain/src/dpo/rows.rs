@@ -1,73 +1,70 @@
-//! The pairs of a run: what it trains on, in which order, and what it keeps aside.
+//! The pairs of a run: what it trains on, in which order, and what it holds out.
 
 use super::pairs::PairBatch;
-use super::{Dpo, Settings};
-use crate::model::Batch;
-use crate::order::{Order, kept_aside, micro_batches};
+use super::settings::{DpoSettings, Settings};
+use crate::order::{Order, hold_out, micro_batches};
 use crate::tokens::Store;
-use anyhow::{Result, bail};
+use anyhow::{Result, ensure};
+use training::Batch;
 
-/// The pairs of a run; pair p of a store is its sequences 2p and 2p + 1.
+/// The pairs of a run. Pair p of a store has its sequences 2p (chosen) and 2p + 1 (rejected).
 #[derive(Debug)]
 pub(super) struct Rows {
     pub(super) data: Store,
     pub(super) eval: Option<Store>,
-    /// Pairs of `data` to train on, and those kept aside.
+    /// Pairs of `data` to train on.
     pairs: Vec<u32>,
-    held: Vec<u32>,
+    /// Pairs of `data` that are held out.
+    held_out: Vec<u32>,
     pub(super) order: Order,
 }
 
 impl Rows {
     pub(super) fn new(data: Store, eval: Option<Store>, settings: &Settings) -> Result<Self> {
-        let Dpo { eval_split, batch_size, shuffle, .. } = settings.dpo;
+        let DpoSettings { eval_split, batch_size, shuffle, .. } = settings.dpo;
         let (seed, count) = (settings.training.seed, data.len() / 2);
-        let held = if eval.is_some() { 0 } else { kept_aside(count, eval_split) };
-        let mut pairs = crate::random::permutation(crate::random::mix(seed, 0xe7a1), count);
-        let mut held = pairs.split_off(count - held);
-        pairs.sort_unstable();
-        held.sort_unstable();
-        if pairs.is_empty() {
-            bail!("eval_split {eval_split} keeps all {count} pairs aside: nothing is left to train on");
-        }
+        let (pairs, held_out) = hold_out(count, if eval.is_some() { 0.0 } else { eval_split }, seed);
+        ensure!(
+            !pairs.is_empty(),
+            "`eval_split` {eval_split} holds out all {count} pairs, so none is left to train on; give a smaller one"
+        );
         let order = Order::new(pairs.len(), batch_size, seed, shuffle);
-        Ok(Self { data, eval, pairs, held, order })
+        Ok(Self { data, eval, pairs, held_out, order })
     }
 
-    pub(super) fn total_steps(&self, dpo: &Dpo) -> u64 {
-        match dpo.steps {
-            0 => (dpo.epochs * self.order.steps_per_epoch() as f64).ceil() as u64,
+    /// Returns the steps of the run.
+    pub(super) fn total_steps(&self, settings: &DpoSettings) -> u64 {
+        match settings.steps {
+            0 => (settings.epochs * self.order.steps_per_epoch() as f64).ceil() as u64,
             steps => steps,
         }
     }
 
-    /// The micro-batches of a step.
+    /// Returns the micro-batches of a step; `reference` has the log-probabilities of the sequences of `data`.
     pub(super) fn step(&mut self, step: u64, reference: &[f64], micro_batch_tokens: usize) -> Vec<PairBatch> {
         let pairs: Vec<u32> = self.order.step(step).iter().map(|unit| self.pairs[*unit as usize]).collect();
         batches(&self.data, &pairs, reference, micro_batch_tokens)
     }
 
+    /// Returns whether there are pairs to evaluate on.
     pub(super) fn has_eval(&self) -> bool {
-        self.eval.is_some() || !self.held.is_empty()
+        self.eval.is_some() || !self.held_out.is_empty()
     }
 
+    /// Returns the micro-batches of an evaluation; `reference` has the log-probabilities of each store's sequences.
     pub(super) fn eval_batches(&self, reference: &[Vec<f64>], micro_batch_tokens: usize) -> Vec<PairBatch> {
         match &self.eval {
             Some(eval) => {
                 let all: Vec<u32> = (0..eval.len() as u32 / 2).collect();
                 batches(eval, &all, &reference[1], micro_batch_tokens)
             }
-            None => batches(&self.data, &self.held, &reference[0], micro_batch_tokens),
+            None => batches(&self.data, &self.held_out, &reference[0], micro_batch_tokens),
         }
     }
 }
 
-pub(super) fn batches(
-    store: &Store,
-    pairs: &[u32],
-    reference: &[f64],
-    micro_batch_tokens: usize,
-) -> Vec<PairBatch> {
+/// Returns pairs as micro-batches.
+fn batches(store: &Store, pairs: &[u32], reference: &[f64], micro_batch_tokens: usize) -> Vec<PairBatch> {
     let length = |pair: u32| store.length(2 * pair as usize) + store.length(2 * pair as usize + 1);
     let batch = |pairs: Vec<u32>| {
         let sequences = pairs.iter().flat_map(|pair| [2 * *pair as usize, 2 * *pair as usize + 1]);

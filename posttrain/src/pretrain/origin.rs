@@ -1,31 +1,31 @@
-//! What pretraining begins from: random weights of a preset or a config.json with somebody's tokenizer, or a whole
+//! What pretraining starts from: random weights of a preset or a config.json with an existing tokenizer, or a complete
 //! checkpoint.
 
-use super::Pretrain;
-use crate::model::Parameters;
-use crate::vocabulary::{Holds, Start};
+use super::settings::PretrainSettings;
+use crate::vocabulary::{RowKinds, StartingPoint};
 use anyhow::{Context, Result, bail, ensure};
+use checkpoint::folder::{self, Outgoing};
+use checkpoint::{ChatTemplate, Checkpoint, ModelConfig, Tokenizer};
 use serde_json::{Map, Value};
-use smollm::checkpoint::{self, Outgoing};
-use smollm::{ChatTemplate, Checkpoint, ModelConfig, Tokenizer};
 use std::path::Path;
+use training::Parameters;
 
-/// Weights, and what is saved beside them.
+/// Weights, and what is saved with them.
 #[derive(Debug)]
 pub(super) struct Origin {
     pub(super) name: String,
     pub(super) parameters: Parameters,
-    pub(super) parts: Parts,
-    /// Of a checkpoint's weights; of fresh ones, what they follow from.
+    pub(super) parts: CheckpointParts,
+    /// The hash of a checkpoint's weights; for new weights, what they follow from.
     pub(super) sha256: String,
     pub(super) notes: Vec<String>,
-    /// Positions the weights know already: a checkpoint's; 0 of fresh ones.
+    /// Positions that the weights were trained on: a checkpoint's, or 0.
     pub(super) positions: usize,
 }
 
-/// All of a checkpoint but its weights and their shape.
+/// A checkpoint without its weights and their shape.
 #[derive(Debug)]
-pub(super) struct Parts {
+pub(super) struct CheckpointParts {
     pub(super) tokenizer: Tokenizer,
     tokenizer_config: Map<String, Value>,
     pub(super) template: ChatTemplate,
@@ -34,7 +34,8 @@ pub(super) struct Parts {
     pub(super) document_end: Option<u32>,
 }
 
-impl Parts {
+impl CheckpointParts {
+    /// Returns what a saved checkpoint contains besides weights.
     pub(super) fn outgoing<'a>(&'a self, config: &'a ModelConfig) -> Outgoing<'a> {
         Outgoing {
             config,
@@ -46,30 +47,30 @@ impl Parts {
 }
 
 impl Origin {
-    /// Opens the checkpoint, or makes weights that follow from the seed.
-    pub(super) fn new(model: Option<&str>, settings: &Pretrain, seed: u64) -> Result<Self> {
+    /// Opens the checkpoint, or draws weights that follow from the seed.
+    pub(super) fn new(model: Option<&str>, settings: &PretrainSettings, seed: u64) -> Result<Self> {
         match model {
             Some(name) => {
                 let unused = [("init", &settings.init), ("tokenizer", &settings.tokenizer)];
-                if let Some((field, value)) = unused.into_iter().find(|(_, value)| !value.is_empty()) {
-                    bail!("{field} is {value:?} and --model is given: a checkpoint brings its own");
+                if let Some((key, value)) = unused.into_iter().find(|(_, value)| !value.is_empty()) {
+                    bail!("`{key}` is `{value}`, but `--model` has its own; remove one of them");
                 }
                 from_checkpoint(name)
             }
-            None => fresh(settings, seed),
+            None => from_random_weights(settings, seed),
         }
     }
 }
 
 fn from_checkpoint(name: &str) -> Result<Origin> {
     let checkpoint = Checkpoint::open(name, None)?;
-    let start = Start::new(checkpoint, Holds { conversations: false, documents: true }, &[])?;
+    let start = StartingPoint::new(checkpoint, RowKinds { conversations: false, documents: true }, &[])?;
     Ok(Origin {
         name: name.to_owned(),
         sha256: start.checkpoint.weights.sha256(),
         positions: start.config.max_positions,
         parameters: start.load(),
-        parts: Parts {
+        parts: CheckpointParts {
             tokenizer: start.tokenizer,
             tokenizer_config: start.tokenizer_config,
             template: start.template,
@@ -80,20 +81,19 @@ fn from_checkpoint(name: &str) -> Result<Origin> {
     })
 }
 
-fn fresh(settings: &Pretrain, seed: u64) -> Result<Origin> {
-    let Pretrain { init, tokenizer: name, .. } = settings;
-    if init.is_empty() || name.is_empty() {
-        bail!(
-            "nothing to begin from: give --model CHECKPOINT, or --init smollm2-135m and --tokenizer FOLDER"
-        );
-    }
-    let folder = checkpoint::tokenizer_folder(name)?;
+fn from_random_weights(settings: &PretrainSettings, seed: u64) -> Result<Origin> {
+    let PretrainSettings { init, tokenizer: name, .. } = settings;
+    ensure!(
+        !init.is_empty() && !name.is_empty(),
+        "there is no model to start from; give `--model CHECKPOINT`, or `--init smollm2-135m` and `--tokenizer FOLDER`"
+    );
+    let folder = folder::tokenizer_folder(name)?;
     let tokenizer = Tokenizer::open(&folder.join("tokenizer.json"))?;
-    let (tokenizer_config, own) = checkpoint::tokenizer_settings(&folder)?;
+    let (tokenizer_config, own_template) = folder::tokenizer_settings(&folder)?;
     let mut config = shape(init)?;
     ensure!(
         tokenizer.vocab_size() <= config.vocab_size,
-        "{name} has {} tokens, {init} has {} embedding rows: give a config.json with a larger vocab_size",
+        "{name} has {} tokens, but {init} has {} embedding rows; give a config.json with a larger `vocab_size`",
         tokenizer.vocab_size(),
         config.vocab_size
     );
@@ -103,7 +103,7 @@ fn fresh(settings: &Pretrain, seed: u64) -> Result<Origin> {
     };
     let document_end = tokenizer.id("<|endoftext|>").or_else(|| token("eos_token"));
     let Some(end) = document_end else {
-        bail!("{name} names no end of sequence: set eos_token in its tokenizer_config.json");
+        bail!("{name} names no end of sequence; set `eos_token` in its tokenizer_config.json");
     };
     config.eos_token_ids = vec![end];
     config.bos_token_id = token("bos_token").or(document_end);
@@ -113,9 +113,9 @@ fn fresh(settings: &Pretrain, seed: u64) -> Result<Origin> {
         sha256: format!("random, seed {seed}"),
         positions: 0,
         parameters: Parameters::random(&config, seed, settings.scale_residual_init),
-        parts: Parts {
-            own_template: own.is_some(),
-            template: own.unwrap_or_else(ChatTemplate::chatml),
+        parts: CheckpointParts {
+            own_template: own_template.is_some(),
+            template: own_template.unwrap_or_else(ChatTemplate::chatml),
             tokenizer,
             tokenizer_config,
             document_end,
@@ -131,7 +131,7 @@ fn shape(init: &str) -> Result<ModelConfig> {
         "smollm2-1.7b" => ModelConfig::smollm2_1_7b(),
         path => ModelConfig::read(Path::new(path)).with_context(|| {
             format!(
-                "--init {path:?} is no preset (smollm2-135m, smollm2-360m, smollm2-1.7b) and no config.json"
+                "`--init {path}` is neither a preset (smollm2-135m, smollm2-360m, smollm2-1.7b) nor a config.json"
             )
         })?,
     })

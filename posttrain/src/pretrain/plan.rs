@@ -1,74 +1,27 @@
-//! What a pretraining recipe says, and what it means for every step: the stage, its mixture, its sequence length
-//! and RoPE base, and the learning rate.
+//! What the settings mean for every step: the stage, its mixture, its sequence length and RoPE base, and the learning
+//! rate.
 
-use crate::recipe::{Training, at_least_one, within};
-use crate::schedule::{Schedule, Shape};
+use super::settings::{Phase, StageSettings};
+use crate::schedule::{Schedule, ScheduleType};
+use crate::settings::{TrainingSettings, at_least_one, within};
 use anyhow::{Result, bail, ensure};
-use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
-use std::path::PathBuf;
-
-/// Documents a run draws from.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct SourceSettings {
-    /// What stages call it.
-    pub name: String,
-    /// Its files or folders.
-    pub paths: Vec<PathBuf>,
-    /// Share of its tokens that only evaluate.
-    #[serde(default = "one_in_a_thousand")]
-    pub held_out: f64,
-}
-
-fn one_in_a_thousand() -> f64 {
-    0.001
-}
-
-/// A span of a run.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct StageSettings {
-    /// What it is called.
-    pub name: String,
-    /// Tokens it takes.
-    pub tokens: f64,
-    /// Sources by weight; the weights need not add up to 1.
-    pub mixture: BTreeMap<String, f64>,
-    /// What the learning rate does.
-    pub phase: Phase,
-    /// Tokens of a sequence, where it is not the run's.
-    pub sequence_length: Option<usize>,
-    /// RoPE base from here on, where it changes.
-    pub rope_theta: Option<f32>,
-}
-
-/// What the learning rate does in a stage; the warm-up comes before.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub(super) enum Phase {
-    /// Stays at the peak.
-    Stable,
-    /// Goes down in a line; neighbouring stages that decay share one line.
-    Decay,
-}
 
 /// A stage in steps.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Stage {
     pub(super) name: String,
-    /// Weight of every source, in the sources' order, adding up to 1.
+    /// Weight of every source, in the order of the sources, adding up to 1.
     pub(super) weights: Vec<f64>,
     pub(super) phase: Phase,
     pub(super) sequence_length: usize,
     pub(super) rope_theta: f32,
-    /// First step, and the step after the last.
+    /// The first step, and the step after the last.
     pub(super) steps: (u64, u64),
     pub(super) sequences_per_step: usize,
 }
 
 impl Stage {
-    /// What begins here, for people.
+    /// Returns a line that announces the stage.
     pub(super) fn line(&self) -> String {
         format!(
             "stage {}: sequences of {} tokens, RoPE base {}",
@@ -77,17 +30,17 @@ impl Stage {
     }
 }
 
-/// All stages of a run.
-#[derive(Clone, Debug, PartialEq)]
+/// The stages of a run.
+#[derive(Clone, Debug)]
 pub(super) struct Plan {
     pub(super) stages: Vec<Stage>,
-    training: Training,
+    settings: TrainingSettings,
     /// The schedule of a run without stages.
     schedule: Option<Schedule>,
     total: u64,
 }
 
-/// Numbers that hold for all stages.
+/// The values that all stages share.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Common {
     pub(super) tokens: f64,
@@ -97,15 +50,22 @@ pub(super) struct Common {
 }
 
 impl Plan {
-    /// Checks the recipe and counts its steps. Without stages there is one, of all sources by their tokens.
+    /// Checks the stages and counts their steps. Without stages there is one, of all sources in proportion to their
+    /// tokens.
     pub(super) fn new(
         stages: &[StageSettings],
         sources: &[(String, u64)],
         common: Common,
-        training: &Training,
+        settings: &TrainingSettings,
     ) -> Result<Self> {
-        at_least_one("batch_tokens", common.batch_tokens as u64)?;
-        let whole = [StageSettings {
+        at_least_one("`batch_tokens`", common.batch_tokens as u64)?;
+        if !stages.is_empty() && settings.lr_scheduler_type != ScheduleType::Wsd {
+            bail!(
+                "`lr_scheduler_type` is `{}`, but stages have their own phases; give `wsd`",
+                settings.lr_scheduler_type
+            );
+        }
+        let single = [StageSettings {
             name: "all".to_owned(),
             tokens: common.tokens,
             mixture: sources.iter().map(|(name, tokens)| (name.clone(), *tokens as f64)).collect(),
@@ -113,43 +73,37 @@ impl Plan {
             sequence_length: None,
             rope_theta: None,
         }];
-        if !stages.is_empty() && training.lr_scheduler_type != Shape::Wsd {
-            bail!(
-                "lr_scheduler_type is {:?}, but stages carry their own phases: leave it at wsd",
-                training.lr_scheduler_type
-            );
-        }
-        let given = if stages.is_empty() { &whole[..] } else { stages };
-        let (mut made, mut end, mut theta) = (Vec::<Stage>::new(), 0, common.rope_theta);
-        for stage in given {
+        let stage_settings = if stages.is_empty() { &single[..] } else { stages };
+        let (mut in_steps, mut end, mut theta) = (Vec::<Stage>::new(), 0, common.rope_theta);
+        for stage in stage_settings {
             theta = stage.rope_theta.unwrap_or(theta);
-            let made_stage = stage.in_steps(sources, common, theta, end)?;
-            end = made_stage.steps.1;
-            made.push(made_stage);
+            let stage = stage.in_steps(sources, common, theta, end)?;
+            end = stage.steps.1;
+            in_steps.push(stage);
         }
-        let schedule = stages.is_empty().then(|| Schedule::new(training, end));
-        Ok(Self { stages: made, training: training.clone(), schedule, total: end })
+        let schedule = stages.is_empty().then(|| settings.schedule(end));
+        Ok(Self { stages: in_steps, settings: settings.clone(), schedule, total: end })
     }
 
-    /// Steps of all stages.
+    /// Returns the steps of all stages.
     pub(super) fn total(&self) -> u64 {
         self.total
     }
 
-    /// The stage of a step.
+    /// Returns the stage of a step, and its index.
     pub(super) fn stage(&self, step: u64) -> (usize, &Stage) {
         let index =
             self.stages.iter().position(|stage| step < stage.steps.1).unwrap_or(self.stages.len() - 1);
         (index, &self.stages[index])
     }
 
-    /// The learning rate of a step.
+    /// Returns the learning rate of a step.
     pub(super) fn rate(&self, step: u64) -> f64 {
         if let Some(schedule) = &self.schedule {
             return schedule.rate(step);
         }
-        let Training { learning_rate, min_lr_ratio, .. } = self.training;
-        let warmup = self.training.warmup(self.total);
+        let TrainingSettings { learning_rate, min_lr_ratio, .. } = self.settings;
+        let warmup = self.settings.warmup(self.total);
         if step < warmup {
             return learning_rate * step as f64 / warmup as f64;
         }
@@ -171,24 +125,24 @@ impl StageSettings {
         let sequence_length = self.sequence_length.unwrap_or(common.sequence_length);
         ensure!(
             sequence_length >= 2,
-            "stage {name}: sequence_length is {sequence_length}; expected at least 2"
+            "stage {name}: `sequence_length` is {sequence_length}; expected at least 2"
         );
         ensure!(
             common.batch_tokens >= sequence_length,
-            "stage {name}: batch_tokens {} is less than one sequence of {sequence_length}",
+            "stage {name}: `batch_tokens` is {}, less than one sequence of {sequence_length}",
             common.batch_tokens
         );
-        within(&format!("stage {name}: tokens"), self.tokens, 1.0, f64::MAX)?;
+        within(&format!("stage {name}: `tokens`"), self.tokens, 1.0, f64::MAX)?;
         for (source, weight) in &self.mixture {
-            within(&format!("stage {name}: weight of {source}"), *weight, 0.0, f64::MAX)?;
+            within(&format!("stage {name}: the weight of {source}"), *weight, 0.0, f64::MAX)?;
             ensure!(
                 sources.iter().any(|(known, _)| known == source),
-                "stage {name}: there is no source {source:?}; known are {}",
+                "stage {name}: there is no source `{source}`; known sources are {}",
                 sources.iter().map(|(known, _)| known.as_str()).collect::<Vec<_>>().join(", ")
             );
         }
         let sum: f64 = self.mixture.values().sum();
-        ensure!(sum > 0.0, "stage {name}: the weights of its mixture add up to 0");
+        ensure!(sum > 0.0, "stage {name}: the weights of `mixture` add up to 0; give one above 0");
         let weight = |(source, _): &(String, u64)| self.mixture.get(source).copied().unwrap_or(0.0) / sum;
         let sequences_per_step = common.batch_tokens / sequence_length;
         let steps = (self.tokens / (sequences_per_step * sequence_length) as f64).ceil() as u64;
@@ -208,6 +162,7 @@ impl StageSettings {
 #[allow(clippy::unwrap_used, reason = "a test may fail loudly")]
 mod tests {
     use super::*;
+    use std::collections::BTreeMap;
 
     fn stage(name: &str, tokens: f64, phase: Phase) -> StageSettings {
         let mixture = BTreeMap::from([("web".to_owned(), 3.0), ("code".to_owned(), 1.0)]);
@@ -217,17 +172,17 @@ mod tests {
     fn plan(stages: &[StageSettings]) -> Result<Plan> {
         let sources = [("web".to_owned(), 100), ("code".to_owned(), 100)];
         let common = Common { tokens: 320.0, batch_tokens: 32, sequence_length: 8, rope_theta: 1e4 };
-        let training = Training {
+        let settings = TrainingSettings {
             learning_rate: 1.0,
-            lr_scheduler_type: Shape::Wsd,
+            lr_scheduler_type: ScheduleType::Wsd,
             warmup_steps: 2,
-            ..Training::default()
+            ..TrainingSettings::default()
         };
-        Plan::new(stages, &sources, common, &training)
+        Plan::new(stages, &sources, common, &settings)
     }
 
     #[test]
-    fn neighbouring_decays_share_a_line() {
+    fn adjacent_decays_share_a_line() {
         let longer = StageSettings {
             sequence_length: Some(16),
             rope_theta: Some(1e5),
@@ -243,14 +198,14 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_is_refused_by_name() {
+    fn impossible_stages_are_refused_by_name() {
         let odd = StageSettings {
             mixture: BTreeMap::from([("books".to_owned(), 1.0)]),
             ..stage("one", 64.0, Phase::Stable)
         };
         let reason = plan(&[odd]).unwrap_err().to_string();
-        assert!(reason.contains("no source \"books\"; known are web, code"), "{reason}");
+        assert!(reason.contains("no source `books`; known sources are web, code"), "{reason}");
         let reason = plan(&[stage("one", f64::NAN, Phase::Stable)]).unwrap_err().to_string();
-        assert!(reason.contains("stage one: tokens is NaN"), "{reason}");
+        assert!(reason.contains("stage one: `tokens` is NaN"), "{reason}");
     }
 }

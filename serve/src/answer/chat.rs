@@ -1,117 +1,138 @@
 //! Answers of `POST /v1/chat/completions`, whole and in chunks.
 
-use super::{Call, Collected, Frame, Part, ScoredToken, Usage, Writer, chat_logprobs};
+use super::chunks::{Delta, ScoredToken};
+use super::collect::WholeAnswer;
+use super::logprobs::chat_logprobs;
+use super::running::TokenCounts;
+use super::shared::{FINGERPRINT, usage};
+use super::stream::{Frame, StreamWriter};
+use crate::ids;
 use crate::model::Model;
-use crate::{identity, server};
-use serde_json::{Value, json};
+use openai::FinishReason;
+use openai::chat::{
+    AssistantMessage, AssistantRole, ChatChoice, ChatChunkChoice, ChatCompletion, ChatCompletionChunk,
+    ChatCompletionChunkObject, ChatCompletionObject, Delta as ChatDelta,
+};
+use openai::logprobs::ChatLogprobs;
+use openai::tool::{FunctionCallDelta, FunctionType, ToolCallDelta};
+use openai::usage::Usage;
 use std::sync::Arc;
 
-/// What all bodies of one answer share, and how much of it was asked for.
-pub(crate) struct ChatAnswer {
+/// Writes the answers of one request.
+pub(crate) struct ChatWriter {
     model: Arc<Model>,
     id: String,
     created: u64,
     answers: usize,
-    logprobs: bool,
+    has_logprobs: bool,
     include_usage: bool,
 }
 
-impl ChatAnswer {
-    pub(crate) fn new(model: &Arc<Model>, answers: usize, logprobs: bool, include_usage: bool) -> Self {
-        let (id, created) = (identity::id("chatcmpl-"), identity::now());
-        Self { model: Arc::clone(model), id, created, answers, logprobs, include_usage }
+impl ChatWriter {
+    /// A writer of this number of answers.
+    pub(crate) fn new(model: &Arc<Model>, answers: usize, has_logprobs: bool, include_usage: bool) -> Self {
+        let (id, created) = (ids::id("chatcmpl-"), ids::now());
+        Self { model: Arc::clone(model), id, created, answers, has_logprobs, include_usage }
     }
 
-    /// The whole body.
-    pub(crate) fn whole(&self, answers: &[Collected], usage: Usage) -> Value {
-        let choice = |(index, answer): (usize, &Collected)| {
-            json!({
-                "index": index,
-                "message": message(answer),
-                "logprobs": self.logprobs(&answer.tokens),
-                "finish_reason": answer.finish,
-            })
+    /// The body of whole answers.
+    pub(crate) fn whole(&self, answers: Vec<WholeAnswer>, counts: TokenCounts) -> ChatCompletion {
+        let choice = |(index, answer): (usize, WholeAnswer)| ChatChoice {
+            index,
+            logprobs: self.logprobs(&answer.tokens),
+            finish_reason: answer.finish,
+            message: message(answer),
         };
-        let choices: Vec<Value> = answers.iter().enumerate().map(choice).collect();
-        let mut body = self.body("chat.completion", &choices);
-        body["usage"] = usage.to_json();
-        body
-    }
-
-    fn logprobs(&self, tokens: &[ScoredToken]) -> Value {
-        match self.logprobs {
-            true => json!({"content": chat_logprobs(&self.model.tokenizer, tokens), "refusal": null}),
-            false => Value::Null,
+        ChatCompletion {
+            id: self.id.clone(),
+            object: ChatCompletionObject::default(),
+            created: self.created,
+            model: self.model.name.clone(),
+            system_fingerprint: FINGERPRINT.to_owned(),
+            choices: answers.into_iter().enumerate().map(choice).collect(),
+            usage: usage(counts),
         }
     }
 
-    fn body(&self, object: &str, choices: &[Value]) -> Value {
-        json!({
-            "id": self.id,
-            "object": object,
-            "created": self.created,
-            "model": self.model.name,
-            "system_fingerprint": server::FINGERPRINT,
-            "choices": choices,
+    fn logprobs(&self, tokens: &[ScoredToken]) -> Option<ChatLogprobs> {
+        let content = || chat_logprobs(&self.model.tokenizer, tokens);
+        self.has_logprobs.then(|| ChatLogprobs { content: content(), refusal: None })
+    }
+
+    fn chunk(&self, choice: Option<ChatChunkChoice>, usage: Option<Usage>) -> Frame {
+        Frame::new(&ChatCompletionChunk {
+            id: self.id.clone(),
+            object: ChatCompletionChunkObject::default(),
+            created: self.created,
+            model: self.model.name.clone(),
+            system_fingerprint: FINGERPRINT.to_owned(),
+            choices: choice.into_iter().collect(),
+            usage: self.include_usage.then_some(usage),
         })
     }
 
-    fn chunk(&self, choices: &[Value], usage: Option<Usage>) -> Frame {
-        let mut body = self.body("chat.completion.chunk", choices);
-        if self.include_usage {
-            body["usage"] = usage.map_or(Value::Null, Usage::to_json);
-        }
-        Frame::new(&body)
+    fn choice(&self, index: usize, delta: ChatDelta) -> Frame {
+        self.chunk(Some(ChatChunkChoice { index, delta, logprobs: None, finish_reason: None }), None)
     }
 
-    fn delta(&self, index: usize, delta: &Value, tokens: &[ScoredToken], finish: Option<&str>) -> Frame {
-        let logprobs = if tokens.is_empty() { Value::Null } else { self.logprobs(tokens) };
-        let choice = json!({"index": index, "delta": delta, "logprobs": logprobs, "finish_reason": finish});
-        self.chunk(&[choice], None)
+    fn text(&self, index: usize, text: String, tokens: &[ScoredToken]) -> Frame {
+        let delta = ChatDelta { content: Some(text), ..ChatDelta::default() };
+        let logprobs = if tokens.is_empty() { None } else { self.logprobs(tokens) };
+        self.chunk(Some(ChatChunkChoice { index, delta, logprobs, finish_reason: None }), None)
+    }
+
+    fn call(&self, index: usize, call: ToolCallDelta) -> Frame {
+        self.choice(index, ChatDelta { tool_calls: Some(vec![call]), ..ChatDelta::default() })
+    }
+
+    fn finish(&self, index: usize, finish: FinishReason) -> Frame {
+        let delta = ChatDelta::default();
+        let choice = ChatChunkChoice { index, delta, logprobs: None, finish_reason: Some(finish) };
+        self.chunk(Some(choice), None)
     }
 }
 
-fn message(answer: &Collected) -> Value {
-    let silent = answer.text.is_empty() && !answer.calls.is_empty();
-    let content = if silent { Value::Null } else { answer.text.as_str().into() };
-    let mut message = json!({"role": "assistant", "content": content, "refusal": null});
-    if !answer.calls.is_empty() {
-        let call = |call: &Call| {
-            let function = json!({"name": call.name, "arguments": call.arguments});
-            json!({"id": call.id, "type": "function", "function": function})
-        };
-        message["tool_calls"] = answer.calls.iter().map(call).collect();
+fn message(answer: WholeAnswer) -> AssistantMessage {
+    let has_calls = !answer.calls.is_empty();
+    AssistantMessage {
+        role: AssistantRole::default(),
+        content: (!answer.text.is_empty() || !has_calls).then_some(answer.text),
+        refusal: None,
+        tool_calls: has_calls.then_some(answer.calls),
     }
-    message
 }
 
-impl Writer for ChatAnswer {
+impl StreamWriter for ChatWriter {
     fn begin(&mut self) -> Vec<Frame> {
-        let first = |index| self.delta(index, &json!({"role": "assistant", "content": ""}), &[], None);
-        (0..self.answers).map(first).collect()
+        let delta = || ChatDelta {
+            role: Some(AssistantRole::default()),
+            content: Some(String::new()),
+            ..ChatDelta::default()
+        };
+        (0..self.answers).map(|index| self.choice(index, delta())).collect()
     }
 
-    fn part(&mut self, index: usize, part: Part) -> Vec<Frame> {
-        let frame = match part {
-            Part::Text { text, tokens } => self.delta(index, &json!({"content": text}), &tokens, None),
-            Part::CallBegins { index: call, id, name } => {
-                let function = json!({"name": name, "arguments": ""});
-                let call = json!({"index": call, "id": id, "type": "function", "function": function});
-                self.delta(index, &json!({"tool_calls": [call]}), &[], None)
+    fn delta(&mut self, index: usize, delta: Delta) -> Vec<Frame> {
+        let frame = match delta {
+            Delta::Text { text, tokens } => self.text(index, text, &tokens),
+            Delta::CallBegins { index: call, id, name } => {
+                let function = FunctionCallDelta { name: Some(name), arguments: String::new() };
+                let kind = Some(FunctionType::default());
+                self.call(index, ToolCallDelta { index: call, id: Some(id), kind, function })
             }
-            Part::Arguments { index: call, text } => {
-                let call = json!({"index": call, "function": {"arguments": text}});
-                self.delta(index, &json!({"tool_calls": [call]}), &[], None)
+            Delta::Arguments { index: call, text } => {
+                let function = FunctionCallDelta { name: None, arguments: text };
+                self.call(index, ToolCallDelta { index: call, id: None, kind: None, function })
             }
-            Part::End(end) => self.delta(index, &json!({}), &[], Some(end.finish)),
-            // Chats ask for none.
-            Part::Embedding(_) => return Vec::new(),
+            Delta::End(finish) => self.finish(index, finish),
+            // Chat requests do not ask for embeddings.
+            Delta::Embedding(_) => return Vec::new(),
         };
         vec![frame]
     }
 
-    fn end(&mut self, usage: Usage) -> Vec<Frame> {
-        let last = self.include_usage.then(|| self.chunk(&[], Some(usage)));
+    fn end(&mut self, counts: TokenCounts) -> Vec<Frame> {
+        let last = self.include_usage.then(|| self.chunk(None, Some(usage(counts))));
         last.into_iter().chain([Frame::done()]).collect()
     }
 }

@@ -1,53 +1,50 @@
-//! Whole answers, collected from the same parts that are streamed.
+//! Whole answers, collected from the deltas that are streamed otherwise.
 
-use super::{Part, Running, ScoredToken, Usage};
+use super::chunks::{Delta, ScoredToken};
+use super::running::{RunningAnswers, TokenCounts};
 use crate::error::ApiError;
+use openai::FinishReason;
+use openai::tool::{FunctionCall, FunctionType, ToolCall};
 
 /// One whole answer.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub(crate) struct Collected {
+pub(crate) struct WholeAnswer {
     pub(crate) text: String,
     pub(crate) tokens: Vec<ScoredToken>,
-    pub(crate) calls: Vec<Call>,
+    pub(crate) calls: Vec<ToolCall>,
     pub(crate) embedding: Vec<f32>,
-    pub(crate) finish: &'static str,
+    pub(crate) finish: Option<FinishReason>,
 }
 
-/// A call the model made.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Call {
-    pub(crate) id: String,
-    pub(crate) name: String,
-    pub(crate) arguments: String,
-}
-
-impl Collected {
-    /// Takes the next part.
-    pub(crate) fn add(&mut self, part: Part) {
-        match part {
-            Part::Text { text, tokens } => {
+impl WholeAnswer {
+    fn add(&mut self, delta: Delta) {
+        match delta {
+            Delta::Text { text, tokens } => {
                 self.text.push_str(&text);
                 self.tokens.extend(tokens);
             }
-            Part::Embedding(embedding) => self.embedding = embedding,
-            Part::CallBegins { id, name, .. } => {
-                self.calls.push(Call { id, name, arguments: String::new() });
+            Delta::Embedding(embedding) => self.embedding = embedding,
+            Delta::CallBegins { id, name, .. } => {
+                let function = FunctionCall { name, arguments: String::new() };
+                self.calls.push(ToolCall { id, kind: FunctionType::default(), function });
             }
-            Part::Arguments { index, text } => {
+            Delta::Arguments { index, text } => {
                 if let Some(call) = self.calls.get_mut(index) {
-                    call.arguments.push_str(&text);
+                    call.function.arguments.push_str(&text);
                 }
             }
-            Part::End(end) => self.finish = end.finish,
+            Delta::End(finish) => self.finish = Some(finish),
         }
     }
 }
 
 /// Waits for every answer.
-pub(crate) async fn collect(mut running: Running) -> Result<(Vec<Collected>, Usage), ApiError> {
-    let mut answers = vec![Collected::default(); running.answers()];
-    while let Some((index, part)) = running.next().await? {
-        answers[index].add(part);
+pub(crate) async fn collect(
+    mut running: RunningAnswers,
+) -> Result<(Vec<WholeAnswer>, TokenCounts), ApiError> {
+    let mut answers = vec![WholeAnswer::default(); running.answers()];
+    while let Some((index, delta)) = running.next().await? {
+        answers[index].add(delta);
     }
-    Ok((answers, running.usage()))
+    Ok((answers, running.counts()))
 }

@@ -1,83 +1,87 @@
-//! Answers of `POST /v1/completions`, whole and in chunks.
+//! Answers of `POST /v1/completions`, whole and in events.
 
-use super::tokens::completion_logprobs;
-use super::{Collected, Frame, Part, ScoredToken, Usage, Writer};
+use super::chunks::{Delta, ScoredToken};
+use super::collect::WholeAnswer;
+use super::logprobs::completion_logprobs;
+use super::running::TokenCounts;
+use super::shared::{FINGERPRINT, usage};
+use super::stream::{Frame, StreamWriter};
+use crate::ids;
 use crate::model::Model;
-use crate::{identity, server};
-use serde_json::{Value, json};
+use openai::FinishReason;
+use openai::completion::{Completion, CompletionChoice, CompletionObject};
+use openai::usage::Usage;
 use std::sync::Arc;
 
-/// What all bodies of one answer share, and how much of it was asked for.
-pub(crate) struct CompletionAnswer {
+/// Writes the answers of one request.
+pub(crate) struct CompletionWriter {
     model: Arc<Model>,
     id: String,
     created: u64,
-    logprobs: bool,
+    has_logprobs: bool,
     include_usage: bool,
 }
 
-impl CompletionAnswer {
-    pub(crate) fn new(model: &Arc<Model>, logprobs: bool, include_usage: bool) -> Self {
-        let (id, created) = (identity::id("cmpl-"), identity::now());
-        Self { model: Arc::clone(model), id, created, logprobs, include_usage }
+impl CompletionWriter {
+    /// A writer.
+    pub(crate) fn new(model: &Arc<Model>, has_logprobs: bool, include_usage: bool) -> Self {
+        let (id, created) = (ids::id("cmpl-"), ids::now());
+        Self { model: Arc::clone(model), id, created, has_logprobs, include_usage }
     }
 
-    /// The whole body.
-    pub(crate) fn whole(&self, answers: &[Collected], usage: Usage) -> Value {
-        let choice = |(index, answer): (usize, &Collected)| {
-            self.choice(index, &answer.text, &answer.tokens, Some(answer.finish))
+    /// The body of whole answers.
+    pub(crate) fn whole(&self, answers: Vec<WholeAnswer>, counts: TokenCounts) -> Completion {
+        let choice = |(index, answer): (usize, WholeAnswer)| {
+            self.choice(index, answer.text, &answer.tokens, answer.finish)
         };
-        let choices: Vec<Value> = answers.iter().enumerate().map(choice).collect();
-        let mut body = self.body(&choices);
-        body["usage"] = usage.to_json();
-        body
+        self.body(answers.into_iter().enumerate().map(choice).collect(), Some(Some(usage(counts))))
     }
 
-    fn choice(&self, index: usize, text: &str, tokens: &[ScoredToken], finish: Option<&str>) -> Value {
-        let logprobs = match self.logprobs {
-            true => completion_logprobs(&self.model.tokenizer, tokens),
-            false => Value::Null,
-        };
-        json!({"index": index, "text": text, "logprobs": logprobs, "finish_reason": finish})
+    fn choice(
+        &self,
+        index: usize,
+        text: String,
+        tokens: &[ScoredToken],
+        finish_reason: Option<FinishReason>,
+    ) -> CompletionChoice {
+        let logprobs = self.has_logprobs.then(|| completion_logprobs(&self.model.tokenizer, tokens));
+        CompletionChoice { index, text, logprobs, finish_reason }
     }
 
-    fn body(&self, choices: &[Value]) -> Value {
-        json!({
-            "id": self.id,
-            "object": "text_completion",
-            "created": self.created,
-            "model": self.model.name,
-            "system_fingerprint": server::FINGERPRINT,
-            "choices": choices,
-        })
-    }
-
-    fn chunk(&self, choices: &[Value], usage: Option<Usage>) -> Frame {
-        let mut body = self.body(choices);
-        if self.include_usage {
-            body["usage"] = usage.map_or(Value::Null, Usage::to_json);
+    fn body(&self, choices: Vec<CompletionChoice>, usage: Option<Option<Usage>>) -> Completion {
+        Completion {
+            id: self.id.clone(),
+            object: CompletionObject::default(),
+            created: self.created,
+            model: self.model.name.clone(),
+            system_fingerprint: FINGERPRINT.to_owned(),
+            choices,
+            usage,
         }
-        Frame::new(&body)
+    }
+
+    fn event(&self, choice: Option<CompletionChoice>, usage: Option<Usage>) -> Frame {
+        Frame::new(&self.body(choice.into_iter().collect(), self.include_usage.then_some(usage)))
     }
 }
 
-impl Writer for CompletionAnswer {
+impl StreamWriter for CompletionWriter {
     fn begin(&mut self) -> Vec<Frame> {
         Vec::new()
     }
 
-    fn part(&mut self, index: usize, part: Part) -> Vec<Frame> {
-        let choice = match part {
-            Part::Text { text, tokens } => self.choice(index, &text, &tokens, None),
-            Part::End(end) => self.choice(index, "", &[], Some(end.finish)),
-            // Raw completions have neither.
-            Part::CallBegins { .. } | Part::Arguments { .. } | Part::Embedding(_) => return Vec::new(),
+    fn delta(&mut self, index: usize, delta: Delta) -> Vec<Frame> {
+        let choice = match delta {
+            Delta::Text { text, tokens } => self.choice(index, text, &tokens, None),
+            Delta::End(finish) => self.choice(index, String::new(), &[], Some(finish)),
+            // Completion requests ask for neither calls nor embeddings.
+            Delta::CallBegins { .. } | Delta::Arguments { .. } | Delta::Embedding(_) => return Vec::new(),
         };
-        vec![self.chunk(&[choice], None)]
+        vec![self.event(Some(choice), None)]
     }
 
-    fn end(&mut self, usage: Usage) -> Vec<Frame> {
-        let last = self.include_usage.then(|| self.chunk(&[], Some(usage)));
+    fn end(&mut self, counts: TokenCounts) -> Vec<Frame> {
+        let last = self.include_usage.then(|| self.event(None, Some(usage(counts))));
         last.into_iter().chain([Frame::done()]).collect()
     }
 }

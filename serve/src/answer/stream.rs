@@ -1,91 +1,98 @@
 //! Server-sent events: an answer as it grows.
 //!
-//! The client's connection pulls; when it goes away the stream is dropped, and with it everything that still runs.
+//! The client's connection pulls the events. When it closes, the stream is dropped, and with it everything that still
+//! runs.
 
-use super::{Part, Running, Usage};
+use super::chunks::Delta;
+use super::running::{RunningAnswers, TokenCounts};
 use crate::error::ApiError;
+use axum::http::HeaderValue;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use futures::{Stream, StreamExt};
-use serde_json::Value;
+use serde::Serialize;
 use std::convert::Infallible;
 use std::time::Duration;
 
-/// Seconds of silence after which a comment shows that the connection lives, as during a long prompt.
+/// Time without an event after which a comment keeps the connection alive, as during a long prompt.
 const HEARTBEAT: Duration = Duration::from_secs(15);
 
 /// One event on the wire.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Frame {
-    /// The event's name, where the interface names them.
-    pub(crate) event: Option<&'static str>,
-    pub(crate) data: String,
+    /// The event's name, for interfaces that have names.
+    name: Option<&'static str>,
+    data: String,
 }
 
 impl Frame {
     /// An event without a name.
-    pub(crate) fn new(data: &Value) -> Self {
-        Self { event: None, data: data.to_string() }
+    pub(super) fn new(data: &impl Serialize) -> Self {
+        Self { name: None, data: serde_json::to_string(data).expect("answers have string keys only") }
     }
 
-    /// What ends a stream of chat completions or completions.
-    pub(crate) fn done() -> Self {
-        Self { event: None, data: "[DONE]".to_owned() }
+    /// An event with a name.
+    pub(super) fn named(name: &'static str, data: &impl Serialize) -> Self {
+        Self { name: Some(name), ..Self::new(data) }
+    }
+
+    /// The last event of a chat completion or completion.
+    pub(super) fn done() -> Self {
+        Self { name: None, data: "[DONE]".to_owned() }
     }
 }
 
-/// How an endpoint spells the parts of its answers.
-pub(crate) trait Writer: Send + 'static {
-    /// Before any part.
+/// Writes the deltas of answers as one endpoint spells them.
+pub(crate) trait StreamWriter: Send + 'static {
+    /// Before any delta.
     fn begin(&mut self) -> Vec<Frame>;
-    /// A part of one answer.
-    fn part(&mut self, index: usize, part: Part) -> Vec<Frame>;
+    /// One delta of the answer with this index.
+    fn delta(&mut self, index: usize, delta: Delta) -> Vec<Frame>;
     /// After the last answer's end.
-    fn end(&mut self, usage: Usage) -> Vec<Frame>;
+    fn end(&mut self, counts: TokenCounts) -> Vec<Frame>;
     /// In place of the end. The default is OpenAI's error body.
     fn failed(&mut self, error: &ApiError) -> Vec<Frame> {
-        vec![Frame::new(&error.to_json())]
+        vec![Frame::new(&error.body())]
     }
 }
 
-/// The response that streams what runs.
-pub(crate) fn stream(running: Running, writer: impl Writer) -> Response {
+/// The response that streams running answers.
+pub(crate) fn stream(running: RunningAnswers, writer: impl StreamWriter) -> Response {
     let events = frames(running, writer).map(|frame| {
-        let event = frame.event.map_or_else(Event::default, |name| Event::default().event(name));
+        let event = frame.name.map_or_else(Event::default, |name| Event::default().event(name));
         Ok::<Event, Infallible>(event.data(frame.data))
     });
     let mut response = Sse::new(events).keep_alive(KeepAlive::new().interval(HEARTBEAT)).into_response();
-    // A proxy that collects the answer before it passes it on would defeat the purpose.
-    let unbuffered = axum::http::HeaderValue::from_static("no");
-    response.headers_mut().insert("x-accel-buffering", unbuffered);
+    // Tells proxies not to buffer the answer.
+    response.headers_mut().insert("x-accel-buffering", HeaderValue::from_static("no"));
     response
 }
 
-/// What is still to come of a stream.
-enum State<W> {
-    Begin(Running, W),
-    Parts(Running, W),
+/// Where a stream is.
+enum Progress<W> {
+    Start(RunningAnswers, W),
+    Deltas(RunningAnswers, W),
     Ended,
 }
 
-/// Every frame of a stream, in order.
-pub(crate) fn frames<W: Writer>(running: Running, writer: W) -> impl Stream<Item = Frame> + Send {
-    let step = |state: State<W>| async move {
-        match state {
-            State::Begin(running, mut writer) => {
+/// All frames of a stream, in order.
+fn frames<W: StreamWriter>(running: RunningAnswers, writer: W) -> impl Stream<Item = Frame> + Send {
+    let step = |progress: Progress<W>| async move {
+        match progress {
+            Progress::Start(running, mut writer) => {
                 let frames = writer.begin();
-                Some((frames, State::Parts(running, writer)))
+                Some((frames, Progress::Deltas(running, writer)))
             }
-            State::Parts(mut running, mut writer) => match running.next().await {
-                Ok(Some((index, part))) => {
-                    let frames = writer.part(index, part);
-                    Some((frames, State::Parts(running, writer)))
+            Progress::Deltas(mut running, mut writer) => match running.next().await {
+                Ok(Some((index, delta))) => {
+                    let frames = writer.delta(index, delta);
+                    Some((frames, Progress::Deltas(running, writer)))
                 }
-                Ok(None) => Some((writer.end(running.usage()), State::Ended)),
-                Err(error) => Some((writer.failed(&error), State::Ended)),
+                Ok(None) => Some((writer.end(running.counts()), Progress::Ended)),
+                Err(error) => Some((writer.failed(&error), Progress::Ended)),
             },
-            State::Ended => None,
+            Progress::Ended => None,
         }
     };
-    futures::stream::unfold(State::Begin(running, writer), step).flat_map(futures::stream::iter)
+    futures::stream::unfold(Progress::Start(running, writer), step).flat_map(futures::stream::iter)
 }

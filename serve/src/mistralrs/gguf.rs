@@ -1,8 +1,8 @@
-//! What a GGUF file says about its text: vocabulary, special tokens, template, and where a text is split.
+//! The text metadata of a GGUF file: vocabulary, special tokens, template, and where a text is split.
 //!
-//! mistral.rs 0.8.1 makes a tokenizer of it that is not the model's: it ranks sentencepiece pieces as a unigram
-//! model would, splits every byte-level text alike, marks byte tokens special, and forgets the BOS. `mend` puts that
-//! right as far as the file says enough, and says whether it did.
+//! mistral.rs 0.8.1 makes a tokenizer of it that differs from the model's: it ranks sentencepiece pieces as a unigram
+//! model would, splits all byte-level texts in one way, marks byte tokens as special, and omits the BOS. `correct` fixes
+//! that as far as the file has the information, and reports whether it could.
 
 use anyhow::Context;
 use candle_core::quantized::gguf_file::{Content, Value as Field};
@@ -11,32 +11,32 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::path::Path;
 
-/// Kinds of tokens, numbered as llama.cpp does.
+/// Kinds of tokens, numbered as in llama.cpp.
 const NORMAL: u32 = 1;
 const USER_DEFINED: u32 = 4;
 const BYTE: u32 = 6;
 
-/// How Llama 3 splits a text: words, up to three digits, signs, white space.
+/// How Llama 3 splits a text: words, up to three digits, punctuation, white space.
 const LLAMA_3_SPLIT: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 
-/// The part of a GGUF file's metadata that is about text.
+/// The metadata about text.
 #[derive(Debug, Default)]
 pub(super) struct GgufText {
     pub(super) template: Option<String>,
     pub(super) bos: Option<Special>,
     pub(super) eos: Option<Special>,
-    /// Ids that end an answer: of the text, and of a turn.
+    /// Token ids that end an answer: end of text, and end of turn.
     pub(super) end_ids: Vec<u32>,
     adds_bos: bool,
     adds_space: bool,
-    /// The kind of vocabulary: `llama` is sentencepiece, `gpt2` byte-level.
+    /// The kind of vocabulary: `llama` is sentencepiece, `gpt2` is byte-level.
     model: String,
-    /// Where a byte-level text is split before pieces are joined.
+    /// The name of the rule that splits a byte-level text before pieces are merged.
     split: String,
     tokens: Vec<String>,
-    /// The kind of each token; empty where the file does not say.
+    /// The kind of each token; empty where the file has none.
     kinds: Vec<u32>,
-    /// Rank of each sentencepiece token, the best highest.
+    /// The score of each sentencepiece token; the best is the highest.
     scores: Vec<f32>,
 }
 
@@ -50,7 +50,7 @@ pub(super) struct Special {
 impl GgufText {
     /// Reads the metadata, not the weights.
     pub(super) fn read(path: &Path) -> anyhow::Result<Self> {
-        let broken = || format!("{} is no GGUF file that can be read", path.display());
+        let broken = || format!("cannot read {} as a GGUF file", path.display());
         let mut file = std::io::BufReader::new(File::open(path).with_context(broken)?);
         Ok(Self::new(&Content::read(&mut file).with_context(broken)?.metadata))
     }
@@ -73,7 +73,7 @@ impl GgufText {
             bos: special("ggml.bos_token_id"),
             eos: special("ggml.eos_token_id"),
             end_ids: id("ggml.eos_token_id").into_iter().chain(id("ggml.eot_token_id")).collect(),
-            // Files that do not say follow llama.cpp.
+            // The defaults of llama.cpp.
             adds_bos: flag("ggml.add_bos_token").unwrap_or(model == "llama"),
             adds_space: flag("ggml.add_space_prefix").unwrap_or(true),
             split: text("ggml.pre").unwrap_or_default(),
@@ -84,10 +84,10 @@ impl GgufText {
         }
     }
 
-    /// Mends the tokenizer.json that mistral.rs made of this file. False when a text may still be split otherwise
-    /// than the model learned.
-    pub(super) fn mend(&self, tokenizer: &mut Value) -> bool {
-        self.unmark(tokenizer);
+    /// Corrects the tokenizer.json that mistral.rs made of this file. False when a text may still be split differently
+    /// than in training.
+    pub(super) fn correct(&self, tokenizer: &mut Value) -> bool {
+        self.unmark_text_tokens(tokenizer);
         if let Some(Special { id, spelling }) = self.bos.as_ref().filter(|_| self.adds_bos) {
             let bos = json!({"SpecialToken": {"id": spelling, "type_id": 0}});
             let text = |name: &str| json!({"Sequence": {"id": name, "type_id": 0}});
@@ -99,15 +99,15 @@ impl GgufText {
             });
         }
         match self.model.as_str() {
-            "llama" if self.scores.len() == self.tokens.len() => self.join_by_score(tokenizer),
-            "gpt2" => return self.split_first(tokenizer),
+            "llama" if self.scores.len() == self.tokens.len() => self.merge_by_score(tokenizer),
+            "gpt2" => return self.split_by_rule(tokenizer),
             _ => return false,
         }
         true
     }
 
-    /// Byte tokens and the user's own are text: special, they would be left out of an answer.
-    fn unmark(&self, tokenizer: &mut Value) {
+    /// Byte tokens and user-defined tokens are text; as special tokens they would be left out of an answer.
+    fn unmark_text_tokens(&self, tokenizer: &mut Value) {
         let kind = |token: &Value| self.kinds.get(token["id"].as_u64().unwrap_or_default() as usize).copied();
         let Some(added) = tokenizer["added_tokens"].as_array_mut() else { return };
         added.retain(|token| kind(token) != Some(BYTE));
@@ -116,8 +116,8 @@ impl GgufText {
         }
     }
 
-    /// Sentencepiece as llama.cpp reads it: the pair whose joint piece has the best score is joined first.
-    fn join_by_score(&self, tokenizer: &mut Value) {
+    /// Sentencepiece as in llama.cpp: the pair whose merged piece has the best score is merged first.
+    fn merge_by_score(&self, tokenizer: &mut Value) {
         let ids: HashMap<&str, usize> =
             self.tokens.iter().enumerate().map(|(id, token)| (token.as_str(), id)).collect();
         let mut merges = Vec::new();
@@ -148,8 +148,8 @@ impl GgufText {
         tokenizer["normalizer"] = json!({"type": "Sequence", "normalizers": normalizers});
     }
 
-    /// Splits a byte-level text as the file's `pre` says; false for a name that is not known here.
-    fn split_first(&self, tokenizer: &mut Value) -> bool {
+    /// Splits a byte-level text by the rule that the file names in `pre`; false for an unknown name.
+    fn split_by_rule(&self, tokenizer: &mut Value) -> bool {
         let bytes = |use_regex: bool| json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": use_regex});
         let steps = match self.split.as_str() {
             "smollm" => vec![json!({"type": "Digits", "individual_digits": true}), bytes(true)],
@@ -161,7 +161,7 @@ impl GgufText {
                     json!({"type": "Split", "pattern": pattern, "behavior": "Isolated", "invert": false});
                 vec![split, bytes(false)]
             }
-            // What mistral.rs does with every text.
+            // The rule of mistral.rs for all texts.
             "qwen2" => return true,
             _ => return false,
         };
@@ -174,7 +174,7 @@ impl GgufText {
 #[allow(clippy::unwrap_used, reason = "a test may fail loudly")]
 mod tests {
     use super::*;
-    use smollm::Tokenizer;
+    use checkpoint::Tokenizer;
 
     fn added(id: u32, content: &str) -> Value {
         json!({"id": id, "content": content, "special": true, "single_word": false, "lstrip": false,
@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sentencepiece_vocabulary_joins_by_score_and_begins_with_its_bos() {
+    fn sentencepiece_merges_by_score_and_adds_the_bos() {
         let named = ["<unk>", "<s>", "<0x0A>", "\u{2581}", "a", "b", "ab", "\u{2581}a", "<mark>"];
         let text = GgufText {
             bos: Some(Special { id: 1, spelling: "<s>".to_owned() }),
@@ -196,9 +196,9 @@ mod tests {
         };
         let tokens = [added(0, "<unk>"), added(1, "<s>"), added(2, "<0x0A>"), added(8, "<mark>")];
         let mut made = json!({"version": "1.0", "added_tokens": tokens, "model": {}});
-        assert!(text.mend(&mut made));
+        assert!(text.correct(&mut made));
         let tokenizer = Tokenizer::from_json(&made.to_string()).unwrap();
-        // "ab" has the better score, so that "\u{2581}a" is never made of "\u{2581}ab".
+        // "ab" has the better score, so "\u{2581}ab" never becomes "\u{2581}a" and "b".
         assert_eq!(tokenizer.encode_document("ab\na<mark>").unwrap(), [1, 3, 6, 2, 4, 8]);
         assert_eq!(tokenizer.special_ids(), [0, 1]);
         assert_eq!(tokenizer.token_bytes()[2], b"\n");

@@ -1,11 +1,11 @@
-//! Source -> a pipeline of mistral.rs, its weights read and quantized, and what belongs to it.
+//! Loads a model: a pipeline of mistral.rs with its weights, and the model's tokenizer and template.
 //!
-//! The loader is chosen by the source, the arithmetic by what mistral.rs can do where it runs.
+//! The source decides the loader, and the device decides which data types mistral.rs can compute in.
 
-use super::source::{Source, stage};
-use super::words::Words;
-use super::{MistralOptions, Place};
-use ::mistralrs::Device;
+use super::options::{Device, MistralOptions};
+use super::source::{WeightsSource, stage};
+use super::text::TextFiles;
+use ::mistralrs::Device as CandleDevice;
 use ::mistralrs_core::{
     AutoDeviceMapParams, AutoLoaderBuilder, DeviceMapSetting, EmbeddingSpecificConfig, GGUFLoaderBuilder,
     GGUFSpecificConfig, IsqType, ModelCategory, ModelDType, MultimodalSpecificConfig, NormalSpecificConfig,
@@ -17,29 +17,29 @@ use std::path::Path;
 use std::sync::Arc;
 use tokio::sync::Mutex;
 
-/// Positions by which mistral.rs grows the keys and values of a sequence.
+/// Number of positions by which mistral.rs grows the keys and values of a sequence.
 const CACHE_BLOCK: usize = 512;
 
 pub(super) type SharedPipeline = Arc<Mutex<dyn Pipeline>>;
 
-/// A model in memory, not yet running.
+/// A loaded model that does not run yet.
 pub(super) struct Loaded {
     pub(super) pipeline: SharedPipeline,
-    pub(super) words: Words,
-    /// The most positions prompt and answer may take.
+    pub(super) text: TextFiles,
+    /// Maximum number of positions of prompt and answer together.
     pub(super) context: usize,
-    /// Bytes of keys and values one position takes.
+    /// Bytes of one position's keys and values.
     pub(super) position_bytes: usize,
 }
 
-/// Reads the weights and finds the words that go with them. Blocks for as long as that takes.
-pub(super) fn load(name: &str, source: &Source, options: &MistralOptions) -> anyhow::Result<Loaded> {
+/// Reads the weights, the tokenizer and the template. Blocks until they are read.
+pub(super) fn load(name: &str, source: &WeightsSource, options: &MistralOptions) -> anyhow::Result<Loaded> {
     let pipeline = load_pipeline(source, options)?;
-    let guard = pipeline.try_lock().context("mistral.rs holds on to its own pipeline")?;
+    let guard = pipeline.try_lock().context("mistral.rs has locked its own pipeline")?;
     if !matches!(guard.category(), ModelCategory::Text | ModelCategory::Multimodal { .. }) {
-        bail!("{name} is no model that continues text, but {:?}", guard.category());
+        bail!("{name} is a model of category {:?}, which does not generate text", guard.category());
     }
-    let words = Words::find(name, &*guard, source, options.chat_template.as_deref())?;
+    let text = TextFiles::find(name, &*guard, source, options.chat_template.as_deref())?;
     let metadata = guard.get_metadata();
     let position_bytes = metadata.model_metadata.as_ref().map_or(0, |shape| {
         let elements = |layer| {
@@ -50,20 +50,20 @@ pub(super) fn load(name: &str, source: &Source, options: &MistralOptions) -> any
         layers.map(elements).sum::<usize>() * metadata.activation_dtype.size_in_bytes()
     });
     drop(guard);
-    // Keys and values grow by whole blocks, and the last one must fit the model's positions.
+    // Keys and values grow by whole blocks, and the last block must fit the model's positions.
     let blocks = metadata.max_seq_len / CACHE_BLOCK;
     let context = if blocks == 0 { metadata.max_seq_len } else { blocks * CACHE_BLOCK };
-    Ok(Loaded { pipeline, words, context, position_bytes })
+    Ok(Loaded { pipeline, text, context, position_bytes })
 }
 
-fn load_pipeline(source: &Source, options: &MistralOptions) -> anyhow::Result<SharedPipeline> {
+fn load_pipeline(source: &WeightsSource, options: &MistralOptions) -> anyhow::Result<SharedPipeline> {
     let (dtype, in_place) = formats(source, options)?;
-    let device = device(options.place)?;
+    let device = device(options.device)?;
     let staged = stage(source)?;
     let text = |path: &Path| path.to_string_lossy().into_owned();
     let staged_folder = staged.as_ref().map(|folder| text(folder.path()));
     let loader = match source {
-        Source::Folder(folder) => AutoLoaderBuilder::new(
+        WeightsSource::Folder(folder) => AutoLoaderBuilder::new(
             NormalSpecificConfig::default(),
             MultimodalSpecificConfig::default(),
             EmbeddingSpecificConfig::default(),
@@ -74,7 +74,7 @@ fn load_pipeline(source: &Source, options: &MistralOptions) -> anyhow::Result<Sh
             None,
         )
         .build(),
-        Source::Gguf(file) => {
+        WeightsSource::Gguf(file) => {
             let file_name = file.file_name().map(|name| name.to_string_lossy().into_owned());
             let files = file_name.into_iter().collect();
             let folder = text(source.folder());
@@ -90,9 +90,9 @@ fn load_pipeline(source: &Source, options: &MistralOptions) -> anyhow::Result<Sh
             .build()
         }
     };
-    let mapping = match options.place {
-        Place::Cpu => DeviceMapSetting::dummy(),
-        Place::Cuda => DeviceMapSetting::Auto(AutoDeviceMapParams::default_text()),
+    let mapping = match options.device {
+        Device::Cpu => DeviceMapSetting::dummy(),
+        Device::Cuda => DeviceMapSetting::Auto(AutoDeviceMapParams::default_text()),
     };
     let silent = true;
     let pipeline = loader.load_model_from_hf(
@@ -108,21 +108,24 @@ fn load_pipeline(source: &Source, options: &MistralOptions) -> anyhow::Result<Sh
     Ok(pipeline)
 }
 
-/// How weights and activations are held, and what the weights are quantized to while they are read.
-fn formats(source: &Source, options: &MistralOptions) -> anyhow::Result<(ModelDType, Option<IsqType>)> {
-    if matches!(source, Source::Gguf(_)) && options.weights.is_some() {
-        bail!("a GGUF file is served as it is quantized; leave out --quantize");
+/// The data type of weights and activations, and the quantization of the weights while they are read.
+fn formats(
+    source: &WeightsSource,
+    options: &MistralOptions,
+) -> anyhow::Result<(ModelDType, Option<IsqType>)> {
+    if matches!(source, WeightsSource::Gguf(_)) && options.weights.is_some() {
+        bail!("a GGUF file keeps its own data type; remove `--quantize` and `--dtype`");
     }
-    // candle's CPU products know no bf16, and mistral.rs would fall back to f16.
-    let plain = match options.place {
-        Place::Cpu => ModelDType::F32,
-        Place::Cuda => ModelDType::Auto,
+    // candle cannot multiply bf16 on the CPU, and mistral.rs would fall back to f16.
+    let plain = match options.device {
+        Device::Cpu => ModelDType::F32,
+        Device::Cuda => ModelDType::Auto,
     };
     match options.weights {
         None => Ok((plain, None)),
         Some(WeightFormat::F32) => Ok((ModelDType::F32, None)),
-        Some(WeightFormat::Bf16) if options.place == Place::Cpu => {
-            bail!("mistral.rs has no bf16 arithmetic on the CPU; use f32, q8_0 or q4_0, or the native engine")
+        Some(WeightFormat::Bf16) if options.device == Device::Cpu => {
+            bail!("mistral.rs has no bf16 arithmetic on the CPU; use f32, q8_0 or q4_0, or `--engine native`")
         }
         Some(WeightFormat::Bf16) => Ok((ModelDType::BF16, None)),
         Some(WeightFormat::Q8_0) => Ok((plain, Some(IsqType::Q8_0))),
@@ -130,10 +133,14 @@ fn formats(source: &Source, options: &MistralOptions) -> anyhow::Result<(ModelDT
     }
 }
 
-fn device(place: Place) -> anyhow::Result<Device> {
-    match place {
-        Place::Cpu => Ok(Device::Cpu),
-        Place::Cuda if cfg!(feature = "cuda") => Device::new_cuda(0).context("cannot use the first GPU"),
-        Place::Cuda => bail!("this smolserve was built without CUDA (cargo feature `cuda`)"),
+fn device(device: Device) -> anyhow::Result<CandleDevice> {
+    match device {
+        Device::Cpu => Ok(CandleDevice::Cpu),
+        Device::Cuda if cfg!(feature = "cuda") => {
+            CandleDevice::new_cuda(0).context("cannot use the first GPU")
+        }
+        Device::Cuda => {
+            bail!("this smolserve was built without CUDA; build it with the cargo feature `cuda`")
+        }
     }
 }

@@ -1,18 +1,18 @@
-//! The engine's own thread: hands requests to mistral.rs, as many at once as may run, and waits for their ends.
+//! The engine's thread: passes requests to mistral.rs, as many at once as may run, and waits for their ends.
 //!
-//! A request waits for its place out here, where it can still leave; inside mistral.rs it is stepped at least once.
+//! A request waits for its permit here, where it can still be cancelled; inside mistral.rs it takes at least one step.
 
-use super::board::{Board, TellsOfEnd};
 use super::loading::SharedPipeline;
-use super::steps::{Held, Steps, fault};
+use super::status::{SharedStatus, StopGuard};
+use super::steps::{StepProcessor, Steps, fault};
 use ::mistralrs::{CustomLogitsProcessor, Tensor};
 use ::mistralrs_core::{
     DefaultSchedulerMethod, MistralRs, MistralRsBuilder, NormalRequest, Request as MistralRequest,
     RequestMessage, Response, SamplingParams, SchedulerConfig,
 };
 use anyhow::{anyhow, bail};
-use engine::{Answering, Event, Finish};
-use smollm::Tokenizer;
+use checkpoint::Tokenizer;
+use engine::{Decoder, Event, Finish};
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -20,17 +20,17 @@ use tokio::runtime::Runtime;
 use tokio::sync::Semaphore;
 use tokio::sync::mpsc::{Sender, UnboundedReceiver, UnboundedSender, channel};
 
-/// Responses that may lie unread: one is sent a step, and they are read between steps.
+/// Responses that may be unread: one is sent per step, and they are read between steps.
 const UNREAD_RESPONSES: usize = 64;
 
-/// A request on its way in.
+/// A submitted request.
 pub(super) struct Submission {
-    pub(super) answering: Answering,
-    /// Only to see whether the caller is still there while the request waits.
+    pub(super) decoder: Decoder,
+    /// Shows whether the caller still reads while the request waits.
     pub(super) events: UnboundedSender<Event>,
 }
 
-/// mistral.rs with a model in it, to be given requests.
+/// mistral.rs with a model, ready for requests.
 pub(super) struct Service {
     runtime: Runtime,
     client: Arc<Client>,
@@ -38,37 +38,37 @@ pub(super) struct Service {
 }
 
 impl Service {
-    /// Starts mistral.rs and runs one token, which shows whether the model runs at all.
+    /// Starts mistral.rs and generates one token, which shows whether the model runs.
     pub(super) fn start(
         pipeline: SharedPipeline,
         tokenizer: &Tokenizer,
-        places: NonZeroUsize,
-        board: Arc<Board>,
+        permits: NonZeroUsize,
+        status: Arc<SharedStatus>,
     ) -> anyhow::Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let mistral = runtime.block_on(build(pipeline, places));
+        let mistral = runtime.block_on(build(pipeline, permits));
         let vocab_size = runtime.block_on(try_out(&mistral))?;
         let plain = |bytes: &Vec<u8>| !bytes.is_empty() && bytes.iter().all(u8::is_ascii_lowercase);
         let filler = tokenizer.token_bytes().iter().take(vocab_size).position(plain).unwrap_or(0) as u32;
-        let (tokenizer, places) = (Arc::new(tokenizer.clone()), Semaphore::new(places.get()));
+        let (tokenizer, permits) = (Arc::new(tokenizer.clone()), Semaphore::new(permits.get()));
         Ok(Self {
             runtime,
-            client: Arc::new(Client { mistral, places, tokenizer, filler, board }),
+            client: Arc::new(Client { mistral, permits, tokenizer, filler, status }),
             vocab_size,
         })
     }
 
-    /// Logits a step gives (V).
+    /// Number of logits of a step (V).
     pub(super) fn vocab_size(&self) -> usize {
         self.vocab_size
     }
 
-    /// Drop it where the thread ends.
-    pub(super) fn tells_of_end(&self) -> TellsOfEnd {
-        TellsOfEnd(Arc::clone(&self.client.board))
+    /// A guard to be dropped when the engine's thread ends.
+    pub(super) fn stop_guard(&self) -> StopGuard {
+        StopGuard(Arc::clone(&self.client.status))
     }
 
-    /// Serves until the engine that sends is dropped; mistral.rs ends with it.
+    /// Serves until the sending engine is dropped; mistral.rs ends with it.
     pub(super) fn run(self, mut submissions: UnboundedReceiver<Submission>) {
         self.runtime.block_on(async {
             while let Some(submission) = submissions.recv().await {
@@ -78,60 +78,60 @@ impl Service {
     }
 }
 
-/// What takes requests to mistral.rs and waits for them.
+/// Passes requests to mistral.rs and waits for their ends.
 struct Client {
     mistral: Arc<MistralRs>,
-    /// One for each request that may be inside mistral.rs; given out in the order they were asked for.
-    places: Semaphore,
+    /// One per request that may be inside mistral.rs; given in the order of the requests.
+    permits: Semaphore,
     tokenizer: Arc<Tokenizer>,
     filler: u32,
-    board: Arc<Board>,
+    status: Arc<SharedStatus>,
 }
 
 impl Client {
-    async fn serve(self: Arc<Self>, Submission { mut answering, events }: Submission) {
-        let place = tokio::select! {
+    async fn serve(self: Arc<Self>, Submission { mut decoder, events }: Submission) {
+        let permit = tokio::select! {
             biased;
             () = events.closed() => None,
-            place = self.places.acquire() => place.ok(),
+            permit = self.permits.acquire() => permit.ok(),
         };
         drop(events);
-        self.board.queue.leave(1);
-        let Some(_place) = place else { return self.board.count_cancelled() };
-        let _running = self.board.run();
-        let request = answering.request();
+        self.status.queue.leave(1);
+        let Some(_permit) = permit else { return self.status.count_cancelled() };
+        let _running = self.status.run();
+        let request = decoder.request();
         let prompt = match (request.prompt_logprobs, request.max_tokens) {
             (Some(_), 0) if request.prompt.len() == 1 => {
-                answering.prompt(vec![None]);
-                return answering.finish(Finish::Length);
+                decoder.send_prompt_logprobs(vec![None]);
+                return decoder.finish(Finish::Length);
             }
-            (None, 0) => return answering.finish(Finish::Length),
+            (None, 0) => return decoder.finish(Finish::Length),
             (Some(_), _) => request.prompt[..1].to_vec(),
             (None, _) => request.prompt.clone(),
         };
         let sender = match self.mistral.get_sender(None) {
             Ok(sender) => sender,
             Err(error) => {
-                return answering.finish(Finish::Failed(format!("mistral.rs has stopped: {error}")));
+                return decoder.finish(Finish::Failed(format!("mistral.rs has stopped: {error}")));
             }
         };
         let (response, responses) = channel(UNREAD_RESPONSES);
-        let board = Arc::clone(&self.board);
+        let status = Arc::clone(&self.status);
         let steps =
-            Arc::new(Steps::new(answering, responses, Arc::clone(&self.tokenizer), self.filler, board));
-        let (processor, gone) = Held::new(Arc::clone(&steps));
+            Arc::new(Steps::new(decoder, responses, Arc::clone(&self.tokenizer), self.filler, status));
+        let (processor, released) = StepProcessor::new(Arc::clone(&steps));
         let id = self.mistral.next_request_id();
         let request = plain_request(prompt, None, response, id, Arc::new(processor));
-        // A request that could not be sent is dropped, and `outcome` sees that.
+        // A request that cannot be sent is dropped, which `outcome` notices.
         let _ = sender.send(request).await;
-        steps.outcome(gone).await;
+        steps.outcome(released).await;
     }
 }
 
-async fn build(pipeline: SharedPipeline, places: NonZeroUsize) -> Arc<MistralRs> {
-    let method = DefaultSchedulerMethod::Fixed(places);
+async fn build(pipeline: SharedPipeline, permits: NonZeroUsize) -> Arc<MistralRs> {
+    let method = DefaultSchedulerMethod::Fixed(permits);
     let scheduler = SchedulerConfig::DefaultScheduler { method };
-    // Answers end where we say, never where mistral.rs thinks they do.
+    // `Decoder` ends the answers, never mistral.rs.
     MistralRsBuilder::new(pipeline, scheduler, false, None)
         .with_no_prefix_cache(true)
         .with_disable_eos_stop(true)
@@ -139,7 +139,7 @@ async fn build(pipeline: SharedPipeline, places: NonZeroUsize) -> Arc<MistralRs>
         .await
 }
 
-/// Runs one token; returns how many logits there are (V).
+/// Generates one token; returns the number of logits (V).
 async fn try_out(mistral: &MistralRs) -> anyhow::Result<usize> {
     let width = Arc::new(AtomicUsize::new(0));
     let seen = Arc::clone(&width);
@@ -157,12 +157,12 @@ async fn try_out(mistral: &MistralRs) -> anyhow::Result<usize> {
         }
     }
     match width.load(Ordering::Relaxed) {
-        0 => bail!("it gave no logits"),
+        0 => bail!("it returned no logits"),
         width => Ok(width),
     }
 }
 
-/// A streamed request over ids whose every choice is the processor's.
+/// A streamed request of token ids whose processor chooses every token.
 fn plain_request(
     prompt: Vec<u32>,
     max_len: Option<usize>,

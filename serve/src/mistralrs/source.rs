@@ -1,45 +1,45 @@
-//! What is served: a checkpoint folder or a GGUF file, laid out the way mistral.rs 0.8.1 expects to find it.
+//! The weights to serve: a checkpoint folder or a GGUF file, laid out as mistral.rs 0.8.1 expects it.
 //!
-//! A folder whose config.json was written by transformers 5 keeps `rope_theta` inside `rope_parameters`, where
-//! mistral.rs does not look. It is given a temporary folder of links beside a config that says it twice.
+//! transformers 5 writes `rope_theta` into `rope_parameters` of config.json, where mistral.rs does not look. For such a
+//! folder it gets a temporary folder of links, with a config that has the value in both places.
 
 use anyhow::{Context, bail};
 use serde_json::{Map, Value};
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
-/// Where the weights lie.
+/// Where the weights are.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Source {
+pub(super) enum WeightsSource {
     /// A folder in Hugging Face layout.
     Folder(PathBuf),
     /// One GGUF file.
     Gguf(PathBuf),
 }
 
-impl Source {
-    /// A folder, a `.gguf` file, a folder that holds nothing but one of those, or a hub id, which is fetched.
+impl WeightsSource {
+    /// Finds a folder, a `.gguf` file, a folder with one `.gguf` file, or a Hugging Face id, which is downloaded.
     pub(super) fn find(name: &str) -> anyhow::Result<Self> {
         let path = Path::new(name);
         if path.is_file() {
             return match path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gguf")) {
                 true => Ok(Self::Gguf(path.to_owned())),
-                false => bail!("{name} is a file, but no .gguf file"),
+                false => bail!("{name} is a file, but not a .gguf file"),
             };
         }
-        let path = &smollm::checkpoint::locate(name)?;
+        let path = &checkpoint::folder::locate(name)?;
         if path.join("config.json").is_file() {
             return Ok(Self::Folder(path.to_owned()));
         }
         let mut files = gguf_files(path)?;
         match (files.pop(), files.len()) {
             (Some(file), 0) => Ok(Self::Gguf(file)),
-            (Some(_), more) => bail!("{name} holds {} .gguf files: name the one to serve", more + 1),
-            (None, _) => bail!("{name} holds neither a config.json nor a .gguf file"),
+            (Some(_), more) => bail!("{name} has {} .gguf files; give the path of one", more + 1),
+            (None, _) => bail!("{name} has neither a config.json nor a .gguf file"),
         }
     }
 
-    /// The folder where a tokenizer.json or a template may lie beside the weights.
+    /// The folder of the weights, which may also have a tokenizer.json and a template.
     pub(super) fn folder(&self) -> &Path {
         match self {
             Self::Folder(folder) => folder,
@@ -51,10 +51,10 @@ impl Source {
     }
 }
 
-/// A folder for mistral.rs to load from, where the one there is will not do. It lives as long as loading does.
-pub(super) fn stage(source: &Source) -> anyhow::Result<Option<TempDir>> {
+/// A temporary folder for mistral.rs to load from, where it cannot read the original one; to be kept while it loads.
+pub(super) fn stage(source: &WeightsSource) -> anyhow::Result<Option<TempDir>> {
     match source {
-        Source::Folder(folder) => {
+        WeightsSource::Folder(folder) => {
             let mut config = read_config(folder)?;
             if !lift_rope(&mut config) {
                 return Ok(None);
@@ -70,13 +70,13 @@ pub(super) fn stage(source: &Source) -> anyhow::Result<Option<TempDir>> {
                 .context("cannot write into a temporary folder")?;
             Ok(Some(staged))
         }
-        // Beside a GGUF file only the tokenizer is of use to mistral.rs; a template there need not be one it can read.
-        Source::Gguf(_) if source.folder().join("tokenizer.json").is_file() => {
+        // Beside a GGUF file, mistral.rs needs only the tokenizer; it may not be able to read a template there.
+        WeightsSource::Gguf(_) if source.folder().join("tokenizer.json").is_file() => {
             let staged = tempfile::tempdir().context("cannot make a temporary folder")?;
             link(source.folder(), staged.path(), Path::new("tokenizer.json"))?;
             Ok(Some(staged))
         }
-        Source::Gguf(_) => Ok(None),
+        WeightsSource::Gguf(_) => Ok(None),
     }
 }
 
@@ -99,13 +99,13 @@ pub(super) fn read_config(folder: &Path) -> anyhow::Result<Value> {
     serde_json::from_str(&text).with_context(|| format!("{}: not JSON", path.display()))
 }
 
-/// Says at the top level what transformers 5 says inside `rope_parameters`; false when there is nothing to say.
+/// Copies the values of `rope_parameters` (transformers 5) to the top level; false when there is nothing to copy.
 fn lift_rope(config: &mut Value) -> bool {
     let Value::Object(fields) = config else { return false };
     let inside = fields.get_mut("text_config").is_some_and(lift_rope);
     let Some(Value::Object(rope)) = fields.get("rope_parameters").cloned() else { return inside };
     let mut lifted = Map::new();
-    // Models that mix attention keep one entry a kind of layer.
+    // Models with several kinds of attention have one entry per kind of layer.
     let entry = |kind: &str| rope.get(kind).and_then(Value::as_object);
     let whole = entry("full_attention").unwrap_or(&rope);
     if let Some(theta) = whole.get("rope_theta") {
@@ -131,7 +131,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn what_transformers_5_moved_is_said_where_mistralrs_looks() {
+    fn rope_parameters_are_copied_to_the_top_level() {
         let mut config =
             json!({"rope_parameters": {"rope_theta": 5e5, "rope_type": "llama3", "factor": 8.0}});
         assert!(lift_rope(&mut config));
@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn a_config_that_says_it_already_is_left_alone() {
+    fn a_config_with_the_values_is_not_changed() {
         let both = json!({"rope_theta": 1e4, "rope_parameters": {"rope_theta": 1e4, "rope_type": "default"}});
         for mut config in [json!({"rope_theta": 1e4}), both] {
             assert!(!lift_rope(&mut config));

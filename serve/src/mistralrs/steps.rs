@@ -1,76 +1,76 @@
-//! One request inside mistral.rs: takes the logits of each step and says which token follows.
+//! One request inside mistral.rs: takes the logits of each step and chooses the next token.
 //!
-//! mistral.rs lets a request bring a processor of logits, which sees them before anything else does. Ours chooses
-//! the token itself and hands back logits that leave nothing else to choose. So sampling, seeds, constraints, stop
-//! strings, log-probabilities and text are the native engine's, and nothing that mistral.rs says is shown to anyone.
+//! mistral.rs lets a request bring a processor of logits, which sees them first. Ours chooses the token itself and
+//! returns logits that allow no other. So sampling, seeds, constraints, stop strings, log-probabilities and text are those
+//! of the native engine, and no client sees what mistral.rs writes.
 
-use super::board::{Board, lock};
+use super::status::{SharedStatus, lock};
 use ::mistralrs::{CustomLogitsProcessor, Result, Tensor};
 use ::mistralrs_core::Response;
-use engine::{Answering, Finish};
-use smollm::Tokenizer;
+use checkpoint::Tokenizer;
+use engine::{Decoder, Finish};
 use std::convert::Infallible;
 use std::future::poll_fn;
 use std::sync::{Arc, Mutex};
 use tokio::sync::mpsc::Receiver;
 use tokio::sync::oneshot;
 
-/// The request that mistral.rs steps, seen from our side.
+/// Our side of a request that mistral.rs runs.
 pub(super) struct Steps {
     state: Mutex<State>,
-    /// What mistral.rs sends. Only its faults are read; closing it is how a request is made to end.
+    /// What mistral.rs sends. Only its errors are read; closing the channel ends the request.
     responses: Mutex<Receiver<Response>>,
     tokenizer: Arc<Tokenizer>,
-    /// Plain text that is fed to a request that is over, until mistral.rs notices.
+    /// The token that an ended request gets until mistral.rs notices its end.
     filler: u32,
-    board: Arc<Board>,
+    status: Arc<SharedStatus>,
 }
 
 struct State {
-    answering: Answering,
-    /// Log-probabilities of the prompt so far; empty where they were not asked for.
+    decoder: Decoder,
+    /// Log-probabilities of the prompt so far; empty where the request does not ask for them.
     prompt: Vec<Option<engine::Logprobs>>,
-    /// Positions whose keys and values mistral.rs holds.
+    /// Positions whose keys and values mistral.rs has in memory.
     positions: usize,
 }
 
 impl Steps {
     pub(super) fn new(
-        answering: Answering,
+        decoder: Decoder,
         responses: Receiver<Response>,
         tokenizer: Arc<Tokenizer>,
         filler: u32,
-        board: Arc<Board>,
+        status: Arc<SharedStatus>,
     ) -> Self {
-        let prompt = if answering.request().prompt_logprobs.is_some() { vec![None] } else { Vec::new() };
-        let state = Mutex::new(State { answering, prompt, positions: 0 });
-        Self { state, responses: Mutex::new(responses), tokenizer, filler, board }
+        let prompt = if decoder.request().prompt_logprobs.is_some() { vec![None] } else { Vec::new() };
+        let state = Mutex::new(State { decoder, prompt, positions: 0 });
+        Self { state, responses: Mutex::new(responses), tokenizer, filler, status }
     }
 
-    /// Waits until mistral.rs has let go of the request, and tells the caller if that came before its end.
-    pub(super) async fn outcome(&self, gone: oneshot::Receiver<Infallible>) {
+    /// Waits until mistral.rs has released the request, and fails the request if that came before its end.
+    pub(super) async fn outcome(&self, released: oneshot::Receiver<Infallible>) {
         while let Some(response) = poll_fn(|context| lock(&self.responses).poll_recv(context)).await {
             if let Some(reason) = fault(response) {
-                lock(&self.state).answering.finish(Finish::Failed(reason));
+                lock(&self.state).decoder.finish(Finish::Failed(reason));
             }
         }
-        // It never comes; that it can come no more is the news.
-        let _ = gone.await;
+        // Nothing is ever sent; the channel closes when mistral.rs drops the processor.
+        let _ = released.await;
         let mut state = lock(&self.state);
-        if state.answering.is_cancelled() {
-            self.board.count_cancelled();
+        if state.decoder.is_cancelled() {
+            self.status.count_cancelled();
         }
-        state.answering.finish(Finish::Failed("mistral.rs gave the request up before its end".to_owned()));
+        state.decoder.finish(Finish::Failed("mistral.rs dropped the request before its end".to_owned()));
     }
 
-    /// The token that follows `position` ids.
+    /// Chooses the token that follows `position` ids.
     fn next(&self, logits: &mut [f32], position: usize) -> u32 {
         let mut state = lock(&self.state);
         let held = std::mem::replace(&mut state.positions, position);
-        self.board.hold_positions(position.saturating_sub(held));
+        self.status.hold_positions(position.saturating_sub(held));
         let id = state.next(logits, position, &self.tokenizer).unwrap_or(self.filler);
-        if state.answering.is_over() {
-            // The next thing that mistral.rs sends fails, and it drops this request alone.
+        if state.decoder.is_over() {
+            // The next response of mistral.rs cannot be sent, and it drops this request only.
             lock(&self.responses).close();
         }
         id
@@ -79,49 +79,49 @@ impl Steps {
 
 impl State {
     fn next(&mut self, logits: &mut [f32], position: usize, tokenizer: &Tokenizer) -> Option<u32> {
-        if self.answering.is_over() {
+        if self.decoder.is_over() {
             return None;
         }
-        let request = self.answering.request();
+        let request = self.decoder.request();
         let (max_tokens, length) = (request.max_tokens, request.prompt.len());
         if let Some(&id) = request.prompt.get(position) {
-            // A prompt that is to be scored is fed token by token: mistral.rs gives only the last one's logits.
-            self.prompt.push(self.answering.score(logits, id));
+            // A scored prompt is fed token by token: mistral.rs returns the logits of the last token only.
+            self.prompt.push(self.decoder.score(logits, id));
             if position + 1 == length && max_tokens == 0 {
-                self.tell_of_prompt();
-                self.answering.finish(Finish::Length);
+                self.send_prompt_scores();
+                self.decoder.finish(Finish::Length);
             }
             return Some(id);
         }
-        self.tell_of_prompt();
-        self.answering.choose(logits, tokenizer)
+        self.send_prompt_scores();
+        self.decoder.choose(logits, tokenizer)
     }
 
-    fn tell_of_prompt(&mut self) {
+    fn send_prompt_scores(&mut self) {
         if !self.prompt.is_empty() {
-            self.answering.prompt(std::mem::take(&mut self.prompt));
+            self.decoder.send_prompt_logprobs(std::mem::take(&mut self.prompt));
         }
     }
 }
 
-/// What mistral.rs holds of a request, for exactly as long as it holds its keys and values.
-pub(super) struct Held {
+/// The processor that mistral.rs keeps for exactly as long as the request's keys and values.
+pub(super) struct StepProcessor {
     steps: Arc<Steps>,
-    /// Dropped with this.
-    _gone: oneshot::Sender<Infallible>,
+    /// Dropped with the processor.
+    _released: oneshot::Sender<Infallible>,
 }
 
-impl Held {
-    /// The second closes when mistral.rs lets go.
+impl StepProcessor {
+    /// A processor, and a receiver that closes when mistral.rs drops it.
     pub(super) fn new(steps: Arc<Steps>) -> (Self, oneshot::Receiver<Infallible>) {
         let (sender, receiver) = oneshot::channel();
-        (Self { steps, _gone: sender }, receiver)
+        (Self { steps, _released: sender }, receiver)
     }
 }
 
-impl CustomLogitsProcessor for Held {
+impl CustomLogitsProcessor for StepProcessor {
     fn apply(&self, logits: &Tensor, context: &[u32]) -> Result<Tensor> {
-        self.steps.board.step();
+        self.steps.status.step();
         let mut row = logits.to_vec1::<f32>()?;
         let id = self.steps.next(&mut row, context.len());
         row.fill(0.0);
@@ -130,13 +130,13 @@ impl CustomLogitsProcessor for Held {
     }
 }
 
-impl Drop for Held {
+impl Drop for StepProcessor {
     fn drop(&mut self) {
-        self.steps.board.free_positions(lock(&self.steps.state).positions);
+        self.steps.status.free_positions(lock(&self.steps.state).positions);
     }
 }
 
-/// Why mistral.rs could not go on, if that is what it says.
+/// The error in a response, if it is one.
 pub(super) fn fault(response: Response) -> Option<String> {
     match response {
         Response::InternalError(error) | Response::ValidationError(error) => Some(error.to_string()),

@@ -1,15 +1,15 @@
-//! mistral.rs against the native engine, over one checkpoint: what both must answer alike.
+//! mistral.rs compared with the native engine on one checkpoint: both must give the same answers.
 
 #![allow(clippy::unwrap_used, reason = "a test may fail loudly")]
 
-use super::{MistralOptions, Opened, Place, open};
+use super::{Device, MistralOptions, OpenModel, open};
 use crate::tests::stories_folder;
+use checkpoint::Checkpoint;
 use engine::{
-    Answer, Constraint, Engine, Event, Events, Finish, NativeEngine, Options, Refused, Request, Sampling,
-    WeightFormat,
+    Answer, Constraint, Engine, Event, Events, Finish, NativeEngine, Options, Request, RequestError,
+    Sampling, WeightFormat,
 };
 use serde_json::{Value, json};
-use smollm::Checkpoint;
 use std::num::NonZeroUsize;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -23,11 +23,11 @@ fn options() -> MistralOptions {
         max_waiting: 64,
         weights: None,
         chat_template: None,
-        place: Place::Cpu,
+        device: Device::Cpu,
     }
 }
 
-fn opened(path: &Path) -> Opened {
+fn opened(path: &Path) -> OpenModel {
     open("stories", path.to_str().unwrap(), &options()).unwrap()
 }
 
@@ -50,7 +50,7 @@ fn answer(engine: &dyn Engine, request: Request) -> Answer {
     engine.submit(request).unwrap().collect_blocking()
 }
 
-/// Waits until nothing runs and nothing is held, or fails.
+/// Waits until nothing runs and no memory is held, or fails.
 fn idle(engine: &dyn Engine) {
     let began = Instant::now();
     while engine.status().running + engine.status().waiting + engine.status().cache_bytes > 0 {
@@ -68,7 +68,7 @@ fn assert_close(left: &engine::Logprobs, right: &engine::Logprobs) {
 }
 
 #[test]
-fn answers_are_the_native_engines() {
+fn answers_equal_those_of_the_native_engine() {
     let Some(folder) = stories_folder() else { return };
     let (checkpoint, native) = native(&folder);
     let model = opened(&folder);
@@ -101,11 +101,11 @@ fn answers_are_the_native_engines() {
     whole.max_tokens = context - whole.prompt.len();
     assert_eq!(answer(&*model.engine, whole.clone()).ids, answer(&native, whole.clone()).ids);
     whole.max_tokens += 1;
-    assert!(matches!(model.engine.submit(whole), Err(Refused::TooLong { .. })));
+    assert!(matches!(model.engine.submit(whole), Err(RequestError::TooLong { .. })));
 }
 
 #[test]
-fn log_probabilities_are_natural_and_of_the_model_itself() {
+fn log_probabilities_equal_those_of_the_native_engine() {
     let Some(folder) = stories_folder() else { return };
     let (checkpoint, native) = native(&folder);
     let model = opened(&folder);
@@ -135,7 +135,7 @@ fn log_probabilities_are_natural_and_of_the_model_itself() {
 }
 
 #[test]
-fn a_dropped_request_leaves_the_others_as_they_were() {
+fn a_dropped_request_does_not_change_the_others() {
     let Some(folder) = stories_folder() else { return };
     let (checkpoint, _) = native(&folder);
     let model = opened(&folder);
@@ -145,14 +145,14 @@ fn a_dropped_request_leaves_the_others_as_they_were() {
     for dropped in 0..requests.len() {
         let submit = |request: &Request| engine.submit(request.clone()).unwrap();
         let mut events: Vec<Option<Events>> = requests.iter().map(submit).map(Some).collect();
-        // Two that are as long as others, whose logits mistral.rs must not mix up; one leaves before its turn.
+        // Two with the lengths of others, whose logits mistral.rs must not mix up; one is dropped before its turn.
         let queued = submit(&requests[0]);
         drop(submit(&requests[1]));
-        let mut leaver = events[dropped].take().unwrap();
+        let mut dropped_events = events[dropped].take().unwrap();
         for _ in 0..5 * dropped {
-            assert!(matches!(futures::executor::block_on(leaver.next()), Some(Event::Token(_))));
+            assert!(matches!(futures::executor::block_on(dropped_events.next()), Some(Event::Token(_))));
         }
-        drop(leaver);
+        drop(dropped_events);
         for (events, alone) in events.into_iter().zip(&alone) {
             if let Some(events) = events {
                 assert_eq!(&events.collect_blocking(), alone);
@@ -165,7 +165,7 @@ fn a_dropped_request_leaves_the_others_as_they_were() {
 }
 
 #[test]
-fn ends_and_constraints_hold() {
+fn stops_and_constraints_are_kept() {
     let Some(folder) = stories_folder() else { return };
     let (checkpoint, _) = native(&folder);
     let model = opened(&folder);
@@ -194,7 +194,7 @@ fn ends_and_constraints_hold() {
     assert!(["yes", "no"].contains(&spelled.text.as_str()), "{spelled:?}");
     let bad = Constraint::Regex("(".to_owned());
     let bad = Request { constraint: Some(bad), ..request(&checkpoint, PROMPTS[0], 4) };
-    assert!(matches!(engine.submit(bad), Err(Refused::Constraint(_))));
+    assert!(matches!(engine.submit(bad), Err(RequestError::Constraint(_))));
 
     let free = answer(engine, request(&checkpoint, PROMPTS[0], 60));
     let word = free.text.split_whitespace().nth(6).unwrap().to_owned();
@@ -203,7 +203,7 @@ fn ends_and_constraints_hold() {
     assert_eq!((short.text.as_str(), short.finish), (free.text.split_once(&word).unwrap().0, Finish::Stop));
     let least = answer(engine, Request { min_tokens: 50, ..stopped });
     assert!(least.ids.len() >= 50 && least.text.contains(&word), "{least:?}");
-    // A stop id of the caller's own ends an answer; with none, the model's own end does not.
+    // A stop id of the caller ends an answer; without stop ids, the model's own end does not.
     let own = Request { stop_ids: vec![free.ids[9]], ..request(&checkpoint, PROMPTS[0], 60) };
     assert_eq!(answer(engine, own).finish, Finish::Stop);
     let endless = Request { stop_ids: Vec::new(), ..request(&checkpoint, PROMPTS[0], 400) };
@@ -212,17 +212,17 @@ fn ends_and_constraints_hold() {
 }
 
 #[test]
-fn what_cannot_run_is_refused() {
+fn requests_that_cannot_run_are_refused() {
     let Some(folder) = stories_folder() else { return };
     let (checkpoint, _) = native(&folder);
     let few = MistralOptions { max_sequences: NonZeroUsize::MIN, max_waiting: 2, ..options() };
     let model = open("stories", folder.to_str().unwrap(), &few).unwrap();
     let engine = &*model.engine;
     let embedding = Request { embedding: true, ..request(&checkpoint, PROMPTS[0], 0) };
-    assert!(matches!(engine.submit(embedding), Err(Refused::Unsupported { parameter: "input", .. })));
+    assert!(matches!(engine.submit(embedding), Err(RequestError::Unsupported { parameter: "input", .. })));
     let long = request(&checkpoint, PROMPTS[0], 300);
     let kept: Vec<_> = (0..20).map(|_| engine.submit(long.clone())).collect();
-    let refused = kept.iter().filter(|events| matches!(events, Err(Refused::Full { waiting: 2, .. })));
+    let refused = kept.iter().filter(|events| matches!(events, Err(RequestError::Full { waiting: 2, .. })));
     assert!(refused.count() >= 16);
     drop(kept);
     idle(engine);

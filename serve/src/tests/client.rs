@@ -1,7 +1,8 @@
-//! A server in this process, and just enough of an HTTP client to talk to it and to hang up on it.
+//! A server in this process, and an HTTP client that can close its connection at any time.
 
 use crate::model::Model;
-use crate::server::{self, Server, Settings};
+use crate::server;
+use crate::state::{ServerSettings, ServerState};
 use serde_json::Value;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -9,13 +10,13 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-/// A server that listens.
-pub(super) struct Running {
-    pub(super) server: Arc<Server>,
+/// A listening server.
+pub(super) struct TestServer {
+    pub(super) state: Arc<ServerState>,
     pub(super) address: SocketAddr,
 }
 
-/// What came back.
+/// A response.
 #[derive(Debug)]
 pub(super) struct Reply {
     pub(super) status: u16,
@@ -35,14 +36,14 @@ impl Reply {
     }
 
     pub(super) fn header(&self, name: &str) -> Option<&str> {
-        let of = |line: &'_ str| line.split_once(": ").is_some_and(|(key, _)| key.eq_ignore_ascii_case(name));
-        self.head.lines().find(|line| of(line)).and_then(|line| line.split_once(": ")).map(|(_, value)| value)
+        let fields = self.head.lines().filter_map(|line| line.split_once(": "));
+        fields.filter(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value).next()
     }
 }
 
-/// Settings under which nothing special happens.
-pub(super) fn settings() -> Settings {
-    Settings {
+/// Settings without keys and timeouts.
+pub(super) fn settings() -> ServerSettings {
+    ServerSettings {
         lenient: false,
         api_keys: Vec::new(),
         origins: Vec::new(),
@@ -53,20 +54,20 @@ pub(super) fn settings() -> Settings {
     }
 }
 
-/// Starts a server; without a model it goes on loading.
-pub(super) async fn start(settings: Settings, models: Option<Vec<Model>>) -> Running {
+/// Starts a server; without models it stays in the state of loading them.
+pub(super) async fn start(settings: ServerSettings, models: Option<Vec<Model>>) -> TestServer {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let server = Arc::new(Server::new(settings));
+    let state = Arc::new(ServerState::new(settings));
     if let Some(models) = models {
-        server.ready(models);
+        state.set_models(models);
     }
-    let router = server::router(&server);
+    let router = server::router(&state);
     tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
-    Running { server, address }
+    TestServer { state, address }
 }
 
-impl Running {
+impl TestServer {
     /// Sends a request and leaves the connection open.
     pub(super) async fn send(&self, method: &str, path: &str, headers: &str, body: &[u8]) -> TcpStream {
         let mut connection = TcpStream::connect(self.address).await.unwrap();
@@ -79,8 +80,8 @@ impl Running {
         connection
     }
 
-    /// Sends a request and reads the whole answer.
-    pub(super) async fn ask(&self, method: &str, path: &str, headers: &str, body: &[u8]) -> Reply {
+    /// Sends a request and reads the whole response.
+    pub(super) async fn request(&self, method: &str, path: &str, headers: &str, body: &[u8]) -> Reply {
         let mut connection = self.send(method, path, headers, body).await;
         let mut bytes = Vec::new();
         connection.read_to_end(&mut bytes).await.unwrap();
@@ -88,16 +89,16 @@ impl Running {
     }
 
     pub(super) async fn post(&self, path: &str, body: &Value) -> Reply {
-        self.ask("POST", path, "content-type: application/json\r\n", body.to_string().as_bytes()).await
+        self.request("POST", path, "content-type: application/json\r\n", body.to_string().as_bytes()).await
     }
 
     pub(super) async fn get(&self, path: &str) -> Reply {
-        self.ask("GET", path, "", b"").await
+        self.request("GET", path, "", b"").await
     }
 }
 
 fn reply(bytes: &[u8]) -> Reply {
-    let split = bytes.windows(4).position(|four| four == b"\r\n\r\n").expect("a whole head");
+    let split = bytes.windows(4).position(|four| four == b"\r\n\r\n").expect("the head is whole");
     let head = String::from_utf8(bytes[..split].to_vec()).unwrap();
     let status = head.split(' ').nth(1).unwrap().parse().unwrap();
     let rest = &bytes[split + 4..];
@@ -109,7 +110,7 @@ fn reply(bytes: &[u8]) -> Reply {
 fn unchunked(mut bytes: &[u8]) -> Vec<u8> {
     let mut body = Vec::new();
     loop {
-        let end = bytes.windows(2).position(|two| two == b"\r\n").expect("a chunk's length");
+        let end = bytes.windows(2).position(|two| two == b"\r\n").expect("a chunk begins with its length");
         let length = usize::from_str_radix(std::str::from_utf8(&bytes[..end]).unwrap(), 16).unwrap();
         if length == 0 {
             return body;

@@ -1,9 +1,9 @@
-//! An engine that says what a test wants, when it wants, and knows who hung up.
+//! An engine that follows a test's script and counts the requests that were cancelled.
 
 use crate::model::Model;
-use engine::{Done, Engine, Event, Events, Finish, Limits, Logprobs, Refused, Request, Status, Token};
+use checkpoint::{ChatTemplate, Tokenizer};
+use engine::{Done, Engine, Event, Events, Finish, Limits, Logprobs, Request, RequestError, Status, Token};
 use serde_json::{Map, Value, json};
-use smollm::{ChatTemplate, Tokenizer};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -13,20 +13,20 @@ use tokio::sync::mpsc::unbounded_channel;
 /// What the engine does.
 #[derive(Debug, Clone)]
 pub(super) struct Script {
-    /// The tokens of every answer, as (id, text that is certain now).
+    /// The tokens of every answer: ids, and the text that is certain with each.
     pub(super) tokens: Vec<(u32, String)>,
-    /// What is held until the end.
+    /// Text that is held back until the end.
     pub(super) rest: String,
     pub(super) finish: Finish,
-    /// Before each token.
+    /// The pause before each token.
     pub(super) delay: Duration,
-    /// More requests than this are refused.
-    pub(super) room: usize,
+    /// Maximum number of requests; further requests are refused.
+    pub(super) max_requests: usize,
     pub(super) step_milliseconds: Option<u64>,
     pub(super) stopped: bool,
     /// How long a constraint takes to compile.
-    pub(super) compiling: Duration,
-    /// Whether a submission is a defect.
+    pub(super) compile_time: Duration,
+    /// Whether a submission panics.
     pub(super) panics: bool,
 }
 
@@ -38,18 +38,18 @@ impl Default for Script {
             rest: String::new(),
             finish: Finish::Stop,
             delay: Duration::ZERO,
-            room: usize::MAX,
+            max_requests: usize::MAX,
             step_milliseconds: None,
             stopped: false,
-            compiling: Duration::ZERO,
+            compile_time: Duration::ZERO,
             panics: false,
         }
     }
 }
 
-/// What became of the requests.
+/// What happened to the requests.
 #[derive(Debug, Default)]
-pub(super) struct Seen {
+pub(super) struct Record {
     pub(super) running: AtomicUsize,
     pub(super) cancelled: AtomicU64,
     pub(super) requests: Mutex<Vec<Request>>,
@@ -57,7 +57,7 @@ pub(super) struct Seen {
 
 struct Scripted {
     script: Script,
-    seen: Arc<Seen>,
+    record: Arc<Record>,
 }
 
 impl Engine for Scripted {
@@ -65,22 +65,22 @@ impl Engine for Scripted {
         Limits { context: 4096, vocab_size: 259 }
     }
 
-    fn submit(&self, request: Request) -> Result<Events, Refused> {
+    fn submit(&self, request: Request) -> Result<Events, RequestError> {
         request.check(self.limits())?;
-        assert!(!self.script.panics, "a test wants it");
+        assert!(!self.script.panics, "the script panics");
         if request.constraint.is_some() {
-            std::thread::sleep(self.script.compiling);
+            std::thread::sleep(self.script.compile_time);
         }
-        if self.seen.running.load(Ordering::SeqCst) >= self.script.room {
-            return Err(Refused::Full { waiting: self.script.room, retry_after: 7 });
+        if self.record.running.load(Ordering::SeqCst) >= self.script.max_requests {
+            return Err(RequestError::Full { waiting: self.script.max_requests, retry_after: 7 });
         }
-        self.seen.running.fetch_add(1, Ordering::SeqCst);
-        self.seen.requests.lock().unwrap().push(request.clone());
+        self.record.running.fetch_add(1, Ordering::SeqCst);
+        self.record.requests.lock().unwrap().push(request.clone());
         let (sender, receiver) = unbounded_channel();
-        let (script, seen) = (self.script.clone(), Arc::clone(&self.seen));
+        let (script, record) = (self.script.clone(), Arc::clone(&self.record));
         tokio::spawn(async move {
             if request.embedding {
-                seen.running.fetch_sub(1, Ordering::SeqCst);
+                record.running.fetch_sub(1, Ordering::SeqCst);
                 let _ = sender.send(Event::Embedding(vec![0.5, request.prompt.len() as f32]));
                 let done = Done {
                     finish: Finish::Length,
@@ -97,12 +97,12 @@ impl Engine for Scripted {
                 let top = vec![(id, -0.5)];
                 let logprobs = request.logprobs.map(|_| Logprobs { logprob: -0.5, top });
                 if sender.send(Event::Token(Token { id, text, logprobs })).is_err() {
-                    seen.cancelled.fetch_add(1, Ordering::SeqCst);
-                    seen.running.fetch_sub(1, Ordering::SeqCst);
+                    record.cancelled.fetch_add(1, Ordering::SeqCst);
+                    record.running.fetch_sub(1, Ordering::SeqCst);
                     return;
                 }
             }
-            seen.running.fetch_sub(1, Ordering::SeqCst);
+            record.running.fetch_sub(1, Ordering::SeqCst);
             let (text, completion_tokens) = (script.rest, count);
             let finish = script.finish;
             let _ = sender.send(Event::Done(Done { finish, text, completion_tokens, cached_tokens: 2 }));
@@ -112,8 +112,8 @@ impl Engine for Scripted {
 
     fn status(&self) -> Status {
         Status {
-            running: self.seen.running.load(Ordering::SeqCst),
-            cancelled: self.seen.cancelled.load(Ordering::SeqCst),
+            running: self.record.running.load(Ordering::SeqCst),
+            cancelled: self.record.cancelled.load(Ordering::SeqCst),
             step_milliseconds: self.script.step_milliseconds,
             stopped: self.script.stopped,
             ..Status::default()
@@ -121,20 +121,20 @@ impl Engine for Scripted {
     }
 }
 
-/// A model of that engine, called `m`: a token a byte, and ChatML.
-pub(super) fn model(script: Script) -> (Model, Arc<Seen>) {
-    let seen = Arc::new(Seen::default());
+/// A model with that engine, named `m`: one token per byte, and ChatML.
+pub(super) fn model(script: Script) -> (Model, Arc<Record>) {
+    let record = Arc::new(Record::default());
     let model = Model {
         name: "m".to_owned(),
         tokenizer: bytes_tokenizer(),
         template: ChatTemplate::chatml(),
         stop_ids: vec![258],
-        engine: Box::new(Scripted { script, seen: Arc::clone(&seen) }),
+        engine: Box::new(Scripted { script, record: Arc::clone(&record) }),
         created: 0,
         engine_name: "scripted",
         warnings: Vec::new(),
     };
-    (model, seen)
+    (model, record)
 }
 
 /// Ids 0 to 255 are bytes; 256 to 258 are special.
@@ -161,7 +161,7 @@ pub(crate) fn bytes_tokenizer() -> Tokenizer {
         "pre_tokenizer": level, "decoder": level,
         "model": {"type": "BPE", "vocab": vocab, "merges": []},
     });
-    let path: PathBuf = std::env::temp_dir().join(format!("{}.json", crate::identity::id("smolserve-test-")));
+    let path: PathBuf = std::env::temp_dir().join(format!("{}.json", crate::ids::id("smolserve-test-")));
     std::fs::write(&path, file.to_string()).unwrap();
     let tokenizer = Tokenizer::open(&path).unwrap();
     std::fs::remove_file(path).unwrap();

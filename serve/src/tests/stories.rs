@@ -1,13 +1,13 @@
-//! A real model behind the server: stories260k, where the shared test data is.
+//! The server with a real model: stories260k, where the shared test data exists.
 
-use super::client::{Running, settings, start};
+use super::client::{TestServer, settings, start};
 use super::stories_folder;
-use crate::model::{EngineKind, LoadOptions, Source, open};
+use crate::model::{EngineKind, LoadOptions, ModelSource, open};
 use serde_json::{Value, json};
 
-async fn stories() -> Option<Running> {
+async fn stories() -> Option<TestServer> {
     let source =
-        Source { name: "stories".to_owned(), location: stories_folder()?.to_str().unwrap().to_owned() };
+        ModelSource { name: "stories".to_owned(), location: stories_folder()?.to_str().unwrap().to_owned() };
     let options = LoadOptions {
         engine: EngineKind::Native,
         weights: None,
@@ -29,8 +29,8 @@ fn texts(body: &Value) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn streams_and_neighbours_change_nothing() {
-    let Some(running) = stories().await else { return };
+async fn streams_and_concurrent_requests_change_nothing() {
+    let Some(server) = stories().await else { return };
     let body = |seed: u64, stream: bool| {
         json!({
             "model": "stories", "prompt": ["Once upon a time", "Lily"], "n": 2, "max_tokens": 40, "seed": seed,
@@ -39,12 +39,12 @@ async fn streams_and_neighbours_change_nothing() {
     };
     let mut alone = Vec::new();
     for seed in 0..6 {
-        alone.push(running.post("/v1/completions", &body(seed, false)).await.json());
+        alone.push(server.post("/v1/completions", &body(seed, false)).await.json());
     }
     let streamed = (0..6).map(|seed| {
         let body = body(seed, true);
-        let running = &running;
-        async move { running.post("/v1/completions", &body).await }
+        let server = &server;
+        async move { server.post("/v1/completions", &body).await }
     });
     for (reply, alone) in futures::future::join_all(streamed).await.into_iter().zip(&alone) {
         let mut texts_streamed = vec![String::new(); 4];
@@ -61,8 +61,8 @@ async fn streams_and_neighbours_change_nothing() {
             assert_eq!(alone["choices"][index]["logprobs"]["token_logprobs"], json!(tokens));
         }
     }
-    // The last answer ends a moment before the step that ended it does.
-    let engine = &running.server.models().unwrap()[0].engine;
+    // The last answer ends a moment before its step.
+    let engine = &server.state.models().unwrap()[0].engine;
     for _ in 0..100 {
         let now = engine.status();
         if (now.running, now.waiting, now.cache_bytes) == (0, 0, 0) {
@@ -70,38 +70,38 @@ async fn streams_and_neighbours_change_nothing() {
         }
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;
     }
-    panic!("still at work: {:?}", engine.status());
+    panic!("the engine is not idle: {:?}", engine.status());
 }
 
 #[tokio::test]
-async fn scoring_needs_no_token_to_be_made() {
-    let Some(running) = stories().await else { return };
+async fn scoring_generates_no_token() {
+    let Some(server) = stories().await else { return };
     let body = |max_tokens: usize| {
         json!({
             "model": "stories", "prompt": "Once upon a time", "max_tokens": max_tokens, "logprobs": 1,
             "echo": true, "temperature": 0,
         })
     };
-    let scored = running.post("/v1/completions", &body(0)).await.json();
+    let scored = server.post("/v1/completions", &body(0)).await.json();
     let choice = &scored["choices"][0];
     assert_eq!((&choice["text"], &choice["finish_reason"]), (&json!("Once upon a time"), &json!("length")));
     let logprobs = &choice["logprobs"];
     assert!(logprobs["token_logprobs"][0].is_null() && logprobs["top_logprobs"][0].is_null());
     assert_eq!(logprobs["tokens"].as_array().unwrap().len(), 5);
     assert_eq!(scored["usage"]["completion_tokens"], 0);
-    let one = running.post("/v1/completions", &body(1)).await.json();
+    let one = server.post("/v1/completions", &body(1)).await.json();
     let all = one["choices"][0]["logprobs"]["token_logprobs"].as_array().unwrap();
     assert_eq!(json!(all[..5]), logprobs["token_logprobs"]);
 }
 
 #[tokio::test]
-async fn constraints_reach_the_engine_and_faults_come_back_by_name() {
-    let Some(running) = stories().await else { return };
+async fn constraints_reach_the_engine_and_errors_name_the_parameter() {
+    let Some(server) = stories().await else { return };
     let ask = |more: Value| {
         let mut body = json!({"model": "stories", "messages": [{"role": "user", "content": "Say"}]});
         body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-        let running = &running;
-        async move { running.post("/v1/chat/completions", &body).await }
+        let server = &server;
+        async move { server.post("/v1/chat/completions", &body).await }
     };
     let chosen = ask(json!({"guided_choice": ["yes", "no"], "max_tokens": 20})).await.json();
     let text = chosen["choices"][0]["message"]["content"].as_str().unwrap().to_owned();
@@ -132,16 +132,16 @@ async fn constraints_reach_the_engine_and_faults_come_back_by_name() {
 }
 
 #[tokio::test]
-async fn a_response_ends_in_the_state_that_its_events_told() {
-    let Some(running) = stories().await else { return };
+async fn the_events_of_a_response_end_in_the_whole_response() {
+    let Some(server) = stories().await else { return };
     let body = |stream: bool| {
         json!({
             "model": "stories", "input": "Once", "instructions": "Tell.", "max_output_tokens": 12, "temperature": 0,
             "include": ["message.output_text.logprobs"], "stream": stream, "metadata": {"a": "b"},
         })
     };
-    let mut whole = running.post("/v1/responses", &body(false)).await.json();
-    let events = running.post("/v1/responses", &body(true)).await.events();
+    let mut whole = server.post("/v1/responses", &body(false)).await.json();
+    let events = server.post("/v1/responses", &body(true)).await.events();
     let events: Vec<Value> = events.iter().map(|event| serde_json::from_str(event).unwrap()).collect();
     let numbers: Vec<Value> = events.iter().map(|event| event["sequence_number"].clone()).collect();
     assert_eq!(json!(numbers), json!((0..events.len()).collect::<Vec<_>>()));
@@ -155,7 +155,7 @@ async fn a_response_ends_in_the_state_that_its_events_told() {
             response[name] = Value::Null;
         }
         response["output"][0]["id"] = Value::Null;
-        // The second finds the first one's prompt ready.
+        // The second request reuses the prompt of the first one.
         response["usage"]["input_tokens_details"]["cached_tokens"] = Value::Null;
     }
     assert_eq!(whole, last);

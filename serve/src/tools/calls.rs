@@ -1,33 +1,35 @@
-//! What stands between two tags: calls of tools, as JSON that is still being written.
+//! The JSON between two tool-call tags, read while it is being written.
 //!
-//! A list of calls or one call. Keys other than `name` and `arguments` are passed over; anything that cannot be a call
-//! of a known tool ends the reading at the character that shows it.
+//! It is a list of calls or one call. Keys other than `name` and `arguments` are skipped. Reading ends at the first
+//! character that shows that this cannot be a call of a known tool.
 
 use super::json::{Event, Scanner};
 use std::collections::HashSet;
 
-/// What is known between two tags.
+/// The state between two tags.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Calls {
+pub(super) struct CallsParser {
     scanner: Scanner,
-    /// Depth inside which a call's own keys stand: 1, or 2 in a list.
-    inside: usize,
+    /// Depth of a call's own keys: 1, or 2 in a list; 0 before the first bracket.
+    call_depth: usize,
     key: String,
+    /// The name of the current call, until it is used.
     pub(super) name: Option<String>,
     /// Arguments that came before the name.
-    pub(super) early: Option<String>,
-    /// The arguments are being written, and what became of them.
-    writing: bool,
-    pub(super) written: bool,
-    /// A call between these tags began.
-    pub(super) called: bool,
+    pub(super) early_arguments: Option<String>,
+    /// Whether the scanner is inside the arguments.
+    in_arguments: bool,
+    /// Whether the current call's arguments began after its name.
+    pub(super) has_arguments: bool,
+    /// Whether a call began between these tags.
+    pub(super) has_calls: bool,
 }
 
-/// What follows from one character between the tags.
-pub(super) enum Read {
-    /// It waits.
+/// What one character between the tags means.
+pub(super) enum Step {
+    /// The character is held back.
     Held,
-    /// Arguments go on (or begin) with it.
+    /// The character belongs to the arguments.
     Arguments,
     /// One call ended.
     CallEnds,
@@ -35,81 +37,81 @@ pub(super) enum Read {
     Ends,
 }
 
-impl Calls {
-    /// Moves past one character; `None` when this cannot be calls of these tools.
-    pub(super) fn read(&mut self, character: char, names: &HashSet<String>) -> Option<Read> {
+impl CallsParser {
+    /// Reads one character; `None` when this cannot be calls of these tools.
+    pub(super) fn read(&mut self, character: char, names: &HashSet<String>) -> Option<Step> {
         let before = self.scanner.depth();
         let event = self.scanner.push(character).ok()?;
         let depth = self.scanner.depth();
-        if self.inside == 0 {
+        if self.call_depth == 0 {
             return self.read_outermost(&event);
         }
-        if self.writing {
-            self.writing = depth > self.inside;
-            if let (None, Some(early)) = (&self.name, &mut self.early) {
+        if self.in_arguments {
+            self.in_arguments = depth > self.call_depth;
+            if let (None, Some(early)) = (&self.name, &mut self.early_arguments) {
                 early.push(character);
-                return Some(Read::Held);
+                return Some(Step::Held);
             }
-            return Some(Read::Arguments);
+            return Some(Step::Arguments);
         }
-        if before > self.inside || depth > self.inside + 1 {
-            // Inside the value of a key that is not ours.
-            return Some(Read::Held);
+        if before > self.call_depth || depth > self.call_depth + 1 {
+            // Inside the value of a key that is skipped.
+            return Some(Step::Held);
         }
         match event {
-            Event::ObjectOpens if depth == self.inside => {
-                (self.key, self.name, self.early) = (String::new(), None, None);
+            Event::ObjectOpens if depth == self.call_depth => {
+                (self.key, self.name, self.early_arguments) = (String::new(), None, None);
             }
             Event::ObjectOpens if self.key == "arguments" => return self.begin_arguments(character),
             Event::Key(key) => self.key = key,
-            Event::Text(name) if before == self.inside && self.key == "name" => {
-                if self.name.is_some() || self.written || !names.contains(&name) {
+            Event::Text(name) if before == self.call_depth && self.key == "name" => {
+                if self.name.is_some() || self.has_arguments || !names.contains(&name) {
                     return None;
                 }
                 self.name = Some(name);
             }
             Event::Closes if depth == 0 => {
-                return Some(if before == self.inside { self.end_call(Read::Ends)? } else { Read::Ends });
+                return Some(if before == self.call_depth { self.end_call(Step::Ends)? } else { Step::Ends });
             }
-            Event::Closes if depth < self.inside => return self.end_call(Read::CallEnds),
+            Event::Closes if depth < self.call_depth => return self.end_call(Step::CallEnds),
             Event::Text(_) | Event::ScalarBegins | Event::ArrayOpens => {
-                let ours = matches!(self.key.as_str(), "name" | "arguments");
-                if before < self.inside || ours {
+                let is_ours = matches!(self.key.as_str(), "name" | "arguments");
+                if before < self.call_depth || is_ours {
                     return None;
                 }
             }
             Event::ObjectOpens if self.key == "name" => return None,
             _ => {}
         }
-        Some(Read::Held)
+        Some(Step::Held)
     }
 
-    /// Before the first call: a list of calls, or one call.
-    fn read_outermost(&mut self, event: &Event) -> Option<Read> {
+    /// Before the first call: the start of a list of calls, or of one call.
+    fn read_outermost(&mut self, event: &Event) -> Option<Step> {
         match event {
             Event::Within => {}
-            Event::ArrayOpens => self.inside = 2,
-            Event::ObjectOpens => self.inside = 1,
+            Event::ArrayOpens => self.call_depth = 2,
+            Event::ObjectOpens => self.call_depth = 1,
             _ => return None,
         }
-        Some(Read::Held)
+        Some(Step::Held)
     }
 
-    fn begin_arguments(&mut self, character: char) -> Option<Read> {
-        if self.written || self.early.is_some() {
+    fn begin_arguments(&mut self, character: char) -> Option<Step> {
+        if self.has_arguments || self.early_arguments.is_some() {
             return None;
         }
-        self.writing = true;
+        self.in_arguments = true;
         if self.name.is_none() {
-            self.early = Some(character.into());
-            return Some(Read::Held);
+            self.early_arguments = Some(character.into());
+            return Some(Step::Held);
         }
-        (self.written, self.called) = (true, true);
-        Some(Read::Arguments)
+        (self.has_arguments, self.has_calls) = (true, true);
+        Some(Step::Arguments)
     }
 
-    /// A call's closing brace: it must have named its tool.
-    fn end_call(&self, end: Read) -> Option<Read> {
-        (self.name.is_some() || self.written).then_some(end)
+    /// At a call's closing brace; a call without a name is not one.
+    fn end_call(&self, end: Step) -> Option<Step> {
+        (self.name.is_some() || self.has_arguments).then_some(end)
     }
 }

@@ -1,58 +1,63 @@
-//! The grammar that holds an answer to calls of tools, in llguidance's Lark.
+//! The grammar of an answer with tool calls, in the Lark notation of llguidance.
 //!
-//! Each call is spelled out but for its arguments, which are held to the tool's own JSON schema with white space as
-//! all JSON constraints here have it: a small model that may write any amount of it easily writes nothing else.
+//! It writes each call out except for the arguments, which follow the tool's own JSON schema. White space is fixed as in
+//! all JSON constraints here: a small model that may write any amount of it often writes nothing else.
 
 use serde_json::{Map, Value, json};
 
-/// What one tool's call must look like.
+/// What the calls of one tool look like.
 #[derive(Debug, Clone)]
-pub(super) struct Shape {
+pub(super) struct Signature {
     /// The tool's name.
     pub(super) name: String,
-    /// The schema of its arguments; `None` for a tool that takes none.
+    /// The schema of its arguments; `None` for a tool without arguments.
     pub(super) parameters: Option<Map<String, Value>>,
-    /// Whether calls must fit it even where none has to be made.
+    /// Whether calls fit the schema even where no call is forced.
     pub(super) strict: bool,
 }
 
-/// What may stand where no call is made.
+/// What an answer may be instead of calls.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Instead<'a> {
-    /// A call must be made.
+pub(super) enum Alternative<'a> {
+    /// Nothing: a call is forced.
     Nothing,
-    /// Any text, before calls too.
+    /// Any text, also before calls.
     Text,
-    /// JSON of a schema.
+    /// JSON that fits a schema.
     Json(&'a Map<String, Value>),
 }
 
-/// The most calls in one answer: a small model that may go on for ever easily does.
-const MOST_CALLS: usize = 8;
+/// Maximum number of calls in one answer: a small model may not stop by itself.
+const MAX_CALLS: usize = 8;
 
-/// Calls of any of these tools: one, or one and more where `several`; or what may stand instead. Beside each tool:
-/// whether its arguments are held to its schema.
-pub(super) fn calls(shapes: &[(&Shape, bool)], several: bool, instead: Instead<'_>) -> String {
-    let kinds: Vec<String> = (0..shapes.len()).map(|index| format!("call_{index}")).collect();
-    let more = if several { format!(" (\", \" call){{0,{}}}", MOST_CALLS - 1) } else { String::new() };
-    let mut grammar = match instead {
-        Instead::Nothing => "start: \"<tool_call>\" calls\n".to_owned(),
-        // The tag ends what is said as soon as it is whole; text without one goes to the answer's end.
-        Instead::Text => {
-            "start: TEXT | said calls\nsaid[suffix=\"<tool_call>\"]: TEXT\nTEXT: /(?s:.*)/\n".to_owned()
+/// The grammar of calls of any of these tools: one, or one and more where `several`; or of the alternative. The Boolean
+/// beside each tool tells whether its schema is enforced.
+pub(super) fn calls(
+    signatures: &[(&Signature, bool)],
+    several: bool,
+    alternative: Alternative<'_>,
+) -> String {
+    let kinds: Vec<String> = (0..signatures.len()).map(|index| format!("call_{index}")).collect();
+    let more = if several { format!(" (\", \" call){{0,{}}}", MAX_CALLS - 1) } else { String::new() };
+    let mut grammar = match alternative {
+        Alternative::Nothing => "start: \"<tool_call>\" calls\n".to_owned(),
+        // The suffix ends the text at the first whole tag; text without a tag goes to the answer's end.
+        Alternative::Text => {
+            "start: TEXT | lead calls\nlead[suffix=\"<tool_call>\"]: TEXT\nTEXT: /(?s:.*)/\n".to_owned()
         }
-        Instead::Json(schema) => {
-            format!("start: json | \"<tool_call>\" calls\njson: %json {}\n", styled(schema.clone()))
+        Alternative::Json(schema) => {
+            let schema = with_fixed_spaces(schema.clone());
+            format!("start: json | \"<tool_call>\" calls\njson: %json {schema}\n")
         }
     };
     grammar.push_str(&format!("calls: \"[\" call{more} \"]</tool_call>\"\ncall: {}\n", kinds.join(" | ")));
-    for (kind, (shape, held)) in kinds.iter().zip(shapes) {
-        let name = Value::from(shape.name.as_str());
+    for (kind, (signature, is_enforced)) in kinds.iter().zip(signatures) {
+        let name = Value::from(signature.name.as_str());
         let opening = Value::from(format!("{{\"name\": {name}, \"arguments\": "));
-        let arguments = if *held {
-            arguments(shape.parameters.as_ref())
+        let arguments = if *is_enforced {
+            arguments(signature.parameters.as_ref())
         } else {
-            styled(Map::from_iter([("type".to_owned(), "object".into())]))
+            with_fixed_spaces(Map::from_iter([("type".to_owned(), "object".into())]))
         };
         grammar.push_str(&format!("{kind}: {opening} {kind}_arguments \"}}\"\n"));
         grammar.push_str(&format!("{kind}_arguments: %json {arguments}\n"));
@@ -60,8 +65,8 @@ pub(super) fn calls(shapes: &[(&Shape, bool)], several: bool, instead: Instead<'
     grammar
 }
 
-/// The schema of a call's arguments. Where it lists its properties and says nothing of others, there are none: what
-/// a small model would make up has no meaning to the tool.
+/// The schema of a call's arguments. A schema that lists properties and does not mention others allows no others: an
+/// invented property means nothing to the tool.
 fn arguments(parameters: Option<&Map<String, Value>>) -> Value {
     const COMPOSED: [&str; 6] =
         ["additionalProperties", "patternProperties", "$ref", "allOf", "anyOf", "oneOf"];
@@ -71,11 +76,10 @@ fn arguments(parameters: Option<&Map<String, Value>>) -> Value {
     if schema.contains_key("properties") && !COMPOSED.iter().any(|keyword| schema.contains_key(*keyword)) {
         schema.insert("additionalProperties".to_owned(), false.into());
     }
-    styled(schema)
+    with_fixed_spaces(schema)
 }
 
-/// A schema with white space as it is here.
-fn styled(mut schema: Map<String, Value>) -> Value {
-    schema.entry("x-guidance").or_insert_with(engine::json_style);
+fn with_fixed_spaces(mut schema: Map<String, Value>) -> Value {
+    schema.entry("x-guidance").or_insert_with(engine::json_whitespace);
     Value::Object(schema)
 }

@@ -1,12 +1,12 @@
-//! JSON read one character at a time: what a stream has been so far, without waiting for its end.
+//! JSON, scanned one character at a time without waiting for its end.
 //!
-//! [`Scanner`] holds to RFC 8259 and says of every character what it brought about, so that a reader can let a part
-//! of a value pass on while the rest is still being written.
+//! [`Scanner`] follows RFC 8259 and returns an event for every character, so that a reader can pass on a part of a value
+//! while the rest is still being written.
 
-/// What a character brought about.
+/// What a character means.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Event {
-    /// Nothing that shows from outside.
+    /// Nothing that a reader needs to know.
     Within,
     /// An object began.
     ObjectOpens,
@@ -22,9 +22,9 @@ pub(crate) enum Event {
     ScalarBegins,
 }
 
-/// The character does not belong to any JSON value.
+/// The character is not part of any JSON value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Fault;
+pub(crate) struct InvalidJson;
 
 /// Where in a JSON value the scanner is.
 #[derive(Debug, Clone, Default)]
@@ -63,8 +63,8 @@ enum Expected {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Escape {
     None,
-    Begun,
-    /// Hexadecimal digits to come.
+    Backslash,
+    /// Hexadecimal digits that are still missing.
     Hexadecimal(u8),
 }
 
@@ -81,13 +81,13 @@ enum Number {
 }
 
 impl Scanner {
-    /// Objects and arrays that are open.
+    /// Number of open objects and arrays.
     pub(crate) fn depth(&self) -> usize {
         self.open.len()
     }
 
-    /// Moves past one character.
-    pub(crate) fn push(&mut self, character: char) -> Result<Event, Fault> {
+    /// Reads one character.
+    pub(crate) fn push(&mut self, character: char) -> Result<Event, InvalidJson> {
         if let Expected::Number(state) = self.expected {
             match number_after(state, character) {
                 Some(next) => {
@@ -95,7 +95,7 @@ impl Scanner {
                     return Ok(Event::Within);
                 }
                 None if may_end(state) => self.expected = self.after_value(),
-                None => return Err(Fault),
+                None => return Err(InvalidJson),
             }
         }
         match self.expected {
@@ -106,20 +106,20 @@ impl Scanner {
             Expected::Value | Expected::ValueOrEnd => self.begin_value(character),
             Expected::KeyOrEnd if character == '}' => self.close(Open::Object),
             Expected::Key | Expected::KeyOrEnd if character == '"' => self.begin_string(true),
-            Expected::Colon if character == ':' => self.now(Expected::Value, Event::Within),
+            Expected::Colon if character == ':' => self.expect(Expected::Value, Event::Within),
             Expected::CommaOrEnd => match (character, self.open.last()) {
-                (',', Some(Open::Object)) => self.now(Expected::Key, Event::Within),
-                (',', Some(Open::Array)) => self.now(Expected::Value, Event::Within),
+                (',', Some(Open::Object)) => self.expect(Expected::Key, Event::Within),
+                (',', Some(Open::Array)) => self.expect(Expected::Value, Event::Within),
                 ('}', _) => self.close(Open::Object),
                 (']', _) => self.close(Open::Array),
-                _ => Err(Fault),
+                _ => Err(InvalidJson),
             },
-            _ => Err(Fault),
+            _ => Err(InvalidJson),
         }
     }
 
     #[allow(clippy::unnecessary_wraps, reason = "the end of every arm of `push`")]
-    fn now(&mut self, expected: Expected, event: Event) -> Result<Event, Fault> {
+    fn expect(&mut self, expected: Expected, event: Event) -> Result<Event, InvalidJson> {
         self.expected = expected;
         Ok(event)
     }
@@ -128,7 +128,7 @@ impl Scanner {
         if self.open.is_empty() { Expected::Nothing } else { Expected::CommaOrEnd }
     }
 
-    fn begin_value(&mut self, character: char) -> Result<Event, Fault> {
+    fn begin_value(&mut self, character: char) -> Result<Event, InvalidJson> {
         let number = |state| (Expected::Number(state), Event::ScalarBegins);
         let word = |rest| (Expected::Word(rest), Event::ScalarBegins);
         let (expected, event) = match character {
@@ -147,51 +147,51 @@ impl Scanner {
             't' => word("rue"),
             'f' => word("alse"),
             'n' => word("ull"),
-            _ => return Err(Fault),
+            _ => return Err(InvalidJson),
         };
-        self.now(expected, event)
+        self.expect(expected, event)
     }
 
-    fn begin_string(&mut self, is_key: bool) -> Result<Event, Fault> {
+    fn begin_string(&mut self, is_key: bool) -> Result<Event, InvalidJson> {
         "\"".clone_into(&mut self.string);
-        self.now(Expected::String { is_key, escape: Escape::None }, Event::Within)
+        self.expect(Expected::String { is_key, escape: Escape::None }, Event::Within)
     }
 
-    fn in_string(&mut self, character: char, is_key: bool, escape: Escape) -> Result<Event, Fault> {
+    fn in_string(&mut self, character: char, is_key: bool, escape: Escape) -> Result<Event, InvalidJson> {
         self.string.push(character);
         let next = match (escape, character) {
             (Escape::None, '"') => {
-                let text = serde_json::from_str(&self.string).map_err(|_| Fault)?;
+                let text = serde_json::from_str(&self.string).map_err(|_| InvalidJson)?;
                 return match is_key {
-                    true => self.now(Expected::Colon, Event::Key(text)),
-                    false => self.now(self.after_value(), Event::Text(text)),
+                    true => self.expect(Expected::Colon, Event::Key(text)),
+                    false => self.expect(self.after_value(), Event::Text(text)),
                 };
             }
-            (Escape::None, '\\') => Escape::Begun,
-            (Escape::None, '\0'..='\u{1f}') => return Err(Fault),
+            (Escape::None, '\\') => Escape::Backslash,
+            (Escape::None, '\0'..='\u{1f}') => return Err(InvalidJson),
             (Escape::None, _) => Escape::None,
-            (Escape::Begun, 'u') => Escape::Hexadecimal(4),
-            (Escape::Begun, '"' | '\\' | '/' | 'b' | 'f' | 'n' | 'r' | 't') => Escape::None,
+            (Escape::Backslash, 'u') => Escape::Hexadecimal(4),
+            (Escape::Backslash, '"' | '\\' | '/' | 'b' | 'f' | 'n' | 'r' | 't') => Escape::None,
             (Escape::Hexadecimal(1), digit) if digit.is_ascii_hexdigit() => Escape::None,
             (Escape::Hexadecimal(left), digit) if digit.is_ascii_hexdigit() => Escape::Hexadecimal(left - 1),
-            _ => return Err(Fault),
+            _ => return Err(InvalidJson),
         };
-        self.now(Expected::String { is_key, escape: next }, Event::Within)
+        self.expect(Expected::String { is_key, escape: next }, Event::Within)
     }
 
-    fn in_word(&mut self, character: char, rest: &'static str) -> Result<Event, Fault> {
+    fn in_word(&mut self, character: char, rest: &'static str) -> Result<Event, InvalidJson> {
         match rest.strip_prefix(character) {
-            Some("") => self.now(self.after_value(), Event::Within),
-            Some(rest) => self.now(Expected::Word(rest), Event::Within),
-            None => Err(Fault),
+            Some("") => self.expect(self.after_value(), Event::Within),
+            Some(rest) => self.expect(Expected::Word(rest), Event::Within),
+            None => Err(InvalidJson),
         }
     }
 
-    fn close(&mut self, kind: Open) -> Result<Event, Fault> {
+    fn close(&mut self, kind: Open) -> Result<Event, InvalidJson> {
         if self.open.pop() != Some(kind) {
-            return Err(Fault);
+            return Err(InvalidJson);
         }
-        self.now(self.after_value(), Event::Closes)
+        self.expect(self.after_value(), Event::Closes)
     }
 }
 
@@ -221,14 +221,14 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// Whether the scanner takes the text as one whole object or array.
-    fn takes(text: &str) -> bool {
+    /// Whether the scanner accepts the text as one whole object or array.
+    fn accepts(text: &str) -> bool {
         let mut scanner = Scanner::default();
         text.chars().all(|character| scanner.push(character).is_ok()) && scanner.expected == Expected::Nothing
     }
 
     #[test]
-    fn it_takes_what_serde_takes_and_nothing_else() {
+    fn it_accepts_what_serde_accepts() {
         let good = [
             "[]",
             "{ }",
@@ -260,10 +260,10 @@ mod tests {
             "[[]",
         ];
         for text in good {
-            assert!(takes(text) && serde_json::from_str::<serde_json::Value>(text).is_ok(), "{text}");
+            assert!(accepts(text) && serde_json::from_str::<serde_json::Value>(text).is_ok(), "{text}");
         }
         for text in bad {
-            assert!(!takes(text) && serde_json::from_str::<serde_json::Value>(text).is_err(), "{text}");
+            assert!(!accepts(text) && serde_json::from_str::<serde_json::Value>(text).is_err(), "{text}");
         }
     }
 
@@ -271,9 +271,9 @@ mod tests {
         #[test]
         fn it_agrees_with_serde(text in "[\\[{]([0-9eE.+\\-]|[\\[\\]{},: ]|\"a\"|\"a\": |true|null){0,12}[\\]}]") {
             let value = serde_json::from_str::<serde_json::Value>(&text);
-            // A number beyond f64 is JSON, but not serde's.
+            // A number out of the range of f64 is JSON, but serde refuses it.
             prop_assume!(!value.as_ref().is_err_and(|error| error.to_string().contains("out of range")));
-            prop_assert_eq!(takes(&text), value.is_ok());
+            prop_assert_eq!(accepts(&text), value.is_ok());
         }
     }
 }

@@ -1,14 +1,14 @@
-//! What was said and which tools were called, from an answer's text as it streams.
+//! Text and tool calls, separated while an answer streams.
 //!
-//! Read are SmolLM2's `<tool_call>[{"name": .., "arguments": {..}}, ..]</tool_call>` and Hermes' and Qwen's one
-//! object a tag. The reader decides character by character, so the pieces do not depend on how the text was cut.
-//! Text waits only while it can be the beginning of a call: until the tag, the name of a tool and the opening brace
-//! of its arguments were seen. From there the arguments pass through as they come. What turns out not to be a call
-//! is given back as text, whole; a call that breaks off later stands with what was written of its arguments.
+//! Two formats are read: SmolLM2's `<tool_call>[{"name": .., "arguments": {..}}, ..]</tool_call>`, and one object per tag
+//! as Hermes and Qwen write it. The reader decides character by character, so the pieces do not depend on how the text
+//! was cut. Text is held back only while it can be the beginning of a call: until the tag, the name of a tool and the
+//! opening brace of its arguments were read. From there the arguments pass through. What turns out not to be a call is
+//! returned as text, whole; a call that breaks off later keeps what was written of its arguments.
 
-use super::calls::{Calls, Read};
+use super::calls::{CallsParser, Step};
+use crate::ids;
 use std::collections::HashSet;
-use std::hash::{BuildHasher, Hasher, RandomState};
 
 const OPENING: &str = "<tool_call>";
 const CLOSING: &str = "</tool_call>";
@@ -16,13 +16,13 @@ const CLOSING: &str = "</tool_call>";
 /// A part of an answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Piece {
-    /// What was said.
+    /// Text.
     Text(String),
-    /// A call of a tool begins.
+    /// A call begins.
     CallBegins {
-        /// Its place among the answer's calls.
+        /// Which call of the answer, from 0.
         index: usize,
-        /// A name for this call.
+        /// Identifies the call.
         id: String,
         /// The tool's name.
         name: String,
@@ -31,55 +31,54 @@ pub(crate) enum Piece {
     Arguments {
         /// Which call.
         index: usize,
-        /// The text.
+        /// The part.
         text: String,
     },
 }
 
-/// Splits an answer's text as it streams into what was said and calls that were made.
+/// Separates text and calls.
 #[derive(Debug, Clone)]
 pub(crate) struct CallReader {
     names: HashSet<String>,
-    /// How many calls may be made; more are read and left out.
-    most: usize,
-    place: Place,
-    /// Calls that began, those that were left out included.
+    /// Maximum number of calls; further calls are read and dropped.
+    max_calls: usize,
+    state: State,
+    /// Calls that began, dropped ones included.
     calls: usize,
-    /// What was read and is not decided yet.
+    /// Characters that are not decided yet.
     held: String,
     pieces: Vec<Piece>,
 }
 
 /// Where the reader is.
 #[derive(Debug, Clone)]
-enum Place {
-    /// Before anything is said, or after calls: white space waits for what follows.
-    Quiet { after_calls: bool },
-    /// In what is said.
-    Said,
-    /// In the opening tag.
+enum State {
+    /// Before any text, or after calls: white space is held until the next character.
+    Between { after_calls: bool },
+    /// In text.
+    Text,
+    /// In the opening tag, after this many bytes.
     Opening(usize),
     /// Between the tags.
-    Calls(Box<Calls>),
+    Calls(Box<CallsParser>),
     /// After the calls, this many bytes into the closing tag.
     Closing(usize),
 }
 
 impl CallReader {
-    /// Reads calls of these tools, at most `most` of them.
-    pub(crate) fn new(names: impl IntoIterator<Item = String>, most: usize) -> Self {
-        let names = names.into_iter().collect();
+    /// A reader of calls of these tools.
+    pub(crate) fn new(names: impl IntoIterator<Item = String>, max_calls: usize) -> Self {
         Self {
-            names,
-            most,
-            place: Place::Quiet { after_calls: false },
+            names: names.into_iter().collect(),
+            max_calls,
+            state: State::Between { after_calls: false },
             calls: 0,
             held: String::new(),
             pieces: Vec::new(),
         }
     }
 
-    /// What is certain now that this text came.
+    /// Reads more text; returns what is certain now.
     pub(crate) fn push(&mut self, text: &str) -> Vec<Piece> {
         for character in text.chars() {
             // A character that ends one thing may begin another.
@@ -88,58 +87,58 @@ impl CallReader {
         std::mem::take(&mut self.pieces)
     }
 
-    /// What was waiting when the text ended.
+    /// Returns what was held back when the text ended.
     pub(crate) fn finish(&mut self) -> Vec<Piece> {
-        let closes = |held: &str| held.trim_matches([',', ']', ' ', '\n']).is_empty();
-        let done = match &self.place {
-            Place::Quiet { after_calls } => *after_calls,
-            Place::Calls(calls) => calls.called && closes(&self.held),
-            Place::Closing(_) => true,
-            Place::Said | Place::Opening(_) => false,
+        let only_closes = |held: &str| held.trim_matches([',', ']', ' ', '\n']).is_empty();
+        let is_complete = match &self.state {
+            State::Between { after_calls } => *after_calls,
+            State::Calls(calls) => calls.has_calls && only_closes(&self.held),
+            State::Closing(_) => true,
+            State::Text | State::Opening(_) => false,
         };
-        if done {
+        if is_complete {
             self.held.clear();
         }
-        self.give_back();
+        self.release_as_text();
         std::mem::take(&mut self.pieces)
     }
 
-    /// Whether a call was made.
-    pub(crate) fn called(&self) -> bool {
+    /// Whether the answer has a call.
+    pub(crate) fn has_calls(&self) -> bool {
         self.calls > 0
     }
 
-    /// Takes one character; false when it is to be looked at again from the new place.
+    /// Reads one character; false when it must be read again in the new state.
     fn step(&mut self, character: char) -> bool {
-        match &mut self.place {
-            Place::Quiet { .. } if character.is_ascii_whitespace() => self.held.push(character),
-            Place::Quiet { .. } | Place::Said if character == '<' => {
+        match &mut self.state {
+            State::Between { .. } if character.is_ascii_whitespace() => self.held.push(character),
+            State::Between { .. } | State::Text if character == '<' => {
                 self.held.push(character);
-                self.place = Place::Opening(1);
+                self.state = State::Opening(1);
             }
-            Place::Quiet { .. } => return self.give_back(),
-            Place::Said => self.say(character),
-            Place::Opening(matched) => {
+            State::Between { .. } => return self.release_as_text(),
+            State::Text => self.push_text(character),
+            State::Opening(matched) => {
                 if OPENING.as_bytes()[*matched] as char != character {
-                    return self.give_back();
+                    return self.release_as_text();
                 }
                 *matched += 1;
                 self.held.push(character);
                 if *matched == OPENING.len() {
-                    self.place = Place::Calls(Box::default());
+                    self.state = State::Calls(Box::default());
                 }
             }
-            Place::Calls(_) => return self.step_in_calls(character),
-            Place::Closing(0) if character.is_ascii_whitespace() => self.held.push(character),
-            Place::Closing(matched) => {
+            State::Calls(_) => return self.step_in_calls(character),
+            State::Closing(0) if character.is_ascii_whitespace() => self.held.push(character),
+            State::Closing(matched) => {
                 if CLOSING.as_bytes()[*matched] as char != character {
-                    return self.give_back();
+                    return self.release_as_text();
                 }
                 *matched += 1;
                 self.held.push(character);
                 if *matched == CLOSING.len() {
                     self.held.clear();
-                    self.place = Place::Quiet { after_calls: true };
+                    self.state = State::Between { after_calls: true };
                 }
             }
         }
@@ -147,59 +146,58 @@ impl CallReader {
     }
 
     fn step_in_calls(&mut self, character: char) -> bool {
-        let Place::Calls(calls) = &mut self.place else { return false };
-        let Some(read) = calls.read(character, &self.names) else { return self.give_back() };
-        match read {
-            Read::Held => self.held.push(character),
-            Read::Arguments => match calls.name.take() {
-                Some(name) => {
-                    self.begin(&name);
-                    self.argue(&character.to_string());
+        let State::Calls(calls) = &mut self.state else { return false };
+        let Some(step) = calls.read(character, &self.names) else { return self.release_as_text() };
+        match step {
+            Step::Held => self.held.push(character),
+            Step::Arguments => {
+                if let Some(name) = calls.name.take() {
+                    self.begin_call(&name);
                 }
-                None => self.argue(&character.to_string()),
-            },
-            Read::CallEnds | Read::Ends => {
-                let begun = std::mem::take(&mut calls.written);
-                if let Some(name) = calls.name.take().filter(|_| !begun) {
-                    // The name came last, or there were no arguments.
-                    let arguments = calls.early.take().unwrap_or("{}".to_owned());
-                    calls.called = true;
-                    self.begin(&name);
-                    self.argue(&arguments);
-                } else if begun {
+                self.push_arguments(&character.to_string());
+            }
+            Step::CallEnds | Step::Ends => {
+                let has_arguments = std::mem::take(&mut calls.has_arguments);
+                if let Some(name) = calls.name.take().filter(|_| !has_arguments) {
+                    // The name came last, or there are no arguments.
+                    let arguments = calls.early_arguments.take().unwrap_or("{}".to_owned());
+                    calls.has_calls = true;
+                    self.begin_call(&name);
+                    self.push_arguments(&arguments);
+                } else if has_arguments {
                     self.held.clear();
                 }
-                if matches!(read, Read::Ends) {
-                    self.close(character);
+                if matches!(step, Step::Ends) {
+                    self.end_calls(character);
                 }
             }
         }
         true
     }
 
-    /// The JSON between the tags is whole.
-    fn close(&mut self, character: char) {
-        let Place::Calls(calls) = &self.place else { return };
-        if calls.called {
+    /// The JSON between the tags is complete.
+    fn end_calls(&mut self, character: char) {
+        let State::Calls(calls) = &self.state else { return };
+        if calls.has_calls {
             self.held.clear();
         } else {
-            // An empty list, by which the model says that no tool fits: text again if it is not closed.
+            // An empty list, which means that no tool fits: text again if no closing tag follows.
             self.held.push(character);
         }
-        self.place = Place::Closing(0);
+        self.state = State::Closing(0);
     }
 
-    fn begin(&mut self, name: &str) {
+    fn begin_call(&mut self, name: &str) {
         self.held.clear();
         self.calls += 1;
-        if self.calls <= self.most {
-            let (index, id) = (self.calls - 1, call_id());
+        if self.calls <= self.max_calls {
+            let (index, id) = (self.calls - 1, ids::id("call_"));
             self.pieces.push(Piece::CallBegins { index, id, name: name.to_owned() });
         }
     }
 
-    fn argue(&mut self, text: &str) {
-        if self.calls > self.most {
+    fn push_arguments(&mut self, text: &str) {
+        if self.calls > self.max_calls {
             return;
         }
         let index = self.calls - 1;
@@ -209,29 +207,21 @@ impl CallReader {
         }
     }
 
-    fn say(&mut self, character: char) {
+    fn push_text(&mut self, character: char) {
         match self.pieces.last_mut() {
-            Some(Piece::Text(said)) => said.push(character),
+            Some(Piece::Text(text)) => text.push(character),
             _ => self.pieces.push(Piece::Text(character.into())),
         }
     }
 
-    /// What was held was no call after all: it is said. Always false: the character at hand is still to be read.
-    fn give_back(&mut self) -> bool {
+    /// What was held is no call: it becomes text. Always returns false, because the current character was not read yet.
+    fn release_as_text(&mut self) -> bool {
         for character in std::mem::take(&mut self.held).chars() {
-            self.say(character);
+            self.push_text(character);
         }
-        self.place = Place::Said;
+        self.state = State::Text;
         false
     }
-}
-
-/// `call_` and 24 hexadecimal digits that no other call has.
-fn call_id() -> String {
-    // Each `RandomState` has its own keys.
-    let random = || RandomState::new().build_hasher().finish();
-    let digits = format!("{:016x}{:016x}", random(), random());
-    format!("call_{}", &digits[..24])
 }
 
 #[cfg(test)]

@@ -1,10 +1,10 @@
-//! The plan's edge, and its grammar through the native engine with a real model.
+//! The errors of a plan, and its grammar in the native engine with a real model.
 #![allow(clippy::unwrap_used, reason = "a test may fail loudly")]
 
 use super::*;
 use crate::tests::scripted::bytes_tokenizer;
 use crate::tests::stories_folder;
-use engine::{Answering, Compiler, Engine, NativeEngine, Options, Request, Sampling};
+use engine::{ConstraintCompiler, Decoder, Engine, NativeEngine, Options, Request, Sampling};
 use serde_json::json;
 
 fn tools() -> Value {
@@ -30,7 +30,7 @@ fn refused(tools: &Value, choice: &Value, param: &str) {
 }
 
 #[test]
-fn every_fault_names_its_parameter() {
+fn every_error_names_its_parameter() {
     let auto = json!("auto");
     let function = |function: Value| json!([tools()[1], {"type": "function", "function": function}]);
     refused(&json!({}), &auto, "tools");
@@ -56,7 +56,7 @@ fn every_fault_names_its_parameter() {
 }
 
 #[test]
-fn only_what_is_forced_is_constrained() {
+fn only_forced_calls_are_constrained() {
     let plan = |choice: Value| ToolPlan::new(Some(&tools()), Some(&choice), true, false).unwrap();
     assert!(plan(json!("none")).is_none());
     assert!(ToolPlan::new(None, Some(&json!("auto")), true, false).unwrap().is_none());
@@ -66,13 +66,13 @@ fn only_what_is_forced_is_constrained() {
     let Some(Constraint::Lark(named)) =
         plan(json!({"type": "function", "name": "now"})).unwrap().constraint(None)
     else {
-        panic!("a named choice is forced")
+        panic!("a named choice has a grammar")
     };
     assert!(named.contains("now") && !named.contains("weather"));
 }
 
 #[test]
-fn a_forced_answer_is_calls_that_fit_their_schemas() {
+fn forced_calls_fit_their_schemas() {
     let Some(engine) = stories() else { return };
     let named = json!({"type": "function", "function": {"name": "weather"}});
     for (choice, parallel) in [(json!("required"), true), (json!("required"), false), (named, true)] {
@@ -86,13 +86,13 @@ fn a_forced_answer_is_calls_that_fit_their_schemas() {
                 ..Request::default()
             };
             let answer = engine.submit(request).unwrap().collect_blocking();
-            let (said, mut calls) = split(&plan, &answer.text);
+            let (text, mut calls) = split(&plan, &answer.text);
             if answer.finish == engine::Finish::Length {
-                // Several calls may be longer than the model's context; the last one then broke off.
+                // Several calls may be longer than the model's context; then the last one breaks off.
                 assert!(parallel && choice == "required" && calls.pop().is_some(), "{}", answer.text);
                 assert!(calls.len() < 8, "{}", answer.text);
             } else {
-                assert_eq!((answer.finish, said.as_str()), (engine::Finish::Stop, ""), "{}", answer.text);
+                assert_eq!((answer.finish, text.as_str()), (engine::Finish::Stop, ""), "{}", answer.text);
             }
             assert!(!calls.is_empty() && (parallel || calls.len() == 1), "{}", answer.text);
             for (name, arguments) in calls {
@@ -107,64 +107,64 @@ fn a_forced_answer_is_calls_that_fit_their_schemas() {
     }
 }
 
-/// What was said, and the calls as names with arguments.
+/// The text, and the calls as names with arguments.
 fn split(plan: &ToolPlan, text: &str) -> (String, Vec<(String, String)>) {
     let mut reader = plan.reader();
     let mut pieces = reader.push(text);
     pieces.extend(reader.finish());
-    let (mut said, mut calls) = (String::new(), Vec::new());
+    let (mut whole, mut calls) = (String::new(), Vec::new());
     for piece in pieces {
         match piece {
-            Piece::Text(text) => said.push_str(&text),
+            Piece::Text(text) => whole.push_str(&text),
             Piece::CallBegins { name, .. } => calls.push((name, String::new())),
             Piece::Arguments { index, text } => calls[index].1.push_str(&text),
         }
     }
-    (said, calls)
+    (whole, calls)
 }
 
 fn stories() -> Option<NativeEngine> {
-    let checkpoint = smollm::Checkpoint::open(&stories_folder()?.to_string_lossy(), None).unwrap();
+    let checkpoint = checkpoint::Checkpoint::open(&stories_folder()?.to_string_lossy(), None).unwrap();
     Some(NativeEngine::start(&checkpoint, Options::default()).unwrap())
 }
 
-/// How much of a text a constraint lets pass, and whether the answer may end there. A token is a byte.
-fn passes(constraint: Constraint, wish: &str) -> (&str, bool) {
+/// How much of a text a constraint allows, and whether the answer may end there. A token is a byte.
+fn allowed(constraint: Constraint, text: &str) -> (&str, bool) {
     const END: u32 = 258;
     let tokenizer = bytes_tokenizer();
-    let guide = Compiler::new(&tokenizer, 259, &[END]).unwrap().guide(constraint).unwrap();
+    let guide = ConstraintCompiler::new(&tokenizer, 259, &[END]).unwrap().guide(constraint).unwrap();
     let (sender, _receiver) = tokio::sync::mpsc::unbounded_channel();
     let request = Request { prompt: vec![1], max_tokens: 4000, stop_ids: vec![END], ..Request::default() };
-    let mut answering = Answering::new(request, Some(guide), sender);
-    let mut wished = |id: u32| {
+    let mut decoder = Decoder::new(request, Some(guide), sender);
+    let mut allows = |id: u32| {
         let mut logits = vec![0.0; 259];
         logits[id as usize] = 1.0;
-        answering.is_over() || answering.choose(&mut logits, &tokenizer) == Some(id)
+        decoder.is_over() || decoder.choose(&mut logits, &tokenizer) == Some(id)
     };
-    let passed = wish.bytes().take_while(|byte| wished(u32::from(*byte))).count();
-    (&wish[..passed], passed == wish.len() && wished(END))
+    let count = text.bytes().take_while(|byte| allows(u32::from(*byte))).count();
+    (&text[..count], count == text.len() && allows(END))
 }
 
 #[test]
-fn where_calls_may_be_made_the_answer_is_calls_or_what_was_asked() {
+fn optional_calls_leave_calls_or_the_schema() {
     let schema = json!({"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]});
     let schema = schema.as_object().unwrap();
     let plan = ToolPlan::new(Some(&tools()), None, true, false).unwrap().unwrap();
-    let held = || plan.constraint(Some(schema)).unwrap();
+    let constraint = || plan.constraint(Some(schema)).unwrap();
     let call = "<tool_call>[{\"name\": \"now\", \"arguments\": {\"any\": [1]}}]</tool_call>";
     for whole in ["{\"a\": 5}", call] {
-        assert_eq!(passes(held(), whole), (whole, true));
+        assert_eq!(allowed(constraint(), whole), (whole, true));
     }
-    assert_eq!(passes(held(), "Hello"), ("", false));
-    assert_eq!(passes(held(), "{\"a\": true}"), ("{\"a\": ", false));
+    assert_eq!(allowed(constraint(), "Hello"), ("", false));
+    assert_eq!(allowed(constraint(), "{\"a\": true}"), ("{\"a\": ", false));
 }
 
 #[test]
-fn calls_of_strict_tools_fit_where_the_rest_is_free() {
+fn calls_of_strict_tools_fit_their_schemas_and_text_is_free() {
     let mut strict = tools();
     strict[0]["function"]["strict"] = true.into();
     let plan = ToolPlan::new(Some(&strict), None, true, false).unwrap().unwrap();
-    let held = || plan.constraint(None).unwrap();
+    let constraint = || plan.constraint(None).unwrap();
     let good = "{\"name\": \"weather\", \"arguments\": {\"city\": \"Bern\", \"days\": 2, \"unit\": \"C\"}}";
     let now = "{\"name\": \"now\", \"arguments\": {\"x\": 1}}";
     for free in [
@@ -173,10 +173,10 @@ fn calls_of_strict_tools_fit_where_the_rest_is_free() {
         &format!("<tool_call>[{good}, {now}]</tool_call>"),
         &format!("Let me see.\n<tool_call>[{good}]</tool_call>"),
     ] {
-        assert_eq!(passes(held(), free), (free, true));
+        assert_eq!(allowed(constraint(), free), (free, true));
     }
     let bad = "Well <tool_call>[{\"name\": \"weather\", \"arguments\": {\"city\": 7";
-    assert_eq!(passes(held(), bad).0, &bad[..bad.len() - 1]);
+    assert_eq!(allowed(constraint(), bad).0, &bad[..bad.len() - 1]);
     let unknown = "<tool_call>[{\"name\": \"sing";
-    assert_eq!(passes(held(), unknown).0, &unknown[..unknown.len() - 4]);
+    assert_eq!(allowed(constraint(), unknown).0, &unknown[..unknown.len() - 4]);
 }

@@ -1,53 +1,59 @@
-//! What an answer is held to: `response_format` and the `guided_*` parameters in vLLM's spelling.
+//! Constraints of the text: `response_format`, and the `guided_*` parameters in vLLM's spelling.
 //!
-//! At most one of them, because a text cannot be asked to be two things. A JSON schema is always enforced,
-//! `strict` or not; a keyword that cannot be is refused by the engine.
+//! A request has at most one of them, because a text cannot follow two. A JSON schema is always enforced, `strict` or
+//! not; the engine refuses keywords that it cannot enforce.
 
-use super::fields::{Fields, wrong};
 use crate::error::ApiError;
+use crate::fields::{Fields, wrong};
 use engine::Constraint;
 use serde_json::{Value, json};
 
-/// A constraint and the parameter that asked for it.
+/// A constraint, and the parameter it comes from.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Held {
+pub(crate) struct NamedConstraint {
     pub(crate) param: String,
     pub(crate) constraint: Constraint,
 }
 
-/// Takes every parameter that constrains the text.
-pub(crate) fn take(fields: &mut Fields) -> Result<Option<Held>, ApiError> {
-    let mut found: Vec<Held> = Vec::new();
-    if let Some(format) = fields.object("response_format")? {
-        found.extend(response_format(format)?);
+impl NamedConstraint {
+    /// Returns this constraint or the other one, and refuses two.
+    pub(super) fn only(first: Option<Self>, second: Option<Self>) -> Result<Option<Self>, ApiError> {
+        match (first, second) {
+            (Some(first), Some(second)) => {
+                let message =
+                    format!("`{}` and `{}` both constrain the text; send one", first.param, second.param);
+                Err(ApiError::invalid(second.param, message))
+            }
+            (first, second) => Ok(first.or(second)),
+        }
     }
+}
+
+/// Takes all parameters that constrain the text.
+pub(super) fn take(fields: &mut Fields) -> Result<Option<NamedConstraint>, ApiError> {
+    let mut constraint = fields.object("response_format")?.map(response_format).transpose()?.flatten();
     for kind in KINDS {
         let param = format!("guided_{kind}");
         if let Some(value) = fields.take(&param) {
-            found.push(guided(kind, param, value)?);
+            constraint = NamedConstraint::only(constraint, Some(guided(kind, param, value)?))?;
         }
     }
     if let Some(mut outputs) = fields.object("structured_outputs")? {
         for kind in KINDS {
             if let Some(value) = outputs.take(kind) {
-                found.push(guided(kind, outputs.name(kind), value)?);
+                let param = outputs.name(kind);
+                constraint = NamedConstraint::only(constraint, Some(guided(kind, param, value)?))?;
             }
         }
-        // Never lenient: what is left would be a constraint that is not kept.
+        // Never lenient: an unknown field would be a constraint that is not enforced.
         outputs.finish(false)?;
     }
-    match found.as_slice() {
-        [] | [_] => Ok(found.pop()),
-        [first, second, ..] => Err(ApiError::invalid(
-            &second.param,
-            format!("`{}` and `{}` both constrain the text; send one", first.param, second.param),
-        )),
-    }
+    Ok(constraint)
 }
 
 const KINDS: [&str; 4] = ["json", "choice", "regex", "grammar"];
 
-fn guided(kind: &str, param: String, value: Value) -> Result<Held, ApiError> {
+fn guided(kind: &str, param: String, value: Value) -> Result<NamedConstraint, ApiError> {
     let constraint = match (kind, value) {
         ("json", Value::String(text)) => match serde_json::from_str(&text) {
             Ok(schema @ Value::Object(_)) => Constraint::JsonSchema(schema),
@@ -60,7 +66,7 @@ fn guided(kind: &str, param: String, value: Value) -> Result<Held, ApiError> {
         ("grammar", Value::String(grammar)) => Constraint::Lark(grammar),
         (_, other) => return Err(wrong(&param, &other, "a string")),
     };
-    Ok(Held { param, constraint })
+    Ok(NamedConstraint { param, constraint })
 }
 
 fn choices(param: &str, value: Value) -> Result<Vec<String>, ApiError> {
@@ -76,17 +82,17 @@ fn choices(param: &str, value: Value) -> Result<Vec<String>, ApiError> {
     items.into_iter().enumerate().map(text).collect()
 }
 
-/// What a `response_format` (or the `text.format` of a response) asks for; `text` asks for nothing.
-pub(crate) fn response_format(mut format: Fields) -> Result<Option<Held>, ApiError> {
+/// The constraint of a `response_format`, or of the `text.format` of a response; `text` has none.
+pub(super) fn response_format(mut format: Fields) -> Result<Option<NamedConstraint>, ApiError> {
     let param = format.name("type").trim_end_matches(".type").to_owned();
     let kind = format.need_text("type")?;
     let schema = match kind.as_str() {
         "text" => None,
         "json_object" => Some(json!({"type": "object"})),
         "json_schema" => {
-            // Chat completions wrap the schema once more; responses do not.
+            // Chat completions have the schema in an object of its own; responses do not.
             if param == "response_format" {
-                let mut inner = Fields::inside(format.name("json_schema"), format.need("json_schema")?)?;
+                let mut inner = Fields::nested(format.name("json_schema"), format.need("json_schema")?)?;
                 let schema = named_schema(&mut inner)?;
                 inner.finish(false)?;
                 Some(schema)
@@ -100,7 +106,7 @@ pub(crate) fn response_format(mut format: Fields) -> Result<Option<Held>, ApiErr
         }
     };
     format.finish(false)?;
-    Ok(schema.map(|schema| Held { param, constraint: Constraint::JsonSchema(schema) }))
+    Ok(schema.map(|schema| NamedConstraint { param, constraint: Constraint::JsonSchema(schema) }))
 }
 
 fn named_schema(fields: &mut Fields) -> Result<Value, ApiError> {

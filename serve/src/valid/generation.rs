@@ -1,97 +1,117 @@
-//! The parameters that every endpoint that generates shares: sampling, length, stops, constraint, streaming.
+//! The parameters that the generating endpoints share: sampling, length, stops, constraint, streaming.
 
-use super::constraint;
-pub(crate) use super::constraint::Held;
-use super::fields::{Fields, whole, wrong};
+use super::constraint::{self, NamedConstraint};
 use crate::error::ApiError;
-use crate::identity;
+use crate::fields::{Fields, integer, wrong};
+use crate::ids;
 use crate::model::Model;
-use engine::{Request, Sampling};
+use crate::tools::ToolPlan;
+use engine::{Constraint, Request, Sampling};
 use serde_json::Value;
 
-/// How to answer, checked.
+/// How to generate, checked.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Generation {
-    /// All but the seed.
+    /// Without the seed.
     pub(crate) sampling: Sampling,
     pub(crate) seed: Option<u64>,
-    /// Answers to each prompt.
+    /// Number of answers to each prompt.
     pub(crate) n: usize,
-    /// `None` leaves it to the endpoint.
+    /// `None` is the endpoint's default.
     pub(crate) max_tokens: Option<usize>,
     pub(crate) min_tokens: usize,
     pub(crate) ignore_eos: bool,
     pub(crate) stop_strings: Vec<String>,
     pub(crate) stop_token_ids: Vec<u32>,
-    pub(crate) held: Option<Held>,
+    pub(crate) constraint: Option<NamedConstraint>,
     pub(crate) logprobs: Option<usize>,
     pub(crate) stream: bool,
     pub(crate) include_usage: bool,
 }
 
-/// The most answers to one prompt.
-const MOST_ANSWERS: usize = 128;
-/// Bytes of the longest stop string, as the engine has it.
-const LONGEST_STOP: usize = 1024;
-/// The most stop strings.
-const MOST_STOPS: usize = 16;
+/// Maximum number of answers to one prompt.
+const MAX_ANSWERS: usize = 128;
+/// Bytes of the longest stop string, as in the engine.
+const MAX_STOP_BYTES: usize = 1024;
+/// Maximum number of stop strings.
+const MAX_STOPS: usize = 16;
 
 impl Generation {
-    /// Takes what the endpoints share; `max_tokens` and `logprobs` are theirs, because they are spelled differently.
+    /// Takes the shared parameters. `max_tokens` and `logprobs` are left to the endpoints, which spell them differently.
     pub(crate) fn take(fields: &mut Fields) -> Result<Self, ApiError> {
-        let stream = stream_flag(fields)?;
+        let stream = fields.boolean("stream")?.unwrap_or(false);
         let include_usage = stream_options(fields, stream)?;
         Ok(Self {
             sampling: sampling(fields)?,
             seed: seed(fields)?,
-            n: fields.integer("n", 1..=MOST_ANSWERS)?.unwrap_or(1),
+            n: fields.integer("n", 1..=MAX_ANSWERS)?.unwrap_or(1),
             max_tokens: None,
             min_tokens: fields.integer("min_tokens", 0..=usize::MAX)?.unwrap_or(0),
             ignore_eos: fields.boolean("ignore_eos")?.unwrap_or(false),
             stop_strings: stop_strings(fields)?,
             stop_token_ids: stop_token_ids(fields)?,
-            held: constraint::take(fields)?,
+            constraint: constraint::take(fields)?,
             logprobs: None,
             stream,
             include_usage,
         })
     }
 
+    /// Adds the tools' constraint. Tools that must be called allow no other constraint. Where they may be called, the
+    /// answer is calls or JSON that fits a schema; other constraints would leave no way to call.
+    pub(super) fn constrain_to_tools(&mut self, tools: Option<&ToolPlan>) -> Result<(), ApiError> {
+        let Some(plan) = tools else { return Ok(()) };
+        let own = self.constraint.take();
+        let schema = match &own {
+            None => None,
+            Some(NamedConstraint { param, constraint: Constraint::JsonSchema(Value::Object(schema)) })
+                if !plan.is_forced() =>
+            {
+                engine::check_schema(&Value::Object(schema.clone()))
+                    .map_err(|refused| ApiError { param: Some(param.clone()), ..refused.into() })?;
+                Some(schema)
+            }
+            Some(NamedConstraint { param, .. }) => {
+                let message = format!(
+                    "`tools` and `{param}` both constrain the text; send one, or `tool_choice: none`"
+                );
+                return Err(ApiError::invalid(param, message));
+            }
+        };
+        let constraint = plan.constraint(schema);
+        let param = own.map_or_else(|| "tools".to_owned(), |own| own.param);
+        self.constraint = constraint.map(|constraint| NamedConstraint { param, constraint });
+        Ok(())
+    }
+
     /// The engine's request for the first answer to a prompt, without the prompt.
     pub(crate) fn request(&self, model: &Model, max_tokens: usize) -> Request {
-        let seed = self.seed.unwrap_or_else(identity::random);
+        let seed = self.seed.unwrap_or_else(ids::random);
         let eos = if self.ignore_eos { &[][..] } else { &model.stop_ids };
         Request {
             prompt: Vec::new(),
             sampling: Sampling { seed, ..self.sampling.clone() },
-            constraint: self.held.as_ref().map(|held| held.constraint.clone()),
+            constraint: self.constraint.as_ref().map(|named| named.constraint.clone()),
             max_tokens,
             stop_ids: eos.iter().chain(&self.stop_token_ids).copied().collect(),
             stop_strings: self.stop_strings.clone(),
             logprobs: self.logprobs,
-            prompt_logprobs: None,
             min_tokens: self.min_tokens,
-            embedding: false,
-            at_once: false,
+            ..Request::default()
         }
     }
 }
 
-/// Whether the answer is to be streamed.
-fn stream_flag(fields: &mut Fields) -> Result<bool, ApiError> {
-    Ok(fields.boolean("stream")?.unwrap_or(false))
-}
-
+/// Takes `stream_options`; returns whether the usage is included.
 fn stream_options(fields: &mut Fields, stream: bool) -> Result<bool, ApiError> {
     let Some(mut options) = fields.object("stream_options")? else { return Ok(false) };
     if !stream {
-        let message = "`stream_options` is given without `stream: true`";
-        return Err(ApiError::invalid("stream_options", message));
+        return Err(ApiError::invalid("stream_options", "`stream_options` requires `stream: true`"));
     }
     let include_usage = options.boolean("include_usage")?.unwrap_or(false);
-    let nothing = [Value::Bool(false)];
-    options.only("include_obfuscation", &nothing, "chunks carry no padding")?;
-    options.only("continuous_usage_stats", &nothing, "usage comes once, at the end")?;
+    let off = [Value::Bool(false)];
+    options.neutral("include_obfuscation", &off, "chunks have no padding")?;
+    options.neutral("continuous_usage_stats", &off, "the usage comes once, at the end")?;
     options.finish(false)?;
     Ok(include_usage)
 }
@@ -99,10 +119,10 @@ fn stream_options(fields: &mut Fields, stream: bool) -> Result<bool, ApiError> {
 fn sampling(fields: &mut Fields) -> Result<Sampling, ApiError> {
     let top_k = match fields.take("top_k") {
         None => 0,
-        // vLLM's word for "all".
+        // vLLM's value for "all".
         Some(value) if value == -1 => 0,
         Some(value) => {
-            whole(&value).ok_or_else(|| wrong("top_k", &value, "a whole number; 0 or -1 keeps all"))?
+            integer(&value).ok_or_else(|| wrong("top_k", &value, "an integer; 0 or -1 keeps all tokens"))?
         }
     };
     Ok(Sampling {
@@ -118,11 +138,11 @@ fn sampling(fields: &mut Fields) -> Result<Sampling, ApiError> {
     })
 }
 
-/// Any 64-bit integer: negative ones are the large ones.
+/// Takes any 64-bit integer; negative ones are read as large ones.
 fn seed(fields: &mut Fields) -> Result<Option<u64>, ApiError> {
     let Some(value) = fields.take("seed") else { return Ok(None) };
     let number = value.as_u64().or_else(|| value.as_i64().map(|negative| negative as u64));
-    number.map(Some).ok_or_else(|| wrong("seed", &value, "a whole number of 64 bits"))
+    number.map(Some).ok_or_else(|| wrong("seed", &value, "a 64-bit integer"))
 }
 
 fn logit_bias(fields: &mut Fields) -> Result<Vec<(u32, f32)>, ApiError> {
@@ -145,17 +165,17 @@ fn logit_bias(fields: &mut Fields) -> Result<Vec<(u32, f32)>, ApiError> {
 fn stop_strings(fields: &mut Fields) -> Result<Vec<String>, ApiError> {
     let items = match fields.take("stop") {
         None => return Ok(Vec::new()),
-        Some(Value::Array(items)) if items.len() <= MOST_STOPS => items,
+        Some(Value::Array(items)) if items.len() <= MAX_STOPS => items,
         Some(Value::Array(items)) => {
-            let message = format!("`stop` holds {} strings; expected at most {MOST_STOPS}", items.len());
+            let message = format!("`stop` has {} strings; expected at most {MAX_STOPS}", items.len());
             return Err(ApiError::invalid("stop", message));
         }
         Some(one @ Value::String(_)) => vec![one],
         Some(other) => return Err(wrong("stop", &other, "a string or an array of strings")),
     };
     let text = |item: Value| match item {
-        Value::String(text) if (1..=LONGEST_STOP).contains(&text.len()) => Ok(text),
-        other => Err(wrong("stop", &other, &format!("strings of 1 to {LONGEST_STOP} bytes"))),
+        Value::String(text) if (1..=MAX_STOP_BYTES).contains(&text.len()) => Ok(text),
+        other => Err(wrong("stop", &other, &format!("strings of 1 to {MAX_STOP_BYTES} bytes"))),
     };
     items.into_iter().map(text).collect()
 }

@@ -1,28 +1,58 @@
-//! Bad bodies and the parameter each is refused for; and bodies nobody thought of.
+//! Bad bodies and the parameter each is refused for, and generated bodies.
 
 #![allow(clippy::unwrap_used, reason = "a test may fail loudly")]
 
-use super::{ChatRequest, CompletionRequest, Fields};
-use crate::embeddings::EmbeddingsRequest;
+mod field_names;
+
+use super::{
+    ChatRequest, CompletionRequest, DetokenizeRequest, EmbeddingRequest, ResponseRequest, TemplateRequest,
+    TokenizeRequest,
+};
+use crate::endpoints::openapi;
 use crate::error::ApiError;
-use crate::responses::ResponsesRequest;
+use crate::fields::Fields;
 use axum::http::StatusCode;
+use jsonschema::Validator;
 use proptest::prelude::*;
 use serde_json::{Value, json};
+use std::sync::LazyLock;
 
 type Read = fn(Fields, bool) -> Result<(), ApiError>;
 
-const READERS: [(&str, Read); 4] = [
+const READERS: [(&str, Read); 7] = [
     ("chat", |fields, lenient| ChatRequest::new(fields, lenient).map(drop)),
     ("completion", |fields, lenient| CompletionRequest::new(fields, lenient).map(drop)),
-    ("responses", |fields, lenient| ResponsesRequest::new(fields, lenient).map(drop)),
-    ("embeddings", |fields, lenient| EmbeddingsRequest::new(fields, lenient).map(drop)),
+    ("responses", |fields, lenient| ResponseRequest::new(fields, lenient).map(drop)),
+    ("embeddings", |fields, lenient| EmbeddingRequest::new(fields, lenient).map(drop)),
+    ("tokenize", |fields, lenient| TokenizeRequest::new(fields, lenient).map(drop)),
+    ("detokenize", |fields, lenient| DetokenizeRequest::new(fields, lenient).map(drop)),
+    ("template", |fields, lenient| TemplateRequest::new(fields, lenient).map(drop)),
 ];
+
+/// The schemas of the readers' bodies in the API's description.
+static SCHEMAS: LazyLock<Vec<Validator>> = LazyLock::new(|| {
+    let document = openapi::document();
+    let names = [
+        "ChatRequest",
+        "CompletionRequest",
+        "ResponseRequest",
+        "EmbeddingRequest",
+        "TokenizeRequest",
+        "DetokenizeRequest",
+        "Conversation",
+    ];
+    let validator = |name: &str| {
+        let reference = format!("#/components/schemas/{name}");
+        jsonschema::validator_for(&json!({"$ref": reference, "components": document["components"]})).unwrap()
+    };
+    names.map(validator).into()
+});
 
 fn valid(endpoint: &str) -> Value {
     match endpoint {
-        "chat" => json!({"model": "m", "messages": [{"role": "user", "content": "hi"}]}),
-        "completion" => json!({"model": "m", "prompt": "hi"}),
+        "chat" | "template" => json!({"model": "m", "messages": [{"role": "user", "content": "hi"}]}),
+        "completion" | "tokenize" => json!({"model": "m", "prompt": "hi"}),
+        "detokenize" => json!({"model": "m", "tokens": [1]}),
         _ => json!({"model": "m", "input": "hi"}),
     }
 }
@@ -161,6 +191,10 @@ fn bad_bodies_are_refused_by_name() {
         ("responses", json!({"max_output_tokens": 0}), "max_output_tokens"),
         ("embeddings", json!({"encoding_format": "int8"}), "encoding_format"),
         ("embeddings", json!({"dimensions": 0}), "dimensions"),
+        ("tokenize", json!({"messages": []}), "messages"),
+        ("tokenize", json!({"prompt": null, "add_special_tokens": true}), "add_special_tokens"),
+        ("detokenize", json!({"tokens": ["a"]}), "tokens"),
+        ("template", json!({"prompt": "a"}), "prompt"),
     ] {
         let error = read(endpoint, &with(endpoint, &more), false).expect_err(&more.to_string());
         assert_eq!(
@@ -173,7 +207,7 @@ fn bad_bodies_are_refused_by_name() {
 }
 
 #[test]
-fn harmless_and_lenient_bodies_are_read() {
+fn neutral_values_and_lenient_bodies_are_accepted() {
     for (endpoint, more) in [
         (
             "chat",
@@ -203,13 +237,13 @@ fn harmless_and_lenient_bodies_are_read() {
     }
     let unknown = with("chat", &json!({"made_up": 1}));
     assert!(read("chat", &unknown, true).is_ok());
-    // Lenient is about names nobody knows, not about values that are wrong.
+    // Lenient servers ignore unknown names, not wrong values.
     assert!(read("chat", &with("chat", &json!({"store": true})), true).is_err());
     assert!(read("chat", &with("chat", &json!({"n": -1})), true).is_err());
 }
 
 #[test]
-fn broken_and_doubled_json_is_refused() {
+fn broken_json_and_repeated_names_are_refused() {
     for body in [&b""[..], b"{", b"[]", b"\xff", b"{\"a\":1,}", b"null", b"{\"a\":1e999}"] {
         let error = Fields::parse(body).unwrap_err();
         assert_eq!(error.status, StatusCode::BAD_REQUEST);
@@ -250,7 +284,7 @@ fn any_json() -> impl Strategy<Value = Value> {
     })
 }
 
-/// Every name any endpoint knows, on any level.
+/// Names of fields on all levels.
 const NAMES: &[&str] = &[
     "model",
     "messages",
@@ -330,7 +364,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(4000))]
 
     #[test]
-    fn any_body_is_a_request_or_a_refusal(
+    fn any_body_is_refused_or_fits_the_description(
         endpoint in 0..READERS.len(),
         changes in prop::collection::vec((prop::sample::select(NAMES), any_json()), 0..5),
         lenient: bool,
@@ -338,14 +372,18 @@ proptest! {
         let name = READERS[endpoint].0;
         let mut body = valid(name);
         body.as_object_mut().unwrap().extend(changes.into_iter().map(|(name, value)| (name.to_owned(), value)));
-        if let Err(error) = read(name, &body, lenient) {
-            prop_assert!(error.status.is_client_error(), "{:?}", error);
-            prop_assert!(!error.message.is_empty());
+        match read(name, &body, lenient) {
+            Err(error) => {
+                prop_assert!(error.status.is_client_error(), "{:?}", error);
+                prop_assert!(!error.message.is_empty());
+            }
+            Ok(()) if !lenient => prop_assert!(SCHEMAS[endpoint].is_valid(&body), "{name}: {body}"),
+            Ok(()) => {}
         }
     }
 
     #[test]
-    fn any_bytes_are_fields_or_a_refusal(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+    fn any_bytes_are_read_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
         if let Err(error) = Fields::parse(&bytes) {
             prop_assert_eq!(error.status, StatusCode::BAD_REQUEST);
         }

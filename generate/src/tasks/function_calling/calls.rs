@@ -1,14 +1,14 @@
-//! The calls a teacher makes: the schema that holds it to the tools' parameters, and the check that does not rely on
-//! that, because an endpoint may ignore what it is asked.
+//! The calls of a teacher: the schema that constrains them to the tools' parameters, and a check that does not rely
+//! on the constraint, because an endpoint may ignore it.
 
-use crate::tasks::object;
+use crate::tasks::steps::object;
 use serde_json::{Map, Value, json};
 
-/// The most calls of one answer.
-const MOST: usize = 6;
+/// Maximum number of calls in one answer.
+const MAX_CALLS: usize = 6;
 
-/// What the teacher is held to. Parameters that may be left out may be null instead: strict constraints of some
-/// endpoints want every property named.
+/// The schema of an answer. Optional parameters may be null instead of being absent: the strict constraints of some
+/// endpoints require every property.
 pub(super) fn schema(tools: &Value) -> Value {
     let call = |tool: &Value| {
         let function = &tool["function"];
@@ -17,31 +17,31 @@ pub(super) fn schema(tools: &Value) -> Value {
             ("arguments".to_owned(), arguments(&function["parameters"])),
         ]))
     };
-    let any: Vec<Value> = tools.as_array().into_iter().flatten().map(call).collect();
-    let calls = json!({"type": "array", "items": {"anyOf": any}, "maxItems": MOST});
+    let alternatives: Vec<Value> = tools.as_array().into_iter().flatten().map(call).collect();
+    let calls = json!({"type": "array", "items": {"anyOf": alternatives}, "maxItems": MAX_CALLS});
     object(&Map::from_iter([("calls".to_owned(), calls)]))
 }
 
 fn arguments(parameters: &Value) -> Value {
     let properties = parameters["properties"].as_object().cloned().unwrap_or_default();
-    let held = |(name, schema): (String, Value)| match required(parameters, &name) {
+    let property = |(name, schema): (String, Value)| match is_required(parameters, &name) {
         true => (name, schema),
         false => (name, json!({"anyOf": [schema, {"type": "null"}]})),
     };
-    object(&properties.into_iter().map(held).collect())
+    object(&properties.into_iter().map(property).collect())
 }
 
-fn required(parameters: &Value, name: &str) -> bool {
+fn is_required(parameters: &Value, name: &str) -> bool {
     parameters["required"].as_array().is_some_and(|names| names.iter().any(|known| known == name))
 }
 
-/// The calls, each checked against its tool; what is wrong with one is a reason and a detail.
+/// Reads the calls of an answer and checks each against its tool; the error is the reason and the detail of a drop.
 pub(super) fn read(tools: &Value, value: &Value) -> Result<Vec<Value>, (&'static str, String)> {
     let Some(list) = value["calls"].as_array() else {
         return Err(("unusable_calls", format!("no list of calls: {value}")));
     };
-    if list.len() > MOST {
-        return Err(("unusable_calls", format!("{} calls, of at most {MOST}", list.len())));
+    if list.len() > MAX_CALLS {
+        return Err(("unusable_calls", format!("{} calls, of at most {MAX_CALLS}", list.len())));
     }
     list.iter().map(|call| checked(tools, call)).collect()
 }
@@ -53,7 +53,7 @@ fn checked(tools: &Value, call: &Value) -> Result<Value, (&'static str, String)>
     let Some(mut arguments) = call["arguments"].as_object().cloned() else {
         return Err(("wrong_argument", format!("the arguments are no object: {call}")));
     };
-    arguments.retain(|name, value| !value.is_null() || required(parameters, name));
+    arguments.retain(|name, value| !value.is_null() || is_required(parameters, name));
     if let Some(name) = arguments.keys().find(|name| parameters["properties"].get(name.as_str()).is_none()) {
         return Err(("unknown_argument", format!("{name} in {call}")));
     }
@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn every_fault_has_its_reason() {
+    fn every_error_has_its_reason() {
         for (value, reason) in [
             (json!({"answer": 1}), "unusable_calls"),
             (json!({"calls": vec![json!({"name": "now", "arguments": {}}); 7]}), "unusable_calls"),
@@ -120,9 +120,9 @@ mod tests {
     }
 
     #[test]
-    fn the_constraint_names_every_property_and_allows_null_for_what_may_be_left_out() {
+    fn the_constraint_requires_every_property_and_allows_null_for_optional_ones() {
         let schema = schema(&tools());
-        engine::enforceable(&schema).unwrap();
+        engine::check_schema(&schema).unwrap();
         let valid = |value: Value| jsonschema::is_valid(&schema, &value);
         assert!(valid(calls("weather", &json!({"city": "Bern", "days": null}))));
         assert!(

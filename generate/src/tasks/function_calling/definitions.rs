@@ -1,9 +1,10 @@
-//! Tools as a teacher defines them, a flat list of parameters each, made into what an API is told: a JSON schema for
-//! the arguments of each tool. Small teachers write flat lists well and schemas badly.
+//! The tools that a teacher defines with a flat list of parameters each, converted to OpenAI's format with a JSON
+//! schema of the arguments. Small teachers write flat lists better than schemas.
 
 use serde_json::{Map, Value, json};
 
-/// Definitions that fit `tools.schema.json`, in OpenAI's shape; a name that stands twice is a reason and a detail.
+/// Converts definitions that fit `tools.schema.json` to OpenAI's format; the error is the reason and the detail of
+/// a drop because of a repeated name.
 pub(super) fn read(value: &Value) -> Result<Value, (&'static str, String)> {
     let mut tools: Vec<Value> = Vec::new();
     for tool in value["tools"].as_array().into_iter().flatten() {
@@ -33,6 +34,7 @@ fn parameters(tool: &Value) -> Result<Value, (&'static str, String)> {
     Ok(json!({"type": "object", "properties": properties, "required": required}))
 }
 
+/// The schema of a parameter.
 fn schema(parameter: &Value) -> Value {
     let description = &parameter["description"];
     let mut choices: Vec<&Value> = Vec::new();
@@ -85,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_stands_once() {
+    fn names_are_unique() {
         let tool = |name: &str, parameters: Value| json!({"name": name, "description": "d", "parameters": parameters});
         let none = || json!([]);
         let reason = |tools: Value| read(&json!({"tools": tools})).unwrap_err().0;

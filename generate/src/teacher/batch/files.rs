@@ -1,33 +1,39 @@
-//! What lies in the files of batches: calls, one a line, in files that a provider takes; and answers, which are read
-//! line by line, because a file of them may be larger than the memory.
+//! The files of batches: calls, one per line, in files of a size that providers accept; and answers, which are read line
+//! by line, because a file of them may be larger than the memory.
 
 use crate::endpoint::cause;
-use crate::store::{Key, Reply};
-use crate::teacher::Refusal;
-use crate::teacher::http::{LONGEST_BODY, completion, refusal};
+use crate::store::{CallKey, Reply};
+use crate::teacher::call::CallError;
+use crate::teacher::reply::{MAX_BODY, completion, refusal};
+use openai::batch::{BatchAnswer, BatchCall};
 use reqwest::{Response, StatusCode};
-use serde_json::{Value, json};
+use serde_json::Value;
 
-/// Calls of one batch; OpenAI takes 50,000, but a batch's answers are held in memory once.
-pub(in crate::teacher) const MOST_CALLS: usize = 10_000;
-/// Bytes of one file; OpenAI takes 200 MB, others half of it.
-pub(super) const MOST_BYTES: usize = 100_000_000;
+/// Maximum number of calls of one batch. OpenAI accepts 50,000, but the answers of a batch are in memory once.
+pub(in crate::teacher) const MAX_CALLS: usize = 10_000;
+/// Maximum size of one file, in bytes. OpenAI accepts 200 MB, other providers half of it.
+pub(super) const MAX_BYTES: usize = 100_000_000;
 
 /// The file of one batch, and the calls in it with their steps.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct BatchFile {
     pub(super) lines: String,
-    pub(super) calls: Vec<(Key, String)>,
+    pub(super) calls: Vec<(CallKey, String)>,
 }
 
-/// Puts calls of one path into as few files as hold them, in their order.
-pub(super) fn into_files(path: &str, calls: Vec<(Key, String, Value)>, most_bytes: usize) -> Vec<BatchFile> {
+/// Splits the calls of one path into as few files as possible, in their order.
+pub(super) fn into_files(
+    path: &str,
+    calls: Vec<(CallKey, String, Value)>,
+    max_bytes: usize,
+) -> Vec<BatchFile> {
     let mut files: Vec<BatchFile> = Vec::new();
     for (key, step, body) in calls {
-        let url = format!("/v1/{path}");
-        let line = json!({"custom_id": hex(&key), "method": "POST", "url": url, "body": body}).to_string();
+        let (custom_id, url) = (hex(&key), format!("/v1/{path}"));
+        let call = BatchCall { custom_id: &custom_id, method: "POST", url: &url, body: &body };
+        let line = serde_json::to_string(&call).expect("a call has string keys only");
         let has_room =
-            |file: &BatchFile| file.calls.len() < MOST_CALLS && file.lines.len() + line.len() < most_bytes;
+            |file: &BatchFile| file.calls.len() < MAX_CALLS && file.lines.len() + line.len() < max_bytes;
         if !files.last().is_some_and(has_room) {
             files.push(BatchFile::default());
         }
@@ -40,17 +46,17 @@ pub(super) fn into_files(path: &str, calls: Vec<(Key, String, Value)>, most_byte
     files
 }
 
-/// Hands on the lines of a body as they come; the error is why it broke off.
+/// Passes the lines of a body to `each` as they arrive; the error is why the body broke off.
 pub(super) async fn read_lines(mut response: Response, mut each: impl FnMut(&[u8])) -> Result<(), String> {
     let mut line = Line::default();
     while let Some(piece) = response.chunk().await.map_err(|error| cause(&error))? {
-        line.take(&piece, &mut each);
+        line.push(&piece, &mut each);
     }
     line.end(&mut each);
     Ok(())
 }
 
-/// A line that comes in pieces. One that is longer than any answer is left out: its call goes without.
+/// A line that arrives in pieces. A line that is longer than any answer is skipped: its call gets no answer.
 #[derive(Default)]
 struct Line {
     bytes: Vec<u8>,
@@ -58,9 +64,9 @@ struct Line {
 }
 
 impl Line {
-    fn take(&mut self, piece: &[u8], each: &mut impl FnMut(&[u8])) {
+    fn push(&mut self, piece: &[u8], each: &mut impl FnMut(&[u8])) {
         for part in piece.split_inclusive(|byte| *byte == b'\n') {
-            if self.bytes.len() + part.len() > LONGEST_BODY {
+            if self.bytes.len() + part.len() > MAX_BODY {
                 (self.is_too_long, self.bytes) = (true, Vec::new());
             }
             if !self.is_too_long {
@@ -81,35 +87,35 @@ impl Line {
     }
 }
 
-/// What a line of an output or error file says of its call.
+/// The result of a call, from a line of an output or error file.
 #[derive(Debug)]
 pub(super) enum BatchResult {
     Answer(Reply),
-    /// An answer that is paid for and cannot be read.
+    /// An answer that cannot be read, but may have been billed.
     Unreadable(String),
-    Refused(Refusal),
+    Refused(CallError),
 }
 
 impl BatchResult {
-    /// What the row is told.
-    pub(super) fn told(self) -> Result<Reply, Refusal> {
+    /// The answer, or why there is none.
+    pub(super) fn into_answer(self) -> Result<Reply, CallError> {
         match self {
             Self::Answer(reply) => Ok(reply),
-            Self::Unreadable(reason) => Err(Refusal::Failed(format!(
-                "{reason}; the call may have been paid for and is booked at the most it can cost"
+            Self::Unreadable(reason) => Err(CallError::Failed(format!(
+                "{reason}; the call may have been billed and is charged at its worst-case cost"
             ))),
             Self::Refused(refusal) => Err(refusal),
         }
     }
 }
 
-/// A line's call and what it says; lines that are not ours are left out.
-pub(super) fn result_of(line: &[u8]) -> Option<(Key, BatchResult)> {
-    let line: Value = serde_json::from_slice(line).ok()?;
-    let number = u128::from_str_radix(line["custom_id"].as_str()?, 16).ok()?;
-    let response = &line["response"];
-    let body = response["body"].to_string();
-    let result = match response["status_code"].as_u64() {
+/// The call of a line and its result; `None` for lines that do not belong to a call of ours.
+pub(super) fn result_of(line: &[u8]) -> Option<(CallKey, BatchResult)> {
+    let line: BatchAnswer = serde_json::from_slice(line).ok()?;
+    let number = u128::from_str_radix(&line.custom_id, 16).ok()?;
+    let response = line.response.unwrap_or_default();
+    let body = response.body.to_string();
+    let result = match response.status_code {
         Some(200) => match completion(body.as_bytes()) {
             Ok(reply) => BatchResult::Answer(reply),
             Err(reason) => BatchResult::Unreadable(reason),
@@ -118,57 +124,56 @@ pub(super) fn result_of(line: &[u8]) -> Option<(Key, BatchResult)> {
             let status = StatusCode::from_u16(status as u16).unwrap_or_default();
             BatchResult::Refused(refusal(status, body.as_bytes()))
         }
-        status => {
-            BatchResult::Refused(Refusal::Failed(format!("status {status:?}, error {}", line["error"])))
-        }
+        status => BatchResult::Refused(CallError::Failed(format!("status {status:?}, error {}", line.error))),
     };
     Some((number.to_be_bytes(), result))
 }
 
-fn hex(key: &Key) -> String {
+fn hex(key: &CallKey) -> String {
     key.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
 
     #[test]
-    fn no_file_is_longer_than_a_provider_takes() {
+    fn files_stay_below_the_maximum_size() {
         let call = |number: u8| ([number; 16], "step".to_owned(), json!({"prompt": "x".repeat(100)}));
         let calls = || (1..=7).map(call).collect();
-        let whole = into_files("completions", calls(), MOST_BYTES);
+        let whole = into_files("completions", calls(), MAX_BYTES);
         assert_eq!((whole.len(), whole[0].lines.lines().count()), (1, 7));
-        let a_line = whole[0].lines.len() / 7;
-        let split = into_files("completions", calls(), 3 * a_line);
+        let line_length = whole[0].lines.len() / 7;
+        let split = into_files("completions", calls(), 3 * line_length);
         assert_eq!(split.iter().map(|file| file.calls.len()).collect::<Vec<_>>(), [3, 3, 1]);
-        assert!(split.iter().all(|file| file.lines.len() <= 3 * a_line));
+        assert!(split.iter().all(|file| file.lines.len() <= 3 * line_length));
         assert_eq!(split.iter().map(|file| file.lines.as_str()).collect::<String>(), whole[0].lines);
-        // What is longer than a file goes alone, for the provider to judge.
+        // A call that is larger than a file gets its own file; the provider decides about it.
         assert_eq!(into_files("completions", calls(), 1).len(), 7);
     }
 
     #[test]
-    fn lines_are_put_together_whatever_pieces_they_come_in() {
+    fn lines_do_not_depend_on_the_pieces() {
         let text = b"one\r\n\ntwo\nthree";
         for size in 1..text.len() {
-            let (mut line, mut found) = (Line::default(), Vec::new());
-            let mut each = |bytes: &[u8]| found.push(bytes.to_vec());
-            text.chunks(size).for_each(|piece| line.take(piece, &mut each));
+            let (mut line, mut lines) = (Line::default(), Vec::new());
+            let mut each = |bytes: &[u8]| lines.push(bytes.to_vec());
+            text.chunks(size).for_each(|piece| line.push(piece, &mut each));
             line.end(&mut each);
-            assert_eq!(found, [&b"one"[..], b"two", b"three"], "{size}");
+            assert_eq!(lines, [&b"one"[..], b"two", b"three"], "{size}");
         }
     }
 
     #[test]
-    fn a_line_without_an_end_does_not_fill_the_memory() {
-        let (mut line, mut found) = (Line::default(), Vec::new());
-        let mut each = |bytes: &[u8]| found.push(bytes.to_vec());
+    fn line_length_without_an_end_does_not_fill_the_memory() {
+        let (mut line, mut lines) = (Line::default(), Vec::new());
+        let mut each = |bytes: &[u8]| lines.push(bytes.to_vec());
         for _ in 0..20 {
-            line.take(&[b'x'; 1 << 20], &mut each);
-            assert!(line.bytes.len() <= LONGEST_BODY);
+            line.push(&[b'x'; 1 << 20], &mut each);
+            assert!(line.bytes.len() <= MAX_BODY);
         }
-        line.take(b"\nnext\n", &mut each);
-        assert_eq!(found, [b"next"]);
+        line.push(b"\nnext\n", &mut each);
+        assert_eq!(lines, [b"next"]);
     }
 }

@@ -1,4 +1,4 @@
-//! AdamW against the algorithm in f64, and the norm of the gradients.
+//! AdamW against the algorithm in f64, and the squared norm of the gradients.
 
 use super::*;
 use crate::training::{AdamW, adamw, squared_norm};
@@ -13,8 +13,8 @@ const SETTINGS: AdamW = AdamW {
     step: 1,
 };
 
-/// One step of one weight with its moments m and v, line by line as in the paper with PyTorch's order:
-/// decay first, then the bias-corrected step.
+/// One step of one weight with its moments m and v, as in the paper, in the order of PyTorch: decay first, then the
+/// bias-corrected step.
 fn reference([weight, m, v]: [f64; 3], gradient: f64, settings: AdamW) -> [f64; 3] {
     let (beta1, beta2) = (f64::from(settings.beta1), f64::from(settings.beta2));
     let rate = f64::from(settings.learning_rate);
@@ -27,7 +27,7 @@ fn reference([weight, m, v]: [f64; 3], gradient: f64, settings: AdamW) -> [f64; 
     [weight - rate * mean / (square.sqrt() + f64::from(settings.epsilon)), m, v]
 }
 
-/// The weights and both moments after some steps on gradients of their own.
+/// Returns the weights and both moments after some steps, each with other gradients.
 fn run(length: usize, settings: AdamW, steps: u64) -> [Vec<f32>; 3] {
     let (mut weights, mut mean, mut square) = (numbers(length, 1), vec![0.0; length], vec![0.0; length]);
     for step in 1..=steps {
@@ -48,11 +48,11 @@ fn check(length: usize, settings: AdamW, steps: u64) {
     }
     let what = format!("adamw of {length} after {steps} steps");
     let [weights, mean, square] = run(length, settings, steps);
-    // How far the weights went, not where they are: they hardly move.
-    let went: Vec<f32> = weights.iter().zip(&before).map(|(weight, before)| weight - before).collect();
-    let expected_went: Vec<f64> =
+    // Compare the changes of the weights, not the weights: the changes are small.
+    let changes: Vec<f32> = weights.iter().zip(&before).map(|(weight, before)| weight - before).collect();
+    let expected_changes: Vec<f64> =
         expected.iter().zip(&before).map(|([weight, ..], before)| weight - f64::from(*before)).collect();
-    assert_near(&went, &expected_went, &what);
+    assert_near(&changes, &expected_changes, &what);
     assert_near(&mean, &expected.iter().map(|[_, m, _]| *m).collect::<Vec<_>>(), &format!("{what} mean"));
     assert_near(&square, &expected.iter().map(|[_, _, v]| *v).collect::<Vec<_>>(), &format!("{what} square"));
 }
@@ -69,18 +69,18 @@ fn many_steps() {
 }
 
 #[test]
-fn the_usual_decay_of_squares() {
+fn usual_values_of_beta2() {
     check(19, AdamW { beta2: 0.999, ..SETTINGS }, 10);
     check(19, AdamW { beta2: 0.95, ..SETTINGS }, 10);
 }
 
 #[test]
-fn without_decay() {
+fn without_weight_decay() {
     check(21, AdamW { weight_decay: 0.0, ..SETTINGS }, 5);
 }
 
 #[test]
-fn a_clip_scales_the_gradients() {
+fn the_gradient_scale_is_applied_first() {
     check(21, AdamW { gradient_scale: 0.125, ..SETTINGS }, 5);
 }
 
@@ -90,7 +90,7 @@ fn a_large_epsilon_is_added_to_the_corrected_root() {
 }
 
 #[test]
-fn beyond_one_thread_s_chunk() {
+fn more_weights_than_one_chunk() {
     check((1 << 16) + 13, SETTINGS, 2);
 }
 
@@ -107,7 +107,7 @@ fn the_squared_norm_is_near_f64() {
         let values = numbers(length, 4);
         let expected: f64 = double(&values).iter().map(|value| value * value).sum();
         let error = (squared_norm(&values) - expected).abs();
-        // 16 lanes of 256 terms: at most 260 roundings of 2^-24, all one way.
+        // 16 lanes of 256 terms: at most 260 roundings of 2^-24, all in one direction.
         assert!(error <= 260.0 * 2f64.powi(-24) * expected, "{length} values: off by {error}");
     }
 }

@@ -1,13 +1,12 @@
 //! Attention over packed sequences.
 
 use super::*;
-use crate::AttentionShape;
-use crate::training::{attention_backward, attention_forward};
+use crate::training::{AttentionShape, attention_backward, attention_forward};
 use candle_core::Result;
 use half::bf16;
 use std::ops::Range;
 
-/// One token, few, one beyond a block of queries, and two blocks.
+/// Few tokens, one token, one more than a block of queries, and two blocks.
 const LENGTHS: [usize; 4] = [3, 1, 129, 200];
 
 const fn shape(heads: usize, kv_heads: usize, head_dim: usize) -> AttentionShape {
@@ -26,7 +25,7 @@ fn starts(lengths: &[usize]) -> Vec<usize> {
     std::iter::once(0).chain(ends).collect()
 }
 
-/// out (T, H D) and log_sums (H, T).
+/// Returns out (T, H D) and log_sums (H, T).
 fn forward<E: Element>(qkv: &[E], shape: AttentionShape, lengths: &[usize]) -> (Vec<E>, Vec<f32>) {
     let tokens = qkv.len() / row(shape);
     let mut out = vec![E::from_f32(f32::NAN); tokens * shape.heads * shape.head_dim];
@@ -45,14 +44,14 @@ fn backward<E: Element>(dout: &[E], qkv: &[E], shape: AttentionShape, lengths: &
 fn reference(qkv: &Tensor, shape: AttentionShape, lengths: &[usize]) -> Result<(Tensor, Tensor)> {
     let (mut outs, mut log_sums) = (Vec::new(), Vec::new());
     for (start, length) in starts(lengths).into_iter().zip(lengths).filter(|(_, length)| **length > 0) {
-        let (out, log_sum) = lone_sequence(&qkv.narrow(0, start, *length)?, shape)?;
+        let (out, log_sum) = one_sequence(&qkv.narrow(0, start, *length)?, shape)?;
         outs.push(out);
         log_sums.push(log_sum);
     }
     Ok((Tensor::cat(&outs, 0)?, Tensor::cat(&log_sums, 1)?))
 }
 
-fn lone_sequence(rows: &Tensor, shape: AttentionShape) -> Result<(Tensor, Tensor)> {
+fn one_sequence(rows: &Tensor, shape: AttentionShape) -> Result<(Tensor, Tensor)> {
     let AttentionShape { heads, kv_heads, head_dim } = shape;
     let tokens = rows.dim(0)?;
     let by_head = rows.reshape((tokens, heads + 2 * kv_heads, head_dim))?.transpose(0, 1)?;
@@ -64,8 +63,8 @@ fn lone_sequence(rows: &Tensor, shape: AttentionShape) -> Result<(Tensor, Tensor
     let q = by_head.narrow(0, 0, heads)?.contiguous()?;
     let (k, v) = (for_queries(heads)?, for_queries(heads + kv_heads)?);
     let scores = (q.matmul(&k.transpose(1, 2)?.contiguous()?)? / (head_dim as f64).sqrt())?;
-    let hidden = |index: usize| if index % tokens > index / tokens { f32::NEG_INFINITY } else { 0.0 };
-    let mask: Vec<f32> = (0..tokens * tokens).map(hidden).collect();
+    let mask = |index: usize| if index % tokens > index / tokens { f32::NEG_INFINITY } else { 0.0 };
+    let mask: Vec<f32> = (0..tokens * tokens).map(mask).collect();
     let scores = scores.broadcast_add(&constant(&mask, (tokens, tokens)))?;
     let maximum = scores.max_keepdim(2)?.detach();
     let weights = scores.broadcast_sub(&maximum)?.exp()?;
@@ -91,8 +90,8 @@ fn check<E: Element>(shape: AttentionShape, lengths: &[usize]) {
     assert_near(&log_sums, &flat(&log_sums64), &format!("{what} log_sums"));
 
     let dqkv = backward(&dout, &qkv, shape, lengths);
-    let expected = gradient(&pull_back(&out64, &dout), &qkv64);
-    // Each part alone: the gradient of the values is the largest and would hide the others.
+    let expected = gradient(&backpropagate(&out64, &dout), &qkv64);
+    // Each part alone: the gradient of the values is the largest and would hide errors of the others.
     let (q, k) = (heads * head_dim, (heads + kv_heads) * head_dim);
     for (part, range) in [("dq", 0..q), ("dk", q..k), ("dv", k..row)] {
         let part = format!("{what} {part}");
@@ -117,35 +116,35 @@ fn two_groups() {
 }
 
 #[test]
-fn a_key_head_each() {
+fn one_key_head_per_query_head() {
     check::<f32>(shape(2, 2, 64), &LENGTHS);
     check::<bf16>(shape(2, 2, 64), &LENGTHS);
 }
 
 #[test]
-fn an_odd_head() {
+fn an_odd_head_size() {
     check::<f32>(shape(2, 1, 5), &[7, 2]);
     check::<bf16>(shape(2, 1, 5), &[7, 2]);
 }
 
 #[test]
-fn blocks_that_are_just_full() {
+fn blocks_that_are_exactly_full() {
     check::<f32>(shape(3, 1, 8), &[128, 256, 127]);
 }
 
 #[test]
-fn empty_sequences_are_nothing() {
+fn empty_sequences_are_skipped() {
     check::<f32>(shape(2, 1, 6), &[0, 3, 0, 0, 2, 0]);
 }
 
 #[test]
-fn sequences_do_not_see_each_other() {
-    sequences_are_as_if_alone::<f32>();
-    sequences_are_as_if_alone::<bf16>();
+fn sequences_do_not_attend_to_each_other() {
+    packed_sequences_equal_single_ones::<f32>();
+    packed_sequences_equal_single_ones::<bf16>();
 }
 
-/// Every sequence of a packed call equals a call with it alone, bit for bit.
-fn sequences_are_as_if_alone<E: Element>() {
+/// Asserts that every sequence of a packed call equals a call with it alone, bit for bit.
+fn packed_sequences_equal_single_ones<E: Element>() {
     let shape = shape(4, 2, 6);
     let (row, width) = (row(shape), shape.heads * shape.head_dim);
     let tokens: usize = LENGTHS.iter().sum();
@@ -155,25 +154,25 @@ fn sequences_are_as_if_alone<E: Element>() {
     for (start, length) in starts(&LENGTHS).into_iter().zip(LENGTHS) {
         let part = |values: &[E], row: usize| values[start * row..][..length * row].to_vec();
         let (qkv, dout) = (part(&qkv, row), part(&dout, width));
-        let (lone_out, lone_sums) = forward(&qkv, shape, &[length]);
-        assert_eq!(bits(&single(&lone_out)), bits(&single(&part(&out, width))), "out of {length}");
+        let (single_out, single_sums) = forward(&qkv, shape, &[length]);
+        assert_eq!(bits(&single(&single_out)), bits(&single(&part(&out, width))), "out of {length}");
         let sums = columns(&log_sums, tokens, &(start..start + length));
-        assert_eq!(bits(&lone_sums), bits(&sums), "log_sums of {length}");
-        let lone = backward(&dout, &qkv, shape, &[length]);
-        assert_eq!(bits(&single(&lone)), bits(&single(&part(&dqkv, row))), "dqkv of {length}");
+        assert_eq!(bits(&single_sums), bits(&sums), "log_sums of {length}");
+        let single_dqkv = backward(&dout, &qkv, shape, &[length]);
+        assert_eq!(bits(&single(&single_dqkv)), bits(&single(&part(&dqkv, row))), "dqkv of {length}");
     }
 }
 
 #[test]
-fn a_token_does_not_see_what_follows() {
+fn a_token_does_not_attend_to_later_ones() {
     let (shape, tokens, last) = (shape(3, 1, 8), 150, 140);
     let qkv: Vec<f32> = elements(tokens * row(shape), 5, 4.0);
     let mut changed = qkv.clone();
     changed[last * row(shape)..].fill(9.0);
-    let seen = last * shape.heads * shape.head_dim;
+    let before = last * shape.heads * shape.head_dim;
     let (out, _) = forward(&qkv, shape, &[tokens]);
     let (changed, _) = forward(&changed, shape, &[tokens]);
-    assert_eq!(bits(&out[..seen]), bits(&changed[..seen]));
+    assert_eq!(bits(&out[..before]), bits(&changed[..before]));
 }
 
 #[test]

@@ -1,10 +1,10 @@
-//! Cross-entropy: what a token came to, and the gradient in place of its logits.
+//! Cross-entropy: the loss of a token, and the gradient in place of its logits.
 
 use super::*;
 use crate::training::{TokenLoss, cross_entropy_backward, cross_entropy_forward};
 use candle_core::Result;
 
-/// Log-probability of each target and entropy of each row.
+/// Returns the log-probability of each target and the entropy of each row.
 fn reference(logits: &Tensor, targets: &[u32]) -> Result<(Tensor, Tensor)> {
     let shifted = logits.broadcast_sub(&logits.max_keepdim(1)?.detach())?;
     let all = shifted.broadcast_sub(&shifted.exp()?.sum_keepdim(1)?.log()?)?;
@@ -29,7 +29,8 @@ fn log_probabilities(results: &[TokenLoss]) -> Vec<f32> {
     results.iter().map(|result| result.log_probability).collect()
 }
 
-/// Logits in -scale / 2..scale / 2; a target and a weight for each, every third weight 0, some below 0.
+/// Returns logits in -scale / 2..scale / 2, and a target and a weight for each row; every third weight is 0, some are
+/// negative.
 fn inputs(rows: usize, vocabulary: usize, scale: f32) -> (Vec<f32>, Vec<u32>, Vec<f32>) {
     let logits = elements(rows * vocabulary, 1, scale);
     let targets = (0..rows).map(|row| ((row * row + row + 5) % vocabulary) as u32).collect();
@@ -54,10 +55,13 @@ fn check(rows: usize, vocabulary: usize, scale: f32) {
 
     let dlogits = backward(&logits, &targets, &weights);
     let negative: Vec<f32> = weights.iter().map(|weight| -weight).collect();
-    let expected = gradient(&pull_back(&log_probability, &negative), &logits64);
+    let expected = gradient(&backpropagate(&log_probability, &negative), &logits64);
     assert_near(&dlogits, &expected, &format!("{what} gradient"));
     for (dlogits, weight) in dlogits.chunks(vocabulary).zip(&weights) {
-        assert!(*weight != 0.0 || dlogits.iter().all(|d| *d == 0.0), "{what}: weight 0 teaches nothing");
+        assert!(
+            *weight != 0.0 || dlogits.iter().all(|d| *d == 0.0),
+            "{what}: a row of weight 0 has no gradient"
+        );
     }
     assert_slopes(&dlogits, &logits, &what, |logits| {
         loss(&log_probabilities(&forward(logits, &targets)), &negative)
@@ -70,7 +74,7 @@ fn one_token_in_the_vocabulary() {
 }
 
 #[test]
-fn vocabularies_that_are_multiples_of_nothing() {
+fn vocabularies_of_odd_sizes() {
     check(1, 2, 4.0);
     check(3, 7, 4.0);
     check(33, 49, 4.0);
@@ -79,12 +83,12 @@ fn vocabularies_that_are_multiples_of_nothing() {
 
 #[test]
 fn logits_far_apart() {
-    // Exponentials of the least are 0 in f32.
+    // The smallest exponentials are 0 in f32.
     check(7, 61, 250.0);
 }
 
 #[test]
-fn a_model_s_vocabulary() {
+fn the_vocabulary_of_a_model() {
     check(3, 49_152, 8.0);
 }
 

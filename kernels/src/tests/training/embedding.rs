@@ -15,11 +15,11 @@ fn check(vocabulary: usize, channels: usize, ids: &[u32]) {
     let dx: Vec<f32> = elements(ids.len() * channels, 2, 2.0);
     let table64 = variable(&table, (vocabulary, channels));
     let x64 = table64.index_select(&Tensor::new(ids, &Device::Cpu).unwrap(), 0).unwrap();
-    assert_eq!(double(&forward(&table, ids, channels)), flat(&x64), "{what}: a copy rounds nothing");
+    assert_eq!(double(&forward(&table, ids, channels)), flat(&x64), "{what}: copies are exact");
 
     let mut dtable = vec![0.0; table.len()];
     embedding_backward(&mut dtable, &dx, ids, channels);
-    assert_near(&dtable, &gradient(&pull_back(&x64, &dx), &table64), &what);
+    assert_near(&dtable, &gradient(&backpropagate(&x64, &dx), &table64), &what);
     assert_slopes(&dtable, &table, &what, |table| loss(&forward(table, ids, channels), &dx));
 }
 
@@ -29,7 +29,7 @@ fn every_id_once() {
 }
 
 #[test]
-fn ids_that_come_again_add_up() {
+fn repeated_ids_add_up() {
     check(7, 5, &[6, 0, 6, 6, 3, 0, 0, 0, 6]);
 }
 
@@ -39,7 +39,7 @@ fn one_channel() {
 }
 
 #[test]
-fn a_model_s_width() {
+fn the_width_of_a_model() {
     let ids: Vec<u32> = (0..200).map(|token| token * token % 101).collect();
     check(101, 576, &ids);
 }

@@ -1,4 +1,4 @@
-//! RMSNorm.
+//! RMS norm.
 
 use super::*;
 use crate::training::{rms_norm_backward, rms_norm_forward};
@@ -22,7 +22,7 @@ fn backward(dy: &[f32], x: &[f32], w: &[f32], epsilon: f32) -> (Vec<f32>, Vec<f3
     (dx, dw)
 }
 
-/// x, w and dy.
+/// Returns x, w and dy.
 fn inputs(tokens: usize, channels: usize) -> [Vec<f32>; 3] {
     [elements(tokens * channels, 1, 4.0), elements(channels, 2, 4.0), elements(tokens * channels, 3, 2.0)]
 }
@@ -36,7 +36,7 @@ fn check(tokens: usize, channels: usize, epsilon: f32) {
     assert_near(&forward::<bf16>(&x, &w, epsilon), &flat(&y), &what);
 
     let (dx, dw) = backward(&dy, &x, &w, epsilon);
-    let gradients = pull_back(&y, &dy);
+    let gradients = backpropagate(&y, &dy);
     assert_near(&dx, &gradient(&gradients, &x64), &format!("{what} dx"));
     assert_near(&dw, &gradient(&gradients, &w64), &format!("{what} dw"));
     assert_slopes(&dx, &x, &what, |x| loss(&forward::<f32>(x, &w, epsilon), &dy));
@@ -45,7 +45,7 @@ fn check(tokens: usize, channels: usize, epsilon: f32) {
 
 #[test]
 fn one_channel() {
-    // With a small epsilon y is only the sign of x, and its gradient what rounding leaves.
+    // With a small epsilon y is only the sign of x, and its gradient is rounding noise.
     check(3, 1, 0.5);
 }
 
@@ -55,21 +55,21 @@ fn one_token() {
 }
 
 #[test]
-fn channels_around_the_lanes() {
+fn channels_around_the_number_of_lanes() {
     check(3, 15, 1e-5);
     check(4, 16, 1e-5);
     check(5, 17, 1e-5);
 }
 
 #[test]
-fn tokens_around_the_blocks() {
+fn tokens_around_the_block_size() {
     check(31, 7, 1e-5);
     check(32, 7, 1e-5);
     check(65, 7, 1e-5);
 }
 
 #[test]
-fn a_model_s_width() {
+fn the_width_of_a_model() {
     check(67, 576, 1e-5);
 }
 

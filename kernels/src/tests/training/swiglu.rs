@@ -32,7 +32,7 @@ fn check<E: Element>(tokens: usize, features: usize, scale: f32) {
     assert_near(&forward(&gate_up, features), &flat(&out), &what);
 
     let dgate_up = backward(&gate_up, &dout, features);
-    let expected = gradient(&pull_back(&out, &dout), &gate_up64);
+    let expected = gradient(&backpropagate(&out, &dout), &gate_up64);
     assert_near(&dgate_up, &expected, &format!("{what} gradient"));
     if !E::BF16 {
         let (x, dx, dout) = (single(&gate_up), single(&dgate_up), single(&dout));
@@ -47,7 +47,7 @@ fn one_feature() {
 }
 
 #[test]
-fn features_that_are_multiples_of_nothing() {
+fn features_of_odd_number() {
     check::<f32>(1, 17, 4.0);
     check::<f32>(33, 37, 4.0);
     check::<bf16>(65, 131, 4.0);
@@ -60,15 +60,15 @@ fn gates_that_saturate() {
 }
 
 #[test]
-fn a_model_s_width() {
+fn the_width_of_a_model() {
     check::<f32>(35, 1536, 4.0);
     check::<bf16>(35, 1536, 4.0);
 }
 
 #[test]
-fn far_gates_are_open_or_shut() {
-    let far = [1e4, -1e4, 200.0, -200.0, 0.0];
-    let gate_up = [far, [3.0; 5]].concat();
+fn large_gates_are_fully_open_or_closed() {
+    let gates = [1e4, -1e4, 200.0, -200.0, 0.0];
+    let gate_up = [gates, [3.0; 5]].concat();
     assert_eq!(forward(&gate_up, 5), [3e4, 0.0, 600.0, 0.0, 0.0]);
     let (dgate, dup) = ([3.0, 0.0, 3.0, 0.0, 1.5], [1e4, 0.0, 200.0, 0.0, 0.0]);
     assert_eq!(backward(&gate_up, &[1.0; 5], 5), [dgate, dup].concat());

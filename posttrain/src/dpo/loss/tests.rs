@@ -1,4 +1,4 @@
-//! The losses against TRL's figures, their slopes against differences, and their names.
+//! The losses compared with TRL's, their derivatives compared with finite differences, and their names.
 
 #![allow(clippy::unwrap_used, reason = "a test may fail loudly")]
 
@@ -29,9 +29,9 @@ struct Columns {
 }
 
 impl Columns {
-    /// Log-probabilities of about -2 a token, as small models give.
+    /// Log-probabilities of about -2 a token, which are typical of small models.
     fn random(seed: u64, count: usize) -> Self {
-        let mut draw = numbers(seed);
+        let mut draw = uniform(seed);
         let tokens: [Vec<usize>; 2] =
             std::array::from_fn(|_| (0..count).map(|_| 1 + (draw() * 40.0) as usize).collect());
         let logps = std::array::from_fn(|column| {
@@ -55,11 +55,11 @@ impl Columns {
     }
 }
 
-/// Uniform numbers in 0..1 (splitmix64).
-fn numbers(mut state: u64) -> impl FnMut() -> f64 {
+/// Returns uniform numbers in 0..1 (SplitMix64).
+fn uniform(mut state: u64) -> impl FnMut() -> f64 {
     move || {
-        state = state.wrapping_add(crate::random::STEP);
-        (crate::random::finalise(state) >> 11) as f64 * 2f64.powi(-53)
+        state = state.wrapping_add(random::STEP);
+        (random::finalize(state) >> 11) as f64 * 2f64.powi(-53)
     }
 }
 
@@ -94,7 +94,7 @@ fn check_derivatives(columns: &Columns, settings: &LossSettings) {
             logps[column][pair] -= 2.0 * STEP;
             let below = total(&logps);
             let measured = (above - below) / (2.0 * STEP);
-            // The rounding of two sums, over the step.
+            // The rounding of two sums, divided by the step.
             let tolerance = 1e-6 * derivative.abs() + 1e-10 * above.abs().max(1.0);
             assert!(
                 (measured - derivative).abs() < tolerance,
@@ -105,7 +105,7 @@ fn check_derivatives(columns: &Columns, settings: &LossSettings) {
 }
 
 #[test]
-fn sorted_losses_do_not_see_the_order_of_their_columns() {
+fn sorted_losses_do_not_depend_on_the_order_of_their_columns() {
     let columns = Columns::random(5, 8);
     let losses = |logps: [Vec<f64>; 4], loss| {
         let outcome =
@@ -115,37 +115,37 @@ fn sorted_losses_do_not_see_the_order_of_their_columns() {
         losses
     };
     let straight = columns.logps.clone();
-    // `aot` compares two sets of margins, so the reference's pairs may be dealt out anew.
-    let mut dealt = straight.clone();
-    dealt[2].rotate_left(3);
-    dealt[3].rotate_left(3);
-    assert_eq!(losses(straight.clone(), Loss::Aot), losses(dealt, Loss::Aot));
-    // `aot_unpaired` compares chosen with rejected, so these may be dealt out anew.
-    let mut dealt = straight.clone();
-    dealt[1].rotate_left(3);
-    dealt[3].rotate_left(3);
-    assert_eq!(losses(straight.clone(), Loss::AotUnpaired), losses(dealt.clone(), Loss::AotUnpaired));
-    assert_ne!(losses(straight, Loss::Sigmoid), losses(dealt, Loss::Sigmoid));
+    // `aot` compares two sets of margins, so the reference's pairs can be permuted.
+    let mut permuted = straight.clone();
+    permuted[2].rotate_left(3);
+    permuted[3].rotate_left(3);
+    assert_eq!(losses(straight.clone(), Loss::Aot), losses(permuted, Loss::Aot));
+    // `aot_unpaired` compares chosen with rejected replies, so the rejected ones can be permuted.
+    let mut permuted = straight.clone();
+    permuted[1].rotate_left(3);
+    permuted[3].rotate_left(3);
+    assert_eq!(losses(straight.clone(), Loss::AotUnpaired), losses(permuted.clone(), Loss::AotUnpaired));
+    assert_ne!(losses(straight, Loss::Sigmoid), losses(permuted, Loss::Sigmoid));
 }
 
 #[test]
 fn sorted_losses_follow_a_pair_to_its_new_place() {
     let columns = Columns::random(6, 8);
-    let mut turned = Columns { logps: columns.logps.clone(), tokens: columns.tokens.clone() };
-    turned.logps.iter_mut().for_each(|column| column.rotate_left(3));
-    turned.tokens.iter_mut().for_each(|column| column.rotate_left(3));
+    let mut rotated = Columns { logps: columns.logps.clone(), tokens: columns.tokens.clone() };
+    rotated.logps.iter_mut().for_each(|column| column.rotate_left(3));
+    rotated.tokens.iter_mut().for_each(|column| column.rotate_left(3));
     for loss in [Loss::Aot, Loss::AotUnpaired] {
         let settings = settings(&[(loss, 1.0)], 0.1);
         let mut expected = columns.evaluate(&settings);
         for column in [&mut expected.losses, &mut expected.dchosen, &mut expected.drejected] {
             column.rotate_left(3);
         }
-        assert_eq!(turned.evaluate(&settings), expected);
+        assert_eq!(rotated.evaluate(&settings), expected);
     }
 }
 
 #[test]
-fn of_one_pair_the_sorted_losses_are_the_smoothed_sigmoid() {
+fn the_sorted_losses_of_one_pair_are_the_smoothed_sigmoid() {
     let columns = Columns::random(7, 1);
     let plain = LossSettings { label_smoothing: 0.0, ..settings(&[(Loss::Sigmoid, 1.0)], 0.1) };
     let expected = columns.evaluate(&plain);
@@ -188,7 +188,7 @@ fn sft_is_the_token_mean_however_the_step_is_split() {
     assert_eq!(evaluate(&part, &settings, columns.mean_chosen_tokens()).losses, whole[..2]);
 }
 
-/// What tests/goldens/make_preference_loss_goldens.py writes.
+/// The goldens that tests/goldens/make_preference_loss_goldens.py writes.
 #[derive(Deserialize)]
 struct Golden {
     batches: Vec<GoldenBatch>,
@@ -212,7 +212,7 @@ struct GoldenCase {
     beta: f64,
     label_smoothing: f64,
     discopop_tau: f64,
-    /// Mean over the pairs, and its derivatives.
+    /// Mean over the pairs; the derivatives are those of the mean.
     loss: f64,
     dchosen: Vec<f64>,
     drejected: Vec<f64>,
@@ -244,36 +244,42 @@ fn losses_and_derivatives_are_trls() {
             assert!(same, "{settings:?}, batch {}: {ours:?} / {pairs}, TRL {theirs:?}", case.batch);
         }
     }
-    let seen = |loss| golden.cases.iter().any(|case| case.losses.iter().any(|(named, _)| *named == loss));
-    assert!(ALL.iter().copied().all(seen));
+    let has_case = |loss| golden.cases.iter().any(|case| case.losses.iter().any(|(other, _)| *other == loss));
+    assert!(ALL.iter().copied().all(has_case));
 }
 
 #[test]
-fn settings_without_a_meaning_are_refused() {
+fn meaningless_settings_are_refused() {
     let good = LossSettings { label_smoothing: 0.0, ..settings(&[(Loss::Sigmoid, 1.0)], 0.1) };
     good.check().unwrap();
     let losses = |loss| vec![(loss, 1.0)];
     let refused = [
-        (LossSettings { losses: vec![], ..good.clone() }, "loss names no loss"),
+        (LossSettings { losses: vec![], ..good.clone() }, "`loss_type` is empty; give at least one loss"),
         (
             LossSettings { losses: vec![(Loss::Sft, -1.0)], ..good.clone() },
-            "loss weight of `sft` is -1, not a number from 0 up",
+            "the weight of `sft` is -1; expected a number of at least 0",
         ),
-        (LossSettings { beta: -0.1, ..good.clone() }, "beta is -0.1, not a number above 0"),
-        (LossSettings { beta: f64::NAN, ..good.clone() }, "beta is NaN, not a number above 0"),
-        (LossSettings { discopop_tau: 0.0, ..good.clone() }, "discopop_tau is 0, not a number above 0"),
-        (LossSettings { label_smoothing: 1.0, ..good.clone() }, "label_smoothing is 1, not in 0..1"),
+        (LossSettings { beta: -0.1, ..good.clone() }, "`beta` is -0.1; expected a number above 0"),
+        (LossSettings { beta: f64::NAN, ..good.clone() }, "`beta` is NaN; expected a number above 0"),
+        (
+            LossSettings { discopop_tau: 0.0, ..good.clone() },
+            "`discopop_tau` is 0; expected a number above 0",
+        ),
+        (
+            LossSettings { label_smoothing: 1.0, ..good.clone() },
+            "`label_smoothing` is 1; expected at least 0 and less than 1",
+        ),
         (
             LossSettings { losses: losses(Loss::ExoPair), ..good.clone() },
-            "label_smoothing is 0, `exo_pair` takes its logarithm; its paper recommends 0.001",
+            "`label_smoothing` is 0, but `exo_pair` needs its logarithm; give for example 0.001, which its paper recommends",
         ),
         (
             LossSettings { losses: losses(Loss::Robust), label_smoothing: 0.5, ..good.clone() },
-            "label_smoothing is 0.5, `robust` divides by 1 - 2 times it and needs less than 0.5",
+            "`label_smoothing` is 0.5, but `robust` divides by 1 - 2 times it; give less than 0.5",
         ),
         (
             LossSettings { label_smoothing: 0.1, ..good },
-            "label_smoothing is 0.1, but only exo_pair, robust, aot and aot_unpaired use it",
+            "`label_smoothing` is 0.1, but only `exo_pair`, `robust`, `aot` and `aot_unpaired` use it; remove it",
         ),
     ];
     for (settings, expected) in refused {

@@ -1,4 +1,4 @@
-//! Calls in every spelling, what is no call, and that no cut of the text changes anything.
+//! Calls in both formats, text that is no call, and that the cuts of a stream change nothing.
 #![allow(clippy::unwrap_used, reason = "a test may fail loudly")]
 
 use super::*;
@@ -7,14 +7,14 @@ use proptest::prelude::*;
 /// The answer's text and its calls, names with arguments.
 type Split = (String, Vec<(String, String)>);
 
-fn read(parts: &[&str], most: usize) -> Split {
-    let mut reader = CallReader::new(["f", "g"].map(str::to_owned), most);
+fn read(parts: &[&str], max_calls: usize) -> Split {
+    let mut reader = CallReader::new(["f", "g"].map(str::to_owned), max_calls);
     let mut pieces: Vec<Piece> = parts.iter().flat_map(|part| reader.push(part)).collect();
     pieces.extend(reader.finish());
-    let (mut said, mut calls) = (String::new(), Vec::new());
+    let (mut whole, mut calls) = (String::new(), Vec::new());
     for piece in pieces {
         match piece {
-            Piece::Text(text) => said.push_str(&text),
+            Piece::Text(text) => whole.push_str(&text),
             Piece::CallBegins { index, id, name } => {
                 assert_eq!((index, id.len(), &id[..5]), (calls.len(), 29, "call_"));
                 calls.push((name, String::new()));
@@ -25,18 +25,18 @@ fn read(parts: &[&str], most: usize) -> Split {
             }
         }
     }
-    assert_eq!(reader.called(), !calls.is_empty());
-    (said, calls)
+    assert_eq!(reader.has_calls(), !calls.is_empty());
+    (whole, calls)
 }
 
 #[track_caller]
-fn reads(text: &str, said: &str, calls: &[(&str, &str)]) {
+fn reads(text: &str, rest: &str, calls: &[(&str, &str)]) {
     let expected = calls.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect();
-    assert_eq!(read(&[text], usize::MAX), (said.to_owned(), expected), "{text}");
+    assert_eq!(read(&[text], usize::MAX), (rest.to_owned(), expected), "{text}");
 }
 
 #[test]
-fn smollm2s_lists_are_calls() {
+fn lists_of_smollm2_are_calls() {
     reads(
         "<tool_call>[{\"name\": \"f\", \"arguments\": {\"a\": [1, {}]}}]</tool_call>",
         "",
@@ -53,7 +53,7 @@ fn smollm2s_lists_are_calls() {
 }
 
 #[test]
-fn one_object_a_tag_is_a_call_too() {
+fn one_object_per_tag_is_a_call() {
     reads(
         "<tool_call>\n{\"name\": \"f\", \"arguments\": {\"é\": \"}\\\"]</tool_call>\"}}\n</tool_call>\n<tool_call>{\"arguments\": {\"x\": 1}, \"id\": [{}], \"name\": \"g\"}</tool_call>",
         "",
@@ -62,7 +62,7 @@ fn one_object_a_tag_is_a_call_too() {
 }
 
 #[test]
-fn what_is_no_call_is_text() {
+fn anything_else_is_text() {
     for text in [
         " plain\n",
         " \n",
@@ -87,7 +87,7 @@ fn what_is_no_call_is_text() {
 }
 
 #[test]
-fn a_call_that_breaks_off_stands_as_far_as_it_was_written() {
+fn a_call_that_breaks_off_keeps_its_arguments() {
     reads("<tool_call>[{\"name\": \"f\", \"arguments\": {\"a\": \"b", "", &[("f", "{\"a\": \"b")]);
     reads("<tool_call>[{\"name\": \"f\", \"arguments\": {\"a\": oops}}]", "oops}}]", &[("f", "{\"a\": ")]);
     reads("<tool_call>[{\"name\": \"f\", \"arguments\": {}}, {\"na", ", {\"na", &[("f", "{}")]);
@@ -106,7 +106,7 @@ fn names_and_arguments_are_not_held_back() {
 }
 
 #[test]
-fn one_call_where_only_one_is_wanted() {
+fn further_calls_are_dropped() {
     let text =
         "<tool_call>[{\"name\": \"f\", \"arguments\": {}}, {\"name\": \"g\", \"arguments\": {}}]</tool_call>";
     assert_eq!(read(&[text], 1), (String::new(), vec![("f".to_owned(), "{}".to_owned())]));
@@ -114,7 +114,7 @@ fn one_call_where_only_one_is_wanted() {
 
 proptest! {
     #[test]
-    fn no_cut_changes_the_pieces(
+    fn cuts_do_not_change_the_pieces(
         text in "(<tool_call>|</tool_call>|<|tool|\\[|\\]|\\{|\\}|, |\n|é|\"a\": |1|\\{\"name\": \"f\", \"arguments\": \\{|\\{\"name\": \"g\"\\}|\"|\\\\){0,24}",
         cuts in prop::collection::vec(0usize..200, 0..12),
     ) {

@@ -1,0 +1,319 @@
+//! The shape of a model: SmolLM2's presets and Hugging Face's `config.json`.
+//!
+//! The RoPE base is read and written both as `rope_theta` (transformers 4) and as `rope_parameters` (transformers 5). A
+//! config that requires arithmetic this project does not have is refused, with the name of the field.
+
+use crate::error::{Error, read_to_string};
+use serde_json::{Map, Value, json};
+use std::path::Path;
+
+/// A Llama-family decoder: RMSNorm, RoPE, grouped-query attention, SwiGLU, no biases.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ModelConfig {
+    /// Width of the residual stream (C).
+    pub hidden_size: usize,
+    /// Width of the feed-forward layer (F).
+    pub intermediate_size: usize,
+    /// Decoder layers.
+    pub layers: usize,
+    /// Query heads (H).
+    pub heads: usize,
+    /// Key/value heads (K); divides `heads`.
+    pub kv_heads: usize,
+    /// Width of one head (D), even.
+    pub head_dim: usize,
+    /// Rows of the embedding (V).
+    pub vocab_size: usize,
+    /// The maximum length of a sequence, in positions.
+    pub max_positions: usize,
+    /// RMSNorm epsilon.
+    pub rms_norm_eps: f32,
+    /// RoPE base.
+    pub rope_theta: f32,
+    /// Whether the output head is the embedding matrix.
+    pub tie_word_embeddings: bool,
+    /// Standard deviation of the initial weights.
+    pub initializer_range: f64,
+    /// Beginning-of-sequence id, if the config names one.
+    pub bos_token_id: Option<u32>,
+    /// End-of-sequence ids; may be empty.
+    pub eos_token_ids: Vec<u32>,
+    /// Padding id, if the config names one.
+    pub pad_token_id: Option<u32>,
+}
+
+impl ModelConfig {
+    /// SmolLM2-135M (source: HuggingFaceTB/SmolLM2-135M `config.json`).
+    pub fn smollm2_135m() -> Self {
+        Self::smollm2(30, 576, 9, 3, 1536, 100_000.0, 1.0 / 24.0)
+    }
+
+    /// SmolLM2-360M (source: HuggingFaceTB/SmolLM2-360M `config.json`).
+    pub fn smollm2_360m() -> Self {
+        Self::smollm2(32, 960, 15, 5, 2560, 100_000.0, 1.0 / 31.0)
+    }
+
+    /// SmolLM2-1.7B (source: HuggingFaceTB/SmolLM2-1.7B `config.json`).
+    pub fn smollm2_1_7b() -> Self {
+        Self::smollm2(24, 2048, 32, 32, 8192, 130_000.0, 0.02)
+    }
+
+    fn smollm2(
+        layers: usize,
+        hidden_size: usize,
+        heads: usize,
+        kv_heads: usize,
+        intermediate_size: usize,
+        rope_theta: f32,
+        initializer_range: f64,
+    ) -> Self {
+        Self {
+            hidden_size,
+            intermediate_size,
+            layers,
+            heads,
+            kv_heads,
+            head_dim: 64,
+            vocab_size: 49_152,
+            max_positions: 8192,
+            rms_norm_eps: 1e-5,
+            rope_theta,
+            tie_word_embeddings: true,
+            initializer_range,
+            bos_token_id: Some(0),
+            eos_token_ids: vec![0],
+            pad_token_id: None,
+        }
+    }
+
+    /// Reads a Hugging Face `config.json`.
+    ///
+    /// # Errors
+    /// Names the file and the field when the architecture, a size or the RoPE scaling is not supported.
+    pub fn read(path: &Path) -> Result<Self, Error> {
+        let text = read_to_string(path)?;
+        let value: Value = serde_json::from_str(&text)
+            .map_err(|error| Error::invalid(path, format!("not JSON: {error}")))?;
+        Self::from_json(&value).map_err(|reason| Error::invalid(path, reason))
+    }
+
+    /// A `config.json` for transformers 4 and 5 and for llama.cpp's converter.
+    pub fn to_json(&self) -> Value {
+        json!({
+            "architectures": ["LlamaForCausalLM"],
+            "model_type": "llama",
+            "attention_bias": false,
+            "attention_dropout": 0.0,
+            "bos_token_id": self.bos_token_id,
+            "eos_token_id": match self.eos_token_ids.as_slice() {
+                [] => Value::Null,
+                [one] => json!(one),
+                many => json!(many),
+            },
+            "pad_token_id": self.pad_token_id,
+            "head_dim": self.head_dim,
+            "hidden_act": "silu",
+            "hidden_size": self.hidden_size,
+            "initializer_range": self.initializer_range,
+            "intermediate_size": self.intermediate_size,
+            "max_position_embeddings": self.max_positions,
+            "mlp_bias": false,
+            "num_attention_heads": self.heads,
+            "num_hidden_layers": self.layers,
+            "num_key_value_heads": self.kv_heads,
+            "rms_norm_eps": short(self.rms_norm_eps),
+            "rope_scaling": null,
+            "rope_theta": short(self.rope_theta),
+            "rope_parameters": {"rope_theta": short(self.rope_theta), "rope_type": "default"},
+            "tie_word_embeddings": self.tie_word_embeddings,
+            "torch_dtype": "bfloat16",
+            "use_cache": true,
+            "vocab_size": self.vocab_size,
+        })
+    }
+
+    /// A config from JSON; the error does not name the file.
+    fn from_json(value: &Value) -> Result<Self, String> {
+        let config = value.as_object().ok_or("not a JSON object")?;
+        refuse_other_architectures(config)?;
+        let hidden_size = size(config, "hidden_size")?;
+        let heads = size(config, "num_attention_heads")?;
+        let head_dim = match config.get("head_dim") {
+            None | Some(Value::Null) => hidden_size / heads,
+            Some(_) => size(config, "head_dim")?,
+        };
+        let parsed = Self {
+            hidden_size,
+            heads,
+            head_dim,
+            intermediate_size: size(config, "intermediate_size")?,
+            layers: size(config, "num_hidden_layers")?,
+            kv_heads: if present(config, "num_key_value_heads") {
+                size(config, "num_key_value_heads")?
+            } else {
+                heads
+            },
+            vocab_size: size(config, "vocab_size")?,
+            max_positions: size(config, "max_position_embeddings")?,
+            rms_norm_eps: number(config, "rms_norm_eps")?.unwrap_or(1e-6) as f32,
+            rope_theta: rope_theta(config)?,
+            tie_word_embeddings: flag(config, "tie_word_embeddings")?,
+            initializer_range: number(config, "initializer_range")?.unwrap_or(0.02),
+            bos_token_id: token_ids(config, "bos_token_id")?.first().copied(),
+            eos_token_ids: token_ids(config, "eos_token_id")?,
+            pad_token_id: token_ids(config, "pad_token_id")?.first().copied(),
+        };
+        parsed.check_heads()?;
+        Ok(parsed)
+    }
+
+    fn check_heads(&self) -> Result<(), String> {
+        if !self.heads.is_multiple_of(self.kv_heads) {
+            return Err(format!(
+                "num_key_value_heads {} does not divide num_attention_heads {}",
+                self.kv_heads, self.heads
+            ));
+        }
+        if !self.head_dim.is_multiple_of(2) {
+            return Err(format!("head_dim {} is odd; RoPE rotates pairs", self.head_dim));
+        }
+        Ok(())
+    }
+}
+
+/// An f32 as its shortest decimal, so that 1e-5 is written as 1e-5.
+fn short(value: f32) -> Value {
+    value.to_string().parse::<f64>().map_or(Value::Null, |number| json!(number))
+}
+
+fn refuse_other_architectures(config: &Map<String, Value>) -> Result<(), String> {
+    let model_type = config.get("model_type").and_then(Value::as_str).unwrap_or("(none)");
+    if model_type != "llama" {
+        return Err(format!(
+            "model_type {model_type:?} is not supported; expected \"llama\", as in SmolLM2 and other Llama-family checkpoints"
+        ));
+    }
+    for bias in ["attention_bias", "mlp_bias"] {
+        if flag(config, bias)? {
+            return Err(format!("{bias} true is not supported; Llama and SmolLM2 have no biases"));
+        }
+    }
+    if flag(config, "rope_interleaved")? {
+        return Err(
+            "rope_interleaved true is nanotron's layout; convert the checkpoint to the Hugging Face layout"
+                .into(),
+        );
+    }
+    match config.get("hidden_act").and_then(Value::as_str) {
+        None | Some("silu") => Ok(()),
+        Some(other) => Err(format!("hidden_act {other:?} is not supported; expected \"silu\"")),
+    }
+}
+
+/// The RoPE base from either field; any scaling but the default is refused.
+fn rope_theta(config: &Map<String, Value>) -> Result<f32, String> {
+    let empty = Map::new();
+    let nested = |name: &str| config.get(name).and_then(Value::as_object).unwrap_or(&empty);
+    let (parameters, scaling) = (nested("rope_parameters"), nested("rope_scaling"));
+    for (name, object) in [("rope_parameters", parameters), ("rope_scaling", scaling)] {
+        let kind = object.get("rope_type").or_else(|| object.get("type")).and_then(Value::as_str);
+        if let Some(kind) = kind.filter(|kind| *kind != "default") {
+            return Err(format!("{name} has rope_type {kind:?}; only \"default\" is supported"));
+        }
+    }
+    let theta = match number(parameters, "rope_theta")? {
+        Some(theta) => theta,
+        None => number(config, "rope_theta")?.unwrap_or(10_000.0),
+    };
+    if theta > 0.0 {
+        Ok(theta as f32)
+    } else {
+        Err(format!("rope_theta is {theta}; expected a positive number"))
+    }
+}
+
+fn present(config: &Map<String, Value>, name: &str) -> bool {
+    config.get(name).is_some_and(|value| !value.is_null())
+}
+
+fn size(config: &Map<String, Value>, name: &str) -> Result<usize, String> {
+    let value = config.get(name).ok_or_else(|| format!("{name} is missing"))?;
+    match value.as_u64() {
+        Some(size) if size > 0 => Ok(size as usize),
+        _ => Err(format!("{name} is {value}; expected a positive whole number")),
+    }
+}
+
+fn number(config: &Map<String, Value>, name: &str) -> Result<Option<f64>, String> {
+    match config.get(name) {
+        None | Some(Value::Null) => Ok(None),
+        Some(value) => {
+            value.as_f64().map(Some).ok_or_else(|| format!("{name} is {value}; expected a number"))
+        }
+    }
+}
+
+fn flag(config: &Map<String, Value>, name: &str) -> Result<bool, String> {
+    match config.get(name) {
+        None | Some(Value::Null) => Ok(false),
+        Some(value) => value.as_bool().ok_or_else(|| format!("{name} is {value}; expected true or false")),
+    }
+}
+
+/// One id, a list of ids, or nothing.
+fn token_ids(config: &Map<String, Value>, name: &str) -> Result<Vec<u32>, String> {
+    let id = |value: &Value| {
+        value
+            .as_u64()
+            .and_then(|id| u32::try_from(id).ok())
+            .ok_or_else(|| format!("{name} is {value}; expected a token id"))
+    };
+    match config.get(name) {
+        None | Some(Value::Null) => Ok(Vec::new()),
+        Some(Value::Array(ids)) => ids.iter().map(id).collect(),
+        Some(value) => Ok(vec![id(value)?]),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may fail loudly")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn written_configs_read_back() {
+        for config in [ModelConfig::smollm2_135m(), ModelConfig::smollm2_1_7b()] {
+            assert_eq!(ModelConfig::from_json(&config.to_json()).unwrap(), config);
+        }
+    }
+
+    #[test]
+    fn the_rope_base_is_read_from_both_fields() {
+        let mut four = ModelConfig::smollm2_135m().to_json();
+        four.as_object_mut().unwrap().remove("rope_parameters");
+        let mut five = ModelConfig::smollm2_135m().to_json();
+        five.as_object_mut().unwrap().remove("rope_theta");
+        for value in [four, five] {
+            assert_eq!(ModelConfig::from_json(&value).unwrap().rope_theta, 100_000.0);
+        }
+    }
+
+    #[test]
+    fn unsupported_configs_are_refused_by_name() {
+        let refused = |field: &str, value: Value, expected: &str| {
+            let mut config = ModelConfig::smollm2_135m().to_json();
+            config[field] = value;
+            let reason = ModelConfig::from_json(&config).unwrap_err();
+            assert!(reason.contains(expected), "{field}: {reason}");
+        };
+        refused("model_type", json!("mamba"), "model_type \"mamba\" is not supported");
+        refused("attention_bias", json!(true), "attention_bias true");
+        refused("hidden_act", json!("gelu"), "hidden_act \"gelu\"");
+        refused("num_key_value_heads", json!(4), "num_key_value_heads 4 does not divide");
+        refused("head_dim", json!(63), "head_dim 63 is odd");
+        refused("rope_scaling", json!({"rope_type": "yarn"}), "rope_type \"yarn\"");
+        refused("rope_parameters", json!({"rope_type": "llama3"}), "rope_type \"llama3\"");
+        refused("hidden_size", json!(-1), "hidden_size is -1");
+        refused("vocab_size", json!("many"), "vocab_size is \"many\"");
+    }
+}

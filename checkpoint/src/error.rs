@@ -1,0 +1,71 @@
+//! The errors of this crate. Each names the file or the value at fault and what to do about it.
+
+use std::path::{Path, PathBuf};
+
+/// Why a checkpoint, a tokenizer or a template cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The operating system refused a file.
+    #[error(transparent)]
+    File(#[from] files::Error),
+    /// The name is neither a folder nor a hub id.
+    #[error(
+        "there is no checkpoint `{0}`: it is neither a folder nor a hub id (`owner/name`); give one of the two"
+    )]
+    NoCheckpoint(String),
+    /// A file of the checkpoint is missing.
+    #[error("{} has no {missing}; {hint}", folder.display())]
+    Incomplete {
+        /// The checkpoint folder.
+        folder: PathBuf,
+        /// The missing file.
+        missing: &'static str,
+        /// What the folder must contain.
+        hint: &'static str,
+    },
+    /// A file was read, but its content cannot be used.
+    #[error("{}: {reason}", path.display())]
+    Invalid {
+        /// The file at fault.
+        path: PathBuf,
+        /// What is wrong with it, with the value.
+        reason: String,
+    },
+    /// The hub did not return the checkpoint or the dataset.
+    #[error("cannot get {id} from the hub: {reason}; check the name and the network, or give a folder")]
+    Hub {
+        /// The hub id.
+        id: String,
+        /// The hub client's reason.
+        reason: String,
+    },
+    /// The chat template cannot be parsed or rendered.
+    #[error("chat template: {0}")]
+    Template(String),
+    /// The template was rendered, but the span of each message in the text cannot be determined.
+    #[error("chat template: cannot determine which tokens belong to message {message}: {reason}")]
+    Spans {
+        /// Index of the message, from 0.
+        message: usize,
+        /// Why its span is unknown.
+        reason: String,
+    },
+    /// The tokenizer cannot encode or decode.
+    #[error("tokenizer: {0}")]
+    Tokenizer(String),
+}
+
+impl Error {
+    pub(crate) fn file(action: &'static str, path: &Path, reason: std::io::Error) -> Self {
+        files::Error::file(action, path, reason).into()
+    }
+
+    pub(crate) fn invalid(path: &Path, reason: impl std::fmt::Display) -> Self {
+        Self::Invalid { path: path.to_owned(), reason: reason.to_string() }
+    }
+}
+
+/// Reads a whole text file; the error names it.
+pub(crate) fn read_to_string(path: &Path) -> Result<String, Error> {
+    std::fs::read_to_string(path).map_err(|error| Error::file("read", path, error))
+}

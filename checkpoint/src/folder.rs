@@ -1,0 +1,232 @@
+//! The checkpoint folder in Hugging Face layout, which training writes and all other programs read.
+//!
+//! Opening one reads configuration, tokenizer, template and weights and checks them against each other, so the parts of a
+//! [`Checkpoint`] always belong together.
+
+use crate::error::{Error, read_to_string};
+use crate::weights::Weights;
+use crate::{ChatTemplate, ModelConfig, Tokenizer, hub};
+use serde_json::{Map, Value};
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+mod save;
+
+pub use save::CheckpointWriter;
+
+// The earlier name, until its users follow.
+pub use save::CheckpointWriter as Outgoing;
+
+/// A complete, consistent checkpoint.
+#[derive(Debug)]
+pub struct Checkpoint {
+    /// The name by which it was opened: a folder or a hub id.
+    pub name: String,
+    /// The folder of its files.
+    pub folder: PathBuf,
+    /// The model's shape.
+    pub config: ModelConfig,
+    /// Its tokenizer.
+    pub tokenizer: Tokenizer,
+    /// Its chat template, or ChatML if it has none.
+    pub template: ChatTemplate,
+    /// Whether `template` is its own or was given, rather than ChatML in place of one.
+    pub own_template: bool,
+    /// Its weights, memory-mapped.
+    pub weights: Weights,
+    /// Ids that end a generation, ascending.
+    pub stop_ids: Vec<u32>,
+    /// The content of `tokenizer_config.json`; empty if there is none.
+    pub tokenizer_config: Map<String, Value>,
+    /// What a user should know about it; print each once.
+    pub warnings: Vec<String>,
+}
+
+impl Checkpoint {
+    /// Opens a folder, or a hub id such as `HuggingFaceTB/SmolLM2-135M-Instruct`, which is downloaded. `template` is a Jinja
+    /// file that replaces the checkpoint's own chat template.
+    ///
+    /// # Errors
+    /// Names the file that is missing, broken, or belongs to another model.
+    pub fn open(name: &str, template: Option<&Path>) -> Result<Self, Error> {
+        let folder = locate(name)?;
+        let config = ModelConfig::read(&required(&folder, "config.json")?)?;
+        let tokenizer = Tokenizer::read(&required(&folder, "tokenizer.json")?, &config)?;
+        let weights = Weights::open(&folder, &config)?;
+        let settings = TokenizerSettings::read(&folder)?;
+        let (mut warnings, mut own_template) = (Vec::new(), true);
+        let chat = match template {
+            Some(file) => settings.template_from(file)?,
+            None => settings.own_template(&folder)?.unwrap_or_else(|| {
+                own_template = false;
+                warnings.push(format!(
+                    "{name} has no chat template, so ChatML is used; give `--chat-template FILE` for another"
+                ));
+                ChatTemplate::chatml()
+            }),
+        };
+        let stop_ids = stop_ids(&folder, &config, &tokenizer, &settings, &chat)?;
+        Ok(Self {
+            name: name.to_owned(),
+            folder,
+            config,
+            tokenizer,
+            template: chat,
+            own_template,
+            weights,
+            stop_ids,
+            tokenizer_config: settings.raw,
+            warnings,
+        })
+    }
+}
+
+/// The fields of `tokenizer_config.json` that are used here; all are optional.
+#[derive(Debug, Default)]
+struct TokenizerSettings {
+    raw: Map<String, Value>,
+    template: Option<String>,
+    bos_token: String,
+    eos_token: String,
+}
+
+impl TokenizerSettings {
+    fn read(folder: &Path) -> Result<Self, Error> {
+        let path = folder.join("tokenizer_config.json");
+        if !path.is_file() {
+            return Ok(Self::default());
+        }
+        let value = read_json(&path)?;
+        Ok(Self {
+            template: template_text(&value["chat_template"]),
+            bos_token: token_text(&value["bos_token"]),
+            eos_token: token_text(&value["eos_token"]),
+            raw: value.as_object().cloned().unwrap_or_default(),
+        })
+    }
+
+    fn template_from(&self, file: &Path) -> Result<ChatTemplate, Error> {
+        ChatTemplate::read(file, &self.bos_token, &self.eos_token)
+    }
+
+    /// The template of `chat_template.jinja`, otherwise of `tokenizer_config.json`, as in transformers.
+    fn own_template(&self, folder: &Path) -> Result<Option<ChatTemplate>, Error> {
+        let file = folder.join("chat_template.jinja");
+        if file.is_file() {
+            return self.template_from(&file).map(Some);
+        }
+        let parse = |source: &String| ChatTemplate::new(source, &self.bos_token, &self.eos_token);
+        self.template.as_ref().map(parse).transpose()
+    }
+}
+
+/// The folder of a tokenizer: of a `tokenizer.json`, a folder itself, or of a hub id, whose tokenizer is downloaded.
+///
+/// # Errors
+/// When the name is none of these, or the hub does not return it.
+pub fn tokenizer_folder(name: &str) -> Result<PathBuf, Error> {
+    let path = Path::new(name);
+    if path.is_file() {
+        return Ok(path.parent().unwrap_or(Path::new(".")).to_owned());
+    }
+    if path.is_dir() {
+        return Ok(path.to_owned());
+    }
+    if hub::is_id(name) { hub::fetch_tokenizer(name) } else { Err(Error::NoCheckpoint(name.to_owned())) }
+}
+
+/// The content of a folder's `tokenizer_config.json`, empty if there is none, and its own chat template, if it has one.
+///
+/// # Errors
+/// Names the file that cannot be read.
+pub fn tokenizer_settings(folder: &Path) -> Result<(Map<String, Value>, Option<ChatTemplate>), Error> {
+    let settings = TokenizerSettings::read(folder)?;
+    let template = settings.own_template(folder)?;
+    Ok((settings.raw, template))
+}
+
+/// The folder of a checkpoint: itself, or that of a hub id, whose files are downloaded.
+///
+/// # Errors
+/// When the name is neither, or the hub does not return it.
+pub fn locate(name: &str) -> Result<PathBuf, Error> {
+    let folder = Path::new(name);
+    if folder.is_dir() {
+        return Ok(folder.to_owned());
+    }
+    if hub::is_id(name) { hub::fetch(name) } else { Err(Error::NoCheckpoint(name.to_owned())) }
+}
+
+fn required(folder: &Path, file: &'static str) -> Result<PathBuf, Error> {
+    let path = folder.join(file);
+    if path.is_file() {
+        return Ok(path);
+    }
+    Err(Error::Incomplete {
+        folder: folder.to_owned(),
+        missing: file,
+        hint: "a checkpoint folder contains config.json, tokenizer.json and model.safetensors",
+    })
+}
+
+/// The ids that end a generation: those of generation_config.json and config.json, the tokenizer's end of sequence, and the
+/// token that ends an assistant's message in the template. A base model's config often names only one of them.
+fn stop_ids(
+    folder: &Path,
+    config: &ModelConfig,
+    tokenizer: &Tokenizer,
+    settings: &TokenizerSettings,
+    template: &ChatTemplate,
+) -> Result<Vec<u32>, Error> {
+    let mut ids: BTreeSet<u32> = config.eos_token_ids.iter().copied().collect();
+    let path = folder.join("generation_config.json");
+    if path.is_file() {
+        ids.extend(eos_ids(&read_json(&path)?));
+    }
+    ids.extend(tokenizer.id(&settings.eos_token));
+    ids.extend(end_of_message(tokenizer, template));
+    Ok(ids.into_iter().collect())
+}
+
+/// The ids in the `eos_token_id` of a config: none, one or several.
+pub fn eos_ids(config: &Value) -> Vec<u32> {
+    let id = |value: &Value| value.as_u64().map(|id| id as u32);
+    match &config["eos_token_id"] {
+        Value::Array(many) => many.iter().filter_map(id).collect(),
+        one => id(one).into_iter().collect(),
+    }
+}
+
+/// The special token that the template puts after an assistant's message, if it puts one.
+pub fn end_of_message(tokenizer: &Tokenizer, template: &ChatTemplate) -> Option<u32> {
+    let messages = serde_json::json!([
+        {"role": "user", "content": "a"},
+        {"role": "assistant", "content": "zzqzz"}
+    ]);
+    let text = template.render(&messages, None, false).ok()?;
+    let (_, after) = text.rsplit_once("zzqzz")?;
+    let encoded = tokenizer.encode(after.trim_start()).ok()?;
+    encoded.ids.first().copied().filter(|id| tokenizer.is_special(*id))
+}
+
+fn read_json(path: &Path) -> Result<Value, Error> {
+    serde_json::from_str(&read_to_string(path)?)
+        .map_err(|error| Error::invalid(path, format!("not JSON: {error}")))
+}
+
+/// The template, or the one named "default" of several.
+fn template_text(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text.clone()),
+        Value::Array(named) => {
+            let default = named.iter().find(|entry| entry["name"] == "default")?;
+            default["template"].as_str().map(str::to_owned)
+        }
+        _ => None,
+    }
+}
+
+/// The text of a special token, which is a string or an object with a `content`.
+fn token_text(value: &Value) -> String {
+    value.as_str().or_else(|| value["content"].as_str()).unwrap_or_default().to_owned()
+}

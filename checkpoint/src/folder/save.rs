@@ -1,0 +1,77 @@
+//! Writes a checkpoint in the layout that transformers, llama.cpp's converter and `Checkpoint::open` read.
+
+use crate::error::Error;
+use crate::weights::{self, Precision};
+use crate::{ChatTemplate, ModelConfig, Tokenizer};
+use serde_json::{Map, Value, json};
+use std::path::Path;
+
+/// A checkpoint to be written, without its weights.
+#[derive(Debug)]
+pub struct CheckpointWriter<'a> {
+    /// The model's shape; the first of its `eos_token_ids` becomes the tokenizer's end of sequence.
+    pub config: &'a ModelConfig,
+    /// Its tokenizer.
+    pub tokenizer: &'a Tokenizer,
+    /// The content of the parent checkpoint's `tokenizer_config.json`.
+    pub tokenizer_config: &'a Map<String, Value>,
+    /// The template it was trained with; `None` if it was trained on no conversation.
+    pub template: Option<&'a ChatTemplate>,
+}
+
+impl CheckpointWriter<'_> {
+    /// Writes every file into a folder that exists, the weights last. Each is whole or absent. The tensors have name, shape
+    /// and row-major values.
+    ///
+    /// # Errors
+    /// Names the file that cannot be written.
+    pub fn write<V: AsRef<[f32]>>(
+        &self,
+        folder: &Path,
+        tensors: &[(String, Vec<usize>, V)],
+        precision: Precision,
+    ) -> Result<(), Error> {
+        let mut config = self.config.to_json();
+        config["torch_dtype"] = if precision == Precision::F32 { "float32" } else { "bfloat16" }.into();
+        let text = |name: &str, text: &str| files::atomic::write(&folder.join(name), text);
+        text("config.json", &pretty(&config))?;
+        text("generation_config.json", &pretty(&self.generation()))?;
+        text("tokenizer.json", &self.tokenizer.to_json()?)?;
+        text("tokenizer_config.json", &pretty(&self.tokenizer_settings().into()))?;
+        if let Some(template) = self.template {
+            text("chat_template.jinja", template.source())?;
+        }
+        weights::write(&folder.join("model.safetensors"), tensors, precision)
+    }
+
+    fn generation(&self) -> Value {
+        let config = self.config.to_json();
+        let mut entries = json!({"_from_model_config": false});
+        for name in ["bos_token_id", "eos_token_id", "pad_token_id"] {
+            if !config[name].is_null() {
+                entries[name] = config[name].clone();
+            }
+        }
+        entries
+    }
+
+    fn tokenizer_settings(&self) -> Map<String, Value> {
+        let mut settings = self.tokenizer_config.clone();
+        // The template has its own file, and the added tokens are in tokenizer.json.
+        settings.remove("chat_template");
+        settings.remove("added_tokens_decoder");
+        settings.entry("tokenizer_class").or_insert_with(|| "PreTrainedTokenizerFast".into());
+        settings.entry("clean_up_tokenization_spaces").or_insert(false.into());
+        settings.insert("model_max_length".to_owned(), self.config.max_positions.into());
+        let eos = self.config.eos_token_ids.first().and_then(|id| self.tokenizer.token(*id));
+        if let Some(eos) = eos {
+            settings.insert("eos_token".to_owned(), eos.clone().into());
+            settings.entry("pad_token").or_insert_with(|| eos.into());
+        }
+        settings
+    }
+}
+
+fn pretty(value: &Value) -> String {
+    format!("{value:#}\n")
+}

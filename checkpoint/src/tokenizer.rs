@@ -1,0 +1,284 @@
+//! Text to token ids and back, with the checkpoint's `tokenizer.json`.
+//!
+//! A thin layer over the `tokenizers` crate with what the other crates need: ids with byte ranges, which ids are special,
+//! the bytes of each id (for constrained decoding), and streamed text that never splits a character.
+
+use crate::ModelConfig;
+use crate::error::Error;
+use std::ops::Range;
+use std::path::Path;
+use std::sync::Arc;
+use tokenizers::AddedToken;
+use tokenizers::decoders::DecoderWrapper;
+
+/// A checkpoint's tokenizer.
+#[derive(Debug, Clone)]
+pub struct Tokenizer {
+    inner: tokenizers::Tokenizer,
+    /// Ids of the special tokens, ascending.
+    special: Vec<u32>,
+    /// The bytes of every id (V').
+    bytes: Arc<Vec<Vec<u8>>>,
+}
+
+/// The tokens of a text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Encoding {
+    /// Token ids (T).
+    pub ids: Vec<u32>,
+    /// The bytes of the text that each token covers (T). Tokens that share one character share its range.
+    pub ranges: Vec<Range<usize>>,
+}
+
+impl Tokenizer {
+    /// Reads `tokenizer.json` and checks it against the model's vocabulary.
+    ///
+    /// # Errors
+    /// Names the file when it is not a tokenizer, or has an id for which the model has no embedding.
+    pub fn read(path: &Path, config: &ModelConfig) -> Result<Self, Error> {
+        let tokenizer = Self::open(path)?;
+        let highest = tokenizer.inner.get_vocab(true).into_values().max().unwrap_or(0) as usize;
+        if highest >= config.vocab_size {
+            return Err(Error::invalid(
+                path,
+                format!(
+                    "contains token id {highest}, but vocab_size in config.json is {}; this tokenizer belongs to another model",
+                    config.vocab_size
+                ),
+            ));
+        }
+        Ok(tokenizer)
+    }
+
+    /// Reads a `tokenizer.json` without a model.
+    ///
+    /// # Errors
+    /// Names the file when it cannot be read or is not a tokenizer.
+    pub fn open(path: &Path) -> Result<Self, Error> {
+        let bytes = std::fs::read(path).map_err(|error| Error::file("read", path, error))?;
+        let inner = tokenizers::Tokenizer::from_bytes(bytes)
+            .map_err(|error| Error::invalid(path, format!("not a tokenizer: {error}")))?;
+        Self::new(inner).map_err(|error| Error::invalid(path, error))
+    }
+
+    /// Parses the text of a `tokenizer.json`.
+    ///
+    /// # Errors
+    /// States why it is not a tokenizer.
+    pub fn from_json(text: &str) -> Result<Self, Error> {
+        let inner = tokenizers::Tokenizer::from_bytes(text);
+        inner.and_then(Self::new).map_err(|error| Error::Tokenizer(error.to_string()))
+    }
+
+    fn new(mut inner: tokenizers::Tokenizer) -> Result<Self, tokenizers::Error> {
+        // A saved tokenizer may contain the truncation or padding of its training run.
+        inner.with_padding(None);
+        inner.with_truncation(None)?;
+        let mut special: Vec<u32> = inner
+            .get_added_tokens_decoder()
+            .into_iter()
+            .filter_map(|(id, token)| token.special.then_some(id))
+            .collect();
+        special.sort_unstable();
+        let bytes = Arc::new(token_bytes(&inner));
+        Ok(Self { inner, special, bytes })
+    }
+
+    /// The same tokenizer with more special tokens, at the ids after the highest.
+    ///
+    /// # Errors
+    /// When the tokenizer itself fails.
+    pub fn with_special(&self, names: &[String]) -> Result<Self, Error> {
+        let mut inner = self.inner.clone();
+        let tokens: Vec<AddedToken> =
+            names.iter().map(|name| AddedToken::from(name.as_str(), true)).collect();
+        inner.add_special_tokens(&tokens);
+        Self::new(inner).map_err(|error| Error::Tokenizer(error.to_string()))
+    }
+
+    /// The text of its `tokenizer.json`.
+    ///
+    /// # Errors
+    /// When the tokenizer itself fails.
+    pub fn to_json(&self) -> Result<String, Error> {
+        self.inner.to_string(true).map_err(|error| Error::Tokenizer(error.to_string()))
+    }
+
+    /// Ids of a plain text, with the special tokens that the tokenizer adds, such as a beginning of sequence.
+    ///
+    /// # Errors
+    /// When the tokenizer itself fails.
+    pub fn encode_document(&self, text: &str) -> Result<Vec<u32>, Error> {
+        let encoding =
+            self.inner.encode_fast(text, true).map_err(|error| Error::Tokenizer(error.to_string()))?;
+        Ok(encoding.get_ids().to_vec())
+    }
+
+    /// Ids and byte ranges of a text that already contains its special tokens, such as a rendered chat.
+    ///
+    /// # Errors
+    /// When the tokenizer itself fails.
+    pub fn encode(&self, text: &str) -> Result<Encoding, Error> {
+        let encoding = self.inner.encode(text, false).map_err(|error| Error::Tokenizer(error.to_string()))?;
+        let mut covered = 0;
+        let ranges = encoding.get_offsets().iter().map(|&(start, end)| {
+            // Some tokenizers leave a token's leading space out of its offsets; it is added here.
+            let range = if start > covered { covered..end } else { start..end };
+            covered = covered.max(end);
+            range
+        });
+        Ok(Encoding { ranges: ranges.collect(), ids: encoding.get_ids().to_vec() })
+    }
+
+    /// The text of ids. `skip_special` leaves special tokens out.
+    ///
+    /// # Errors
+    /// When the tokenizer itself fails.
+    pub fn decode(&self, ids: &[u32], skip_special: bool) -> Result<String, Error> {
+        self.inner.decode(ids, skip_special).map_err(|error| Error::Tokenizer(error.to_string()))
+    }
+
+    /// The id of a token by its text in the vocabulary, such as `<|im_end|>`.
+    pub fn id(&self, token: &str) -> Option<u32> {
+        self.inner.token_to_id(token)
+    }
+
+    /// The text of a token in the vocabulary.
+    pub fn token(&self, id: u32) -> Option<String> {
+        self.inner.id_to_token(id)
+    }
+
+    /// Ids of the special tokens, ascending.
+    pub fn special_ids(&self) -> &[u32] {
+        &self.special
+    }
+
+    /// Whether an id is a special token.
+    pub fn is_special(&self, id: u32) -> bool {
+        self.special.binary_search(&id).is_ok()
+    }
+
+    /// Number of ids, added tokens included (V').
+    pub fn vocab_size(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// The bytes of every id in running text (V'); empty for ids without a token. Special tokens have the bytes of their
+    /// text.
+    pub fn token_bytes(&self) -> &Arc<Vec<Vec<u8>>> {
+        &self.bytes
+    }
+}
+
+/// Joins the bytes of tokens to text of whole characters.
+///
+/// The tokenizers crate's own stream decodes longer and longer lists of ids instead; it fails or never returns when a
+/// model generates bytes that are not UTF-8.
+#[derive(Debug, Clone, Default)]
+pub struct TextStream {
+    pending: Vec<u8>,
+}
+
+impl TextStream {
+    /// Adds bytes; returns the text that they complete, which is empty while a character is incomplete. Bytes that cannot
+    /// become UTF-8 are replaced by U+FFFD, as in [`String::from_utf8_lossy`] of the whole.
+    pub fn push(&mut self, bytes: &[u8]) -> String {
+        self.pending.extend_from_slice(bytes);
+        let complete = match std::str::from_utf8(&self.pending) {
+            Ok(_) => self.pending.len(),
+            Err(_) => complete_bytes(&self.pending),
+        };
+        String::from_utf8_lossy(&self.pending.drain(..complete).collect::<Vec<u8>>()).into_owned()
+    }
+
+    /// The rest when the stream ends: U+FFFD for an incomplete character, or nothing.
+    pub fn finish(self) -> String {
+        String::from_utf8_lossy(&self.pending).into_owned()
+    }
+}
+
+/// The number of bytes before a last character that later bytes may still complete.
+fn complete_bytes(bytes: &[u8]) -> usize {
+    let mut start = 0;
+    while let Err(error) = std::str::from_utf8(&bytes[start..]) {
+        match error.error_len() {
+            Some(length) => start += error.valid_up_to() + length,
+            None => return start + error.valid_up_to(),
+        }
+    }
+    bytes.len()
+}
+
+fn token_bytes(tokenizer: &tokenizers::Tokenizer) -> Vec<Vec<u8>> {
+    let byte_level = is_byte_level(tokenizer);
+    let added = tokenizer.get_added_tokens_decoder();
+    let vocab_size = tokenizer.get_vocab(true).into_values().max().map_or(0, |id| id + 1);
+    let bytes_of = |id: u32| match (added.get(&id), tokenizer.id_to_token(id)) {
+        (Some(token), _) => token.content.clone().into_bytes(),
+        (None, Some(token)) if byte_level => byte_level_bytes(&token),
+        (None, Some(token)) => sentencepiece_bytes(&token),
+        (None, None) => Vec::new(),
+    };
+    (0..vocab_size).map(bytes_of).collect()
+}
+
+fn is_byte_level(tokenizer: &tokenizers::Tokenizer) -> bool {
+    let byte_level = |decoder: &DecoderWrapper| matches!(decoder, DecoderWrapper::ByteLevel(_));
+    match tokenizer.get_decoder() {
+        Some(DecoderWrapper::Sequence(sequence)) => sequence.get_decoders().iter().any(byte_level),
+        Some(decoder) => byte_level(decoder),
+        None => false,
+    }
+}
+
+/// The bytes of a token in GPT-2's byte alphabet: printable bytes are themselves, the others are code points from 256 on.
+fn byte_level_bytes(token: &str) -> Vec<u8> {
+    let printable = |byte: u32| matches!(byte, 0x21..=0x7e | 0xa1..=0xac | 0xae..=0xff);
+    let others: Vec<u8> = (0..256u32).filter(|&byte| !printable(byte)).map(|byte| byte as u8).collect();
+    let byte_of = |character: char| match character as u32 {
+        code if code < 256 && printable(code) => Some(code as u8),
+        code => others.get((code as usize).checked_sub(256)?).copied(),
+    };
+    // A token with a character outside of the alphabet is stored as plain text.
+    token.chars().map(byte_of).collect::<Option<Vec<u8>>>().unwrap_or_else(|| token.as_bytes().to_vec())
+}
+
+/// The bytes of a token of SentencePiece: `▁` is a space, `<0x0A>` a byte.
+fn sentencepiece_bytes(token: &str) -> Vec<u8> {
+    let byte = token.strip_prefix("<0x").and_then(|rest| rest.strip_suffix('>'));
+    match byte.and_then(|digits| u8::from_str_radix(digits, 16).ok()) {
+        Some(byte) => vec![byte],
+        None => token.replace('▁', " ").into_bytes(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn byte_level_tokens_become_bytes() {
+        assert_eq!(byte_level_bytes("Ġthe"), b" the");
+        assert_eq!(byte_level_bytes("Ċ"), b"\n");
+        assert_eq!(byte_level_bytes("Ã©"), "é".as_bytes());
+    }
+
+    #[test]
+    fn streamed_text_is_the_lossy_text_of_the_whole() {
+        for bytes in
+            [&b"plain"[..], "a\u{e9}\u{1f642}z".as_bytes(), b"\xff\xc3\xa9\xe2\x82", b"\xf0\x9fab\x80"]
+        {
+            let mut stream = TextStream::default();
+            let mut text: String = bytes.iter().map(|byte| stream.push(&[*byte])).collect();
+            text.push_str(&stream.finish());
+            assert_eq!(text, String::from_utf8_lossy(bytes));
+        }
+    }
+
+    #[test]
+    fn sentencepiece_tokens_become_bytes() {
+        assert_eq!(sentencepiece_bytes("▁the"), b" the");
+        assert_eq!(sentencepiece_bytes("<0x0A>"), b"\n");
+        assert_eq!(sentencepiece_bytes("<0xzz>"), b"<0xzz>");
+    }
+}

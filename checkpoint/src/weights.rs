@@ -1,0 +1,315 @@
+//! Weights on disk: safetensors, one file or shards with an index, in f32, f16 or bf16.
+//!
+//! Opening checks every name and shape against the config, so that a truncated download or the wrong checkpoint is
+//! refused before any arithmetic. After that, reading a tensor cannot fail.
+
+use crate::ModelConfig;
+use crate::error::{Error, read_to_string};
+use files::hash::Hasher;
+use half::{bf16, f16};
+use memmap2::Mmap;
+use safetensors::SafeTensors;
+use safetensors::tensor::{Dtype, TensorView};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+mod write;
+
+pub use crate::tensors::expected_tensors;
+pub use write::{Precision, write};
+
+/// The memory-mapped weights of one checkpoint, checked against its config.
+#[derive(Debug)]
+pub struct Weights {
+    files: Vec<MappedFile>,
+    /// The index in `files` of each tensor, by name.
+    file_indices: BTreeMap<String, usize>,
+}
+
+#[derive(Debug)]
+struct MappedFile {
+    path: PathBuf,
+    map: Mmap,
+}
+
+impl Weights {
+    /// Maps `model.safetensors`, or the shards that `model.safetensors.index.json` names.
+    ///
+    /// # Errors
+    /// Names the file that is missing or truncated, or the tensor that is missing, has another shape than the config states,
+    /// or is not part of the architecture.
+    pub fn open(folder: &Path, config: &ModelConfig) -> Result<Self, Error> {
+        let mut weights = Self { files: Vec::new(), file_indices: BTreeMap::new() };
+        for path in weight_files(folder)? {
+            weights.map(path)?;
+        }
+        weights.check(folder, config)?;
+        Ok(weights)
+    }
+
+    /// A tensor as f32, row-major; the conversion is exact.
+    ///
+    /// # Panics
+    /// When `name` is not one of [`expected_tensors`], which `open` has checked.
+    pub fn tensor(&self, name: &str) -> Vec<f32> {
+        widen(&self.view(name))
+    }
+
+    /// A matrix (N, K) whose rows are read one at a time, so that the whole is never in memory.
+    ///
+    /// # Panics
+    /// As [`Weights::tensor`].
+    pub fn rows(&self, name: &str) -> Rows<'_> {
+        let view = self.view(name);
+        let columns = view.shape().last().copied().unwrap_or(1);
+        Rows { data: view.data(), dtype: view.dtype(), columns }
+    }
+
+    /// The smallest precision that represents every tensor exactly; f16 needs [`Precision::F32`].
+    pub fn stored(&self) -> Precision {
+        let all_bf16 = |file: &MappedFile| {
+            let parsed = SafeTensors::deserialize(&file.map).expect("parsed when it was mapped");
+            parsed.tensors().iter().all(|(_, tensor)| tensor.dtype() == Dtype::BF16)
+        };
+        if self.files.iter().all(all_bf16) { Precision::Bf16 } else { Precision::F32 }
+    }
+
+    /// Returns the mapped pages to the system, after everything needed was copied. They are read again when they are used.
+    pub fn release(&self) {
+        #[cfg(target_os = "linux")]
+        for file in &self.files {
+            // SAFETY: the map is read-only and backed by its file, so dropped pages are read back unchanged.
+            // This is only advice: pages that the system keeps cost memory, nothing else.
+            let _ = unsafe { file.map.unchecked_advise(memmap2::UncheckedAdvice::DontNeed) };
+        }
+    }
+
+    /// SHA-256 of the weight files in order, in hexadecimal: the identity of a model in a cache.
+    pub fn sha256(&self) -> String {
+        let mut hasher = Hasher::default();
+        for file in &self.files {
+            hasher.update(&file.map);
+        }
+        hasher.finish()
+    }
+
+    fn view(&self, name: &str) -> TensorView<'_> {
+        let index = self.file_indices.get(name);
+        let index = index.unwrap_or_else(|| panic!("{name} is not a tensor of this architecture"));
+        let parsed = SafeTensors::deserialize(&self.files[*index].map).expect("parsed when it was mapped");
+        parsed.tensor(name).expect("listed when it was mapped")
+    }
+
+    fn map(&mut self, path: PathBuf) -> Result<(), Error> {
+        let file = File::open(&path).map_err(|error| Error::file("read", &path, error))?;
+        // SAFETY: the map is read-only. Truncating a checkpoint while it is in use would fault, which is the usual
+        // contract of mapped weights.
+        let map = unsafe { Mmap::map(&file) }.map_err(|error| Error::file("map", &path, error))?;
+        let parsed = SafeTensors::deserialize(&map).map_err(|error| {
+            Error::invalid(
+                &path,
+                format!("not a whole safetensors file ({error}); download or copy it again"),
+            )
+        })?;
+        for (name, view) in parsed.tensors() {
+            if !matches!(view.dtype(), Dtype::F32 | Dtype::F16 | Dtype::BF16) {
+                return Err(Error::invalid(
+                    &path,
+                    format!("tensor {name} is {:?}; expected F32, F16 or BF16", view.dtype()),
+                ));
+            }
+            self.file_indices.insert(name, self.files.len());
+        }
+        self.files.push(MappedFile { path, map });
+        Ok(())
+    }
+
+    fn check(&self, folder: &Path, config: &ModelConfig) -> Result<(), Error> {
+        let expected = expected_tensors(config);
+        for (name, shape) in &expected {
+            let Some(index) = self.file_indices.get(name) else {
+                return Err(Error::invalid(
+                    folder,
+                    format!("the weights have no tensor {name}, which config.json requires"),
+                ));
+            };
+            let file = &self.files[*index];
+            let parsed = SafeTensors::deserialize(&file.map).expect("parsed when it was mapped");
+            let found = parsed.tensor(name).expect("listed when it was mapped");
+            if found.shape() != shape {
+                return Err(Error::invalid(
+                    &file.path,
+                    format!("tensor {name} has shape {:?}; config.json says {shape:?}", found.shape()),
+                ));
+            }
+        }
+        let known: BTreeSet<&str> = expected.iter().map(|(name, _)| name.as_str()).collect();
+        // Older converters stored the rotary frequencies and a copy of the tied head. Both follow from the config and
+        // are not read.
+        let is_derived = |name: &str| name.ends_with("rotary_emb.inv_freq") || name == "lm_head.weight";
+        match self.file_indices.keys().find(|name| !known.contains(name.as_str()) && !is_derived(name)) {
+            None => Ok(()),
+            Some(name) => Err(Error::invalid(
+                folder,
+                format!("the weights contain {name}, which a Llama with this config.json does not have"),
+            )),
+        }
+    }
+}
+
+/// A memory-mapped matrix.
+#[derive(Debug, Clone, Copy)]
+pub struct Rows<'a> {
+    data: &'a [u8],
+    dtype: Dtype,
+    columns: usize,
+}
+
+impl Rows<'_> {
+    /// One row (K) as f32; the conversion is exact.
+    ///
+    /// # Panics
+    /// When there is no such row or `out` is not K long.
+    pub fn read(&self, row: usize, out: &mut [f32]) {
+        assert_eq!(out.len(), self.columns, "`out` must have the length of a row");
+        let bytes = if self.dtype == Dtype::F32 { 4 } else { 2 };
+        let data = &self.data[row * self.columns * bytes..][..self.columns * bytes];
+        match self.dtype {
+            Dtype::F32 => {
+                for (out, bytes) in out.iter_mut().zip(data.as_chunks().0) {
+                    *out = f32::from_le_bytes(*bytes);
+                }
+            }
+            Dtype::F16 => {
+                for (out, bytes) in out.iter_mut().zip(data.as_chunks().0) {
+                    *out = f16::from_le_bytes(*bytes).to_f32();
+                }
+            }
+            _ => {
+                for (out, bytes) in out.iter_mut().zip(data.as_chunks().0) {
+                    *out = bf16::from_le_bytes(*bytes).to_f32();
+                }
+            }
+        }
+    }
+}
+
+fn weight_files(folder: &Path) -> Result<Vec<PathBuf>, Error> {
+    let single = folder.join("model.safetensors");
+    let index = folder.join("model.safetensors.index.json");
+    if single.is_file() {
+        return Ok(vec![single]);
+    }
+    if !index.is_file() {
+        return Err(Error::Incomplete {
+            folder: folder.to_owned(),
+            missing: "model.safetensors",
+            hint: "a checkpoint folder contains config.json, tokenizer.json and model.safetensors (or shards with model.safetensors.index.json)",
+        });
+    }
+    let text = read_to_string(&index)?;
+    let value: serde_json::Value =
+        serde_json::from_str(&text).map_err(|error| Error::invalid(&index, format!("not JSON: {error}")))?;
+    let map = value["weight_map"].as_object().ok_or_else(|| Error::invalid(&index, "has no weight_map"))?;
+    let names: BTreeSet<&str> = map.values().filter_map(serde_json::Value::as_str).collect();
+    Ok(names.into_iter().map(|name| folder.join(name)).collect())
+}
+
+/// The values of a tensor as f32.
+fn widen(view: &TensorView<'_>) -> Vec<f32> {
+    let bytes = view.data();
+    match view.dtype() {
+        Dtype::F32 => bytes.as_chunks::<4>().0.iter().map(|chunk| f32::from_le_bytes(*chunk)).collect(),
+        Dtype::F16 => {
+            bytes.as_chunks::<2>().0.iter().map(|chunk| f16::from_le_bytes(*chunk).to_f32()).collect()
+        }
+        Dtype::BF16 => {
+            bytes.as_chunks::<2>().0.iter().map(|chunk| bf16::from_le_bytes(*chunk).to_f32()).collect()
+        }
+        other => unreachable!("{other:?} was refused when the file was mapped"),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may fail loudly")]
+mod tests {
+    use super::*;
+
+    fn tiny() -> ModelConfig {
+        ModelConfig {
+            hidden_size: 4,
+            intermediate_size: 6,
+            layers: 1,
+            heads: 2,
+            kv_heads: 1,
+            head_dim: 2,
+            vocab_size: 5,
+            ..ModelConfig::smollm2_135m()
+        }
+    }
+
+    fn values(config: &ModelConfig) -> Vec<(String, Vec<usize>, Vec<f32>)> {
+        let fill = |(name, shape): (String, Vec<usize>)| {
+            let count = shape.iter().product::<usize>();
+            (name, shape, (0..count).map(|index| index as f32 * 0.5 - 1.0).collect())
+        };
+        expected_tensors(config).into_iter().map(fill).collect()
+    }
+
+    #[test]
+    fn both_precisions_read_back_exactly() {
+        let (folder, config) = (tempfile::tempdir().unwrap(), tiny());
+        for precision in [Precision::F32, Precision::Bf16] {
+            write(&folder.path().join("model.safetensors"), &values(&config), precision).unwrap();
+            let weights = Weights::open(folder.path(), &config).unwrap();
+            for (name, _, expected) in values(&config) {
+                assert_eq!(weights.tensor(&name), expected, "{name}");
+            }
+        }
+    }
+
+    #[test]
+    fn shards_and_untied_heads_are_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let config = ModelConfig { tie_word_embeddings: false, ..tiny() };
+        let all = values(&config);
+        let (first, second) = all.split_at(3);
+        write(&folder.path().join("a.safetensors"), first, Precision::F32).unwrap();
+        write(&folder.path().join("b.safetensors"), second, Precision::F32).unwrap();
+        let entry =
+            |(name, ..): &(String, Vec<usize>, Vec<f32>), file: &str| (name.clone(), serde_json::json!(file));
+        let map: serde_json::Map<_, _> = first
+            .iter()
+            .map(|tensor| entry(tensor, "a.safetensors"))
+            .chain(second.iter().map(|tensor| entry(tensor, "b.safetensors")))
+            .collect();
+        let index = serde_json::json!({"weight_map": map});
+        std::fs::write(folder.path().join("model.safetensors.index.json"), index.to_string()).unwrap();
+        let weights = Weights::open(folder.path(), &config).unwrap();
+        assert_eq!(weights.tensor("lm_head.weight").len(), 20);
+    }
+
+    #[test]
+    fn weights_that_do_not_match_the_config_are_refused_by_name() {
+        let (folder, config) = (tempfile::tempdir().unwrap(), tiny());
+        let path = folder.path().join("model.safetensors");
+        let refused = |expected: &str| {
+            let reason = Weights::open(folder.path(), &config).unwrap_err().to_string();
+            assert!(reason.contains(expected), "{reason}");
+        };
+        refused("has no model.safetensors");
+        write(&path, &values(&config)[1..], Precision::F32).unwrap();
+        refused("no tensor model.embed_tokens.weight");
+        let wider = ModelConfig { hidden_size: 6, ..tiny() };
+        write(&path, &values(&wider), Precision::F32).unwrap();
+        refused("has shape [5, 6]; config.json says [5, 4]");
+        let mut extra = values(&config);
+        extra.push(("model.layers.0.self_attn.q_proj.bias".to_owned(), vec![4], vec![0.0; 4]));
+        write(&path, &extra, Precision::F32).unwrap();
+        refused("contain model.layers.0.self_attn.q_proj.bias");
+        let bytes = std::fs::read(&path).unwrap();
+        std::fs::write(&path, &bytes[..bytes.len() - 7]).unwrap();
+        refused("not a whole safetensors file");
+    }
+}

@@ -1,0 +1,33 @@
+//! The buffers of a forward pass, reused from call to call.
+
+use checkpoint::ModelConfig;
+use kernels::Activations;
+
+/// Returns the stride of rows of `width` numbers: a multiple of 16, so that rows are whole vectors.
+pub(super) fn padded(width: usize) -> usize {
+    width.next_multiple_of(16)
+}
+
+/// The buffers of a forward pass. Rows are padded to whole vectors unless stated otherwise.
+#[derive(Debug, Default)]
+pub(super) struct Scratch {
+    pub(super) x: Vec<f32>,                // (T, C): the residual stream
+    pub(super) normed: Vec<f32>,           // (T, C), rows not padded
+    pub(super) qkv: Vec<f32>,              // (T, (H + 2 K) D)
+    pub(super) attention_output: Vec<f32>, // (T, H D)
+    pub(super) gated: Vec<f32>,            // (T, F)
+    pub(super) activations: Activations,
+    pub(super) logits: Vec<f32>, // (R, V), rows not padded; empty if the caller did not return them
+}
+
+impl Scratch {
+    /// Resizes the buffers to a number of tokens.
+    pub(super) fn resize(&mut self, config: &ModelConfig, tokens: usize) {
+        let heads = (config.heads + 2 * config.kv_heads) * config.head_dim;
+        self.x.resize(tokens * padded(config.hidden_size), 0.0);
+        self.normed.resize(tokens * config.hidden_size, 0.0);
+        self.qkv.resize(tokens * padded(heads), 0.0);
+        self.attention_output.resize(tokens * padded(config.heads * config.head_dim), 0.0);
+        self.gated.resize(tokens * padded(config.intermediate_size), 0.0);
+    }
+}

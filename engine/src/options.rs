@@ -1,0 +1,36 @@
+//! The configuration of the native engine.
+
+use kernels::{CacheFormat, WeightFormat};
+
+/// How the native engine uses memory and time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Options {
+    /// Maximum number of sequences in the batch.
+    pub max_sequences: usize,
+    /// Maximum number of prompt tokens in one step, over all sequences.
+    pub prompt_tokens_per_step: usize,
+    /// Memory for keys and values, in bytes. A sequence that needs more than that runs alone.
+    pub cache_bytes: usize,
+    /// Maximum number of requests in the queue; the engine refuses further ones.
+    pub max_waiting: usize,
+    /// Storage format of the weights.
+    pub weights: WeightFormat,
+    /// Storage format of keys and values.
+    pub cache: CacheFormat,
+    /// Whether keys and values of finished requests are kept for prompts with the same prefix.
+    pub reuse_prefixes: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            max_sequences: 32,
+            prompt_tokens_per_step: 512,
+            cache_bytes: 4 << 30,
+            max_waiting: usize::MAX,
+            weights: WeightFormat::F32,
+            cache: CacheFormat::F32,
+            reuse_prefixes: true,
+        }
+    }
+}

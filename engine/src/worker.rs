@@ -1,0 +1,252 @@
+//! The thread of the native engine: it steps all sequences in the batch together.
+//!
+//! A step runs one token of every sequence that generates, and a share of the prompts, so that a long prompt does not
+//! delay the others. Keys and values stay within a budget of bytes: first cached prefixes are evicted, then the
+//! sequences that came last are paused. A paused sequence runs again when there is room, and gives the same bits.
+
+use crate::constraint::Guide;
+use crate::engine::Status;
+use crate::event::Event;
+use crate::kv_cache::KvCache;
+use crate::model::{Chunk, LogitPositions, Model};
+use crate::options::Options;
+use crate::prefix_cache::PrefixCache;
+use crate::queue::Queue;
+use crate::request::Request;
+use crate::sequence::Sequence;
+use checkpoint::Tokenizer;
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
+use std::time::Instant;
+use tokio::sync::mpsc::UnboundedSender;
+
+/// A checked request on its way to the thread.
+pub(crate) struct Submission {
+    pub(crate) request: Request,
+    pub(crate) guide: Option<Guide>,
+    pub(crate) events: UnboundedSender<Event>,
+}
+
+/// The state that the thread shares with its callers.
+#[derive(Debug, Default)]
+pub(crate) struct SharedState {
+    /// Requests that were submitted and are not in the batch yet.
+    pub(crate) queue: Queue,
+    /// The status at the start of the current step, or after the last one.
+    status: Mutex<Status>,
+    step_start: Mutex<Option<Instant>>,
+    /// Whether the thread has ended, also by a panic.
+    is_stopped: AtomicBool,
+}
+
+impl SharedState {
+    /// Returns the current status.
+    pub(crate) fn status(&self) -> Status {
+        let step_start = *lock(&self.step_start);
+        Status {
+            waiting: self.queue.waiting(),
+            step_milliseconds: step_start.map(|start| start.elapsed().as_millis() as u64),
+            stopped: self.is_stopped.load(Ordering::Relaxed),
+            ..*lock(&self.status)
+        }
+    }
+}
+
+/// Records the end of the thread when dropped.
+struct StopGuard(Arc<SharedState>);
+
+impl Drop for StopGuard {
+    fn drop(&mut self) {
+        self.0.is_stopped.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Locks a mutex even if a thread panicked while it held the lock. The value is consistent: every lock here is held for
+/// assignments only, or by one task.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What the thread owns.
+pub(crate) struct Worker {
+    model: Model,
+    tokenizer: Tokenizer,
+    options: Options,
+    /// In order of arrival.
+    running: Vec<Sequence>,
+    waiting: VecDeque<Sequence>,
+    prefixes: PrefixCache,
+    cancelled: u64,
+    state: Arc<SharedState>,
+}
+
+impl Worker {
+    pub(crate) fn new(model: Model, tokenizer: Tokenizer, options: Options, state: Arc<SharedState>) -> Self {
+        Self {
+            model,
+            tokenizer,
+            options,
+            running: Vec::new(),
+            waiting: VecDeque::new(),
+            prefixes: PrefixCache::default(),
+            cancelled: 0,
+            state,
+        }
+    }
+
+    /// Runs requests until the sender is dropped.
+    pub(crate) fn run(mut self, receiver: &mpsc::Receiver<Submission>) {
+        let _guard = StopGuard(Arc::clone(&self.state));
+        loop {
+            if self.running.is_empty() && self.waiting.is_empty() {
+                self.publish_status();
+                match receiver.recv() {
+                    Ok(submission) => self.receive(submission),
+                    Err(_) => return,
+                }
+            }
+            receiver.try_iter().for_each(|submission| self.receive(submission));
+            self.remove_finished();
+            self.admit();
+            self.publish_status();
+            if !self.running.is_empty() {
+                *lock(&self.state.step_start) = Some(Instant::now());
+                self.step();
+                self.remove_finished();
+                *lock(&self.state.step_start) = None;
+            }
+        }
+    }
+
+    fn receive(&mut self, Submission { request, guide, events }: Submission) {
+        self.waiting.push_back(Sequence::new(request, guide, events, self.model.config().hidden_size));
+    }
+
+    /// Removes sequences that have ended or were cancelled, and caches the blocks of those in the batch.
+    fn remove_finished(&mut self) {
+        let before = self.waiting.len();
+        self.cancelled += self.waiting.iter().filter(|sequence| sequence.is_cancelled()).count() as u64;
+        self.waiting.retain(|sequence| !sequence.is_over());
+        self.state.queue.leave(before - self.waiting.len());
+        let (prefixes, reuse) = (&mut self.prefixes, self.options.reuse_prefixes);
+        for sequence in self.running.extract_if(.., |sequence| sequence.is_over()) {
+            self.cancelled += u64::from(sequence.is_cancelled());
+            if reuse {
+                prefixes.insert(sequence.cached_ids(), &sequence.cache.blocks);
+            }
+        }
+    }
+
+    fn publish_status(&self) {
+        let block = self.model.cache_shape().block_bytes();
+        *lock(&self.state.status) = Status {
+            running: self.running.len(),
+            cache_bytes: self.blocks_in_use() * block,
+            reusable_bytes: self.prefixes.idle_blocks() * block,
+            cancelled: self.cancelled,
+            ..Status::default()
+        };
+    }
+
+    /// Returns the number of blocks of running sequences; a shared block counts once per sequence.
+    fn blocks_in_use(&self) -> usize {
+        self.running.iter().map(|sequence| sequence.cache.blocks.len()).sum()
+    }
+
+    /// Moves waiting sequences to the batch while it has room for them and the budget for the blocks of all their ids.
+    fn admit(&mut self) {
+        while self.running.len() < self.options.max_sequences {
+            let Some(mut next) = self.waiting.pop_front() else { return };
+            let blocks = next.cache.blocks_for(next.pending() + 1);
+            if !self.running.is_empty() && self.blocks_in_use() + blocks > self.block_budget() {
+                return self.waiting.push_front(next);
+            }
+            self.state.queue.leave(1);
+            if self.options.reuse_prefixes && next.can_reuse_prefix() {
+                let blocks = self.prefixes.find(next.ids());
+                next.set_prefix(KvCache::with_prefix(blocks));
+            }
+            self.running.push(next);
+        }
+    }
+
+    fn block_budget(&self) -> usize {
+        self.options.cache_bytes / self.model.cache_shape().block_bytes()
+    }
+
+    /// Makes room for the blocks of the next step: evicts cached prefixes, then pauses the sequences that came last.
+    /// The first one always runs. Returns how many ids each remaining sequence runs.
+    fn make_room(&mut self) -> Vec<usize> {
+        loop {
+            let counts = self.ids_per_sequence();
+            let new_blocks = |(sequence, count): (&Sequence, &usize)| sequence.cache.blocks_for(*count);
+            let needed =
+                self.running.iter().zip(&counts).map(new_blocks).sum::<usize>() + self.blocks_in_use();
+            let budget = self.block_budget();
+            self.prefixes.shrink(budget.saturating_sub(needed));
+            if needed <= budget || self.running.len() < 2 {
+                return counts;
+            }
+            if let Some(mut last) = self.running.pop() {
+                last.pause();
+                self.waiting.push_front(last);
+                self.state.queue.reenter();
+            }
+        }
+    }
+
+    /// Runs one forward pass for all sequences; then each processes its logits.
+    fn step(&mut self) {
+        let counts = self.make_room();
+        let vocab_size = self.model.config().vocab_size;
+        let mut chunks: Vec<Chunk<'_>> = Vec::with_capacity(counts.len());
+        let mut sizes: Vec<(usize, usize)> = Vec::new(); // (ids, rows of logits) of each chunk
+        for (sequence, &count) in self.running.iter_mut().zip(&counts).filter(|(_, count)| **count > 0) {
+            let chunk = sequence.chunk(count);
+            let rows = match chunk.logits {
+                LogitPositions::None => 0,
+                LogitPositions::Last => 1,
+                LogitPositions::All => count,
+            };
+            sizes.push((count, rows));
+            chunks.push(chunk);
+        }
+        let mut logits = self.model.forward(&mut chunks); // (R, V)
+        drop(chunks);
+        let mut rest = logits.as_mut_slice();
+        let mut tasks: Vec<Mutex<(&mut Sequence, usize, &mut [f32])>> = Vec::with_capacity(counts.len());
+        let stepped = self.running.iter_mut().zip(&counts).filter(|(_, count)| **count > 0);
+        for ((sequence, _), (count, rows)) in stepped.zip(sizes) {
+            let (own, others) = rest.split_at_mut(rows * vocab_size);
+            rest = others;
+            tasks.push(Mutex::new((sequence, count, own)));
+        }
+        let tokenizer = &self.tokenizer;
+        kernels::parallel_for(tasks.len(), |index| {
+            let mut task = lock(&tasks[index]);
+            let (sequence, count, logits) = &mut *task;
+            sequence.advance(*count, logits, vocab_size, tokenizer);
+        });
+        drop(tasks);
+        self.model.recycle(logits);
+    }
+
+    /// Returns how many ids each running sequence runs in the next step: one if it generates, otherwise a share of its
+    /// prompt.
+    fn ids_per_sequence(&self) -> Vec<usize> {
+        let generates = self.running.iter().any(|sequence| sequence.pending() == 1);
+        let limit = self.options.prompt_tokens_per_step;
+        // A generated token waits for the prompts of its step.
+        let mut budget = if generates { limit.div_ceil(4) } else { limit };
+        let share = |sequence: &Sequence| match sequence.pending() {
+            1 => 1,
+            pending => {
+                let count = pending.min(budget);
+                budget -= count;
+                count
+            }
+        };
+        self.running.iter().map(share).collect()
+    }
+}

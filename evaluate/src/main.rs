@@ -1,0 +1,29 @@
+//! The `smoleval` command: its arguments and its exit code.
+
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+use terminal::errors;
+
+/// Evaluate language models; every figure has its standard error
+#[derive(Parser)]
+#[command(version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Score models on held-out rows and print a table of them side by side
+    Score(evaluate::score::Options),
+    /// Write an HTML report of scores, training runs and datasets
+    Report(evaluate::report::Options),
+}
+
+fn main() -> ExitCode {
+    let result = match Arguments::parse().command {
+        Command::Score(options) => evaluate::score::run(&options, None),
+        Command::Report(options) => evaluate::report::run(&options).map(|()| 0),
+    };
+    errors::exit_code("smoleval", result)
+}

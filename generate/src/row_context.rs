@@ -1,0 +1,293 @@
+//! The context of one row: its steps call teachers through it. A recorded answer is never requested again, an
+//! unusable one is requested again a few times, and a row without a usable answer is dropped with a reason.
+
+use crate::draw::draw;
+use crate::recipe::Recipe;
+use crate::run::Run;
+use crate::store::{DroppedRow, Reply};
+use crate::teacher::{Call, CallContext, CallError, Prompt, Teacher};
+use crate::teachers::Teachers;
+use crate::trace::{Trace, TracedStep};
+use checkpoint::Message;
+use serde_json::Value;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// Attempts of a step whose answers cannot be used.
+const ATTEMPTS: u64 = 3;
+
+/// What the steps of one row share.
+pub(crate) struct RowContext<'a> {
+    pub(crate) recipe: &'a Recipe,
+    pub(crate) teachers: &'a Teachers,
+    pub(crate) run: &'a Arc<Run>,
+    pub(crate) position: usize,
+    pub(crate) id: String,
+    /// All draws of the row follow from it.
+    pub(crate) seed: u64,
+    /// The source text, for tasks that take one.
+    pub(crate) source: Option<String>,
+    /// Records the calls, if a person is to read them.
+    pub(crate) trace: Option<Trace>,
+    /// Answers that replace calls, by step: those of planted rows, which filters are tested on.
+    pub(crate) planted_answers: HashMap<String, String>,
+}
+
+/// Why a row ends before its last step.
+#[derive(Debug)]
+pub(crate) enum RowError {
+    /// The row is dropped.
+    Dropped(DroppedRow),
+    /// The teacher failed; a later attempt may succeed.
+    Failed { reason: &'static str, step: String, detail: String },
+    /// The run is stopping: the row stays undecided.
+    Stopped,
+    /// The run cannot continue.
+    Fatal(anyhow::Error),
+}
+
+impl From<anyhow::Error> for RowError {
+    fn from(error: anyhow::Error) -> Self {
+        Self::Fatal(error)
+    }
+}
+
+/// Returns the error that drops the row.
+pub(crate) fn dropped<T>(step: &str, reason: &str, detail: impl Into<String>) -> Result<T, RowError> {
+    Err(RowError::Dropped(DroppedRow {
+        reason: reason.to_owned(),
+        step: step.to_owned(),
+        detail: detail.into(),
+    }))
+}
+
+/// Returns the text up to the end of its last whole sentence; empty if there is none.
+fn whole_sentences(text: &str) -> &str {
+    let end = text.rfind(['.', '!', '?']).map_or(0, |end| end + 1);
+    text[..end].trim()
+}
+
+/// The temperature of an attempt: the same greedy call would have the same answer, so further attempts are sampled.
+fn attempt_temperature(temperature: f32, attempt: u64) -> f32 {
+    if attempt > 0 { temperature.max(0.5) } else { temperature }
+}
+
+/// The reason and the detail of a drop because of a provider's content filter.
+fn filtered() -> (&'static str, String) {
+    ("filtered", "removed by the provider's content filter".to_owned())
+}
+
+/// The reason and the detail of a drop because a reply is not JSON.
+fn not_json(reply: &Reply, max_tokens: usize, error: &serde_json::Error) -> (&'static str, String) {
+    match reply {
+        Reply { filtered: true, .. } => filtered(),
+        Reply { cut: true, text, .. } => ("cut_off", format!("not ended after {max_tokens} tokens: {text}")),
+        Reply { text, .. } => ("unusable_judgement", format!("not JSON ({error}): {text}")),
+    }
+}
+
+impl RowContext<'_> {
+    /// Returns a number that follows from the row and a word alone.
+    pub(crate) fn draw(&self, word: &str) -> u64 {
+        draw(&format!("{}/{word}", self.seed))
+    }
+
+    /// Returns a message of the main teacher as the user or the assistant: not empty, not cut off, without a
+    /// forbidden opening.
+    pub(crate) async fn message(&self, step: &str, prompt: Prompt) -> Result<String, RowError> {
+        self.message_of(&self.teachers.main, step, prompt).await
+    }
+
+    /// The same for any teacher.
+    pub(crate) async fn message_of(
+        &self,
+        teacher: &Teacher,
+        step: &str,
+        prompt: Prompt,
+    ) -> Result<String, RowError> {
+        let kind = if matches!(prompt, Prompt::User(_)) { "user" } else { "assistant" };
+        self.sampled_message(teacher, step, kind, prompt).await
+    }
+
+    /// Returns the judge's own reply to a conversation.
+    pub(crate) async fn reference(
+        &self,
+        teacher: &Teacher,
+        step: &str,
+        messages: &[Message],
+    ) -> Result<String, RowError> {
+        self.sampled_message(teacher, step, "reference", Prompt::Assistant(messages.to_vec())).await
+    }
+
+    /// Returns a message of a teacher with the sampling parameters of this kind of step.
+    async fn sampled_message(
+        &self,
+        teacher: &Teacher,
+        step: &str,
+        kind: &str,
+        prompt: Prompt,
+    ) -> Result<String, RowError> {
+        let sampling = self.recipe.sampling(kind)?;
+        let mut failure = ("empty", String::new());
+        for attempt in 0..ATTEMPTS {
+            let call = Call::new(prompt.clone(), sampling, self.draw(&format!("{step}/{attempt}")));
+            let reply = self.call(teacher, step, &call).await?;
+            let is_trimmed = reply.cut && self.recipe.trim_cut;
+            let text = if is_trimmed { whole_sentences(&reply.text) } else { reply.text.trim() };
+            let forbidden = &self.recipe.forbidden_openings;
+            if reply.filtered {
+                failure = filtered();
+            } else if text.is_empty() {
+                failure = ("empty", String::new());
+            } else if reply.cut && !is_trimmed {
+                failure = ("cut_off", format!("not ended after {} tokens", sampling.max_tokens));
+            } else if kind == "user" && forbidden.iter().any(|opening| text.starts_with(opening.as_str())) {
+                failure = ("forbidden_opening", text.chars().take(40).collect());
+            } else {
+                return Ok(text.to_owned());
+            }
+            if sampling.temperature == 0.0 {
+                break;
+            }
+        }
+        dropped(step, failure.0, failure.1)
+    }
+
+    /// Returns a judge's JSON, constrained to a schema and validated against it: an endpoint may ignore the
+    /// constraint.
+    pub(crate) async fn judge(
+        &self,
+        teacher: &Teacher,
+        step: &str,
+        sampling: &str,
+        prompt: String,
+        schema: &Value,
+    ) -> Result<Value, RowError> {
+        self.checked(teacher, step, sampling, prompt, schema, |value| {
+            if jsonschema::is_valid(schema, &value) {
+                return Ok(value);
+            }
+            Err(("unusable_judgement", format!("does not fit the schema: {value}")))
+        })
+        .await
+    }
+
+    /// Requests JSON from a teacher, constrained to `schema` if the teacher supports that. `check` converts it to
+    /// what the row needs, or returns the reason and the detail of a drop.
+    pub(crate) async fn checked<T>(
+        &self,
+        teacher: &Teacher,
+        step: &str,
+        sampling: &str,
+        prompt: String,
+        schema: &Value,
+        check: impl Fn(Value) -> Result<T, (&'static str, String)>,
+    ) -> Result<T, RowError> {
+        let prompt = Prompt::Assistant(vec![Message::new("user", prompt)]);
+        let sampling = self.recipe.sampling(sampling)?;
+        let mut failure = ("unusable_judgement", String::new());
+        for attempt in 0..ATTEMPTS {
+            let mut call = Call::new(prompt.clone(), sampling, self.draw(&format!("{step}/{attempt}")));
+            call.schema = Some(schema.clone());
+            call.temperature = attempt_temperature(call.temperature, attempt);
+            let reply = self.call(teacher, step, &call).await?;
+            let checked = match serde_json::from_str::<Value>(reply.text.trim()) {
+                Ok(value) => check(value),
+                Err(error) => Err(not_json(&reply, sampling.max_tokens, &error)),
+            };
+            match checked {
+                Ok(value) => return Ok(value),
+                Err(reason) => failure = reason,
+            }
+        }
+        dropped(step, failure.0, failure.1)
+    }
+
+    /// Returns a judge's verdict as text, constrained to a regular expression if the teacher supports that. A text
+    /// that `is_verdict` rejects is requested again.
+    pub(crate) async fn verdict(
+        &self,
+        teacher: &Teacher,
+        step: &str,
+        prompt: String,
+        regex: &str,
+        is_verdict: impl Fn(&str) -> bool,
+    ) -> Result<String, RowError> {
+        let prompt = Prompt::Assistant(vec![Message::new("user", prompt)]);
+        let sampling = self.recipe.sampling("judge")?;
+        let mut rejected = String::new();
+        for attempt in 0..ATTEMPTS {
+            // The first attempt has the seed that it had when there was only one.
+            let word = if attempt == 0 { step.to_owned() } else { format!("{step}/{attempt}") };
+            let mut call = Call::new(prompt.clone(), sampling, self.draw(&word));
+            call.regex = Some(regex.to_owned());
+            call.temperature = attempt_temperature(call.temperature, attempt);
+            let text = self.call(teacher, step, &call).await?.text.trim().to_owned();
+            if is_verdict(&text) {
+                return Ok(text);
+            }
+            rejected = text;
+        }
+        dropped(step, "unusable_judgement", rejected)
+    }
+
+    /// Returns the answer to a call: the recorded one, or else a new one.
+    async fn call(&self, teacher: &Teacher, step: &str, call: &Call) -> Result<Reply, RowError> {
+        if let Some(text) = self.planted_answers.get(step) {
+            return Ok(Reply { text: text.clone(), ..Reply::default() });
+        }
+        let key = teacher.key(self.position, call);
+        let reply = match self.run.store.answer(&key)? {
+            Some(reply) => Ok(reply),
+            None if self.trace.as_ref().is_some_and(|trace| !trace.may_call) => {
+                return Err(RowError::Stopped);
+            }
+            None => teacher.answer(CallContext { run: self.run, key: &key, step, call }).await,
+        };
+        if let (Some(trace), Ok(reply)) = (&self.trace, &reply) {
+            trace.push(TracedStep {
+                name: step.to_owned(),
+                teacher: teacher.identity().to_owned(),
+                prompt: call.prompt.to_string(),
+                reply: reply.text.clone(),
+                prompt_tokens: reply.prompt_tokens,
+                completion_tokens: reply.completion_tokens,
+            });
+        }
+        reply.map_err(|error| row_error(step, error))
+    }
+}
+
+/// How a row ends because of a call without an answer.
+fn row_error(step: &str, error: CallError) -> RowError {
+    let drop = |reason: &str, detail| {
+        RowError::Dropped(DroppedRow { reason: reason.to_owned(), step: step.to_owned(), detail })
+    };
+    let failed = |reason, detail| RowError::Failed { reason, step: step.to_owned(), detail };
+    match error {
+        CallError::TooLong(detail) => drop("prompt_too_long", detail),
+        CallError::Rejected(_, detail) => drop("teacher_refused", detail),
+        CallError::RejectedEarly(detail) => failed("teacher_refused", detail),
+        CallError::Failed(detail) => failed("teacher_failed", detail),
+        CallError::Stopped => RowError::Stopped,
+        CallError::Unusable(error) => RowError::Fatal(error),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may fail loudly")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn json_that_was_cut_off_has_the_reason_of_messages_that_were() {
+        let reason = |cut, filtered| {
+            let reply = Reply { text: "{\"score\": ".to_owned(), cut, filtered, ..Reply::default() };
+            let error = serde_json::from_str::<Value>(&reply.text).unwrap_err();
+            not_json(&reply, 128, &error)
+        };
+        assert_eq!(reason(true, false), ("cut_off", "not ended after 128 tokens: {\"score\": ".to_owned()));
+        assert_eq!(reason(false, true).0, "filtered");
+        assert_eq!(reason(false, false).0, "unusable_judgement");
+    }
+}

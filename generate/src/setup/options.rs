@@ -1,0 +1,125 @@
+//! The command-line options of every subcommand that calls a teacher.
+
+use crate::task::Task;
+use crate::tasks;
+use crate::teachers::OtherNames;
+use anyhow::{Context, Result};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Options of every subcommand that calls a teacher.
+#[derive(Debug, Clone, clap::Args)]
+pub struct TeacherOptions {
+    /// Task whose dataset is generated; without it the four tasks that most of SmolTalk consists of: magpie-ultra,
+    /// smol-constraint, smol-rewrite and smol-summarization
+    #[arg(value_parser = tasks::parser())]
+    pub(super) task: Option<&'static Task>,
+    /// Teacher model that writes the rows: a checkpoint folder, a Hugging Face id, or an OpenAI-compatible endpoint
+    /// http://HOST:PORT/v1#MODEL; separate several endpoints of one model with commas
+    #[arg(long)]
+    pub(super) teacher: Option<String>,
+    /// Source texts to rewrite or summarize, or prompts for preferences: a file or a folder of rows
+    #[arg(long)]
+    pub(super) source: Option<PathBuf>,
+    /// Folder of prompts in the layout of the built-in ones (TASK/recipe.toml, TASK/STEP.jinja, ...); its files
+    /// replace the built-in files with the same paths
+    #[arg(long, value_name = "DIR")]
+    pub(super) prompts: Option<PathBuf>,
+    /// Random seed; the same seed and the same teacher give the same rows
+    #[arg(long, default_value_t = 0)]
+    pub(super) seed: u64,
+    /// Maximum number of concurrent calls per endpoint and model; fewer are sent while an endpoint returns 429 or 503
+    #[arg(long, default_value_t = 64)]
+    pub(super) in_flight: usize,
+    /// Maximum time of one call, in seconds
+    #[arg(long, default_value_t = 600.0)]
+    pub(super) timeout: f64,
+    /// Stop after this many seconds without a successful response from any endpoint
+    #[arg(long, default_value_t = 600.0)]
+    pub(super) patience: f64,
+    /// Jinja chat template that replaces the teacher's own (for an endpoint: ChatML)
+    #[arg(long)]
+    pub(super) chat_template: Option<PathBuf>,
+    /// Environment variable that contains an API key: NAME for the host of --teacher, HOST=NAME for another host;
+    /// repeat it for several hosts, no other host receives a key
+    #[arg(long, value_name = "[HOST=]NAME")]
+    pub(super) api_key_env: Vec<String>,
+    /// Teacher that judges in place of the main one: difficulty, quality and category, adherence to system prompts,
+    /// ratings of completions
+    #[arg(long)]
+    pub(super) judge_teacher: Option<String>,
+    /// Teacher that scores the rows of magpie-ultra
+    #[arg(long)]
+    pub(super) reward_teacher: Option<String>,
+    /// Teacher that finds unsafe rows of magpie-ultra, which are dropped
+    #[arg(long)]
+    pub(super) safety_teacher: Option<String>,
+    /// Teacher that writes completions of preferences in place of the main one; repeat it for several, which take
+    /// turns
+    #[arg(long)]
+    pub(super) completion_teacher: Vec<String>,
+    /// File of prices by model, in dollars per million tokens [default: smoltalk/prices.toml in the configuration
+    /// folder]
+    #[arg(long)]
+    pub(super) prices: Option<PathBuf>,
+}
+
+impl TeacherOptions {
+    /// Returns the random seed.
+    pub fn seed(&self) -> u64 {
+        self.seed
+    }
+
+    /// Returns the maximum number of concurrent calls.
+    pub fn in_flight(&self) -> usize {
+        self.in_flight
+    }
+
+    /// The tasks to generate.
+    pub(super) fn tasks(&self) -> Vec<&'static Task> {
+        self.task.map_or_else(tasks::by_default, |task| vec![task])
+    }
+
+    /// The name of the main teacher.
+    pub(super) fn main_teacher(&self) -> Result<&str> {
+        self.teacher.as_deref().with_context(no_teacher)
+    }
+
+    /// The names of the other teachers.
+    pub(super) fn other_teachers(&self) -> OtherNames {
+        OtherNames {
+            judge: self.judge_teacher.clone(),
+            reward: self.reward_teacher.clone(),
+            safety: self.safety_teacher.clone(),
+            completions: self.completion_teacher.clone(),
+        }
+    }
+}
+
+/// A time in seconds, greater than 0.
+pub(super) fn seconds(flag: &str, value: f64) -> Result<Duration> {
+    let duration = Duration::try_from_secs_f64(value).ok().filter(|duration| !duration.is_zero());
+    duration
+        .with_context(|| format!("`--{flag} {value}` is not a time; give a number of seconds greater than 0"))
+}
+
+/// What a teacher can be, with two commands that run.
+fn no_teacher() -> String {
+    let mut text = "no teacher; give `--teacher` a checkpoint folder, a Hugging Face id, or an OpenAI-compatible endpoint \
+                    http://HOST:PORT/v1#MODEL\n  a published model: smoltalk gen magpie-ultra --rows 20 --teacher \
+                    HuggingFaceTB/SmolLM2-1.7B-Instruct"
+        .to_owned();
+    if let Some(teacher) = in_checkout("models/*/chat_template.jinja", 1) {
+        text.push_str(&format!("\n  offline: smoltalk gen magpie-ultra --rows 20 --teacher {teacher}"));
+        if let Some(prompts) = in_checkout("*/prompts/magpie-ultra/recipe.toml", 2) {
+            text.push_str(&format!(" --prompts {prompts}"));
+        }
+    }
+    text
+}
+
+/// The folder that is `levels` above the first file that matches a pattern, relative to the working directory.
+fn in_checkout(pattern: &str, levels: usize) -> Option<String> {
+    let file = glob::glob(pattern).ok()?.flatten().next()?;
+    Some(file.ancestors().nth(levels)?.display().to_string())
+}

@@ -1,0 +1,68 @@
+//! The source texts of `--source`: checked once before the first call, then read again row by row.
+
+use crate::task::{SourceTexts, Task};
+use anyhow::{Result, bail};
+use files::hash::sha256;
+use std::collections::BTreeSet;
+use std::path::Path;
+
+/// Reads the whole source and returns its hash; `None` if no task takes a source or none is given.
+///
+/// # Errors
+/// When a row cannot be read, so that a broken line 17 costs nothing; when a source is needed or not used.
+pub(super) fn check(path: Option<&Path>, rows: usize, tasks: &[&'static Task]) -> Result<Option<String>> {
+    let Some(taker) = tasks.iter().find(|task| task.source != SourceTexts::None) else {
+        if let (Some(path), Some(task)) = (path, tasks.first()) {
+            bail!("task `{}` takes no source texts; remove `--source {}`", task.name, path.display());
+        }
+        return Ok(None);
+    };
+    let Some(path) = path else {
+        if taker.source != SourceTexts::Texts {
+            return Ok(None);
+        }
+        bail!(
+            "task `{}` needs source texts; give `--source PATH`, or generate `magpie-ultra` or `smol-constraint`",
+            taker.name
+        );
+    };
+    let (hash, count) = read_all(path, taker)?;
+    if count < rows {
+        eprintln!("warning: `--rows {rows}` is more than the {count} texts of the source");
+    }
+    Ok(Some(hash))
+}
+
+/// The hash of all texts and their number.
+fn read_all(path: &Path, task: &Task) -> Result<(String, usize)> {
+    let (mut hash, mut count) = (String::new(), 0);
+    let mut rows = datasets::read(path)?;
+    for located in rows.by_ref() {
+        if let Some(text) = task.source_text(&located?.row) {
+            hash = sha256(format!("{hash}{text}"));
+            count += 1;
+        }
+    }
+    for (file, reason) in rows.skipped() {
+        eprintln!("warning: {} is skipped: {reason}", file.display());
+    }
+    if count == 0 {
+        bail!("`--source {}` contains no text for task `{}`", path.display(), task.name);
+    }
+    let layouts: BTreeSet<String> = rows.layouts().iter().map(|(_, layout)| format!("{layout:?}")).collect();
+    let layouts = layouts.into_iter().collect::<Vec<_>>().join(", ");
+    eprintln!("source: {count} texts from {} (layout: {layouts})", path.display());
+    Ok((hash, count))
+}
+
+/// Iterates over the texts that a task takes from a source.
+pub(super) fn texts(
+    path: &Path,
+    task: &'static Task,
+) -> Result<impl Iterator<Item = Result<String>> + use<>> {
+    let rows = datasets::read(path)?;
+    Ok(rows.filter_map(move |located| match located {
+        Ok(located) => task.source_text(&located.row).map(|text| Ok(text.to_owned())),
+        Err(error) => Some(Err(error.into())),
+    }))
+}

@@ -1,0 +1,265 @@
+//! The open store: its tables, and reading and writing answers, rows and the ledger.
+
+use super::ledger::{AnswerSource, LedgerEntry, Outcome};
+use super::records::{CallKey, DecidedRow, Reply, Verdict};
+use super::writer::{Statement, Write, write_all};
+use anyhow::{Context, Result, anyhow, bail};
+use rusqlite::{Connection, OptionalExtension, params};
+use std::collections::VecDeque;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, mpsc};
+
+/// The version of the tables; a store with another one is refused.
+const VERSION: i64 = 2;
+/// Answers are appended and found through an index of short keys; both stay fast with millions of answers.
+const SCHEMA: &str = "
+CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS answers (
+    number INTEGER PRIMARY KEY, key BLOB NOT NULL, model TEXT NOT NULL, step TEXT NOT NULL, reply TEXT NOT NULL);
+CREATE UNIQUE INDEX IF NOT EXISTS answers_by_key ON answers (key);
+CREATE TABLE IF NOT EXISTS rows (
+    task TEXT NOT NULL, position INTEGER NOT NULL, id TEXT NOT NULL, kept INTEGER NOT NULL, body TEXT NOT NULL,
+    PRIMARY KEY (task, position)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS ledger (
+    model TEXT NOT NULL, endpoint TEXT NOT NULL, outcome TEXT NOT NULL, calls INTEGER NOT NULL,
+    prompt_tokens INTEGER NOT NULL, completion_tokens INTEGER NOT NULL, microdollars INTEGER NOT NULL,
+    PRIMARY KEY (model, endpoint, outcome)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS batches (
+    number INTEGER PRIMARY KEY, model TEXT NOT NULL, path TEXT NOT NULL, file TEXT, remote TEXT,
+    ended INTEGER NOT NULL DEFAULT 0);
+CREATE TABLE IF NOT EXISTS batch_calls (
+    batch INTEGER NOT NULL, key BLOB NOT NULL, step TEXT NOT NULL, PRIMARY KEY (batch, key)) WITHOUT ROWID;
+";
+/// Rows that are read in one query.
+const PAGE: usize = 1000;
+
+/// The open store of one run. The run's folder must be locked: a second process would send every call twice.
+pub(crate) struct Store {
+    writes: mpsc::Sender<Write>,
+    /// For every statement that the caller waits for.
+    connection: Mutex<Connection>,
+    /// Tokens of the answers that this process recorded.
+    generated: AtomicU64,
+}
+
+impl Store {
+    /// Opens or creates the store.
+    pub(crate) fn open(path: &Path) -> Result<Self> {
+        let connect = || -> Result<Connection> {
+            let connection = Connection::open(path)?;
+            connection.pragma_update(None, "journal_mode", "WAL")?;
+            connection.pragma_update(None, "synchronous", "FULL")?;
+            connection.pragma_update(None, "cache_size", -32_768)?; // KiB
+            connection.busy_timeout(std::time::Duration::from_secs(10))?;
+            Ok(connection)
+        };
+        let name = || format!("cannot open the run's store {}", path.display());
+        let writer = connect().with_context(name)?;
+        let tables: i64 = writer.query_row("SELECT count(*) FROM sqlite_master", [], |row| row.get(0))?;
+        let version: i64 = writer.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+        if tables > 0 && version != VERSION {
+            bail!(
+                "{} was written by another version of smoltalk; give `--restart` to start over, or another `--out`",
+                path.display()
+            );
+        }
+        // In one transaction: a kill between the tables and their version would leave a store that is refused.
+        let schema = format!("BEGIN; {SCHEMA} PRAGMA user_version = {VERSION}; COMMIT;");
+        writer.execute_batch(&schema).with_context(name)?;
+        let connection = Mutex::new(connect().with_context(name)?);
+        let (writes, receiver) = mpsc::channel();
+        std::thread::Builder::new().name("store".to_owned()).spawn(move || write_all(writer, &receiver))?;
+        Ok(Self { writes, connection, generated: AtomicU64::new(0) })
+    }
+
+    /// Returns a value that the run recorded about itself.
+    pub(crate) fn meta(&self, key: &str) -> Result<Option<String>> {
+        self.with_connection(|connection| {
+            connection.query_row("SELECT value FROM meta WHERE key = ?1", [key], |row| row.get(0)).optional()
+        })
+    }
+
+    /// Records a value about the run; an existing one stays.
+    pub(crate) fn set_meta(&self, key: &str, value: &str) -> Result<()> {
+        self.with_connection(|connection| {
+            connection.execute("INSERT OR IGNORE INTO meta VALUES (?1, ?2)", [key, value])
+        })?;
+        Ok(())
+    }
+
+    /// Returns a recorded answer.
+    pub(crate) fn answer(&self, key: &CallKey) -> Result<Option<Reply>> {
+        let text: Option<String> = self.with_connection(|connection| {
+            connection
+                .prepare_cached("SELECT reply FROM answers WHERE key = ?1")?
+                .query_row([key], |row| row.get(0))
+                .optional()
+        })?;
+        text.map(|text| serde_json::from_str(&text).context("an answer in the store cannot be read"))
+            .transpose()
+    }
+
+    /// Records an answer; returns once it is on disk.
+    pub(crate) async fn record(&self, key: &CallKey, source: &AnswerSource<'_>, reply: &Reply) -> Result<()> {
+        self.write(Statement::answer(*key, source, reply)?).await?;
+        self.generated.fetch_add(reply.completion_tokens, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Counts calls without an answer; the count is committed with the next write.
+    pub(crate) fn count_calls(&self, model: &str, endpoint: &str, outcome: Outcome, calls: u64) {
+        let entry = LedgerEntry {
+            model: model.to_owned(),
+            endpoint: endpoint.to_owned(),
+            outcome: outcome.name().to_owned(),
+            calls,
+            ..LedgerEntry::default()
+        };
+        // If the writing thread has ended, the next answer reports it.
+        let _ = self.writes.send(Write { statement: Statement::Ledger(entry), done: None });
+    }
+
+    /// Adds an entry to the ledger; returns once it is on disk.
+    pub(crate) async fn add_to_ledger(&self, entry: LedgerEntry) -> Result<()> {
+        self.write(Statement::Ledger(entry)).await
+    }
+
+    /// Counts calls that a kill interrupted; the count is on disk when this returns.
+    pub(crate) fn count_lost(&self, calls: u64) -> Result<()> {
+        self.with_connection(|connection| {
+            connection.execute(
+                "INSERT INTO ledger VALUES ('', '', ?1, ?2, 0, 0, 0) ON CONFLICT DO UPDATE SET calls = calls + ?2",
+                params![Outcome::Lost.name(), calls as i64],
+            )
+        })?;
+        Ok(())
+    }
+
+    /// Records the outcome of a row; returns once it is on disk.
+    pub(crate) async fn decide(
+        &self,
+        task: &'static str,
+        position: usize,
+        id: &str,
+        verdict: &Verdict,
+    ) -> Result<()> {
+        let (kept, body) = match verdict {
+            Verdict::Kept(row) => (true, serde_json::to_string(row)?),
+            Verdict::Dropped(dropped) => (false, serde_json::to_string(dropped)?),
+        };
+        self.write(Statement::Row { task, position, id: id.to_owned(), kept, body }).await
+    }
+
+    /// Returns whether each of the rows at the first `limit` positions of a task is kept; `None` if it is not
+    /// decided.
+    pub(crate) fn decided(&self, task: &str, limit: usize) -> Result<Vec<Option<bool>>> {
+        let mut decided = vec![None; limit];
+        self.with_connection(|connection| {
+            let mut statement =
+                connection.prepare("SELECT position, kept FROM rows WHERE task = ?1 AND position < ?2")?;
+            let mut rows = statement.query(params![task, limit as i64])?;
+            while let Some(row) = rows.next()? {
+                decided[row.get::<_, i64>(0)? as usize] = Some(row.get(1)?);
+            }
+            Ok(())
+        })?;
+        Ok(decided)
+    }
+
+    /// Iterates over the decided rows among the first `limit` positions of a task, in order, with one page of them
+    /// in memory.
+    pub(crate) fn rows(&self, task: &'static str, limit: usize) -> impl Iterator<Item = Result<DecidedRow>> {
+        let (mut page, mut next, mut is_last) = (VecDeque::new(), 0, false);
+        std::iter::from_fn(move || {
+            if page.is_empty() && !is_last {
+                match self.page(task, next, limit) {
+                    Ok(rows) => page.extend(rows.into_iter().map(Ok)),
+                    Err(error) => page.push_back(Err(error)),
+                }
+                is_last = page.len() < PAGE;
+            }
+            let row: Result<DecidedRow> = page.pop_front()?;
+            if let Ok(row) = &row {
+                next = row.position + 1;
+            }
+            Some(row)
+        })
+    }
+
+    fn page(&self, task: &str, from: usize, limit: usize) -> Result<Vec<DecidedRow>> {
+        let records: Vec<(i64, String, bool, String)> = self.with_connection(|connection| {
+            connection
+                .prepare_cached(
+                    "SELECT position, id, kept, body FROM rows
+                     WHERE task = ?1 AND position >= ?2 AND position < ?3 ORDER BY position LIMIT ?4",
+                )?
+                .query_map(params![task, from as i64, limit as i64, PAGE as i64], |row| {
+                    Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
+                })?
+                .collect()
+        })?;
+        let decided = |(position, id, kept, body): (i64, String, bool, String)| {
+            let verdict = match kept {
+                true => Verdict::Kept(serde_json::from_str(&body)?),
+                false => Verdict::Dropped(serde_json::from_str(&body)?),
+            };
+            Ok(DecidedRow { position: position as usize, id, verdict })
+        };
+        records.into_iter().map(decided).collect()
+    }
+
+    /// Returns the number of tokens in the answers that this process recorded.
+    pub(crate) fn generated_tokens(&self) -> u64 {
+        self.generated.load(Ordering::Relaxed)
+    }
+
+    /// Returns the ledger of all calls of the run, those of earlier sessions included.
+    pub(crate) fn ledger(&self) -> Result<Vec<LedgerEntry>> {
+        let query = "SELECT model, endpoint, outcome, calls, prompt_tokens, completion_tokens, microdollars
+                     FROM ledger ORDER BY model, endpoint, outcome";
+        self.with_connection(|connection| {
+            let number =
+                |row: &rusqlite::Row<'_>, column| row.get::<_, i64>(column).map(|value| value as u64);
+            connection
+                .prepare(query)?
+                .query_map([], |row| {
+                    Ok(LedgerEntry {
+                        model: row.get(0)?,
+                        endpoint: row.get(1)?,
+                        outcome: row.get(2)?,
+                        calls: number(row, 3)?,
+                        prompt_tokens: number(row, 4)?,
+                        completion_tokens: number(row, 5)?,
+                        microdollars: number(row, 6)?,
+                    })
+                })?
+                .collect()
+        })
+    }
+
+    /// Runs a statement that the caller waits for, on the connection beside the writing thread's.
+    pub(super) fn with_connection<T>(
+        &self,
+        statement: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+    ) -> Result<T> {
+        statement(&*self.connection()?).context("the run's store cannot be used")
+    }
+
+    fn connection(&self) -> Result<MutexGuard<'_, Connection>> {
+        self.connection
+            .lock()
+            .map_err(|_| anyhow!("the run's store cannot be used: a thread that read it has panicked"))
+    }
+
+    async fn write(&self, statement: Statement) -> Result<()> {
+        let (done, wait) = tokio::sync::oneshot::channel();
+        let sent = self.writes.send(Write { statement, done: Some(done) });
+        sent.map_err(|_| anyhow!("the run's store cannot be written: its thread has ended"))?;
+        wait.await?.map_err(|error| {
+            anyhow!(
+                "the run's store cannot be written: {error}; what is recorded is safe, run the same command again to resume"
+            )
+        })
+    }
+}

@@ -1,0 +1,106 @@
+//! The writing thread: everything that gathered since the last commit is in the next one, with its lines of the
+//! ledger.
+
+use super::ledger::{AnswerSource, LedgerEntry, Outcome};
+use super::records::{CallKey, Reply};
+use anyhow::Result;
+use rusqlite::{Connection, Transaction, params};
+use std::collections::BTreeMap;
+use std::sync::mpsc;
+use tokio::sync::oneshot;
+
+/// Maximum number of writes in one commit.
+const COMMIT_WRITES: usize = 4096;
+
+/// A write for the thread.
+pub(super) struct Write {
+    pub(super) statement: Statement,
+    /// Receives the result once it is on disk; `None` if the caller does not wait.
+    pub(super) done: Option<oneshot::Sender<Result<(), String>>>,
+}
+
+/// What is written.
+pub(super) enum Statement {
+    Answer { key: CallKey, step: String, reply: String, entry: LedgerEntry },
+    Ledger(LedgerEntry),
+    Row { task: &'static str, position: usize, id: String, kept: bool, body: String },
+}
+
+impl Statement {
+    /// An answer and its line of the ledger.
+    pub(super) fn answer(key: CallKey, source: &AnswerSource<'_>, reply: &Reply) -> Result<Self> {
+        let entry = LedgerEntry {
+            model: source.model.to_owned(),
+            endpoint: source.endpoint.to_owned(),
+            outcome: Outcome::Answered.name().to_owned(),
+            calls: 1,
+            prompt_tokens: reply.prompt_tokens,
+            completion_tokens: reply.completion_tokens,
+            microdollars: source.microdollars,
+        };
+        Ok(Self::Answer { key, step: source.step.to_owned(), reply: serde_json::to_string(reply)?, entry })
+    }
+}
+
+/// Writes until the last sender is dropped.
+pub(super) fn write_all(mut connection: Connection, receiver: &mpsc::Receiver<Write>) {
+    while let Ok(first) = receiver.recv() {
+        let mut batch = vec![first];
+        batch.extend(receiver.try_iter().take(COMMIT_WRITES - 1));
+        let result = commit(&mut connection, &batch).map_err(|error| error.to_string());
+        for done in batch.into_iter().filter_map(|write| write.done) {
+            // A caller that was dropped does not need the result.
+            let _ = done.send(result.clone());
+        }
+    }
+}
+
+fn commit(connection: &mut Connection, batch: &[Write]) -> rusqlite::Result<()> {
+    let transaction = connection.transaction()?;
+    let mut entries: BTreeMap<[&str; 3], [u64; 4]> = BTreeMap::new();
+    for write in batch {
+        match &write.statement {
+            Statement::Answer { key, step, reply, entry } => {
+                // The same call sent twice concurrently has one answer, but was billed twice.
+                transaction
+                    .prepare_cached(
+                        "INSERT OR IGNORE INTO answers (key, model, step, reply) VALUES (?1, ?2, ?3, ?4)",
+                    )?
+                    .execute(params![key, entry.model, step, reply])?;
+                add(&mut entries, entry);
+            }
+            Statement::Ledger(entry) => add(&mut entries, entry),
+            Statement::Row { task, position, id, kept, body } => {
+                transaction
+                    .prepare_cached("INSERT OR IGNORE INTO rows VALUES (?1, ?2, ?3, ?4, ?5)")?
+                    .execute(params![task, *position as i64, id, kept, body])?;
+            }
+        }
+    }
+    write_ledger(&transaction, &entries)?;
+    transaction.commit()
+}
+
+fn add<'a>(entries: &mut BTreeMap<[&'a str; 3], [u64; 4]>, entry: &'a LedgerEntry) {
+    let sums = entries.entry([&entry.model, &entry.endpoint, &entry.outcome]).or_default();
+    let numbers = [entry.calls, entry.prompt_tokens, entry.completion_tokens, entry.microdollars];
+    for (sum, number) in sums.iter_mut().zip(numbers) {
+        *sum += number;
+    }
+}
+
+fn write_ledger(
+    transaction: &Transaction<'_>,
+    entries: &BTreeMap<[&str; 3], [u64; 4]>,
+) -> rusqlite::Result<()> {
+    let mut statement = transaction.prepare_cached(
+        "INSERT INTO ledger VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT DO UPDATE SET
+             calls = calls + ?4, prompt_tokens = prompt_tokens + ?5,
+             completion_tokens = completion_tokens + ?6, microdollars = microdollars + ?7",
+    )?;
+    for ([model, endpoint, outcome], numbers) in entries {
+        let [calls, prompt, completion, money] = numbers.map(|number| number as i64);
+        statement.execute(params![model, endpoint, outcome, calls, prompt, completion, money])?;
+    }
+    Ok(())
+}

@@ -1,0 +1,121 @@
+//! The end of a run: drops near-duplicates and writes Parquet shards, `dropped.jsonl`, the dataset card, the
+//! report, and `run.json` last. All files depend on the store alone, so writing them again gives the same files.
+
+mod card;
+mod config;
+mod deduped;
+mod report_page;
+
+use crate::run::Run;
+use crate::setup::Setup;
+use crate::store::LedgerEntry;
+use anyhow::Result;
+use config::DatasetConfig;
+use datasets::write::{Column, ColumnType, ROWS_PER_SHARD, Shard, remove_others, write_jsonl, write_shards};
+use deduped::DedupedTask;
+use files::atomic;
+use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+/// Writes the dataset of all decided rows; returns the summary for the user.
+pub(crate) fn write(
+    out: &Path,
+    setup: &Setup,
+    run: &Arc<Run>,
+    rows: usize,
+    is_complete: bool,
+) -> Result<String> {
+    // The manifest is written last: while it is missing, the files may belong to two runs.
+    let manifest_path = out.join("run.json");
+    atomic::remove(&manifest_path)?;
+    let tasks = setup.recipes.iter().map(|recipe| DedupedTask::new(setup, recipe, run, rows));
+    let tasks = tasks.collect::<Result<Vec<_>>>()?;
+    let mut configs = Vec::new();
+    for deduped in &tasks {
+        let (task, folder) = (deduped.recipe.task, out.join("data").join(deduped.recipe.task.name));
+        let shards = shards(&folder, &task.all_columns(), deduped.kept, deduped.rows())?;
+        configs.push(deduped.config(shards));
+    }
+    if tasks.len() > 1 {
+        configs.insert(0, all_conversations(out, &tasks, &configs)?);
+    }
+    write_jsonl(&out.join("dropped.jsonl"), tasks.iter().flat_map(DedupedTask::drop_lines))?;
+    let ledger = run.store.ledger()?;
+    atomic::write(&out.join("README.md"), card::text(setup, &configs, &ledger))?;
+    report_page::write(&out.join("report.html"), setup, &tasks, &ledger)?;
+    let manifest = manifest(out, setup, &configs, &ledger, is_complete);
+    atomic::write(&manifest_path, serde_json::to_string_pretty(&manifest)?)?;
+    Ok(summary(out, &configs))
+}
+
+/// Writes the messages of all tasks together. Preference pairs are not conversations and are left out.
+fn all_conversations(
+    out: &Path,
+    tasks: &[DedupedTask<'_>],
+    configs: &[DatasetConfig],
+) -> Result<DatasetConfig> {
+    let columns = [("messages", ColumnType::Messages), ("source", ColumnType::Text)];
+    let columns = columns.map(|(name, kind)| Column { name: name.to_owned(), kind });
+    // Configurations are in the order of their tasks.
+    let chats = tasks.iter().zip(configs).filter(|(deduped, _)| deduped.recipe.task.has_messages());
+    let begun = chats.clone().map(|(_, config)| config.begun).sum();
+    let kept = chats.clone().map(|(_, config)| config.rows).sum();
+    let rows = chats.flat_map(|(deduped, _)| deduped.rows()).map(|row| {
+        let mut row = row?;
+        row.retain(|name, _| name == "messages" || name == "source");
+        Ok(row)
+    });
+    let shards = shards(&out.join("data/all"), &columns, kept, rows)?;
+    Ok(DatasetConfig { name: "all", begun, rows: kept, drops: BTreeMap::new(), shards })
+}
+
+fn shards(
+    folder: &Path,
+    columns: &[Column],
+    count: usize,
+    rows: impl Iterator<Item = Result<Map<String, Value>>>,
+) -> Result<Vec<Shard>> {
+    let shards = write_shards(folder, "train", columns, count, ROWS_PER_SHARD, rows)?;
+    remove_others(folder, &shards)?;
+    Ok(shards)
+}
+
+/// The content of `run.json`.
+fn manifest(
+    out: &Path,
+    setup: &Setup,
+    configs: &[DatasetConfig],
+    ledger: &[LedgerEntry],
+    is_complete: bool,
+) -> Value {
+    let config = |config: &DatasetConfig| {
+        let shards: Vec<Value> = config.shards.iter().map(|shard| shard.entry(out)).collect();
+        let body =
+            json!({"begun": config.begun, "rows": config.rows, "dropped": config.drops, "shards": shards});
+        (config.name.to_owned(), body)
+    };
+    json!({
+        "program": concat!("smoltalk ", env!("CARGO_PKG_VERSION")),
+        "complete": is_complete,
+        "configuration": setup.configuration,
+        "configs": configs.iter().map(config).collect::<Map<_, _>>(),
+        "calls": ledger,
+    })
+}
+
+/// What is printed at the end.
+fn summary(out: &Path, configs: &[DatasetConfig]) -> String {
+    let mut text = String::new();
+    for config in configs.iter().filter(|config| config.name != "all") {
+        let drops: Vec<String> =
+            config.drops.iter().map(|(reason, count)| format!("{reason} {count}")).collect();
+        let drops = match drops.is_empty() {
+            true => String::new(),
+            false => format!(" (dropped: {})", drops.join(", ")),
+        };
+        text.push_str(&format!("{}: {} of {} rows kept{drops}\n", config.name, config.rows, config.begun));
+    }
+    format!("{text}written to {0}; print rows with: smoltalk show {0}", out.display())
+}

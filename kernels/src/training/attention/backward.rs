@@ -1,0 +1,146 @@
+//! The backward pass: the scores of one block of queries after the other, computed again, and the gradients.
+
+use super::call::{AttentionShape, PackedQkv, gather, scatter};
+use crate::element::{Element, exp, sum_of, vectorized};
+use crate::gemm::{Accumulate, Matrix, Target, gemm_to, scratch};
+use rayon::prelude::*;
+
+/// Computes dqkv (T, (H + 2K) D) from dout (T, H D) and the inputs and outputs of [`attention_forward`].
+///
+/// # Panics
+/// If the lengths do not match.
+///
+/// [`attention_forward`]: super::attention_forward
+#[allow(clippy::too_many_arguments, reason = "a kernel's operands are its arguments")]
+pub fn attention_backward<E: Element>(
+    dqkv: &mut [E],
+    dout: &[E],
+    out: &[E],
+    log_sums: &[f32],
+    qkv: &[E],
+    shape: AttentionShape,
+    starts: &[usize],
+) {
+    let call = PackedQkv { qkv, shape, starts };
+    call.check();
+    assert_eq!(dqkv.len(), qkv.len(), "attention_backward: dqkv and qkv must have the same length");
+    assert!(
+        out.len() == dout.len() && log_sums.len() * shape.head_dim == out.len(),
+        "attention_backward: the length of out, dout or log_sums does not match"
+    );
+    let saved = Saved { dout, out, log_sums };
+    let dqkv = Target {
+        data: dqkv.as_mut_ptr(),
+        rows: starts[starts.len() - 1],
+        columns: call.row(),
+        row_stride: call.row(),
+    };
+    let tasks = (starts.len() - 1) * shape.kv_heads;
+    (0..tasks).into_par_iter().for_each(|task| {
+        // SAFETY: every task has its own sequence and key head, and the query heads that read it.
+        unsafe { backward_group(&call, &saved, dqkv, task / shape.kv_heads, task % shape.kv_heads) };
+    });
+}
+
+/// The results of the forward pass, and the gradient of its output.
+struct Saved<'a, E> {
+    dout: &'a [E],
+    out: &'a [E],
+    log_sums: &'a [f32],
+}
+
+/// Computes the gradients of one key head, its value head and their query heads in one sequence.
+///
+/// # Safety
+/// Nothing else may access the columns of these heads in the rows of this sequence.
+unsafe fn backward_group<E: Element>(
+    call: &PackedQkv<'_, E>,
+    saved: &Saved<'_, E>,
+    dqkv: Target<E>,
+    sequence: usize,
+    kv_head: usize,
+) {
+    let AttentionShape { heads, kv_heads, head_dim } = call.shape;
+    let group = kv_head * call.group()..(kv_head + 1) * call.group();
+    let (start, end) = (call.starts[sequence], call.starts[sequence + 1]);
+    let tokens = call.starts[call.starts.len() - 1];
+    let mut block = [scratch::take::<E>(), scratch::take::<E>(), scratch::take::<E>()];
+    let (mut weights, mut dscores) = (scratch::take::<f32>(), scratch::take::<f32>());
+    let (mut dq, mut dk, mut dv) = (scratch::take::<f32>(), scratch::take::<f32>(), scratch::take::<f32>());
+    for gradient in [&mut dk, &mut dv] {
+        gradient.clear();
+        gradient.resize((end - start) * head_dim, 0.0);
+    }
+    for (first, count) in call.blocks(sequence) {
+        let (keys, rows) = (first + count - start, group.len() * count);
+        let [q, out, dout] = &mut block;
+        gather(q, call.qkv, call.row(), (first, count), group.clone(), head_dim);
+        gather(out, saved.out, heads * head_dim, (first, count), group.clone(), head_dim);
+        gather(dout, saved.dout, heads * head_dim, (first, count), group.clone(), head_dim);
+        let k = call.head(heads + kv_head, start, keys);
+        let v = call.head(heads + kv_heads + kv_head, start, keys);
+        weights.resize(rows * keys, 0.0);
+        dscores.resize(rows * keys, 0.0);
+        dq.resize(rows * head_dim, 0.0);
+        let (q, d) = (Matrix::new(q, rows, head_dim), Matrix::new(dout, rows, head_dim));
+        // SAFETY: only this task uses the buffers.
+        unsafe {
+            gemm_to::<E, _, _, _>(
+                Target::new(&mut weights, rows, keys),
+                q,
+                k.transposed(),
+                Accumulate::Replace,
+            );
+            gemm_to::<E, _, _, _>(
+                Target::new(&mut dscores, rows, keys),
+                d,
+                v.transposed(),
+                Accumulate::Replace,
+            );
+        }
+        let lines = weights.chunks_exact_mut(keys).zip(dscores.chunks_exact_mut(keys));
+        let outs = out.chunks_exact(head_dim).zip(dout.chunks_exact(head_dim));
+        for (row, ((weights, dscores), (out, dout))) in lines.zip(outs).enumerate() {
+            let (head, query) = (group.start + row / count, first + row % count);
+            let log_sum = saved.log_sums[head * tokens + query];
+            score_gradient(weights, dscores, query - start + 1, dout, out, log_sum);
+        }
+        let (weights, dscores) = (Matrix::new(&weights, rows, keys), Matrix::new(&dscores, rows, keys));
+        let target = |gradient: &mut [f32]| Target::new(&mut gradient[..keys * head_dim], keys, head_dim);
+        // SAFETY: only this task uses the buffers and the columns of its heads.
+        unsafe {
+            gemm_to::<E, _, _, _>(target(&mut dv), weights.transposed(), d, Accumulate::Add);
+            gemm_to::<E, _, _, _>(target(&mut dk), dscores.transposed(), q, Accumulate::Add);
+            gemm_to::<E, _, _, _>(Target::new(&mut dq, rows, head_dim), dscores, k, Accumulate::Replace);
+            scatter(dqkv, &dq, (first, count), group.clone(), head_dim);
+        }
+    }
+    for (head, gradient) in [(heads + kv_head, &dk), (heads + kv_heads + kv_head, &dv)] {
+        // SAFETY: the columns of this key or value head, which only this task uses.
+        unsafe { scatter(dqkv, gradient, (start, end - start), head..head + 1, head_dim) };
+    }
+    block.into_iter().for_each(scratch::give);
+    [weights, dscores, dq, dk, dv].into_iter().for_each(scratch::give);
+}
+
+vectorized! {
+    /// For one query: turns its scores (in `weights`) into softmax weights, and the gradient of the weights (in
+    /// `dscores`) into that of the scores. The query attends to the first `visible` positions.
+    fn score_gradient<E>(
+        weights: &mut [f32],
+        dscores: &mut [f32],
+        visible: usize,
+        dout: &[E],
+        out: &[E],
+        log_sum: f32,
+    ) {
+        let scale = 1.0 / (dout.len() as f32).sqrt();
+        let dot = sum_of(dout, out, |dout, out| dout * out);
+        for (weight, dscore) in weights[..visible].iter_mut().zip(&mut dscores[..visible]) {
+            *weight = exp(*weight * scale - log_sum);
+            *dscore = *weight * (*dscore - dot) * scale;
+        }
+        weights[visible..].fill(0.0);
+        dscores[visible..].fill(0.0);
+    }
+}

@@ -1,0 +1,35 @@
+//! The `smolpocket` command: its arguments and its exit code.
+
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+use terminal::errors;
+
+/// Write the pocket world, audit datasets made in it, and score models on it
+#[derive(Parser)]
+#[command(version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Write documents, conversations and preference pairs, and the held-out rows to score models on
+    World(pocket::world::Options),
+    /// Write letters and stories for `smoltalk gen --source`
+    Texts(pocket::texts::Options),
+    /// Judge datasets with the world's own checkers, and measure filters on planted rows
+    Audit(pocket::audit::Options),
+    /// Score models on held-out questions, requests, pairs and documents
+    Score(evaluate::score::Options),
+}
+
+fn main() -> ExitCode {
+    let result = match Arguments::parse().command {
+        Command::World(options) => pocket::world::run(&options).map(|()| 0),
+        Command::Texts(options) => pocket::texts::run(&options).map(|()| 0),
+        Command::Audit(options) => pocket::audit::run(&options).map(|()| 0),
+        Command::Score(options) => pocket::score::run(&options),
+    };
+    errors::exit_code("smolpocket", result)
+}

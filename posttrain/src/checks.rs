@@ -1,0 +1,43 @@
+//! What several commands refuse.
+
+use crate::vocabulary::StartingPoint;
+use anyhow::{Result, bail};
+use std::path::PathBuf;
+
+/// Refuses two ways to choose what is evaluated.
+///
+/// # Errors
+/// Names both.
+pub(crate) fn refuse_two_evaluations(eval_data: &[PathBuf], eval_split: f64) -> Result<()> {
+    if !eval_data.is_empty() && eval_split > 0.0 {
+        bail!("`eval_split` is {eval_split} and `--eval-data` is given; remove one of them");
+    }
+    Ok(())
+}
+
+/// Refuses sequences that are longer than the model's positions.
+///
+/// # Errors
+/// Names both lengths.
+pub(crate) fn refuse_beyond_positions(max_length: usize, start: &StartingPoint) -> Result<()> {
+    let positions = start.config.max_positions;
+    if max_length > positions {
+        bail!(
+            "`max_length` is {max_length}, but the model has {positions} positions; give `--max-length {positions}`"
+        );
+    }
+    Ok(())
+}
+
+/// Refuses a loss that is not finite.
+///
+/// # Errors
+/// Names the loss and the step.
+pub(crate) fn refuse_nan(loss: f64, step: u64) -> Result<()> {
+    if !loss.is_finite() {
+        bail!(
+            "the loss after step {step} is {loss}, so the next step was not applied; lower `learning_rate` or lengthen the warm-up"
+        );
+    }
+    Ok(())
+}

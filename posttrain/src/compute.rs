@@ -1,0 +1,132 @@
+//! Resolves `device` and `micro_batch_tokens` for this machine: where a run computes, and in micro-batches of which size.
+//!
+//! Neither is part of a run's identity: a checkpoint resumes on any device, and `auto` may be another size on another
+//! GPU. What they were resolved to is recorded in run.json under `machine`.
+
+use crate::device::{DeviceChoice, MicroBatch};
+use crate::run::RunFolder;
+use crate::settings::TrainingSettings;
+use anyhow::Result;
+use checkpoint::ModelConfig;
+use serde_json::{Map, Value};
+use training::memory::{FreeMemory, Lengths, Plan, gib};
+use training::{ComputeSettings, Device, DeviceInfo};
+
+/// Tokens of an automatic micro-batch on the CPU.
+const CPU_TOKENS: usize = 4096;
+
+/// Returns how a run computes on this machine, and records it in `about`.
+///
+/// # Errors
+/// When the device is not there or cannot be used, or its memory is too small; names the parts and what to change.
+pub(crate) fn resolve(
+    settings: &TrainingSettings,
+    config: &ModelConfig,
+    lengths: Lengths,
+    folder: &RunFolder,
+    about: &mut Map<String, Value>,
+) -> Result<ComputeSettings> {
+    let DeviceInfo { device, name, free_memory } = find_device(settings.device)?;
+    let precision = settings.precision.into();
+    let plan = Plan::new(config, precision, settings.layer_checkpointing);
+    let free_memory = free_memory.map(|bytes| FreeMemory { gpu: &name, bytes });
+    let micro_batch_tokens = match (settings.micro_batch_tokens, free_memory) {
+        (MicroBatch::Tokens(tokens), _) => tokens,
+        (MicroBatch::Auto, None) => CPU_TOKENS,
+        (MicroBatch::Auto, Some(free)) => {
+            let most = plan.largest_micro_batch(lengths, free)?;
+            // An interrupted run continues with its size, so that it ends with the same bits.
+            recorded_tokens(folder, &name).filter(|earlier| *earlier <= most).unwrap_or(most)
+        }
+    };
+    let mut machine = about.remove("machine").unwrap_or_default();
+    machine["device"] = name.clone().into();
+    if let Some(free) = free_memory {
+        let estimate = plan.check(micro_batch_tokens.max(lengths.longest), lengths, free)?;
+        eprintln!("{name}: the plan takes {}; {} GiB are free", estimate.line(), gib(free.bytes));
+        machine["memory_estimate"] = estimate.to_json();
+    }
+    machine["micro_batch_tokens"] = micro_batch_tokens.into();
+    about.insert("machine".to_owned(), machine);
+    Ok(ComputeSettings {
+        device,
+        precision,
+        micro_batch_tokens,
+        layer_checkpointing: settings.layer_checkpointing,
+    })
+}
+
+fn find_device(choice: DeviceChoice) -> Result<DeviceInfo> {
+    match choice {
+        DeviceChoice::Cpu => DeviceInfo::of(Device::Cpu),
+        DeviceChoice::Cuda(ordinal) => DeviceInfo::of(Device::Cuda(ordinal)),
+        DeviceChoice::Auto => {
+            let (device, note) = DeviceInfo::best()?;
+            if let Some(note) = note {
+                eprintln!("note: {note}");
+            }
+            Ok(device)
+        }
+    }
+}
+
+/// Returns the size that `auto` was resolved to when the run in this folder last computed on a device of this name.
+fn recorded_tokens(folder: &RunFolder, device: &str) -> Option<usize> {
+    if folder.restart {
+        return None;
+    }
+    let text = std::fs::read(folder.out.join("run.json")).ok()?;
+    let run: Value = serde_json::from_slice(&text).ok()?;
+    let same = run["configuration"]["micro_batch_tokens"] == "auto" && run["machine"]["device"] == device;
+    Some(run["machine"]["micro_batch_tokens"].as_u64().filter(|_| same)? as usize)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may fail loudly")]
+mod tests {
+    use super::*;
+
+    fn run_folder(folder: &std::path::Path) -> RunFolder {
+        RunFolder { out: folder.to_owned(), restart: false, accept_changes: false }
+    }
+
+    #[test]
+    fn the_cpu_takes_the_size_that_is_set_and_it_is_recorded() {
+        let folder = tempfile::tempdir().unwrap();
+        let lengths = Lengths { longest: 1024, step: 16_384 };
+        for (micro_batch_tokens, expected) in [(MicroBatch::Auto, CPU_TOKENS), (MicroBatch::Tokens(7), 7)] {
+            let settings = TrainingSettings {
+                device: DeviceChoice::Cpu,
+                micro_batch_tokens,
+                ..TrainingSettings::default()
+            };
+            let mut about = Map::new();
+            let config = ModelConfig::smollm2_135m();
+            let compute =
+                resolve(&settings, &config, lengths, &run_folder(folder.path()), &mut about).unwrap();
+            assert_eq!((compute.micro_batch_tokens, compute.device), (expected, Device::Cpu));
+            assert_eq!(about["machine"]["device"], "cpu");
+            assert_eq!(about["machine"]["micro_batch_tokens"], expected);
+        }
+    }
+
+    #[test]
+    fn a_resumed_run_continues_with_its_size() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |micro_batch_tokens: &str, device: &str| {
+            let run = serde_json::json!({
+                "configuration": {"micro_batch_tokens": micro_batch_tokens},
+                "machine": {"device": device, "micro_batch_tokens": 5120},
+            });
+            std::fs::write(folder.path().join("run.json"), run.to_string()).unwrap();
+        };
+        let recorded = || recorded_tokens(&run_folder(folder.path()), "cuda:0 (a GPU)");
+        assert_eq!(recorded(), None);
+        write("auto", "cuda:0 (a GPU)");
+        assert_eq!(recorded(), Some(5120));
+        write("auto", "cpu");
+        assert_eq!(recorded(), None);
+        write("5120", "cuda:0 (a GPU)");
+        assert_eq!(recorded(), None);
+    }
+}

@@ -1,0 +1,109 @@
+//! The settings of preference optimization.
+
+use super::loss::{Loss, LossSettings};
+use crate::checks::refuse_beyond_positions;
+use crate::examples::{LossOn, Rules, TooLong};
+use crate::settings::{TrainingSettings, at_least_one, settings, within};
+use crate::vocabulary::StartingPoint;
+use anyhow::{Result, ensure};
+use training::memory::Lengths;
+
+settings! {
+    /// The settings that only preference optimization has. Names are those of TRL's DPOConfig.
+    pub(crate) struct DpoSettings, DpoFlags {
+        /// Passes over the pairs; `steps` overrides it
+        epochs: f64 = 1.0,
+        /// Optimizer steps; 0 means `epochs`
+        steps: u64 = 0,
+        /// Pairs of an optimizer step
+        batch_size: usize = 16,
+        /// Maximum tokens of a prompt with a reply
+        max_length: usize = 1024,
+        /// What to do with longer pairs
+        too_long: TooLong = TooLong::Cut,
+        /// Losses, comma-separated; they are added up
+        [value_delimiter = ',', num_args = 1.., value_enum]
+        loss_type: Vec<Loss> = vec![Loss::Sigmoid],
+        /// Weight of each loss, comma-separated; by default 1
+        [value_delimiter = ',', num_args = 1..]
+        loss_weights: Vec<f64> = Vec::new(),
+        /// Strength of the penalty for moving away from the reference model
+        beta: f64 = 0.1,
+        /// Share of preferences assumed to be wrong, for exo_pair, robust, aot and aot_unpaired
+        label_smoothing: f64 = 0.0,
+        /// Temperature of discopop
+        discopop_tau: f64 = 0.05,
+        /// Shuffle the pairs in a new order in every epoch; off keeps their order
+        [num_args = 0..=1, default_missing_value = "true"]
+        shuffle: bool = true,
+        /// Share of the pairs held out for evaluation
+        eval_split: f64 = 0.0,
+    }
+}
+
+/// All settings of a run.
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct Settings {
+    #[serde(flatten)]
+    pub(crate) dpo: DpoSettings,
+    #[serde(flatten)]
+    pub(crate) training: TrainingSettings,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        // TRL's default: preferences need much smaller steps than supervised fine-tuning.
+        let training = TrainingSettings { learning_rate: 1e-6, ..TrainingSettings::default() };
+        Self { dpo: DpoSettings::default(), training }
+    }
+}
+
+impl Settings {
+    /// Refuses values that no run can use.
+    pub(crate) fn check(&self) -> Result<()> {
+        let DpoSettings { loss_type, loss_weights, .. } = &self.dpo;
+        self.training.check()?;
+        within("`epochs`", self.dpo.epochs, f64::MIN_POSITIVE, f64::MAX)?;
+        within("`eval_split`", self.dpo.eval_split, 0.0, 0.9)?;
+        at_least_one("`batch_size`", self.dpo.batch_size as u64)?;
+        ensure!(
+            loss_weights.is_empty() || loss_weights.len() == loss_type.len(),
+            "`loss_weights` has {} values for {} losses; give one for each loss",
+            loss_weights.len(),
+            loss_type.len()
+        );
+        self.losses().check()
+    }
+
+    /// Returns the losses with their weights.
+    pub(super) fn losses(&self) -> LossSettings {
+        let DpoSettings { loss_type, loss_weights, beta, label_smoothing, discopop_tau, .. } = &self.dpo;
+        let weight = |index: usize| loss_weights.get(index).copied().unwrap_or(1.0);
+        LossSettings {
+            losses: loss_type.iter().enumerate().map(|(index, loss)| (*loss, weight(index))).collect(),
+            beta: *beta,
+            label_smoothing: *label_smoothing,
+            discopop_tau: *discopop_tau,
+        }
+    }
+
+    /// Returns how rows become sequences.
+    pub(super) fn rules<'a>(&self, start: &'a StartingPoint) -> Result<Rules<'a>> {
+        refuse_beyond_positions(self.dpo.max_length, start)?;
+        Ok(Rules {
+            template: &start.template,
+            tokenizer: &start.tokenizer,
+            document_end: start.document_end,
+            max_length: self.dpo.max_length,
+            too_long: self.dpo.too_long,
+            loss_on: LossOn::Assistant,
+        })
+    }
+
+    /// Returns the maximum tokens of a pair and of a step.
+    pub(super) fn lengths(&self) -> Lengths {
+        let DpoSettings { max_length, batch_size, .. } = self.dpo;
+        let longest = max_length.saturating_mul(2);
+        Lengths { longest, step: longest.saturating_mul(batch_size) }
+    }
+}

@@ -1,0 +1,271 @@
+//! The settings that all kinds of training share.
+//!
+//! `settings!` makes two structs from one list of fields: the settings themselves, read from TOML with their defaults,
+//! and the command-line flags, all of them optional. So every key of a recipe is a flag, and neither list can drift.
+
+use crate::device::{DeviceChoice, MicroBatch};
+use crate::schedule::{Schedule, ScheduleType};
+use anyhow::{Result, bail};
+use serde::Serialize;
+use training::OptimizerSettings;
+
+/// Defines a struct of settings with defaults, and the struct of their command-line flags.
+macro_rules! settings {
+    (
+        $(#[$meta:meta])*
+        $vis:vis struct $name:ident, $flags:ident {
+            $( $(#[doc = $doc:literal])+ $([$($argument:tt)+])? $field:ident: $type:ty = $default:expr, )+
+        }
+    ) => {
+        $(#[$meta])*
+        #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+        #[serde(default)]
+        $vis struct $name { $( $(#[doc = $doc])+ $vis $field: $type, )+ }
+
+        impl Default for $name {
+            fn default() -> Self {
+                Self { $( $field: $default, )+ }
+            }
+        }
+
+        #[doc = concat!("The flags of `", stringify!($name), "`; an absent one leaves the recipe's value.")]
+        #[derive(Clone, Debug, Default, clap::Args, serde::Serialize)]
+        $vis struct $flags {
+            $( $(#[doc = $doc])+ #[arg(long, $($($argument)+)?)]
+               #[serde(skip_serializing_if = "Option::is_none")]
+               $vis $field: Option<$type>, )+
+        }
+    };
+}
+pub(crate) use settings;
+
+settings! {
+    /// The settings of all training. Names are those of Hugging Face's TrainingArguments where the meaning is the same.
+    pub(crate) struct TrainingSettings, TrainingFlags {
+        /// Peak learning rate
+        learning_rate: f64 = 2e-5,
+        /// Learning-rate schedule after the warm-up
+        lr_scheduler_type: ScheduleType = ScheduleType::Cosine,
+        /// Share of the steps for the warm-up; `warmup_steps` overrides it
+        warmup_ratio: f64 = 0.0,
+        /// Steps of the warm-up; 0 means `warmup_ratio`
+        warmup_steps: u64 = 0,
+        /// Share of the steps, at the end, over which `wsd` decays
+        decay_ratio: f64 = 0.1,
+        /// Final learning rate of the schedule, as a share of the peak
+        min_lr_ratio: f64 = 0.0,
+        /// AdamW beta1
+        adam_beta1: f64 = 0.9,
+        /// AdamW beta2
+        adam_beta2: f64 = 0.95,
+        /// AdamW epsilon, for numerical stability
+        adam_epsilon: f64 = 1e-8,
+        /// Decoupled weight decay, of matrices only
+        weight_decay: f64 = 0.01,
+        /// Maximum global gradient norm, for clipping; 0 means no clipping
+        max_grad_norm: f64 = 1.0,
+        /// Device: auto (the first GPU if there is one), cpu, cuda or cuda:N. A run can resume on another one
+        device: DeviceChoice = DeviceChoice::Auto,
+        /// Tokens of a micro-batch; a larger step accumulates gradients. Changes speed and memory, not the result. auto:
+        /// as many as fit into the GPU's memory
+        [alias = "micro-batch"]
+        micro_batch_tokens: MicroBatch = MicroBatch::Tokens(4096),
+        /// Data type of activations and matrix products
+        precision: Precision = Precision::Bf16,
+        /// Recompute layers in the backward pass instead of keeping their activations
+        [num_args = 0..=1, default_missing_value = "true"]
+        layer_checkpointing: bool = false,
+        /// Random seed for data order and weight initialization
+        [value_parser = clap::value_parser!(u64).range(..1 << 63)]
+        seed: u64 = 42,
+        /// Steps between two lines of metrics
+        logging_steps: u64 = 1,
+        /// Steps between two evaluations; 0 means ten in a run
+        eval_steps: u64 = 0,
+        /// Steps between two checkpoints; 0 means ten in a run
+        save_steps: u64 = 0,
+        /// Maximum number of checkpoints to keep, in addition to the best
+        save_total_limit: usize = 2,
+        /// Data type of the saved weights
+        save_precision: SavedPrecision = SavedPrecision::Computed,
+    }
+}
+
+/// Data type of activations.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Precision {
+    /// 32-bit floats
+    F32,
+    /// bfloat16, with f32 master weights, gradients, moments and sums
+    Bf16,
+}
+
+impl From<Precision> for training::Precision {
+    fn from(precision: Precision) -> Self {
+        match precision {
+            Precision::F32 => Self::F32,
+            Precision::Bf16 => Self::Bf16,
+        }
+    }
+}
+
+/// Data type of saved weights.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum SavedPrecision {
+    /// The value of `precision`
+    Computed,
+    /// 32-bit floats
+    F32,
+    /// bfloat16
+    Bf16,
+}
+
+impl TrainingSettings {
+    /// Refuses values that no run can use.
+    ///
+    /// # Errors
+    /// Names the key and its value.
+    pub(crate) fn check(&self) -> Result<()> {
+        within("`learning_rate`", self.learning_rate, 0.0, 1e30)?;
+        within("`warmup_ratio`", self.warmup_ratio, 0.0, 1.0)?;
+        within("`decay_ratio`", self.decay_ratio, 0.0, 1.0)?;
+        within("`min_lr_ratio`", self.min_lr_ratio, 0.0, 1.0)?;
+        // AdamW computes in f32, where the next number below 1 is not far.
+        let below_one = 1.0 - f64::from(f32::EPSILON);
+        within("`adam_beta1`", self.adam_beta1, 0.0, below_one)?;
+        within("`adam_beta2`", self.adam_beta2, 0.0, below_one)?;
+        within("`adam_epsilon`", self.adam_epsilon, f64::from(f32::MIN_POSITIVE), f64::MAX)?;
+        within("`weight_decay`", self.weight_decay, 0.0, f64::MAX)?;
+        within("`max_grad_norm`", self.max_grad_norm, 0.0, f64::MAX)?;
+        if let MicroBatch::Tokens(tokens) = self.micro_batch_tokens {
+            at_least_one("`micro_batch_tokens`", tokens as u64)?;
+        }
+        at_least_one("`logging_steps`", self.logging_steps)?;
+        at_least_one("`save_total_limit`", self.save_total_limit as u64)
+    }
+
+    /// Returns the steps of the warm-up in a run of `total` steps.
+    pub(crate) fn warmup(&self, total: u64) -> u64 {
+        match self.warmup_steps {
+            0 => (total as f64 * self.warmup_ratio).ceil() as u64,
+            steps => steps,
+        }
+    }
+
+    /// Returns the learning-rate schedule of a run of `total` steps.
+    pub(crate) fn schedule(&self, total: u64) -> Schedule {
+        Schedule {
+            peak: self.learning_rate,
+            floor: self.min_lr_ratio,
+            schedule_type: self.lr_scheduler_type,
+            warmup: self.warmup(total),
+            decay: (total as f64 * self.decay_ratio).ceil() as u64,
+            total,
+        }
+    }
+
+    /// Returns the hyperparameters of AdamW and of clipping.
+    pub(crate) fn optimizer(&self) -> OptimizerSettings {
+        OptimizerSettings {
+            beta1: self.adam_beta1 as f32,
+            beta2: self.adam_beta2 as f32,
+            epsilon: self.adam_epsilon as f32,
+            weight_decay: self.weight_decay as f32,
+            max_grad_norm: self.max_grad_norm as f32,
+        }
+    }
+
+    /// Returns the data type of saved weights.
+    pub(crate) fn saved_precision(&self) -> checkpoint::weights::Precision {
+        match (self.save_precision, self.precision) {
+            (SavedPrecision::F32, _) | (SavedPrecision::Computed, Precision::F32) => {
+                checkpoint::weights::Precision::F32
+            }
+            (SavedPrecision::Bf16, _) | (SavedPrecision::Computed, Precision::Bf16) => {
+                checkpoint::weights::Precision::Bf16
+            }
+        }
+    }
+}
+
+/// Returns the settings by which a run is recognized. The device is not one of them: a checkpoint resumes on any device,
+/// with other last bits.
+///
+/// # Errors
+/// When a value cannot be written as JSON; all of ours can.
+pub(crate) fn identity(settings: &impl Serialize) -> Result<serde_json::Value> {
+    let mut value = serde_json::to_value(settings)?;
+    if let Some(fields) = value.as_object_mut() {
+        fields.remove("device");
+    }
+    Ok(value)
+}
+
+/// Refuses flags that would have no effect.
+///
+/// # Errors
+/// Names the flag.
+pub(crate) fn check_flags(flags: &TrainingFlags, settings: &TrainingSettings) -> Result<()> {
+    if flags.decay_ratio.is_some() && settings.lr_scheduler_type != ScheduleType::Wsd {
+        bail!(
+            "`--decay-ratio` only applies to `lr_scheduler_type` `wsd`, but it is `{}`; remove one of them",
+            settings.lr_scheduler_type
+        );
+    }
+    if flags.warmup_ratio.is_some() && settings.warmup_steps > 0 {
+        bail!(
+            "`--warmup-ratio` has no effect, because `warmup_steps` is {}; remove one of them",
+            settings.warmup_steps
+        );
+    }
+    Ok(())
+}
+
+/// Refuses a number outside a range, NaN included.
+///
+/// # Errors
+/// Names what it is, its value and the range.
+pub(crate) fn within(name: &str, value: f64, low: f64, high: f64) -> Result<()> {
+    if !(low..=high).contains(&value) {
+        let range = if high == f64::MAX { format!("at least {low}") } else { format!("{low} to {high}") };
+        bail!("{name} is {value}; expected {range}");
+    }
+    Ok(())
+}
+
+/// Refuses 0.
+///
+/// # Errors
+/// Names what it is.
+pub(crate) fn at_least_one(name: &str, value: u64) -> Result<()> {
+    if value == 0 {
+        bail!("{name} is 0; expected at least 1");
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may fail loudly")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_out_of_range_is_named() {
+        let odd = TrainingSettings { warmup_ratio: 1.5, ..TrainingSettings::default() };
+        assert_eq!(odd.check().unwrap_err().to_string(), "`warmup_ratio` is 1.5; expected 0 to 1");
+    }
+
+    /// A run that was started on one device resumes on another; `auto` is recorded as such, whatever it was resolved to.
+    #[test]
+    fn the_device_is_no_part_of_a_runs_identity() {
+        let identity_on = |device, micro_batch_tokens| {
+            identity(&TrainingSettings { device, micro_batch_tokens, ..TrainingSettings::default() }).unwrap()
+        };
+        let (cpu, cuda) = (DeviceChoice::Cpu, DeviceChoice::Cuda(1));
+        assert_eq!(identity_on(cpu, MicroBatch::Auto), identity_on(cuda, MicroBatch::Auto));
+        assert_eq!(identity_on(cpu, MicroBatch::Auto)["micro_batch_tokens"], "auto");
+        assert_ne!(identity_on(cpu, MicroBatch::Auto), identity_on(cpu, MicroBatch::Tokens(4096)));
+    }
+}

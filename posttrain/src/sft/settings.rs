@@ -1,0 +1,78 @@
+//! The settings of supervised fine-tuning.
+
+use crate::checks::refuse_beyond_positions;
+use crate::examples::{LossOn, Rules, TooLong};
+use crate::settings::{TrainingSettings, at_least_one, settings, within};
+use crate::vocabulary::StartingPoint;
+use anyhow::{Result, ensure};
+use training::memory::Lengths;
+
+settings! {
+    /// The settings that only supervised fine-tuning has.
+    pub(crate) struct SftSettings, SftFlags {
+        /// Passes over the data; `steps` overrides it
+        epochs: f64 = 1.0,
+        /// Optimizer steps; 0 means `epochs`
+        steps: u64 = 0,
+        /// Packs of an optimizer step; rows, where `packing` is off
+        batch_size: usize = 16,
+        /// Maximum tokens of a row and of a pack
+        max_length: usize = 1024,
+        /// What to do with longer rows
+        too_long: TooLong = TooLong::Cut,
+        /// Which tokens add to the loss
+        loss_on: LossOn = LossOn::Assistant,
+        /// Fill packs of `max_length` tokens with whole rows that do not attend to each other
+        [num_args = 0..=1, default_missing_value = "true"]
+        packing: bool = true,
+        /// Shuffle the rows in a new order in every epoch; off keeps their order
+        [num_args = 0..=1, default_missing_value = "true"]
+        shuffle: bool = true,
+        /// Share of the rows held out for evaluation
+        eval_split: f64 = 0.0,
+    }
+}
+
+/// All settings of a run.
+#[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct Settings {
+    #[serde(flatten)]
+    pub(crate) sft: SftSettings,
+    #[serde(flatten)]
+    pub(crate) training: TrainingSettings,
+}
+
+impl Settings {
+    /// Refuses values that no run can use.
+    pub(crate) fn check(&self) -> Result<()> {
+        self.training.check()?;
+        within("`epochs`", self.sft.epochs, f64::MIN_POSITIVE, f64::MAX)?;
+        within("`eval_split`", self.sft.eval_split, 0.0, 0.9)?;
+        at_least_one("`batch_size`", self.sft.batch_size as u64)?;
+        ensure!(
+            self.sft.max_length >= 2,
+            "`max_length` is {}; expected at least 2, because the first token is never trained",
+            self.sft.max_length
+        );
+        Ok(())
+    }
+
+    /// Returns how rows become sequences.
+    pub(super) fn rules<'a>(&self, start: &'a StartingPoint) -> Result<Rules<'a>> {
+        refuse_beyond_positions(self.sft.max_length, start)?;
+        Ok(Rules {
+            template: &start.template,
+            tokenizer: &start.tokenizer,
+            document_end: start.document_end,
+            max_length: self.sft.max_length,
+            too_long: self.sft.too_long,
+            loss_on: self.sft.loss_on,
+        })
+    }
+
+    /// Returns the maximum tokens of a pack and of a step.
+    pub(super) fn lengths(&self) -> Lengths {
+        let SftSettings { max_length, batch_size, .. } = self.sft;
+        Lengths { longest: max_length, step: max_length.saturating_mul(batch_size) }
+    }
+}

@@ -1,0 +1,134 @@
+//! Data files -> a store of tokenized sequences: in parallel, once for the same content and rules.
+
+use crate::examples::{Kind, Rules, example};
+use crate::tokens::{Counts, Store, Writer};
+use anyhow::{Context, Result, bail};
+use datasets::Located;
+use files::hash::Hasher;
+use rayon::prelude::*;
+use serde_json::json;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use terminal::Progress;
+
+/// Raised whenever the same rows and rules would give other tokens.
+const VERSION: u32 = 1;
+/// Rows that are tokenized together.
+const CHUNK: usize = 512;
+/// Age from which on an unfinished store is removed: a younger one may be in use.
+const ABANDONED: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// Returns the sequences of data files, from the cache where the same content was tokenized before.
+///
+/// # Errors
+/// Names the file and line of a row that cannot be read.
+pub(crate) fn tokenized(paths: &[PathBuf], kind: Kind, rules: &Rules<'_>, cache: &Path) -> Result<Store> {
+    let folder = cache.join(key(paths, kind, rules)?);
+    if let Some(store) = Store::open(&folder)? {
+        return Ok(store);
+    }
+    // If an unfinished store of a killed run stays, it only takes space.
+    let _ = files::atomic::remove_abandoned(cache, ABANDONED);
+    let mut writer = Writer::create(&folder)?;
+    let progress = Progress::new("tokenizing", "rows", None);
+    for path in paths {
+        let mut rows = datasets::read(path)?;
+        loop {
+            let chunk: Vec<Located> = rows.by_ref().take(CHUNK).collect::<Result<_, _>>()?;
+            if chunk.is_empty() {
+                break;
+            }
+            write_chunk(&mut writer, &chunk, kind, rules)?;
+            progress.set_with(writer.counts.rows as u64, || format!("{} tokens", writer.counts.tokens));
+        }
+    }
+    progress.finish();
+    writer.finish()
+}
+
+/// As `tokenized`, and reports how many rows were cut and dropped.
+///
+/// # Errors
+/// As `tokenized`, and when there is nothing to train on.
+pub(crate) fn trainable(paths: &[PathBuf], kind: Kind, rules: &Rules<'_>, cache: &Path) -> Result<Store> {
+    let store = tokenized(paths, kind, rules, cache)?;
+    let names = paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ");
+    if store.is_empty() {
+        let first = store.first_dropped().map_or_else(String::new, |row| format!("; the first: {row}"));
+        bail!("{names}: nothing to train on ({}{first})", store.counts.line());
+    }
+    report_counts(&names, &[&store]);
+    Ok(store)
+}
+
+/// Prints the counts of some data's rows, and where the dropped ones are listed.
+pub(crate) fn report_counts(name: &str, stores: &[&Store]) {
+    let mut counts = Counts::default();
+    stores.iter().for_each(|store| counts.add(&store.counts));
+    eprintln!("{name}: {}", counts.line());
+    for store in stores.iter().filter(|store| !store.counts.dropped.is_empty()) {
+        eprintln!("  dropped rows and their reasons: {}", store.folder.join("dropped.jsonl").display());
+    }
+}
+
+fn write_chunk(writer: &mut Writer, chunk: &[Located], kind: Kind, rules: &Rules<'_>) -> Result<()> {
+    let examples: Vec<_> = chunk.par_iter().map(|located| example(&located.row, kind, rules)).collect();
+    for (located, example) in chunk.iter().zip(examples) {
+        writer.counts.rows += 1;
+        match example {
+            Ok(example) => {
+                example.sequences.iter().try_for_each(|sequence| writer.push(sequence))?;
+                writer.counts.cut += example.cut;
+            }
+            Err(dropped) => {
+                writer.drop_row(&located.file, located.number, dropped.reason, &dropped.detail)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Returns the default folder of tokenized data: `smoltalk/tokens` in the user's cache folder.
+pub(crate) fn default_cache() -> PathBuf {
+    files::folders::cache().join("tokens")
+}
+
+/// Returns the hash of everything that decides the tokens.
+fn key(paths: &[PathBuf], kind: Kind, rules: &Rules<'_>) -> Result<String> {
+    let mut hasher = Hasher::default();
+    let rules_text = json!({
+        "version": VERSION,
+        "program": env!("CARGO_PKG_VERSION"),
+        "named_tokens": rules.template.named_tokens(),
+        // A template that prints the date is another one tomorrow.
+        "day": rules.template.source().contains("strftime_now").then(today),
+        "kind": kind,
+        "template": rules.template.source(),
+        "document_end": rules.document_end,
+        "max_length": rules.max_length,
+        "too_long": rules.too_long,
+        "loss_on": rules.loss_on,
+    });
+    hasher.update(rules_text.to_string());
+    hasher.update(rules.tokenizer.to_json()?);
+    for path in paths {
+        hash_data(&mut hasher, path)?;
+    }
+    Ok(hasher.finish())
+}
+
+fn today() -> String {
+    chrono::Local::now().format("%Y-%m-%d").to_string()
+}
+
+fn hash_data(hasher: &mut Hasher, path: &Path) -> Result<()> {
+    for file in datasets::data_files(path)? {
+        let cannot = || format!("cannot read {}", file.display());
+        let mut opened = std::fs::File::open(&file).with_context(cannot)?;
+        // The same bytes are other rows in another format.
+        hasher.update(file.extension().unwrap_or_default().as_encoded_bytes());
+        hasher.update(opened.metadata().with_context(cannot)?.len().to_le_bytes());
+        std::io::copy(&mut opened, hasher).with_context(cannot)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,118 @@
+//! What the answers of one request are made of: the engine's request, the prompts, and how events become deltas.
+//!
+//! The engine's request for an answer is made when the answer's turn comes, so that many answers to a long prompt need
+//! no more memory than those that run.
+
+use super::chunks::ChunkBuilder;
+use crate::error::ApiError;
+use crate::model::Model;
+use crate::prompt::TokenizedPrompt;
+use crate::tools::ToolPlan;
+use crate::valid::{Generation, NamedConstraint};
+use engine::{Request, RequestError, Sampling};
+use std::sync::Arc;
+
+/// The answers that a request asks for.
+#[derive(Debug)]
+pub(crate) struct AnswerPlan {
+    /// The engine's request, without the prompt. Further answers to one prompt count the seed up, so that the first
+    /// answer does not depend on their number.
+    pub(crate) request: Request,
+    pub(crate) prompts: Vec<Arc<TokenizedPrompt>>,
+    pub(crate) answers_per_prompt: usize,
+    /// Whether each answer begins with its prompt.
+    pub(crate) echo: bool,
+    /// The tools whose calls are looked for.
+    pub(crate) tools: Option<ToolPlan>,
+}
+
+/// The client's names of parameters that an engine may refuse.
+#[derive(Debug)]
+pub(crate) struct ParameterNames {
+    /// The parameter that became the prompt.
+    pub(crate) prompt: &'static str,
+    /// The constraint of the text.
+    pub(crate) constraint: Option<NamedConstraint>,
+}
+
+impl AnswerPlan {
+    /// The `n` answers to one conversation. Without `max_tokens` each may fill the rest of the context.
+    pub(crate) fn conversation(
+        model: &Model,
+        generation: &Generation,
+        tools: Option<ToolPlan>,
+        ids: Vec<u32>,
+    ) -> Self {
+        let rest = model.engine.limits().context.saturating_sub(ids.len()).max(1);
+        Self {
+            request: generation.request(model, generation.max_tokens.unwrap_or(rest)),
+            prompts: vec![Arc::new(TokenizedPrompt { ids, ..TokenizedPrompt::default() })],
+            answers_per_prompt: generation.n,
+            echo: false,
+            tools,
+        }
+    }
+
+    /// Number of answers.
+    pub(super) fn answers(&self) -> usize {
+        self.prompts.len() * self.answers_per_prompt
+    }
+
+    /// Tokens of all prompts.
+    pub(super) fn prompt_tokens(&self) -> usize {
+        self.prompts.iter().map(|prompt| prompt.ids.len()).sum()
+    }
+
+    /// Checks every prompt once, and the other parameters once for all answers.
+    pub(super) fn check(&self, model: &Model, names: &ParameterNames) -> Result<(), ApiError> {
+        let limits = model.engine.limits();
+        if let Some(id) = self.request.stop_ids.iter().find(|id| **id as usize >= limits.vocab_size) {
+            let message = format!("`stop_token_ids` has {id}; expected ids below {}", limits.vocab_size);
+            return Err(ApiError::invalid("stop_token_ids", message));
+        }
+        let mut prompts = self.prompts.iter();
+        let checked = prompts.try_for_each(|prompt| self.request.check_prompt(&prompt.ids, limits));
+        checked.and_then(|()| self.request.check_parameters(limits)).map_err(|refused| names.error(refused))
+    }
+
+    /// The engine's request for one answer.
+    pub(super) fn request(&self, index: usize) -> Request {
+        let Request { prompt: _, sampling, constraint, stop_ids, stop_strings, .. } = &self.request;
+        let seed = sampling.seed.wrapping_add((index % self.answers_per_prompt) as u64);
+        Request {
+            prompt: self.prompts[index / self.answers_per_prompt].ids.clone(),
+            sampling: Sampling { seed, ..sampling.clone() },
+            constraint: constraint.clone(),
+            stop_ids: stop_ids.clone(),
+            stop_strings: stop_strings.clone(),
+            ..self.request
+        }
+    }
+
+    /// The builder of one answer's deltas.
+    pub(super) fn builder(&self, model: &Arc<Model>, index: usize) -> ChunkBuilder {
+        match self.echo {
+            true => {
+                let prompt = Arc::clone(&self.prompts[index / self.answers_per_prompt]);
+                ChunkBuilder::with_echo(model, prompt, self.request.prompt_logprobs.is_some())
+            }
+            false => ChunkBuilder::new(model, self.tools.as_ref().map(ToolPlan::reader)),
+        }
+    }
+}
+
+impl ParameterNames {
+    /// The engine's error, with the client's name of the parameter.
+    pub(super) fn error(&self, error: RequestError) -> ApiError {
+        let param = match (&error, &self.constraint) {
+            (RequestError::TooLong { .. } | RequestError::Value { parameter: "prompt", .. }, _) => {
+                self.prompt
+            }
+            (RequestError::Constraint(_) | RequestError::Keyword { .. }, Some(constraint)) => {
+                &constraint.param
+            }
+            _ => return error.into(),
+        };
+        ApiError { param: Some(param.to_owned()), ..ApiError::from(error) }
+    }
+}

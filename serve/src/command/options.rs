@@ -1,0 +1,254 @@
+//! The options of `smolserve`, and what their values mean.
+
+use super::log::{self, LogLevel};
+use crate::memory;
+use crate::model::{EngineKind, LoadOptions, ModelSource};
+use crate::state::ServerSettings;
+use anyhow::{Result, bail};
+use axum::http::HeaderValue;
+use clap::ValueEnum;
+use engine::{CacheFormat, WeightFormat};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Serve language models over an OpenAI-compatible HTTP API
+#[derive(Debug, clap::Parser)]
+#[command(name = "smolserve", version)]
+pub struct Options {
+    /// Model to serve, required: a checkpoint folder, a GGUF file (with --engine mistralrs) or a Hugging Face id, with
+    /// its name for clients; repeat for several
+    #[arg(long, value_name = "[NAME=]FOLDER_FILE_OR_ID")]
+    model: Vec<String>,
+    /// Address to listen on; 0.0.0.0 for all addresses of this machine
+    #[arg(long, default_value = "127.0.0.1")]
+    pub(super) host: String,
+    /// Port to listen on; 0 for a free one
+    #[arg(long, default_value_t = 8000)]
+    pub(super) port: u16,
+    /// Engine that runs the models
+    #[arg(long, value_enum, default_value_t = EngineKind::Native)]
+    engine: EngineKind,
+    /// Data type of the weights; auto is the checkpoint's own
+    #[arg(long, value_enum, default_value_t = Precision::Auto, conflicts_with = "quantize")]
+    dtype: Precision,
+    /// Quantize the weights to 8 or 4 bits
+    #[arg(long, value_enum)]
+    quantize: Option<Quantized>,
+    /// Data type of keys and values [default: f16; f32 when the weights are f32]
+    #[arg(long, value_enum)]
+    cache_type: Option<CacheType>,
+    /// Memory for keys and values of each model [default: 4GiB, or each model's share of a quarter of the free memory]
+    #[arg(long, value_parser = bytes)]
+    cache_bytes: Option<usize>,
+    /// Maximum number of answers that run together, per model
+    #[arg(long, default_value_t = 32, value_parser = at_least_one)]
+    max_sequences: usize,
+    /// Maximum number of waiting requests, per model; further requests get status 429
+    #[arg(long, default_value_t = 256, value_parser = at_least_one)]
+    max_waiting: usize,
+    /// Number of compute threads, for all models together [default: all of the machine's]
+    #[arg(long, value_parser = at_least_one)]
+    threads: Option<usize>,
+    /// Do not keep keys and values for prompts that begin alike
+    #[arg(long)]
+    no_prefix_reuse: bool,
+    /// Maximum time of one answer, in seconds
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    request_timeout: Option<Duration>,
+    /// API key that clients must send; repeat for several
+    #[arg(long, env = "SMOLSERVE_API_KEY", hide_env_values = true, value_name = "KEY")]
+    api_key: Vec<String>,
+    /// Origin of web pages that may call the server; repeat for several [default: any]
+    #[arg(long, value_name = "ORIGIN")]
+    cors: Vec<String>,
+    /// Maximum size of a request's body
+    #[arg(long, default_value = "4MiB", value_parser = bytes)]
+    body_limit: usize,
+    /// Time that running answers have to end after SIGINT or SIGTERM, in seconds
+    #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = seconds)]
+    shutdown_timeout: Duration,
+    /// Time after which a step of an engine makes /health report 503, in seconds
+    #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = seconds)]
+    stuck_after: Duration,
+    /// Jinja chat template to use instead of the models' own
+    #[arg(long, value_name = "FILE")]
+    chat_template: Option<PathBuf>,
+    /// Ignore parameters that no endpoint has, instead of refusing them
+    #[arg(long)]
+    lenient: bool,
+    /// Level of the log on standard error: error, warn, info (one line per request), debug, trace, off, or a filter such
+    /// as warn,serve=debug
+    #[arg(long, env = "RUST_LOG", default_value = "info", value_parser = log::level)]
+    pub(super) log_level: LogLevel,
+    /// Load the models, generate one token with each, and exit
+    #[arg(long)]
+    pub(super) check: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Precision {
+    Auto,
+    F32,
+    Bf16,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Quantized {
+    #[value(name = "q8_0")]
+    Q8,
+    #[value(name = "q4_0")]
+    Q4,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum CacheType {
+    F16,
+    Bf16,
+    F32,
+}
+
+impl Options {
+    /// The models to serve, each with a name of its own.
+    pub(super) fn sources(&self) -> Result<Vec<ModelSource>> {
+        if self.model.is_empty() {
+            bail!(
+                "no model to serve; give `--model` a checkpoint folder, a GGUF file or a Hugging Face id, such as \
+                 `--model HuggingFaceTB/SmolLM2-135M-Instruct`"
+            );
+        }
+        let mut sources: Vec<ModelSource> = Vec::new();
+        for argument in &self.model {
+            let source = ModelSource::new(argument).map_err(|reason| anyhow::anyhow!("--model: {reason}"))?;
+            if sources.iter().any(|other| other.name == source.name) {
+                bail!(
+                    "two models are named `{}`; give one another name with `--model NAME={}`",
+                    source.name,
+                    source.location
+                );
+            }
+            sources.push(source);
+        }
+        Ok(sources)
+    }
+
+    /// How models are loaded and run.
+    pub(super) fn load(&self) -> Result<LoadOptions> {
+        let weights = match (self.quantize, self.dtype) {
+            (Some(Quantized::Q8), _) => Some(WeightFormat::Q8_0),
+            (Some(Quantized::Q4), _) => Some(WeightFormat::Q4_0),
+            (None, Precision::Auto) => None,
+            (None, Precision::F32) => Some(WeightFormat::F32),
+            (None, Precision::Bf16) => Some(WeightFormat::Bf16),
+        };
+        let cache = self.cache_type.map(|cache| match cache {
+            CacheType::F16 => CacheFormat::F16,
+            CacheType::Bf16 => CacheFormat::Bf16,
+            CacheType::F32 => CacheFormat::F32,
+        });
+        Ok(LoadOptions {
+            engine: self.engine,
+            weights,
+            cache,
+            cache_bytes: self.cache_bytes,
+            default_cache_bytes: share_of_memory(memory::available(), self.model.len()),
+            max_sequences: self.max_sequences,
+            max_waiting: self.max_waiting,
+            threads: self.threads,
+            reuse_prefixes: !self.no_prefix_reuse,
+            chat_template: self.chat_template.clone(),
+        })
+    }
+
+    /// How requests are treated.
+    pub(super) fn settings(&self) -> Result<ServerSettings> {
+        if let Some(key) = self.api_key.iter().find(|key| key.is_empty() || key.trim() != key.as_str()) {
+            bail!("`--api-key` {key:?} is empty or has spaces around it; give the key alone");
+        }
+        let origin = |origin: &String| match HeaderValue::from_str(origin) {
+            Ok(value) if origin.contains("://") => Ok(value),
+            _ => bail!("`--cors` {origin:?} is not an origin; give one such as `https://example.org`"),
+        };
+        let any = self.cors.is_empty() || self.cors == ["*"];
+        Ok(ServerSettings {
+            lenient: self.lenient,
+            api_keys: self.api_key.clone(),
+            origins: if any { Vec::new() } else { self.cors.iter().map(origin).collect::<Result<_>>()? },
+            body_limit: self.body_limit,
+            request_timeout: self.request_timeout,
+            shutdown_timeout: self.shutdown_timeout,
+            stuck_after: self.stuck_after,
+        })
+    }
+}
+
+/// Default memory for keys and values of one of several models. The rest of the available memory is left to the weights
+/// and to other programs.
+fn share_of_memory(available: Option<usize>, models: usize) -> usize {
+    const MAX: usize = 4 << 30;
+    available.map_or(MAX, |bytes| (bytes / 4 / models.max(1)).min(MAX))
+}
+
+/// A size such as `4GiB`, `512MB` or `1048576`.
+fn bytes(text: &str) -> Result<usize, String> {
+    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let unit: f64 = match text[digits..].trim().to_ascii_lowercase().as_str() {
+        "" | "b" => 1.0,
+        "kb" => 1e3,
+        "mb" => 1e6,
+        "gb" => 1e9,
+        "k" | "kib" => 1024.0,
+        "m" | "mib" => 1024.0 * 1024.0,
+        "g" | "gib" => 1024.0 * 1024.0 * 1024.0,
+        _ => return Err(format!("`{text}` is not a size; give one such as 4GiB or 512MB")),
+    };
+    match text[..digits].parse::<f64>() {
+        Ok(number) if number * unit >= 1.0 && number * unit < 9e15 => Ok((number * unit) as usize),
+        _ => Err(format!("`{text}` is not a size; give one such as 4GiB or 512MB")),
+    }
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let number = text.parse::<f64>().ok().filter(|seconds| (0.0..=1e9).contains(seconds));
+    number
+        .map(Duration::from_secs_f64)
+        .ok_or_else(|| format!("`{text}` is not a number of seconds; give one from 0 to 1e9"))
+}
+
+fn at_least_one(text: &str) -> Result<usize, String> {
+    text.parse().ok().filter(|n| *n > 0).ok_or_else(|| format!("`{text}` is not an integer above 0"))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may fail loudly")]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[test]
+    fn sizes_and_seconds_are_read() {
+        assert_eq!(bytes("4GiB").unwrap(), 4 << 30);
+        assert_eq!((bytes("1.5k").unwrap(), bytes("2 MB").unwrap()), (1536, 2_000_000));
+        assert!(bytes("").is_err() && bytes("-1").is_err() && bytes("3 parsecs").is_err());
+        assert_eq!(seconds("0.5").unwrap(), Duration::from_millis(500));
+        assert!(seconds("-1").is_err() && seconds("nan").is_err());
+        assert_eq!(share_of_memory(Some(16 << 30), 2), 2 << 30);
+        assert_eq!((share_of_memory(Some(64 << 30), 1), share_of_memory(None, 3)), (4 << 30, 4 << 30));
+    }
+
+    #[test]
+    fn contradictions_are_refused() {
+        let parse = |arguments: &[&str]| Options::try_parse_from([&["smolserve"], arguments].concat());
+        assert!(parse(&["--dtype", "f32", "--quantize", "q8_0"]).is_err());
+        assert!(parse(&["--max-waiting", "0"]).is_err());
+        let nothing = parse(&[]).unwrap().sources().unwrap_err().to_string();
+        for expected in
+            ["--model", "checkpoint folder", "GGUF file", "Hugging Face id", "SmolLM2-135M-Instruct"]
+        {
+            assert!(nothing.contains(expected), "{nothing}");
+        }
+        let twice = parse(&["--model", "a/b", "--model", "c/b"]).unwrap();
+        assert!(twice.sources().unwrap_err().to_string().contains("two models are named `b`"));
+        let page = parse(&["--model", "a/b", "--cors", "example.org"]).unwrap();
+        assert!(page.settings().unwrap_err().to_string().contains("--cors"));
+    }
+}

@@ -1,0 +1,91 @@
+//! `POST /v1/embeddings`: the mean of the model's last hidden states over the positions of a text.
+//!
+//! These models were trained to generate, not to embed; the vectors are not normalized.
+
+use crate::answer::{AnswerPlan, ParameterNames, RunningAnswers, WholeAnswer, collect};
+use crate::body::JsonBody;
+use crate::error::ApiError;
+use crate::fields::wrong;
+use crate::prompt::{self, TokenizedPrompt, off_thread};
+use crate::state::ServerState;
+use crate::valid::EmbeddingRequest;
+use axum::Json;
+use axum::extract::State;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use engine::Request;
+use openai::embedding::{Embedding, EmbeddingList, EmbeddingObject, EmbeddingUsage, Vector};
+use openai::model::ListObject;
+use std::sync::Arc;
+
+/// Embeds texts.
+pub(crate) async fn embeddings(
+    State(state): State<Arc<ServerState>>,
+    JsonBody(body): JsonBody,
+) -> Result<Json<EmbeddingList>, ApiError> {
+    let request = EmbeddingRequest::new(body, state.settings.lenient)?;
+    let model = Arc::clone(state.model(&request.model)?);
+    let (input, tokenizing) = (request.input, Arc::clone(&model));
+    // Always on another thread: inputs tend to be many.
+    let prompts = off_thread(move || {
+        let tokenize = |prompt| {
+            let ids = prompt::raw_ids(&tokenizing, prompt)?;
+            Ok(Arc::new(TokenizedPrompt { ids, ..TokenizedPrompt::default() }))
+        };
+        input.iter().map(tokenize).collect::<Result<Vec<_>, ApiError>>()
+    })
+    .await?;
+    let engine_request = Request { embedding: true, ..Request::default() };
+    let plan =
+        AnswerPlan { request: engine_request, prompts, answers_per_prompt: 1, echo: false, tools: None };
+    let names = ParameterNames { prompt: "input", constraint: None };
+    let running = RunningAnswers::start(&state, Arc::clone(&model), plan, names).await?;
+    let (answers, counts) = collect(running).await?;
+    let entry = |(index, answer): (usize, WholeAnswer)| {
+        entry(index, &answer.embedding, request.dimensions, request.base64)
+    };
+    Ok(Json(EmbeddingList {
+        object: ListObject::default(),
+        data: answers.into_iter().enumerate().map(entry).collect::<Result<_, ApiError>>()?,
+        model: model.name.clone(),
+        usage: EmbeddingUsage { prompt_tokens: counts.prompt, total_tokens: counts.prompt },
+    }))
+}
+
+fn entry(
+    index: usize,
+    vector: &[f32],
+    dimensions: Option<usize>,
+    base64: bool,
+) -> Result<Embedding, ApiError> {
+    if vector.is_empty() {
+        return Err(ApiError::internal("the engine returned no embedding"));
+    }
+    if let Some(dimensions) = dimensions.filter(|dimensions| *dimensions != vector.len()) {
+        let expected = format!("{}, the width of this model", vector.len());
+        return Err(wrong("dimensions", &dimensions.into(), &expected));
+    }
+    Ok(Embedding { object: EmbeddingObject::default(), index, embedding: written(vector, base64) })
+}
+
+/// Numbers, or the base64 of their little-endian bytes.
+fn written(vector: &[f32], base64: bool) -> Vector {
+    match base64 {
+        true => Vector::Base64(
+            STANDARD.encode(vector.iter().flat_map(|number| number.to_le_bytes()).collect::<Vec<u8>>()),
+        ),
+        false => Vector::Float(vector.iter().map(|number| f64::from(*number)).collect()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn base64_is_little_endian() {
+        // Source: base64.b64encode(numpy.array([1.0, -2.0], dtype="<f4")).
+        assert_eq!(written(&[1.0, -2.0], true), Vector::Base64("AACAPwAAAMA=".to_owned()));
+        assert_eq!(written(&[1.0, -2.0], false), Vector::Float(vec![1.0, -2.0]));
+    }
+}

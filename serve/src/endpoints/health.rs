@@ -1,0 +1,67 @@
+//! `GET /health`: whether a request sent now would be answered.
+//!
+//! It reads the engines' published status and never waits for an engine, so it answers under any load, and also while a
+//! step of an engine does not end.
+
+use crate::model::Model;
+use crate::state::ServerState;
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use serde_json::{Value, json};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// 200 when every model answers; 503 while models load, while an engine is stuck or has stopped, and while the server
+/// shuts down.
+pub(crate) async fn health(State(state): State<Arc<ServerState>>) -> Response {
+    let (word, models) = match state.models() {
+        Err(_) => ("loading", Value::Null),
+        Ok(models) => (word(&state, models), models.iter().map(|model| entry(model)).collect()),
+    };
+    let status = if word == "ok" { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let body = json!({"status": word, "version": env!("CARGO_PKG_VERSION"), "models": models});
+    (status, Json(body)).into_response()
+}
+
+fn word(state: &ServerState, models: &[Arc<Model>]) -> &'static str {
+    let any = |is: &dyn Fn(&engine::Status) -> bool| models.iter().any(|model| is(&model.engine.status()));
+    if *state.closing().borrow() {
+        "shutting down"
+    } else if any(&|status| status.stopped) {
+        "stopped"
+    } else if any(&|status| is_stuck(status, state.settings.stuck_after)) {
+        "stuck"
+    } else {
+        "ok"
+    }
+}
+
+fn entry(model: &Model) -> Value {
+    let status = model.engine.status();
+    json!({
+        "model": model.name,
+        "engine": model.engine_name,
+        "waiting": status.waiting,
+        "running": status.running,
+        "step_milliseconds": status.step_milliseconds,
+    })
+}
+
+fn is_stuck(status: &engine::Status, limit: Duration) -> bool {
+    status.step_milliseconds.is_some_and(|step| u128::from(step) > limit.as_millis())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_step_is_stuck() {
+        let step = |step_milliseconds| engine::Status { step_milliseconds, ..engine::Status::default() };
+        let limit = Duration::from_secs(1);
+        assert!(!is_stuck(&step(None), limit) && !is_stuck(&step(Some(1000)), limit));
+        assert!(is_stuck(&step(Some(1001)), limit));
+    }
+}

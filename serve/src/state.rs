@@ -1,0 +1,86 @@
+//! What all requests share: the settings, the models once they are loaded, the metrics, and whether the server closes.
+
+use crate::error::ApiError;
+use crate::metrics::Metrics;
+use crate::model::Model;
+use axum::http::HeaderValue;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+use tokio::sync::watch;
+
+/// How the server treats requests.
+#[derive(Debug, Clone)]
+pub(crate) struct ServerSettings {
+    /// Whether unknown parameters are ignored.
+    pub(crate) lenient: bool,
+    /// Accepted API keys; none means that no key is needed.
+    pub(crate) api_keys: Vec<String>,
+    /// Origins of web pages that may call the server; none means any.
+    pub(crate) origins: Vec<HeaderValue>,
+    /// Maximum size of a body, in bytes.
+    pub(crate) body_limit: usize,
+    /// Maximum time of one answer.
+    pub(crate) request_timeout: Option<Duration>,
+    /// How long running requests may continue after the server was told to stop.
+    pub(crate) shutdown_timeout: Duration,
+    /// A longer step makes the server unhealthy.
+    pub(crate) stuck_after: Duration,
+}
+
+/// The state behind every request.
+#[derive(Debug)]
+pub(crate) struct ServerState {
+    pub(crate) settings: ServerSettings,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) started: Instant,
+    models: OnceLock<Vec<Arc<Model>>>,
+    closing: watch::Sender<bool>,
+}
+
+impl ServerState {
+    /// The state of a server whose models are not loaded yet.
+    pub(crate) fn new(settings: ServerSettings) -> Self {
+        Self {
+            settings,
+            metrics: Arc::default(),
+            started: Instant::now(),
+            models: OnceLock::new(),
+            closing: watch::Sender::new(false),
+        }
+    }
+
+    /// Sets the loaded models; later calls are ignored.
+    pub(crate) fn set_models(&self, models: Vec<Model>) {
+        let _ = self.models.set(models.into_iter().map(Arc::new).collect());
+    }
+
+    /// Ends every answer that still runs.
+    pub(crate) fn close(&self) {
+        self.closing.send_replace(true);
+    }
+
+    /// Becomes true when running answers must end.
+    pub(crate) fn closing(&self) -> watch::Receiver<bool> {
+        self.closing.subscribe()
+    }
+
+    /// The models, once they are loaded.
+    pub(crate) fn models(&self) -> Result<&[Arc<Model>], ApiError> {
+        let loading = || ApiError {
+            retry_after: Some(1),
+            ..ApiError::unavailable("model_loading", "the model is loading")
+        };
+        self.models.get().map(Vec::as_slice).ok_or_else(loading)
+    }
+
+    /// The model of that name. The request's log line names it from here on.
+    pub(crate) fn model(&self, name: &str) -> Result<&Arc<Model>, ApiError> {
+        let models = self.models()?;
+        let model = models.iter().find(|model| model.name == name).ok_or_else(|| {
+            let served: Vec<&str> = models.iter().map(|model| model.name.as_str()).collect();
+            ApiError::unknown_model(name, &served)
+        })?;
+        tracing::Span::current().record("model", model.name.as_str());
+        Ok(model)
+    }
+}

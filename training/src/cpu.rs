@@ -1,0 +1,115 @@
+//! Training on the CPU: the model's two passes over the operations of `kernels::training`, and the optimizer, on the
+//! weights themselves. There is no second copy of anything.
+
+mod layer;
+mod model;
+
+pub use model::Model;
+
+use crate::backend::{Backend, Score, TrainingState, WeightsOf};
+use crate::batch::Batch;
+use crate::optimizer::OptimizerSettings;
+use crate::parameters::Parameters;
+use anyhow::Result;
+use kernels::Element;
+use kernels::training::TokenLoss;
+
+/// Weights, moments and gradients, and the model that computes with them.
+pub(crate) struct Trainer<E> {
+    model: Model<E>,
+    state: TrainingState,
+    gradients: Vec<f32>,
+}
+
+impl<E: Element> Trainer<E> {
+    /// Returns a trainer for sequences of up to `positions` tokens.
+    pub(crate) fn new(state: TrainingState, positions: usize, checkpoint_layers: bool) -> Self {
+        let model = Model::new(&state.parameters.config, positions, checkpoint_layers);
+        Self { model, gradients: vec![0.0; state.parameters.values.len()], state }
+    }
+}
+
+impl<E: Element> Score for Trainer<E> {
+    fn losses(&mut self, batch: &Batch) -> Result<Vec<TokenLoss>> {
+        let weights = &self.state.parameters.values;
+        self.model.forward(weights, batch);
+        Ok(self.model.losses(weights, batch))
+    }
+}
+
+impl<E: Element> Backend for Trainer<E> {
+    fn gradient(&mut self, batch: &Batch, weight: f32) -> Result<Vec<TokenLoss>> {
+        let Self { model, state, gradients } = self;
+        let weights = &state.parameters.values;
+        model.forward(weights, batch);
+        let losses = model.losses_and_gradient(weights, gradients, batch, |_, _| weight);
+        model.backward(weights, gradients, batch);
+        Ok(losses)
+    }
+
+    fn weighted_gradient(&mut self, batch: &Batch, weights_of: &mut WeightsOf<'_>) -> Result<Vec<TokenLoss>> {
+        let Self { model, state, gradients } = self;
+        let weights = &state.parameters.values;
+        model.forward(weights, batch);
+        let losses = model.losses(weights, batch);
+        let token_weights = weights_of(&losses);
+        model.losses_and_gradient(weights, gradients, batch, |token, _| token_weights[token]);
+        model.backward(weights, gradients, batch);
+        Ok(losses)
+    }
+
+    fn edit_gradients(&mut self, edit: &mut dyn FnMut(&mut [f32]) -> Result<()>) -> Result<()> {
+        edit(&mut self.gradients)
+    }
+
+    fn update(&mut self, settings: OptimizerSettings, learning_rate: f32) -> Result<f32> {
+        let TrainingState { parameters, optimizer } = &mut self.state;
+        let Parameters { values, layout, .. } = parameters;
+        let norm = optimizer.step(values, &self.gradients, layout, settings, learning_rate);
+        self.gradients.fill(0.0);
+        Ok(norm)
+    }
+
+    fn set_rope(&mut self, theta: f32, positions: usize) -> Result<()> {
+        self.state.parameters.config.rope_theta = theta;
+        self.model.set_rope(theta, positions);
+        Ok(())
+    }
+
+    fn state(&self) -> &TrainingState {
+        &self.state
+    }
+
+    fn state_mut(&mut self) -> &mut TrainingState {
+        &mut self.state
+    }
+
+    fn sync_to_host(&mut self) -> Result<()> {
+        Ok(())
+    }
+
+    fn sync_to_device(&mut self) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// A model that only computes log-probabilities.
+pub(crate) struct Scorer<'a, E> {
+    model: Model<E>,
+    weights: &'a [f32],
+}
+
+impl<'a, E: Element> Scorer<'a, E> {
+    /// Returns a scorer for sequences of up to `positions` tokens.
+    pub(crate) fn new(parameters: &'a Parameters, positions: usize, checkpoint_layers: bool) -> Self {
+        let model = Model::new(&parameters.config, positions, checkpoint_layers);
+        Self { model, weights: &parameters.values }
+    }
+}
+
+impl<E: Element> Score for Scorer<'_, E> {
+    fn losses(&mut self, batch: &Batch) -> Result<Vec<TokenLoss>> {
+        self.model.forward(self.weights, batch);
+        Ok(self.model.losses(self.weights, batch))
+    }
+}

@@ -1,0 +1,195 @@
+//! The model on the CPU, forward and backward written out: a Llama of any shape over flat buffers that are allocated
+//! once and grow to the largest batch.
+//!
+//! `forward` leaves what `backward` needs. `head` runs between them and is the only place where logits exist, a chunk
+//! of rows at a time. Activations are f32 or bf16 (`E`); weights, their gradients, the residual stream and all sums are
+//! f32, so `E = bf16` is mixed precision with f32 master weights.
+
+use super::layer::{LayerActivations, Scratch, Step};
+use crate::batch::Batch;
+use crate::parameters::Layout;
+use checkpoint::ModelConfig;
+use kernels::training::{
+    TokenLoss, cross_entropy_backward, cross_entropy_forward, embedding_backward, embedding_forward,
+    rms_norm_backward, rms_norm_forward,
+};
+use kernels::{Accumulate, Element, Matrix, RopeTable, gemm};
+
+/// Rows of logits that exist at once.
+const HEAD_ROWS: usize = 1024;
+
+/// A model's arithmetic and its buffers; the weights are the caller's.
+#[derive(Debug)]
+pub struct Model<E> {
+    config: ModelConfig,
+    layout: Layout,
+    rope: RopeTable,
+    /// Whether the backward pass computes layers again instead of keeping their activations.
+    checkpoint_layers: bool,
+    /// The residual stream before every layer and after the last: (layers + 1) x (T, C).
+    inputs: Vec<Vec<f32>>,
+    /// Activations of each layer; of one for all where layers are checkpointed.
+    layers: Vec<LayerActivations<E>>,
+    scratch: Scratch<E>,
+    /// Final norm of the rows that predict trained tokens (N, C).
+    hidden: Vec<E>,
+    /// Gradient of `hidden` (N, C).
+    dhidden: Vec<f32>,
+    /// Whether `dhidden` belongs to the batch of the last `forward`.
+    has_head_gradient: bool,
+    /// A chunk of logits, then their gradient (HEAD_ROWS, V).
+    logits: Vec<f32>,
+}
+
+impl<E: Element> Model<E> {
+    /// Returns a model of this shape for sequences of up to `positions` tokens.
+    pub fn new(config: &ModelConfig, positions: usize, checkpoint_layers: bool) -> Self {
+        let count = if checkpoint_layers { 1 } else { config.layers };
+        Self {
+            config: config.clone(),
+            layout: Layout::new(config),
+            rope: RopeTable::new(positions, config.head_dim, config.rope_theta),
+            checkpoint_layers,
+            inputs: vec![Vec::new(); config.layers + 1],
+            layers: (0..count).map(|_| LayerActivations::default()).collect(),
+            scratch: Scratch::default(),
+            hidden: Vec::new(),
+            dhidden: Vec::new(),
+            has_head_gradient: false,
+            logits: Vec::new(),
+        }
+    }
+
+    /// Sets the base of the rotary position embedding, and the longest sequence.
+    pub(crate) fn set_rope(&mut self, theta: f32, positions: usize) {
+        self.config.rope_theta = theta;
+        self.rope = RopeTable::new(positions, self.config.head_dim, theta);
+    }
+
+    /// Runs the layers over a batch and keeps what `head` and `backward` need.
+    pub fn forward(&mut self, weights: &[f32], batch: &Batch) {
+        self.resize(batch.tokens());
+        self.has_head_gradient = false;
+        let (config, layout) = (&self.config, &self.layout);
+        let table = &weights[layout.embedding.clone()];
+        embedding_forward(&mut self.inputs[0], table, &batch.ids, config.hidden_size);
+        for index in 0..config.layers {
+            let (before, after) = self.inputs.split_at_mut(index + 1);
+            let layer = &mut self.layers[if self.checkpoint_layers { 0 } else { index }];
+            let step = Step { config, layout: &layout.layers[index], weights, batch, rope: &self.rope };
+            layer.forward(step, &before[index], Some(&mut after[0]), &mut self.scratch);
+        }
+        gather(&mut self.scratch.dnormed, &self.inputs[config.layers], &batch.rows, config.hidden_size);
+        self.hidden.resize(batch.rows.len() * config.hidden_size, E::default());
+        let norm = &weights[layout.norm.clone()];
+        let rows = &self.scratch.dnormed[..self.hidden.len()];
+        rms_norm_forward(&mut self.hidden, rows, norm, config.rms_norm_eps);
+    }
+
+    /// Returns the log-probabilities of the batch's targets (N).
+    pub(crate) fn losses(&mut self, weights: &[f32], batch: &Batch) -> Vec<TokenLoss> {
+        let mut results = vec![TokenLoss::default(); batch.targets.len()];
+        self.head(weights, None, batch, &mut results, |_, _| 0.0);
+        results
+    }
+
+    /// As `losses`, and computes the gradient of -Σ weight_of(n, token n) · log-probability of token n, the weights
+    /// being constants: the head's is added to `gradients`, that of the layers' output is kept for `backward`.
+    pub fn losses_and_gradient(
+        &mut self,
+        weights: &[f32],
+        gradients: &mut [f32],
+        batch: &Batch,
+        weight_of: impl Fn(usize, &TokenLoss) -> f32,
+    ) -> Vec<TokenLoss> {
+        let mut results = vec![TokenLoss::default(); batch.targets.len()];
+        self.head(weights, Some(gradients), batch, &mut results, weight_of);
+        self.has_head_gradient = true;
+        results
+    }
+
+    fn head(
+        &mut self,
+        weights: &[f32],
+        mut gradients: Option<&mut [f32]>,
+        batch: &Batch,
+        results: &mut [TokenLoss],
+        weight_of: impl Fn(usize, &TokenLoss) -> f32,
+    ) {
+        let (c, v) = (self.config.hidden_size, self.config.vocab_size);
+        let head = &self.layout.head;
+        let table = Matrix::new(&weights[head.clone()], v, c);
+        if gradients.is_some() {
+            self.dhidden.resize(batch.targets.len() * c, 0.0);
+        }
+        for first in (0..batch.targets.len()).step_by(HEAD_ROWS) {
+            let rows = HEAD_ROWS.min(batch.targets.len() - first);
+            self.logits.resize(rows * v, 0.0);
+            let hidden = Matrix::new(&self.hidden[first * c..][..rows * c], rows, c);
+            let targets = &batch.targets[first..][..rows];
+            let results = &mut results[first..][..rows];
+            gemm::<E, _, _, _>(&mut self.logits, hidden, table.transposed(), Accumulate::Replace); // (rows, V)
+            cross_entropy_forward(results, &self.logits, targets);
+            let Some(gradients) = gradients.as_deref_mut() else { continue };
+            let tokens = results.iter().enumerate();
+            let token_weights: Vec<f32> = tokens.map(|(row, token)| weight_of(first + row, token)).collect();
+            cross_entropy_backward(&mut self.logits, targets, results, &token_weights);
+            let dlogits = Matrix::new(&self.logits, rows, v);
+            let dhidden = &mut self.dhidden[first * c..][..rows * c];
+            gemm::<E, _, _, _>(dhidden, dlogits, table, Accumulate::Replace); // (rows, C)
+            gemm::<E, _, _, _>(&mut gradients[head.clone()], dlogits.transposed(), hidden, Accumulate::Add); // (V, C)
+        }
+    }
+
+    /// Adds the gradients of everything below the head to `gradients`.
+    ///
+    /// # Panics
+    /// If `losses_and_gradient` was not called since `forward` on this batch.
+    pub fn backward(&mut self, weights: &[f32], gradients: &mut [f32], batch: &Batch) {
+        assert!(self.has_head_gradient, "backward: call losses_and_gradient before it, once");
+        self.has_head_gradient = false;
+        self.backward_final_norm(weights, gradients, batch);
+        let (config, layout) = (&self.config, &self.layout);
+        for index in (0..config.layers).rev() {
+            let input = &self.inputs[index];
+            let layer = &mut self.layers[if self.checkpoint_layers { 0 } else { index }];
+            let step = Step { config, layout: &layout.layers[index], weights, batch, rope: &self.rope };
+            if self.checkpoint_layers {
+                layer.forward(step, input, None, &mut self.scratch);
+            }
+            layer.backward(step, gradients, input, &mut self.scratch);
+        }
+        let dtable = &mut gradients[layout.embedding.clone()];
+        embedding_backward(dtable, &self.scratch.dx, &batch.ids, config.hidden_size);
+    }
+
+    /// Sets `scratch.dx`: the gradient of the final norm's input, which is 0 in the rows that predict nothing.
+    fn backward_final_norm(&mut self, weights: &[f32], gradients: &mut [f32], batch: &Batch) {
+        let (config, layout, c) = (&self.config, &self.layout, self.config.hidden_size);
+        let count = batch.rows.len() * c;
+        assert_eq!(self.dhidden.len(), count, "backward: the head's gradient belongs to another batch");
+        let mut rows = vec![0.0; count];
+        gather(&mut rows, &self.inputs[config.layers], &batch.rows, c);
+        let mut drows = vec![0.0; count];
+        let (norm, dnorm) = (&weights[layout.norm.clone()], &mut gradients[layout.norm.clone()]);
+        rms_norm_backward(&mut drows, dnorm, &self.dhidden, &rows, norm, config.rms_norm_eps);
+        self.scratch.dx.fill(0.0);
+        for (drow, row) in drows.chunks_exact(c).zip(&batch.rows) {
+            self.scratch.dx[*row as usize * c..][..c].copy_from_slice(drow);
+        }
+    }
+
+    fn resize(&mut self, tokens: usize) {
+        let Self { config, inputs, layers, scratch, .. } = self;
+        inputs.iter_mut().for_each(|input| input.resize(tokens * config.hidden_size, 0.0));
+        layers.iter_mut().for_each(|layer| layer.resize(config, tokens));
+        scratch.resize(config, tokens);
+    }
+}
+
+/// out (N, C) = the given rows of x (T, C).
+fn gather(out: &mut [f32], x: &[f32], rows: &[u32], channels: usize) {
+    for (out, row) in out.chunks_exact_mut(channels).zip(rows) {
+        out.copy_from_slice(&x[*row as usize * channels..][..channels]);
+    }
+}

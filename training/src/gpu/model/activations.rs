@@ -1,0 +1,116 @@
+//! A model's buffers on a GPU, allocated once for the largest batch, with the sizes that `memory` plans.
+
+use super::head::Head;
+use crate::gpu::buffer::Buffer;
+use crate::gpu::device::Gpu;
+use crate::memory::Sizes;
+use anyhow::Result;
+use checkpoint::ModelConfig;
+use kernels::Element;
+
+/// What the model computes besides log-probabilities, which decides its buffers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in super::super) struct Passes {
+    /// Whether `backward` will be called.
+    pub(in super::super) backward: bool,
+    /// Whether the backward pass computes layers again instead of keeping their activations.
+    pub(in super::super) checkpoint_layers: bool,
+}
+
+/// Buffers for batches of up to `capacity` tokens.
+pub(super) struct Activations<E> {
+    pub(super) capacity: usize,
+    /// The residual stream before every layer and after the last: (layers + 1) x (T, C).
+    pub(super) inputs: Vec<Buffer<f32>>,
+    /// Activations of each layer; of one for all where layers are checkpointed.
+    pub(super) layers: Vec<LayerActivations<E>>,
+    pub(super) scratch: Scratch<E>,
+    pub(super) head: Head<E>,
+}
+
+/// The activations of a layer that its backward pass needs.
+pub(super) struct LayerActivations<E> {
+    /// Queries, keys and values after the rotary embedding (T, (H + 2K) D).
+    pub(super) qkv: Buffer<E>,
+    /// The attention output before its projection (T, H D).
+    pub(super) attention_out: Buffer<E>,
+    /// Logarithms of the softmax denominators (H, T).
+    pub(super) log_sums: Buffer<f32>,
+    /// The residual stream between attention and feed-forward (T, C).
+    pub(super) middle: Buffer<f32>,
+    /// Gate and up projections; in the backward pass their gradient takes this place (T, 2F).
+    pub(super) gate_up: Buffer<E>,
+}
+
+/// Buffers that all layers share.
+pub(super) struct Scratch<E> {
+    /// (T, C)
+    pub(super) normed: Buffer<E>,
+    /// What a block adds to the residual stream; in the backward pass the gradient of `normed` (T, C).
+    pub(super) branch: Buffer<E>,
+    /// SwiGLU's output; in the backward pass first its gradient (T, F).
+    pub(super) gated: Buffer<E>,
+    /// (T, H D)
+    pub(super) dattention_out: Buffer<E>,
+    /// (T, (H + 2K) D)
+    pub(super) dqkv: Buffer<E>,
+    /// Gradient of the residual stream (T, C).
+    pub(super) dx: Buffer<f32>,
+    /// The same, rounded (T, C); none in f32.
+    pub(super) dx_copy: Option<Buffer<E>>,
+    /// Attention's delta (H, T).
+    pub(super) delta: Buffer<f32>,
+    /// Partial sums of the norms' weight gradients (⌈T / 16⌉, C).
+    pub(super) partial: Buffer<f32>,
+}
+
+impl<E: Element> Activations<E> {
+    pub(super) fn new(gpu: &Gpu, config: &ModelConfig, passes: Passes, tokens: usize) -> Result<Self> {
+        let Passes { backward, checkpoint_layers } = passes;
+        let sizes = Sizes::new(config, tokens);
+        let count = if checkpoint_layers { 1 } else { config.layers };
+        let input = |_| gpu.allocate("the activations", sizes.stream);
+        Ok(Self {
+            capacity: tokens,
+            inputs: (0..=config.layers).map(input).collect::<Result<_>>()?,
+            layers: (0..count).map(|_| LayerActivations::new(gpu, &sizes)).collect::<Result<_>>()?,
+            scratch: Scratch::new(gpu, &sizes, backward)?,
+            head: Head::new(gpu, &sizes, tokens, backward)?,
+        })
+    }
+}
+
+impl<E> LayerActivations<E> {
+    fn new(gpu: &Gpu, sizes: &Sizes) -> Result<Self> {
+        let purpose = "the activations";
+        Ok(Self {
+            qkv: gpu.allocate(purpose, sizes.qkv)?,
+            attention_out: gpu.allocate(purpose, sizes.attention_out)?,
+            log_sums: gpu.allocate(purpose, sizes.log_sums)?,
+            middle: gpu.allocate(purpose, sizes.stream)?,
+            gate_up: gpu.allocate(purpose, sizes.gate_up)?,
+        })
+    }
+}
+
+impl<E: Element> Scratch<E> {
+    fn new(gpu: &Gpu, sizes: &Sizes, backward: bool) -> Result<Self> {
+        let for_backward = |size: usize| if backward { size } else { 0 };
+        let purpose = "the working buffers";
+        let dx_copy = match E::BF16 {
+            true => Some(gpu.allocate(purpose, for_backward(sizes.stream))?),
+            false => None,
+        };
+        Ok(Self {
+            normed: gpu.allocate(purpose, sizes.stream)?,
+            branch: gpu.allocate(purpose, sizes.stream)?,
+            gated: gpu.allocate(purpose, sizes.gated)?,
+            dattention_out: gpu.allocate(purpose, for_backward(sizes.attention_out))?,
+            dqkv: gpu.allocate(purpose, for_backward(sizes.qkv))?,
+            dx: gpu.allocate(purpose, for_backward(sizes.stream))?,
+            dx_copy,
+            delta: gpu.allocate(purpose, for_backward(sizes.log_sums))?,
+            partial: gpu.allocate(purpose, for_backward(sizes.partial))?,
+        })
+    }
+}

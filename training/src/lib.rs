@@ -1,0 +1,41 @@
+//! The arithmetic of a training step: forward and backward passes of a Llama, log-probabilities of trained tokens,
+//! AdamW, and a plan of the memory; on the CPU or on a GPU.
+//!
+//! A training loop calls a [`Learner`]: any number of gradients, whose sums add up, then one update. Behind it is a
+//! [`Backend`], which owns weights, gradients and moments of one device. Anything else that computes a step is one more
+//! implementation of [`Backend`]:
+//! - a second kind of device: a module beside `cpu` and `gpu`, and an arm in `learner`;
+//! - several processes: a wrapper that averages the gradients of all processes in `update`
+//!   ([`Backend::edit_gradients`]) and passes everything else on;
+//! - an adapter (LoRA): a wrapper that turns the gradients of the full weights into those of its own matrices, and
+//!   writes base plus adapter into the weights ([`Backend::state_mut`], [`Backend::sync_to_device`]).
+//!
+//! Shapes throughout: T tokens of all sequences, C channels, F feed-forward, H heads, K key heads, D head dimension,
+//! V vocabulary, N trained tokens.
+
+mod batch;
+mod parameters;
+
+mod optimizer;
+mod settings;
+mod totals;
+
+mod backend;
+pub mod cpu;
+pub mod gpu;
+mod learner;
+
+mod device;
+pub mod memory;
+mod peak;
+
+pub use backend::{Backend, Score, TrainingState, WeightsOf};
+pub use batch::{Batch, Sequence};
+pub use device::DeviceInfo;
+pub use kernels::training::TokenLoss;
+pub use learner::{Learner, scorer};
+pub use optimizer::{Optimizer, OptimizerSettings};
+pub use parameters::{Layout, Parameters, Tensor};
+pub use peak::Peak;
+pub use settings::{ComputeSettings, Device, Precision};
+pub use totals::Totals;
