@@ -14,9 +14,6 @@ mod save;
 
 pub use save::CheckpointWriter;
 
-// The earlier name, until its users follow.
-pub use save::CheckpointWriter as Outgoing;
-
 /// A complete, consistent checkpoint.
 #[derive(Debug)]
 pub struct Checkpoint {
@@ -31,7 +28,7 @@ pub struct Checkpoint {
     /// Its chat template, or ChatML if it has none.
     pub template: ChatTemplate,
     /// Whether `template` is its own or was given, rather than ChatML in place of one.
-    pub own_template: bool,
+    pub has_own_template: bool,
     /// Its weights, memory-mapped.
     pub weights: Weights,
     /// Ids that end a generation, ascending.
@@ -54,10 +51,10 @@ impl Checkpoint {
         let tokenizer = Tokenizer::read(&required(&folder, "tokenizer.json")?, &config)?;
         let weights = Weights::open(&folder, &config)?;
         let settings = TokenizerSettings::read(&folder)?;
-        let (mut warnings, mut own_template) = (Vec::new(), true);
+        let (mut warnings, mut has_own_template) = (Vec::new(), true);
         let chat = match template {
             Some(file) => settings.template_from(file)?,
-            None => settings.own_template(&folder)?.unwrap_or_else(|| {
+            None => settings.has_own_template(&folder)?.unwrap_or_else(|| {
                 own_template = false;
                 warnings.push(format!(
                     "{name} has no chat template, so ChatML is used; give `--chat-template FILE` for another"
@@ -72,7 +69,7 @@ impl Checkpoint {
             config,
             tokenizer,
             template: chat,
-            own_template,
+            has_own_template,
             weights,
             stop_ids,
             tokenizer_config: settings.raw,
@@ -110,7 +107,7 @@ impl TokenizerSettings {
     }
 
     /// The template of `chat_template.jinja`, otherwise of `tokenizer_config.json`, as in transformers.
-    fn own_template(&self, folder: &Path) -> Result<Option<ChatTemplate>, Error> {
+    fn has_own_template(&self, folder: &Path) -> Result<Option<ChatTemplate>, Error> {
         let file = folder.join("chat_template.jinja");
         if file.is_file() {
             return self.template_from(&file).map(Some);
@@ -141,7 +138,7 @@ pub fn tokenizer_folder(name: &str) -> Result<PathBuf, Error> {
 /// Names the file that cannot be read.
 pub fn tokenizer_settings(folder: &Path) -> Result<(Map<String, Value>, Option<ChatTemplate>), Error> {
     let settings = TokenizerSettings::read(folder)?;
-    let template = settings.own_template(folder)?;
+    let template = settings.has_own_template(folder)?;
     Ok((settings.raw, template))
 }
 

@@ -10,9 +10,6 @@ use crate::python_json::python_json;
 use crate::{ChatTemplate, Message};
 use serde_json::{Map, Value, json};
 
-// The earlier name, until its users follow.
-pub use with_tools_as_text as tell_tools;
-
 /// Messages that any template can render: they contain the tools as text if the template does not print `tools` itself.
 /// For such a template calls and results become text even when `tools` is null or empty. Arguments in a string of JSON
 /// become the object that templates expect.

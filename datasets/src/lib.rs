@@ -29,6 +29,3 @@ pub use layout::Layout;
 pub use read::{LocatedRow, RawRow, RawRows, Rows, read, read_chosen, read_raw};
 pub use row::{ChatRow, Message, PreferenceRow, Row, TextRow};
 pub use source::{data_files, is_data};
-
-// The earlier name, until its user follows.
-pub use read::LocatedRow as Located;

@@ -3,7 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may fail loudly")]
 
-use checkpoint::folder::Outgoing;
+use checkpoint::folder::CheckpointWriter;
 use checkpoint::weights::{Precision, expected_tensors};
 use checkpoint::{ChatTemplate, ModelConfig, Tokenizer};
 use clap::Parser;
@@ -66,7 +66,8 @@ fn checkpoint(folder: &Path, template: Option<&ChatTemplate>, mut weight: impl F
         })
         .collect();
     let (tokenizer, settings) = (tokenizer(), serde_json::Map::new());
-    let outgoing = Outgoing { config: &config, tokenizer: &tokenizer, tokenizer_config: &settings, template };
+    let outgoing =
+        CheckpointWriter { config: &config, tokenizer: &tokenizer, tokenizer_config: &settings, template };
     outgoing.write(folder, &tensors, Precision::F32).unwrap();
 }
 

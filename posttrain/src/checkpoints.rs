@@ -2,7 +2,7 @@
 //! (f32 weights, both moments, the step). A folder is written beside its name and renamed, so it is complete or absent.
 
 use anyhow::{Context, Result, ensure};
-use checkpoint::folder::Outgoing;
+use checkpoint::folder::CheckpointWriter;
 use checkpoint::weights::{self, Precision};
 use files::atomic::NewFolder;
 use safetensors::SafeTensors;
@@ -46,7 +46,7 @@ pub(crate) struct MixtureState {
 /// Names what cannot be written; earlier checkpoints are kept.
 pub(crate) fn save(
     checkpoints: &Path,
-    outgoing: &Outgoing<'_>,
+    outgoing: &CheckpointWriter<'_>,
     state: &TrainingState,
     progress: &Progress,
     precision: Precision,

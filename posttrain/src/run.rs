@@ -6,7 +6,7 @@ use crate::meter::Meter;
 use crate::run_report;
 use crate::settings::TrainingSettings;
 use anyhow::{Context, Result, ensure};
-use checkpoint::folder::Outgoing;
+use checkpoint::folder::CheckpointWriter;
 use files::run_folder::{self, Lock};
 use serde_json::{Map, Value, json};
 use std::path::PathBuf;
@@ -169,7 +169,7 @@ impl Run {
     pub(crate) fn save(
         &mut self,
         learner: &mut Learner,
-        outgoing: &Outgoing<'_>,
+        outgoing: &CheckpointWriter<'_>,
         settings: &TrainingSettings,
     ) -> Result<()> {
         learner.sync_to_host()?;
@@ -227,7 +227,7 @@ impl Run {
     pub(crate) fn finish(
         mut self,
         learner: &mut Learner,
-        outgoing: &Outgoing<'_>,
+        outgoing: &CheckpointWriter<'_>,
         settings: &TrainingSettings,
     ) -> Result<u8> {
         learner.sync_to_host()?;

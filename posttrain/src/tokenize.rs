@@ -3,7 +3,7 @@
 use crate::examples::{Kind, Rules, example};
 use crate::tokens::{Counts, Store, Writer};
 use anyhow::{Context, Result, bail};
-use datasets::Located;
+use datasets::LocatedRow;
 use files::hash::Hasher;
 use rayon::prelude::*;
 use serde_json::json;
@@ -34,7 +34,7 @@ pub(crate) fn tokenized(paths: &[PathBuf], kind: Kind, rules: &Rules<'_>, cache:
     for path in paths {
         let mut rows = datasets::read(path)?;
         loop {
-            let chunk: Vec<Located> = rows.by_ref().take(CHUNK).collect::<Result<_, _>>()?;
+            let chunk: Vec<LocatedRow> = rows.by_ref().take(CHUNK).collect::<Result<_, _>>()?;
             if chunk.is_empty() {
                 break;
             }
@@ -71,7 +71,7 @@ pub(crate) fn report_counts(name: &str, stores: &[&Store]) {
     }
 }
 
-fn write_chunk(writer: &mut Writer, chunk: &[Located], kind: Kind, rules: &Rules<'_>) -> Result<()> {
+fn write_chunk(writer: &mut Writer, chunk: &[LocatedRow], kind: Kind, rules: &Rules<'_>) -> Result<()> {
     let examples: Vec<_> = chunk.par_iter().map(|located| example(&located.row, kind, rules)).collect();
     for (located, example) in chunk.iter().zip(examples) {
         writer.counts.rows += 1;

@@ -3,7 +3,7 @@
 //! the template.
 
 use anyhow::Result;
-use checkpoint::folder::{Outgoing, end_of_message};
+use checkpoint::folder::{CheckpointWriter, end_of_message};
 use checkpoint::{ChatTemplate, Checkpoint, ModelConfig, Tokenizer};
 use report::numbers::separated;
 use serde_json::{Map, Value};
@@ -66,7 +66,7 @@ impl StartingPoint {
             config,
             tokenizer,
             template: checkpoint.template.clone(),
-            saves_template: kinds.conversations || checkpoint.own_template,
+            saves_template: kinds.conversations || checkpoint.has_own_template,
             tokenizer_config: checkpoint.tokenizer_config.clone(),
             document_end,
             notes,
@@ -85,8 +85,8 @@ impl StartingPoint {
     }
 
     /// Returns what a saved checkpoint contains besides weights.
-    pub(crate) fn outgoing(&self) -> Outgoing<'_> {
-        Outgoing {
+    pub(crate) fn outgoing(&self) -> CheckpointWriter<'_> {
+        CheckpointWriter {
             config: &self.config,
             tokenizer: &self.tokenizer,
             tokenizer_config: &self.tokenizer_config,

@@ -8,7 +8,7 @@ use crate::model::Model;
 use crate::tools::ToolPlan;
 use crate::valid::{Prompt, PromptEnd};
 use checkpoint::tokenizer::TextStream;
-use checkpoint::tools::tell_tools;
+use checkpoint::tools::with_tools_as_text;
 use checkpoint::{Message, chat};
 use serde_json::Value;
 use std::sync::Arc;
@@ -56,7 +56,7 @@ pub(crate) fn text(
     end: PromptEnd,
 ) -> Result<String, ApiError> {
     let template = &model.template;
-    let messages = tell_tools(template, messages.to_vec(), tools.unwrap_or(&Value::Null));
+    let messages = with_tools_as_text(template, messages.to_vec(), tools.unwrap_or(&Value::Null));
     let rendered = match end {
         PromptEnd::OpenMessage => chat::render_unfinished(template, &messages, tools),
         end => chat::render_text(template, &messages, tools, end == PromptEnd::AssistantTurn),

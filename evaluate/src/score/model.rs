@@ -34,7 +34,7 @@ impl EvaluatedModel {
         let engine =
             NativeEngine::start(&checkpoint, options).with_context(|| format!("cannot run {location}"))?;
         let mut notes = checkpoint.warnings.clone();
-        if !checkpoint.own_template {
+        if !checkpoint.has_own_template {
             // The checkpoint's own warning names an option that this program does not have.
             notes = vec!["no chat template of its own; ChatML is used".to_owned()];
         }
@@ -43,7 +43,7 @@ impl EvaluatedModel {
 
     /// Whether the checkpoint has a chat template.
     pub(super) fn has_template(&self) -> bool {
-        self.checkpoint.own_template
+        self.checkpoint.has_own_template
     }
 
     /// The length of the context, in tokens.

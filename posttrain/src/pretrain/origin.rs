@@ -4,7 +4,7 @@
 use super::settings::PretrainSettings;
 use crate::vocabulary::{RowKinds, StartingPoint};
 use anyhow::{Context, Result, bail, ensure};
-use checkpoint::folder::{self, Outgoing};
+use checkpoint::folder::{self, CheckpointWriter};
 use checkpoint::{ChatTemplate, Checkpoint, ModelConfig, Tokenizer};
 use serde_json::{Map, Value};
 use std::path::Path;
@@ -30,18 +30,18 @@ pub(super) struct CheckpointParts {
     tokenizer_config: Map<String, Value>,
     pub(super) template: ChatTemplate,
     /// Whether the template is the tokenizer's own, and so is saved.
-    own_template: bool,
+    has_own_template: bool,
     pub(super) document_end: Option<u32>,
 }
 
 impl CheckpointParts {
     /// Returns what a saved checkpoint contains besides weights.
-    pub(super) fn outgoing<'a>(&'a self, config: &'a ModelConfig) -> Outgoing<'a> {
-        Outgoing {
+    pub(super) fn outgoing<'a>(&'a self, config: &'a ModelConfig) -> CheckpointWriter<'a> {
+        CheckpointWriter {
             config,
             tokenizer: &self.tokenizer,
             tokenizer_config: &self.tokenizer_config,
-            template: self.own_template.then_some(&self.template),
+            template: self.has_own_template.then_some(&self.template),
         }
     }
 }
@@ -74,7 +74,7 @@ fn from_checkpoint(name: &str) -> Result<Origin> {
             tokenizer: start.tokenizer,
             tokenizer_config: start.tokenizer_config,
             template: start.template,
-            own_template: start.checkpoint.own_template,
+            has_own_template: start.checkpoint.has_own_template,
             document_end: start.document_end,
         },
         notes: start.notes,
@@ -114,7 +114,7 @@ fn from_random_weights(settings: &PretrainSettings, seed: u64) -> Result<Origin>
         positions: 0,
         parameters: Parameters::random(&config, seed, settings.scale_residual_init),
         parts: CheckpointParts {
-            own_template: own_template.is_some(),
+            has_own_template: own_template.is_some(),
             template: own_template.unwrap_or_else(ChatTemplate::chatml),
             tokenizer,
             tokenizer_config,

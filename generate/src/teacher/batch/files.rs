@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn line_length_without_an_end_does_not_fill_the_memory() {
+    fn a_line_without_an_end_does_not_fill_the_memory() {
         let (mut line, mut lines) = (Line::default(), Vec::new());
         let mut each = |bytes: &[u8]| lines.push(bytes.to_vec());
         for _ in 0..20 {
