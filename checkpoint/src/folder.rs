@@ -55,7 +55,7 @@ impl Checkpoint {
         let chat = match template {
             Some(file) => settings.template_from(file)?,
             None => settings.has_own_template(&folder)?.unwrap_or_else(|| {
-                own_template = false;
+                has_own_template = false;
                 warnings.push(format!(
                     "{name} has no chat template, so ChatML is used; give `--chat-template FILE` for another"
                 ));
