@@ -54,7 +54,7 @@ impl Checkpoint {
         let (mut warnings, mut has_own_template) = (Vec::new(), true);
         let chat = match template {
             Some(file) => settings.template_from(file)?,
-            None => settings.has_own_template(&folder)?.unwrap_or_else(|| {
+            None => settings.own_template(&folder)?.unwrap_or_else(|| {
                 has_own_template = false;
                 warnings.push(format!(
                     "{name} has no chat template, so ChatML is used; give `--chat-template FILE` for another"
@@ -107,7 +107,7 @@ impl TokenizerSettings {
     }
 
     /// The template of `chat_template.jinja`, otherwise of `tokenizer_config.json`, as in transformers.
-    fn has_own_template(&self, folder: &Path) -> Result<Option<ChatTemplate>, Error> {
+    fn own_template(&self, folder: &Path) -> Result<Option<ChatTemplate>, Error> {
         let file = folder.join("chat_template.jinja");
         if file.is_file() {
             return self.template_from(&file).map(Some);
@@ -138,7 +138,7 @@ pub fn tokenizer_folder(name: &str) -> Result<PathBuf, Error> {
 /// Names the file that cannot be read.
 pub fn tokenizer_settings(folder: &Path) -> Result<(Map<String, Value>, Option<ChatTemplate>), Error> {
     let settings = TokenizerSettings::read(folder)?;
-    let template = settings.has_own_template(folder)?;
+    let template = settings.own_template(folder)?;
     Ok((settings.raw, template))
 }
 
