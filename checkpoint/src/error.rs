@@ -32,12 +32,12 @@ pub enum Error {
         reason: String,
     },
     /// The hub did not return the checkpoint or the dataset.
-    #[error("cannot get {id} from the hub: {reason}; check the name and the network, or give a folder")]
+    #[error("cannot get {id} from the hub: {reason}")]
     Hub {
         /// The hub id.
         id: String,
-        /// The hub client's reason.
-        reason: String,
+        /// Why, and what to do.
+        reason: hub::Error,
     },
     /// The chat template cannot be parsed or rendered.
     #[error("chat template: {0}")]

@@ -10,6 +10,7 @@ pub mod r#gen;
 pub mod mix;
 pub mod planted;
 pub mod preview;
+pub mod push;
 pub mod show;
 
 mod api_keys;

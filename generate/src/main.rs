@@ -25,6 +25,8 @@ enum Command {
     Mix(generate::mix::Options),
     /// Print rows of a generated dataset
     Show(generate::show::Options),
+    /// Upload a dataset or a model to the Hugging Face hub
+    Push(generate::push::Options),
 }
 
 fn main() -> ExitCode {
@@ -35,6 +37,7 @@ fn main() -> ExitCode {
         Command::Clean(options) => generate::clean::run(&options),
         Command::Mix(options) => generate::mix::run(&options),
         Command::Show(options) => generate::show::run(&options),
+        Command::Push(options) => generate::push::run(&options),
     };
     terminal::errors::exit_code("smoltalk", result)
 }

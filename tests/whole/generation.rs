@@ -2,7 +2,7 @@ use crate::local_http::{hub_file, serve};
 use crate::programs::{loads_with_datasets, of_project, program, read_json};
 use crate::scripted_teacher::ScriptedTeacher;
 use axum::extract::Path as Segments;
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::StatusCode;
 use axum::response::IntoResponse;
 use axum::routing::get;
 use axum::{Json, Router};
@@ -284,22 +284,24 @@ fn a_stopped_run_says_so_and_goes_on() {
     assert_eq!(run_json(&out)["configs"]["smol-rewrite"]["begun"], 60);
 }
 
-/// A hub of one checkpoint: hf-hub's two questions, a file by range and the list of files.
+/// A hub of one checkpoint: the list of files, and the files.
 fn start_hub(files: PathBuf) -> String {
     let names: Vec<Value> = std::fs::read_dir(&files)
         .unwrap()
-        .map(|entry| serde_json::json!({"rfilename": entry.unwrap().file_name().to_str().unwrap()}))
+        .map(|entry| entry.unwrap())
+        .map(|entry| {
+            let size = entry.metadata().unwrap().len();
+            serde_json::json!({"rfilename": entry.file_name().to_str().unwrap(), "size": size})
+        })
         .collect();
     let information = serde_json::json!({"sha": "c0ffee", "siblings": names});
-    let file = async move |Segments(name): Segments<String>, headers: HeaderMap| {
-        let Ok(bytes) = std::fs::read(files.join(&name)) else {
-            return StatusCode::NOT_FOUND.into_response();
-        };
-        hub_file(&name, &bytes, &headers)
+    let file = async move |Segments(name): Segments<String>| match std::fs::read(files.join(&name)) {
+        Ok(bytes) => hub_file(&name, bytes),
+        Err(_) => StatusCode::NOT_FOUND.into_response(),
     };
     serve(
         Router::new()
-            .route("/someone/stories/resolve/main/{name}", get(file))
+            .route("/someone/stories/resolve/c0ffee/{name}", get(file))
             .route("/api/models/someone/stories/revision/main", get(async move || Json(information.clone()))),
     )
 }

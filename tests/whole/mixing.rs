@@ -3,7 +3,7 @@
 use crate::local_http::{hub_file, serve};
 use crate::programs::{loads_with_datasets, program, read_json};
 use axum::extract::Path as Segments;
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::StatusCode;
 use axum::response::IntoResponse;
 use axum::routing::get;
 use axum::{Json, Router};
@@ -249,16 +249,16 @@ fn configurations_tools_and_kinds() {
     assert!(String::from_utf8(output.stderr).unwrap().contains("contains another dataset"));
 }
 
-/// A hub of one dataset: its list of files, and files by range.
+/// A hub of one dataset: its list of files, and the files.
 fn start_hub(files: BTreeMap<&'static str, String>) -> String {
     let names: Vec<Value> = files.keys().map(|name| json!({"rfilename": name})).collect();
-    let file = async move |Segments(name): Segments<String>, headers: HeaderMap| {
-        let Some(text) = files.get(name.as_str()) else { return StatusCode::NOT_FOUND.into_response() };
-        hub_file(&name, text.as_bytes(), &headers)
+    let file = async move |Segments(name): Segments<String>| match files.get(name.as_str()) {
+        Some(text) => hub_file(&name, text.clone().into_bytes()),
+        None => StatusCode::NOT_FOUND.into_response(),
     };
     let information = json!({"sha": "c0ffee", "siblings": names});
     let app = Router::new()
-        .route("/datasets/someone/chats/resolve/main/{*name}", get(file))
+        .route("/datasets/someone/chats/resolve/c0ffee/{*name}", get(file))
         .route("/api/datasets/someone/chats/revision/main", get(async move || Json(information.clone())));
     serve(app)
 }
@@ -302,7 +302,12 @@ fn a_hub_id_gives_the_files_its_card_assigns_and_check_says_what_is_missing() {
     assert_eq!(code, Some(0), "{error}");
     let rows = rows(&kitchen.path("train"));
     assert!(rows.len() == 5 && rows.iter().all(|row| row["messages"].to_string().contains("train")));
-    let (code, told, _) = run(&recipe("train"), "http://127.0.0.1:9", &["--check"]);
+    let offline = "http://127.0.0.1:9";
+    let (code, told, error) = run(&recipe("train"), offline, &["--check"]);
+    assert_eq!(code, Some(0), "{told}");
+    assert!(error.contains("using commit c0ffee of someone/chats from the cache"), "{error}");
+    let other = recipe("train").replace("someone/chats", "someone/other");
+    let (code, told, _) = run(&other, offline, &["--check"]);
     assert_eq!(code, Some(1));
-    assert!(told.contains("missing  hub: someone/chats: cannot get someone/chats from the hub"), "{told}");
+    assert!(told.contains("missing  hub: someone/other: cannot get someone/other from the hub"), "{told}");
 }
