@@ -163,8 +163,28 @@ impl ModelConfig {
             eos_token_ids: token_ids(config, "eos_token_id")?,
             pad_token_id: token_ids(config, "pad_token_id")?.first().copied(),
         };
+        parsed.check_sizes()?;
         parsed.check_heads()?;
         Ok(parsed)
+    }
+
+    /// Sizes beyond any model would allocate before the weights are looked at.
+    fn check_sizes(&self) -> Result<(), String> {
+        let bounds = [
+            ("num_hidden_layers", self.layers, 1 << 12),
+            ("hidden_size", self.hidden_size, 1 << 20),
+            ("intermediate_size", self.intermediate_size, 1 << 22),
+            ("num_attention_heads", self.heads, 1 << 16),
+            ("head_dim", self.head_dim, 1 << 16),
+            ("vocab_size", self.vocab_size, 1 << 26),
+            ("max_position_embeddings", self.max_positions, 1 << 24),
+        ];
+        match bounds.into_iter().find(|(_, value, most)| value > most) {
+            Some((name, value, most)) => {
+                Err(format!("{name} {value} is beyond {most}; no model is that large"))
+            }
+            None => Ok(()),
+        }
     }
 
     fn check_heads(&self) -> Result<(), String> {
@@ -315,5 +335,7 @@ mod tests {
         refused("rope_parameters", json!({"rope_type": "llama3"}), "rope_type \"llama3\"");
         refused("hidden_size", json!(-1), "hidden_size is -1");
         refused("vocab_size", json!("many"), "vocab_size is \"many\"");
+        refused("num_hidden_layers", json!(100_000_000), "num_hidden_layers 100000000 is beyond 4096");
+        refused("max_position_embeddings", json!(1 << 40), "max_position_embeddings 1099511627776 is beyond");
     }
 }

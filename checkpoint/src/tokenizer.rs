@@ -11,6 +11,8 @@ use std::sync::Arc;
 use tokenizers::AddedToken;
 use tokenizers::decoders::DecoderWrapper;
 
+mod bounds;
+
 /// A checkpoint's tokenizer.
 #[derive(Debug, Clone)]
 pub struct Tokenizer {
@@ -56,9 +58,7 @@ impl Tokenizer {
     /// Names the file when it cannot be read or is not a tokenizer.
     pub fn open(path: &Path) -> Result<Self, Error> {
         let bytes = std::fs::read(path).map_err(|error| Error::file("read", path, error))?;
-        let inner = tokenizers::Tokenizer::from_bytes(bytes)
-            .map_err(|error| Error::invalid(path, format!("not a tokenizer: {error}")))?;
-        Self::new(inner).map_err(|error| Error::invalid(path, error))
+        Self::parse(&bytes).map_err(|reason| Error::invalid(path, reason))
     }
 
     /// Parses the text of a `tokenizer.json`.
@@ -66,8 +66,15 @@ impl Tokenizer {
     /// # Errors
     /// States why it is not a tokenizer.
     pub fn from_json(text: &str) -> Result<Self, Error> {
-        let inner = tokenizers::Tokenizer::from_bytes(text);
-        inner.and_then(Self::new).map_err(|error| Error::Tokenizer(error.to_string()))
+        Self::parse(text.as_bytes()).map_err(Error::Tokenizer)
+    }
+
+    /// The crate that reads it panics on some files, and on others only when it is used.
+    fn parse(bytes: &[u8]) -> Result<Self, String> {
+        let not_one = |error: &dyn std::fmt::Display| format!("not a tokenizer: {error}");
+        bounds::check(&serde_json::from_slice(bytes).map_err(|error| not_one(&error))?)?;
+        let parsed = files::fenced(|| tokenizers::Tokenizer::from_bytes(bytes).and_then(Self::new));
+        parsed.map_err(|panic| not_one(&panic))?.map_err(|error| not_one(&error))
     }
 
     fn new(mut inner: tokenizers::Tokenizer) -> Result<Self, tokenizers::Error> {
@@ -109,8 +116,7 @@ impl Tokenizer {
     /// # Errors
     /// When the tokenizer itself fails.
     pub fn encode_document(&self, text: &str) -> Result<Vec<u32>, Error> {
-        let encoding =
-            self.inner.encode_fast(text, true).map_err(|error| Error::Tokenizer(error.to_string()))?;
+        let encoding = usable(|| self.inner.encode_fast(text, true))?;
         Ok(encoding.get_ids().to_vec())
     }
 
@@ -119,7 +125,7 @@ impl Tokenizer {
     /// # Errors
     /// When the tokenizer itself fails.
     pub fn encode(&self, text: &str) -> Result<Encoding, Error> {
-        let encoding = self.inner.encode(text, false).map_err(|error| Error::Tokenizer(error.to_string()))?;
+        let encoding = usable(|| self.inner.encode(text, false))?;
         let mut covered = 0;
         let ranges = encoding.get_offsets().iter().map(|&(start, end)| {
             // Some tokenizers leave a token's leading space out of its offsets; it is added here.
@@ -135,7 +141,7 @@ impl Tokenizer {
     /// # Errors
     /// When the tokenizer itself fails.
     pub fn decode(&self, ids: &[u32], skip_special: bool) -> Result<String, Error> {
-        self.inner.decode(ids, skip_special).map_err(|error| Error::Tokenizer(error.to_string()))
+        usable(|| self.inner.decode(ids, skip_special))
     }
 
     /// The id of a token by its text in the vocabulary, such as `<|im_end|>`.
@@ -168,6 +174,11 @@ impl Tokenizer {
     pub fn token_bytes(&self) -> &Arc<Vec<Vec<u8>>> {
         &self.bytes
     }
+}
+
+/// Uses the tokenizers crate, which panics where a file holds rules that it reads and cannot follow.
+fn usable<T>(work: impl FnOnce() -> Result<T, tokenizers::Error>) -> Result<T, Error> {
+    files::fenced(work).map_err(Error::Tokenizer)?.map_err(|error| Error::Tokenizer(error.to_string()))
 }
 
 /// Joins the bytes of tokens to text of whole characters.
@@ -261,6 +272,35 @@ mod tests {
         assert_eq!(byte_level_bytes("Ġthe"), b" the");
         assert_eq!(byte_level_bytes("Ċ"), b"\n");
         assert_eq!(byte_level_bytes("Ã©"), "é".as_bytes());
+    }
+
+    /// A tokenizer of two words, with one part of the file replaced.
+    fn with(name: &str, part: serde_json::Value) -> Result<Tokenizer, Error> {
+        let mut file = serde_json::json!({"version": "1.0", "added_tokens": [], "decoder": null, "normalizer": null,
+            "pre_tokenizer": null, "post_processor": null,
+            "model": {"type": "WordLevel", "vocab": {"a": 0, "b": 1}, "unk_token": "a"}});
+        file[name] = part;
+        Tokenizer::from_json(&file.to_string())
+    }
+
+    #[test]
+    fn a_file_that_its_library_cannot_take_is_an_error() {
+        use serde_json::json;
+        assert!(with("decoder", json!(null)).is_ok());
+        let id = json!([{"id": 4_000_000_000_u64, "content": "x", "special": true, "single_word": false,
+            "lstrip": false, "rstrip": false, "normalized": false}]);
+        assert!(with("added_tokens", id).is_err_and(|error| error.to_string().contains("4000000000")));
+        for garbage in ["", "AAAA", "//////////8=", "BAAAAP////8="] {
+            let normalizer = json!({"type": "Precompiled", "precompiled_charsmap": garbage});
+            let used = with("normalizer", normalizer).and_then(|tokenizer| tokenizer.encode("a e\u{301} ﬁ"));
+            // Refused when it is read or when it is used; some are harmless.
+            if let Err(error) = used {
+                assert!(error.to_string().starts_with("tokenizer: "), "{error}");
+            }
+        }
+        for text in ["", "{", "[]", "{\"decoder\": {\"type\": \"Repl\n"] {
+            assert!(Tokenizer::from_json(text).is_err(), "{text}");
+        }
     }
 
     #[test]

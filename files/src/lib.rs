@@ -1,5 +1,5 @@
 //! Files written whole ([`atomic`]), hashed ([`hash`]) and found ([`folders`]), and the folder of a run
-//! ([`run_folder`]). Each of these has one implementation here, so that every program treats files alike.
+//! ([`run_folder`]); a fence around libraries that panic on foreign files ([`fenced`]). Each of these has one implementation here, so that every program treats files alike.
 
 pub mod atomic;
 pub mod folders;
@@ -7,5 +7,7 @@ pub mod hash;
 pub mod run_folder;
 
 mod error;
+mod fence;
 
 pub use error::Error;
+pub use fence::fenced;
