@@ -17,6 +17,14 @@ pub enum Error {
         /// The operating system's reason.
         reason: io::Error,
     },
+    /// A file or a folder does not contain what was written.
+    #[error("{} is damaged: {reason}", path.display())]
+    Damaged {
+        /// The file or folder.
+        path: PathBuf,
+        /// What differs.
+        reason: String,
+    },
     /// Another process holds the folder's lock.
     #[error(
         "{} is in use by another run{holder}; wait for it to end, or give another folder",

@@ -57,8 +57,8 @@ impl Lock {
 }
 
 /// Moves the entries with these names, those that exist, into a new folder `set-aside-N` beside them, in the order given:
-/// name first what makes the folder a run, so that a kill in between leaves no run that is half there. Returns the new
-/// folder, or `None` where none of the entries exists.
+/// name first what makes the folder a run, so that a kill in between leaves no run that is half there. Each move is
+/// durable before the next. Returns the new folder, or `None` where none of the entries exists.
 ///
 /// # Errors
 /// Names what cannot be moved.
@@ -71,7 +71,7 @@ pub fn set_aside(folder: &Path, names: &[&str]) -> Result<Option<PathBuf>, Error
     let aside = new_aside_folder(folder)?;
     for name in existing {
         let path = folder.join(name);
-        std::fs::rename(&path, aside.join(name)).map_err(|reason| Error::file("move", &path, reason))?;
+        crate::atomic::rename(&path, &aside.join(name))?;
     }
     Ok(Some(aside))
 }
@@ -82,7 +82,10 @@ fn new_aside_folder(folder: &Path) -> Result<PathBuf, Error> {
     loop {
         let aside = folder.join(format!("set-aside-{number}"));
         match std::fs::create_dir(&aside) {
-            Ok(()) => return Ok(aside),
+            Ok(()) => {
+                crate::atomic::sync_folder(folder).map_err(|reason| Error::file("sync", folder, reason))?;
+                return Ok(aside);
+            }
             Err(reason) if reason.kind() == std::io::ErrorKind::AlreadyExists => number += 1,
             Err(reason) => return Err(Error::file("create", &aside, reason)),
         }
