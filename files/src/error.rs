@@ -36,6 +36,17 @@ pub enum Error {
         /// Who holds it, in parentheses; empty if unknown.
         holder: String,
     },
+    /// The file system has no locks.
+    #[error(
+        "{} is on a file system without locks ({reason}); give `--no-lock` if no other run uses the folder, or another folder",
+        folder.display()
+    )]
+    NoLocks {
+        /// The folder.
+        folder: PathBuf,
+        /// The operating system's reason.
+        reason: io::Error,
+    },
     /// The folder contains a run with other settings.
     #[error("{} contains a run with other settings ({changes}); {remedy}", folder.display())]
     Changed {

@@ -11,6 +11,9 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
 
+/// The name of a folder's list. A list is written last.
+pub const FILE_NAME: &str = "checksums.json";
+
 /// What a folder consists of.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Manifest {

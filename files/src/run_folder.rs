@@ -22,18 +22,23 @@ pub const ACCEPT_CHANGES_HELP: &str =
 /// The file that is locked. It stays when the process ends; the lock does not.
 const LOCK_FILE: &str = ".lock";
 
+/// Help text of the flag `--no-lock`.
+pub const NO_LOCK_HELP: &str =
+    "Do not lock the run's folder, for file systems without locks; then nothing keeps a second run out";
+
 /// The exclusive lock of a run's folder, held until it is dropped or the process ends, however that happens.
 #[derive(Debug)]
 pub struct Lock {
-    _file: File,
+    /// `None` for a folder that the user asked not to lock.
+    file: Option<File>,
 }
 
 impl Lock {
     /// Locks a folder that exists. `program` names the holder to others, such as `posttrain sft`.
     ///
     /// # Errors
-    /// [`Error::InUse`] when another process holds the lock, with its name and process id; [`Error::File`] when the lock
-    /// file cannot be written.
+    /// [`Error::InUse`] when another process holds the lock, with its name and process id; [`Error::NoLocks`] when the
+    /// file system has no locks; [`Error::File`] when the lock file cannot be written.
     pub fn acquire(folder: &Path, program: &str) -> Result<Self, Error> {
         let path = folder.join(LOCK_FILE);
         let cannot_write = |reason| Error::file("write", &path, reason);
@@ -48,12 +53,38 @@ impl Lock {
                 let holder = holder.lines().next().map(|line| format!(" ({line})")).unwrap_or_default();
                 return Err(Error::InUse { folder: folder.to_owned(), holder });
             }
+            Err(TryLockError::Error(reason)) if has_no_locks(&reason) => {
+                return Err(Error::NoLocks { folder: folder.to_owned(), reason });
+            }
             Err(TryLockError::Error(reason)) => return Err(Error::file("lock", &path, reason)),
         }
         let holder = format!("`{program}`, process {}\n", std::process::id());
         file.set_len(0).and_then(|()| file.write_all(holder.as_bytes())).map_err(cannot_write)?;
-        Ok(Self { _file: file })
+        Ok(Self { file: Some(file) })
     }
+
+    /// As [`Lock::acquire`], or no lock at all where `--no-lock` was given.
+    ///
+    /// # Errors
+    /// As [`Lock::acquire`].
+    pub fn acquire_unless(no_lock: bool, folder: &Path, program: &str) -> Result<Self, Error> {
+        if no_lock { Ok(Self { file: None }) } else { Self::acquire(folder, program) }
+    }
+
+    /// Whether other runs are kept out of the folder.
+    pub fn is_held(&self) -> bool {
+        self.file.is_some()
+    }
+}
+
+/// Whether locking failed because the file system, or the server behind it, has no locks.
+fn has_no_locks(reason: &std::io::Error) -> bool {
+    #[cfg(unix)]
+    let codes = [libc::ENOLCK, libc::EOPNOTSUPP, libc::ENOSYS];
+    #[cfg(not(unix))]
+    let codes: [i32; 0] = [];
+    reason.kind() == std::io::ErrorKind::Unsupported
+        || reason.raw_os_error().is_some_and(|code| codes.contains(&code))
 }
 
 /// Moves the entries with these names, those that exist, into a new folder `set-aside-N` beside them, in the order given:
@@ -161,6 +192,25 @@ mod tests {
         // The shorter name leaves nothing of the longer one.
         let text = std::fs::read_to_string(folder.path().join(LOCK_FILE)).unwrap();
         assert!(text.starts_with("`a`, process ") && text.lines().count() == 1, "{text}");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_file_system_without_locks_is_not_a_folder_in_use() {
+        for code in [libc::ENOLCK, libc::EOPNOTSUPP, libc::ENOSYS] {
+            assert!(has_no_locks(&std::io::Error::from_raw_os_error(code)));
+        }
+        assert!(!has_no_locks(&std::io::Error::from_raw_os_error(libc::EIO)));
+        let reason = std::io::Error::from_raw_os_error(libc::ENOLCK);
+        let text = Error::NoLocks { folder: "out".into(), reason }.to_string();
+        assert!(
+            text.contains("out is on a file system without locks") && text.contains("`--no-lock`"),
+            "{text}"
+        );
+        let folder = tempfile::tempdir().unwrap();
+        let lock = Lock::acquire(folder.path(), "a").unwrap();
+        assert!(lock.is_held() && Lock::acquire_unless(false, folder.path(), "b").is_err());
+        assert!(!Lock::acquire_unless(true, folder.path(), "b").unwrap().is_held());
     }
 
     #[test]

@@ -28,6 +28,7 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    terminal::start();
     let result = match Arguments::parse().command {
         Command::Gen(options) => generate::r#gen::run(&options),
         Command::Estimate(options) => generate::estimate::run(&options),

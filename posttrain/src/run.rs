@@ -287,7 +287,7 @@ fn resume(
 
 /// Prints that a run has finished before, and returns its exit code.
 pub(crate) fn report_finished(folder: &RunFolder) -> u8 {
-    eprintln!(
+    terminal::message!(
         "this run has finished: its model is in {}; give `--restart` to train it again",
         folder.out.display()
     );

@@ -65,9 +65,12 @@ pub(crate) fn trainable(paths: &[PathBuf], kind: Kind, rules: &Rules<'_>, cache:
 pub(crate) fn report_counts(name: &str, stores: &[&Store]) {
     let mut counts = Counts::default();
     stores.iter().for_each(|store| counts.add(&store.counts));
-    eprintln!("{name}: {}", counts.line());
+    terminal::message!("{name}: {}", counts.line());
     for store in stores.iter().filter(|store| !store.counts.dropped.is_empty()) {
-        eprintln!("  dropped rows and their reasons: {}", store.folder.join("dropped.jsonl").display());
+        terminal::message!(
+            "  dropped rows and their reasons: {}",
+            store.folder.join("dropped.jsonl").display()
+        );
     }
 }
 

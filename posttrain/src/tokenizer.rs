@@ -110,7 +110,7 @@ fn count_words(trainer: &mut BpeTrainer, documents: &mut Documents<'_>) -> Resul
         let paths: Vec<String> = documents.paths.iter().map(|path| path.display().to_string()).collect();
         bail!("`--data {}` contains no text; give files or folders whose rows have some", paths.join(" "));
     }
-    eprintln!("counted the words of {}", amount(documents.count, documents.bytes));
+    terminal::message!("counted the words of {}", amount(documents.count, documents.bytes));
     Ok(())
 }
 

@@ -38,6 +38,6 @@ pub(super) fn write(path: &Path, intra_document: bool, plan: &Plan, sources: Vec
         writeln!(out, "{line}").with_context(cannot)?;
     }
     out.flush().with_context(cannot)?;
-    eprintln!("wrote the order of {} steps to {}", plan.total(), path.display());
+    terminal::message!("wrote the order of {} steps to {}", plan.total(), path.display());
     Ok(0)
 }

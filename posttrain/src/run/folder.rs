@@ -79,7 +79,7 @@ pub(super) fn set_aside(folder: &Path) -> Result<()> {
         "config.json",
     ];
     if let Some(aside) = run_folder::set_aside(folder, &names)? {
-        eprintln!("the previous run is set aside in {}", aside.display());
+        terminal::message!("the previous run is set aside in {}", aside.display());
     }
     Ok(())
 }
