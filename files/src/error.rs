@@ -47,6 +47,35 @@ pub enum Error {
         /// The operating system's reason.
         reason: io::Error,
     },
+    /// A path that should be a file, or absent, is something else.
+    #[error("{} is {found}, and nothing is written through it; remove it, or give another folder", path.display())]
+    NotAFile {
+        /// The path.
+        path: PathBuf,
+        /// What it is.
+        found: &'static str,
+    },
+    /// A path that should be a folder, or absent, is something else.
+    #[error("{} is {found} where a folder is needed; remove it, or give another folder", path.display())]
+    NotAFolder {
+        /// The path.
+        path: PathBuf,
+        /// What it is.
+        found: &'static str,
+    },
+    /// The folder contains something that would be replaced and that the program did not write.
+    #[error(
+        "{} contains {entry}, which `{program}` did not write; move it away, or give another folder",
+        folder.display()
+    )]
+    Foreign {
+        /// The folder.
+        folder: PathBuf,
+        /// The first such entry.
+        entry: String,
+        /// The command that would write into the folder.
+        program: &'static str,
+    },
     /// The folder contains a run with other settings.
     #[error("{} contains a run with other settings ({changes}); {remedy}", folder.display())]
     Changed {

@@ -7,6 +7,8 @@ pub mod checksum;
 pub mod folders;
 pub mod hash;
 pub mod manifest;
+pub mod output_folder;
+pub mod owned;
 pub mod run_folder;
 
 mod error;

@@ -4,12 +4,12 @@
 //! Every program has the same vocabulary. The same command again resumes. `--restart` starts over. `--accept-changes`
 //! resumes although settings differ, where a program supports that.
 
-use crate::Error;
+use crate::{Error, owned};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::fmt;
-use std::fs::{File, OpenOptions, TryLockError};
-use std::io::Write;
+use std::fs::{File, TryLockError};
+use std::io::{Read, Seek, Write};
 use std::path::{Path, PathBuf};
 
 /// Help text of the flag `--restart`.
@@ -20,7 +20,7 @@ pub const ACCEPT_CHANGES_HELP: &str =
     "Resume although settings or data changed; run.json records what changed and when";
 
 /// The file that is locked. It stays when the process ends; the lock does not.
-const LOCK_FILE: &str = ".lock";
+pub(crate) const LOCK_FILE: &str = ".lock";
 
 /// Help text of the flag `--no-lock`.
 pub const NO_LOCK_HELP: &str =
@@ -42,10 +42,8 @@ impl Lock {
     pub fn acquire(folder: &Path, program: &str) -> Result<Self, Error> {
         let path = folder.join(LOCK_FILE);
         let cannot_write = |reason| Error::file("write", &path, reason);
-        let mut options = OpenOptions::new();
         // Not truncated before it is locked: it names the holder.
-        let file = options.create(true).truncate(false).read(true).write(true).open(&path);
-        let mut file = file.map_err(cannot_write)?;
+        let mut file = owned::open(&path)?;
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
@@ -58,8 +56,14 @@ impl Lock {
             }
             Err(TryLockError::Error(reason)) => return Err(Error::file("lock", &path, reason)),
         }
+        refuse_others_content(&mut file, &path)?;
         let holder = format!("`{program}`, process {}\n", std::process::id());
-        file.set_len(0).and_then(|()| file.write_all(holder.as_bytes())).map_err(cannot_write)?;
+        let mut write = || {
+            file.set_len(0)?;
+            file.rewind()?;
+            file.write_all(holder.as_bytes())
+        };
+        write().map_err(cannot_write)?;
         Ok(Self { file: Some(file) })
     }
 
@@ -74,6 +78,17 @@ impl Lock {
     /// Whether other runs are kept out of the folder.
     pub fn is_held(&self) -> bool {
         self.file.is_some()
+    }
+}
+
+/// Refuses a file of that name that is not a lock: its content would be replaced.
+fn refuse_others_content(file: &mut File, path: &Path) -> Result<(), Error> {
+    let mut first = [0];
+    match file.read(&mut first).map_err(|reason| Error::file("read", path, reason))? {
+        1 if first != [b'`'] => {
+            Err(Error::NotAFile { path: path.to_owned(), found: "a file that is no lock of this project" })
+        }
+        _ => Ok(()),
     }
 }
 
@@ -107,8 +122,11 @@ pub fn set_aside(folder: &Path, names: &[&str]) -> Result<Option<PathBuf>, Error
     Ok(Some(aside))
 }
 
-/// Creates the first folder of `set-aside-1`, `set-aside-2`, ... that does not exist.
-fn new_aside_folder(folder: &Path) -> Result<PathBuf, Error> {
+/// Creates the first folder of `set-aside-1`, `set-aside-2`, ... that does not exist, and returns its path.
+///
+/// # Errors
+/// Names the folder.
+pub fn new_aside_folder(folder: &Path) -> Result<PathBuf, Error> {
     let mut number = 1;
     loop {
         let aside = folder.join(format!("set-aside-{number}"));
@@ -211,6 +229,15 @@ mod tests {
         let lock = Lock::acquire(folder.path(), "a").unwrap();
         assert!(lock.is_held() && Lock::acquire_unless(false, folder.path(), "b").is_err());
         assert!(!Lock::acquire_unless(true, folder.path(), "b").unwrap().is_held());
+    }
+
+    #[test]
+    fn a_lock_replaces_nothing_of_the_users() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join(LOCK_FILE), "yarn lockfile v1").unwrap();
+        let error = Lock::acquire(folder.path(), "a").unwrap_err().to_string();
+        assert!(error.contains("is a file that is no lock of this project"), "{error}");
+        assert_eq!(std::fs::read_to_string(folder.path().join(LOCK_FILE)).unwrap(), "yarn lockfile v1");
     }
 
     #[test]
