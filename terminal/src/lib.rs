@@ -5,10 +5,12 @@ pub mod errors;
 pub mod progress;
 pub mod signals;
 
+mod messages;
 mod printable;
 mod start;
 
-pub use printable::printable;
+pub use messages::{print_message, print_results};
+pub use printable::{printable, printable_message};
 pub use progress::Progress;
 pub use signals::Stop;
 pub use start::start;

@@ -60,7 +60,7 @@ impl Progress {
     fn with_style(bar: ProgressBar, template: &str, label: String, unit: &'static str) -> Self {
         let style = ProgressStyle::with_template(template).expect("the templates are those above");
         bar.set_style(style.progress_chars("=> "));
-        bar.set_prefix(label.clone());
+        bar.set_prefix(crate::printable(&label));
         let started = Instant::now();
         Self {
             bar,

@@ -10,17 +10,6 @@ pub fn start() {
     }
 }
 
-/// Prints a line to standard error, as `eprintln!` does, and continues where that is impossible: a full disk behind
-/// `2> log` is no reason to end a run.
-#[macro_export]
-macro_rules! message {
-    ($($text:tt)*) => {{
-        use ::std::io::Write as _;
-        // There is nobody left to tell.
-        let _ = ::std::writeln!(::std::io::stderr(), $($text)*);
-    }};
-}
-
 #[cfg(all(test, target_os = "linux"))]
 #[allow(clippy::unwrap_used, reason = "a test may fail loudly")]
 mod tests {
@@ -34,7 +23,7 @@ mod tests {
     fn neither_a_full_standard_error_nor_a_limit_of_file_sizes_ends_a_program() {
         if let Some(path) = std::env::var_os(CHILD) {
             super::start();
-            message!("this {} is printed nowhere", "line");
+            crate::message!("this {} is printed nowhere", "line");
             let error = std::fs::write(path, vec![0; 1 << 20]).unwrap_err();
             assert_eq!(error.raw_os_error(), Some(libc::EFBIG));
             return;
