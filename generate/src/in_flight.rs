@@ -6,6 +6,7 @@
 
 use crate::store::CallKey;
 use anyhow::{Context, Result};
+use files::owned;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
@@ -49,7 +50,8 @@ impl InFlightLog {
 
     /// Creates an empty file; the interrupted calls in an earlier one must have been counted.
     pub(crate) fn create(path: &Path) -> Result<Self> {
-        let file = File::create(path).with_context(|| format!("cannot write {}", path.display()))?;
+        let file = owned::open(path)?;
+        file.set_len(0).with_context(|| format!("cannot write {}", path.display()))?;
         Ok(Self { file, slots: Mutex::default() })
     }
 

@@ -4,6 +4,9 @@
 //! Every row runs through the steps of its task by itself, many rows concurrently. Every answer of a teacher and
 //! every outcome of a row is in the run's store before it is counted.
 
+// Everything is printed by `terminal`, which escapes it and ends no run when standard error cannot be written.
+#![warn(clippy::print_stderr, clippy::print_stdout)]
+
 pub mod clean;
 pub mod estimate;
 pub mod r#gen;
@@ -18,6 +21,7 @@ mod draw;
 mod embed;
 mod endpoint;
 mod in_flight;
+mod install;
 mod maker;
 mod progress;
 mod recipe;

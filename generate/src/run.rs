@@ -2,19 +2,31 @@
 
 use crate::budget::{Budget, Cost, Limit, Price, Prices, Reservation};
 use crate::in_flight::{InFlightLog, InFlightSlot};
-use crate::store::{CallKey, LedgerEntry, Store};
-use anyhow::{Context, Result};
-use files::run_folder::Lock;
+use crate::store::{CallKey, LedgerEntry, REPAIRED_FILE, Store};
+use anyhow::Result;
+use files::output_folder::{FolderKind, OutputFolder};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::Notify;
 
-/// The name of the program that locks the folder.
-pub(crate) const PROGRAM: &str = "smoltalk";
 /// The file of the store, below the run's folder.
 pub(crate) const STORE_FILE: &str = "store.sqlite";
 /// The file of the calls in flight, below the run's folder.
 pub(crate) const IN_FLIGHT_FILE: &str = "calls-in-flight";
+/// The folder of a run and its dataset.
+pub(crate) const FOLDER: FolderKind = FolderKind {
+    program: "smoltalk gen",
+    description: "run.json",
+    files: &["README.md", "dropped.jsonl", "report.html"],
+    working: &[
+        STORE_FILE,
+        "store.sqlite-wal",
+        "store.sqlite-shm",
+        "store.sqlite-journal",
+        REPAIRED_FILE,
+        IN_FLIGHT_FILE,
+    ],
+};
 
 /// An open run.
 pub(crate) struct Run {
@@ -25,7 +37,7 @@ pub(crate) struct Run {
     stopping: AtomicBool,
     /// Notified when the run is asked to stop.
     stopped: Notify,
-    _lock: Lock,
+    pub(crate) folder: OutputFolder,
 }
 
 /// A call that may be sent: it is recorded as in flight, and its worst case is reserved.
@@ -39,8 +51,17 @@ impl Run {
     /// Locks the folder `out`, which is created if it does not exist, opens the store in it, and counts the calls
     /// that a kill interrupted.
     pub(crate) fn open(out: &Path, prices: Prices, limit: Option<Limit>) -> Result<Self> {
-        std::fs::create_dir_all(out).with_context(|| format!("cannot create `--out {}`", out.display()))?;
-        let lock = Lock::acquire(out, PROGRAM)?;
+        Self::open_unlocked(out, prices, limit, false)
+    }
+
+    /// The same without a lock if `no_lock` is set.
+    pub(crate) fn open_unlocked(
+        out: &Path,
+        prices: Prices,
+        limit: Option<Limit>,
+        no_lock: bool,
+    ) -> Result<Self> {
+        let folder = OutputFolder::open(out, &FOLDER, no_lock)?;
         let store = Store::open(&out.join(STORE_FILE))?;
         let path = out.join(IN_FLIGHT_FILE);
         let mut lost = 0;
@@ -50,7 +71,7 @@ impl Run {
         }
         if lost > 0 {
             store.count_lost(lost)?;
-            eprintln!(
+            terminal::message!(
                 "warning: {lost} calls were in flight when the last session was killed; they are sent again and may have been billed"
             );
         }
@@ -62,7 +83,7 @@ impl Run {
             in_flight: InFlightLog::create(&path)?,
             stopping: AtomicBool::new(false),
             stopped: Notify::new(),
-            _lock: lock,
+            folder,
         })
     }
 

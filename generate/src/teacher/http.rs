@@ -236,7 +236,7 @@ async fn probe(
     let base = &endpoint.base;
     let address = Url::parse(base).with_context(|| format!("teacher {base} is not a URL"))?;
     if let Some(note) = settings.keys.missing_note(base) {
-        eprintln!("note: {note}");
+        terminal::message!("note: {note}");
     }
     let request = endpoint.authorized(client.get(format!("{base}/models"))).timeout(PROBE_TIMEOUT);
     match request.send().await {
