@@ -6,7 +6,7 @@ use crate::budget::{Budget, Limit};
 use crate::run::Run;
 use crate::setup::{Setup, TeacherOptions};
 use crate::{resume, rows, write_dataset};
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use files::run_folder::{NO_LOCK_HELP, RESTART_HELP};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -81,6 +81,9 @@ async fn generate(options: &Options) -> Result<u8> {
     if let Some(code) = stop.exit_code().filter(|_| run.is_stopping()) {
         terminal::message!("stopped; what is recorded is safe, run the same command again to resume");
         return Ok(code);
+    }
+    if let Some(reason) = run.failure() {
+        bail!("{reason}");
     }
     let is_complete = !run.budget.is_exhausted();
     terminal::results!("{}", write_dataset::write(&setup, &run, options.rows, is_complete)?)?;

@@ -14,6 +14,7 @@ pub mod mix;
 pub mod planted;
 pub mod preview;
 pub mod show;
+pub mod verify;
 
 mod api_keys;
 mod budget;
@@ -27,6 +28,7 @@ mod progress;
 mod recipe;
 mod report;
 mod resume;
+mod room;
 mod row_context;
 mod rows;
 mod run;

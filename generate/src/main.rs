@@ -25,6 +25,8 @@ enum Command {
     Mix(generate::mix::Options),
     /// Print rows of a generated dataset
     Show(generate::show::Options),
+    /// Verify the checksums of a dataset, a run's store, a checkpoint or a training run
+    Verify(generate::verify::Options),
 }
 
 fn main() -> ExitCode {
@@ -36,6 +38,7 @@ fn main() -> ExitCode {
         Command::Clean(options) => generate::clean::run(&options),
         Command::Mix(options) => generate::mix::run(&options),
         Command::Show(options) => generate::show::run(&options),
+        Command::Verify(options) => generate::verify::run(&options),
     };
     terminal::errors::exit_code("smoltalk", result)
 }

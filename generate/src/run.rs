@@ -2,10 +2,12 @@
 
 use crate::budget::{Budget, Cost, Limit, Price, Prices, Reservation};
 use crate::in_flight::{InFlightLog, InFlightSlot};
+use crate::room::Room;
 use crate::store::{CallKey, LedgerEntry, REPAIRED_FILE, Store};
 use anyhow::Result;
 use files::output_folder::{FolderKind, OutputFolder};
 use std::path::Path;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::Notify;
 
@@ -34,7 +36,9 @@ pub(crate) struct Run {
     pub(crate) prices: Prices,
     pub(crate) budget: Budget,
     in_flight: InFlightLog,
+    room: Room,
     stopping: AtomicBool,
+    failure: OnceLock<String>,
     /// Notified when the run is asked to stop.
     stopped: Notify,
     pub(crate) folder: OutputFolder,
@@ -64,13 +68,17 @@ impl Run {
         let folder = OutputFolder::open(out, &FOLDER, no_lock)?;
         let store = Store::open(&out.join(STORE_FILE))?;
         let path = out.join(IN_FLIGHT_FILE);
-        let mut lost = 0;
-        for key in &InFlightLog::interrupted(&path)? {
+        let (mut lost, mut worst) = (0, Cost::default());
+        for call in &InFlightLog::interrupted(&path)? {
             // An answer that was recorded just before the kill is not lost.
-            lost += u64::from(store.answer(key)?.is_none());
+            if !store.is_answered(&call.key)? {
+                lost += 1;
+                worst.tokens += call.worst_cost.tokens;
+                worst.microdollars += call.worst_cost.microdollars;
+            }
         }
         if lost > 0 {
-            store.count_lost(lost)?;
+            store.count_lost(lost, worst)?;
             terminal::message!(
                 "warning: {lost} calls were in flight when the last session was killed; they are sent again and may have been billed"
             );
@@ -81,7 +89,9 @@ impl Run {
             prices,
             budget,
             in_flight: InFlightLog::create(&path)?,
+            room: Room::of(out),
             stopping: AtomicBool::new(false),
+            failure: OnceLock::new(),
             stopped: Notify::new(),
             folder,
         })
@@ -89,14 +99,22 @@ impl Run {
 
     /// Reserves the worst case of a call; `None` if the run is stopping or the budget does not suffice.
     pub(crate) async fn reserve(&self, worst: Cost) -> Option<Reservation<'_>> {
+        if let Some(reason) = self.room.shortage() {
+            self.stop_for(reason);
+        }
         let reservation = self.budget.reserve(worst).await?;
         // The run may have been stopped during the wait.
         (!self.is_stopping()).then_some(reservation)
     }
 
     /// Records that a call is about to be sent.
-    pub(crate) fn begin<'a>(&'a self, key: &CallKey, reserved: Reservation<'a>) -> Result<InFlightCall<'a>> {
-        Ok(InFlightCall { slot: self.in_flight.record(key)?, reservation: Some(reserved) })
+    pub(crate) fn begin<'a>(
+        &'a self,
+        key: &CallKey,
+        reserved: Reservation<'a>,
+        worst_cost: Cost,
+    ) -> Result<InFlightCall<'a>> {
+        Ok(InFlightCall { slot: self.in_flight.record(key, worst_cost)?, reservation: Some(reserved) })
     }
 
     /// Charges the worst case of calls without an answer that may have been billed: to the budget at once, and in the
@@ -104,6 +122,17 @@ impl Run {
     pub(crate) fn charge(&self, unanswered: LedgerEntry) -> impl Future<Output = Result<()>> {
         self.budget.spend(unanswered.cost());
         self.store.add_to_ledger(unanswered)
+    }
+
+    /// Asks the run to stop, and keeps the first reason.
+    fn stop_for(&self, reason: String) {
+        let _ = self.failure.set(reason);
+        self.stop();
+    }
+
+    /// Why the run stopped by itself before it was done.
+    pub(crate) fn failure(&self) -> Option<&str> {
+        self.failure.get().map(String::as_str)
     }
 
     /// Asks the run to stop: no call is sent from here on.

@@ -125,6 +125,9 @@ fn today() -> String {
 }
 
 fn hash_data(hasher: &mut Hasher, path: &Path) -> Result<()> {
+    for (link, reason) in datasets::left_out(path)? {
+        terminal::message!("warning: {} is skipped: {reason}", link.display());
+    }
     for file in datasets::data_files(path)? {
         let cannot = || format!("cannot read {}", file.display());
         let mut opened = std::fs::File::open(&file).with_context(cannot)?;

@@ -21,6 +21,8 @@ mod gradients;
 mod local_http;
 /// `smoltalk mix`: counts, weights, filters, the hub.
 mod mixing;
+/// What `smoltalk` does to folders, terminals and hosts that are not its own.
+mod outputs;
 /// The circle with the models that come with the project.
 mod pocket;
 /// `posttrain pretrain`: stages, mixtures, interventions.

@@ -2,9 +2,10 @@
 
 use super::checksums::{Checksum, answer_checksum, damaged, row_checksum};
 use super::ledger::{AnswerSource, LedgerEntry, Outcome};
-use super::open;
 use super::records::{CallKey, DecidedRow, Reply, Verdict};
 use super::writer::{Statement, Write, write_all};
+use super::{open, repair};
+use crate::budget::Cost;
 use anyhow::{Context, Result, anyhow, bail};
 use rusqlite::{Connection, OptionalExtension, params};
 use std::collections::VecDeque;
@@ -58,7 +59,8 @@ impl Store {
     /// When the file is a link, no store of this version, or not whole. Nothing is written to it then.
     pub(crate) fn open(path: &Path) -> Result<Self> {
         let path = &open::location(path)?;
-        super::repair::complete(path)?;
+        repair::complete(path)?;
+        open::check_log(path)?;
         let connect = || -> rusqlite::Result<Connection> {
             let connection = open::connection(path)?;
             connection.busy_timeout(std::time::Duration::from_secs(10))?;
@@ -69,7 +71,12 @@ impl Store {
             connection.pragma_update(None, "synchronous", "FULL")?;
             connection.pragma_update(None, "cache_size", -32_768) // KiB
         };
-        let name = || format!("cannot open the run's store {}", path.display());
+        let name = || {
+            format!(
+                "cannot open the run's store {} (it needs a file system with locks, and room)",
+                path.display()
+            )
+        };
         let writer = connect().with_context(name)?;
         // Before anything is written: the file may be another program's.
         open::check(&writer, path, VERSION)?;
@@ -123,6 +130,13 @@ impl Store {
         Ok(Some(reply))
     }
 
+    /// Returns whether the answer of a call is recorded.
+    pub(crate) fn is_answered(&self, key: &CallKey) -> Result<bool> {
+        self.with_connection(|connection| {
+            connection.prepare_cached("SELECT 1 FROM answers WHERE key = ?1")?.exists([key])
+        })
+    }
+
     /// Records an answer; returns once it is on disk.
     pub(crate) async fn record(&self, key: &CallKey, source: &AnswerSource<'_>, reply: &Reply) -> Result<()> {
         self.write(Statement::answer(*key, source, reply)?).await?;
@@ -148,12 +162,13 @@ impl Store {
         self.write(Statement::Ledger(entry)).await
     }
 
-    /// Counts calls that a kill interrupted; the count is on disk when this returns.
-    pub(crate) fn count_lost(&self, calls: u64) -> Result<()> {
+    /// Counts calls that a kill interrupted, with their worst-case cost, because they may have been billed; the count is on disk when this returns.
+    pub(crate) fn count_lost(&self, calls: u64, worst: Cost) -> Result<()> {
         self.with_connection(|connection| {
             connection.execute(
-                "INSERT INTO ledger VALUES ('', '', ?1, ?2, 0, 0, 0) ON CONFLICT DO UPDATE SET calls = calls + ?2",
-                params![Outcome::Lost.name(), calls as i64],
+                "INSERT INTO ledger VALUES ('', '', ?1, ?2, 0, ?3, ?4) ON CONFLICT DO UPDATE SET
+                     calls = calls + ?2, completion_tokens = completion_tokens + ?3, microdollars = microdollars + ?4",
+                params![Outcome::Lost.name(), calls as i64, worst.tokens as i64, worst.microdollars as i64],
             )
         })?;
         Ok(())

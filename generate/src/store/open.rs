@@ -2,6 +2,8 @@
 //! link, another program's database, or damaged.
 
 use super::database::OLD_VERSION;
+use super::repair::beside;
+use super::wal;
 use anyhow::{Context, Result, bail};
 use files::owned;
 use rusqlite::{Connection, OpenFlags};
@@ -35,6 +37,17 @@ pub(super) fn connection(path: &Path) -> rusqlite::Result<Connection> {
     Connection::open_with_flags(
         path,
         OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_NOFOLLOW,
+    )
+}
+
+/// Refuses a store whose log is damaged: opening it would drop what is behind the damage.
+pub(super) fn check_log(path: &Path) -> Result<()> {
+    let log = beside(path, "-wal");
+    let Some(commits) = wal::lost_commits(&log)? else { return Ok(()) };
+    bail!(
+        "{} is damaged: {commits} commits in it cannot be read; put a backup of it in its place, or give `--repair` to \
+         continue without them and ask for their answers again",
+        log.display()
     )
 }
 

@@ -3,8 +3,8 @@
 
 use super::checksums::{Checksum, answer_checksum, row_checksum};
 use super::database::{OLD_VERSION, SCHEMA, VERSION};
-use super::open;
 use super::records::{CallKey, Reply};
+use super::{open, wal};
 use anyhow::{Context, Result, bail};
 use files::{atomic, owned, run_folder};
 use rusqlite::types::Value;
@@ -36,6 +36,9 @@ pub(crate) struct Repair {
 pub(crate) fn repair(path: &Path) -> Result<Repair> {
     let path = &open::location(path)?;
     complete(path)?;
+    // SQLite drops the part of a damaged log that it cannot read.
+    let is_log_damaged = wal::lost_commits(&beside(path, "-wal"))?.is_some();
+    let kept = if is_log_damaged { Some(keep_copy(path)?) } else { None };
     let damaged = open::connection(path).with_context(|| unreadable(path))?;
     let version: i64 =
         damaged.query_row("PRAGMA user_version", [], |row| row.get(0)).with_context(|| unreadable(path))?;
@@ -46,10 +49,13 @@ pub(crate) fn repair(path: &Path) -> Result<Repair> {
     let new = atomic::NewFile::create(&path.with_file_name(REPAIRED_FILE))?;
     let mut repair = copy(&damaged, new.temporary_path(), version == VERSION, path)?;
     drop(damaged);
+    repair.kept = kept;
     if is_whole && repair.lost_answers + repair.lost_rows == 0 {
         return Ok(repair);
     }
-    repair.kept = Some(keep_copy(path)?);
+    if repair.kept.is_none() {
+        repair.kept = Some(keep_copy(path)?);
+    }
     new.commit()?;
     complete(path)?;
     Ok(repair)
@@ -74,7 +80,7 @@ fn unreadable(path: &Path) -> String {
     )
 }
 
-fn beside(path: &Path, suffix: &str) -> PathBuf {
+pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(suffix);
     path.with_file_name(name)

@@ -183,3 +183,86 @@ fn names_that_sqlite_reads_otherwise() {
     let text = error(Store::open(&long.join(STORE)));
     assert!(text.contains("bytes, SQLite opens files of up to 500"), "{text}");
 }
+
+/// Answers in the log alone, as a kill leaves them: a copy of the files of an open store.
+fn killed() -> (TempDir, PathBuf) {
+    let (folder, path) = (tempfile::tempdir().unwrap(), PathBuf::new());
+    let open = folder.path().join("open");
+    std::fs::create_dir(&open).unwrap();
+    let store = Store::open(&open.join(STORE)).unwrap();
+    store.set_meta("configuration", r#"{"seed": 1}"#).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let source = AnswerSource { model: "m", endpoint: "e", step: "user", microdollars: 3 };
+    for number in 1..=20 {
+        runtime.block_on(store.record(&key(number), &source, &reply(number))).unwrap();
+    }
+    let copy = folder.path().join("killed");
+    std::fs::create_dir(&copy).unwrap();
+    for name in [STORE, "store.sqlite-wal"] {
+        std::fs::copy(open.join(name), copy.join(name)).unwrap();
+    }
+    drop((store, path));
+    let path = copy.join(STORE);
+    (folder, path)
+}
+
+#[test]
+fn a_damaged_log_is_refused_and_repaired_with_consent() {
+    for place in [4, 17, 40, 20_000, 30_000] {
+        let (_folder, path) = killed();
+        let log = path.with_file_name("store.sqlite-wal");
+        let mut bytes = std::fs::read(&log).unwrap();
+        bytes[place] ^= 4;
+        std::fs::write(&log, bytes).unwrap();
+        let text = error(Store::open(&path));
+        assert!(
+            text.contains("store.sqlite-wal is damaged") && text.contains("`--repair`"),
+            "byte {place}: {text}"
+        );
+        assert!(!verify(&path).unwrap().problems.is_empty());
+    }
+    let (_folder, path) = killed();
+    let log = path.with_file_name("store.sqlite-wal");
+    let mut bytes = std::fs::read(&log).unwrap();
+    let place = bytes.len() - 60_000;
+    bytes[place] ^= 4;
+    std::fs::write(&log, &bytes).unwrap();
+    let repaired = repair(&path).unwrap();
+    assert!(repaired.answers < 20 && repaired.answers > 0);
+    let kept = repaired.kept.unwrap().join("store.sqlite-wal");
+    assert_eq!(std::fs::read(kept).unwrap(), bytes);
+    Store::open(&path).unwrap();
+}
+
+/// What a kill or a power loss leaves of the last commit is no damage.
+#[test]
+fn a_log_that_ends_early_is_read_as_far_as_it_goes() {
+    let (_folder, path) = killed();
+    let log = path.with_file_name("store.sqlite-wal");
+    let whole = std::fs::read(&log).unwrap();
+    for cut in [1, 100, 4096, 4120, 10_000] {
+        std::fs::write(&log, &whole[..whole.len() - cut]).unwrap();
+        let copy = tempfile::tempdir().unwrap();
+        for name in [STORE, "store.sqlite-wal"] {
+            std::fs::copy(path.with_file_name(name), copy.path().join(name)).unwrap();
+        }
+        let store = Store::open(&copy.path().join(STORE)).unwrap();
+        assert_eq!(store.answer(&key(10)).unwrap(), Some(reply(10)), "{cut} bytes less");
+    }
+}
+
+#[test]
+fn the_whole_store_is_verified() {
+    let (_folder, path) = filled();
+    assert_eq!(
+        verify(&path).unwrap(),
+        super::verify::StoreState { answers: 20, rows: 10, problems: Vec::new() }
+    );
+    flip(&path, "the answer number 7");
+    flip(&path, "row number 4");
+    let problems = verify(&path).unwrap().problems;
+    assert!(
+        problems[0].contains("an answer of step `user`") && problems[1].contains("row id4 of `task`"),
+        "{problems:?}"
+    );
+}

@@ -59,6 +59,9 @@ impl Source {
     ) -> Result<Self> {
         let mut shards = Vec::new();
         for path in paths {
+            for (link, reason) in datasets::left_out(path)? {
+                terminal::message!("warning: {} is skipped: {reason}", link.display());
+            }
             for file in datasets::data_files(path)? {
                 shards.push(tokenized(&[file], Kind::Sft, rules, cache)?);
             }
