@@ -11,12 +11,17 @@ const PROJECT: &str = "smoltalk";
 /// What can be computed again: `$XDG_CACHE_HOME/smoltalk`, by default `~/.cache/smoltalk`; `None` for a user without a
 /// home. The folder of temporary files is no substitute: whoever creates a name there first decides what is read from it.
 pub fn cache() -> Option<PathBuf> {
-    Some(Xdg::new().ok()?.cache_dir().join(PROJECT))
+    absolute(Xdg::new().ok()?.cache_dir().join(PROJECT))
 }
 
 /// The user's settings: `$XDG_CONFIG_HOME/smoltalk`, by default `~/.config/smoltalk`; `None` for a user without a home.
 pub fn configuration() -> Option<PathBuf> {
-    Some(Xdg::new().ok()?.config_dir().join(PROJECT))
+    absolute(Xdg::new().ok()?.config_dir().join(PROJECT))
+}
+
+/// An empty HOME makes paths that depend on where a program is started.
+fn absolute(folder: PathBuf) -> Option<PathBuf> {
+    folder.is_absolute().then_some(folder)
 }
 
 #[cfg(test)]

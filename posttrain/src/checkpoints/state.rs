@@ -6,7 +6,6 @@ use super::Progress;
 use anyhow::{Context, Result, ensure};
 use checkpoint::weights::{self, Precision};
 use files::checksum::{Algorithm, Checksummer, Content};
-use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, Metadata};
 use serde_json::{Map, Value};
 use std::collections::HashMap;
@@ -86,10 +85,11 @@ pub(super) fn read(folder: &Path, count: usize) -> Result<State> {
     let mut buffers = Vec::new();
     for name in TENSORS {
         let info = metadata.info(name).with_context(|| format!("{FILE} has no tensor {name}"))?;
-        let values = (info.data_offsets.1 - info.data_offsets.0) / 4;
+        let start = 4 * count * buffers.len();
         ensure!(
-            values == count && info.dtype == Dtype::F32 && info.data_offsets.0 == 4 * count * buffers.len(),
-            "{name} has {values} values, the model {count}"
+            info.dtype == Dtype::F32 && info.data_offsets == (start, start + 4 * count),
+            "{name} has the shape {:?}, the model {count} weights",
+            info.shape
         );
         buffers.push(read_values(&mut file, count, &mut summer).with_context(cannot)?);
     }
@@ -131,9 +131,9 @@ fn read_header(file: &mut impl Read) -> Result<Metadata> {
     file.read_exact(&mut length)?;
     let count = u64::from_le_bytes(length);
     ensure!(count <= MAX_HEADER, "its header has {count} bytes");
-    let mut header = length.to_vec();
+    let mut header = Vec::new();
     file.take(count).read_to_end(&mut header)?;
-    Ok(SafeTensors::read_metadata(&header)?.1)
+    Ok(serde_json::from_slice(&header)?)
 }
 
 fn read_values(file: &mut impl Read, count: usize, summer: &mut Checksummer) -> std::io::Result<Vec<f32>> {

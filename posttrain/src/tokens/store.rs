@@ -105,7 +105,7 @@ impl Store {
         {
             let mut file = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
             let read = file.seek(SeekFrom::Start(4 * from as u64)).and_then(|_| file.read_exact(&mut bytes));
-            read.map_err(|reason| Error::file("read", &path(), reason))?;
+            read.map_err(|reason| Error::file("read", &path(), shorter(reason)))?;
         }
         let tokens = bytes.as_chunks::<4>().0.iter().map(|token| u32::from_le_bytes(*token));
         let (ids, trained): (Vec<u32>, Vec<bool>) =
@@ -161,6 +161,14 @@ fn read_full(file: &mut File, buffer: &mut [u8]) -> io::Result<usize> {
         }
     }
     Ok(filled)
+}
+
+/// Names what an unexpected end means here.
+fn shorter(reason: io::Error) -> io::Error {
+    match reason.kind() {
+        io::ErrorKind::UnexpectedEof => io::Error::other("it is shorter than when the run started"),
+        _ => reason,
+    }
 }
 
 fn damaged(path: &Path, reason: &str) -> Error {
