@@ -174,15 +174,27 @@ impl NewFolder {
 /// # Errors
 /// Names the first one that cannot be removed; the others are removed.
 pub fn remove_abandoned(folder: &Path, age: Duration) -> Result<(), Error> {
+    remove_abandoned_if(folder, |path| is_older(path, age))
+}
+
+/// Whether a file or folder was changed at least `age` ago. A clock that was set back makes files of the future; they are
+/// young.
+pub fn is_older(path: &Path, age: Duration) -> bool {
+    let changed = path.symlink_metadata().and_then(|metadata| metadata.modified());
+    changed.is_ok_and(|changed| changed.elapsed().is_ok_and(|passed| passed >= age))
+}
+
+/// As [`remove_abandoned`], but `is_abandoned` decides.
+///
+/// # Errors
+/// As [`remove_abandoned`].
+pub fn remove_abandoned_if(folder: &Path, is_abandoned: impl Fn(&Path) -> bool) -> Result<(), Error> {
     let mut result = Ok(());
     for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
-        let changed = entry.metadata().and_then(|metadata| metadata.modified());
-        // A clock that was set back makes files of the future; they are young.
-        let is_old = changed.is_ok_and(|changed| changed.elapsed().is_ok_and(|passed| passed >= age));
-        if !is_old || !is_temporary(&entry.file_name()) {
+        let path = entry.path();
+        if !is_temporary(&entry.file_name()) || !is_abandoned(&path) {
             continue;
         }
-        let path = entry.path();
         let removed =
             if path.is_dir() { std::fs::remove_dir_all(&path) } else { std::fs::remove_file(&path) };
         if let Err(reason) = removed

@@ -87,7 +87,7 @@ mod tests {
     use super::*;
 
     fn run_folder(folder: &std::path::Path) -> RunFolder {
-        RunFolder { out: folder.to_owned(), restart: false, accept_changes: false }
+        RunFolder { out: folder.to_owned(), restart: false, accept_changes: false, no_lock: false }
     }
 
     #[test]
