@@ -13,6 +13,9 @@ mod crash_states;
 /// Damage to what training stores, and systems that are odd: noticed, mended, or refused with a remedy that helps.
 #[cfg(unix)]
 mod damage;
+/// What a power loss may leave of datasets.
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+mod data_crash_states;
 /// `smoltalk gen` against endpoints that fail, die, cost money or answer in batches.
 mod endpoints;
 /// An endpoint that breaks in every way.
