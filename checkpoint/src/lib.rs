@@ -13,6 +13,7 @@ pub mod tools;
 
 mod error;
 mod hub;
+pub mod mapped;
 mod python_json;
 mod tensors;
 

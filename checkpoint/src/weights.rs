@@ -5,11 +5,12 @@
 
 use crate::ModelConfig;
 use crate::error::{Error, read_to_string};
+use crate::mapped::Watch;
 use files::hash::Hasher;
 use half::{bf16, f16};
 use memmap2::Mmap;
 use safetensors::SafeTensors;
-use safetensors::tensor::{Dtype, TensorView};
+use safetensors::tensor::{Dtype, Metadata, TensorView};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -17,7 +18,7 @@ use std::path::{Path, PathBuf};
 mod write;
 
 pub use crate::tensors::expected_tensors;
-pub use write::{Precision, write};
+pub use write::{Precision, write, write_with};
 
 /// The memory-mapped weights of one checkpoint, checked against its config.
 #[derive(Debug)]
@@ -30,7 +31,21 @@ pub struct Weights {
 #[derive(Debug)]
 struct MappedFile {
     path: PathBuf,
+    /// The parsed header, so that a file that is written over meanwhile is not parsed again.
+    metadata: Metadata,
+    /// Index of the first byte after the header.
+    data: usize,
+    _watch: Watch,
     map: Mmap,
+}
+
+impl MappedFile {
+    fn view(&self, name: &str) -> Option<TensorView<'_>> {
+        let info = self.metadata.info(name)?;
+        let (start, end) = info.data_offsets;
+        let bytes = &self.map[self.data + start..self.data + end];
+        Some(TensorView::new(info.dtype, info.shape.clone(), bytes).expect("checked when it was mapped"))
+    }
 }
 
 impl Weights {
@@ -68,10 +83,8 @@ impl Weights {
 
     /// The smallest precision that represents every tensor exactly; f16 needs [`Precision::F32`].
     pub fn stored(&self) -> Precision {
-        let all_bf16 = |file: &MappedFile| {
-            let parsed = SafeTensors::deserialize(&file.map).expect("parsed when it was mapped");
-            parsed.tensors().iter().all(|(_, tensor)| tensor.dtype() == Dtype::BF16)
-        };
+        let all_bf16 =
+            |file: &MappedFile| file.metadata.tensors().values().all(|tensor| tensor.dtype == Dtype::BF16);
         if self.files.iter().all(all_bf16) { Precision::Bf16 } else { Precision::F32 }
     }
 
@@ -97,31 +110,31 @@ impl Weights {
     fn view(&self, name: &str) -> TensorView<'_> {
         let index = self.file_indices.get(name);
         let index = index.unwrap_or_else(|| panic!("{name} is not a tensor of this architecture"));
-        let parsed = SafeTensors::deserialize(&self.files[*index].map).expect("parsed when it was mapped");
-        parsed.tensor(name).expect("listed when it was mapped")
+        self.files[*index].view(name).expect("listed when it was mapped")
     }
 
     fn map(&mut self, path: PathBuf) -> Result<(), Error> {
         let file = File::open(&path).map_err(|error| Error::file("read", &path, error))?;
-        // SAFETY: the map is read-only. Truncating a checkpoint while it is in use would fault, which is the usual
-        // contract of mapped weights.
+        // SAFETY: the map is read-only. Truncating a checkpoint while it is in use faults, which ends the program with
+        // the file's name (`mapped`); bytes that are changed meanwhile are read as numbers, whatever they are.
         let map = unsafe { Mmap::map(&file) }.map_err(|error| Error::file("map", &path, error))?;
-        let parsed = SafeTensors::deserialize(&map).map_err(|error| {
-            Error::invalid(
-                &path,
-                format!("not a whole safetensors file ({error}); download or copy it again"),
-            )
-        })?;
-        for (name, view) in parsed.tensors() {
-            if !matches!(view.dtype(), Dtype::F32 | Dtype::F16 | Dtype::BF16) {
+        let watch = Watch::new(&map, &path);
+        let not_whole = |error| {
+            let reason = format!("not a whole safetensors file ({error}); download or copy it again");
+            Error::invalid(&path, reason)
+        };
+        // Also checks that the offsets are those of the file.
+        let (header, metadata) = SafeTensors::read_metadata(&map).map_err(not_whole)?;
+        for (name, info) in metadata.tensors() {
+            if !matches!(info.dtype, Dtype::F32 | Dtype::F16 | Dtype::BF16) {
                 return Err(Error::invalid(
                     &path,
-                    format!("tensor {name} is {:?}; expected F32, F16 or BF16", view.dtype()),
+                    format!("tensor {name} is {:?}; expected F32, F16 or BF16", info.dtype),
                 ));
             }
             self.file_indices.insert(name, self.files.len());
         }
-        self.files.push(MappedFile { path, map });
+        self.files.push(MappedFile { path, metadata, data: 8 + header, _watch: watch, map });
         Ok(())
     }
 
@@ -135,8 +148,7 @@ impl Weights {
                 ));
             };
             let file = &self.files[*index];
-            let parsed = SafeTensors::deserialize(&file.map).expect("parsed when it was mapped");
-            let found = parsed.tensor(name).expect("listed when it was mapped");
+            let found = file.view(name).expect("listed when it was mapped");
             if found.shape() != shape {
                 return Err(Error::invalid(
                     &file.path,

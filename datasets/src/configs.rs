@@ -55,7 +55,7 @@ pub struct Choice<'a> {
 /// Those of all data files below a folder that its dataset card selects; all of them if no card names any.
 pub(crate) fn chosen(folder: &Path, files: Vec<PathBuf>, choice: Choice<'_>) -> Result<Vec<PathBuf>, Error> {
     let path = folder.join("README.md");
-    let card = std::fs::read_to_string(&path).ok();
+    let card = std::fs::read(&path).ok().map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
     let name = |file: &PathBuf| -> String {
         let parts = file.strip_prefix(folder).unwrap_or(file).components();
         parts.map(|part| part.as_os_str().to_string_lossy().into_owned()).collect::<Vec<_>>().join("/")

@@ -21,6 +21,7 @@ mod layout;
 mod matching;
 mod minhash;
 mod read;
+mod recorded;
 mod source;
 
 pub use configs::{Choice, choose};
@@ -28,4 +29,4 @@ pub use error::Error;
 pub use layout::Layout;
 pub use read::{LocatedRow, RawRow, RawRows, Rows, read, read_chosen, read_raw};
 pub use row::{ChatRow, Message, PreferenceRow, Row, TextRow};
-pub use source::{data_files, is_data};
+pub use source::{data_files, is_data, left_out};

@@ -2,7 +2,8 @@
 
 use crate::configs::Choice;
 use crate::layout::Layout;
-use crate::source::{self, Format, Object, chosen_files};
+use crate::recorded::Recorded;
+use crate::source::{self, ChosenFiles, Format, Object, chosen_files};
 use crate::{Error, Row};
 use serde_json::{Map, Value};
 use std::collections::VecDeque;
@@ -46,6 +47,7 @@ pub struct RawRows {
     open: Option<OpenFile>,
     layouts: Vec<(PathBuf, Layout)>,
     skipped: Vec<(PathBuf, String)>,
+    recorded: Recorded,
     is_folder: bool,
 }
 
@@ -82,8 +84,9 @@ pub fn read_raw(path: &Path) -> Result<RawRows, Error> {
 
 fn open(path: &Path, choice: Choice<'_>) -> Result<RawRows, Error> {
     let is_folder = path.is_dir();
-    let files = chosen_files(path, choice)?.into();
-    Ok(RawRows { files, open: None, layouts: Vec::new(), skipped: Vec::new(), is_folder })
+    let ChosenFiles { files, left_out, recorded } = chosen_files(path, choice)?;
+    let (files, skipped) = (files.into(), left_out);
+    Ok(RawRows { files, open: None, layouts: Vec::new(), skipped, recorded, is_folder })
 }
 
 impl RawRow {
@@ -106,7 +109,7 @@ impl Rows {
         self.raw.layouts()
     }
 
-    /// The files of a folder that contain no rows, with the reason. A file named by itself is an error instead.
+    /// The files of a folder that contain no rows and the links that lead out of it, with the reason. A file named by itself is an error instead.
     pub fn skipped(&self) -> &[(PathBuf, String)] {
         self.raw.skipped()
     }
@@ -126,7 +129,7 @@ impl RawRows {
         &self.layouts
     }
 
-    /// The files of a folder that contain no rows, with the reason. A file named by itself is an error instead.
+    /// The files of a folder that contain no rows and the links that lead out of it, with the reason. A file named by itself is an error instead.
     pub fn skipped(&self) -> &[(PathBuf, String)] {
         &self.skipped
     }
@@ -134,7 +137,8 @@ impl RawRows {
     /// Opens the next file; `None` after the last.
     fn open_next(&mut self) -> Option<Result<(), Error>> {
         let path = self.files.pop_front()?;
-        let opened = source::objects(&path);
+        // All of it is read anyway.
+        let opened = self.recorded.check_content(&path).and_then(|()| source::objects(&path));
         Some(opened.map(|objects| self.open = Some(OpenFile { path, layout: None, objects })))
     }
 }

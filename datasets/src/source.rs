@@ -2,6 +2,7 @@
 
 use crate::Error;
 use crate::configs::Choice;
+use crate::recorded::Recorded;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde_json::{Map, Value};
 use std::collections::HashSet;
@@ -25,7 +26,8 @@ pub(crate) enum Format {
 impl Format {
     /// The format of an extension, before `.gz` or `.zst`; `None` for any other file.
     pub(crate) fn of(path: &Path) -> Option<Self> {
-        let name = path.file_name()?.to_str()?.to_ascii_lowercase();
+        // A name need not be UTF-8 for its extension to be read.
+        let name = path.file_name()?.to_string_lossy().to_ascii_lowercase();
         let name = name.strip_suffix(".gz").or_else(|| name.strip_suffix(".zst")).unwrap_or(&name);
         match name.rsplit_once('.')?.1 {
             "jsonl" | "ndjson" => Some(Self::JsonLines),
@@ -42,42 +44,68 @@ impl Format {
     }
 }
 
+/// The files of a path that are read.
+#[derive(Debug, Default)]
+pub(crate) struct ChosenFiles {
+    pub(crate) files: Vec<PathBuf>,
+    /// Links that lead out of the folder, with the reason why they are not followed.
+    pub(crate) left_out: Vec<(PathBuf, String)>,
+    pub(crate) recorded: Recorded,
+}
+
 /// The data files of a path, sorted: the file itself, or those below a folder that its dataset card selects; all of them
-/// without a card.
+/// without a card. Links that lead out of the folder are left out; [`left_out`] names them.
 ///
 /// # Errors
-/// When the path is missing or contains no data file.
+/// When the path is missing or contains no data file; when it is an unfinished or damaged dataset of this project.
 pub fn data_files(path: &Path) -> Result<Vec<PathBuf>, Error> {
-    chosen_files(path, Choice::default())
+    Ok(chosen_files(path, Choice::default())?.files)
+}
+
+/// The links below a folder that are not followed, each with the reason.
+///
+/// # Errors
+/// When the folder cannot be read.
+pub fn left_out(path: &Path) -> Result<Vec<(PathBuf, String)>, Error> {
+    let mut chosen = ChosenFiles::default();
+    if path.is_dir() {
+        Collector::new(path)?.collect(path, &mut chosen)?;
+    }
+    Ok(chosen.left_out)
 }
 
 /// The data files of a path that belong to a configuration and a split.
-pub(crate) fn chosen_files(path: &Path, choice: Choice<'_>) -> Result<Vec<PathBuf>, Error> {
+pub(crate) fn chosen_files(path: &Path, choice: Choice<'_>) -> Result<ChosenFiles, Error> {
     let metadata = std::fs::metadata(path).map_err(|error| Error::file("read", path, error))?;
+    let mut chosen = ChosenFiles { recorded: Recorded::of(path)?, ..ChosenFiles::default() };
     if metadata.is_file() {
         if let Some(name) = choice.config.or(choice.split) {
             let reason =
                 format!("a single file has no configuration or split `{name}`; remove it, or give a folder");
             return Err(Error::NotData { path: path.to_owned(), reason });
         }
-        return match Format::of(path) {
-            Some(_) => Ok(vec![path.to_owned()]),
-            None => Err(Error::NotData {
+        if Format::of(path).is_none() {
+            return Err(Error::NotData {
                 path: path.to_owned(),
                 reason: "not a data file; expected .jsonl, .json, .parquet or .txt, also with .gz or .zst"
                     .to_owned(),
-            }),
-        };
+            });
+        }
+        chosen.files.push(path.to_owned());
+    } else {
+        Collector::new(path)?.collect(path, &mut chosen)?;
+        chosen.files.sort();
+        chosen.files = crate::configs::chosen(path, std::mem::take(&mut chosen.files), choice)?;
+        if let (true, Some((link, reason))) = (chosen.files.is_empty(), chosen.left_out.first()) {
+            return Err(Error::NotData { path: link.to_owned(), reason: reason.to_owned() });
+        }
+        if chosen.files.is_empty() {
+            let reason = "the folder contains no .jsonl, .json, .parquet or .txt file".to_owned();
+            return Err(Error::NotData { path: path.to_owned(), reason });
+        }
     }
-    let mut files = Vec::new();
-    collect(path, &mut files, &mut HashSet::new())?;
-    files.sort();
-    let files = crate::configs::chosen(path, files, choice)?;
-    if files.is_empty() {
-        let reason = "the folder contains no .jsonl, .json, .parquet or .txt file".to_owned();
-        return Err(Error::NotData { path: path.to_owned(), reason });
-    }
-    Ok(files)
+    chosen.recorded.check(&chosen.files)?;
+    Ok(chosen)
 }
 
 /// Whether a file's name states that it contains rows.
@@ -85,26 +113,61 @@ pub fn is_data(name: &str) -> bool {
     Format::of(Path::new(name)).is_some()
 }
 
-fn collect(folder: &Path, files: &mut Vec<PathBuf>, seen: &mut HashSet<PathBuf>) -> Result<(), Error> {
-    let real = folder.canonicalize().map_err(|error| Error::file("read", folder, error))?;
-    // A symbolic link may point to a folder above it.
-    if !seen.insert(real) {
-        return Ok(());
+/// Finds the data files below a folder, without leaving it.
+struct Collector {
+    root: PathBuf,
+    /// The files that the links of a snapshot in the cache of the Hugging Face hub lead to.
+    blobs: Option<PathBuf>,
+    seen: HashSet<PathBuf>,
+}
+
+impl Collector {
+    fn new(folder: &Path) -> Result<Self, Error> {
+        let root = folder.canonicalize().map_err(|error| Error::file("read", folder, error))?;
+        let snapshots =
+            root.ancestors().find(|above| above.file_name().is_some_and(|name| name == "snapshots"));
+        let blobs = snapshots.and_then(Path::parent).map(|repository| repository.join("blobs"));
+        Ok(Self { root, blobs, seen: HashSet::new() })
     }
-    let entries = std::fs::read_dir(folder).map_err(|error| Error::file("read", folder, error))?;
-    for entry in entries {
-        let path = entry.map_err(|error| Error::file("read", folder, error))?.path();
-        let is_hidden = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
-        if is_hidden {
-            continue;
+
+    fn collect(&mut self, folder: &Path, chosen: &mut ChosenFiles) -> Result<(), Error> {
+        let real = folder.canonicalize().map_err(|error| Error::file("read", folder, error))?;
+        // A symbolic link may point to a folder above it.
+        if !self.seen.insert(real) {
+            return Ok(());
         }
-        if path.is_dir() {
-            collect(&path, files, seen)?;
-        } else if Format::of(&path).is_some() {
-            files.push(path);
+        let entries = std::fs::read_dir(folder).map_err(|error| Error::file("read", folder, error))?;
+        for entry in entries {
+            let path = entry.map_err(|error| Error::file("read", folder, error))?.path();
+            let is_hidden = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
+            let is_wanted = |path: &Path| path.is_dir() || Format::of(path).is_some();
+            if is_hidden || !is_wanted(&path) {
+                continue;
+            }
+            if let Some(target) = self.outside(&path) {
+                let reason = format!(
+                    "it is a link to {}, outside the dataset; copy what it leads to if it belongs to the dataset",
+                    target.display()
+                );
+                chosen.left_out.push((path, reason));
+            } else if path.is_dir() {
+                self.collect(&path, chosen)?;
+            } else {
+                chosen.files.push(path);
+            }
         }
+        Ok(())
     }
-    Ok(())
+
+    /// Where a link leads that leaves the folder.
+    fn outside(&self, path: &Path) -> Option<PathBuf> {
+        path.symlink_metadata().ok().filter(|metadata| metadata.file_type().is_symlink())?;
+        // A link to nothing is an error when it is read.
+        let target = path.canonicalize().ok()?;
+        let is_inside = target.starts_with(&self.root)
+            || self.blobs.as_ref().is_some_and(|blobs| target.starts_with(blobs));
+        (!is_inside).then_some(target)
+    }
 }
 
 /// The objects of one file, as a stream. The first character decides whether JSON is an array or lines, whatever the
@@ -159,3 +222,7 @@ fn batch_objects(batch: &arrow::array::RecordBatch) -> Result<Vec<Map<String, Va
     writer.write(batch).and_then(|()| writer.finish()).map_err(|error| error.to_string())?;
     serde_json::from_slice(&writer.into_inner()).map_err(|error| error.to_string())
 }
+
+#[cfg(all(test, unix))]
+#[allow(clippy::unwrap_used, reason = "a test may fail loudly")]
+mod tests;

@@ -4,12 +4,14 @@ use crate::Error;
 use crate::columns::{Columns, list};
 use arrow::datatypes::{DataType, Field, Schema};
 use files::atomic::NewFile;
+use files::checksum::Content;
 use files::hash::sha256_of_file;
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::WriterProperties;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
@@ -62,23 +64,20 @@ pub struct Shard {
 impl Shard {
     /// Its entry in a manifest: its path relative to the dataset's folder, rows, bytes and SHA-256.
     pub fn entry(&self, folder: &Path) -> Value {
-        let path = self.path.strip_prefix(folder).unwrap_or(&self.path);
-        json!({"path": path, "rows": self.rows, "bytes": self.bytes, "sha256": self.sha256})
+        json!({"path": self.name(folder), "rows": self.rows, "bytes": self.bytes, "sha256": self.sha256})
+    }
+
+    /// Its path relative to the dataset's folder.
+    fn name(&self, folder: &Path) -> String {
+        self.path.strip_prefix(folder).unwrap_or(&self.path).to_string_lossy().into_owned()
     }
 }
 
-/// Removes every file in a folder except these shards: the shards of an earlier dataset may have other names.
-///
-/// # Errors
-/// Names the file that cannot be removed.
-pub fn remove_others(folder: &Path, shards: &[Shard]) -> Result<(), Error> {
-    let entries = std::fs::read_dir(folder).map_err(|error| Error::file("read", folder, error))?;
-    for path in entries.flatten().map(|entry| entry.path()) {
-        if !shards.iter().any(|shard| shard.path == path) {
-            files::atomic::remove(&path)?;
-        }
-    }
-    Ok(())
+/// The contents of shards by their path relative to the dataset's folder, for the folder's manifest.
+pub fn contents(folder: &Path, shards: &[Shard]) -> BTreeMap<String, Content> {
+    let content =
+        |shard: &Shard| Content { bytes: shard.bytes, checksum: format!("sha256:{}", shard.sha256) };
+    shards.iter().map(|shard| (shard.name(folder), content(shard))).collect()
 }
 
 /// Writes one JSON object per line; returns the number of rows.

@@ -21,6 +21,7 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    terminal::start();
     let result = match Arguments::parse().command {
         Command::Score(options) => evaluate::score::run(&options, None),
         Command::Report(options) => evaluate::report::run(&options).map(|()| 0),

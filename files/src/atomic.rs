@@ -1,5 +1,7 @@
-//! Files and folders that are whole or absent: written under a temporary name beside their destination, synced, and
-//! renamed. A reader never sees half of one, and a crash leaves the previous one.
+//! The one durable write. Files and folders are whole or absent: written under a temporary name beside their destination,
+//! synced, and renamed, and the folder that contains the name is synced. A reader never sees half of one; a crash or a
+//! power loss leaves the previous one, and after success the new one. Temporary names are random and never opened when
+//! they exist; permissions follow the process's umask.
 
 use crate::Error;
 use std::ffi::OsStr;
@@ -31,6 +33,46 @@ pub fn remove(path: &Path) -> Result<(), Error> {
         Err(reason) if reason.kind() != io::ErrorKind::NotFound => Err(Error::file("remove", path, reason)),
         _ => Ok(()),
     }
+}
+
+/// Creates a folder and those above it, where they do not exist. Each new name is durable.
+///
+/// # Errors
+/// Names the folder.
+pub fn create_folder(path: &Path) -> Result<(), Error> {
+    let mut missing: Vec<&Path> = Vec::new();
+    for folder in path.ancestors().filter(|folder| !folder.as_os_str().is_empty()) {
+        if folder.is_dir() {
+            break;
+        }
+        missing.push(folder);
+    }
+    let create = || {
+        for folder in missing.iter().rev() {
+            match std::fs::create_dir(folder) {
+                // Another process created it meanwhile.
+                Err(reason) if reason.kind() == io::ErrorKind::AlreadyExists && folder.is_dir() => {}
+                created => created?,
+            }
+            sync_folder(folder_of(folder))?;
+        }
+        Ok(())
+    };
+    create().map_err(|reason| Error::file("create", path, reason))
+}
+
+/// Renames a file or a folder durably: both folders are synced.
+///
+/// # Errors
+/// Names the file or folder that is to be renamed.
+pub fn rename(from: &Path, to: &Path) -> Result<(), Error> {
+    let rename = || {
+        std::fs::rename(from, to)?;
+        // First the new name: after a power loss in between there may be two names, but never none.
+        sync_folder(folder_of(to))?;
+        if folder_of(from) == folder_of(to) { Ok(()) } else { sync_folder(folder_of(from)) }
+    };
+    rename().map_err(|reason| Error::file("rename", from, reason))
 }
 
 /// A file that is being written. It appears at its destination when [`NewFile::commit`] succeeds; dropped before that,
@@ -92,13 +134,14 @@ pub struct NewFolder {
 }
 
 impl NewFolder {
-    /// Creates the temporary folder beside the destination, and the folders above it if needed.
+    /// Creates the temporary folder beside the destination, and durably the folders above it if needed.
     ///
     /// # Errors
     /// Names the destination.
     pub fn create(destination: &Path) -> Result<Self, Error> {
         let parent = folder_of(destination);
-        let folder = std::fs::create_dir_all(parent).and_then(|()| builder(0o777).tempdir_in(parent));
+        create_folder(parent)?;
+        let folder = builder(0o777).tempdir_in(parent);
         let folder = folder.map_err(|reason| Error::file("create", destination, reason))?;
         Ok(Self { folder, destination: destination.to_owned() })
     }
@@ -108,17 +151,14 @@ impl NewFolder {
         self.folder.path()
     }
 
-    /// Syncs the folder and the files in it, and moves it to its destination.
+    /// Syncs the folder with everything in it, and moves it to its destination.
     ///
     /// # Errors
     /// Names the destination, which exists and is not empty, or whose disk is full.
     pub fn commit(self) -> Result<(), Error> {
         let Self { folder, destination } = self;
         let commit = || {
-            for entry in std::fs::read_dir(folder.path())? {
-                File::open(entry?.path())?.sync_all()?;
-            }
-            sync_folder(folder.path())?;
+            sync_tree(folder.path())?;
             std::fs::rename(folder.path(), &destination)?;
             // The temporary name no longer exists, so there is nothing to remove.
             drop(folder.keep());
@@ -134,15 +174,27 @@ impl NewFolder {
 /// # Errors
 /// Names the first one that cannot be removed; the others are removed.
 pub fn remove_abandoned(folder: &Path, age: Duration) -> Result<(), Error> {
+    remove_abandoned_if(folder, |path| is_older(path, age))
+}
+
+/// Whether a file or folder was changed at least `age` ago. A clock that was set back makes files of the future; they are
+/// young.
+pub fn is_older(path: &Path, age: Duration) -> bool {
+    let changed = path.symlink_metadata().and_then(|metadata| metadata.modified());
+    changed.is_ok_and(|changed| changed.elapsed().is_ok_and(|passed| passed >= age))
+}
+
+/// As [`remove_abandoned`], but `is_abandoned` decides.
+///
+/// # Errors
+/// As [`remove_abandoned`].
+pub fn remove_abandoned_if(folder: &Path, is_abandoned: impl Fn(&Path) -> bool) -> Result<(), Error> {
     let mut result = Ok(());
     for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
-        let changed = entry.metadata().and_then(|metadata| metadata.modified());
-        // A clock that was set back makes files of the future; they are young.
-        let is_old = changed.is_ok_and(|changed| changed.elapsed().is_ok_and(|passed| passed >= age));
-        if !is_old || !is_temporary(&entry.file_name()) {
+        let path = entry.path();
+        if !is_temporary(&entry.file_name()) || !is_abandoned(&path) {
             continue;
         }
-        let path = entry.path();
         let removed =
             if path.is_dir() { std::fs::remove_dir_all(&path) } else { std::fs::remove_file(&path) };
         if let Err(reason) = removed
@@ -173,8 +225,25 @@ fn folder_of(path: &Path) -> &Path {
     path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-/// Makes a rename survive a power failure.
-fn sync_folder(folder: &Path) -> io::Result<()> {
+/// Syncs the files of a folder and of those in it, each folder after its content.
+fn sync_tree(folder: &Path) -> io::Result<()> {
+    for entry in std::fs::read_dir(folder)? {
+        let entry = entry?;
+        let kind = entry.file_type()?;
+        if kind.is_dir() {
+            sync_tree(&entry.path())?;
+        } else if kind.is_file() {
+            File::open(entry.path())?.sync_all()?;
+        }
+    }
+    sync_folder(folder)
+}
+
+/// Makes the names in a folder durable.
+///
+/// # Errors
+/// The operating system's.
+pub fn sync_folder(folder: &Path) -> io::Result<()> {
     // Elsewhere folders cannot be opened as files.
     if cfg!(unix) { File::open(folder)?.sync_all() } else { Ok(()) }
 }
@@ -255,6 +324,31 @@ mod tests {
         let folder = NewFolder::create(&destination).unwrap();
         assert!(folder.commit().is_err());
         assert_eq!(names(&parent.path().join("deep")), ["store"]);
+    }
+
+    #[test]
+    fn folders_and_names_are_created_and_moved() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        create_folder(&path("a/b/c")).unwrap();
+        create_folder(&path("a/b/c")).unwrap();
+        write(&path("a/file"), "1").unwrap();
+        rename(&path("a/file"), &path("a/b/moved")).unwrap();
+        assert_eq!(std::fs::read(path("a/b/moved")).unwrap(), b"1");
+        let error = create_folder(&path("a/b/moved/d")).unwrap_err().to_string();
+        assert!(error.starts_with("cannot create ") && error.contains("a/b/moved/d: "), "{error}");
+        let error = rename(&path("absent"), &path("b")).unwrap_err().to_string();
+        assert!(error.starts_with("cannot rename ") && error.contains("absent: "), "{error}");
+    }
+
+    #[test]
+    fn a_folder_with_folders_in_it_is_committed() {
+        let folder = tempfile::tempdir().unwrap();
+        let new = NewFolder::create(&folder.path().join("a")).unwrap();
+        std::fs::create_dir_all(new.path().join("b/c")).unwrap();
+        std::fs::write(new.path().join("b/c/d"), "1").unwrap();
+        new.commit().unwrap();
+        assert_eq!(std::fs::read(folder.path().join("a/b/c/d")).unwrap(), b"1");
     }
 
     #[test]

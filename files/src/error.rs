@@ -17,6 +17,14 @@ pub enum Error {
         /// The operating system's reason.
         reason: io::Error,
     },
+    /// A file or a folder does not contain what was written.
+    #[error("{} is damaged: {reason}", path.display())]
+    Damaged {
+        /// The file or folder.
+        path: PathBuf,
+        /// What differs.
+        reason: String,
+    },
     /// Another process holds the folder's lock.
     #[error(
         "{} is in use by another run{holder}; wait for it to end, or give another folder",
@@ -27,6 +35,46 @@ pub enum Error {
         folder: PathBuf,
         /// Who holds it, in parentheses; empty if unknown.
         holder: String,
+    },
+    /// The file system has no locks.
+    #[error(
+        "{} is on a file system without locks ({reason}); give `--no-lock` if no other run uses the folder, or another folder",
+        folder.display()
+    )]
+    NoLocks {
+        /// The folder.
+        folder: PathBuf,
+        /// The operating system's reason.
+        reason: io::Error,
+    },
+    /// A path that should be a file, or absent, is something else.
+    #[error("{} is {found}, and nothing is written through it; remove it, or give another folder", path.display())]
+    NotAFile {
+        /// The path.
+        path: PathBuf,
+        /// What it is.
+        found: &'static str,
+    },
+    /// A path that should be a folder, or absent, is something else.
+    #[error("{} is {found} where a folder is needed; remove it, or give another folder", path.display())]
+    NotAFolder {
+        /// The path.
+        path: PathBuf,
+        /// What it is.
+        found: &'static str,
+    },
+    /// The folder contains something that would be replaced and that the program did not write.
+    #[error(
+        "{} contains {entry}, which `{program}` did not write; move it away, or give another folder",
+        folder.display()
+    )]
+    Foreign {
+        /// The folder.
+        folder: PathBuf,
+        /// The first such entry.
+        entry: String,
+        /// The command that would write into the folder.
+        program: &'static str,
     },
     /// The folder contains a run with other settings.
     #[error("{} contains a run with other settings ({changes}); {remedy}", folder.display())]

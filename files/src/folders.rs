@@ -8,15 +8,20 @@ use std::path::PathBuf;
 /// The project's folder in each of the user's folders.
 const PROJECT: &str = "smoltalk";
 
-/// What can be computed again: `$XDG_CACHE_HOME/smoltalk`, by default `~/.cache/smoltalk`; in the folder of temporary
-/// files for a user without a home.
-pub fn cache() -> PathBuf {
-    Xdg::new().map_or_else(|_| std::env::temp_dir(), |folders| folders.cache_dir()).join(PROJECT)
+/// What can be computed again: `$XDG_CACHE_HOME/smoltalk`, by default `~/.cache/smoltalk`; `None` for a user without a
+/// home. The folder of temporary files is no substitute: whoever creates a name there first decides what is read from it.
+pub fn cache() -> Option<PathBuf> {
+    absolute(Xdg::new().ok()?.cache_dir().join(PROJECT))
 }
 
 /// The user's settings: `$XDG_CONFIG_HOME/smoltalk`, by default `~/.config/smoltalk`; `None` for a user without a home.
 pub fn configuration() -> Option<PathBuf> {
-    Some(Xdg::new().ok()?.config_dir().join(PROJECT))
+    absolute(Xdg::new().ok()?.config_dir().join(PROJECT))
+}
+
+/// An empty HOME makes paths that depend on where a program is started.
+fn absolute(folder: PathBuf) -> Option<PathBuf> {
+    folder.is_absolute().then_some(folder)
 }
 
 #[cfg(test)]
@@ -25,7 +30,8 @@ mod tests {
 
     #[test]
     fn folders_are_absolute_and_end_in_the_projects_name() {
-        assert!(cache().is_absolute() && cache().ends_with(PROJECT));
-        assert!(configuration().is_none_or(|folder| folder.is_absolute() && folder.ends_with(PROJECT)));
+        for folder in [cache(), configuration()] {
+            assert!(folder.is_none_or(|folder| folder.is_absolute() && folder.ends_with(PROJECT)));
+        }
     }
 }

@@ -4,12 +4,12 @@
 //! Every program has the same vocabulary. The same command again resumes. `--restart` starts over. `--accept-changes`
 //! resumes although settings differ, where a program supports that.
 
-use crate::Error;
+use crate::{Error, owned};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::fmt;
-use std::fs::{File, OpenOptions, TryLockError};
-use std::io::Write;
+use std::fs::{File, TryLockError};
+use std::io::{Read, Seek, Write};
 use std::path::{Path, PathBuf};
 
 /// Help text of the flag `--restart`.
@@ -20,27 +20,30 @@ pub const ACCEPT_CHANGES_HELP: &str =
     "Resume although settings or data changed; run.json records what changed and when";
 
 /// The file that is locked. It stays when the process ends; the lock does not.
-const LOCK_FILE: &str = ".lock";
+pub(crate) const LOCK_FILE: &str = ".lock";
+
+/// Help text of the flag `--no-lock`.
+pub const NO_LOCK_HELP: &str =
+    "Do not lock the run's folder, for file systems without locks; then nothing keeps a second run out";
 
 /// The exclusive lock of a run's folder, held until it is dropped or the process ends, however that happens.
 #[derive(Debug)]
 pub struct Lock {
-    _file: File,
+    /// `None` for a folder that the user asked not to lock.
+    file: Option<File>,
 }
 
 impl Lock {
     /// Locks a folder that exists. `program` names the holder to others, such as `posttrain sft`.
     ///
     /// # Errors
-    /// [`Error::InUse`] when another process holds the lock, with its name and process id; [`Error::File`] when the lock
-    /// file cannot be written.
+    /// [`Error::InUse`] when another process holds the lock, with its name and process id; [`Error::NoLocks`] when the
+    /// file system has no locks; [`Error::File`] when the lock file cannot be written.
     pub fn acquire(folder: &Path, program: &str) -> Result<Self, Error> {
         let path = folder.join(LOCK_FILE);
         let cannot_write = |reason| Error::file("write", &path, reason);
-        let mut options = OpenOptions::new();
         // Not truncated before it is locked: it names the holder.
-        let file = options.create(true).truncate(false).read(true).write(true).open(&path);
-        let mut file = file.map_err(cannot_write)?;
+        let mut file = owned::open(&path)?;
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
@@ -48,17 +51,60 @@ impl Lock {
                 let holder = holder.lines().next().map(|line| format!(" ({line})")).unwrap_or_default();
                 return Err(Error::InUse { folder: folder.to_owned(), holder });
             }
+            Err(TryLockError::Error(reason)) if has_no_locks(&reason) => {
+                return Err(Error::NoLocks { folder: folder.to_owned(), reason });
+            }
             Err(TryLockError::Error(reason)) => return Err(Error::file("lock", &path, reason)),
         }
+        refuse_others_content(&mut file, &path)?;
         let holder = format!("`{program}`, process {}\n", std::process::id());
-        file.set_len(0).and_then(|()| file.write_all(holder.as_bytes())).map_err(cannot_write)?;
-        Ok(Self { _file: file })
+        let mut write = || {
+            file.set_len(0)?;
+            file.rewind()?;
+            file.write_all(holder.as_bytes())
+        };
+        write().map_err(cannot_write)?;
+        Ok(Self { file: Some(file) })
+    }
+
+    /// As [`Lock::acquire`], or no lock at all where `--no-lock` was given.
+    ///
+    /// # Errors
+    /// As [`Lock::acquire`].
+    pub fn acquire_unless(no_lock: bool, folder: &Path, program: &str) -> Result<Self, Error> {
+        if no_lock { Ok(Self { file: None }) } else { Self::acquire(folder, program) }
+    }
+
+    /// Whether other runs are kept out of the folder.
+    pub fn is_held(&self) -> bool {
+        self.file.is_some()
     }
 }
 
+/// Refuses a file of that name that is not a lock: its content would be replaced.
+fn refuse_others_content(file: &mut File, path: &Path) -> Result<(), Error> {
+    let mut first = [0];
+    match file.read(&mut first).map_err(|reason| Error::file("read", path, reason))? {
+        1 if first != [b'`'] => {
+            Err(Error::NotAFile { path: path.to_owned(), found: "a file that is no lock of this project" })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Whether locking failed because the file system, or the server behind it, has no locks.
+fn has_no_locks(reason: &std::io::Error) -> bool {
+    #[cfg(unix)]
+    let codes = [libc::ENOLCK, libc::EOPNOTSUPP, libc::ENOSYS];
+    #[cfg(not(unix))]
+    let codes: [i32; 0] = [];
+    reason.kind() == std::io::ErrorKind::Unsupported
+        || reason.raw_os_error().is_some_and(|code| codes.contains(&code))
+}
+
 /// Moves the entries with these names, those that exist, into a new folder `set-aside-N` beside them, in the order given:
-/// name first what makes the folder a run, so that a kill in between leaves no run that is half there. Returns the new
-/// folder, or `None` where none of the entries exists.
+/// name first what makes the folder a run, so that a kill in between leaves no run that is half there. Each move is
+/// durable before the next. Returns the new folder, or `None` where none of the entries exists.
 ///
 /// # Errors
 /// Names what cannot be moved.
@@ -71,18 +117,24 @@ pub fn set_aside(folder: &Path, names: &[&str]) -> Result<Option<PathBuf>, Error
     let aside = new_aside_folder(folder)?;
     for name in existing {
         let path = folder.join(name);
-        std::fs::rename(&path, aside.join(name)).map_err(|reason| Error::file("move", &path, reason))?;
+        crate::atomic::rename(&path, &aside.join(name))?;
     }
     Ok(Some(aside))
 }
 
-/// Creates the first folder of `set-aside-1`, `set-aside-2`, ... that does not exist.
-fn new_aside_folder(folder: &Path) -> Result<PathBuf, Error> {
+/// Creates the first folder of `set-aside-1`, `set-aside-2`, ... that does not exist, and returns its path.
+///
+/// # Errors
+/// Names the folder.
+pub fn new_aside_folder(folder: &Path) -> Result<PathBuf, Error> {
     let mut number = 1;
     loop {
         let aside = folder.join(format!("set-aside-{number}"));
         match std::fs::create_dir(&aside) {
-            Ok(()) => return Ok(aside),
+            Ok(()) => {
+                crate::atomic::sync_folder(folder).map_err(|reason| Error::file("sync", folder, reason))?;
+                return Ok(aside);
+            }
             Err(reason) if reason.kind() == std::io::ErrorKind::AlreadyExists => number += 1,
             Err(reason) => return Err(Error::file("create", &aside, reason)),
         }
@@ -158,6 +210,34 @@ mod tests {
         // The shorter name leaves nothing of the longer one.
         let text = std::fs::read_to_string(folder.path().join(LOCK_FILE)).unwrap();
         assert!(text.starts_with("`a`, process ") && text.lines().count() == 1, "{text}");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_file_system_without_locks_is_not_a_folder_in_use() {
+        for code in [libc::ENOLCK, libc::EOPNOTSUPP, libc::ENOSYS] {
+            assert!(has_no_locks(&std::io::Error::from_raw_os_error(code)));
+        }
+        assert!(!has_no_locks(&std::io::Error::from_raw_os_error(libc::EIO)));
+        let reason = std::io::Error::from_raw_os_error(libc::ENOLCK);
+        let text = Error::NoLocks { folder: "out".into(), reason }.to_string();
+        assert!(
+            text.contains("out is on a file system without locks") && text.contains("`--no-lock`"),
+            "{text}"
+        );
+        let folder = tempfile::tempdir().unwrap();
+        let lock = Lock::acquire(folder.path(), "a").unwrap();
+        assert!(lock.is_held() && Lock::acquire_unless(false, folder.path(), "b").is_err());
+        assert!(!Lock::acquire_unless(true, folder.path(), "b").unwrap().is_held());
+    }
+
+    #[test]
+    fn a_lock_replaces_nothing_of_the_users() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join(LOCK_FILE), "yarn lockfile v1").unwrap();
+        let error = Lock::acquire(folder.path(), "a").unwrap_err().to_string();
+        assert!(error.contains("is a file that is no lock of this project"), "{error}");
+        assert_eq!(std::fs::read_to_string(folder.path().join(LOCK_FILE)).unwrap(), "yarn lockfile v1");
     }
 
     #[test]

@@ -32,6 +32,11 @@ impl ApiKeys {
         }
         let mut keys = Self::default();
         for option in options {
+            // What is no name of a variable may be the key itself, which is not printed.
+            let variable = option.split_once('=').map_or(option.as_str(), |(_, variable)| variable);
+            if !endpoint::is_variable_name(variable) {
+                endpoint::key(Some(variable))?;
+            }
             match option.split_once('=') {
                 Some((host, _)) if !all.iter().any(|base| is_at(base, host)) => {
                     bail!("`--api-key-env {option}`: no teacher is at {host}")

@@ -19,6 +19,7 @@ use datasets::evaluation_set::EvaluationSet;
 use datasets::near_duplicate::Parameters;
 use datasets::nearest::MAGPIE_DISTANCE;
 use decisions::Decisions;
+use files::run_folder::NO_LOCK_HELP;
 use settings::{CleanSettings, MinHashSettings};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
@@ -73,6 +74,8 @@ pub struct Options {
     /// Leave out rows that cannot be read, and list them, instead of stopping
     #[arg(long)]
     skip_unreadable: bool,
+    #[arg(long, help = NO_LOCK_HELP)]
+    no_lock: bool,
 }
 
 /// Cleans the dataset; returns the exit code.
@@ -87,7 +90,7 @@ pub fn run(options: &Options) -> Result<u8> {
     let embedder = options.embeddings.as_ref().map(open).transpose()?;
     let survey = Survey::read(&options.input, options.skip_unreadable)?;
     for skipped in &survey.skipped {
-        eprintln!("warning: skipped {skipped}");
+        terminal::message!("warning: skipped {skipped}");
     }
     let mut decisions = Decisions::keep_all(survey.rows.len());
     // Contaminated rows are dropped first, so that none of them represents a cluster of duplicates.
@@ -101,7 +104,7 @@ pub fn run(options: &Options) -> Result<u8> {
     if let Some(embedder) = &embedder {
         decisions.drop_similar_embeddings(&survey, embedder, settings.distance, settings.compare)?;
     }
-    println!("{}", output::write(&survey, &settings, &decisions)?);
+    terminal::results!("{}", output::write(&survey, &settings, &decisions)?)?;
     Ok(0)
 }
 
@@ -115,6 +118,7 @@ impl Options {
         };
         CleanSettings {
             out: self.out.clone(),
+            no_lock: self.no_lock,
             near_duplicates: (!self.no_near_duplicates).then_some(near_duplicates),
             compare: self.compare,
             distance: self.distance,

@@ -1,7 +1,7 @@
 //! Embeddings of texts: from an OpenAI-compatible `/v1/embeddings` endpoint, or from a checkpoint in this process
 //! (the mean of the last hidden states over the text's tokens, as `smolserve` returns it).
 
-use crate::endpoint::{self, address_and_model, cause, is_endpoint, retry_after};
+use crate::endpoint::{self, address_and_model, cause, is_endpoint, redirect_target, retry_after};
 use anyhow::{Context, Result, anyhow, bail};
 use base64::Engine as _;
 use checkpoint::{Checkpoint, Tokenizer};
@@ -108,6 +108,11 @@ enum Failure {
 impl EmbeddingClient {
     fn new(name: &str, key_variable: Option<&str>) -> Result<Self> {
         let (base, model) = address_and_model(name).context("`--embeddings`")?;
+        let address =
+            reqwest::Url::parse(base).with_context(|| format!("`--embeddings`: {base} is not a URL"))?;
+        if let Some(exposure) = endpoint::exposure(&address, |name| std::env::var(name).ok()) {
+            terminal::message!("warning: {exposure}");
+        }
         let (key, client) = (endpoint::key(key_variable)?, endpoint::client(TIMEOUT)?);
         Ok(Self { model: model.to_owned(), base: base.to_owned(), key, client })
     }
@@ -163,7 +168,7 @@ impl EmbeddingClient {
         }
         let response = request.send().await.map_err(failed)?;
         let status = response.status();
-        let after = retry_after(&response);
+        let (after, target) = (retry_after(&response), redirect_target(&response));
         let text = response.text().await.map_err(failed)?;
         let message = || format!("{status}: {}", text.chars().take(SHOWN).collect::<String>());
         match status {
@@ -171,6 +176,10 @@ impl EmbeddingClient {
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::NOT_FOUND => {
                 Err(Failure::Permanent(message()))
             }
+            status if status.is_redirection() => Err(Failure::Permanent(format!(
+                "it redirects to {} ({status}); give that address if you trust it",
+                target.unwrap_or_else(|| "another address".to_owned())
+            ))),
             StatusCode::TOO_MANY_REQUESTS => Err(Failure::Temporary(message(), after)),
             status if status.is_server_error() => Err(Failure::Temporary(message(), None)),
             _ => Err(Failure::Refused(message())),

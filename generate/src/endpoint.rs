@@ -1,7 +1,10 @@
 //! What the clients of OpenAI-compatible endpoints share: addresses, keys, the HTTP client, and reasons of failures.
 
-use anyhow::{Context, Result, bail};
-use reqwest::Response;
+use anyhow::{Result, bail};
+use reqwest::header::{HeaderValue, LOCATION};
+use reqwest::redirect::Policy;
+use reqwest::{Response, Url};
+use std::net::IpAddr;
 use std::time::Duration;
 
 /// Whether a name is an endpoint's and not a checkpoint's.
@@ -21,7 +24,25 @@ pub(crate) fn address_and_model(name: &str) -> Result<(&str, &str)> {
             without_secrets(base)
         );
     }
+    if let Some(part) = name.split(['/', '#', '?', '&', '=', ':']).find(|part| looks_secret(part)) {
+        bail!(
+            "{} contains what looks like an API key ({}...), which would be written into logs and the dataset's folder; give keys in an environment variable with `--api-key-env`",
+            without_secrets(base).replace(part, "..."),
+            part.chars().take(3).collect::<String>()
+        );
+    }
     Ok((base.trim_end_matches('/'), model))
+}
+
+/// Whether a part of an address looks like a key: it begins as keys of providers do, or is long and random.
+fn looks_secret(part: &str) -> bool {
+    const PREFIXES: [&str; 12] =
+        ["sk-", "sk_", "hf_", "gsk_", "xai-", "AIza", "nvapi-", "key-", "r8_", "fw_", "pplx-", "Bearer "];
+    let is_random = part.len() >= 32
+        && part.bytes().all(|byte| byte.is_ascii_alphanumeric())
+        && part.bytes().any(|byte| byte.is_ascii_digit())
+        && part.bytes().any(|byte| byte.is_ascii_alphabetic());
+    is_random || PREFIXES.iter().any(|prefix| part.len() > prefix.len() + 3 && part.starts_with(prefix))
 }
 
 /// An address without user, password and parameters.
@@ -34,15 +55,88 @@ fn without_secrets(name: &str) -> String {
 
 /// Reads the key in the environment variable that `--api-key-env` names.
 pub(crate) fn key(variable: Option<&str>) -> Result<Option<String>> {
-    let read = |name: &str| {
-        std::env::var(name).with_context(|| format!("`--api-key-env {name}`: the variable is not set"))
-    };
-    variable.map(read).transpose()
+    variable.map(read_key).transpose()
 }
 
-/// A client whose calls may take this long.
+/// Whether a text can be the name of an environment variable. A text that cannot may be a key, and is not repeated.
+pub(crate) fn is_variable_name(name: &str) -> bool {
+    name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+        && name.bytes().next().is_some_and(|byte| !byte.is_ascii_digit())
+        && !looks_secret(name)
+}
+
+fn read_key(name: &str) -> Result<String> {
+    if !is_variable_name(name) {
+        bail!(
+            "`--api-key-env` takes the name of an environment variable, of letters, digits and `_`; if a key was given in its place, put it into a variable"
+        );
+    }
+    let Ok(key) = std::env::var(name) else {
+        bail!("`--api-key-env {name}`: the variable is not set, or is not text")
+    };
+    if key.trim() != key || key.is_empty() {
+        bail!("the API key in {name} is empty or has white space or a line end around it; remove that");
+    }
+    if HeaderValue::from_str(&key).is_err() {
+        bail!("the API key in {name} has characters that no HTTP header may have; set it again");
+    }
+    Ok(key)
+}
+
+/// A client whose calls may take this long. It follows no redirect: calls carry prompts, and whoever answers must not
+/// decide who gets them.
 pub(crate) fn client(timeout: Duration) -> Result<reqwest::Client> {
-    Ok(reqwest::Client::builder().connect_timeout(Duration::from_secs(10)).timeout(timeout).build()?)
+    let builder = reqwest::Client::builder().redirect(Policy::none());
+    Ok(builder.connect_timeout(Duration::from_secs(10)).timeout(timeout).build()?)
+}
+
+/// The scheme and host to which a response redirects.
+pub(crate) fn redirect_target(response: &Response) -> Option<String> {
+    if !response.status().is_redirection() {
+        return None;
+    }
+    let location = response.headers().get(LOCATION)?.to_str().ok()?;
+    let target = response.url().join(location).ok()?;
+    Some(match target.host_str() {
+        Some(host) => {
+            let port = target.port().map_or_else(String::new, |port| format!(":{port}"));
+            format!("{}://{host}{port}", target.scheme())
+        }
+        None => format!("an address of the kind `{}:`", target.scheme()),
+    })
+}
+
+/// What to know of an address: that its calls go through a proxy, or over the network without encryption.
+pub(crate) fn exposure(base: &Url, variable: impl Fn(&str) -> Option<String>) -> Option<String> {
+    if base.scheme() != "http" {
+        return None;
+    }
+    let host = base.host_str().unwrap_or_default();
+    let proxy =
+        ["http_proxy", "all_proxy"].into_iter().flat_map(|name| [name.to_owned(), name.to_uppercase()]);
+    let set = |name: &String| variable(name).is_some_and(|value| !value.is_empty());
+    if let Some(name) =
+        proxy.filter(|name| *name != "HTTP_PROXY" || variable("REQUEST_METHOD").is_none()).find(set)
+        && !is_excepted(host, &variable)
+    {
+        return Some(format!(
+            "calls to {base} go through the proxy that {name} names, with prompts and keys unencrypted; set no_proxy={host} to call it directly"
+        ));
+    }
+    let is_loopback = host == "localhost"
+        || host.trim_matches(['[', ']']).parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
+    (!is_loopback).then(|| {
+        format!("prompts, replies and keys go to {base} unencrypted; give an https address if the network is not trusted")
+    })
+}
+
+/// Whether `no_proxy` names a host.
+fn is_excepted(host: &str, variable: &impl Fn(&str) -> Option<String>) -> bool {
+    let list = variable("no_proxy").or_else(|| variable("NO_PROXY")).unwrap_or_default();
+    list.split(',').map(str::trim).any(|entry| {
+        let entry = entry.trim_start_matches('.');
+        entry == "*" || (!entry.is_empty() && (host == entry || host.ends_with(&format!(".{entry}"))))
+    })
 }
 
 /// The pause that `Retry-After` asks for, in seconds or as a date; at most five minutes.
@@ -81,6 +175,50 @@ mod tests {
         {
             let error = address_and_model(name).unwrap_err().to_string();
             assert!(error.contains("https://host/v1") && !error.contains("sesame"), "{error}");
+        }
+        for name in [
+            "https://host/v1/sk-live-sesame#m",
+            "https://host/v1#m?key=sk-live-sesame",
+            "https://host/v1/hf_sesame12345#m",
+            "https://host/0123456789abcdef0123456789sesame/v1#m",
+        ] {
+            let error = address_and_model(name).unwrap_err().to_string();
+            assert!(error.contains("API key") && !error.contains("sesame"), "{error}");
+        }
+        for name in ["https://host/v1#org/model-2", "https://host:8000/openai/v1#Qwen2.5-72B-Instruct"] {
+            address_and_model(name).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_key_in_place_of_a_variable_is_not_repeated() {
+        for name in ["sk-live-SECRET", "sk_live_SECRET", "hf_SECRET12345", "A=B", ""] {
+            let error = key(Some(name)).unwrap_err().to_string();
+            assert!(
+                error.contains("name of an environment variable") && !error.contains("SECRET"),
+                "{error}"
+            );
+        }
+        assert!(key(Some("NO_SUCH_VARIABLE")).unwrap_err().to_string().contains("NO_SUCH_VARIABLE"));
+        assert!(key(Some("PATH")).unwrap().is_some() && key(None).unwrap().is_none());
+    }
+
+    #[test]
+    fn proxies_and_unencrypted_addresses_are_reported() {
+        let of = |base: &str, set: &[(&str, &str)]| {
+            let variable = |name: &str| {
+                set.iter().find(|(other, _)| *other == name).map(|(_, value)| (*value).to_owned())
+            };
+            exposure(&Url::parse(base).unwrap(), variable).unwrap_or_default()
+        };
+        let proxy = ("http_proxy", "http://proxy:3128");
+        assert!(of("http://127.0.0.1:8000/v1", &[proxy]).contains("the proxy that http_proxy names"));
+        assert_eq!(of("http://127.0.0.1:8000/v1", &[proxy, ("no_proxy", "localhost, 127.0.0.1")]), "");
+        assert!(of("http://gpu.example/v1", &[("ALL_PROXY", "socks5://p:1")]).contains("ALL_PROXY"));
+        assert!(of("http://gpu.example/v1", &[proxy, ("NO_PROXY", ".example")]).contains("unencrypted"));
+        assert!(of("http://10.0.0.7/v1", &[]).contains("unencrypted"));
+        for base in ["http://localhost/v1", "http://[::1]:8000/v1", "https://gpu.example/v1"] {
+            assert_eq!(of(base, &[]), "");
         }
     }
 }

@@ -60,28 +60,29 @@ async fn estimate(options: &Options) -> Result<u8> {
     let run = Arc::new(Run::open(&options.out, setup.prices.clone(), None)?);
     resume::check(&run.store, &setup.configuration, &setup.recipes, &options.out)?;
     resume::check_batches(&run.store)?;
-    println!(
+    terminal::results!(
         "from {sample} of {} rows per task, {} concurrent calls:",
-        options.rows, setup.endpoints.in_flight
-    );
+        options.rows,
+        setup.endpoints.in_flight
+    )?;
     let mut sum = Estimate::default();
     for recipe in &setup.recipes {
         let (estimate, calls) =
             Box::pin(estimate_task(&setup, recipe, &run, (sample, options.rows), &options.out)).await?;
         let (megatokens, time) = (estimate.tokens / 1e6, time(estimate.seconds));
         let cost = cost(estimate.dollars, "no price".to_owned());
-        println!("  {}: {calls}; {megatokens:.2} Mtok, {time}, {cost}", recipe.task.name);
+        terminal::results!("  {}: {calls}; {megatokens:.2} Mtok, {time}, {cost}", recipe.task.name)?;
         sum.tokens += estimate.tokens;
         sum.dollars += estimate.dollars;
         sum.seconds += estimate.seconds;
     }
     let unknown = format!("no known price of {} (give `--prices`)", unpriced.join(", "));
     let (megatokens, time) = (sum.tokens / 1e6, time(sum.seconds));
-    println!("total: {megatokens:.2} Mtok, {}, {time}", cost(sum.dollars, unknown));
-    println!(
+    terminal::results!("total: {megatokens:.2} Mtok, {}, {time}", cost(sum.dollars, unknown))?;
+    terminal::results!(
         "the sample is the beginning of the run; continue with: smoltalk gen --out {}",
         options.out.display()
-    );
+    )?;
     Ok(0)
 }
 
@@ -115,7 +116,7 @@ async fn estimate_task(
     let concurrent = setup.teachers.main.calls_at_a_time(&setup.endpoints) as f64;
     let rounds = (made / concurrent).max(1.0);
     if calls == 0.0 {
-        eprintln!(
+        terminal::message!(
             "warning: {name}: the sample made no calls, so the estimate is 0; see `smoltalk show {} --dropped`",
             out.display()
         );

@@ -6,8 +6,8 @@ use crate::budget::{Budget, Limit};
 use crate::run::Run;
 use crate::setup::{Setup, TeacherOptions};
 use crate::{resume, rows, write_dataset};
-use anyhow::{Context, Result};
-use files::run_folder::RESTART_HELP;
+use anyhow::{Context, Result, bail};
+use files::run_folder::{NO_LOCK_HELP, RESTART_HELP};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,6 +33,12 @@ pub struct Options {
     budget: Option<Limit>,
     #[arg(long, help = RESTART_HELP)]
     restart: bool,
+    /// Remove damaged answers from the run's store and ask for them again, which costs their calls; a copy of the store
+    /// is kept in set-aside-N
+    #[arg(long, conflicts_with = "restart")]
+    repair: bool,
+    #[arg(long, help = NO_LOCK_HELP)]
+    no_lock: bool,
     /// Send calls as provider batches (OpenAI's /files and /batches): cheaper, but answered hours later
     #[arg(long)]
     batch: bool,
@@ -55,9 +61,13 @@ async fn generate(options: &Options) -> Result<u8> {
     let setup = Setup::open(&options.teachers, options.rows, poll).await?;
     Budget::check(options.budget, &setup.prices, &setup.teachers.models())?;
     if options.restart {
-        resume::set_aside(&options.out)?;
+        resume::set_aside(&options.out, options.no_lock)?;
     }
-    let run = Arc::new(Run::open(&options.out, setup.prices.clone(), options.budget)?);
+    if options.repair {
+        resume::repair(&options.out, options.no_lock)?;
+    }
+    let run =
+        Arc::new(Run::open_unlocked(&options.out, setup.prices.clone(), options.budget, options.no_lock)?);
     resume::check(&run.store, &setup.configuration, &setup.recipes, &options.out)?;
     if !options.batch {
         resume::check_batches(&run.store)?;
@@ -69,15 +79,18 @@ async fn generate(options: &Options) -> Result<u8> {
         }
     }
     if let Some(code) = stop.exit_code().filter(|_| run.is_stopping()) {
-        eprintln!("stopped; what is recorded is safe, run the same command again to resume");
+        terminal::message!("stopped; what is recorded is safe, run the same command again to resume");
         return Ok(code);
     }
+    if let Some(reason) = run.failure() {
+        bail!("{reason}");
+    }
     let is_complete = !run.budget.is_exhausted();
-    println!("{}", write_dataset::write(&options.out, &setup, &run, options.rows, is_complete)?);
+    terminal::results!("{}", write_dataset::write(&setup, &run, options.rows, is_complete)?)?;
     if is_complete {
         return Ok(0);
     }
-    eprintln!(
+    terminal::message!(
         "stopped before the budget was exceeded; run the same command with a larger `--budget` to resume"
     );
     Ok(BUDGET_EXHAUSTED)
@@ -91,7 +104,9 @@ fn listen(run: &Arc<Run>) -> Result<Stop> {
     let run = Arc::downgrade(run);
     let action = move || {
         if let Some(run) = run.upgrade() {
-            eprintln!("stopping: waiting for the calls in flight; repeat the signal to stop at once");
+            terminal::message!(
+                "stopping: waiting for the calls in flight; repeat the signal to stop at once"
+            );
             run.stop();
         }
     };

@@ -4,6 +4,9 @@
 //! Every row runs through the steps of its task by itself, many rows concurrently. Every answer of a teacher and
 //! every outcome of a row is in the run's store before it is counted.
 
+// Everything is printed by `terminal`, which escapes it and ends no run when standard error cannot be written.
+#![warn(clippy::print_stderr, clippy::print_stdout)]
+
 pub mod clean;
 pub mod estimate;
 pub mod r#gen;
@@ -12,6 +15,7 @@ pub mod planted;
 pub mod preview;
 pub mod push;
 pub mod show;
+pub mod verify;
 
 mod api_keys;
 mod budget;
@@ -19,11 +23,13 @@ mod draw;
 mod embed;
 mod endpoint;
 mod in_flight;
+mod install;
 mod maker;
 mod progress;
 mod recipe;
 mod report;
 mod resume;
+mod room;
 mod row_context;
 mod rows;
 mod run;

@@ -27,9 +27,12 @@ enum Command {
     Show(generate::show::Options),
     /// Upload a dataset or a model to the Hugging Face hub
     Push(generate::push::Options),
+    /// Verify the checksums of a dataset, a run's store, a checkpoint or a training run
+    Verify(generate::verify::Options),
 }
 
 fn main() -> ExitCode {
+    terminal::start();
     let result = match Arguments::parse().command {
         Command::Gen(options) => generate::r#gen::run(&options),
         Command::Estimate(options) => generate::estimate::run(&options),
@@ -38,6 +41,7 @@ fn main() -> ExitCode {
         Command::Mix(options) => generate::mix::run(&options),
         Command::Show(options) => generate::show::run(&options),
         Command::Push(options) => generate::push::run(&options),
+        Command::Verify(options) => generate::verify::run(&options),
     };
     terminal::errors::exit_code("smoltalk", result)
 }

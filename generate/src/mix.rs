@@ -14,10 +14,13 @@ mod source_location;
 mod tokenizer;
 
 use crate::draw::draw;
-use anyhow::{Context, Result, anyhow, bail};
+use crate::install::install;
+use anyhow::{Result, anyhow, bail};
 use checkpoint::Tokenizer;
-use datasets::write::{ROWS_PER_SHARD, Shard, remove_others, write_shards};
-use files::atomic;
+use datasets::write::{ROWS_PER_SHARD, Shard, write_shards};
+use files::atomic::{self, NewFolder};
+use files::output_folder::{FolderKind, OutputFolder};
+use files::run_folder::NO_LOCK_HELP;
 use portion::{Portion, portions};
 use recipe::MixRecipe;
 use rows::{RowFilters, RowKind};
@@ -27,6 +30,10 @@ use tokenizer::open_tokenizer;
 
 /// Bytes of rows that are sorted in memory at a time.
 const SORTED_BYTES: u64 = 64 << 20;
+
+/// The folder of a mix.
+pub(crate) const FOLDER: FolderKind =
+    FolderKind { program: "smoltalk mix", description: "mix.json", files: &["README.md"], working: &[] };
 
 /// Options of `smoltalk mix`.
 #[derive(Debug, clap::Args)]
@@ -48,6 +55,8 @@ pub struct Options {
     /// Write nothing; print for every source whether it is available with the rows that the recipe asks for
     #[arg(long)]
     check: bool,
+    #[arg(long, help = NO_LOCK_HELP)]
+    no_lock: bool,
 }
 
 /// Mixes the dataset; returns the exit code.
@@ -59,31 +68,23 @@ pub fn run(options: &Options) -> Result<u8> {
     let Some(out) = options.out.as_deref().filter(|_| !options.check) else {
         return check::check(&recipe, options.rows);
     };
-    refuse_other_datasets(out)?;
+    OutputFolder::look(out, &FOLDER)?;
     let tokenizer = recipe.tokenizer.as_deref().map(open_tokenizer).transpose()?;
     let portions = portions(&recipe, options.rows, options.allow_fewer, tokenizer.as_ref())?;
     let kind = one_kind(&portions)?;
-    std::fs::create_dir_all(out).with_context(|| format!("cannot create `--out {}`", out.display()))?;
-    // The manifest is written last: while it is missing, the files may belong to two mixes.
-    atomic::remove(&out.join("mix.json"))?;
-    let shuffle = shuffled(&portions, options.seed, out, tokenizer.as_ref())?;
-    let shards = write(out, kind, shuffle)?;
+    let folder = OutputFolder::open(out, &FOLDER, options.no_lock)?;
+    let new = folder.new_result()?;
+    let shuffle_folder = NewFolder::create(&out.join("shuffle"))?;
+    let shuffle = shuffled(&portions, options.seed, shuffle_folder.path(), tokenizer.as_ref())?;
+    let shards = write(new.path(), kind, shuffle)?;
+    drop(shuffle_folder);
     let text = card::body(&recipe, &portions, options.seed, kind);
-    atomic::write(&out.join("README.md"), text)?;
-    let manifest = card::manifest(out, &recipe, &portions, (options.seed, options.rows), &shards);
-    atomic::write(&out.join("mix.json"), serde_json::to_string_pretty(&manifest)?)?;
-    println!("{}", card::summary(out, &portions));
+    atomic::write(&new.path().join("README.md"), text)?;
+    let manifest = card::manifest(new.path(), &recipe, &portions, (options.seed, options.rows), &shards);
+    atomic::write(&new.path().join("mix.json"), serde_json::to_string_pretty(&manifest)?)?;
+    install(&folder, new, &shards)?;
+    terminal::results!("{}", card::summary(out, &portions))?;
     Ok(0)
-}
-
-/// Refuses a folder with another dataset than a mix, which would be replaced.
-fn refuse_other_datasets(out: &Path) -> Result<()> {
-    let is_run = ["store.sqlite", "run.json"].iter().any(|name| out.join(name).exists());
-    let data = std::fs::read_dir(out.join("data")).into_iter().flatten().flatten();
-    if is_run || data.into_iter().any(|entry| entry.file_name() != "default") {
-        bail!("`--out {}` contains another dataset; give a new folder", out.display());
-    }
-    Ok(())
 }
 
 /// The kind of rows, which all sources share.
@@ -107,10 +108,10 @@ fn one_kind(portions: &[Portion<'_>]) -> Result<RowKind> {
 fn shuffled(
     portions: &[Portion<'_>],
     seed: u64,
-    out: &Path,
+    folder: &Path,
     tokenizer: Option<&Tokenizer>,
 ) -> Result<Shuffle> {
-    let mut shuffle = Shuffle::create(&out.join(".shuffle"), SORTED_BYTES)?;
+    let mut shuffle = Shuffle::create(folder, SORTED_BYTES);
     for portion in portions.iter().filter(|portion| portion.taken > 0) {
         let name = &portion.source.name;
         let filters = RowFilters { source: portion.source, tokenizer };
@@ -137,13 +138,15 @@ fn shuffled(
     Ok(shuffle)
 }
 
-fn write(out: &Path, kind: RowKind, shuffle: Shuffle) -> Result<Vec<Shard>> {
-    let folder = out.join("data/default");
+fn write(new: &Path, kind: RowKind, shuffle: Shuffle) -> Result<Vec<Shard>> {
     let total = shuffle.rows();
     let rows = shuffle.in_order()?.map(|row| Ok(serde_json::from_slice(&row?)?));
-    let shards =
-        write_shards::<anyhow::Error>(&folder, "train", &kind.columns(), total, ROWS_PER_SHARD, rows)?;
-    std::fs::remove_dir_all(out.join(".shuffle")).context("cannot remove the files of the shuffle")?;
-    remove_others(&folder, &shards)?;
-    Ok(shards)
+    write_shards::<anyhow::Error>(
+        &new.join("data/default"),
+        "train",
+        &kind.columns(),
+        total,
+        ROWS_PER_SHARD,
+        rows,
+    )
 }

@@ -10,7 +10,7 @@ use anyhow::{Result, bail};
 use serde_json::Value;
 use std::fmt::Write;
 use std::sync::Arc;
-use terminal::printable;
+use terminal::print_results;
 
 /// Options of `smoltalk preview`.
 #[derive(Debug, clap::Args)]
@@ -42,12 +42,12 @@ async fn preview(options: &Options) -> Result<u8> {
         for (position, source) in setup.sources(recipe)?.take(options.n).enumerate() {
             let row = context(&setup, recipe, &run, position, source?);
             let (row, verdict) = Box::pin(traced(row, true)).await?;
-            println!("== {} {}", recipe.task.name, row.id);
+            terminal::results!("== {} {}", recipe.task.name, row.id)?;
             for step in row.trace.unwrap_or_default().into_steps() {
-                print!("{}", printable(&step_text(&step)));
+                print_results(&step_text(&step))?;
             }
             let verdict = verdict.as_ref().map_or("-- stopped".to_owned(), verdict_text);
-            println!("{}\n", printable(&verdict));
+            terminal::results!("{verdict}\n")?;
         }
     }
     Ok(0)

@@ -41,7 +41,7 @@ impl<'a> TaskProgress<'a> {
     ) -> Self {
         let decided = kept + dropped;
         if decided > 0 {
-            eprintln!("{}: resuming, {decided} of {rows} rows are decided", task.name);
+            terminal::message!("{}: resuming, {decided} of {rows} rows are decided", task.name);
         }
         Self {
             progress: Progress::new(task.name, "rows", Some(rows as u64)).resumed_at(decided as u64),

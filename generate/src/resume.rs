@@ -2,9 +2,11 @@
 //! with what differs. `--restart` sets the earlier run aside.
 
 use crate::recipe::Recipe;
-use crate::run::{IN_FLIGHT_FILE, PROGRAM, STORE_FILE};
-use crate::store::{Store, into_single_file};
+use crate::run::{FOLDER, IN_FLIGHT_FILE, STORE_FILE};
+use crate::store::{self, Store, into_single_file};
 use anyhow::{Context, Result, bail};
+use files::manifest::FILE_NAME;
+use files::output_folder::{NEW_RESULT, OutputFolder};
 use files::run_folder::{self, Lock};
 use serde_json::{Map, Value, json};
 use similar::TextDiff;
@@ -14,8 +16,17 @@ use std::path::Path;
 
 /// What a run writes into its folder and `--restart` sets aside; the store, which makes the folder a run, comes
 /// first.
-const RUN_FILES: [&str; 7] =
-    [STORE_FILE, IN_FLIGHT_FILE, "run.json", "data", "dropped.jsonl", "README.md", "report.html"];
+const RUN_FILES: [&str; 9] = [
+    STORE_FILE,
+    IN_FLIGHT_FILE,
+    FILE_NAME,
+    NEW_RESULT,
+    "run.json",
+    "data",
+    "dropped.jsonl",
+    "README.md",
+    "report.html",
+];
 
 /// Records the configuration of a new run, or compares it with the recorded one.
 ///
@@ -75,18 +86,53 @@ fn difference(recorded: &Value, now: &Value) -> String {
 ///
 /// # Errors
 /// When another process uses the run, or its store cannot be read; nothing is moved then.
-pub(crate) fn set_aside(out: &Path) -> Result<()> {
+pub(crate) fn set_aside(out: &Path, no_lock: bool) -> Result<()> {
     if !out.is_dir() {
         return Ok(());
     }
-    let _lock = Lock::acquire(out, PROGRAM)?;
+    match OutputFolder::look(out, &FOLDER) {
+        // A damaged manifest is a reason to start over.
+        Ok(()) | Err(files::Error::Damaged { .. }) => {}
+        Err(error) => return Err(error.into()),
+    }
+    let _lock = Lock::acquire_unless(no_lock, out, FOLDER.program)?;
     let store = out.join(STORE_FILE);
     let batches = if store.exists() { into_single_file(&store)? } else { Vec::new() };
     let Some(folder) = run_folder::set_aside(out, &RUN_FILES)? else { return Ok(()) };
     for batch in batches {
-        eprintln!("warning: {batch} is abandoned; the provider continues it unless it is canceled there");
+        terminal::message!(
+            "warning: {batch} is abandoned; the provider continues it unless it is canceled there"
+        );
     }
-    eprintln!("note: the earlier run is set aside in {}", folder.display());
+    terminal::message!("note: the earlier run is set aside in {}", folder.display());
+    Ok(())
+}
+
+/// Removes what is damaged from the store of a run.
+///
+/// # Errors
+/// When there is no store, another process uses it, or nothing can be read from it.
+pub(crate) fn repair(out: &Path, no_lock: bool) -> Result<()> {
+    let path = out.join(STORE_FILE);
+    OutputFolder::look(out, &FOLDER)?;
+    if !path.is_file() {
+        bail!("{} does not exist, so that there is nothing to repair; remove `--repair`", path.display());
+    }
+    let _lock = Lock::acquire_unless(no_lock, out, FOLDER.program)?;
+    let repaired = store::repair(&path)?;
+    let Some(kept) = repaired.kept else {
+        terminal::message!("note: nothing in {} is damaged", path.display());
+        return Ok(());
+    };
+    terminal::message!(
+        "warning: {} answers are kept and {} are damaged and asked for again; {} rows are kept and {} are decided again; \
+         a copy of the damaged store is in {}",
+        repaired.answers,
+        repaired.lost_answers,
+        repaired.rows,
+        repaired.lost_rows,
+        kept.display()
+    );
     Ok(())
 }
 
@@ -104,7 +150,7 @@ mod tests {
         let run = Run::open(out, Prices::default(), None).unwrap();
         let number = run.store.begin_batch("m", "completions", &[([1; 16], "step".to_owned())]).unwrap();
         run.store.batch_uploaded(number, "file-1").unwrap();
-        assert!(set_aside(out).unwrap_err().to_string().contains("is in use by another run"));
+        assert!(set_aside(out, false).unwrap_err().to_string().contains("is in use by another run"));
         assert!(!out.join("set-aside-1").exists());
         // As a kill leaves it, with its log.
         for name in [STORE_FILE, "store.sqlite-wal", IN_FLIGHT_FILE] {
@@ -113,7 +159,7 @@ mod tests {
         assert!(killed.join("store.sqlite-wal").metadata().unwrap().len() > 0);
         let batches = into_single_file(&killed.join(STORE_FILE)).unwrap();
         assert_eq!(batches, ["the batch of file file-1 with 1 calls"]);
-        set_aside(killed).unwrap();
+        set_aside(killed, false).unwrap();
         let names = std::fs::read_dir(killed).unwrap().flatten();
         let mut names: Vec<String> = names.map(|file| file.file_name().into_string().unwrap()).collect();
         names.sort();
@@ -126,7 +172,7 @@ mod tests {
     fn a_file_that_is_no_store_stays_where_it_is() {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join(STORE_FILE), "no database").unwrap();
-        let error = format!("{:#}", set_aside(folder.path()).unwrap_err());
+        let error = format!("{:#}", set_aside(folder.path(), false).unwrap_err());
         assert!(error.contains("by hand"), "{error}");
         assert!(folder.path().join(STORE_FILE).exists() && !folder.path().join("set-aside-1").exists());
     }
@@ -138,11 +184,11 @@ mod tests {
         for name in [IN_FLIGHT_FILE, "run.json", "dropped.jsonl", "notes.txt"] {
             std::fs::write(out.join(name), "").unwrap();
         }
-        set_aside(out).unwrap();
+        set_aside(out, false).unwrap();
         assert!(out.join("set-aside-1/run.json").exists() && out.join("set-aside-1/dropped.jsonl").exists());
         assert!(!out.join("run.json").exists() && out.join("notes.txt").exists());
         // There is nothing left to set aside.
-        set_aside(out).unwrap();
+        set_aside(out, false).unwrap();
         assert!(!out.join("set-aside-2").exists());
     }
 }

@@ -31,7 +31,11 @@ pub(crate) async fn run_all(setup: &Setup, recipe: &Recipe, run: &Arc<Run>, rows
     let pass = Pass { setup, recipe, run, rows, progress: &progress };
     let failed = pass.run(|position| decided[position].is_none(), false).await?;
     if !failed.is_empty() && !run.is_ending() {
-        eprintln!("{}: {} rows failed because of errors and are tried again", recipe.task.name, failed.len());
+        terminal::message!(
+            "{}: {} rows failed because of errors and are tried again",
+            recipe.task.name,
+            failed.len()
+        );
         pass.run(|position| failed.contains(&position), true).await?;
     }
     progress.finish();

@@ -2,19 +2,33 @@
 
 use crate::budget::{Budget, Cost, Limit, Price, Prices, Reservation};
 use crate::in_flight::{InFlightLog, InFlightSlot};
-use crate::store::{CallKey, LedgerEntry, Store};
-use anyhow::{Context, Result};
-use files::run_folder::Lock;
+use crate::room::Room;
+use crate::store::{CallKey, LedgerEntry, REPAIRED_FILE, Store};
+use anyhow::Result;
+use files::output_folder::{FolderKind, OutputFolder};
 use std::path::Path;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::Notify;
 
-/// The name of the program that locks the folder.
-pub(crate) const PROGRAM: &str = "smoltalk";
 /// The file of the store, below the run's folder.
 pub(crate) const STORE_FILE: &str = "store.sqlite";
 /// The file of the calls in flight, below the run's folder.
 pub(crate) const IN_FLIGHT_FILE: &str = "calls-in-flight";
+/// The folder of a run and its dataset.
+pub(crate) const FOLDER: FolderKind = FolderKind {
+    program: "smoltalk gen",
+    description: "run.json",
+    files: &["README.md", "dropped.jsonl", "report.html"],
+    working: &[
+        STORE_FILE,
+        "store.sqlite-wal",
+        "store.sqlite-shm",
+        "store.sqlite-journal",
+        REPAIRED_FILE,
+        IN_FLIGHT_FILE,
+    ],
+};
 
 /// An open run.
 pub(crate) struct Run {
@@ -22,10 +36,12 @@ pub(crate) struct Run {
     pub(crate) prices: Prices,
     pub(crate) budget: Budget,
     in_flight: InFlightLog,
+    room: Room,
     stopping: AtomicBool,
+    failure: OnceLock<String>,
     /// Notified when the run is asked to stop.
     stopped: Notify,
-    _lock: Lock,
+    pub(crate) folder: OutputFolder,
 }
 
 /// A call that may be sent: it is recorded as in flight, and its worst case is reserved.
@@ -39,18 +55,31 @@ impl Run {
     /// Locks the folder `out`, which is created if it does not exist, opens the store in it, and counts the calls
     /// that a kill interrupted.
     pub(crate) fn open(out: &Path, prices: Prices, limit: Option<Limit>) -> Result<Self> {
-        std::fs::create_dir_all(out).with_context(|| format!("cannot create `--out {}`", out.display()))?;
-        let lock = Lock::acquire(out, PROGRAM)?;
+        Self::open_unlocked(out, prices, limit, false)
+    }
+
+    /// The same without a lock if `no_lock` is set.
+    pub(crate) fn open_unlocked(
+        out: &Path,
+        prices: Prices,
+        limit: Option<Limit>,
+        no_lock: bool,
+    ) -> Result<Self> {
+        let folder = OutputFolder::open(out, &FOLDER, no_lock)?;
         let store = Store::open(&out.join(STORE_FILE))?;
         let path = out.join(IN_FLIGHT_FILE);
-        let mut lost = 0;
-        for key in &InFlightLog::interrupted(&path)? {
+        let (mut lost, mut worst) = (0, Cost::default());
+        for call in &InFlightLog::interrupted(&path)? {
             // An answer that was recorded just before the kill is not lost.
-            lost += u64::from(store.answer(key)?.is_none());
+            if !store.is_answered(&call.key)? {
+                lost += 1;
+                worst.tokens += call.worst_cost.tokens;
+                worst.microdollars += call.worst_cost.microdollars;
+            }
         }
         if lost > 0 {
-            store.count_lost(lost)?;
-            eprintln!(
+            store.count_lost(lost, worst)?;
+            terminal::message!(
                 "warning: {lost} calls were in flight when the last session was killed; they are sent again and may have been billed"
             );
         }
@@ -60,22 +89,32 @@ impl Run {
             prices,
             budget,
             in_flight: InFlightLog::create(&path)?,
+            room: Room::of(out),
             stopping: AtomicBool::new(false),
+            failure: OnceLock::new(),
             stopped: Notify::new(),
-            _lock: lock,
+            folder,
         })
     }
 
     /// Reserves the worst case of a call; `None` if the run is stopping or the budget does not suffice.
     pub(crate) async fn reserve(&self, worst: Cost) -> Option<Reservation<'_>> {
+        if let Some(reason) = self.room.shortage() {
+            self.stop_for(reason);
+        }
         let reservation = self.budget.reserve(worst).await?;
         // The run may have been stopped during the wait.
         (!self.is_stopping()).then_some(reservation)
     }
 
     /// Records that a call is about to be sent.
-    pub(crate) fn begin<'a>(&'a self, key: &CallKey, reserved: Reservation<'a>) -> Result<InFlightCall<'a>> {
-        Ok(InFlightCall { slot: self.in_flight.record(key)?, reservation: Some(reserved) })
+    pub(crate) fn begin<'a>(
+        &'a self,
+        key: &CallKey,
+        reserved: Reservation<'a>,
+        worst_cost: Cost,
+    ) -> Result<InFlightCall<'a>> {
+        Ok(InFlightCall { slot: self.in_flight.record(key, worst_cost)?, reservation: Some(reserved) })
     }
 
     /// Charges the worst case of calls without an answer that may have been billed: to the budget at once, and in the
@@ -83,6 +122,17 @@ impl Run {
     pub(crate) fn charge(&self, unanswered: LedgerEntry) -> impl Future<Output = Result<()>> {
         self.budget.spend(unanswered.cost());
         self.store.add_to_ledger(unanswered)
+    }
+
+    /// Asks the run to stop, and keeps the first reason.
+    fn stop_for(&self, reason: String) {
+        let _ = self.failure.set(reason);
+        self.stop();
+    }
+
+    /// Why the run stopped by itself before it was done.
+    pub(crate) fn failure(&self) -> Option<&str> {
+        self.failure.get().map(String::as_str)
     }
 
     /// Asks the run to stop: no call is sent from here on.

@@ -68,7 +68,7 @@ impl Setup {
         let template = options.chat_template.as_deref();
         let main = Teacher::open(options.main_teacher()?, template, &endpoints).await?;
         for warning in main.warnings() {
-            eprintln!("warning: {warning}");
+            terminal::message!("warning: {warning}");
         }
         check_context(&main, &recipes)?;
         let teachers = Teachers::open(main, &others, &endpoints).await?;
@@ -105,7 +105,11 @@ impl Setup {
 fn recipes(tasks: &[&'static Task], prompts: &Prompts) -> Result<Vec<Recipe>> {
     let folder = prompts.folder();
     for task in tasks.iter().filter(|task| folder.is_some() && !prompts.replaces(task.name)) {
-        eprintln!("note: {} has no prompts of `{}`; the built-in ones are used", prompts.name(), task.name);
+        terminal::message!(
+            "note: {} has no prompts of `{}`; the built-in ones are used",
+            prompts.name(),
+            task.name
+        );
     }
     tasks.iter().map(|task| tasks::maker(task).recipe(prompts)).collect()
 }

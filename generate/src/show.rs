@@ -4,9 +4,9 @@ use anyhow::{Result, bail};
 use datasets::{Message, Row};
 use serde_json::{Map, Value};
 use std::fmt::Write;
-use std::io::{BufRead, BufReader, Write as _};
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use terminal::printable;
+use terminal::print_results;
 
 /// Options of `smoltalk show`.
 #[derive(Debug, clap::Args)]
@@ -41,12 +41,10 @@ pub fn run(options: &Options) -> Result<u8> {
             true => "no row was dropped",
             false => "no row was kept; give `--dropped` to print the others",
         };
-        eprintln!("note: {}: {note}", options.folder.display());
+        terminal::message!("note: {}: {note}", options.folder.display());
     }
-    match std::io::stdout().write_all(printable(&text).as_bytes()) {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
-        _ => Ok(0),
-    }
+    print_results(&text)?;
+    Ok(0)
 }
 
 fn kept(folder: &Path, count: usize) -> Result<String> {

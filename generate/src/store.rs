@@ -4,14 +4,24 @@
 //! write is on disk. The file can be opened with any SQLite tool.
 
 mod batches;
+mod checksums;
 mod database;
 mod ledger;
+mod open;
 mod records;
+mod repair;
 mod single_file;
+mod verify;
+mod wal;
 mod writer;
 
 pub(crate) use batches::OpenBatch;
 pub(crate) use database::Store;
 pub(crate) use ledger::{AnswerSource, LedgerEntry, Outcome, calls_in_words};
 pub(crate) use records::{CallKey, DroppedRow, Reply, Verdict};
+pub(crate) use repair::{REPAIRED_FILE, repair};
 pub(crate) use single_file::into_single_file;
+pub(crate) use verify::verify;
+
+#[cfg(test)]
+mod tests;

@@ -6,12 +6,13 @@ mod config;
 mod deduped;
 mod report_page;
 
+use crate::install::install;
 use crate::run::Run;
 use crate::setup::Setup;
 use crate::store::LedgerEntry;
 use anyhow::Result;
 use config::DatasetConfig;
-use datasets::write::{Column, ColumnType, ROWS_PER_SHARD, Shard, remove_others, write_jsonl, write_shards};
+use datasets::write::{Column, ColumnType, ROWS_PER_SHARD, Shard, write_jsonl, write_shards};
 use deduped::DedupedTask;
 use files::atomic;
 use serde_json::{Map, Value, json};
@@ -20,39 +21,35 @@ use std::path::Path;
 use std::sync::Arc;
 
 /// Writes the dataset of all decided rows; returns the summary for the user.
-pub(crate) fn write(
-    out: &Path,
-    setup: &Setup,
-    run: &Arc<Run>,
-    rows: usize,
-    is_complete: bool,
-) -> Result<String> {
-    // The manifest is written last: while it is missing, the files may belong to two runs.
-    let manifest_path = out.join("run.json");
-    atomic::remove(&manifest_path)?;
+pub(crate) fn write(setup: &Setup, run: &Arc<Run>, rows: usize, is_complete: bool) -> Result<String> {
+    let new = run.folder.new_result()?;
+    let path = |name: &str| new.path().join(name);
     let tasks = setup.recipes.iter().map(|recipe| DedupedTask::new(setup, recipe, run, rows));
     let tasks = tasks.collect::<Result<Vec<_>>>()?;
     let mut configs = Vec::new();
     for deduped in &tasks {
-        let (task, folder) = (deduped.recipe.task, out.join("data").join(deduped.recipe.task.name));
-        let shards = shards(&folder, &task.all_columns(), deduped.kept, deduped.rows())?;
+        let (task, folder) = (deduped.recipe.task, path("data").join(deduped.recipe.task.name));
+        let columns = task.all_columns();
+        let shards = write_shards(&folder, "train", &columns, deduped.kept, ROWS_PER_SHARD, deduped.rows())?;
         configs.push(deduped.config(shards));
     }
     if tasks.len() > 1 {
-        configs.insert(0, all_conversations(out, &tasks, &configs)?);
+        configs.insert(0, all_conversations(new.path(), &tasks, &configs)?);
     }
-    write_jsonl(&out.join("dropped.jsonl"), tasks.iter().flat_map(DedupedTask::drop_lines))?;
+    write_jsonl(&path("dropped.jsonl"), tasks.iter().flat_map(DedupedTask::drop_lines))?;
     let ledger = run.store.ledger()?;
-    atomic::write(&out.join("README.md"), card::text(setup, &configs, &ledger))?;
-    report_page::write(&out.join("report.html"), setup, &tasks, &ledger)?;
-    let manifest = manifest(out, setup, &configs, &ledger, is_complete);
-    atomic::write(&manifest_path, serde_json::to_string_pretty(&manifest)?)?;
-    Ok(summary(out, &configs))
+    atomic::write(&path("README.md"), card::text(setup, &configs, &ledger))?;
+    report_page::write(&path("report.html"), setup, &tasks, &ledger)?;
+    let manifest = manifest(new.path(), setup, &configs, &ledger, is_complete);
+    atomic::write(&path("run.json"), serde_json::to_string_pretty(&manifest)?)?;
+    let shards: Vec<Shard> = configs.iter().flat_map(|config| config.shards.clone()).collect();
+    install(&run.folder, new, &shards)?;
+    Ok(summary(run.folder.path(), &configs))
 }
 
 /// Writes the messages of all tasks together. Preference pairs are not conversations and are left out.
 fn all_conversations(
-    out: &Path,
+    new: &Path,
     tasks: &[DedupedTask<'_>],
     configs: &[DatasetConfig],
 ) -> Result<DatasetConfig> {
@@ -62,36 +59,25 @@ fn all_conversations(
     let chats = tasks.iter().zip(configs).filter(|(deduped, _)| deduped.recipe.task.has_messages());
     let begun = chats.clone().map(|(_, config)| config.begun).sum();
     let kept = chats.clone().map(|(_, config)| config.rows).sum();
-    let rows = chats.flat_map(|(deduped, _)| deduped.rows()).map(|row| {
+    let rows = chats.flat_map(|(deduped, _)| deduped.rows()).map(|row| -> Result<_> {
         let mut row = row?;
         row.retain(|name, _| name == "messages" || name == "source");
         Ok(row)
     });
-    let shards = shards(&out.join("data/all"), &columns, kept, rows)?;
+    let shards = write_shards(&new.join("data/all"), "train", &columns, kept, ROWS_PER_SHARD, rows)?;
     Ok(DatasetConfig { name: "all", begun, rows: kept, drops: BTreeMap::new(), shards })
-}
-
-fn shards(
-    folder: &Path,
-    columns: &[Column],
-    count: usize,
-    rows: impl Iterator<Item = Result<Map<String, Value>>>,
-) -> Result<Vec<Shard>> {
-    let shards = write_shards(folder, "train", columns, count, ROWS_PER_SHARD, rows)?;
-    remove_others(folder, &shards)?;
-    Ok(shards)
 }
 
 /// The content of `run.json`.
 fn manifest(
-    out: &Path,
+    folder: &Path,
     setup: &Setup,
     configs: &[DatasetConfig],
     ledger: &[LedgerEntry],
     is_complete: bool,
 ) -> Value {
     let config = |config: &DatasetConfig| {
-        let shards: Vec<Value> = config.shards.iter().map(|shard| shard.entry(out)).collect();
+        let shards: Vec<Value> = config.shards.iter().map(|shard| shard.entry(folder)).collect();
         let body =
             json!({"begun": config.begun, "rows": config.rows, "dropped": config.drops, "shards": shards});
         (config.name.to_owned(), body)

@@ -38,6 +38,18 @@ impl Instruction {
         Ok(Instruction { id: id.to_owned(), check })
     }
 
+    /// Whether checking takes time in proportion to the response, whatever the response is: its patterns need no
+    /// backtracking, and none is long. Those of IFEval are short words; patterns of strangers can be made to take hours.
+    pub fn is_linear(id: &str, kwargs: &Map<String, Value>) -> bool {
+        let _ = id;
+        let texts = kwargs.values().flat_map(|value| match value {
+            Value::String(text) => vec![text.as_str()],
+            Value::Array(list) => list.iter().filter_map(Value::as_str).collect(),
+            _ => Vec::new(),
+        });
+        texts.into_iter().all(python::is_linear)
+    }
+
     /// IFEval's name of the instruction.
     pub fn id(&self) -> &str {
         &self.id
@@ -90,6 +102,28 @@ mod tests {
         let quotation = instruction("startend:quotation", &json!({}));
         assert!(quotation.strict("\"all of it\"") && !quotation.strict("Here:\n\"all of it\""));
         assert!(quotation.loose("Here:\n\"all of it\"") && !quotation.loose("Here: \"all of it\""));
+    }
+
+    #[test]
+    fn patterns_that_backtrack_or_multiply_are_not_linear() {
+        let is_linear = |pattern: &str| {
+            Instruction::is_linear("keywords:existence", json!({"keywords": [pattern]}).as_object().unwrap())
+        };
+        for plain in ["word", "two words", "c++", "a(b", "50%", "[a-z]+ing", "\\bword\\b", "P.S."] {
+            assert!(is_linear(plain), "{plain}");
+        }
+        for costly in [
+            "(?=(a+))\\1*b",
+            "(?<=a{1,200})(a+)+b",
+            "(a)\\1",
+            "(?>a+)b",
+            "a{1000}{1000}",
+            "(x{100}){100}",
+            "((a*)*)*b",
+        ] {
+            assert!(!is_linear(costly), "{costly}");
+        }
+        assert!(!is_linear(&"a?".repeat(300)));
     }
 
     #[test]

@@ -88,6 +88,30 @@ pub(crate) fn regex(pattern: &str, flag: Flag) -> Result<Regex, String> {
     Regex::new(&format!("{prefix}{}", translate(pattern, flag)?)).map_err(|error| error.to_string())
 }
 
+/// Whether a pattern is matched in time in proportion to the text: it is short, looks at nothing around the match,
+/// refers to no group, and repeats no group and no long count. Such a pattern is a word, or little more.
+pub(crate) fn is_linear(pattern: &str) -> bool {
+    const LONGEST: usize = 200;
+    const MOST_REPEATS: usize = 100;
+    let letters: Vec<char> = pattern.chars().collect();
+    let refers = letters
+        .windows(2)
+        .any(|pair| (pair[0] == '\\' && matches!(pair[1], '1'..='9')) || (pair[0] == '(' && pair[1] == '?'));
+    let repeats_group =
+        letters.windows(2).any(|pair| pair[0] == ')' && matches!(pair[1], '*' | '+' | '{' | '?'));
+    let repeats = letters.iter().filter(|letter| matches!(letter, '*' | '+' | '?')).count();
+    let counts =
+        pattern.split(|letter: char| !letter.is_ascii_digit()).filter_map(|text| text.parse::<usize>().ok());
+    let has_braces = letters.contains(&'{');
+    // `\b` and `$` become looks around in [`translate`], which are matched by backtracking.
+    let looks_around = letters.contains(&'$') || pattern.contains(r"\b") || pattern.contains(r"\B");
+    letters.len() <= LONGEST
+        && !refers
+        && !repeats_group
+        && repeats <= if looks_around { 1 } else { 10 }
+        && (!has_braces || counts.sum::<usize>() <= MOST_REPEATS)
+}
+
 const WORD: &str = r"\p{L}\p{N}_";
 const SPACE: &str = r"\s\x1c-\x1f";
 

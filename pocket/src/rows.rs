@@ -13,6 +13,6 @@ pub(crate) fn write(path: &Path, count: usize, rows: impl Iterator<Item = Result
         std::fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
     }
     let rows = datasets::write::write_jsonl::<_, anyhow::Error>(path, rows.take(count))?;
-    eprintln!("{}: {rows} rows", path.display());
+    terminal::message!("{}: {rows} rows", path.display());
     Ok(())
 }

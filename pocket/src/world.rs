@@ -9,7 +9,9 @@ use crate::requests::Request;
 use crate::rows::write;
 use crate::split::Split;
 use anyhow::Result;
-use serde_json::{Value, json};
+use files::output_folder::{FolderKind, OutputFolder};
+use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
 use std::iter::repeat_with;
 use std::path::{Path, PathBuf};
 
@@ -36,6 +38,10 @@ pub struct Options {
     prompts: PathBuf,
 }
 
+/// The folder of a world.
+const FOLDER: FolderKind =
+    FolderKind { program: "smolpocket world", description: "world.json", files: &[], working: &[] };
+
 /// The sources with their shares of all documents, in percent.
 const SHARES: [(DocumentSource, usize); 4] = [
     (DocumentSource::Web, 40),
@@ -61,7 +67,10 @@ const DOCUMENTS: usize = 200;
 pub fn run(options: &Options) -> Result<()> {
     // Without conversations no prompt is read.
     let lessons = (options.conversations > 0).then(|| Lessons::open(&options.prompts)).transpose()?;
-    let Options { out, seed, .. } = options;
+    let seed = &options.seed;
+    let folder = OutputFolder::open(&options.out, &FOLDER, false)?;
+    let new = folder.new_result()?;
+    let out = new.path();
     for (source, percent) in SHARES {
         let training = options.documents * percent / 100;
         write_documents(out, *seed, "documents", source, training, Split::Train)?;
@@ -75,7 +84,16 @@ pub fn run(options: &Options) -> Result<()> {
     let mut draw = Draw::new(*seed, "pairs");
     let pairs = repeat_with(|| Ok(pair(&mut draw, Split::Train, false)));
     write(&out.join("pairs/train.jsonl"), options.pairs, pairs)?;
-    write_held_out(out, *seed)
+    write_held_out(out, *seed)?;
+    let description = json!({
+        "program": concat!("smolpocket ", env!("CARGO_PKG_VERSION")), "seed": seed,
+        "documents": options.documents, "conversations": options.conversations, "pairs": options.pairs,
+    });
+    files::atomic::write(&out.join(FOLDER.description), format!("{description:#}\n"))?;
+    for kept in folder.install(new, Map::new(), BTreeMap::new())? {
+        terminal::message!("note: a file was changed after it was written; it is kept as {}", kept.display());
+    }
+    Ok(())
 }
 
 fn write_documents(

@@ -1,17 +1,28 @@
 //! A run's checkpoints: `checkpoints/step-N/` is a complete Hugging Face checkpoint, together with what resuming needs
-//! (f32 weights, both moments, the step). A folder is written beside its name and renamed, so it is complete or absent.
+//! ([`state`]) and the list of its files with their checksums. A folder is written beside its name, synced and renamed, so
+//! it is complete or absent. Older ones are removed only after the new one is durable and was read back.
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail};
 use checkpoint::folder::CheckpointWriter;
-use checkpoint::weights::{self, Precision};
-use files::atomic::NewFolder;
-use safetensors::SafeTensors;
+use checkpoint::weights::Precision;
+use files::atomic::{self, NewFolder};
+use files::checksum::Algorithm;
+use files::manifest::{Depth, FILE_NAME, Manifest};
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use training::{Optimizer, Parameters, TrainingState};
+
+mod state;
+#[cfg(test)]
+mod tests;
+
+/// What a checkpoint that cannot be read is renamed to, before its step.
+const UNREADABLE: &str = "unreadable-step-";
+/// What a checkpoint that led to a loss that is not finite is renamed to, before its step.
+const DIVERGED: &str = "diverged-step-";
 
 /// How far a run is.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -40,7 +51,7 @@ pub(crate) struct MixtureState {
     pub(crate) weights: BTreeMap<String, f64>,
 }
 
-/// Writes `step-N` into the folder of checkpoints, completely or not at all.
+/// Writes `step-N` into the folder of checkpoints, completely or not at all, and reads it back. `run` is run.json.
 ///
 /// # Errors
 /// Names what cannot be written; earlier checkpoints are kept.
@@ -49,27 +60,24 @@ pub(crate) fn save(
     outgoing: &CheckpointWriter<'_>,
     state: &TrainingState,
     progress: &Progress,
+    run: &Map<String, Value>,
     precision: Precision,
 ) -> Result<()> {
     let folder = folder_of(checkpoints, progress.step);
     let cannot = || format!("cannot write the checkpoint {}; earlier ones are kept", folder.display());
-    if folder.is_dir() {
-        return Ok(());
+    if folder.symlink_metadata().is_ok() {
+        // Not of this run's past: it would have been resumed from. Or its model is damaged, and it is written again.
+        set_aside(&folder, "replaced-step-").with_context(cannot)?;
     }
     let new = NewFolder::create(&folder).with_context(cannot)?;
-    let TrainingState { parameters, optimizer } = state;
-    outgoing.write(new.path(), &parameters.named(), precision).with_context(cannot)?;
-    let flat = |name: &str, values| (name.to_owned(), vec![parameters.values.len()], values);
-    let tensors = [
-        flat("weights", parameters.values.as_slice()),
-        flat("mean", optimizer.mean.as_slice()),
-        flat("square", optimizer.square.as_slice()),
-    ];
-    weights::write(&new.path().join("training_state.safetensors"), &tensors, Precision::F32)
-        .with_context(cannot)?;
-    let text = serde_json::to_string_pretty(progress)?;
-    std::fs::write(new.path().join("training_state.json"), text).with_context(cannot)?;
-    new.commit().with_context(cannot)
+    let named = state.parameters.named();
+    let manifest = outgoing.write_unlisted(new.path(), &named, precision, Algorithm::Xxh3);
+    let mut manifest = manifest.with_context(cannot)?;
+    let content = state::write(new.path(), state, progress, run).with_context(cannot)?;
+    manifest.insert(state::FILE, content);
+    manifest.write(&new.path().join(FILE_NAME)).with_context(cannot)?;
+    new.commit().with_context(cannot)?;
+    manifest.check(&folder, Depth::Checksums).with_context(cannot)
 }
 
 /// Where to resume.
@@ -77,57 +85,115 @@ pub(crate) fn save(
 pub(crate) struct Newest {
     /// The newest checkpoint that can be read, if there is one.
     pub(crate) checkpoint: Option<(Progress, Optimizer)>,
+    /// What is wrong with the other files of that checkpoint: it can be resumed from, but must be written again.
+    pub(crate) damage: Option<String>,
     /// A note on each newer one that cannot be read.
     pub(crate) unreadable: Vec<String>,
 }
 
-/// Loads the newest checkpoint that can be read; its weights replace those of `parameters`.
+/// Loads the newest checkpoint that can be read; its weights replace those of `parameters`. Newer ones are renamed.
 ///
 /// # Errors
-/// When there are checkpoints and none can be read.
+/// When there are checkpoints, or there were some that could not be read, and none can be read; also when it is called
+/// again.
 pub(crate) fn load_newest(checkpoints: &Path, parameters: &mut Parameters) -> Result<Newest> {
     let mut unreadable = Vec::new();
     let mut steps = steps(checkpoints);
     while let Some(step) = steps.pop() {
         let folder = folder_of(checkpoints, step);
         match load(&folder, parameters) {
-            Ok(checkpoint) => return Ok(Newest { checkpoint: Some(checkpoint), unreadable }),
+            Ok(checkpoint) => {
+                return Ok(Newest { checkpoint: Some(checkpoint), damage: damage(&folder), unreadable });
+            }
             Err(error) => {
-                unreadable.push(format!("{} cannot be read ({error:#})", folder.display()));
                 // The name is needed again when the run reaches this step.
-                let renamed = folder.with_file_name(format!("unreadable-step-{step}"));
-                std::fs::rename(&folder, &renamed)
-                    .with_context(|| format!("cannot rename {}", folder.display()))?;
+                let renamed = set_aside(&folder, UNREADABLE)?;
+                let renamed = renamed.file_name().unwrap_or_default().to_string_lossy();
+                unreadable
+                    .push(format!("{} cannot be read ({error:#}) and is now {renamed}", folder.display()));
             }
         }
     }
-    ensure!(
-        unreadable.is_empty(),
-        "{}; no checkpoint is left to resume from; give `--restart` to start over",
+    if unreadable.is_empty() {
+        unreadable.extend(names(checkpoints, UNREADABLE).map(|name| format!("{name} could not be read")));
+    }
+    if unreadable.is_empty() {
+        return Ok(Newest::default());
+    }
+    bail!(
+        "{}; no checkpoint is left to resume from; give `--restart` to start over (what is in the folder is set aside, not deleted)",
         unreadable.join("; ")
-    );
-    Ok(Newest::default())
+    )
 }
 
 fn load(folder: &Path, parameters: &mut Parameters) -> Result<(Progress, Optimizer)> {
-    let progress: Progress = serde_json::from_slice(&std::fs::read(folder.join("training_state.json"))?)?;
-    let path = folder.join("training_state.safetensors");
-    let file = File::open(&path).with_context(|| format!("cannot read {}", path.display()))?;
-    // SAFETY: a checkpoint never changes once it has its name.
-    let map = unsafe { memmap2::Mmap::map(&file) }?;
-    let state = SafeTensors::deserialize(&map).context("training_state.safetensors is incomplete")?;
-    let read = |name: &str| -> Result<Vec<f32>> {
-        let tensor = state.tensor(name)?;
-        let values: Vec<f32> =
-            tensor.data().as_chunks::<4>().0.iter().map(|value| f32::from_le_bytes(*value)).collect();
-        let expected = parameters.layout.len();
-        ensure!(values.len() == expected, "{name} has {} values, the model {expected}", values.len());
-        Ok(values)
-    };
-    let (weights, mean, square) = (read("weights")?, read("mean")?, read("square")?);
-    let optimizer = Optimizer { mean, square, step: progress.step };
-    parameters.values = weights;
-    Ok((progress, optimizer))
+    let state = state::read(folder, parameters.layout.len())?;
+    let optimizer = Optimizer { mean: state.mean, square: state.square, step: state.progress.step };
+    parameters.values = state.weights;
+    Ok((state.progress, optimizer))
+}
+
+/// Returns what is wrong with the files of a checkpoint, all of which are read. One of an earlier version has no list.
+fn damage(folder: &Path) -> Option<String> {
+    match Manifest::read(&folder.join(FILE_NAME)) {
+        Ok(Some(manifest)) => manifest.check(folder, Depth::Checksums).err().map(|error| error.to_string()),
+        Ok(None) if state::run_of(folder).is_none() => None,
+        Ok(None) => Some(format!("{} has no {FILE_NAME}", folder.display())),
+        Err(error) => Some(error.to_string()),
+    }
+}
+
+/// Returns run.json of the run that wrote the newest checkpoint that has one, with the checkpoint's name.
+pub(crate) fn recorded_run(checkpoints: &Path) -> Option<(Map<String, Value>, String)> {
+    steps(checkpoints).into_iter().rev().find_map(|step| {
+        let run = state::run_of(&folder_of(checkpoints, step))?;
+        Some((run, format!("checkpoints/step-{step}")))
+    })
+}
+
+/// Returns whether there are checkpoints, or were some that could not be read.
+pub(crate) fn exist(checkpoints: &Path) -> bool {
+    !steps(checkpoints).is_empty() || names(checkpoints, UNREADABLE).next().is_some()
+}
+
+/// Returns whether a checkpoint led to a loss that was not finite.
+pub(crate) fn diverged(checkpoints: &Path) -> bool {
+    names(checkpoints, DIVERGED).next().is_some()
+}
+
+/// Renames the checkpoint of a step that led to a loss that is not finite; returns its former and its new path, if there
+/// is one.
+///
+/// # Errors
+/// Names the folder that cannot be renamed.
+pub(crate) fn set_diverged_aside(checkpoints: &Path, step: u64) -> Result<Option<(PathBuf, PathBuf)>> {
+    let folder = folder_of(checkpoints, step);
+    if !folder.is_dir() {
+        return Ok(None);
+    }
+    let renamed = set_aside(&folder, DIVERGED)?;
+    Ok(Some((folder, renamed)))
+}
+
+/// Renames `step-N` durably to the prefix and N, with a number behind it where that exists.
+fn set_aside(folder: &Path, prefix: &str) -> Result<PathBuf> {
+    let name = folder.file_name().unwrap_or_default().to_string_lossy().replace("step-", prefix);
+    let mut renamed = folder.with_file_name(&name);
+    let mut number = 2;
+    while renamed.symlink_metadata().is_ok() {
+        renamed = folder.with_file_name(format!("{name}-{number}"));
+        number += 1;
+    }
+    atomic::rename(folder, &renamed)?;
+    Ok(renamed)
+}
+
+/// Returns the names of the entries that start with a prefix.
+fn names(checkpoints: &Path, prefix: &str) -> impl Iterator<Item = String> {
+    let entries = std::fs::read_dir(checkpoints).into_iter().flatten().flatten();
+    entries
+        .filter_map(|entry| entry.file_name().into_string().ok())
+        .filter(move |name| name.starts_with(prefix))
 }
 
 /// Returns the steps that have a checkpoint, ascending.
@@ -160,7 +226,7 @@ pub(crate) fn rotate(checkpoints: &Path, limit: usize, best: Option<u64>) -> Res
 /// Names the folder that cannot be removed.
 pub(crate) fn remove_unfinished(checkpoints: &Path) -> Result<()> {
     // However young: the run's lock keeps everybody else out of its folder.
-    Ok(files::atomic::remove_abandoned(checkpoints, Duration::ZERO)?)
+    Ok(atomic::remove_abandoned(checkpoints, Duration::ZERO)?)
 }
 
 /// Returns the folder of a step's checkpoint.
@@ -168,6 +234,11 @@ pub(crate) fn folder_of(checkpoints: &Path, step: u64) -> PathBuf {
     checkpoints.join(format!("step-{step}"))
 }
 
+/// Removes a checkpoint. It loses its name first, so that half of one is never taken for one.
 fn remove(folder: &Path) -> Result<()> {
-    std::fs::remove_dir_all(folder).with_context(|| format!("cannot remove {}", folder.display()))
+    let name = folder.file_name().unwrap_or_default().to_string_lossy();
+    let hidden = folder.with_file_name(format!(".writing-removed-{name}"));
+    std::fs::rename(folder, &hidden)
+        .and_then(|()| std::fs::remove_dir_all(&hidden))
+        .with_context(|| format!("cannot remove {}", folder.display()))
 }

@@ -43,7 +43,7 @@ pub(crate) fn resolve(
     machine["device"] = name.clone().into();
     if let Some(free) = free_memory {
         let estimate = plan.check(micro_batch_tokens.max(lengths.longest), lengths, free)?;
-        eprintln!("{name}: the plan takes {}; {} GiB are free", estimate.line(), gib(free.bytes));
+        terminal::message!("{name}: the plan takes {}; {} GiB are free", estimate.line(), gib(free.bytes));
         machine["memory_estimate"] = estimate.to_json();
     }
     machine["micro_batch_tokens"] = micro_batch_tokens.into();
@@ -63,7 +63,7 @@ fn find_device(choice: DeviceChoice) -> Result<DeviceInfo> {
         DeviceChoice::Auto => {
             let (device, note) = DeviceInfo::best()?;
             if let Some(note) = note {
-                eprintln!("note: {note}");
+                terminal::message!("note: {note}");
             }
             Ok(device)
         }
@@ -87,7 +87,7 @@ mod tests {
     use super::*;
 
     fn run_folder(folder: &std::path::Path) -> RunFolder {
-        RunFolder { out: folder.to_owned(), restart: false, accept_changes: false }
+        RunFolder { out: folder.to_owned(), restart: false, accept_changes: false, no_lock: false }
     }
 
     #[test]

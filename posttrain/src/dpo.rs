@@ -12,7 +12,7 @@ use crate::settings::{TrainingFlags, check_flags, identity};
 use crate::tokenize::{default_cache, trainable};
 use crate::tokens::Store;
 use crate::vocabulary::{RowKinds, StartingPoint};
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use checkpoint::Checkpoint;
 use pairs::{PairTotals, evaluate, gradient};
 use rows::Rows;
@@ -28,6 +28,10 @@ mod rows;
 mod settings;
 
 pub use settings::Settings;
+
+/// Largest difference between the log-probabilities of the model and of the reference before the first step, relative to
+/// 1 nat and their size. The same arithmetic gives the same numbers; this leaves room for a GPU's rounding.
+const LARGEST_DIFFERENCE: f64 = 0.1;
 
 /// The command line of `posttrain dpo`.
 #[derive(Debug, clap::Args)]
@@ -75,7 +79,7 @@ pub fn run(options: &Options) -> Result<u8> {
     let kinds = RowKinds { conversations: true, documents: false };
     let start = StartingPoint::new(checkpoint, kinds, &options.special_tokens)?;
     let rules = settings.rules(&start)?;
-    let cache = options.cache.clone().unwrap_or_else(default_cache);
+    let cache = options.cache.clone().unwrap_or_else(|| default_cache(&options.folder.out));
     let data = trainable(&options.data, Kind::Preference, &rules, &cache)?;
     let eval = match options.eval_data.as_slice() {
         [] => None,
@@ -118,11 +122,16 @@ fn train(
     let (eval_every, save_every) =
         (interval(training.eval_steps, total), interval(training.save_steps, total));
     let mut learner = Learner::new(state, dpo.max_length, compute, training.optimizer())?;
+    run.mend(&mut learner, &outgoing, training)?;
     let mut window = PairTotals::default();
     while run.progress.step < total {
         let step = run.progress.step;
         let batches = rows.step(step, &reference[0], micro_batch_tokens);
+        let batches = run.rescued(batches, &mut learner, &outgoing, training)?;
         let totals = gradient(&mut learner, &batches, &losses)?;
+        if step == 0 {
+            refuse_other_reference(&totals, cache)?;
+        }
         let grad_norm =
             refuse_nan(totals.mean_loss(), step).and_then(|()| learner.update(schedule.rate(step)));
         let grad_norm = grad_norm.map_err(|error| run.diverged(error))?;
@@ -135,6 +144,7 @@ fn train(
         let mut is_best = false;
         if rows.has_eval() && is_due(eval_every) {
             let batches = rows.eval_batches(&reference, micro_batch_tokens);
+            let batches = run.rescued(batches, &mut learner, &outgoing, training)?;
             let totals = evaluate(&mut learner, &batches, &losses)?;
             refuse_nan(totals.mean_loss(), done).map_err(|error| run.diverged(error))?;
             run.log(&borrowed(&totals.values("eval_")))?;
@@ -163,6 +173,18 @@ fn train(
     run.finish(&mut learner, &outgoing, training)
 }
 
+/// Refuses a reference that is not the model: before the first update both are the same, whatever was cached.
+fn refuse_other_reference(totals: &PairTotals, cache: &Path) -> Result<()> {
+    let difference = totals.largest_difference();
+    ensure!(
+        difference < LARGEST_DIFFERENCE,
+        "the reference's log-probabilities differ from the model's before the first step (by {:.0}%); delete {} and run again",
+        100.0 * difference,
+        reference::folder(cache).display()
+    );
+    Ok(())
+}
+
 fn borrowed(values: &[(String, f64)]) -> Vec<(&str, f64)> {
     values.iter().map(|(name, value)| (name.as_str(), *value)).collect()
 }
@@ -170,7 +192,7 @@ fn borrowed(values: &[(String, f64)]) -> Vec<(&str, f64)> {
 /// Returns everything that decides the run's weights.
 fn configuration(settings: &Settings, rows: &Rows, start: &StartingPoint) -> Result<Value> {
     let mut configuration = identity(settings)?;
-    configuration["model_sha256"] = start.checkpoint.weights.sha256().into();
+    configuration["model_sha256"] = start.checkpoint.weights_sha256()?.into();
     let stores = [Some(&rows.data), rows.eval.as_ref()];
     let names: Vec<String> = stores.into_iter().flatten().map(Store::name).collect();
     configuration["data"] = names.join("+").into();

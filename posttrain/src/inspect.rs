@@ -75,7 +75,7 @@ pub fn run(options: &Options) -> Result<u8> {
         loss_on: options.loss_on,
     };
     ensure!(rules.max_length >= 2, "`--max-length {}` is too small; give at least 2", rules.max_length);
-    start.notes.iter().for_each(|note| eprintln!("note: {note}"));
+    start.notes.iter().for_each(|note| terminal::message!("note: {note}"));
     let terminal = std::io::stdout().is_terminal();
     let color = options.color == Color::Always || (options.color == Color::Auto && terminal);
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());

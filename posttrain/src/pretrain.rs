@@ -67,7 +67,7 @@ pub struct Options {
 pub fn run(options: &Options) -> Result<u8> {
     let mut settings = resolve(options)?;
     let origin = Origin::new(options.model.as_deref(), &settings.pretrain, settings.training.seed)?;
-    let cache = options.cache.clone().unwrap_or_else(default_cache);
+    let cache = options.cache.clone().unwrap_or_else(|| default_cache(&options.folder.out));
     let sources = open_sources(&settings, &origin, &cache)?;
     let sizes: Vec<(String, u64)> =
         sources.iter().map(|source| (source.name.clone(), source.tokens)).collect();
@@ -121,6 +121,8 @@ fn train(
     // Also a run whose last step is done needs its last stage: it is still to be saved.
     let mut current = plan.stage(run.progress.step).0;
     enter(&mut learner, &plan.stages[current], origin.positions)?;
+    let config = learner.state().parameters.config.clone();
+    run.mend(&mut learner, &origin.parts.outgoing(&config), training)?;
     while run.progress.step < total {
         let step = run.progress.step;
         let (index, stage) = plan.stage(step);
@@ -131,6 +133,9 @@ fn train(
         }
         let intra_document = settings.pretrain.intra_document;
         let batches = batches::draw(&mut mixture, stage, compute.micro_batch_tokens, intra_document);
+        let config = learner.state().parameters.config.clone();
+        let outgoing = origin.parts.outgoing(&config);
+        let batches = run.rescued(batches, &mut learner, &outgoing, training)?;
         let trained: usize = batches.iter().map(|batch| batch.targets.len()).sum();
         ensure!(
             trained > 0,
@@ -154,7 +159,10 @@ fn train(
             tokens: settings.pretrain.eval_tokens,
             micro_batch_tokens: compute.micro_batch_tokens,
         };
-        let is_best = is_due(eval_every) && evaluate(&mut run, &mut learner, &mixture, evaluation)?;
+        let is_best = is_due(eval_every) && {
+            let is_best = evaluate(&mut run, &mut learner, &mixture, evaluation);
+            run.rescued(is_best, &mut learner, &outgoing, training)?
+        };
         let stop_signal = run.stop_signal();
         let saves = is_best || stop_signal.is_some() || is_due(save_every);
         // A checkpoint ends the window of the means, so that a resumed run logs what an undisturbed one does.
@@ -163,8 +171,7 @@ fn train(
             window = Totals::default();
         }
         if saves {
-            let config = learner.state().parameters.config.clone();
-            run.save(&mut learner, &origin.parts.outgoing(&config), training)?;
+            run.save(&mut learner, &outgoing, training)?;
         }
         if let Some(code) = stop_signal.filter(|_| done < total) {
             return run.stop(code);

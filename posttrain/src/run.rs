@@ -5,12 +5,12 @@ use crate::checkpoints::{self, Newest, Progress};
 use crate::meter::Meter;
 use crate::run_report;
 use crate::settings::TrainingSettings;
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use checkpoint::folder::CheckpointWriter;
-use files::run_folder::{self, Lock};
-use serde_json::{Map, Value, json};
+use files::run_folder::{self, Change, Lock};
+use serde_json::{Map, Value};
 use std::path::PathBuf;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use terminal::Stop;
 use training::{ComputeSettings, Learner, Optimizer, Parameters, TrainingState};
 
@@ -21,7 +21,7 @@ mod metrics;
 pub(crate) use folder::RunFolder;
 pub(crate) use manifest::{about, data_purposes};
 
-use folder::{previous_run, refuse_other_command, refuse_own_model, set_aside};
+use folder::{Previous, model_damage, previous_run, refuse_other_command, refuse_own_model, set_aside};
 use manifest::{keep_history, notes, now};
 use metrics::Metrics;
 
@@ -37,28 +37,34 @@ pub(crate) struct Run {
     /// When the run was started or resumed, and its seconds of training before that.
     clock: (Instant, f64),
     stop: Stop,
+    /// What is wrong with the checkpoint that was resumed from, until it is written again.
+    damage: Option<String>,
     /// Keeps a second run out of the folder.
     _lock: Lock,
 }
 
 impl Run {
-    /// Returns whether this very run has finished in the folder. Called before anything is computed for the run.
+    /// Returns whether this very run has finished in the folder, and its model is there and whole. Called before anything
+    /// is computed for the run.
     ///
     /// # Errors
     /// When the folder belongs to something else, or to a run with other settings.
     pub(crate) fn has_finished(folder: &RunFolder, about: &Map<String, Value>) -> Result<bool> {
         let out = &folder.out;
         refuse_own_model(out, about)?;
-        refuse_other_command(out, about)?;
+        // What cannot be read is no obstacle to starting over.
+        let previous =
+            if folder.restart { previous_run(out).unwrap_or_default() } else { previous_run(out)? };
+        let Some(previous) = previous else { return Ok(false) };
+        refuse_other_command(out, &previous, about)?;
         if folder.restart {
             return Ok(false);
         }
-        let Some(previous) = previous_run(out)? else { return Ok(false) };
-        let changes = run_folder::changes(&previous["configuration"], &about["configuration"]);
+        let changes = changes(&previous, about);
         if !folder.accept_changes {
             run_folder::refuse_changes(out, &changes, true)?;
         }
-        Ok(changes.is_empty() && previous.get("state") == Some(&json!("finished")))
+        Ok(changes.is_empty() && previous.has_finished() && model_damage(out, &previous).is_none())
     }
 
     /// Starts a run of `total` steps with these weights, or resumes the one in the folder. Returns the run and the state
@@ -75,20 +81,26 @@ impl Run {
     ) -> Result<Option<(Self, TrainingState)>> {
         let out = &folder.out;
         let cannot = || format!("cannot write to `--out {}`", out.display());
-        std::fs::create_dir_all(out).with_context(cannot)?;
+        files::atomic::create_folder(out).with_context(cannot)?;
         let command = about["command"].as_str().unwrap_or_default();
-        let lock = Lock::acquire(out, &format!("posttrain {command}"))?;
+        let lock = Lock::acquire_unless(folder.no_lock, out, &format!("posttrain {command}"))?;
         if Self::has_finished(folder, &about)? {
             return Ok(None);
         }
         if folder.restart {
             set_aside(out)?;
         }
+        if lock.is_held() {
+            // What killed runs left: nobody else writes in this folder.
+            files::atomic::remove_abandoned(out, Duration::ZERO)?;
+        }
         let mut manifest = about;
-        let resumed = resume(folder, &mut manifest, &mut parameters)?;
+        let Newest { checkpoint, damage, .. } = resume(folder, &mut manifest, &mut parameters)?;
         let weights = parameters.values.len();
-        let (progress, optimizer) = resumed.unwrap_or_else(|| (Progress::default(), Optimizer::new(weights)));
-        let metrics = Metrics::open(out, progress.step)?;
+        let (progress, optimizer) =
+            checkpoint.unwrap_or_else(|| (Progress::default(), Optimizer::new(weights)));
+        let (metrics, note) = Metrics::open(out, progress.step)?;
+        notes(&mut manifest).extend(note.map(Value::from));
         let meter = Meter::new(&parameters.config, compute, total, progress.step)?;
         manifest.insert("state".into(), "running".into());
         manifest.insert("mfu_convention".into(), meter.convention().into());
@@ -100,6 +112,7 @@ impl Run {
             progress,
             meter,
             stop: Stop::listen().context("cannot listen to signals")?,
+            damage,
             _lock: lock,
         };
         run.write_manifest()?;
@@ -130,7 +143,8 @@ impl Run {
     /// # Errors
     /// When they cannot be written.
     pub(crate) fn log(&mut self, values: &[(&str, f64)]) -> Result<()> {
-        self.metrics.write(&self.progress, values)
+        self.metrics.write(&self.progress, values);
+        Ok(())
     }
 
     /// Logs a training step with the speed since the last one, and shows the progress.
@@ -162,7 +176,7 @@ impl Run {
         is_best
     }
 
-    /// Saves a checkpoint of the current step, removes those beyond the limit, and writes the report.
+    /// Saves a checkpoint of the current step, removes those beyond the limit, and writes run.json and the report.
     ///
     /// # Errors
     /// Names what cannot be written; earlier checkpoints are kept.
@@ -175,25 +189,77 @@ impl Run {
         learner.sync_to_host()?;
         let checkpoints = self.folder.join("checkpoints");
         refuse_nan_weights(&learner.state().parameters, self.progress.step)?;
-        self.metrics.sync()?;
+        self.metrics.sync();
         let precision = settings.saved_precision();
-        checkpoints::save(&checkpoints, outgoing, learner.state(), &self.progress, precision)?;
+        checkpoints::save(
+            &checkpoints,
+            outgoing,
+            learner.state(),
+            &self.progress,
+            &self.manifest,
+            precision,
+        )?;
         let best = self.progress.best.map(|(step, _)| step);
         checkpoints::rotate(&checkpoints, settings.save_total_limit, best)?;
-        self.write_manifest()?;
-        run_report::write(&self.folder)?;
+        // The checkpoint has all that resuming needs.
+        let written = self.write_manifest();
+        self.warn(written);
+        self.write_report();
         self.meter.start_step();
         Ok(())
+    }
+
+    /// Writes the checkpoint that was resumed from again, if its model is damaged.
+    ///
+    /// # Errors
+    /// As `save`.
+    pub(crate) fn mend(
+        &mut self,
+        learner: &mut Learner,
+        outgoing: &CheckpointWriter<'_>,
+        settings: &TrainingSettings,
+    ) -> Result<()> {
+        match self.damage.take() {
+            None => Ok(()),
+            Some(damage) => {
+                self.note_once(&format!("{damage}; the checkpoint is written again"));
+                self.save(learner, outgoing, settings)
+            }
+        }
+    }
+
+    /// Returns a result; if it failed because a file could not be read, saves a checkpoint first where that is possible.
+    ///
+    /// # Errors
+    /// The result's.
+    pub(crate) fn rescued<T>(
+        &mut self,
+        result: Result<T>,
+        learner: &mut Learner,
+        outgoing: &CheckpointWriter<'_>,
+        settings: &TrainingSettings,
+    ) -> Result<T> {
+        let step = self.progress.step;
+        result.map_err(|error| {
+            let folder = checkpoints::folder_of(&self.folder.join("checkpoints"), step);
+            let is_unsaved = step > 0 && !folder.is_dir();
+            if !error.chain().any(|cause| cause.is::<files::Error>()) {
+                return error;
+            }
+            let error = terminal::errors::one_line(&error);
+            match is_unsaved.then(|| self.save(learner, outgoing, settings)) {
+                Some(Err(saving)) => anyhow!("{error}; step {step} could not be saved: {saving:#}"),
+                Some(Ok(())) => anyhow!("{error}; step {step} is saved, run the same command to resume"),
+                None => anyhow!("{error}; run the same command to resume"),
+            }
+        })
     }
 
     /// Adds to the error of a step that diverged. If the current step has a checkpoint, it led to this error, and it is
     /// renamed, so that the run resumes from an earlier one.
     pub(crate) fn diverged(&self, error: anyhow::Error) -> anyhow::Error {
-        let step = self.progress.step;
-        let folder = checkpoints::folder_of(&self.folder.join("checkpoints"), step);
-        let renamed = folder.with_file_name(format!("diverged-step-{step}"));
-        match folder.is_dir().then(|| std::fs::rename(&folder, &renamed)) {
-            Some(Ok(())) => {
+        match checkpoints::set_diverged_aside(&self.folder.join("checkpoints"), self.progress.step) {
+            Ok(Some((folder, renamed))) => {
                 error.context(format!("{} was renamed to {}", folder.display(), renamed.display()))
             }
             _ => error,
@@ -208,11 +274,12 @@ impl Run {
     /// Ends a run that was asked to stop; it can be resumed.
     ///
     /// # Errors
-    /// When run.json or the report cannot be written.
+    /// None so far: the checkpoint is written.
     pub(crate) fn stop(mut self, code: u8) -> Result<u8> {
         self.manifest.insert("state".into(), "interrupted".into());
-        self.write_manifest()?;
-        run_report::write(&self.folder)?;
+        let written = self.write_manifest();
+        self.warn(written);
+        self.write_report();
         self.meter.end(&format!(
             "stopped after step {} and saved a checkpoint; run the same command to resume",
             self.progress.step
@@ -232,11 +299,12 @@ impl Run {
     ) -> Result<u8> {
         learner.sync_to_host()?;
         let parameters = &learner.state().parameters;
-        outgoing.write(&self.folder, &parameters.named(), settings.saved_precision())?;
+        let files = outgoing.write(&self.folder, &parameters.named(), settings.saved_precision())?.files;
         self.manifest.insert("state".into(), "finished".into());
         self.manifest.insert("finished".into(), now().into());
+        self.manifest.insert("files".into(), serde_json::to_value(files)?);
         self.write_manifest()?;
-        run_report::write(&self.folder)?;
+        self.write_report();
         let best = self.progress.best.map_or_else(String::new, |(step, loss)| {
             format!("; the best evaluation loss is {loss:.4}, in checkpoints/step-{step}")
         });
@@ -253,6 +321,19 @@ impl Run {
         self.manifest.insert("progress".into(), serde_json::to_value(&self.progress)?);
         let text = format!("{:#}\n", Value::Object(self.manifest.clone()));
         Ok(files::atomic::write(&self.folder.join("run.json"), text)?)
+    }
+
+    /// The report is for people and can be made again: it ends no run.
+    fn write_report(&self) {
+        let written = run_report::write(&self.folder);
+        self.warn(written);
+    }
+
+    fn warn(&self, result: Result<()>) {
+        if let Err(error) = result {
+            let error = terminal::errors::one_line(&error);
+            self.meter.line(&format!("warning: {error}; the training continues"));
+        }
     }
 
     fn print_start(&self, total: u64) {
@@ -274,20 +355,44 @@ fn resume(
     folder: &RunFolder,
     manifest: &mut Map<String, Value>,
     parameters: &mut Parameters,
-) -> Result<Option<(Progress, Optimizer)>> {
-    let Some(previous) = previous_run(&folder.out)? else { return Ok(None) };
-    let changes = run_folder::changes(&previous["configuration"], &manifest["configuration"]);
+) -> Result<Newest> {
+    let Some(previous) = previous_run(&folder.out)? else { return Ok(Newest::default()) };
+    let changes = changes(&previous, manifest);
     let checkpoints = folder.out.join("checkpoints");
     checkpoints::remove_unfinished(&checkpoints)?;
-    let Newest { checkpoint, unreadable } = checkpoints::load_newest(&checkpoints, parameters)?;
-    keep_history(manifest, &previous, &changes, checkpoint.as_ref().map(|(progress, _)| progress));
-    notes(manifest).extend(unreadable.into_iter().map(Value::from));
-    Ok(checkpoint)
+    let newest = checkpoints::load_newest(&checkpoints, parameters)?;
+    let has_lost =
+        newest.checkpoint.is_none() && previous.steps() > 0 && !checkpoints::diverged(&checkpoints);
+    ensure!(
+        !has_lost,
+        "`--out {}` contains a run of {} steps, but no checkpoint of it is left to resume from; give `--restart` to start over (what is in the folder is set aside, not deleted)",
+        folder.out.display(),
+        previous.steps()
+    );
+    let progress = newest.checkpoint.as_ref().map(|(progress, _)| progress);
+    keep_history(manifest, &previous.manifest, &changes, progress);
+    let notes = notes(manifest);
+    notes.extend(previous.note.clone().map(Value::from));
+    notes.extend(
+        newest.unreadable.iter().map(|note| Value::from(format!("{note}; resuming from an earlier one"))),
+    );
+    if previous.has_finished()
+        && let Some(damage) = model_damage(&folder.out, &previous)
+    {
+        notes
+            .push(format!("the model of the finished run is damaged ({damage}); it is written again").into());
+    }
+    Ok(newest)
+}
+
+fn changes(previous: &Previous, about: &Map<String, Value>) -> Vec<Change> {
+    let before = previous.manifest.get("configuration").unwrap_or(&Value::Null);
+    run_folder::changes(before, &about["configuration"])
 }
 
 /// Prints that a run has finished before, and returns its exit code.
 pub(crate) fn report_finished(folder: &RunFolder) -> u8 {
-    eprintln!(
+    terminal::message!(
         "this run has finished: its model is in {}; give `--restart` to train it again",
         folder.out.display()
     );

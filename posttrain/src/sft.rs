@@ -66,7 +66,7 @@ pub fn run(options: &Options) -> Result<u8> {
     let checkpoint = Checkpoint::open(&options.model, options.chat_template.as_deref())?;
     let start = StartingPoint::new(checkpoint, row_kinds(&options.data)?, &options.special_tokens)?;
     let rules = settings.rules(&start)?;
-    let cache = options.cache.clone().unwrap_or_else(default_cache);
+    let cache = options.cache.clone().unwrap_or_else(|| default_cache(&options.folder.out));
     let data = trainable(&options.data, Kind::Sft, &rules, &cache)?;
     let eval = match options.eval_data.as_slice() {
         [] => None,
@@ -101,10 +101,12 @@ fn train(
     let (eval_every, save_every) =
         (interval(training.eval_steps, total), interval(training.save_steps, total));
     let mut learner = Learner::new(state, sft.max_length, compute, training.optimizer())?;
+    run.mend(&mut learner, &outgoing, training)?;
     let mut window = Totals::default();
     while run.progress.step < total {
         let step = run.progress.step;
         let batches = rows.step(step, compute.micro_batch_tokens);
+        let batches = run.rescued(batches, &mut learner, &outgoing, training)?;
         // One denominator for the whole step, whatever its split into micro-batches.
         let trained: usize = batches.iter().map(|batch| batch.targets.len()).sum();
         let mut totals = Totals::default();
@@ -119,8 +121,10 @@ fn train(
         window.merge(&totals);
         let done = run.progress.step;
         let is_due = |every: u64| done.is_multiple_of(every) || done == total;
-        let is_best =
-            rows.has_eval() && is_due(eval_every) && evaluate(&mut run, &mut learner, &rows, compute)?;
+        let is_best = rows.has_eval() && is_due(eval_every) && {
+            let is_best = evaluate(&mut run, &mut learner, &rows, compute);
+            run.rescued(is_best, &mut learner, &outgoing, training)?
+        };
         let stop_signal = run.stop_signal();
         let saves = is_best || stop_signal.is_some() || is_due(save_every);
         // A checkpoint ends the window of the means, so that a resumed run logs what an undisturbed one does.
@@ -148,7 +152,7 @@ fn train(
 /// Logs the loss of the evaluation rows; returns whether it is the best so far.
 fn evaluate(run: &mut Run, learner: &mut Learner, rows: &Rows, compute: &ComputeSettings) -> Result<bool> {
     let mut totals = Totals::default();
-    for batch in rows.eval_batches(compute.micro_batch_tokens) {
+    for batch in rows.eval_batches(compute.micro_batch_tokens)? {
         totals.add(&learner.losses(&batch)?);
     }
     refuse_nan(totals.mean_loss(), run.progress.step).map_err(|error| run.diverged(error))?;
@@ -159,7 +163,7 @@ fn evaluate(run: &mut Run, learner: &mut Learner, rows: &Rows, compute: &Compute
 /// Returns everything that decides the run's weights.
 fn configuration(settings: &Settings, rows: &Rows, start: &StartingPoint) -> Result<Value> {
     let mut configuration = identity(settings)?;
-    configuration["model_sha256"] = start.checkpoint.weights.sha256().into();
+    configuration["model_sha256"] = start.checkpoint.weights_sha256()?.into();
     configuration["data"] = rows.name().into();
     configuration["model_config"] = start.config.to_json();
     configuration["chat_template"] = start.template.source().into();

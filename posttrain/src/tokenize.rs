@@ -1,34 +1,37 @@
 //! Data files -> a store of tokenized sequences: in parallel, once for the same content and rules.
 
 use crate::examples::{Kind, Rules, example};
-use crate::tokens::{Counts, Store, Writer};
+use crate::tokens::{Counts, Store, Writer, remove_abandoned};
 use anyhow::{Context, Result, bail};
 use datasets::LocatedRow;
 use files::hash::Hasher;
 use rayon::prelude::*;
 use serde_json::json;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 use terminal::Progress;
 
 /// Raised whenever the same rows and rules would give other tokens.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 /// Rows that are tokenized together.
 const CHUNK: usize = 512;
-/// Age from which on an unfinished store is removed: a younger one may be in use.
-const ABANDONED: Duration = Duration::from_secs(7 * 24 * 3600);
 
-/// Returns the sequences of data files, from the cache where the same content was tokenized before.
+/// Returns the sequences of data files, from the cache where the same content was tokenized before. What is damaged there
+/// is reported, removed, and made again.
 ///
 /// # Errors
 /// Names the file and line of a row that cannot be read.
 pub(crate) fn tokenized(paths: &[PathBuf], kind: Kind, rules: &Rules<'_>, cache: &Path) -> Result<Store> {
     let folder = cache.join(key(paths, kind, rules)?);
-    if let Some(store) = Store::open(&folder)? {
-        return Ok(store);
+    let vocabulary = rules.tokenizer.vocab_size();
+    match Store::open(&folder, vocabulary) {
+        Ok(Some(store)) => return Ok(store),
+        Ok(None) => remove(&folder)?,
+        Err(error) => {
+            terminal::message!("note: {error:#}; tokenizing again");
+            remove(&folder)?;
+        }
     }
-    // If an unfinished store of a killed run stays, it only takes space.
-    let _ = files::atomic::remove_abandoned(cache, ABANDONED);
+    remove_abandoned(cache);
     let mut writer = Writer::create(&folder)?;
     let progress = Progress::new("tokenizing", "rows", None);
     for path in paths {
@@ -43,7 +46,17 @@ pub(crate) fn tokenized(paths: &[PathBuf], kind: Kind, rules: &Rules<'_>, cache:
         }
     }
     progress.finish();
-    writer.finish()
+    writer.finish(vocabulary)
+}
+
+/// Removes a store that is damaged or has no list, if there is anything.
+fn remove(folder: &Path) -> Result<()> {
+    match std::fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("cannot remove {}; give another `--cache`", folder.display()))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// As `tokenized`, and reports how many rows were cut and dropped.
@@ -65,9 +78,12 @@ pub(crate) fn trainable(paths: &[PathBuf], kind: Kind, rules: &Rules<'_>, cache:
 pub(crate) fn report_counts(name: &str, stores: &[&Store]) {
     let mut counts = Counts::default();
     stores.iter().for_each(|store| counts.add(&store.counts));
-    eprintln!("{name}: {}", counts.line());
+    terminal::message!("{name}: {}", counts.line());
     for store in stores.iter().filter(|store| !store.counts.dropped.is_empty()) {
-        eprintln!("  dropped rows and their reasons: {}", store.folder.join("dropped.jsonl").display());
+        terminal::message!(
+            "  dropped rows and their reasons: {}",
+            store.folder.join("dropped.jsonl").display()
+        );
     }
 }
 
@@ -88,9 +104,10 @@ fn write_chunk(writer: &mut Writer, chunk: &[LocatedRow], kind: Kind, rules: &Ru
     Ok(())
 }
 
-/// Returns the default folder of tokenized data: `smoltalk/tokens` in the user's cache folder.
-pub(crate) fn default_cache() -> PathBuf {
-    files::folders::cache().join("tokens")
+/// Returns the default folder of tokenized data: `smoltalk/tokens` in the user's cache folder; for a user without a home a
+/// folder of the run, never one that others can write to.
+pub(crate) fn default_cache(out: &Path) -> PathBuf {
+    files::folders::cache().unwrap_or_else(|| out.join("cache")).join("tokens")
 }
 
 /// Returns the hash of everything that decides the tokens.
@@ -122,6 +139,9 @@ fn today() -> String {
 }
 
 fn hash_data(hasher: &mut Hasher, path: &Path) -> Result<()> {
+    for (link, reason) in datasets::left_out(path)? {
+        terminal::message!("warning: {} is skipped: {reason}", link.display());
+    }
     for file in datasets::data_files(path)? {
         let cannot = || format!("cannot read {}", file.display());
         let mut opened = std::fs::File::open(&file).with_context(cannot)?;

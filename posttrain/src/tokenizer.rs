@@ -9,7 +9,9 @@ use anyhow::{Context, Result, anyhow, bail, ensure};
 use documents::{Documents, SAMPLE_DOCUMENTS, amount};
 use files::run_folder::{RESTART_HELP, set_aside};
 use special::{SPECIAL_TOKENS, special_tokens};
+use std::io::Write;
 use std::path::PathBuf;
+use std::time::Duration;
 use terminal::Progress;
 use tokenizers::models::bpe::{BPE, BpeTrainer};
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
@@ -20,6 +22,9 @@ use tokenizers::{OffsetReferential, OffsetType, PreTokenizedString, PreTokenizer
 mod documents;
 mod output;
 mod special;
+
+/// Age from which on the temporary files of killed runs are removed.
+const ABANDONED: Duration = Duration::from_secs(24 * 3600);
 
 /// Tokens of the vocabulary before the first merge: every byte and the special tokens.
 const SMALLEST_VOCABULARY: usize = 256 + SPECIAL_TOKENS.len();
@@ -53,8 +58,10 @@ pub struct Options {
 pub fn run(options: &Options) -> Result<u8> {
     check(options)?;
     let mut documents = Documents::open(&options.data, options.max_documents)?;
-    std::fs::create_dir_all(&options.out)
-        .with_context(|| format!("cannot create `--out {}`", options.out.display()))?;
+    files::atomic::create_folder(&options.out)
+        .with_context(|| format!("cannot write to `--out {}`", options.out.display()))?;
+    // What killed runs left; a younger file may be another run's.
+    files::atomic::remove_abandoned(&options.out, ABANDONED)?;
     let mut trainer = BpeTrainer::builder()
         .vocab_size(options.vocab_size)
         .min_frequency(options.min_frequency)
@@ -68,7 +75,8 @@ pub fn run(options: &Options) -> Result<u8> {
         set_aside(&options.out, &output::FILES)?;
     }
     output::write(&options.out, &tokenizer)?;
-    println!("{}", summary(options, &tokenizer, &documents)?);
+    writeln!(std::io::stdout(), "{}", summary(options, &tokenizer, &documents)?)
+        .context("the tokenizer is written, but its summary cannot be printed")?;
     Ok(0)
 }
 
@@ -110,7 +118,7 @@ fn count_words(trainer: &mut BpeTrainer, documents: &mut Documents<'_>) -> Resul
         let paths: Vec<String> = documents.paths.iter().map(|path| path.display().to_string()).collect();
         bail!("`--data {}` contains no text; give files or folders whose rows have some", paths.join(" "));
     }
-    eprintln!("counted the words of {}", amount(documents.count, documents.bytes));
+    terminal::message!("counted the words of {}", amount(documents.count, documents.bytes));
     Ok(())
 }
 

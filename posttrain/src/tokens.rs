@@ -1,17 +1,30 @@
-//! Tokenized sequences on disk: written once, named by the hash of everything that decides them, memory-mapped by every
-//! run. A folder contains `tokens.bin` (u32 little-endian, the highest bit set where a token is trained), `starts.bin`
-//! (u64, the index of each sequence's first token, then the total), `dropped.jsonl`, and `manifest.json`.
+//! Tokenized sequences on disk: written once, named by the hash of everything that decides them, and read by every run. A
+//! folder contains `tokens.bin` (u32 little-endian, the highest bit set where a token is trained), `starts.bin` (u64, the
+//! index of each sequence's first token, then the total), `dropped.jsonl`, and the list of these with the counts.
 
 use anyhow::{Context, Result};
-use files::atomic::NewFolder;
-use memmap2::Mmap;
+use files::atomic::{self, NewFolder};
+use files::checksum::{Algorithm, Checksummer, Content};
+use files::manifest::{FILE_NAME, Manifest};
 use report::numbers::separated;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::fs::File;
+use std::fs::{File, TryLockError};
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 use training::Sequence;
+
+mod store;
+
+pub(crate) use store::Store;
+
+/// The files of a folder beside its list.
+const FILES: [&str; 3] = ["tokens.bin", "starts.bin", "dropped.jsonl"];
+/// Age from which on an unfinished store is removed where locks do not tell whether it is in use.
+const ABANDONED: Duration = Duration::from_secs(7 * 24 * 3600);
+/// Age of a store that has no file yet, and so no lock.
+const NOT_STARTED: Duration = Duration::from_secs(3600);
 
 /// The bit of a stored token that is trained.
 const TRAINED: u32 = 1 << 31;
@@ -70,11 +83,24 @@ pub(crate) struct Writer {
     folder: PathBuf,
     /// The folder until `finish` renames it.
     new: NewFolder,
-    tokens: BufWriter<File>,
-    starts: BufWriter<File>,
-    dropped: BufWriter<File>,
+    /// The writers of [`FILES`]. The first file is locked, so that other runs see that the store is being written.
+    files: [NewFile; 3],
     /// The counts of what was written so far.
     pub(crate) counts: Counts,
+}
+
+/// A file that is being written, and the checksum of what was written.
+#[derive(Debug)]
+struct NewFile {
+    file: BufWriter<File>,
+    content: Checksummer,
+}
+
+impl NewFile {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+        self.content.update(bytes);
+        self.file.write_all(bytes)
+    }
 }
 
 impl Writer {
@@ -85,11 +111,20 @@ impl Writer {
     pub(crate) fn create(folder: &Path) -> Result<Self> {
         let cannot = || format!("cannot write tokens to {}", folder.display());
         let new = NewFolder::create(folder).with_context(cannot)?;
-        let file = |name: &str| File::create(new.path().join(name)).map(BufWriter::new).with_context(cannot);
-        let (tokens, mut starts) = (file("tokens.bin")?, file("starts.bin")?);
-        let dropped = file("dropped.jsonl")?;
-        starts.write_all(&0u64.to_le_bytes()).with_context(cannot)?;
-        Ok(Self { folder: folder.to_owned(), new, tokens, starts, dropped, counts: Counts::default() })
+        let create = |name: &str| {
+            let file = BufWriter::new(File::create(new.path().join(name)).with_context(cannot)?);
+            anyhow::Ok(NewFile { file, content: Checksummer::new(Algorithm::Xxh3) })
+        };
+        let files = [create(FILES[0])?, create(FILES[1])?, create(FILES[2])?];
+        // Without locks, what a killed run leaves is removed later.
+        let _ = files[0].file.get_ref().try_lock();
+        let mut writer = Self { folder: folder.to_owned(), new, files, counts: Counts::default() };
+        writer.write(1, &0u64.to_le_bytes())?;
+        Ok(writer)
+    }
+
+    fn write(&mut self, file: usize, bytes: &[u8]) -> Result<()> {
+        self.files[file].write(bytes).with_context(|| self.cannot())
     }
 
     /// Adds a sequence.
@@ -97,15 +132,14 @@ impl Writer {
     /// # Errors
     /// When it cannot be written, for example because the disk is full.
     pub(crate) fn push(&mut self, sequence: &Sequence<'_>) -> Result<()> {
-        for (id, trained) in sequence.ids.iter().zip(sequence.trained.iter()) {
-            let token = if *trained { id | TRAINED } else { *id };
-            self.tokens.write_all(&token.to_le_bytes()).with_context(|| self.cannot())?;
-        }
+        let stored = |(id, trained): (&u32, &bool)| if *trained { id | TRAINED } else { *id };
+        let tokens = sequence.ids.iter().zip(sequence.trained.iter()).map(stored);
+        let bytes: Vec<u8> = tokens.flat_map(u32::to_le_bytes).collect();
+        self.write(0, &bytes)?;
         self.counts.sequences += 1;
         self.counts.tokens += sequence.ids.len();
         self.counts.trained_tokens += sequence.trained_tokens();
-        let end = (self.counts.tokens as u64).to_le_bytes();
-        self.starts.write_all(&end).with_context(|| self.cannot())
+        self.write(1, &(self.counts.tokens as u64).to_le_bytes())
     }
 
     /// Records a row without a sequence: its file, line and reason.
@@ -114,29 +148,33 @@ impl Writer {
     /// As `push`.
     pub(crate) fn drop_row(&mut self, file: &Path, number: usize, reason: &str, detail: &str) -> Result<()> {
         *self.counts.dropped.entry(reason.to_owned()).or_default() += 1;
-        let line = serde_json::json!({"file": file, "number": number, "reason": reason, "detail": detail})
-            .to_string();
-        writeln!(self.dropped, "{line}").with_context(|| self.cannot())
+        let line = serde_json::json!({"file": file, "number": number, "reason": reason, "detail": detail});
+        self.write(2, format!("{line}\n").as_bytes())
     }
 
-    /// Makes the finished store appear.
+    /// Makes the finished store appear, and opens it.
     ///
     /// # Errors
     /// As `push`.
-    pub(crate) fn finish(mut self) -> Result<Store> {
+    pub(crate) fn finish(self, vocabulary: usize) -> Result<Store> {
         let cannot = self.cannot();
-        for file in [&mut self.tokens, &mut self.starts, &mut self.dropped] {
-            file.flush().with_context(|| cannot.clone())?;
+        let Self { folder, new, files, counts } = self;
+        let about = serde_json::to_value(&counts)?.as_object().cloned().unwrap_or_default();
+        let mut manifest = Manifest { about, ..Manifest::default() };
+        for (name, mut written) in FILES.into_iter().zip(files) {
+            let synced = written.file.flush().and_then(|()| written.file.get_ref().sync_all());
+            synced.with_context(|| cannot.clone())?;
+            let content: Content = written.content.finish();
+            manifest.insert(name, content);
         }
-        let manifest = serde_json::to_vec_pretty(&self.counts)?;
-        std::fs::write(self.new.path().join("manifest.json"), manifest).with_context(|| cannot.clone())?;
-        match self.new.commit() {
+        manifest.write(&new.path().join(FILE_NAME)).with_context(|| cannot.clone())?;
+        match new.commit() {
             Ok(()) => {}
             // Another run wrote the same store meanwhile, with the same bytes.
-            Err(_) if self.folder.join("manifest.json").is_file() => {}
+            Err(_) if folder.join(FILE_NAME).is_file() => {}
             Err(error) => return Err(error).context(cannot),
         }
-        Store::open(&self.folder)?.context("the store was just written")
+        Store::open(&folder, vocabulary)?.context("the store was just written")
     }
 
     fn cannot(&self) -> String {
@@ -144,112 +182,17 @@ impl Writer {
     }
 }
 
-/// Sequences on disk, memory-mapped.
-#[derive(Debug)]
-pub(crate) struct Store {
-    /// The store's folder.
-    pub(crate) folder: PathBuf,
-    /// The counts of its rows.
-    pub(crate) counts: Counts,
-    tokens: Bytes,
-    starts: Bytes,
-}
-
-/// A memory-mapped file; an empty one cannot be mapped.
-#[derive(Debug)]
-enum Bytes {
-    Mapped(Mmap),
-    Empty,
-}
-
-impl Bytes {
-    fn open(path: &Path) -> Result<Self> {
-        let cannot = || format!("cannot read {}", path.display());
-        let file = File::open(path).with_context(cannot)?;
-        if file.metadata().with_context(cannot)?.len() == 0 {
-            return Ok(Self::Empty);
-        }
-        // SAFETY: a store never changes once it has its name.
-        Ok(Self::Mapped(unsafe { Mmap::map(&file) }.with_context(cannot)?))
-    }
-
-    fn get(&self) -> &[u8] {
-        match self {
-            Self::Mapped(map) => map,
-            Self::Empty => &[],
-        }
-    }
-}
-
-impl Store {
-    /// Opens a store, if the folder has one.
-    ///
-    /// # Errors
-    /// When it cannot be read.
-    pub(crate) fn open(folder: &Path) -> Result<Option<Self>> {
-        let path = folder.join("manifest.json");
-        if !path.is_file() {
-            return Ok(None);
-        }
-        let damaged = || format!("{} is damaged; delete the folder and run again", folder.display());
-        let counts: Counts = serde_json::from_slice(&std::fs::read(&path)?).with_context(damaged)?;
-        let tokens = Bytes::open(&folder.join("tokens.bin"))?;
-        let starts = Bytes::open(&folder.join("starts.bin"))?;
-        anyhow::ensure!(
-            tokens.get().len() == 4 * counts.tokens && starts.get().len() == 8 * (counts.sequences + 1),
-            damaged()
-        );
-        Ok(Some(Self { folder: folder.to_owned(), counts, tokens, starts }))
-    }
-
-    /// Returns its name, the hash of everything that decides it.
-    pub(crate) fn name(&self) -> String {
-        self.folder.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
-    }
-
-    /// Returns the first dropped row and its reason.
-    pub(crate) fn first_dropped(&self) -> Option<String> {
-        let text = std::fs::read_to_string(self.folder.join("dropped.jsonl")).ok()?;
-        let row: serde_json::Value = serde_json::from_str(text.lines().next()?).ok()?;
-        let [file, reason, detail] =
-            ["file", "reason", "detail"].map(|name| row[name].as_str().unwrap_or_default());
-        Some(format!("{file}, row at {}: {reason} ({detail})", row["number"]))
-    }
-
-    /// Returns the number of sequences.
-    pub(crate) fn len(&self) -> usize {
-        self.counts.sequences
-    }
-
-    /// Returns whether there are no sequences.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// Returns the index of a sequence's first token among all tokens; for `len()` the number of all tokens.
-    pub(crate) fn start(&self, index: usize) -> usize {
-        let (starts, _) = self.starts.get().as_chunks::<8>();
-        u64::from_le_bytes(starts[index]) as usize
-    }
-
-    /// Returns the number of tokens of a sequence.
-    pub(crate) fn length(&self, index: usize) -> usize {
-        self.start(index + 1) - self.start(index)
-    }
-
-    /// Returns a sequence.
-    pub(crate) fn sequence(&self, index: usize) -> Sequence<'static> {
-        self.tokens(self.start(index), self.start(index + 1))
-    }
-
-    /// Returns a range of all tokens as one sequence.
-    pub(crate) fn tokens(&self, from: usize, to: usize) -> Sequence<'static> {
-        let (tokens, _) = self.tokens.get().as_chunks::<4>();
-        let tokens = tokens[from..to].iter().map(|token| u32::from_le_bytes(*token));
-        let (ids, trained): (Vec<u32>, Vec<bool>) =
-            tokens.map(|token| (token & !TRAINED, token & TRAINED != 0)).unzip();
-        Sequence { ids: ids.into(), trained: trained.into() }
-    }
+/// Removes the unfinished stores of killed runs. What cannot be removed only takes space.
+pub(crate) fn remove_abandoned(cache: &Path) {
+    let is_abandoned = |folder: &Path| match File::open(folder.join(FILES[0])) {
+        Err(_) => atomic::is_older(folder, NOT_STARTED),
+        Ok(file) => match file.try_lock() {
+            Ok(()) => true,
+            Err(TryLockError::WouldBlock) => false,
+            Err(TryLockError::Error(_)) => atomic::is_older(folder, ABANDONED),
+        },
+    };
+    let _ = atomic::remove_abandoned_if(cache, is_abandoned);
 }
 
 #[cfg(test)]
@@ -257,33 +200,105 @@ impl Store {
 mod tests {
     use super::*;
 
+    fn sequences() -> [Sequence<'static>; 2] {
+        [
+            Sequence { ids: vec![1, 2, 3].into(), trained: vec![false, true, false].into() },
+            Sequence { ids: vec![99].into(), trained: vec![true].into() },
+        ]
+    }
+
+    fn written(path: &Path) -> Store {
+        let mut writer = Writer::create(path).unwrap();
+        sequences().iter().for_each(|sequence| writer.push(sequence).unwrap());
+        writer.drop_row(Path::new("rows.jsonl"), 7, "no_trained_token", "").unwrap();
+        writer.finish(100).unwrap()
+    }
+
     #[test]
     fn a_store_is_read_as_written_and_absent_until_it_is_finished() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a/store");
-        let sequences = [
-            Sequence { ids: vec![1, 2, 3].into(), trained: vec![false, true, false].into() },
-            Sequence { ids: vec![(1 << 31) - 1].into(), trained: vec![true].into() },
-        ];
-        let mut writer = Writer::create(&path).unwrap();
-        sequences.iter().for_each(|sequence| writer.push(sequence).unwrap());
-        writer.drop_row(Path::new("rows.jsonl"), 7, "no_trained_token", "").unwrap();
-        assert!(Store::open(&path).unwrap().is_none());
-        let store = writer.finish().unwrap();
+        assert!(Store::open(&path, 100).unwrap().is_none());
+        let store = written(&path);
         assert_eq!((store.len(), store.length(0), store.counts.trained_tokens), (2, 3, 1));
-        assert_eq!([store.sequence(0), store.sequence(1)], sequences);
+        assert_eq!([store.sequence(0).unwrap(), store.sequence(1).unwrap()], sequences());
         assert!(store.counts.line().contains("1 no_trained_token dropped"), "{}", store.counts.line());
         assert_eq!(std::fs::read_dir(path.parent().unwrap()).unwrap().count(), 1);
     }
 
     #[test]
-    fn a_truncated_store_is_refused() {
+    fn an_unfinished_store_is_removed_once_nobody_writes_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let count = || std::fs::read_dir(folder.path()).unwrap().count();
+        let writer = Writer::create(&folder.path().join("store")).unwrap();
+        remove_abandoned(folder.path());
+        assert_eq!(count(), 1, "another run is writing it");
+        // What a killed run leaves: its lock ends with it.
+        let Writer { new, files, .. } = writer;
+        std::mem::forget(new);
+        drop(files);
+        remove_abandoned(folder.path());
+        assert_eq!(count(), 0);
+    }
+
+    /// One bit each in a hundred places, the bytes of lost writes, and files that are gone.
+    #[test]
+    fn no_damage_is_believed() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("store");
-        let mut writer = Writer::create(&path).unwrap();
-        writer.push(&Sequence { ids: vec![1, 2].into(), trained: vec![true, true].into() }).unwrap();
-        writer.finish().unwrap();
-        std::fs::write(path.join("tokens.bin"), [0; 4]).unwrap();
-        assert!(Store::open(&path).unwrap_err().to_string().contains("delete the folder"));
+        written(&path);
+        for name in [FILES[0], FILES[1], FILE_NAME] {
+            let file = path.join(name);
+            let whole = std::fs::read(&file).unwrap();
+            let flipped = (0..100).map(|flip| {
+                let (mut bytes, bit) = (whole.clone(), flip * 7919 % (8 * whole.len()));
+                bytes[bit / 8] ^= 1 << (bit % 8);
+                bytes
+            });
+            let half = whole.len() / 2;
+            let torn = [
+                Vec::new(),
+                vec![0; whole.len()],
+                whole[..half].to_vec(),
+                [&whole[..half], &vec![0; whole.len() - half]].concat(),
+            ];
+            for bytes in flipped.chain(torn) {
+                std::fs::write(&file, bytes).unwrap();
+                match Store::open(&path, 100) {
+                    Err(error) => assert!(format!("{error:#}").contains("damaged"), "{error:#}"),
+                    // A bit of white space in the list.
+                    Ok(store) => assert_eq!(store.unwrap().sequence(0).unwrap(), sequences()[0], "{name}"),
+                }
+            }
+            std::fs::write(&file, whole).unwrap();
+        }
+        std::fs::remove_file(path.join(FILES[1])).unwrap();
+        assert!(Store::open(&path, 100).is_err());
+        std::fs::remove_file(path.join(FILE_NAME)).unwrap();
+        assert!(Store::open(&path, 100).unwrap().is_none());
+    }
+
+    /// Whoever writes a list that fits can still not make a run read beyond the embedding or the tokens.
+    #[test]
+    fn ids_and_starts_are_checked_even_where_the_checksums_fit() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("store");
+        let store = written(&path);
+        assert!(
+            Store::open(&path, 99).unwrap_err().to_string().contains("token 99, but the vocabulary has 99")
+        );
+        let list = path.join(FILE_NAME);
+        let mut manifest = Manifest::read(&list).unwrap().unwrap();
+        for starts in [[0u64, 9, 4], [0, 3, 5], [1, 3, 4]] {
+            let bytes: Vec<u8> = starts.iter().flat_map(|start| start.to_le_bytes()).collect();
+            manifest.insert(FILES[1], Content::of_bytes(&bytes, Algorithm::Xxh3));
+            std::fs::write(path.join(FILES[1]), bytes).unwrap();
+            manifest.write(&list).unwrap();
+            assert!(Store::open(&path, 100).unwrap_err().to_string().contains("starts.bin"));
+        }
+        // What changes under a run.
+        std::fs::write(path.join(FILES[0]), 100u32.to_le_bytes()).unwrap();
+        assert!(store.tokens(0, 1).unwrap_err().to_string().contains("token 100"));
+        assert!(store.sequence(1).unwrap_err().to_string().contains("cannot read"));
     }
 }

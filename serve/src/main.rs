@@ -4,5 +4,6 @@ use clap::Parser;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    terminal::start();
     terminal::errors::exit_code("smolserve", serve::command::run(&serve::command::Options::parse()))
 }

@@ -22,7 +22,7 @@ pub fn one_line(error: &anyhow::Error) -> String {
 pub fn exit_code(program: &str, result: anyhow::Result<u8>) -> ExitCode {
     result.map_or_else(
         |error| {
-            eprintln!("{program}: {}", one_line(&error));
+            crate::message!("{program}: {}", one_line(&error));
             ExitCode::from(ERROR_EXIT_CODE)
         },
         ExitCode::from,

@@ -1,12 +1,16 @@
-//! What a person at a terminal sees and sends: [`progress`], [`signals`], [`errors`] and [`printable()`] text. Each has one
-//! implementation here, so that every program behaves alike.
+//! What a person at a terminal sees and sends: [`progress`], [`signals`], [`errors`], [`message!`] and [`printable()`] text,
+//! and how a program [starts](start()). Each has one implementation here, so that every program behaves alike.
 
 pub mod errors;
 pub mod progress;
 pub mod signals;
 
+mod messages;
 mod printable;
+mod start;
 
-pub use printable::printable;
+pub use messages::{print_message, print_results};
+pub use printable::{printable, printable_message};
 pub use progress::Progress;
 pub use signals::Stop;
+pub use start::start;

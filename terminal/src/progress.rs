@@ -51,7 +51,7 @@ impl Progress {
         let label = label.into();
         let stage = Self::with_style(ProgressBar::new_spinner(), "{spinner} {prefix} ({elapsed})", label, "");
         if stage.bar.is_hidden() {
-            eprintln!("{}", stage.label);
+            crate::message!("{}", stage.label);
         }
         stage.bar.enable_steady_tick(BAR_INTERVAL);
         stage
@@ -60,7 +60,7 @@ impl Progress {
     fn with_style(bar: ProgressBar, template: &str, label: String, unit: &'static str) -> Self {
         let style = ProgressStyle::with_template(template).expect("the templates are those above");
         bar.set_style(style.progress_chars("=> "));
-        bar.set_prefix(label.clone());
+        bar.set_prefix(crate::printable(&label));
         let started = Instant::now();
         Self {
             bar,
@@ -112,7 +112,7 @@ impl Progress {
 
     /// Prints a line that stays, above the bar.
     pub fn line(&self, text: &str) {
-        self.bar.suspend(|| eprintln!("{text}"));
+        self.bar.suspend(|| crate::message!("{text}"));
     }
 
     /// Removes the bar.
@@ -123,7 +123,7 @@ impl Progress {
     /// Removes the bar and prints a line that stays.
     pub fn finish_with(&self, text: &str) {
         self.finish();
-        eprintln!("{text}");
+        crate::message!("{text}");
     }
 
     /// Units counted so far, those of earlier sessions included.
@@ -155,9 +155,9 @@ impl Progress {
         if !self.bar.is_hidden() {
             self.bar.set_message(text);
         } else if self.label.is_empty() {
-            eprintln!("{text}");
+            crate::message!("{text}");
         } else {
-            eprintln!("{}: {text}", self.label);
+            crate::message!("{}: {text}", self.label);
         }
     }
 }

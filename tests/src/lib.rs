@@ -1,5 +1,8 @@
 //! What the whole-system tests share: where the test data is, and a model that needs no download.
 
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+pub mod crash;
+
 use checkpoint::{ModelConfig, weights};
 use std::path::{Path, PathBuf};
 

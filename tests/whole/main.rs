@@ -7,6 +7,15 @@ mod answers;
 mod cleaning;
 /// `smolserve` as the official clients drive it, against OpenAI's schemas.
 mod clients;
+/// What a power loss may leave of a training run: resumed to the same bits.
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+mod crash_states;
+/// Damage to what training stores, and systems that are odd: noticed, mended, or refused with a remedy that helps.
+#[cfg(unix)]
+mod damage;
+/// What a power loss may leave of datasets.
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+mod data_crash_states;
 /// `smoltalk gen` against endpoints that fail, die, cost money or answer in batches.
 mod endpoints;
 /// An endpoint that breaks in every way.
@@ -21,6 +30,8 @@ mod gradients;
 mod local_http;
 /// `smoltalk mix`: counts, weights, filters, the hub.
 mod mixing;
+/// What `smoltalk` does to folders, terminals and hosts that are not its own.
+mod outputs;
 /// The circle with the models that come with the project.
 mod pocket;
 /// `posttrain pretrain`: stages, mixtures, interventions.
@@ -45,3 +56,5 @@ mod tokenizer_training;
 mod tokens;
 /// `posttrain sft` and `dpo` from command line to checkpoint: TRL's losses, kills, bad input.
 mod training;
+/// A tiny model made by the programs themselves, and commands that train it.
+mod workshop;

@@ -3,6 +3,8 @@
 use crate::error::Error;
 use crate::weights::{self, Precision};
 use crate::{ChatTemplate, ModelConfig, Tokenizer};
+use files::checksum::{Algorithm, Content};
+use files::manifest::{self, Manifest};
 use serde_json::{Map, Value, json};
 use std::path::Path;
 
@@ -20,8 +22,8 @@ pub struct CheckpointWriter<'a> {
 }
 
 impl CheckpointWriter<'_> {
-    /// Writes every file into a folder that exists, the weights last. Each is whole or absent. The tensors have name, shape
-    /// and row-major values.
+    /// Writes every file into a folder that exists, the weights last, then the list of them with their lengths and
+    /// SHA-256 ([`manifest::FILE_NAME`]). Each is whole or absent. The tensors have name, shape and row-major values.
     ///
     /// # Errors
     /// Names the file that cannot be written.
@@ -30,10 +32,33 @@ impl CheckpointWriter<'_> {
         folder: &Path,
         tensors: &[(String, Vec<usize>, V)],
         precision: Precision,
-    ) -> Result<(), Error> {
+    ) -> Result<Manifest, Error> {
+        let list = folder.join(manifest::FILE_NAME);
+        // Files of two checkpoints together are never listed.
+        files::atomic::remove(&list)?;
+        let manifest = self.write_unlisted(folder, tensors, precision, Algorithm::Sha256)?;
+        manifest.write(&list)?;
+        Ok(manifest)
+    }
+
+    /// As [`CheckpointWriter::write`], but returns the list, with checksums of this kind, instead of writing it.
+    ///
+    /// # Errors
+    /// Names the file that cannot be written.
+    pub fn write_unlisted<V: AsRef<[f32]>>(
+        &self,
+        folder: &Path,
+        tensors: &[(String, Vec<usize>, V)],
+        precision: Precision,
+        algorithm: Algorithm,
+    ) -> Result<Manifest, Error> {
+        let mut manifest = Manifest::default();
         let mut config = self.config.to_json();
         config["torch_dtype"] = if precision == Precision::F32 { "float32" } else { "bfloat16" }.into();
-        let text = |name: &str, text: &str| files::atomic::write(&folder.join(name), text);
+        let mut text = |name: &str, text: &str| {
+            manifest.insert(name, Content::of_bytes(text.as_bytes(), algorithm));
+            files::atomic::write(&folder.join(name), text)
+        };
         text("config.json", &pretty(&config))?;
         text("generation_config.json", &pretty(&self.generation()))?;
         text("tokenizer.json", &self.tokenizer.to_json()?)?;
@@ -41,7 +66,10 @@ impl CheckpointWriter<'_> {
         if let Some(template) = self.template {
             text("chat_template.jinja", template.source())?;
         }
-        weights::write(&folder.join("model.safetensors"), tensors, precision)
+        let content =
+            weights::write_with(&folder.join("model.safetensors"), tensors, precision, &[], algorithm)?;
+        manifest.insert("model.safetensors", content);
+        Ok(manifest)
     }
 
     fn generation(&self) -> Value {

@@ -1,12 +1,16 @@
-//! Weights to disk: one safetensors file, in f32 or bf16.
+//! Weights to disk: one safetensors file, in f32 or bf16, with its checksum computed as it is written.
 
 use crate::error::Error;
 use files::atomic::NewFile;
+use files::checksum::{Algorithm, Checksummer, Content};
 use half::bf16;
-use safetensors::tensor::{Dtype, View};
-use std::borrow::Cow;
+use safetensors::tensor::{Dtype, Metadata, TensorInfo};
 use std::collections::HashMap;
+use std::io::{self, Write};
 use std::path::Path;
+
+/// Values that are converted at once.
+const PIECE: usize = 1 << 16;
 
 /// The data type of stored weights.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,8 +21,24 @@ pub enum Precision {
     Bf16,
 }
 
+impl Precision {
+    fn dtype(self) -> Dtype {
+        match self {
+            Self::F32 => Dtype::F32,
+            Self::Bf16 => Dtype::BF16,
+        }
+    }
+
+    fn bytes(self) -> usize {
+        match self {
+            Self::F32 => 4,
+            Self::Bf16 => 2,
+        }
+    }
+}
+
 /// Writes tensors (name, shape, row-major values) as one safetensors file, which is whole or absent. The values are
-/// converted one tensor at a time.
+/// converted in pieces.
 ///
 /// # Errors
 /// Names the file when it cannot be written.
@@ -27,49 +47,119 @@ pub fn write<V: AsRef<[f32]>>(
     tensors: &[(String, Vec<usize>, V)],
     precision: Precision,
 ) -> Result<(), Error> {
-    let tensors = tensors
-        .iter()
-        .map(|(name, shape, values)| (name.as_str(), Tensor { shape, values: values.as_ref(), precision }));
-    // transformers refuses files without this entry.
-    let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
-    let file = NewFile::create(path)?;
-    safetensors::serialize_to_file(tensors, Some(metadata), file.temporary_path())
-        .map_err(|error| Error::file("write", path, std::io::Error::other(error)))?;
-    Ok(file.commit()?)
+    write_with(path, tensors, precision, &[], Algorithm::Xxh3).map(drop)
 }
 
-/// A tensor to be written.
-struct Tensor<'a> {
-    shape: &'a [usize],
-    values: &'a [f32],
+/// As [`write`], with entries (key, value) for the file's metadata. Returns length and checksum of what was written,
+/// computed from the bytes in memory, not from the file.
+///
+/// # Errors
+/// Names the file when it cannot be written.
+pub fn write_with<V: AsRef<[f32]>>(
+    path: &Path,
+    tensors: &[(String, Vec<usize>, V)],
     precision: Precision,
-}
-
-impl View for Tensor<'_> {
-    fn dtype(&self) -> Dtype {
-        match self.precision {
-            Precision::F32 => Dtype::F32,
-            Precision::Bf16 => Dtype::BF16,
+    entries: &[(&str, String)],
+    algorithm: Algorithm,
+) -> Result<Content, Error> {
+    let mut tensors: Vec<&(String, Vec<usize>, V)> = tensors.iter().collect();
+    // The order of the safetensors crate.
+    tensors.sort_by(|one, other| one.0.cmp(&other.0));
+    let cannot = |reason| Error::file("write", path, reason);
+    let header = header(&tensors, precision, entries).map_err(cannot)?;
+    let mut file = NewFile::create(path)?;
+    let mut summer = Checksummer::new(algorithm);
+    let mut put = |bytes: &[u8]| {
+        summer.update(bytes);
+        file.write_all(bytes).map_err(cannot)
+    };
+    put(&(header.len() as u64).to_le_bytes())?;
+    put(&header)?;
+    let mut bytes = Vec::with_capacity(PIECE * precision.bytes());
+    for (_, _, values) in tensors {
+        for piece in values.as_ref().chunks(PIECE) {
+            narrow(piece, precision, &mut bytes);
+            put(&bytes)?;
         }
     }
+    file.commit()?;
+    Ok(summer.finish())
+}
 
-    fn shape(&self) -> &[usize] {
-        self.shape
-    }
-
-    fn data(&self) -> Cow<'_, [u8]> {
-        narrow(self.values, self.precision).into()
-    }
-
-    fn data_len(&self) -> usize {
-        self.values.len() * if self.precision == Precision::F32 { 4 } else { 2 }
-    }
+/// Names, shapes and offsets as JSON, padded to a multiple of eight bytes as the format demands.
+fn header<V: AsRef<[f32]>>(
+    tensors: &[&(String, Vec<usize>, V)],
+    precision: Precision,
+    entries: &[(&str, String)],
+) -> io::Result<Vec<u8>> {
+    let mut end = 0;
+    let info = |(name, shape, values): &&(String, Vec<usize>, V)| {
+        let start = end;
+        end += values.as_ref().len() * precision.bytes();
+        let info = TensorInfo { dtype: precision.dtype(), shape: shape.clone(), data_offsets: (start, end) };
+        (name.clone(), info)
+    };
+    let tensors: Vec<(String, TensorInfo)> = tensors.iter().map(info).collect();
+    // transformers refuses files without this entry.
+    let mut metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
+    metadata.extend(entries.iter().map(|(key, value)| ((*key).to_owned(), value.clone())));
+    let metadata = Metadata::new(Some(metadata), tensors).map_err(io::Error::other)?;
+    let mut header = serde_json::to_vec(&metadata)?;
+    header.resize(header.len().next_multiple_of(8), b' ');
+    Ok(header)
 }
 
 /// The values as bytes of this precision, little-endian; bf16 is rounded to nearest even.
-fn narrow(values: &[f32], precision: Precision) -> Vec<u8> {
+fn narrow(values: &[f32], precision: Precision, bytes: &mut Vec<u8>) {
+    bytes.resize(values.len() * precision.bytes(), 0);
     match precision {
-        Precision::F32 => values.iter().flat_map(|value| value.to_le_bytes()).collect(),
-        Precision::Bf16 => values.iter().flat_map(|value| bf16::from_f32(*value).to_le_bytes()).collect(),
+        Precision::F32 => {
+            for (out, value) in bytes.as_chunks_mut::<4>().0.iter_mut().zip(values) {
+                *out = value.to_le_bytes();
+            }
+        }
+        Precision::Bf16 => {
+            for (out, value) in bytes.as_chunks_mut::<2>().0.iter_mut().zip(values) {
+                *out = bf16::from_f32(*value).to_le_bytes();
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may fail loudly")]
+mod tests {
+    use super::*;
+    use safetensors::SafeTensors;
+
+    #[test]
+    fn the_file_is_one_of_the_safetensors_crate_and_its_checksum_is_the_returned_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.safetensors");
+        let values: Vec<f32> = (0..PIECE + 3).map(|index| index as f32 * 0.37 - 5.0).collect();
+        let tensors = [
+            ("b".to_owned(), vec![PIECE + 3], values.clone()),
+            ("a".to_owned(), vec![1, 2], vec![1.0, -2.5]),
+        ];
+        for (precision, algorithm) in
+            [(Precision::F32, Algorithm::Xxh3), (Precision::Bf16, Algorithm::Sha256)]
+        {
+            let entries = [("step", "7".to_owned())];
+            let content = write_with(&path, &tensors, precision, &entries, algorithm).unwrap();
+            assert_eq!(content, Content::of_file(&path, algorithm).unwrap());
+            let bytes = std::fs::read(&path).unwrap();
+            let parsed = SafeTensors::deserialize(&bytes).unwrap();
+            assert_eq!(parsed.tensor("a").unwrap().shape(), [1, 2]);
+            let mut expected = Vec::new();
+            values.chunks(1000).for_each(|piece| {
+                let mut bytes = Vec::new();
+                narrow(piece, precision, &mut bytes);
+                expected.extend(bytes);
+            });
+            assert_eq!(parsed.tensor("b").unwrap().data(), expected);
+            let (_, metadata) = SafeTensors::read_metadata(&bytes).unwrap();
+            let metadata = metadata.metadata().clone().unwrap();
+            assert_eq!((metadata["format"].as_str(), metadata["step"].as_str()), ("pt", "7"));
+        }
     }
 }

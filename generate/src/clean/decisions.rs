@@ -140,7 +140,7 @@ impl Decisions {
         drop(texts);
         let neighbors = neighbors.map_err(|error| name_row(error, survey, &rows))?;
         for refused in &refused {
-            eprintln!("warning: kept without an embedding: {refused}");
+            terminal::message!("warning: kept without an embedding: {refused}");
         }
         self.not_embedded = refused;
         self.embedder = Some(embedder.identity().to_owned());

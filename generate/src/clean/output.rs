@@ -4,21 +4,26 @@
 use super::decisions::Decisions;
 use super::settings::CleanSettings;
 use super::survey::Survey;
-use anyhow::{Context, Result, bail};
+use crate::install::install;
+use anyhow::{Result, bail};
 use datasets::card::{Config, FrontMatter, card};
-use datasets::write::{ROWS_PER_SHARD, Shard, remove_others, write_inferred_shards, write_jsonl};
+use datasets::write::{ROWS_PER_SHARD, Shard, write_inferred_shards, write_jsonl};
 use files::atomic;
+use files::output_folder::{FolderKind, OutputFolder};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::path::Path;
 
+/// The folder of a cleaned dataset.
+pub(crate) const FOLDER: FolderKind = FolderKind {
+    program: "smoltalk clean",
+    description: "clean.json",
+    files: &["README.md", "contamination.json", "dropped.jsonl"],
+    working: &[],
+};
+
 /// Refuses a folder that contains anything else, or the input.
 pub(super) fn check(input: &Path, out: &Path) -> Result<()> {
-    let entries = match std::fs::read_dir(out) {
-        Ok(entries) => entries.count(),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(error).with_context(|| format!("cannot read `--out {}`", out.display())),
-    };
     // Resolved, so that links and `..` are no way around this.
     let resolved = (input.canonicalize(), out.canonicalize());
     if let (Ok(read), Ok(written)) = &resolved
@@ -26,48 +31,34 @@ pub(super) fn check(input: &Path, out: &Path) -> Result<()> {
     {
         bail!("`--out {}` is inside the input, or the input inside it; give another folder", out.display());
     }
-    if entries > 0 && !out.join("clean.json").is_file() {
-        bail!(
-            "`--out {}` contains files that `smoltalk clean` did not write; give another folder",
-            out.display()
-        );
-    }
-    Ok(())
+    Ok(OutputFolder::look(out, &FOLDER)?)
 }
 
 /// Writes all files; returns the summary for the user.
 pub(super) fn write(survey: &Survey, settings: &CleanSettings, decisions: &Decisions) -> Result<String> {
-    let out = &settings.out;
-    clear(out)?;
+    let folder = OutputFolder::open(&settings.out, &FOLDER, settings.no_lock)?;
+    let new = folder.new_result()?;
+    let path = |name: &str| new.path().join(name);
     let columns = survey.columns(|row| decisions.keeps(row))?;
     let kept = decisions.dropped.iter().filter(|dropped| dropped.is_none()).count();
     let rows = survey.raw_rows()?.filter_map(|raw| match raw {
         Ok((index, raw)) => decisions.keeps(index).then_some(Ok(raw.object)),
         Err(error) => Some(Err(error)),
     });
-    let shards = write_inferred_shards(&out.join("data"), "train", &columns, kept, ROWS_PER_SHARD, rows)?;
+    let shards = write_inferred_shards(&path("data"), "train", &columns, kept, ROWS_PER_SHARD, rows)?;
     let lines = (0..survey.rows.len())
         .filter_map(|row| dropped_line(survey, decisions, row).map(Ok::<_, anyhow::Error>));
-    write_jsonl(&out.join("dropped.jsonl"), lines)?;
+    write_jsonl(&path("dropped.jsonl"), lines)?;
     let pretty = |value: &Value| serde_json::to_string_pretty(value).map(|text| format!("{text}\n"));
     if let Some(report) = &decisions.contamination {
-        atomic::write(&out.join("contamination.json"), pretty(report)?)?;
+        atomic::write(&path("contamination.json"), pretty(report)?)?;
     }
-    let mut manifest = manifest(survey, settings, decisions, &shards);
+    let mut manifest = manifest(new.path(), survey, settings, decisions, &shards);
     manifest["written_as_json_text"] = json!(columns.as_json());
-    atomic::write(&out.join("README.md"), body(kept, &manifest))?;
-    atomic::write(&out.join("clean.json"), pretty(&manifest)?)?;
-    Ok(summary(out, &manifest))
-}
-
-/// Removes the files of an earlier run, the manifest first: without it the others do not count as complete.
-fn clear(out: &Path) -> Result<()> {
-    let data = out.join("data");
-    std::fs::create_dir_all(&data).with_context(|| format!("cannot create {}", data.display()))?;
-    for name in ["clean.json", "contamination.json"] {
-        atomic::remove(&out.join(name))?;
-    }
-    Ok(remove_others(&data, &[])?)
+    atomic::write(&path("README.md"), body(kept, &manifest))?;
+    atomic::write(&path("clean.json"), pretty(&manifest)?)?;
+    install(&folder, new, &shards)?;
+    Ok(summary(&settings.out, &manifest))
 }
 
 fn dropped_line(survey: &Survey, decisions: &Decisions, row: usize) -> Option<Map<String, Value>> {
@@ -80,7 +71,13 @@ fn dropped_line(survey: &Survey, decisions: &Decisions, row: usize) -> Option<Ma
     Some(line)
 }
 
-fn manifest(survey: &Survey, settings: &CleanSettings, decisions: &Decisions, shards: &[Shard]) -> Value {
+fn manifest(
+    folder: &Path,
+    survey: &Survey,
+    settings: &CleanSettings,
+    decisions: &Decisions,
+    shards: &[Shard],
+) -> Value {
     let mut drops: BTreeMap<&str, usize> = BTreeMap::new();
     for dropped in decisions.dropped.iter().flatten() {
         *drops.entry(dropped.reason).or_default() += 1;
@@ -111,7 +108,7 @@ fn manifest(survey: &Survey, settings: &CleanSettings, decisions: &Decisions, sh
         "embeddings": embeddings,
         "kept_without_an_embedding": decisions.not_embedded,
         "skipped": survey.skipped,
-        "shards": shards.iter().map(|shard| shard.entry(&settings.out)).collect::<Vec<_>>(),
+        "shards": shards.iter().map(|shard| shard.entry(folder)).collect::<Vec<_>>(),
     })
 }
 

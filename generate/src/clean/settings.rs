@@ -8,6 +8,7 @@ use std::path::PathBuf;
 #[derive(Debug, Clone)]
 pub(super) struct CleanSettings {
     pub(super) out: PathBuf,
+    pub(super) no_lock: bool,
     /// `None` to keep near-duplicates.
     pub(super) near_duplicates: Option<MinHashSettings>,
     pub(super) compare: Compare,

@@ -26,9 +26,9 @@ pub(super) fn check(recipe: &MixRecipe, rows: Option<usize>) -> Result<u8> {
         let line = state(source, location, available[index], requested[index]);
         missing += usize::from(line.is_err());
         let (state, text) = line.map_or_else(|text| ("missing", text), |text| ("found", text));
-        println!("{state:8} {}: {}: {text}", source.name, source.data);
+        terminal::results!("{state:8} {}: {}: {text}", source.name, source.data)?;
     }
-    println!("{} of {} sources found", recipe.sources.len() - missing, recipe.sources.len());
+    terminal::results!("{} of {} sources found", recipe.sources.len() - missing, recipe.sources.len())?;
     Ok(u8::from(missing > 0))
 }
 

@@ -42,7 +42,7 @@ pub(super) fn portions<'a>(
     for source in &recipe.sources {
         let folder = SourceLocation::find(source)?.fetch(source)?;
         let counts = count(&folder, &RowFilters { source, tokenizer })?;
-        eprintln!("{}: {} rows available{}", source.name, counts.rows, counts.left_out());
+        terminal::message!("{}: {} rows available{}", source.name, counts.rows, counts.left_out());
         counted.push((folder, counts));
     }
     let available: Vec<usize> = counted.iter().map(|(_, counts)| counts.rows).collect();
@@ -63,6 +63,6 @@ pub(super) fn portions<'a>(
             short.join("; ")
         );
     }
-    short.iter().for_each(|shortage| eprintln!("warning: {shortage}"));
+    short.iter().for_each(|shortage| terminal::message!("warning: {shortage}"));
     Ok(portions)
 }

@@ -142,7 +142,7 @@ pub(super) fn count(folder: &Path, filters: &RowFilters<'_>) -> Result<SourceCou
         }
     }
     for (file, reason) in rows.skipped() {
-        eprintln!("warning: {} is skipped: {reason}", file.display());
+        terminal::message!("warning: {} is skipped: {reason}", file.display());
     }
     Ok(counts)
 }

@@ -5,12 +5,14 @@
 //! there are.
 
 use anyhow::{Context, Result};
-use std::fs::File;
-use std::io::{BufReader, BufWriter, ErrorKind, Read, Write};
+use std::fs::{File, OpenOptions};
+use std::io::{BufReader, ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 
 /// Bytes of a number: how often rows can be distributed.
 const LEVELS: u32 = 8;
+/// Bytes of rows that wait in memory for being appended to their files.
+const BUFFERED_BYTES: usize = 16 << 20;
 
 /// A shuffle to which rows are added.
 pub(super) struct Shuffle {
@@ -20,23 +22,21 @@ pub(super) struct Shuffle {
     sorted_bytes: u64,
 }
 
-/// One file for each value of one byte of the numbers.
+/// One file for each value of one byte of the numbers. A file is open only while its buffer is appended: some systems
+/// permit a process fewer open files than there are buckets.
 struct Buckets {
     folder: PathBuf,
     level: u32,
-    files: Vec<Option<BufWriter<File>>>,
+    buffers: Vec<Vec<u8>>,
+    buffered: usize,
+    /// Whether each file exists.
+    exists: Vec<bool>,
 }
 
 impl Shuffle {
-    /// Creates the folder of the shuffle; files that a killed shuffle left there are removed.
-    pub(super) fn create(folder: &Path, sorted_bytes: u64) -> Result<Self> {
-        match std::fs::remove_dir_all(folder) {
-            Err(error) if error.kind() != ErrorKind::NotFound => {
-                return Err(error).with_context(|| format!("cannot remove {}", folder.display()));
-            }
-            _ => {}
-        }
-        Ok(Self { buckets: Buckets::create(folder.to_owned(), 0)?, rows: 0, sorted_bytes })
+    /// A shuffle that keeps its files in a folder, which exists and is empty.
+    pub(super) fn create(folder: &Path, sorted_bytes: u64) -> Self {
+        Self { buckets: Buckets::new(folder.to_owned(), 0), rows: 0, sorted_bytes }
     }
 
     /// Adds a row with its number.
@@ -59,25 +59,35 @@ impl Shuffle {
 }
 
 impl Buckets {
-    fn create(folder: PathBuf, level: u32) -> Result<Self> {
-        std::fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
-        Ok(Self { folder, level, files: std::iter::repeat_with(|| None).take(256).collect() })
+    fn new(folder: PathBuf, level: u32) -> Self {
+        Self { folder, level, buffers: vec![Vec::new(); 256], buffered: 0, exists: vec![false; 256] }
     }
 
     fn push(&mut self, number: u64, row: &[u8]) -> Result<()> {
         let bucket = (number >> (56 - 8 * self.level)) as u8;
-        let path = self.path(bucket);
-        let file = match &mut self.files[bucket as usize] {
-            Some(file) => file,
-            empty => empty.insert(BufWriter::new(
-                File::create(&path).with_context(|| format!("cannot create {}", path.display()))?,
-            )),
-        };
-        let mut write = |bytes: &[u8]| file.write_all(bytes);
-        write(&number.to_le_bytes())
-            .and_then(|()| write(&(row.len() as u64).to_le_bytes()))
-            .and_then(|()| write(row))
-            .with_context(|| format!("cannot write {}", path.display()))
+        let buffer = &mut self.buffers[usize::from(bucket)];
+        buffer.extend(number.to_le_bytes());
+        buffer.extend((row.len() as u64).to_le_bytes());
+        buffer.extend(row);
+        self.buffered += 16 + row.len();
+        if self.buffered > BUFFERED_BYTES { self.append() } else { Ok(()) }
+    }
+
+    /// Appends every buffer to its file.
+    fn append(&mut self) -> Result<()> {
+        for bucket in 0..=255 {
+            let buffer = std::mem::take(&mut self.buffers[usize::from(bucket)]);
+            if buffer.is_empty() {
+                continue;
+            }
+            let path = self.path(bucket);
+            let file = OpenOptions::new().create(true).append(true).open(&path);
+            let written = file.and_then(|mut file| file.write_all(&buffer));
+            written.with_context(|| format!("cannot write {}", path.display()))?;
+            self.exists[usize::from(bucket)] = true;
+        }
+        self.buffered = 0;
+        Ok(())
     }
 
     fn path(&self, bucket: u8) -> PathBuf {
@@ -86,15 +96,9 @@ impl Buckets {
 
     /// The files and how often their rows were distributed, the last file first.
     fn finish(mut self) -> Result<Vec<(PathBuf, u32)>> {
-        let mut waiting = Vec::new();
-        for bucket in (0..=255).rev() {
-            if let Some(mut file) = self.files[bucket as usize].take() {
-                let path = self.path(bucket);
-                file.flush().with_context(|| format!("cannot write {}", path.display()))?;
-                waiting.push((path, self.level + 1));
-            }
-        }
-        Ok(waiting)
+        self.append()?;
+        let existing = (0..=255).rev().filter(|bucket| self.exists[usize::from(*bucket)]);
+        Ok(existing.map(|bucket| (self.path(bucket), self.level + 1)).collect())
     }
 }
 
@@ -114,7 +118,9 @@ impl Ordered {
         let is_large = file.metadata().with_context(cannot)?.len() > self.sorted_bytes;
         let mut reader = BufReader::new(file);
         if is_large && level < LEVELS {
-            let mut buckets = Buckets::create(path.with_extension("more"), level)?;
+            let folder = path.with_extension("more");
+            std::fs::create_dir(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
+            let mut buckets = Buckets::new(folder, level);
             while let Some((number, row)) = read(&mut reader).with_context(cannot)? {
                 buckets.push(number, &row)?;
             }
@@ -171,14 +177,14 @@ mod tests {
 
     fn shuffled(numbers: &[u64], sorted_bytes: u64) -> Vec<String> {
         let folder = tempfile::tempdir().unwrap();
-        let mut shuffle = Shuffle::create(&folder.path().join("s"), sorted_bytes).unwrap();
+        let mut shuffle = Shuffle::create(folder.path(), sorted_bytes);
         for (index, number) in numbers.iter().enumerate() {
             shuffle.push(*number, format!("{index}").as_bytes()).unwrap();
         }
         assert_eq!(shuffle.rows(), numbers.len());
         let rows: Vec<String> =
             shuffle.in_order().unwrap().map(|row| String::from_utf8(row.unwrap()).unwrap()).collect();
-        let files = std::fs::read_dir(folder.path().join("s")).unwrap();
+        let files = std::fs::read_dir(folder.path()).unwrap();
         assert!(files.flatten().all(|entry| entry.path().is_dir()), "every file was read and removed");
         rows
     }

@@ -28,7 +28,7 @@ pub(super) fn check(path: Option<&Path>, rows: usize, tasks: &[&'static Task]) -
     };
     let (hash, count) = read_all(path, taker)?;
     if count < rows {
-        eprintln!("warning: `--rows {rows}` is more than the {count} texts of the source");
+        terminal::message!("warning: `--rows {rows}` is more than the {count} texts of the source");
     }
     Ok(Some(hash))
 }
@@ -44,14 +44,14 @@ fn read_all(path: &Path, task: &Task) -> Result<(String, usize)> {
         }
     }
     for (file, reason) in rows.skipped() {
-        eprintln!("warning: {} is skipped: {reason}", file.display());
+        terminal::message!("warning: {} is skipped: {reason}", file.display());
     }
     if count == 0 {
         bail!("`--source {}` contains no text for task `{}`", path.display(), task.name);
     }
     let layouts: BTreeSet<String> = rows.layouts().iter().map(|(_, layout)| format!("{layout:?}")).collect();
     let layouts = layouts.into_iter().collect::<Vec<_>>().join(", ");
-    eprintln!("source: {count} texts from {} (layout: {layouts})", path.display());
+    terminal::message!("source: {count} texts from {} (layout: {layouts})", path.display());
     Ok((hash, count))
 }
 

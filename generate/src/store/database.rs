@@ -1,8 +1,11 @@
 //! The open store: its tables, and reading and writing answers, rows and the ledger.
 
+use super::checksums::{Checksum, answer_checksum, damaged, row_checksum};
 use super::ledger::{AnswerSource, LedgerEntry, Outcome};
 use super::records::{CallKey, DecidedRow, Reply, Verdict};
 use super::writer::{Statement, Write, write_all};
+use super::{open, repair};
+use crate::budget::Cost;
 use anyhow::{Context, Result, anyhow, bail};
 use rusqlite::{Connection, OptionalExtension, params};
 use std::collections::VecDeque;
@@ -10,17 +13,23 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, mpsc};
 
-/// The version of the tables; a store with another one is refused.
-const VERSION: i64 = 2;
+/// The version of the tables; a store with another one is refused, except those that [`MIGRATION`] knows.
+pub(super) const VERSION: i64 = 3;
+/// The version before checksums.
+pub(super) const OLD_VERSION: i64 = 2;
+/// From [`OLD_VERSION`]: its answers and rows have no checksums and are believed.
+const MIGRATION: &str =
+    "ALTER TABLE answers ADD COLUMN checksum BLOB; ALTER TABLE rows ADD COLUMN checksum BLOB;";
 /// Answers are appended and found through an index of short keys; both stay fast with millions of answers.
-const SCHEMA: &str = "
+pub(super) const SCHEMA: &str = "
 CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS answers (
-    number INTEGER PRIMARY KEY, key BLOB NOT NULL, model TEXT NOT NULL, step TEXT NOT NULL, reply TEXT NOT NULL);
+    number INTEGER PRIMARY KEY, key BLOB NOT NULL, model TEXT NOT NULL, step TEXT NOT NULL, reply TEXT NOT NULL,
+    checksum BLOB);
 CREATE UNIQUE INDEX IF NOT EXISTS answers_by_key ON answers (key);
 CREATE TABLE IF NOT EXISTS rows (
     task TEXT NOT NULL, position INTEGER NOT NULL, id TEXT NOT NULL, kept INTEGER NOT NULL, body TEXT NOT NULL,
-    PRIMARY KEY (task, position)) WITHOUT ROWID;
+    checksum BLOB, PRIMARY KEY (task, position)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS ledger (
     model TEXT NOT NULL, endpoint TEXT NOT NULL, outcome TEXT NOT NULL, calls INTEGER NOT NULL,
     prompt_tokens INTEGER NOT NULL, completion_tokens INTEGER NOT NULL, microdollars INTEGER NOT NULL,
@@ -45,29 +54,42 @@ pub(crate) struct Store {
 
 impl Store {
     /// Opens or creates the store.
+    ///
+    /// # Errors
+    /// When the file is a link, no store of this version, or not whole. Nothing is written to it then.
     pub(crate) fn open(path: &Path) -> Result<Self> {
-        let connect = || -> Result<Connection> {
-            let connection = Connection::open(path)?;
-            connection.pragma_update(None, "journal_mode", "WAL")?;
-            connection.pragma_update(None, "synchronous", "FULL")?;
-            connection.pragma_update(None, "cache_size", -32_768)?; // KiB
+        let path = &open::location(path)?;
+        repair::complete(path)?;
+        open::check_log(path)?;
+        let connect = || -> rusqlite::Result<Connection> {
+            let connection = open::connection(path)?;
             connection.busy_timeout(std::time::Duration::from_secs(10))?;
             Ok(connection)
         };
-        let name = || format!("cannot open the run's store {}", path.display());
-        let writer = connect().with_context(name)?;
-        let tables: i64 = writer.query_row("SELECT count(*) FROM sqlite_master", [], |row| row.get(0))?;
-        let version: i64 = writer.query_row("PRAGMA user_version", [], |row| row.get(0))?;
-        if tables > 0 && version != VERSION {
-            bail!(
-                "{} was written by another version of smoltalk; give `--restart` to start over, or another `--out`",
+        let configure = |connection: &Connection| -> rusqlite::Result<()> {
+            connection.pragma_update(None, "journal_mode", "WAL")?;
+            connection.pragma_update(None, "synchronous", "FULL")?;
+            connection.pragma_update(None, "cache_size", -32_768) // KiB
+        };
+        let name = || {
+            format!(
+                "cannot open the run's store {} (it needs a file system with locks, and room)",
                 path.display()
-            );
-        }
+            )
+        };
+        let writer = connect().with_context(name)?;
+        // Before anything is written: the file may be another program's.
+        open::check(&writer, path, VERSION)?;
+        configure(&writer).with_context(name)?;
+        let version: i64 =
+            writer.query_row("PRAGMA user_version", [], |row| row.get(0)).with_context(name)?;
+        let migration = if version == OLD_VERSION { MIGRATION } else { "" };
         // In one transaction: a kill between the tables and their version would leave a store that is refused.
-        let schema = format!("BEGIN; {SCHEMA} PRAGMA user_version = {VERSION}; COMMIT;");
+        let schema = format!("BEGIN; {migration} {SCHEMA} PRAGMA user_version = {VERSION}; COMMIT;");
         writer.execute_batch(&schema).with_context(name)?;
-        let connection = Mutex::new(connect().with_context(name)?);
+        let connection = connect().with_context(name)?;
+        configure(&connection).with_context(name)?;
+        let connection = Mutex::new(connection);
         let (writes, receiver) = mpsc::channel();
         std::thread::Builder::new().name("store".to_owned()).spawn(move || write_all(writer, &receiver))?;
         Ok(Self { writes, connection, generated: AtomicU64::new(0) })
@@ -89,15 +111,30 @@ impl Store {
     }
 
     /// Returns a recorded answer.
+    ///
+    /// # Errors
+    /// When it is not what was recorded: it is neither used nor asked for again.
     pub(crate) fn answer(&self, key: &CallKey) -> Result<Option<Reply>> {
-        let text: Option<String> = self.with_connection(|connection| {
+        let recorded: Option<(String, Option<Checksum>, String)> = self.with_connection(|connection| {
             connection
-                .prepare_cached("SELECT reply FROM answers WHERE key = ?1")?
-                .query_row([key], |row| row.get(0))
+                .prepare_cached("SELECT reply, checksum, step FROM answers WHERE key = ?1")?
+                .query_row([key], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
                 .optional()
         })?;
-        text.map(|text| serde_json::from_str(&text).context("an answer in the store cannot be read"))
-            .transpose()
+        let Some((text, checksum, step)) = recorded else { return Ok(None) };
+        if checksum.is_some_and(|checksum| checksum != answer_checksum(key, &text)) {
+            bail!("{}", damaged(&format!("the answer of step `{step}`")));
+        }
+        let reply =
+            serde_json::from_str(&text).with_context(|| damaged(&format!("the answer of step `{step}`")))?;
+        Ok(Some(reply))
+    }
+
+    /// Returns whether the answer of a call is recorded.
+    pub(crate) fn is_answered(&self, key: &CallKey) -> Result<bool> {
+        self.with_connection(|connection| {
+            connection.prepare_cached("SELECT 1 FROM answers WHERE key = ?1")?.exists([key])
+        })
     }
 
     /// Records an answer; returns once it is on disk.
@@ -125,12 +162,13 @@ impl Store {
         self.write(Statement::Ledger(entry)).await
     }
 
-    /// Counts calls that a kill interrupted; the count is on disk when this returns.
-    pub(crate) fn count_lost(&self, calls: u64) -> Result<()> {
+    /// Counts calls that a kill interrupted, with their worst-case cost, because they may have been billed; the count is on disk when this returns.
+    pub(crate) fn count_lost(&self, calls: u64, worst: Cost) -> Result<()> {
         self.with_connection(|connection| {
             connection.execute(
-                "INSERT INTO ledger VALUES ('', '', ?1, ?2, 0, 0, 0) ON CONFLICT DO UPDATE SET calls = calls + ?2",
-                params![Outcome::Lost.name(), calls as i64],
+                "INSERT INTO ledger VALUES ('', '', ?1, ?2, 0, ?3, ?4) ON CONFLICT DO UPDATE SET
+                     calls = calls + ?2, completion_tokens = completion_tokens + ?3, microdollars = microdollars + ?4",
+                params![Outcome::Lost.name(), calls as i64, worst.tokens as i64, worst.microdollars as i64],
             )
         })?;
         Ok(())
@@ -148,7 +186,8 @@ impl Store {
             Verdict::Kept(row) => (true, serde_json::to_string(row)?),
             Verdict::Dropped(dropped) => (false, serde_json::to_string(dropped)?),
         };
-        self.write(Statement::Row { task, position, id: id.to_owned(), kept, body }).await
+        let checksum = row_checksum(task, position, &body);
+        self.write(Statement::Row { task, position, id: id.to_owned(), kept, body, checksum }).await
     }
 
     /// Returns whether each of the rows at the first `limit` positions of a task is kept; `None` if it is not
@@ -188,21 +227,26 @@ impl Store {
     }
 
     fn page(&self, task: &str, from: usize, limit: usize) -> Result<Vec<DecidedRow>> {
-        let records: Vec<(i64, String, bool, String)> = self.with_connection(|connection| {
+        type Record = (i64, String, bool, String, Option<Checksum>);
+        let records: Vec<Record> = self.with_connection(|connection| {
             connection
                 .prepare_cached(
-                    "SELECT position, id, kept, body FROM rows
+                    "SELECT position, id, kept, body, checksum FROM rows
                      WHERE task = ?1 AND position >= ?2 AND position < ?3 ORDER BY position LIMIT ?4",
                 )?
                 .query_map(params![task, from as i64, limit as i64, PAGE as i64], |row| {
-                    Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
+                    Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?))
                 })?
                 .collect()
         })?;
-        let decided = |(position, id, kept, body): (i64, String, bool, String)| {
+        let decided = |(position, id, kept, body, checksum): Record| {
+            let name = || damaged(&format!("row {id} of `{task}`"));
+            if checksum.is_some_and(|checksum| checksum != row_checksum(task, position as usize, &body)) {
+                bail!("{}", name());
+            }
             let verdict = match kept {
-                true => Verdict::Kept(serde_json::from_str(&body)?),
-                false => Verdict::Dropped(serde_json::from_str(&body)?),
+                true => Verdict::Kept(serde_json::from_str(&body).with_context(name)?),
+                false => Verdict::Dropped(serde_json::from_str(&body).with_context(name)?),
             };
             Ok(DecidedRow { position: position as usize, id, verdict })
         };

@@ -83,25 +83,29 @@ pub(crate) fn calls_in_words(ledger: &[LedgerEntry]) -> String {
     let answered = LedgerEntry::sum(ledger, Outcome::Answered);
     let dollars = answered.microdollars as f64 / 1e6;
     let cost = if dollars > 0.0 { format!(", ${dollars:.2}") } else { String::new() };
-    let unanswered = LedgerEntry::sum(ledger, Outcome::Failed).cost();
-    let counted = match (unanswered.tokens, unanswered.microdollars) {
-        (0, _) => String::new(),
-        (tokens, 0) => format!(" (counted as up to {} tokens)", separated(tokens)),
-        (tokens, money) => {
-            format!(" (counted as up to {} tokens, ${:.2})", separated(tokens), money as f64 / 1e6)
+    let counted = |outcome| {
+        let worst = LedgerEntry::sum(ledger, outcome).cost();
+        match (worst.tokens, worst.microdollars) {
+            (0, _) => String::new(),
+            (tokens, 0) => format!(" (counted as up to {} tokens)", separated(tokens)),
+            (tokens, money) => {
+                format!(" (counted as up to {} tokens, ${:.2})", separated(tokens), money as f64 / 1e6)
+            }
         }
     };
     let without = |outcome| separated(LedgerEntry::sum(ledger, outcome).calls);
     format!(
         "{} answers: {} prompt tokens, {} generated tokens{cost}.\n\
-         Calls without an answer: {} rejected with 429 or 503, {} failed{counted}, {} refused with another status, \
-         {} lost when the program was killed.\n",
+         Calls without an answer: {} rejected with 429 or 503, {} failed{}, {} refused with another status, \
+         {} lost when the program was killed{}.\n",
         separated(answered.calls),
         separated(answered.prompt_tokens),
         separated(answered.completion_tokens),
         without(Outcome::Busy),
         without(Outcome::Failed),
+        counted(Outcome::Failed),
         without(Outcome::Refused),
         without(Outcome::Lost),
+        counted(Outcome::Lost),
     )
 }

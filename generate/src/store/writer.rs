@@ -1,6 +1,7 @@
 //! The writing thread: everything that gathered since the last commit is in the next one, with its lines of the
 //! ledger.
 
+use super::checksums::{Checksum, answer_checksum};
 use super::ledger::{AnswerSource, LedgerEntry, Outcome};
 use super::records::{CallKey, Reply};
 use anyhow::Result;
@@ -21,9 +22,9 @@ pub(super) struct Write {
 
 /// What is written.
 pub(super) enum Statement {
-    Answer { key: CallKey, step: String, reply: String, entry: LedgerEntry },
+    Answer { key: CallKey, step: String, reply: String, checksum: Checksum, entry: LedgerEntry },
     Ledger(LedgerEntry),
-    Row { task: &'static str, position: usize, id: String, kept: bool, body: String },
+    Row { task: &'static str, position: usize, id: String, kept: bool, body: String, checksum: Checksum },
 }
 
 impl Statement {
@@ -38,7 +39,9 @@ impl Statement {
             completion_tokens: reply.completion_tokens,
             microdollars: source.microdollars,
         };
-        Ok(Self::Answer { key, step: source.step.to_owned(), reply: serde_json::to_string(reply)?, entry })
+        let reply = serde_json::to_string(reply)?;
+        let checksum = answer_checksum(&key, &reply);
+        Ok(Self::Answer { key, step: source.step.to_owned(), reply, checksum, entry })
     }
 }
 
@@ -60,20 +63,24 @@ fn commit(connection: &mut Connection, batch: &[Write]) -> rusqlite::Result<()> 
     let mut entries: BTreeMap<[&str; 3], [u64; 4]> = BTreeMap::new();
     for write in batch {
         match &write.statement {
-            Statement::Answer { key, step, reply, entry } => {
+            Statement::Answer { key, step, reply, checksum, entry } => {
                 // The same call sent twice concurrently has one answer, but was billed twice.
                 transaction
                     .prepare_cached(
-                        "INSERT OR IGNORE INTO answers (key, model, step, reply) VALUES (?1, ?2, ?3, ?4)",
+                        "INSERT OR IGNORE INTO answers (key, model, step, reply, checksum)
+                         VALUES (?1, ?2, ?3, ?4, ?5)",
                     )?
-                    .execute(params![key, entry.model, step, reply])?;
+                    .execute(params![key, entry.model, step, reply, checksum])?;
                 add(&mut entries, entry);
             }
             Statement::Ledger(entry) => add(&mut entries, entry),
-            Statement::Row { task, position, id, kept, body } => {
+            Statement::Row { task, position, id, kept, body, checksum } => {
                 transaction
-                    .prepare_cached("INSERT OR IGNORE INTO rows VALUES (?1, ?2, ?3, ?4, ?5)")?
-                    .execute(params![task, *position as i64, id, kept, body])?;
+                    .prepare_cached(
+                        "INSERT OR IGNORE INTO rows (task, position, id, kept, body, checksum)
+                         VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+                    )?
+                    .execute(params![task, *position as i64, id, kept, body, checksum])?;
             }
         }
     }

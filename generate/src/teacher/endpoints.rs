@@ -163,7 +163,7 @@ impl Endpoints {
     pub(super) fn watch_until_up(self: &Arc<Self>, index: usize, reason: &str) {
         let was_down = std::mem::replace(&mut self.list[index].state().is_down, true);
         if !was_down {
-            eprintln!("warning: {reason}; it gets no calls until it answers again");
+            terminal::message!("warning: {reason}; it gets no calls until it answers again");
             tokio::spawn(Arc::clone(self).watch(index));
         }
     }
@@ -205,10 +205,13 @@ impl Endpoint {
         state.is_down = false;
         if answers {
             (state.failures, state.checks) = (0, 0);
-            eprintln!("note: teacher {} answers again", self.base);
+            terminal::message!("note: teacher {} answers again", self.base);
         } else {
             (state.failures, state.limit) = (MAX_FAILURES - 1, 1.0);
-            eprintln!("note: teacher {} returns errors for its list of models; trying one call", self.base);
+            terminal::message!(
+                "note: teacher {} returns errors for its list of models; trying one call",
+                self.base
+            );
         }
     }
 

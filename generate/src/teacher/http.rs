@@ -15,7 +15,7 @@ use super::request;
 use super::worst_case::WorstCase;
 use crate::api_keys::how_to_name;
 use crate::budget::Cost;
-use crate::endpoint::{self, address_and_model, cause, retry_after};
+use crate::endpoint::{self, address_and_model, cause, redirect_target, retry_after};
 use crate::run::InFlightCall;
 use crate::store::{AnswerSource, Outcome, Reply};
 use anyhow::{Context, Result, anyhow, bail};
@@ -126,7 +126,7 @@ impl HttpTeacher {
         // that is tried again, which keeps its part of the budget from the first one.
         let reserved = context.run.reserve(worst_cost).await.ok_or(CallError::Stopped)?;
         let permit = self.permit(context, None).await?;
-        let mut in_flight = context.run.begin(context.key, reserved)?;
+        let mut in_flight = context.run.begin(context.key, reserved, worst_cost)?;
         let attempt = Attempt { path, body: &body, worst_case, worst_cost };
         match self.attempt_until_answered(context, permit, &mut in_flight, attempt).await {
             Ok((mut reply, endpoint)) => {
@@ -236,17 +236,19 @@ async fn probe(
     let base = &endpoint.base;
     let address = Url::parse(base).with_context(|| format!("teacher {base} is not a URL"))?;
     if let Some(note) = settings.keys.missing_note(base) {
-        eprintln!("note: {note}");
+        terminal::message!("note: {note}");
+    }
+    if let Some(exposure) = endpoint::exposure(&address, |name| std::env::var(name).ok()) {
+        terminal::message!("warning: {exposure}");
     }
     let request = endpoint.authorized(client.get(format!("{base}/models"))).timeout(PROBE_TIMEOUT);
     match request.send().await {
         Ok(response) if response.status() == StatusCode::UNAUTHORIZED => {
             bail!("teacher {base} requires an API key (401); {}", how_to_name(base))
         }
-        // A redirected POST would become a GET, or lose its key.
-        Ok(response) if response.url().origin() != address.origin() => {
-            let target = response.url().origin().ascii_serialization();
-            bail!("teacher {base} redirects to {target}; give that address")
+        Ok(response) if response.status().is_redirection() => {
+            let target = redirect_target(&response).unwrap_or_else(|| "another address".to_owned());
+            bail!("teacher {base} redirects to {target}; give that address if you trust it")
         }
         // Some servers have no list of models; any response is enough.
         Ok(_) => Ok(Ok(())),
@@ -271,6 +273,11 @@ fn parse(names: &str) -> Result<(String, Vec<String>)> {
 async fn read(response: Response) -> Result<Reply, Failure> {
     let status = response.status();
     let wait = retry_after(&response);
+    if let Some(target) = redirect_target(&response) {
+        let error =
+            anyhow!("the teacher redirects a call to {target} ({status}); give that address if you trust it");
+        return Err(Failure::Final(CallError::Unusable(error)));
+    }
     if status.is_success() {
         return whole(response).await.and_then(|body| completion(&body)).map_err(Failure::Unanswered);
     }

@@ -57,7 +57,8 @@ impl LocalTeacher {
         let request = self.request(call)?;
         let prompt_tokens = request.prompt.len() as u64;
         let worst = run.cost(&self.identity, prompt_tokens, request.max_tokens as u64, false);
-        let in_flight = run.begin(key, run.reserve(worst).await.ok_or(CallError::Stopped)?)?;
+        let in_flight =
+            run.begin(key, run.reserve(worst).await.ok_or(CallError::Stopped)?, Cost::default())?;
         let reply = self.reply(request, prompt_tokens).await;
         let reply = match reply {
             Ok(reply) => reply,

@@ -143,6 +143,8 @@ pub(super) struct PairTotals {
     log_probabilities: [f64; 2],
     /// Pairs whose chosen reply has the higher reward.
     correct: f64,
+    /// The largest relative difference of a sequence's log-probability from the reference's.
+    largest_difference: f64,
     tokens: Totals,
 }
 
@@ -156,6 +158,11 @@ impl PairTotals {
             for (sums, reference) in sums.chunks_exact(2).zip(pairs.reference.chunks_exact(2)) {
                 let rewards = [beta * (sums[0] - reference[0]), beta * (sums[1] - reference[1])];
                 for side in 0..2 {
+                    let difference = (sums[side] - reference[side]).abs() / (1.0 + sums[side].abs());
+                    // Also a difference that is not a number is one.
+                    if !(difference <= self.largest_difference) {
+                        self.largest_difference = difference;
+                    }
                     self.rewards[side] += rewards[side];
                     self.log_probabilities[side] += sums[side];
                 }
@@ -173,6 +180,12 @@ impl PairTotals {
             self.rewards[side] += other.rewards[side];
             self.log_probabilities[side] += other.log_probabilities[side];
         }
+    }
+
+    /// Returns the largest difference of a sequence's log-probability from the reference's, relative to 1 nat and its
+    /// size.
+    pub(super) fn largest_difference(&self) -> f64 {
+        self.largest_difference
     }
 
     /// Returns the mean loss of a pair.

@@ -1,24 +1,33 @@
 //! The reference's log-probability of every sequence: computed once by the model that a run starts from, with the run's
 //! own arithmetic, and cached under the hash of everything that decides it.
+//!
+//! A file is a line with its checksum, then f64 little-endian. What is damaged is computed again, never believed: a wrong
+//! number changes the gradient of its pair and nothing would show it.
 
 use crate::order::micro_batches;
 use crate::settings::Precision;
 use crate::tokens::Store;
 use anyhow::{Context, Result};
+use files::checksum::{Algorithm, Content};
 use files::hash::Hasher;
-use std::fs::OpenOptions;
-use std::io::Write;
-use std::path::Path;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
 use terminal::Progress;
 use training::{Batch, ComputeSettings, Device, Parameters, Score, scorer};
 
-/// Raised whenever the same weights and rows would give other log-probabilities.
-const VERSION: u32 = 1;
+mod partial;
+
+use partial::Partial;
+
+/// Raised whenever the same weights and rows would give other log-probabilities, or another file.
+const VERSION: u32 = 2;
+/// The first line of a file, before its checksum.
+const TITLE: &str = "reference log-probabilities, ";
 
 /// Returns the sum of the log-probabilities of the trained tokens, for every sequence of every store.
 ///
 /// # Errors
-/// When the cache cannot be read or written, or the device fails.
+/// When the cache cannot be written, the tokens cannot be read, or the device fails.
 pub(super) fn log_probabilities(
     parameters: &Parameters,
     stores: [Option<&Store>; 2],
@@ -35,22 +44,57 @@ pub(super) fn log_probabilities(
         // A GPU rounds differently from a CPU.
         let device = if compute.device == Device::Cpu { "" } else { " cuda" };
         let name = format!("{VERSION} {weights} {} {precision:?}{device}", store.name());
-        let path = cache.join("reference").join(files::hash::sha256(name));
-        all.push(match read(&path) {
-            Some(sums) if sums.len() == store.len() => sums,
-            _ => compute_sums(scorer.as_mut(), store, compute.micro_batch_tokens, &path)?,
+        let path = folder(cache).join(files::hash::sha256(name));
+        all.push(match read(&path, store.len()) {
+            Ok(Some(sums)) => sums,
+            Ok(None) => compute_sums(scorer.as_mut(), store, compute.micro_batch_tokens, &path)?,
+            Err(error) => {
+                terminal::message!("note: {error}; computing the reference's log-probabilities again");
+                compute_sums(scorer.as_mut(), store, compute.micro_batch_tokens, &path)?
+            }
         });
     }
     Ok(all)
 }
 
-fn read(path: &Path) -> Option<Vec<f64>> {
-    let bytes = std::fs::read(path).ok()?;
-    Some(bytes.as_chunks::<8>().0.iter().map(|number| f64::from_le_bytes(*number)).collect())
+/// Returns the folder of the cached log-probabilities.
+pub(super) fn folder(cache: &Path) -> PathBuf {
+    cache.join("reference")
 }
 
-/// Computes the sums of a store's sequences and writes them to a partial file, which is renamed at the end. A partial
-/// file that a killed run left is continued in the same micro-batches: a GPU's products round by their number of rows.
+/// Reads a file of `count` numbers; `None` where there is none.
+fn read(path: &Path, count: usize) -> Result<Option<Vec<f64>>, files::Error> {
+    let bytes = match std::fs::read(path) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(files::Error::file("read", path, error)),
+    };
+    let damaged = || files::Error::Damaged {
+        path: path.to_owned(),
+        reason: "it contains other bytes than were written".to_owned(),
+    };
+    let end = bytes.iter().position(|byte| *byte == b'\n').ok_or_else(damaged)?;
+    let (line, numbers) = (&bytes[..end], &bytes[end + 1..]);
+    match numbers.len() == 8 * count && line == first_line(numbers).as_bytes() {
+        true => Ok(Some(floats(numbers))),
+        false => Err(damaged()),
+    }
+}
+
+fn first_line(numbers: &[u8]) -> String {
+    format!("{TITLE}{}", Content::of_bytes(numbers, Algorithm::Xxh3).checksum)
+}
+
+fn floats(bytes: &[u8]) -> Vec<f64> {
+    bytes.as_chunks::<8>().0.iter().map(|number| f64::from_le_bytes(*number)).collect()
+}
+
+fn bytes_of(sums: &[f64]) -> Vec<u8> {
+    sums.iter().flat_map(|number| number.to_le_bytes()).collect()
+}
+
+/// Computes the sums of a store's sequences and writes them. What a killed run computed is in a partial file; it is
+/// continued in the same micro-batches, because a GPU's products round by their number of rows.
 fn compute_sums(
     scorer: &mut (dyn Score + '_),
     store: &Store,
@@ -58,37 +102,34 @@ fn compute_sums(
     path: &Path,
 ) -> Result<Vec<f64>> {
     let cannot = || format!("cannot write the reference's log-probabilities to {}", path.display());
-    std::fs::create_dir_all(path.parent().unwrap_or(Path::new("."))).with_context(cannot)?;
-    let partial = path.with_extension("part");
-    let mut file = OpenOptions::new().create(true).append(true).open(&partial).with_context(cannot)?;
-    // Another run may be computing the same.
-    file.lock().with_context(cannot)?;
-    if let Some(sums) = read(path).filter(|sums| sums.len() == store.len()) {
-        return Ok(sums);
-    }
-    let mut sums = read(&partial).unwrap_or_default();
+    files::atomic::create_folder(path.parent().unwrap_or(Path::new("."))).with_context(cannot)?;
     let all: Vec<u32> = (0..store.len() as u32).collect();
     let groups = micro_batches(&all, |sequence| store.length(sequence as usize), micro_batch_tokens);
-    let is_known = |group: &Vec<u32>| group.last().is_none_or(|last| (*last as usize) < sums.len());
-    let known = groups.partition_point(is_known);
-    sums.truncate(groups[..known].iter().map(Vec::len).sum());
-    file.set_len(8 * sums.len() as u64).with_context(cannot)?;
+    let sizes: Vec<usize> = groups.iter().map(Vec::len).collect();
+    let (mut partial, mut sums) = Partial::open(&path.with_extension("part"), &sizes).with_context(cannot)?;
+    // Another run computed the same while this one waited for the lock.
+    if let Ok(Some(sums)) = read(path, store.len()) {
+        return Ok(sums);
+    }
     let progress =
         Progress::new("reference", "sequences", Some(store.len() as u64)).resumed_at(sums.len() as u64);
-    for sequences in &groups[known..] {
-        let batch = Batch::new(sequences.iter().map(|sequence| store.sequence(*sequence as usize)));
+    for sequences in &groups[partial.groups()..] {
+        let tokens = sequences.iter().map(|sequence| store.sequence(*sequence as usize));
+        let batch = Batch::new(tokens.collect::<Result<Vec<_>, _>>()?);
         let tokens = scorer.losses(&batch)?;
         let new_sums = batch.target_starts.windows(2).map(|range| {
             tokens[range[0]..range[1]].iter().map(|token| f64::from(token.log_probability)).sum::<f64>()
         });
         let new_sums: Vec<f64> = new_sums.collect();
-        let bytes: Vec<u8> = new_sums.iter().flat_map(|number| number.to_le_bytes()).collect();
-        file.write_all(&bytes).with_context(cannot)?;
+        partial.push(&new_sums).with_context(cannot)?;
         sums.extend(new_sums);
         progress.set(sums.len() as u64);
     }
     progress.finish();
-    file.sync_all().and_then(|()| std::fs::rename(&partial, path)).with_context(cannot)?;
+    let numbers = bytes_of(&sums);
+    files::atomic::write(path, [first_line(&numbers).as_bytes(), b"\n", &numbers].concat())
+        .with_context(cannot)?;
+    partial.remove();
     Ok(sums)
 }
 
@@ -100,4 +141,32 @@ fn weights_hash(parameters: &Parameters) -> String {
         hasher.update(bytes);
     }
     hasher.finish()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may fail loudly")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_damage_is_believed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a");
+        assert_eq!(read(&path, 3).unwrap(), None);
+        let numbers = bytes_of(&[-1.5, -20.25, -3.0]);
+        let whole = [first_line(&numbers).as_bytes(), b"\n", &numbers].concat();
+        std::fs::write(&path, &whole).unwrap();
+        assert_eq!(read(&path, 3).unwrap().unwrap(), [-1.5, -20.25, -3.0]);
+        assert!(read(&path, 2).is_err());
+        for bit in 0..8 * whole.len() {
+            let mut bytes = whole.clone();
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            std::fs::write(&path, bytes).unwrap();
+            assert!(read(&path, 3).is_err(), "bit {bit}");
+        }
+        for bytes in [vec![0; whole.len()], Vec::new(), vec![0; 24], whole[..whole.len() - 8].to_vec()] {
+            std::fs::write(&path, bytes).unwrap();
+            assert!(read(&path, 3).is_err());
+        }
+    }
 }

@@ -41,7 +41,15 @@ impl Rows {
     }
 
     /// Returns the micro-batches of a step; `reference` has the log-probabilities of the sequences of `data`.
-    pub(super) fn step(&mut self, step: u64, reference: &[f64], micro_batch_tokens: usize) -> Vec<PairBatch> {
+    ///
+    /// # Errors
+    /// When the tokens cannot be read.
+    pub(super) fn step(
+        &mut self,
+        step: u64,
+        reference: &[f64],
+        micro_batch_tokens: usize,
+    ) -> Result<Vec<PairBatch>> {
         let pairs: Vec<u32> = self.order.step(step).iter().map(|unit| self.pairs[*unit as usize]).collect();
         batches(&self.data, &pairs, reference, micro_batch_tokens)
     }
@@ -52,7 +60,14 @@ impl Rows {
     }
 
     /// Returns the micro-batches of an evaluation; `reference` has the log-probabilities of each store's sequences.
-    pub(super) fn eval_batches(&self, reference: &[Vec<f64>], micro_batch_tokens: usize) -> Vec<PairBatch> {
+    ///
+    /// # Errors
+    /// As `step`.
+    pub(super) fn eval_batches(
+        &self,
+        reference: &[Vec<f64>],
+        micro_batch_tokens: usize,
+    ) -> Result<Vec<PairBatch>> {
         match &self.eval {
             Some(eval) => {
                 let all: Vec<u32> = (0..eval.len() as u32 / 2).collect();
@@ -64,15 +79,21 @@ impl Rows {
 }
 
 /// Returns pairs as micro-batches.
-fn batches(store: &Store, pairs: &[u32], reference: &[f64], micro_batch_tokens: usize) -> Vec<PairBatch> {
+fn batches(
+    store: &Store,
+    pairs: &[u32],
+    reference: &[f64],
+    micro_batch_tokens: usize,
+) -> Result<Vec<PairBatch>> {
     let length = |pair: u32| store.length(2 * pair as usize) + store.length(2 * pair as usize + 1);
     let batch = |pairs: Vec<u32>| {
         let sequences = pairs.iter().flat_map(|pair| [2 * *pair as usize, 2 * *pair as usize + 1]);
         let sequences: Vec<usize> = sequences.collect();
-        PairBatch {
-            batch: Batch::new(sequences.iter().map(|sequence| store.sequence(*sequence))),
+        let tokens = sequences.iter().map(|sequence| store.sequence(*sequence));
+        Ok(PairBatch {
+            batch: Batch::new(tokens.collect::<Result<Vec<_>, _>>()?),
             reference: sequences.iter().map(|sequence| reference[*sequence]).collect(),
-        }
+        })
     };
     micro_batches(pairs, length, micro_batch_tokens).into_iter().map(batch).collect()
 }

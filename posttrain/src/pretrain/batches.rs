@@ -7,20 +7,24 @@ use anyhow::Result;
 use training::{Batch, Sequence};
 
 /// Draws the micro-batches of a step, of up to `micro_batch_tokens` each.
+///
+/// # Errors
+/// When the tokens cannot be read.
 pub(super) fn draw(
     mixture: &mut Mixture,
     stage: &Stage,
     micro_batch_tokens: usize,
     intra_document: bool,
-) -> Vec<Batch> {
+) -> Result<Vec<Batch>> {
     let per_batch = (micro_batch_tokens / stage.sequence_length).max(1);
     let sequences: Vec<Vec<Sequence<'static>>> =
-        (0..stage.sequences_per_step).map(|_| mixture.next(stage)).collect();
+        (0..stage.sequences_per_step).map(|_| mixture.next(stage)).collect::<Result<_>>()?;
     let pieces = |pieces: &Vec<Sequence<'static>>| match intra_document {
         true => pieces.clone(),
         false => vec![joined(pieces)],
     };
-    sequences.chunks(per_batch).map(|sequences| Batch::new(sequences.iter().flat_map(pieces))).collect()
+    let batch = |sequences: &[Vec<Sequence<'static>>]| Batch::new(sequences.iter().flat_map(pieces));
+    Ok(sequences.chunks(per_batch).map(batch).collect())
 }
 
 /// Joins pieces of documents to one sequence, in which they attend to each other.
@@ -53,6 +57,7 @@ pub(super) fn held_out(
         if limit > 0 && total >= limit {
             break;
         }
+        let sequence = sequence?;
         total += sequence.ids.len();
         if pending_tokens + sequence.ids.len() > micro_batch_tokens && !pending.is_empty() {
             evaluate(&Batch::new(pending.drain(..)))?;

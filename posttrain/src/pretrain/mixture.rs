@@ -4,6 +4,7 @@
 use super::plan::Stage;
 use super::source::Source;
 use crate::checkpoints::MixtureState;
+use anyhow::Result;
 use training::Sequence;
 
 /// Sources, and how far each was read.
@@ -15,7 +16,10 @@ pub(super) struct Mixture {
 
 impl Mixture {
     /// Returns the next training sequence: `sequence_length` tokens as pieces of documents.
-    pub(super) fn next(&mut self, stage: &Stage) -> Vec<Sequence<'static>> {
+    ///
+    /// # Errors
+    /// When the tokens cannot be read; the mixture is as before.
+    pub(super) fn next(&mut self, stage: &Stage) -> Result<Vec<Sequence<'static>>> {
         let state = &mut self.state;
         let names: Vec<String> = self.sources.iter().map(|source| source.name.clone()).collect();
         if state.weights.len() != names.len() || state.weights.values().ne(&by_name(&names, stage)) {
@@ -34,10 +38,10 @@ impl Mixture {
             .reduce(|best, index| if behind(&index) > behind(&best) { index } else { best })
             .expect("a mixture has a weight above 0");
         let from = state.tokens.entry(names[next].clone()).or_default();
-        let pieces = self.sources[next].read(*from, stage.sequence_length);
+        let pieces = self.sources[next].read(*from, stage.sequence_length)?;
         *from += stage.sequence_length as u64;
         *state.sequences.entry(names[next].clone()).or_default() += 1;
-        pieces
+        Ok(pieces)
     }
 
     /// Returns how many epochs of each source were read.

@@ -67,7 +67,7 @@ fn from_checkpoint(name: &str) -> Result<Origin> {
     let start = StartingPoint::new(checkpoint, RowKinds { conversations: false, documents: true }, &[])?;
     Ok(Origin {
         name: name.to_owned(),
-        sha256: start.checkpoint.weights.sha256(),
+        sha256: start.checkpoint.weights_sha256()?,
         positions: start.config.max_positions,
         parameters: start.load(),
         parts: CheckpointParts {

@@ -17,18 +17,18 @@ pub(super) fn write(path: &Path, intra_document: bool, plan: &Plan, sources: Vec
     let mut out = BufWriter::new(std::fs::File::create(path).with_context(cannot)?);
     let length = plan.stage(plan.total() - 1).1.sequence_length;
     let held_out = sources.iter().map(|source| {
-        let sequences: Vec<Vec<u32>> =
-            source.held_out(length).map(|sequence| sequence.ids.into_owned()).collect();
-        (source.name.clone(), json!(sequences))
+        let sequences = source.held_out(length).map(|sequence| Ok(sequence?.ids.into_owned()));
+        let sequences: Vec<Vec<u32>> = sequences.collect::<Result<_, files::Error>>()?;
+        Ok((source.name.clone(), json!(sequences)))
     });
-    let held_out: serde_json::Map<_, _> = held_out.collect();
+    let held_out: serde_json::Map<_, _> = held_out.collect::<Result<_>>()?;
     writeln!(out, "{}", json!({"held_out": held_out})).with_context(cannot)?;
     let mut mixture = Mixture { sources, state: MixtureState::default() };
     for step in 0..plan.total() {
         let stage = plan.stage(step).1;
         let mut sequences: Vec<Vec<u32>> = Vec::new();
         for _ in 0..stage.sequences_per_step {
-            let pieces = mixture.next(stage);
+            let pieces = mixture.next(stage)?;
             match intra_document {
                 true => sequences.extend(pieces.into_iter().map(|piece| piece.ids.into_owned())),
                 false => sequences.push(joined(&pieces).ids.into_owned()),
@@ -38,6 +38,6 @@ pub(super) fn write(path: &Path, intra_document: bool, plan: &Plan, sources: Vec
         writeln!(out, "{line}").with_context(cannot)?;
     }
     out.flush().with_context(cannot)?;
-    eprintln!("wrote the order of {} steps to {}", plan.total(), path.display());
+    terminal::message!("wrote the order of {} steps to {}", plan.total(), path.display());
     Ok(0)
 }

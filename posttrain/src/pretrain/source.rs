@@ -1,4 +1,4 @@
-//! A source of documents: tokenized once to memory-mapped shards, one for each data file, then read as an endless stream
+//! A source of documents: tokenized once to shards on disk, one for each data file, then read as an endless stream
 //! of tokens, each epoch in another order of documents. The last documents are held out.
 
 use crate::examples::{Kind, Rules};
@@ -59,6 +59,9 @@ impl Source {
     ) -> Result<Self> {
         let mut shards = Vec::new();
         for path in paths {
+            for (link, reason) in datasets::left_out(path)? {
+                terminal::message!("warning: {} is skipped: {reason}", link.display());
+            }
             for file in datasets::data_files(path)? {
                 shards.push(tokenized(&[file], Kind::Sft, rules, cache)?);
             }
@@ -90,7 +93,10 @@ impl Source {
     }
 
     /// Returns `count` tokens of the endless stream, from a position on, as pieces of documents.
-    pub(super) fn read(&mut self, from: u64, count: usize) -> Vec<Sequence<'static>> {
+    ///
+    /// # Errors
+    /// When the tokens cannot be read.
+    pub(super) fn read(&mut self, from: u64, count: usize) -> Result<Vec<Sequence<'static>>> {
         let (mut pieces, mut position, end) = (Vec::new(), from, from + count as u64);
         while position < end {
             let (epoch, within) = (position / self.tokens, position % self.tokens);
@@ -102,14 +108,17 @@ impl Source {
             let take = left.min(end - position) as usize;
             let document = self.documents[current.order[index] as usize];
             let start = (document.start + skipped) as usize;
-            pieces.push(self.shards[document.shard as usize].tokens(start, start + take));
+            pieces.push(self.shards[document.shard as usize].tokens(start, start + take)?);
             position += take as u64;
         }
-        pieces
+        Ok(pieces)
     }
 
-    /// Returns the held-out documents, cut into sequences of up to `length` tokens.
-    pub(super) fn held_out(&self, length: usize) -> impl Iterator<Item = Sequence<'static>> {
+    /// Returns the held-out documents, cut into sequences of up to `length` tokens, or why they cannot be read.
+    pub(super) fn held_out(
+        &self,
+        length: usize,
+    ) -> impl Iterator<Item = Result<Sequence<'static>, files::Error>> {
         self.held_out.iter().flat_map(move |document| {
             let (start, end) = (document.start as usize, document.end as usize);
             let store = &self.shards[document.shard as usize];

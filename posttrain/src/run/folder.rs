@@ -1,8 +1,13 @@
 //! A run's folder: which run it belongs to, and what is set aside when it starts over.
 
-use anyhow::{Context, Result, bail};
-use files::run_folder::{self, ACCEPT_CHANGES_HELP, RESTART_HELP};
-use serde_json::{Map, Value};
+use crate::checkpoints;
+use anyhow::{Result, bail};
+use files::checksum::Content;
+use files::manifest::{Depth, Difference, FILE_NAME, Manifest};
+use files::run_folder::{self, ACCEPT_CHANGES_HELP, NO_LOCK_HELP, RESTART_HELP};
+use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 /// Where a run writes, and what to do with a previous run there.
@@ -15,18 +20,59 @@ pub(crate) struct RunFolder {
     pub(crate) restart: bool,
     #[arg(long, help = ACCEPT_CHANGES_HELP)]
     pub(crate) accept_changes: bool,
+    #[arg(long, help = NO_LOCK_HELP)]
+    pub(crate) no_lock: bool,
 }
 
-/// Returns run.json of the run in the folder, if there is one.
+/// The previous run in a folder.
+#[derive(Debug, Default)]
+pub(super) struct Previous {
+    /// Its run.json.
+    pub(super) manifest: Map<String, Value>,
+    /// Where it was restored from, if the file was missing or damaged.
+    pub(super) note: Option<String>,
+}
+
+impl Previous {
+    /// Whether it did all its steps and wrote its model.
+    pub(super) fn has_finished(&self) -> bool {
+        self.manifest.get("state") == Some(&json!("finished"))
+    }
+
+    /// Returns the steps of its last checkpoint.
+    pub(super) fn steps(&self) -> u64 {
+        let progress = self.manifest.get("progress").unwrap_or(&Value::Null);
+        progress["step"].as_u64().unwrap_or_default()
+    }
+}
+
+/// Returns the previous run in the folder, if there is one. A run.json that is missing or damaged is restored from the
+/// newest checkpoint.
 ///
 /// # Errors
-/// When it cannot be read, or the folder contains something else.
-pub(super) fn previous_run(folder: &Path) -> Result<Option<Map<String, Value>>> {
+/// When it cannot be restored, or the folder contains something else.
+pub(super) fn previous_run(folder: &Path) -> Result<Option<Previous>> {
     let path = folder.join("run.json");
-    if path.is_file() {
-        let cannot = || format!("cannot read {}; give `--restart` to start over", path.display());
-        let text = std::fs::read(&path).with_context(cannot)?;
-        return serde_json::from_slice(&text).with_context(cannot).map(Some);
+    let (reason, error) = match std::fs::read(&path) {
+        Ok(text) => match serde_json::from_slice(&text) {
+            Ok(manifest) => return Ok(Some(Previous { manifest, note: None })),
+            Err(error) => ("is damaged", Some(anyhow::Error::new(error))),
+        },
+        Err(error) if error.kind() == ErrorKind::NotFound => ("is missing", None),
+        Err(error) => ("cannot be read", Some(anyhow::Error::new(error))),
+    };
+    let checkpoints = folder.join("checkpoints");
+    if let Some((manifest, checkpoint)) = checkpoints::recorded_run(&checkpoints) {
+        let note = format!("{} {reason}; restored from {checkpoint}", path.display());
+        return Ok(Some(Previous { manifest, note: Some(note) }));
+    }
+    let remedy =
+        "restore it, or give `--restart` to start over (what is in the folder is set aside, not deleted)";
+    if let Some(error) = error {
+        return Err(error.context(format!("{} {reason}; {remedy}", path.display())));
+    }
+    if checkpoints::exist(&checkpoints) || has_lines(&folder.join("metrics.jsonl")) {
+        bail!("`--out {}` contains a run, but its run.json is missing; {remedy}", folder.display());
     }
     if folder.join("config.json").exists() || folder.join("model.safetensors").exists() {
         bail!(
@@ -35,6 +81,25 @@ pub(super) fn previous_run(folder: &Path) -> Result<Option<Map<String, Value>>> 
         );
     }
     Ok(None)
+}
+
+fn has_lines(path: &Path) -> bool {
+    std::fs::metadata(path).is_ok_and(|metadata| metadata.len() > 0)
+}
+
+/// Returns what is wrong with the model of a finished run; `None` if it is there and whole. All of it is read.
+pub(super) fn model_damage(folder: &Path, previous: &Previous) -> Option<String> {
+    let files = previous.manifest.get("files").cloned().unwrap_or_default();
+    let Ok(files) = serde_json::from_value::<BTreeMap<String, Content>>(files) else {
+        // Finished by an earlier version, which recorded no checksums.
+        let is_empty = |name: &&&str| !has_lines(&folder.join(name));
+        let names = ["config.json", "tokenizer.json", "model.safetensors"];
+        return names.iter().find(is_empty).map(|name| format!("{name} is missing or empty"));
+    };
+    let manifest = Manifest { files, ..Manifest::default() };
+    let differences = manifest.differences(folder, Depth::Checksums);
+    let texts: Vec<String> = differences.iter().map(Difference::to_string).collect();
+    (!texts.is_empty()).then(|| texts.join("; "))
 }
 
 /// Refuses a folder that contains the checkpoint to start from, which the run would overwrite.
@@ -49,11 +114,12 @@ pub(super) fn refuse_own_model(folder: &Path, manifest: &Map<String, Value>) -> 
 }
 
 /// Refuses a folder with the run of another command: its model may be the one that this run starts from.
-pub(super) fn refuse_other_command(folder: &Path, manifest: &Map<String, Value>) -> Result<()> {
-    // `previous_run` reports what cannot be read.
-    let text = std::fs::read(folder.join("run.json")).unwrap_or_default();
-    let run: Value = serde_json::from_slice(&text).unwrap_or_default();
-    match run["command"].as_str() {
+pub(super) fn refuse_other_command(
+    folder: &Path,
+    previous: &Previous,
+    manifest: &Map<String, Value>,
+) -> Result<()> {
+    match previous.manifest.get("command").and_then(Value::as_str) {
         Some(command) if manifest["command"] != command => {
             bail!(
                 "`--out {}` contains a run of `posttrain {command}`; choose another folder",
@@ -66,7 +132,8 @@ pub(super) fn refuse_other_command(folder: &Path, manifest: &Map<String, Value>)
 
 /// Sets the previous run in the folder aside, if there is one. run.json is first: without it the rest is no run.
 pub(super) fn set_aside(folder: &Path) -> Result<()> {
-    if !folder.join("run.json").is_file() {
+    let is_run = ["run.json", "checkpoints", "metrics.jsonl"].iter().any(|name| folder.join(name).exists());
+    if !is_run {
         return Ok(());
     }
     let names = [
@@ -76,10 +143,11 @@ pub(super) fn set_aside(folder: &Path) -> Result<()> {
         "metrics.jsonl",
         "report.html",
         "model.safetensors",
+        FILE_NAME,
         "config.json",
     ];
     if let Some(aside) = run_folder::set_aside(folder, &names)? {
-        eprintln!("the previous run is set aside in {}", aside.display());
+        terminal::message!("the previous run is set aside in {}", aside.display());
     }
     Ok(())
 }

@@ -47,7 +47,10 @@ impl Rows {
     }
 
     /// Returns the micro-batches of a step.
-    pub(super) fn step(&mut self, step: u64, micro_batch_tokens: usize) -> Vec<Batch> {
+    ///
+    /// # Errors
+    /// When the tokens cannot be read.
+    pub(super) fn step(&mut self, step: u64, micro_batch_tokens: usize) -> Result<Vec<Batch>> {
         let packs = self.order.step(step).iter();
         let rows: Vec<u32> = packs.flat_map(|pack| self.packs[*pack as usize].clone()).collect();
         batches(&self.data, &rows, micro_batch_tokens)
@@ -59,7 +62,10 @@ impl Rows {
     }
 
     /// Returns the micro-batches of an evaluation.
-    pub(super) fn eval_batches(&self, micro_batch_tokens: usize) -> Vec<Batch> {
+    ///
+    /// # Errors
+    /// As `step`.
+    pub(super) fn eval_batches(&self, micro_batch_tokens: usize) -> Result<Vec<Batch>> {
         match &self.eval {
             Some(eval) => batches(eval, &(0..eval.len() as u32).collect::<Vec<u32>>(), micro_batch_tokens),
             None => batches(&self.data, &self.held_out, micro_batch_tokens),
@@ -74,7 +80,10 @@ impl Rows {
 }
 
 /// Returns rows as micro-batches.
-fn batches(store: &Store, rows: &[u32], micro_batch_tokens: usize) -> Vec<Batch> {
-    let batch = |rows: Vec<u32>| Batch::new(rows.iter().map(|row| store.sequence(*row as usize)));
+fn batches(store: &Store, rows: &[u32], micro_batch_tokens: usize) -> Result<Vec<Batch>> {
+    let batch = |rows: Vec<u32>| {
+        let sequences = rows.iter().map(|row| store.sequence(*row as usize));
+        Ok(Batch::new(sequences.collect::<Result<Vec<_>, _>>()?))
+    };
     micro_batches(rows, |row| store.length(row as usize), micro_batch_tokens).into_iter().map(batch).collect()
 }

@@ -143,7 +143,7 @@ impl Driver {
                 self.run.store.batch_submitted(batch.number, &remote)?;
                 batch.remote = Some(remote);
             }
-            eprintln!("note: batch {} with {} calls is still open", batch.number, batch.calls.len());
+            terminal::message!("note: batch {} with {} calls is still open", batch.number, batch.calls.len());
             self.submitted.extend(batch.calls.iter().map(|(key, _)| *key));
             self.open.push(batch);
         }
@@ -169,7 +169,7 @@ impl Driver {
         self.run.store.batch_uploaded(number, &file)?;
         let remote = self.provider.create(path, &file).await?;
         self.run.store.batch_submitted(number, &remote)?;
-        eprintln!("note: batch {number} with {} calls is submitted ({remote})", calls.len());
+        terminal::message!("note: batch {number} with {} calls is submitted ({remote})", calls.len());
         let (file, remote) = (Some(file), Some(remote));
         self.submitted.extend(calls.iter().map(|(key, _)| *key));
         self.open.push(OpenBatch { number, path: path.to_owned(), file, remote, calls });
@@ -206,7 +206,10 @@ impl Driver {
             self.run.store.count_calls(&self.model, ENDPOINT, Outcome::Failed, calls);
         }
         let answers = batch.calls.len() - failed;
-        eprintln!("note: batch {} has ended: {answers} answers, {failed} calls without one", batch.number);
+        terminal::message!(
+            "note: batch {} has ended: {answers} answers, {failed} calls without one",
+            batch.number
+        );
         for (key, _) in &batch.calls {
             self.submitted.remove(key);
             self.worst_cases.remove(key);

@@ -1,6 +1,6 @@
 //! The provider's side of batches: files, batches, and attempts until there is an answer or patience is over.
 
-use crate::endpoint::cause;
+use crate::endpoint::{cause, redirect_target};
 use crate::teacher::batch::files::read_lines;
 use crate::teacher::endpoints::Endpoints;
 use crate::teacher::reply::{MAX_MESSAGE, is_temporary, whole};
@@ -65,7 +65,7 @@ impl Provider {
             if let Some(ours) = list.data.iter().find(|batch| batch.input_file_id.as_deref() == Some(file)) {
                 return id(ours.id.clone(), "batch", &response).map(Some);
             }
-            match list.data.last().and_then(|batch| batch.id.as_deref()) {
+            match list.data.last().and_then(|batch| batch.id.as_deref()).map(segment).transpose()? {
                 Some(last) if list.has_more == Some(true) && !after.ends_with(last) => {
                     after = format!("&after={last}");
                 }
@@ -76,12 +76,14 @@ impl Provider {
 
     /// A batch as it is now.
     pub(super) async fn batch(&self, remote: &str) -> Result<Batch> {
+        let remote = segment(remote)?;
         parsed(&self.bytes(|base| self.client.get(format!("{base}/batches/{remote}"))).await?)
     }
 
     /// Passes the lines of a file to `each`; a file that breaks off is read from its beginning again.
     pub(super) async fn lines(&self, file: &str, mut each: impl FnMut(&[u8])) -> Result<()> {
         let began = Instant::now();
+        let file = segment(file)?;
         loop {
             let response =
                 self.response(|base| self.client.get(format!("{base}/files/{file}/content"))).await?;
@@ -126,6 +128,12 @@ impl Provider {
         if status.is_success() {
             return Ok(Ok(response));
         }
+        if let Some(target) = redirect_target(&response) {
+            bail!(
+                "{} redirects to {target} ({status}), which is not followed because requests carry prompts and replies; give that address if you trust it",
+                endpoint.base
+            );
+        }
         if is_temporary(status) {
             return Ok(Err(format!("status {status}")));
         }
@@ -153,5 +161,33 @@ fn parsed<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
 
 fn id(id: Option<String>, what: &str, response: &[u8]) -> Result<String> {
     let text = || String::from_utf8_lossy(response).chars().take(MAX_MESSAGE).collect::<String>();
-    id.ok_or_else(|| anyhow!("the provider returned no id for the {what}: {}", text()))
+    let id = id.ok_or_else(|| anyhow!("the provider returned no id for the {what}: {}", text()))?;
+    segment(&id)?;
+    Ok(id)
+}
+
+/// An id as one segment of a path. A provider's ids are words; anything else would reach other addresses of it.
+fn segment(id: &str) -> Result<&str> {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:@~".contains(&byte);
+    if id.is_empty() || id.len() > 512 || id.starts_with('.') || !id.bytes().all(is_plain) {
+        let shown: String = id.chars().take(100).collect();
+        bail!("the provider returned the id {shown:?}, which is no plain word; its batches cannot be used");
+    }
+    Ok(id)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_is_one_segment_of_a_path() {
+        for id in ["batch_68f0a", "file-AbC.1", "msgbatch:7", "a@b~c"] {
+            assert!(segment(id).is_ok(), "{id}");
+        }
+        for id in ["", "..", ".", "../evil", "a/b", "a?x=", "a#b", "a%2fb", "a b", "\u{e9}", &"x".repeat(600)]
+        {
+            assert!(segment(id).is_err(), "{id}");
+        }
+    }
 }

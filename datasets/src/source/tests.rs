@@ -1,0 +1,73 @@
+use super::*;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::symlink;
+
+const ROW: &str = "{\"text\": \"a\"}\n";
+
+fn rows(path: &Path) -> usize {
+    crate::read(path).unwrap().map(|row| row.unwrap()).count()
+}
+
+#[test]
+fn links_that_leave_a_dataset_are_left_out_by_name() {
+    let (dataset, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (folder, theirs) = (dataset.path(), elsewhere.path().join("private.txt"));
+    std::fs::write(&theirs, "private").unwrap();
+    std::fs::write(folder.join("a.jsonl"), ROW).unwrap();
+    std::fs::create_dir(folder.join("inner")).unwrap();
+    std::fs::write(folder.join("inner/b.jsonl"), ROW).unwrap();
+    symlink(&theirs, folder.join("notes.txt")).unwrap();
+    symlink(elsewhere.path(), folder.join("folder")).unwrap();
+    symlink("inner/b.jsonl", folder.join("inside.jsonl")).unwrap();
+    symlink(folder, folder.join("inner/above")).unwrap();
+    let mut reading = crate::read(folder).unwrap();
+    assert_eq!(reading.by_ref().count(), 3);
+    let mut names: Vec<_> =
+        reading.skipped().iter().map(|(path, _)| path.strip_prefix(folder).unwrap()).collect();
+    names.sort();
+    assert_eq!(names, [Path::new("folder"), Path::new("notes.txt")]);
+    assert!(reading.skipped()[0].1.contains("outside the dataset"));
+    assert_eq!(left_out(folder).unwrap().len(), 2);
+    // Named by themselves they are what the user asked for.
+    assert_eq!(rows(&folder.join("notes.txt")), 1);
+    let only = tempfile::tempdir().unwrap();
+    symlink(&theirs, only.path().join("notes.txt")).unwrap();
+    let error = crate::read(only.path()).err().unwrap().to_string();
+    assert!(error.contains("notes.txt: it is a link to"), "{error}");
+}
+
+#[test]
+fn the_links_of_the_hub_cache_are_followed() {
+    let cache = tempfile::tempdir().unwrap();
+    let snapshot = cache.path().join("datasets--a--b/snapshots/0123");
+    std::fs::create_dir_all(&snapshot).unwrap();
+    std::fs::create_dir(cache.path().join("datasets--a--b/blobs")).unwrap();
+    std::fs::write(cache.path().join("datasets--a--b/blobs/4567"), ROW).unwrap();
+    symlink("../../blobs/4567", snapshot.join("rows.jsonl")).unwrap();
+    assert_eq!(rows(&snapshot), 1);
+    std::fs::write(cache.path().join("secret"), ROW).unwrap();
+    symlink(cache.path().join("secret"), snapshot.join("more.jsonl")).unwrap();
+    assert_eq!(rows(&snapshot), 1);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn names_that_are_not_utf_8_and_odd_names_are_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let odd: [&[u8]; 5] =
+        [b"\xff.jsonl", b"\xfe.jsonl", b"a\nb.jsonl", b"file:c?x=.jsonl", b"\xfd\xff.jsonl.gz"];
+    for name in odd {
+        let path = folder.path().join(OsStr::from_bytes(name));
+        if name.ends_with(b".gz") {
+            let mut encoder =
+                flate2::write::GzEncoder::new(File::create(&path).unwrap(), flate2::Compression::fast());
+            std::io::Write::write_all(&mut encoder, ROW.as_bytes()).unwrap();
+            encoder.finish().unwrap();
+        } else {
+            std::fs::write(&path, ROW).unwrap();
+        }
+        assert_eq!(rows(&path), 1);
+    }
+    assert_eq!(rows(folder.path()), odd.len());
+}

@@ -1,0 +1,107 @@
+//! The files of the result that a folder contains, as its manifest lists them.
+
+use super::{FolderKind, look};
+use crate::checksum::Content;
+use crate::manifest::{FILE_NAME as MANIFEST, Manifest};
+use crate::{Error, atomic, owned};
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// Where the list of the earlier result is kept while the new one is installed.
+const KEPT_MANIFEST: &str = ".earlier-manifest.json";
+/// The same for a result of an earlier version, which has a description and no manifest.
+const KEPT_DESCRIPTION: &str = ".earlier-description.json";
+
+/// The files of an earlier result; without a content for results of earlier versions, which did not record it.
+#[derive(Debug, Default)]
+pub(super) struct Earlier {
+    pub(super) files: BTreeMap<String, Option<Content>>,
+}
+
+impl Earlier {
+    /// The result in a folder; `None` if it has none.
+    pub(super) fn read(folder: &Path, kind: &FolderKind) -> Result<Option<Self>, Error> {
+        Self::from_lists(folder, &folder.join(MANIFEST), &folder.join(kind.description), kind)
+    }
+
+    /// The list that [`keep_list`] kept.
+    pub(super) fn kept(new: &Path, kind: &FolderKind) -> Result<Option<Self>, Error> {
+        Self::from_lists(new, &new.join(KEPT_MANIFEST), &new.join(KEPT_DESCRIPTION), kind)
+    }
+
+    fn from_lists(
+        folder: &Path,
+        manifest: &Path,
+        description: &Path,
+        kind: &FolderKind,
+    ) -> Result<Option<Self>, Error> {
+        owned::refuse_links(manifest)?;
+        owned::refuse_links(description)?;
+        if let Some(manifest) = Manifest::read(manifest)? {
+            if manifest.about.get("program").and_then(Value::as_str) != Some(kind.program) {
+                return Err(look::foreign(folder, MANIFEST, kind));
+            }
+            let files = manifest.files.into_iter().map(|(name, content)| (name, Some(content)));
+            return Ok(Some(Self {
+                files: files.filter(|(name, _)| owned::inner_path(name).is_some()).collect(),
+            }));
+        }
+        if owned::type_of(description)?.is_none() {
+            return Ok(None);
+        }
+        let bytes = std::fs::read(description).map_err(|reason| Error::file("read", description, reason))?;
+        let damaged = |reason: String| Error::Damaged { path: description.to_owned(), reason };
+        let value: Value = serde_json::from_slice(&bytes).map_err(|error| damaged(error.to_string()))?;
+        if !value["program"].as_str().is_some_and(|program| program.starts_with("smoltalk ")) {
+            return Err(look::foreign(folder, kind.description, kind));
+        }
+        let files = kind.files.iter().copied().chain([kind.description]).map(str::to_owned);
+        let shards = listed_shards(&value).into_iter().map(|(name, _)| name);
+        Ok(Some(Self { files: files.chain(shards).map(|name| (name, None)).collect() }))
+    }
+}
+
+/// Moves the list of the earlier result into the folder of the new one, once: without it the earlier result does not
+/// count as whole from here on.
+pub(super) fn keep_list(folder: &Path, new: &Path, kind: &FolderKind) -> Result<(), Error> {
+    let [manifest, description] = [KEPT_MANIFEST, KEPT_DESCRIPTION].map(|name| new.join(name));
+    if owned::type_of(&manifest)?.is_some() || owned::type_of(&description)?.is_some() {
+        return Ok(());
+    }
+    let lists = [(MANIFEST, manifest), (kind.description, description)];
+    for (name, kept) in lists {
+        let path = folder.join(name);
+        if owned::type_of(&path)?.is_some() {
+            return atomic::rename(&path, &kept);
+        }
+    }
+    Ok(())
+}
+
+/// The shards that a description lists: their paths, and their lengths and SHA-256. Paths that lead out of the folder are
+/// left out.
+pub fn listed_shards(description: &Value) -> Vec<(String, Content)> {
+    let of_configs =
+        description["configs"].as_object().into_iter().flatten().map(|(_, config)| &config["shards"]);
+    let shards = std::iter::once(&description["shards"]).chain(of_configs);
+    let entries = shards.filter_map(Value::as_array).flatten();
+    let shard = |entry: &Value| {
+        let path =
+            entry["path"].as_str().filter(|path| owned::inner_path(path).is_some() && is_shard(path))?;
+        let checksum = format!("sha256:{}", entry["sha256"].as_str()?);
+        Some((path.to_owned(), Content { bytes: entry["bytes"].as_u64()?, checksum }))
+    };
+    entries.filter_map(shard).collect()
+}
+
+/// Whether a name is one that shards get: `SPLIT-00000-of-00001.parquet`.
+pub fn is_shard(name: &str) -> bool {
+    let name = name.rsplit('/').next().unwrap_or(name);
+    let is_number = |text: &str| text.len() >= 5 && text.bytes().all(|byte| byte.is_ascii_digit());
+    let Some((rest, count)) = name.strip_suffix(".parquet").and_then(|name| name.rsplit_once("-of-")) else {
+        return false;
+    };
+    rest.rsplit_once('-')
+        .is_some_and(|(split, index)| !split.is_empty() && is_number(index) && is_number(count))
+}

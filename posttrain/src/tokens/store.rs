@@ -1,0 +1,180 @@
+//! A store that is read: checked whole against its list when it is opened, then read one range at a time. It is not
+//! memory-mapped, so that a failing disk or a truncated file is an error, after which the run can still be saved.
+
+use super::{Counts, FILES, TRAINED};
+use anyhow::{Context, Result};
+use files::Error;
+use files::checksum::{Algorithm, Checksummer, Content};
+use files::manifest::{Depth, FILE_NAME, Manifest};
+use serde_json::Value;
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use training::Sequence;
+
+/// Bytes that are read at once, a multiple of a token's.
+const PIECE: usize = 1 << 20;
+
+/// Sequences on disk.
+#[derive(Debug)]
+pub(crate) struct Store {
+    /// The store's folder.
+    pub(crate) folder: PathBuf,
+    /// The counts of its rows.
+    pub(crate) counts: Counts,
+    /// Seeking and reading are one operation.
+    tokens: Mutex<File>,
+    /// The index of each sequence's first token, then the number of tokens.
+    starts: Vec<u64>,
+    /// Ids are below it.
+    vocabulary: usize,
+}
+
+impl Store {
+    /// Opens a store, if the folder has a finished one, for ids below `vocabulary`. All of it is read: its checksums are
+    /// compared, and ids and starts are checked.
+    ///
+    /// # Errors
+    /// When it cannot be read or is damaged; it can be made again.
+    pub(crate) fn open(folder: &Path, vocabulary: usize) -> Result<Option<Self>> {
+        let Some(manifest) = Manifest::read(&folder.join(FILE_NAME))? else { return Ok(None) };
+        manifest.check(folder, Depth::Lengths)?;
+        let counts: Counts = serde_json::from_value(Value::Object(manifest.about.clone()))
+            .with_context(|| format!("{} is damaged", folder.join(FILE_NAME).display()))?;
+        let starts = read_starts(&folder.join(FILES[1]), &manifest, &counts)?;
+        let path = folder.join(FILES[0]);
+        let mut tokens = File::open(&path).map_err(|reason| Error::file("read", &path, reason))?;
+        let content = check_tokens(&mut tokens, &path, vocabulary)?;
+        if manifest.files.get(FILES[0]) != Some(&content) {
+            return Err(damaged(&path, "contains other bytes than were written").into());
+        }
+        let folder = folder.to_owned();
+        Ok(Some(Self { folder, counts, tokens: Mutex::new(tokens), starts, vocabulary }))
+    }
+
+    /// Returns its name, the hash of everything that decides it.
+    pub(crate) fn name(&self) -> String {
+        self.folder.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
+    }
+
+    /// Returns the first dropped row and its reason.
+    pub(crate) fn first_dropped(&self) -> Option<String> {
+        let text = std::fs::read_to_string(self.folder.join(FILES[2])).ok()?;
+        let row: Value = serde_json::from_str(text.lines().next()?).ok()?;
+        let [file, reason, detail] =
+            ["file", "reason", "detail"].map(|name| row[name].as_str().unwrap_or_default());
+        Some(format!("{file}, row at {}: {reason} ({detail})", row["number"]))
+    }
+
+    /// Returns the number of sequences.
+    pub(crate) fn len(&self) -> usize {
+        self.starts.len() - 1
+    }
+
+    /// Returns whether there are no sequences.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Returns the index of a sequence's first token among all tokens; for `len()` the number of all tokens.
+    pub(crate) fn start(&self, index: usize) -> usize {
+        self.starts[index] as usize
+    }
+
+    /// Returns the number of tokens of a sequence.
+    pub(crate) fn length(&self, index: usize) -> usize {
+        self.start(index + 1) - self.start(index)
+    }
+
+    /// Returns a sequence.
+    ///
+    /// # Errors
+    /// As `tokens`.
+    pub(crate) fn sequence(&self, index: usize) -> Result<Sequence<'static>, Error> {
+        self.tokens(self.start(index), self.start(index + 1))
+    }
+
+    /// Returns a range of all tokens as one sequence.
+    ///
+    /// # Errors
+    /// Names the file that cannot be read, or that contains an id beyond the vocabulary.
+    pub(crate) fn tokens(&self, from: usize, to: usize) -> Result<Sequence<'static>, Error> {
+        let path = || self.folder.join(FILES[0]);
+        let mut bytes = vec![0; 4 * (to - from)];
+        {
+            let mut file = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
+            let read = file.seek(SeekFrom::Start(4 * from as u64)).and_then(|_| file.read_exact(&mut bytes));
+            read.map_err(|reason| Error::file("read", &path(), shorter(reason)))?;
+        }
+        let tokens = bytes.as_chunks::<4>().0.iter().map(|token| u32::from_le_bytes(*token));
+        let (ids, trained): (Vec<u32>, Vec<bool>) =
+            tokens.map(|token| (token & !TRAINED, token & TRAINED != 0)).unzip();
+        match ids.iter().find(|id| **id as usize >= self.vocabulary) {
+            Some(id) => Err(beyond_vocabulary(&path(), *id, self.vocabulary)),
+            None => Ok(Sequence { ids: ids.into(), trained: trained.into() }),
+        }
+    }
+}
+
+/// Reads the starts, which never decrease, from 0 to the number of tokens.
+fn read_starts(path: &Path, manifest: &Manifest, counts: &Counts) -> Result<Vec<u64>, Error> {
+    let bytes = std::fs::read(path).map_err(|reason| Error::file("read", path, reason))?;
+    if manifest.files.get(FILES[1]) != Some(&Content::of_bytes(&bytes, Algorithm::Xxh3)) {
+        return Err(damaged(path, "contains other bytes than were written"));
+    }
+    let starts: Vec<u64> = bytes.as_chunks::<8>().0.iter().map(|start| u64::from_le_bytes(*start)).collect();
+    let is_whole = starts.len() == counts.sequences + 1
+        && starts.first() == Some(&0)
+        && starts.last() == Some(&(counts.tokens as u64))
+        && starts.is_sorted();
+    if is_whole { Ok(starts) } else { Err(damaged(path, "its sequences are not within the tokens")) }
+}
+
+/// Reads all tokens once: returns their length and checksum.
+fn check_tokens(file: &mut File, path: &Path, vocabulary: usize) -> Result<Content, Error> {
+    let (mut piece, mut summer, mut largest) = (vec![0; PIECE], Checksummer::new(Algorithm::Xxh3), 0);
+    loop {
+        let count = read_full(file, &mut piece).map_err(|reason| Error::file("read", path, reason))?;
+        summer.update(&piece[..count]);
+        let ids = piece[..count].as_chunks::<4>().0.iter().map(|token| u32::from_le_bytes(*token) & !TRAINED);
+        largest = ids.fold(largest, u32::max);
+        if count < PIECE {
+            break;
+        }
+    }
+    match largest as usize >= vocabulary && largest > 0 {
+        true => Err(beyond_vocabulary(path, largest, vocabulary)),
+        false => Ok(summer.finish()),
+    }
+}
+
+/// Fills the buffer, except at the end of the file.
+fn read_full(file: &mut File, buffer: &mut [u8]) -> io::Result<usize> {
+    let mut filled = 0;
+    while filled < buffer.len() {
+        match file.read(&mut buffer[filled..]) {
+            Ok(0) => break,
+            Ok(count) => filled += count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(filled)
+}
+
+/// Names what an unexpected end means here.
+fn shorter(reason: io::Error) -> io::Error {
+    match reason.kind() {
+        io::ErrorKind::UnexpectedEof => io::Error::other("it is shorter than when the run started"),
+        _ => reason,
+    }
+}
+
+fn damaged(path: &Path, reason: &str) -> Error {
+    Error::Damaged { path: path.to_owned(), reason: reason.to_owned() }
+}
+
+fn beyond_vocabulary(path: &Path, id: u32, vocabulary: usize) -> Error {
+    damaged(path, &format!("it contains token {id}, but the vocabulary has {vocabulary}"))
+}

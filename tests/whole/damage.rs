@@ -1,0 +1,268 @@
+use crate::programs::{metric, metric_lines, read_json, refused, succeeds, text_of};
+use crate::workshop::Workshop;
+use files::manifest::{Depth, FILE_NAME, Manifest};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+/// A finished `posttrain sft` below `sft`.
+fn finished() -> (Workshop, PathBuf) {
+    let workshop = Workshop::new();
+    succeeds(&mut sft(&workshop));
+    let out = workshop.path("sft/run");
+    (workshop, out)
+}
+
+fn sft(workshop: &Workshop) -> Command {
+    workshop.tune("sft", "chats.jsonl", "sft")
+}
+
+/// The same training into another folder, with the same cache.
+fn sft_again(workshop: &Workshop) -> Command {
+    let mut command = sft(workshop);
+    command.arg("--out").arg(workshop.path("sft/again"));
+    command
+}
+
+fn model_of(out: &Path) -> Vec<u8> {
+    std::fs::read(out.join("model.safetensors")).unwrap()
+}
+
+fn zeros(path: &Path) {
+    std::fs::write(path, vec![0; std::fs::read(path).unwrap().len()]).unwrap();
+}
+
+fn flip(path: &Path) {
+    let mut bytes = std::fs::read(path).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 16;
+    std::fs::write(path, bytes).unwrap();
+}
+
+fn empty(path: &Path) {
+    std::fs::write(path, "").unwrap();
+}
+
+fn remove(path: &Path) {
+    std::fs::remove_file(path).unwrap();
+}
+
+const DAMAGES: [fn(&Path); 4] = [zeros, flip, empty, remove];
+
+/// The only folder or file in a folder whose name has no dot.
+fn only(folder: &Path) -> PathBuf {
+    let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let mut entries: Vec<PathBuf> = entries.filter(|path| path.file_name().unwrap().len() == 64).collect();
+    assert_eq!(entries.len(), 1, "{entries:?}");
+    entries.pop().unwrap()
+}
+
+/// What a run is that was killed after its last checkpoint.
+fn unfinish(out: &Path) {
+    let text = std::fs::read_to_string(out.join("run.json")).unwrap();
+    std::fs::write(out.join("run.json"), text.replace("\"finished\"", "\"running\"")).unwrap();
+}
+
+#[test]
+fn a_damaged_checkpoint_is_written_again() {
+    let (workshop, out) = finished();
+    let (model, checkpoint) = (model_of(&out), out.join("checkpoints/step-6"));
+    for damage in DAMAGES {
+        unfinish(&out);
+        damage(&checkpoint.join("model.safetensors"));
+        let text = succeeds(&mut sft(&workshop));
+        assert!(
+            text.contains("resumed after step 6") && text.contains("the checkpoint is written again"),
+            "{text}"
+        );
+        assert!(model_of(&checkpoint) == model && model_of(&out) == model);
+        let list = Manifest::read(&checkpoint.join(FILE_NAME)).unwrap().unwrap();
+        list.check(&checkpoint, Depth::Checksums).unwrap();
+    }
+}
+
+#[test]
+fn a_finished_run_whose_model_is_damaged_writes_it_again() {
+    let (workshop, out) = finished();
+    let names = ["model.safetensors", "tokenizer.json", "config.json"];
+    let whole = names.map(|name| std::fs::read(out.join(name)).unwrap());
+    for (name, whole) in names.iter().zip(&whole) {
+        for damage in DAMAGES {
+            damage(&out.join(name));
+            let text = succeeds(&mut sft(&workshop));
+            assert!(
+                text.contains("the model of the finished run is damaged") && text.contains(name),
+                "{text}"
+            );
+            assert!(std::fs::read(out.join(name)).unwrap() == *whole, "{name}");
+            assert!(succeeds(&mut sft(&workshop)).contains("this run has finished"));
+        }
+    }
+    // Without a checkpoint to write it from, it is refused, and refused again.
+    empty(&out.join("model.safetensors"));
+    std::fs::rename(out.join("checkpoints"), out.join("elsewhere")).unwrap();
+    for _ in 0..2 {
+        refused(&mut sft(&workshop), "no checkpoint of it is left to resume from; give `--restart`");
+    }
+    succeeds(sft(&workshop).arg("--restart"));
+    assert!(model_of(&out) == whole[0] && out.join("set-aside-1/metrics.jsonl").is_file());
+}
+
+#[test]
+fn damaged_weights_are_not_trained_on() {
+    let workshop = Workshop::new();
+    flip(&workshop.path("base/run/model.safetensors"));
+    refused(&mut sft(&workshop), "contains other bytes than checksums.json lists");
+    remove(&workshop.path("base/run/checksums.json"));
+    succeeds(&mut sft(&workshop));
+}
+
+#[test]
+fn a_lost_run_json_is_restored_and_still_compared() {
+    let (workshop, out) = finished();
+    let model = model_of(&out);
+    for damage in [zeros, empty, remove] {
+        damage(&out.join("run.json"));
+        refused(sft(&workshop).args(["--learning-rate", "0.5"]), "learning_rate was 0.01, is 0.5");
+        let text = succeeds(&mut sft(&workshop));
+        assert!(text.contains("restored from checkpoints/step-6"), "{text}");
+        assert!(model_of(&out) == model && read_json(&out.join("run.json"))["state"] == "finished");
+    }
+    remove(&out.join("run.json"));
+    std::fs::remove_dir_all(out.join("checkpoints")).unwrap();
+    for _ in 0..2 {
+        refused(&mut sft(&workshop), "contains a run, but its run.json is missing");
+    }
+    succeeds(sft(&workshop).arg("--restart"));
+    assert!(model_of(&out) == model);
+}
+
+#[test]
+fn a_report_that_cannot_be_written_ends_no_run() {
+    let workshop = Workshop::new();
+    let out = workshop.path("sft/run");
+    std::fs::create_dir_all(out.join("report.html/in-the-way")).unwrap();
+    std::fs::write(out.join("tensorboard"), "in the way").unwrap();
+    let text = succeeds(&mut sft(&workshop));
+    assert!(text.contains("report.html") && text.contains("without TensorBoard events"), "{text}");
+    assert!(!model_of(&out).is_empty());
+}
+
+#[test]
+fn a_damaged_token_cache_is_made_again() {
+    let (workshop, out) = finished();
+    let store = only(&workshop.path("sft/cache"));
+    for name in ["tokens.bin", "starts.bin", FILE_NAME] {
+        for damage in DAMAGES {
+            damage(&store.join(name));
+            let text = succeeds(sft_again(&workshop).arg("--restart"));
+            let is_silent = name == FILE_NAME && !store.join(name).is_file();
+            assert!(is_silent || text.contains("tokenizing again") || !text.contains("note: "), "{text}");
+            assert!(model_of(&workshop.path("sft/again")) == model_of(&out), "{name}");
+            let list = Manifest::read(&store.join(FILE_NAME)).unwrap().unwrap();
+            list.check(&store, Depth::Checksums).unwrap();
+        }
+    }
+}
+
+/// A cleaner of caches empties the file that a run is reading: the run saves its steps and names the file.
+#[test]
+fn a_token_file_that_shrinks_under_a_run_saves_it() {
+    let workshop = Workshop::new();
+    let out = workshop.path("sft/run");
+    let command = || {
+        let mut command = sft(&workshop);
+        command.args(["--steps", "4000", "--save-steps", "4000"]);
+        command
+    };
+    let child = command().stderr(Stdio::piped()).spawn().unwrap();
+    while metric_lines(&out).len() < 3 {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    empty(&only(&workshop.path("sft/cache")).join("tokens.bin"));
+    let output = child.wait_with_output().unwrap();
+    let text = text_of(&output);
+    assert_eq!(output.status.code(), Some(2), "{text}");
+    assert!(
+        text.contains("tokens.bin: it is shorter than") && text.contains(" is saved, run the same"),
+        "{text}"
+    );
+    let text = succeeds(&mut command());
+    assert!(text.contains("tokenizing again") && text.contains("resumed after step"), "{text}");
+}
+
+#[test]
+fn damaged_reference_log_probabilities_are_computed_again() {
+    let workshop = Workshop::new();
+    let dpo = |out: &str| {
+        let mut command = workshop.tune("dpo", "pairs.jsonl", "dpo");
+        command.arg("--out").arg(workshop.path(out)).args(["--logging-steps", "1"]);
+        command
+    };
+    succeeds(&mut dpo("dpo/run"));
+    let model = model_of(&workshop.path("dpo/run"));
+    let file = only(&workshop.path("dpo/cache/reference"));
+    for damage in DAMAGES {
+        damage(&file);
+        // What a power loss leaves of a file that was being appended to.
+        std::fs::write(file.with_extension("part"), [0; 512]).unwrap();
+        succeeds(dpo("dpo/again").arg("--restart"));
+        let out = workshop.path("dpo/again");
+        assert!((metric(&out, "loss")[0] - f64::ln(2.0)).abs() < 1e-3);
+        assert!(model_of(&out) == model && !file.with_extension("part").exists());
+    }
+}
+
+/// A command in a shell that prepares it.
+fn in_shell(prepare: &str, command: &Command) -> Command {
+    let mut shell = Command::new("bash");
+    shell
+        .arg("-c")
+        .arg(format!("{prepare}; exec \"$0\" \"$@\""))
+        .arg(command.get_program())
+        .args(command.get_args());
+    shell.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    shell
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn standard_error_that_cannot_be_written_ends_no_run() {
+    let workshop = Workshop::new();
+    let status = in_shell("exec 2> /dev/full", &sft(&workshop)).status().unwrap();
+    assert_eq!(status.code(), Some(0));
+    assert!(!model_of(&workshop.path("sft/run")).is_empty());
+}
+
+#[test]
+fn a_strict_umask_holds_for_checkpoints() {
+    let workshop = Workshop::new();
+    assert!(in_shell("umask 077", &sft(&workshop)).status().unwrap().success());
+    let mode =
+        |name: &str| workshop.path("sft/run").join(name).metadata().unwrap().permissions().mode() & 0o777;
+    for folder in ["", "checkpoints", "checkpoints/step-6"] {
+        assert_eq!(mode(folder), 0o700, "{folder}");
+    }
+    for file in
+        ["run.json", "model.safetensors", "checkpoints/step-6/training_state.safetensors", "metrics.jsonl"]
+    {
+        assert_eq!(mode(file), 0o600, "{file}");
+    }
+}
+
+#[test]
+fn without_a_home_the_cache_is_in_the_runs_folder() {
+    let workshop = Workshop::new();
+    let mut command = crate::programs::program("posttrain");
+    command
+        .arg("sft")
+        .arg("--model")
+        .arg(workshop.path("base/run"))
+        .arg("--data")
+        .arg(workshop.path("chats.jsonl"));
+    command.arg("--out").arg(workshop.path("out")).args(["--steps", "1", "--max-length", "64"]);
+    succeeds(command.env("HOME", "").env_remove("XDG_CACHE_HOME").current_dir(workshop.folder.path()));
+    assert!(only(&workshop.path("out/cache/tokens")).join("tokens.bin").is_file());
+    assert!(!workshop.path(".cache").exists());
+}

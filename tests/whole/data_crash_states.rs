@@ -1,0 +1,123 @@
+//! What a power loss may leave of a mix, a cleaned dataset and a generated one: each state ends in the undisturbed bytes by
+//! the same command again.
+
+use crate::programs::{program, text_of};
+use crate::scripted_teacher::ScriptedTeacher;
+use serde_json::json;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+use tests::crash;
+
+/// Set to resume every state instead of a tenth.
+const ALL: &str = "SMOL_ALL_CRASH_STATES";
+
+/// The visible files of a dataset, without those that count calls.
+fn dataset(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    const COUNT_CALLS: [&str; 7] = [
+        "run.json",
+        "README.md",
+        "report.html",
+        "checksums.json",
+        "store.sqlite",
+        "calls-in-flight",
+        "store.sqlite-wal",
+    ];
+    let (mut files, mut folders) = (BTreeMap::new(), vec![folder.to_owned()]);
+    let is_run = folder.join("store.sqlite").exists();
+    while let Some(inner) = folders.pop() {
+        for entry in std::fs::read_dir(inner).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.file_name().unwrap().to_string_lossy().into_owned();
+            if path.is_dir() {
+                folders.push(path);
+            } else if name != ".lock"
+                && !(is_run && (COUNT_CALLS.contains(&&*name) || name.ends_with("-shm")))
+            {
+                files.insert(path.strip_prefix(folder).unwrap().to_owned(), std::fs::read(&path).unwrap());
+            }
+        }
+    }
+    files
+}
+
+/// Resumes the states of these models that a power loss may leave of `root/out`.
+fn resumed(root: &Path, models: &[&str], at_least: usize, command: impl Fn() -> Command) {
+    std::fs::create_dir_all(root).unwrap();
+    let recorded = crash::states(command().stdout(Stdio::null()).stderr(Stdio::null()), root);
+    let (mut states, status) = match recorded {
+        Ok(recorded) => recorded,
+        Err(error) => return println!("skipped: this system does not permit tracing ({error})"),
+    };
+    assert_eq!(status, 0, "the undisturbed command ends well");
+    let expected = dataset(&root.join("out"));
+    assert!(expected.keys().any(|name| name.to_string_lossy().ends_with(".parquet")));
+    states.retain(|state| models.iter().any(|model| state.name.contains(&format!("-{model}-"))));
+    let is_chosen =
+        |index: &usize| std::env::var_os(ALL).is_some() || random::mix(7, *index as u64) % 10 == 0;
+    let mut count = 0;
+    for index in (0..states.len()).filter(is_chosen) {
+        let state = &states[index];
+        state.restore(root).unwrap();
+        let output = command().output().unwrap();
+        assert!(output.status.success(), "{}: {}", state.name, text_of(&output));
+        assert!(dataset(&root.join("out")) == expected, "{}", state.name);
+        count += 1;
+    }
+    println!("{}: {count} of {} states resumed", root.display(), states.len());
+    assert!(states.len() >= at_least, "{} states", states.len());
+}
+
+const MODELS: [&str; 5] = ["kill", "journal", "empty", "zeros", "torn"];
+
+/// 60 rows, and a recipe that takes 40 of them.
+fn kitchen() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let row =
+        |index: usize| json!({"text": format!("Row {index} is about {} and {}.", index * 7, index * 13)});
+    let rows: String = (0..60).map(|index| format!("{}\n", row(index))).collect();
+    std::fs::write(folder.path().join("a.jsonl"), rows).unwrap();
+    let recipe = "name = \"Soup\"\n[[source]]\nname = \"a\"\ndata = \"a.jsonl\"\ncount = 40\n";
+    std::fs::write(folder.path().join("recipe.toml"), recipe).unwrap();
+    folder
+}
+
+fn smoltalk(folder: &Path, arguments: &[&str], root: &Path) -> Command {
+    let mut command = program("smoltalk");
+    command.current_dir(folder).args(arguments).arg("--out").arg(root.join("out"));
+    command
+}
+
+#[test]
+fn mix_survives_power_loss() {
+    let folder = kitchen();
+    let root = folder.path().join("mix");
+    let command = || smoltalk(folder.path(), &["mix", "recipe.toml"], &root);
+    resumed(&root, &MODELS, 40, command);
+    // Over an earlier result, with the same bytes in the end.
+    resumed(&root, &MODELS, 40, command);
+}
+
+#[test]
+fn clean_survives_power_loss() {
+    let folder = kitchen();
+    let root = folder.path().join("clean");
+    let command = || smoltalk(folder.path(), &["clean", "a.jsonl"], &root);
+    resumed(&root, &MODELS, 40, command);
+    resumed(&root, &MODELS, 40, command);
+}
+
+/// SQLite overwrites pages in place, of which `zeros` and `torn` would take what was synced long before.
+#[test]
+fn gen_survives_power_loss() {
+    let folder = kitchen();
+    let root = folder.path().join("gen");
+    let teacher = ScriptedTeacher::start(Duration::ZERO, false);
+    let command = || {
+        let mut command = smoltalk(folder.path(), &["gen", "magpie-ultra", "--rows", "10"], &root);
+        command.args(["--in-flight", "4", "--teacher", &teacher.name]);
+        command
+    };
+    resumed(&root, &["kill", "journal", "empty"], 40, command);
+}
