@@ -4,6 +4,7 @@
 //! [`Checkpoint`] always belong together.
 
 use crate::error::{Error, read_to_string};
+use crate::gguf::{self, GgufFile, GgufText};
 use crate::weights::Weights;
 use crate::{ChatTemplate, ModelConfig, Tokenizer, hub};
 use serde_json::{Map, Value};
@@ -41,21 +42,83 @@ pub struct Checkpoint {
 }
 
 impl Checkpoint {
-    /// Opens a folder, or a hub id such as `HuggingFaceTB/SmolLM2-135M-Instruct`, which is downloaded. `template` is a Jinja
-    /// file that replaces the checkpoint's own chat template.
+    /// Opens a folder, a GGUF file, or a hub id such as `HuggingFaceTB/SmolLM2-135M-Instruct`, which is downloaded.
+    /// `template` is a Jinja file that replaces the checkpoint's own chat template.
     ///
     /// # Errors
     /// Names the file that is missing, broken, or belongs to another model.
     pub fn open(name: &str, template: Option<&Path>) -> Result<Self, Error> {
+        if GgufFile::is_at(Path::new(name)) {
+            return Self::open_gguf(name, template);
+        }
         let folder = locate(name)?;
         let config = ModelConfig::read(&required(&folder, "config.json")?)?;
         let tokenizer = Tokenizer::read(&required(&folder, "tokenizer.json")?, &config)?;
         let weights = Weights::open(&folder, &config)?;
         let settings = TokenizerSettings::read(&folder)?;
+        let own = match template {
+            Some(_) => None,
+            None => settings.own_template(&folder)?,
+        };
+        let mut stop_ids: BTreeSet<u32> = config.eos_token_ids.iter().copied().collect();
+        let path = folder.join("generation_config.json");
+        if path.is_file() {
+            stop_ids.extend(eos_ids(&read_json(&path)?));
+        }
+        let parts = Parts { name, folder, config, tokenizer, weights, settings, own, stop_ids };
+        parts.join(template)
+    }
+
+    /// Opens a GGUF file: everything is in it.
+    fn open_gguf(name: &str, template: Option<&Path>) -> Result<Self, Error> {
+        let path = Path::new(name);
+        let file = GgufFile::open(path)?;
+        let invalid = |reason: String| Error::invalid(path, reason);
+        let config = gguf::config(&file).map_err(invalid)?;
+        let text = GgufText::read(&file).map_err(invalid)?;
+        let tokenizer =
+            Tokenizer::from_json(&text.tokenizer_json).map_err(|error| invalid(error.to_string()))?;
+        tokenizer.check(&config).map_err(invalid)?;
+        let architecture = gguf::architecture(&file).map_err(invalid)?.to_owned();
+        let weights = Weights::of_gguf(file, &architecture, &config)?;
+        let settings = TokenizerSettings {
+            raw: text.tokenizer_config,
+            template: text.template,
+            bos_token: text.bos_token,
+            eos_token: text.eos_token,
+        };
+        let own = match template {
+            Some(_) => None,
+            None => settings.parsed_template().map_err(|error| invalid(error.to_string()))?,
+        };
+        let folder = path.parent().unwrap_or(Path::new("")).to_owned();
+        let stop_ids = text.stop_ids.into_iter().collect();
+        let parts = Parts { name, folder, config, tokenizer, weights, settings, own, stop_ids };
+        parts.join(template)
+    }
+}
+
+/// What a folder or a file contains, before it is one checkpoint.
+struct Parts<'a> {
+    name: &'a str,
+    folder: PathBuf,
+    config: ModelConfig,
+    tokenizer: Tokenizer,
+    weights: Weights,
+    settings: TokenizerSettings,
+    /// Its own template; not read if another one was given.
+    own: Option<ChatTemplate>,
+    /// The ids that its configuration names as ends.
+    stop_ids: BTreeSet<u32>,
+}
+
+impl Parts<'_> {
+    fn join(self, template: Option<&Path>) -> Result<Checkpoint, Error> {
+        let Parts { name, folder, config, tokenizer, weights, settings, own, mut stop_ids } = self;
         let (mut warnings, mut has_own_template) = (Vec::new(), true);
         let chat = match template {
             Some(file) => settings.template_from(file)?,
-            None => settings.own_template(&folder)?.unwrap_or_else(|| {
+            None => own.unwrap_or_else(|| {
                 has_own_template = false;
                 warnings.push(format!(
                     "{name} has no chat template, so ChatML is used; give `--chat-template FILE` for another"
@@ -63,8 +126,11 @@ impl Checkpoint {
                 ChatTemplate::chatml()
             }),
         };
-        let stop_ids = stop_ids(&folder, &config, &tokenizer, &settings, &chat)?;
-        Ok(Self {
+        // A base model's configuration often names only one of the ends: the tokenizer's end of sequence and the token
+        // that ends an assistant's message in the template are others.
+        stop_ids.extend(tokenizer.id(&settings.eos_token));
+        stop_ids.extend(end_of_message(&tokenizer, &chat));
+        Ok(Checkpoint {
             name: name.to_owned(),
             folder,
             config,
@@ -72,7 +138,7 @@ impl Checkpoint {
             template: chat,
             has_own_template,
             weights,
-            stop_ids,
+            stop_ids: stop_ids.into_iter().collect(),
             tokenizer_config: settings.raw,
             warnings,
         })
@@ -113,6 +179,10 @@ impl TokenizerSettings {
         if file.is_file() {
             return self.template_from(&file).map(Some);
         }
+        self.parsed_template()
+    }
+
+    fn parsed_template(&self) -> Result<Option<ChatTemplate>, Error> {
         let parse = |source: &String| ChatTemplate::new(source, &self.bos_token, &self.eos_token);
         self.template.as_ref().map(parse).transpose()
     }
@@ -165,25 +235,6 @@ fn required(folder: &Path, file: &'static str) -> Result<PathBuf, Error> {
         missing: file,
         hint: "a checkpoint folder contains config.json, tokenizer.json and model.safetensors",
     })
-}
-
-/// The ids that end a generation: those of generation_config.json and config.json, the tokenizer's end of sequence, and the
-/// token that ends an assistant's message in the template. A base model's config often names only one of them.
-fn stop_ids(
-    folder: &Path,
-    config: &ModelConfig,
-    tokenizer: &Tokenizer,
-    settings: &TokenizerSettings,
-    template: &ChatTemplate,
-) -> Result<Vec<u32>, Error> {
-    let mut ids: BTreeSet<u32> = config.eos_token_ids.iter().copied().collect();
-    let path = folder.join("generation_config.json");
-    if path.is_file() {
-        ids.extend(eos_ids(&read_json(&path)?));
-    }
-    ids.extend(tokenizer.id(&settings.eos_token));
-    ids.extend(end_of_message(tokenizer, template));
-    Ok(ids.into_iter().collect())
 }
 
 /// The ids in the `eos_token_id` of a config: none, one or several.

@@ -4,6 +4,7 @@
 
 pub mod config;
 pub mod folder;
+pub mod gguf;
 pub mod weights;
 
 pub mod chat;

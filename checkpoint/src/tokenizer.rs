@@ -39,17 +39,21 @@ impl Tokenizer {
     /// Names the file when it is not a tokenizer, or has an id for which the model has no embedding.
     pub fn read(path: &Path, config: &ModelConfig) -> Result<Self, Error> {
         let tokenizer = Self::open(path)?;
-        let highest = tokenizer.inner.get_vocab(true).into_values().max().unwrap_or(0) as usize;
-        if highest >= config.vocab_size {
-            return Err(Error::invalid(
-                path,
-                format!(
-                    "contains token id {highest}, but vocab_size in config.json is {}; this tokenizer belongs to another model",
-                    config.vocab_size
-                ),
-            ));
-        }
+        tokenizer.check(config).map_err(|reason| Error::invalid(path, reason))?;
         Ok(tokenizer)
+    }
+
+    /// Checks that the model has an embedding for every id; the error does not name the file.
+    pub(crate) fn check(&self, config: &ModelConfig) -> Result<(), String> {
+        let highest = self.bytes.len().saturating_sub(1);
+        if highest < config.vocab_size {
+            return Ok(());
+        }
+        let token = self.token(highest as u32).unwrap_or_default();
+        Err(format!(
+            "contains token id {highest} ({token:?}), but the model's vocab_size is {}; this tokenizer belongs to another model",
+            config.vocab_size
+        ))
     }
 
     /// Reads a `tokenizer.json` without a model.

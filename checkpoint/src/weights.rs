@@ -5,6 +5,7 @@
 
 use crate::ModelConfig;
 use crate::error::{Error, read_to_string};
+use crate::gguf::TensorType;
 use crate::mapped::Watch;
 use files::hash::Hasher;
 use half::{bf16, f16};
@@ -15,9 +16,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
+mod gguf;
+mod rows;
 mod write;
 
 pub use crate::tensors::expected_tensors;
+use gguf::GgufWeights;
+pub use rows::Rows;
 pub use write::{Precision, write, write_with};
 
 /// The memory-mapped weights of one checkpoint, checked against its config.
@@ -26,6 +31,8 @@ pub struct Weights {
     files: Vec<MappedFile>,
     /// The index in `files` of each tensor, by name.
     file_indices: BTreeMap<String, usize>,
+    /// The weights of a GGUF file, in place of the two above.
+    gguf: Option<GgufWeights>,
 }
 
 #[derive(Debug)]
@@ -55,7 +62,7 @@ impl Weights {
     /// Names the file that is missing or truncated, or the tensor that is missing, has another shape than the config states,
     /// or is not part of the architecture.
     pub fn open(folder: &Path, config: &ModelConfig) -> Result<Self, Error> {
-        let mut weights = Self { files: Vec::new(), file_indices: BTreeMap::new() };
+        let mut weights = Self { files: Vec::new(), file_indices: BTreeMap::new(), gguf: None };
         for path in weight_files(folder)? {
             weights.map(path)?;
         }
@@ -68,6 +75,9 @@ impl Weights {
     /// # Panics
     /// When `name` is not one of [`expected_tensors`], which `open` has checked.
     pub fn tensor(&self, name: &str) -> Vec<f32> {
+        if let Some(gguf) = &self.gguf {
+            return gguf.tensor(name);
+        }
         widen(&self.view(name))
     }
 
@@ -76,35 +86,57 @@ impl Weights {
     /// # Panics
     /// As [`Weights::tensor`].
     pub fn rows(&self, name: &str) -> Rows<'_> {
+        if let Some(gguf) = &self.gguf {
+            return gguf.rows(name);
+        }
         let view = self.view(name);
         let columns = view.shape().last().copied().unwrap_or(1);
-        Rows { data: view.data(), dtype: view.dtype(), columns }
+        let kind = match view.dtype() {
+            Dtype::F32 => TensorType::F32,
+            Dtype::F16 => TensorType::F16,
+            _ => TensorType::Bf16,
+        };
+        Rows::new(view.data(), kind, columns, None)
     }
 
-    /// The smallest precision that represents every tensor exactly; f16 needs [`Precision::F32`].
+    /// The smallest precision that represents every tensor exactly; f16 and the types of a GGUF file need [`Precision::F32`].
     pub fn stored(&self) -> Precision {
         let all_bf16 =
             |file: &MappedFile| file.metadata.tensors().values().all(|tensor| tensor.dtype == Dtype::BF16);
-        if self.files.iter().all(all_bf16) { Precision::Bf16 } else { Precision::F32 }
+        if self.gguf.is_none() && self.files.iter().all(all_bf16) { Precision::Bf16 } else { Precision::F32 }
+    }
+
+    /// Whether they are those of a GGUF file, whose tensors have types of their own.
+    pub fn is_gguf(&self) -> bool {
+        self.gguf.is_some()
+    }
+
+    /// How many numbers the matrices of a GGUF file hold in each of its types; empty for a folder.
+    pub fn gguf_types(&self) -> BTreeMap<TensorType, usize> {
+        self.gguf.as_ref().map(GgufWeights::types).unwrap_or_default()
     }
 
     /// Returns the mapped pages to the system, after everything needed was copied. They are read again when they are used.
     pub fn release(&self) {
         #[cfg(target_os = "linux")]
-        for file in &self.files {
+        for map in self.maps() {
             // SAFETY: the map is read-only and backed by its file, so dropped pages are read back unchanged.
             // This is only advice: pages that the system keeps cost memory, nothing else.
-            let _ = unsafe { file.map.unchecked_advise(memmap2::UncheckedAdvice::DontNeed) };
+            let _ = unsafe { map.unchecked_advise(memmap2::UncheckedAdvice::DontNeed) };
         }
     }
 
     /// SHA-256 of the weight files in order, in hexadecimal: the identity of a model in a cache.
     pub fn sha256(&self) -> String {
         let mut hasher = Hasher::default();
-        for file in &self.files {
-            hasher.update(&file.map);
+        for map in self.maps() {
+            hasher.update(map);
         }
         hasher.finish()
+    }
+
+    fn maps(&self) -> impl Iterator<Item = &Mmap> {
+        self.files.iter().map(|file| &file.map).chain(self.gguf.as_ref().map(GgufWeights::map))
     }
 
     fn view(&self, name: &str) -> TensorView<'_> {
@@ -166,43 +198,6 @@ impl Weights {
                 folder,
                 format!("the weights contain {name}, which a Llama with this config.json does not have"),
             )),
-        }
-    }
-}
-
-/// A memory-mapped matrix.
-#[derive(Debug, Clone, Copy)]
-pub struct Rows<'a> {
-    data: &'a [u8],
-    dtype: Dtype,
-    columns: usize,
-}
-
-impl Rows<'_> {
-    /// One row (K) as f32; the conversion is exact.
-    ///
-    /// # Panics
-    /// When there is no such row or `out` is not K long.
-    pub fn read(&self, row: usize, out: &mut [f32]) {
-        assert_eq!(out.len(), self.columns, "`out` must have the length of a row");
-        let bytes = if self.dtype == Dtype::F32 { 4 } else { 2 };
-        let data = &self.data[row * self.columns * bytes..][..self.columns * bytes];
-        match self.dtype {
-            Dtype::F32 => {
-                for (out, bytes) in out.iter_mut().zip(data.as_chunks().0) {
-                    *out = f32::from_le_bytes(*bytes);
-                }
-            }
-            Dtype::F16 => {
-                for (out, bytes) in out.iter_mut().zip(data.as_chunks().0) {
-                    *out = f16::from_le_bytes(*bytes).to_f32();
-                }
-            }
-            _ => {
-                for (out, bytes) in out.iter_mut().zip(data.as_chunks().0) {
-                    *out = bf16::from_le_bytes(*bytes).to_f32();
-                }
-            }
         }
     }
 }

@@ -49,14 +49,17 @@ fn main() {
     }
 }
 
-fn weights() -> WeightFormat {
-    match option("--format").as_deref().unwrap_or("f32") {
+/// `own` is the checkpoint's own format.
+fn weights() -> Option<WeightFormat> {
+    Some(match option("--format").as_deref().unwrap_or("f32") {
+        "own" => return None,
         "f32" => WeightFormat::F32,
         "bf16" => WeightFormat::Bf16,
         "q8_0" => WeightFormat::Q8_0,
         "q4_0" => WeightFormat::Q4_0,
-        other => panic!("`--format` is {other}; expected f32, bf16, q8_0 or q4_0"),
-    }
+        "q4_1" => WeightFormat::Q4_1,
+        other => panic!("`--format` is {other}; expected own, f32, bf16, q8_0, q4_0 or q4_1"),
+    })
 }
 
 fn cache() -> CacheFormat {

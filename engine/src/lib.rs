@@ -26,7 +26,7 @@ pub use engine::{Engine, Status};
 pub use event::{Answer, Done, Event, Events, Finish, Logprobs, PromptLogprobs, Token};
 pub use kernels::{CacheFormat, WeightFormat, set_threads, threads};
 pub use kv_cache::KvCache;
-pub use model::{Chunk, LogitPositions, Model};
+pub use model::{Chunk, LogitPositions, Model, widened_types};
 pub use native::NativeEngine;
 pub use options::Options;
 pub use queue::Queue;

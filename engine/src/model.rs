@@ -5,6 +5,7 @@
 //! features, V vocabulary, R requested rows of logits. The stride of rows in buffers is a multiple of 16.
 
 mod layer;
+mod pack;
 mod scratch;
 
 use crate::kv_cache::KvCache;
@@ -14,6 +15,8 @@ use kernels::{
     WeightFormat, multiply, parallel_for,
 };
 use layer::Layer;
+use pack::Holding;
+pub use pack::widened_types;
 use scratch::{Scratch, padded};
 use std::sync::{Mutex, PoisonError};
 
@@ -61,17 +64,21 @@ pub enum LogitPositions {
 }
 
 impl Model {
-    /// Packs the weights of a checkpoint into memory. In a q4_0 model the embedding and the head are stored in q8_0, as
-    /// llama.cpp does: quantization of these loses the most accuracy.
-    pub fn load(checkpoint: &Checkpoint, weights: WeightFormat, cache: CacheFormat) -> Self {
+    /// Packs the weights of a checkpoint into memory, in the format `weights`; `None` is the checkpoint's own, as
+    /// [`Options::weights`](crate::Options::weights). In a q4_0 or q4_1 model the embedding and the head are stored in
+    /// q8_0, as llama.cpp does: quantization of these loses the most accuracy.
+    pub fn load(
+        checkpoint: &Checkpoint,
+        weights: impl Into<Option<WeightFormat>>,
+        cache: CacheFormat,
+    ) -> Self {
         let config = &checkpoint.config;
         let vector = |name: &str| checkpoint.weights.tensor(name);
-        let head_format = if weights == WeightFormat::Q4_0 { WeightFormat::Q8_0 } else { weights };
+        let holding = Holding::new(weights.into(), &checkpoint.weights);
         let vocabulary = |name: &str| {
             let rows = checkpoint.weights.rows(name);
-            PackedMatrix::pack(head_format, config.vocab_size, config.hidden_size, |row, out| {
-                rows.read(row, out);
-            })
+            let holding = holding.of_vocabulary();
+            holding.pack(&[rows], config.vocab_size, config.hidden_size, |row| Some((0, row)))
         };
         let embedding = vocabulary("model.embed_tokens.weight");
         let (embedding, head) = match config.tie_word_embeddings {
@@ -80,7 +87,7 @@ impl Model {
         };
         let model = Self {
             embedding,
-            layers: (0..config.layers).map(|index| Layer::load(checkpoint, index, weights)).collect(),
+            layers: (0..config.layers).map(|index| Layer::load(checkpoint, index, holding)).collect(),
             norm: vector("model.norm.weight"),
             head,
             rope: RopeTable::new(config.max_positions, config.head_dim, config.rope_theta),

@@ -13,8 +13,9 @@ pub struct Options {
     pub cache_bytes: usize,
     /// Maximum number of requests in the queue; the engine refuses further ones.
     pub max_waiting: usize,
-    /// Storage format of the weights.
-    pub weights: WeightFormat,
+    /// Storage format of the weights; `None` is the checkpoint's own: of a folder bf16 or f32, of a GGUF file the
+    /// quantized blocks themselves as far as there is arithmetic for them, f32 otherwise.
+    pub weights: Option<WeightFormat>,
     /// Storage format of keys and values.
     pub cache: CacheFormat,
     /// Whether keys and values of finished requests are kept for prompts with the same prefix.
@@ -28,7 +29,7 @@ impl Default for Options {
             prompt_tokens_per_step: 512,
             cache_bytes: 4 << 30,
             max_waiting: usize::MAX,
-            weights: WeightFormat::F32,
+            weights: Some(WeightFormat::F32),
             cache: CacheFormat::F32,
             reuse_prefixes: true,
         }

@@ -11,6 +11,16 @@ pub enum WeightFormat {
     Q8_0,
     /// 4-bit integers with one f16 scale per 32 columns, as llama.cpp's `Q4_0`. Activations are quantized to 8 bits.
     Q4_0,
+    /// 4-bit integers with one f16 scale and one f16 minimum per 32 columns, as llama.cpp's `Q4_1`. Activations are
+    /// quantized to 8 bits.
+    Q4_1,
+}
+
+impl WeightFormat {
+    /// Returns whether weights are small integers in blocks of 32 columns, and activations are quantized to 8 bits.
+    pub fn is_quantized(self) -> bool {
+        matches!(self, Self::Q8_0 | Self::Q4_0 | Self::Q4_1)
+    }
 }
 
 /// The storage format of cached keys and values.

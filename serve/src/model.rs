@@ -3,6 +3,7 @@
 //! Both engines end up as a [`Model`]; nothing behind it asks which one runs.
 
 use anyhow::{Context, Result};
+use checkpoint::gguf::GgufFile;
 use checkpoint::weights::Precision;
 use checkpoint::{ChatTemplate, Checkpoint, Tokenizer};
 use engine::{CacheFormat, Engine, NativeEngine, WeightFormat};
@@ -122,19 +123,23 @@ fn open_native(source: &ModelSource, options: &LoadOptions) -> Result<Model> {
         // All models share one set of threads; the first model sets it.
         engine::set_threads(threads);
     }
-    let mut checkpoint = Checkpoint::open(&source.location, options.chat_template.as_deref())?;
-    let weights = options.weights.unwrap_or_else(|| stored_format(&checkpoint));
-    let cache = options.cache.unwrap_or(match weights {
-        WeightFormat::F32 => CacheFormat::F32,
+    let opened = Checkpoint::open(&source.location, options.chat_template.as_deref());
+    let mut checkpoint = opened.map_err(|error| with_other_engine(error.into(), &source.location))?;
+    let cache = options.cache.unwrap_or(match options.weights {
+        Some(WeightFormat::F32) => CacheFormat::F32,
+        None if is_f32(&checkpoint) => CacheFormat::F32,
         _ => CacheFormat::F16,
     });
+    if options.weights.is_none() {
+        checkpoint.warnings.extend(engine::widened_types(&checkpoint.weights));
+    }
     let engine = NativeEngine::start(
         &checkpoint,
         engine::Options {
             max_sequences: options.max_sequences,
             cache_bytes: options.cache_bytes.unwrap_or(options.default_cache_bytes),
             max_waiting: options.max_waiting,
-            weights,
+            weights: options.weights,
             cache,
             reuse_prefixes: options.reuse_prefixes,
             ..engine::Options::default()
@@ -176,12 +181,18 @@ fn open_mistralrs(source: &ModelSource, options: &LoadOptions) -> Result<Model> 
     Ok(Model { name, tokenizer, template, stop_ids, engine, created, engine_name: "mistralrs", warnings })
 }
 
-/// The data type that represents the checkpoint's weights exactly.
-fn stored_format(checkpoint: &Checkpoint) -> WeightFormat {
-    match checkpoint.weights.stored() {
-        Precision::Bf16 => WeightFormat::Bf16,
-        Precision::F32 => WeightFormat::F32,
+/// Whether the checkpoint's own weights need f32.
+fn is_f32(checkpoint: &Checkpoint) -> bool {
+    !checkpoint.weights.is_gguf() && checkpoint.weights.stored() == Precision::F32
+}
+
+/// A whole GGUF file that the native engine cannot run may be one for mistral.rs.
+fn with_other_engine(error: anyhow::Error, location: &str) -> anyhow::Error {
+    let path = Path::new(location);
+    if GgufFile::is_at(path) && GgufFile::open(path).is_ok() {
+        return error.context("the native engine cannot run this file; try `--engine mistralrs`");
     }
+    error
 }
 
 #[cfg(test)]

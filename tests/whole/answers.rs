@@ -96,7 +96,7 @@ fn a_prompt_that_begins_alike_is_not_run_again_and_is_answered_the_same() {
         (WeightFormat::Bf16, CacheFormat::F16),
         (WeightFormat::Q8_0, CacheFormat::Bf16),
     ] {
-        let options = Options { weights, cache, ..Options::default() };
+        let options = Options { weights: Some(weights), cache, ..Options::default() };
         let engine = NativeEngine::start(&checkpoint, options).unwrap();
         let forgetful =
             NativeEngine::start(&checkpoint, Options { reuse_prefixes: false, ..options }).unwrap();

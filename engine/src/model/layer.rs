@@ -1,8 +1,9 @@
 //! The packed weights of one decoder layer. Matrices that read the same activations are packed as one.
 
+use super::pack::Holding;
 use super::scratch::padded;
 use checkpoint::Checkpoint;
-use kernels::{PackedMatrix, WeightFormat};
+use kernels::PackedMatrix;
 
 /// One decoder layer.
 #[derive(Debug)]
@@ -17,36 +18,30 @@ pub(super) struct Layer {
 
 impl Layer {
     /// Packs the weights of layer `index`.
-    pub(super) fn load(checkpoint: &Checkpoint, index: usize, format: WeightFormat) -> Self {
+    pub(super) fn load(checkpoint: &Checkpoint, index: usize, holding: Holding) -> Self {
         let (config, weights) = (&checkpoint.config, &checkpoint.weights);
         let name = |part: &str| format!("model.layers.{index}.{part}.weight");
         let rows = |part: &str| weights.rows(&name(part));
         let (c, f) = (config.hidden_size, config.intermediate_size);
         let (queries, keys) = (config.heads * config.head_dim, config.kv_heads * config.head_dim);
-        let (query, key, value) =
-            (rows("self_attn.q_proj"), rows("self_attn.k_proj"), rows("self_attn.v_proj"));
-        let (output, gate, up, down) =
-            (rows("self_attn.o_proj"), rows("mlp.gate_proj"), rows("mlp.up_proj"), rows("mlp.down_proj"));
-        let fused = |row: usize, out: &mut [f32]| match row {
-            row if row < queries => query.read(row, out),
-            row if row < queries + keys => key.read(row - queries, out),
-            row => value.read(row - queries - keys, out),
+        let attention = ["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"].map(rows);
+        let fused = |row: usize| match row {
+            row if row < queries => Some((0, row)),
+            row if row < queries + keys => Some((1, row - queries)),
+            row => Some((2, row - queries - keys)),
         };
-        let interleaved = |row: usize, out: &mut [f32]| {
+        let interleaved = |row: usize| {
             let source = row / 32 * 16 + row % 16;
-            match row / 16 % 2 {
-                _ if source >= f => out.fill(0.0),
-                0 => gate.read(source, out),
-                _ => up.read(source, out),
-            }
+            (source < f).then_some((row / 16 % 2, source))
         };
+        let alone = |row: usize| Some((0, row));
         Self {
             attention_norm: weights.tensor(&name("input_layernorm")),
-            query_key_value: PackedMatrix::pack(format, queries + 2 * keys, c, fused),
-            output: PackedMatrix::pack(format, c, queries, |row, out| output.read(row, out)),
+            query_key_value: holding.pack(&attention, queries + 2 * keys, c, fused),
+            output: holding.pack(&[rows("self_attn.o_proj")], c, queries, alone),
             feed_forward_norm: weights.tensor(&name("post_attention_layernorm")),
-            gate_up: PackedMatrix::pack(format, 2 * padded(f), c, interleaved),
-            down: PackedMatrix::pack(format, c, f, |row, out| down.read(row, out)),
+            gate_up: holding.pack(&["mlp.gate_proj", "mlp.up_proj"].map(rows), 2 * padded(f), c, interleaved),
+            down: holding.pack(&[rows("mlp.down_proj")], c, f, alone),
         }
     }
 }

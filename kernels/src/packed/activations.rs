@@ -33,8 +33,8 @@ pub struct Activations {
     words: Vec<u32>,
     /// Panel after panel, in quantized formats only: (blocks, tokens of the panel).
     scales: Vec<f32>,
-    /// Start values of the integer sums of blocks: the sum of the quantized activations times minus the bias of the
-    /// weights. Laid out as `scales`.
+    /// Laid out as `scales`. Start values of the integer sums of blocks: the sum of the quantized activations times
+    /// minus the bias of the weights; for q4_1, whose weights have minimums instead of a bias, that sum itself.
     offsets: Vec<i32>,
 }
 
@@ -79,8 +79,7 @@ impl Activations {
         let layout = Layout::new(format, columns);
         self.format = format;
         self.tokens = x.len() / stride;
-        let quantized = matches!(format, WeightFormat::Q8_0 | WeightFormat::Q4_0);
-        let blocks = if quantized { layout.padded_columns / BLOCK } else { 0 };
+        let blocks = if format.is_quantized() { layout.padded_columns / BLOCK } else { 0 };
         self.words.resize(self.tokens * layout.groups, 0);
         self.scales.resize(self.tokens * blocks, 0.0);
         self.offsets.resize(self.tokens * blocks, 0);
@@ -148,7 +147,7 @@ fn split_into_panels(isa: Isa, format: WeightFormat, tokens: usize) -> impl Iter
     let widths: &[usize] = match format {
         _ if isa == Isa::Avx512 => &WIDE,
         WeightFormat::F32 | WeightFormat::Bf16 => &NARROW,
-        WeightFormat::Q8_0 | WeightFormat::Q4_0 => &NARROW_QUANTIZED,
+        WeightFormat::Q8_0 | WeightFormat::Q4_0 | WeightFormat::Q4_1 => &NARROW_QUANTIZED,
     };
     let mut first = 0;
     std::iter::from_fn(move || {
@@ -195,8 +194,12 @@ fn fill_panel<L: Lanes>(_lanes: L, panel: PanelToFill<'_>) {
                     *word = round_to_bf16(low) >> 16 | round_to_bf16(high) & 0xffff_0000;
                 }
             }
-            WeightFormat::Q8_0 | WeightFormat::Q4_0 => {
-                let bias = if format == WeightFormat::Q8_0 { Q8_BIAS } else { Q4_BIAS };
+            WeightFormat::Q8_0 | WeightFormat::Q4_0 | WeightFormat::Q4_1 => {
+                let factor = match format {
+                    WeightFormat::Q8_0 => -Q8_BIAS,
+                    WeightFormat::Q4_0 => -Q4_BIAS,
+                    _ => 1,
+                };
                 let (blocks, tail) = row.as_chunks::<BLOCK>();
                 let mut padded = [0.0; BLOCK];
                 padded[..tail.len()].copy_from_slice(tail);
@@ -204,7 +207,7 @@ fn fill_panel<L: Lanes>(_lanes: L, panel: PanelToFill<'_>) {
                 for (index, block) in blocks.iter().chain(tail).enumerate() {
                     let (quants, scale, sum) = quantize_block(block);
                     scales[index * width + token] = scale;
-                    offsets[index * width + token] = -bias * sum;
+                    offsets[index * width + token] = factor * sum;
                     for (group, four) in quants.as_chunks::<4>().0.iter().enumerate() {
                         words[(index * BLOCK / 4 + group) * width + token] = u32::from_le_bytes(*four);
                     }

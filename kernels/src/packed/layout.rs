@@ -2,9 +2,10 @@
 //!
 //! ```text
 //! group 0:  row 0 | row 1 | ... | row 15    one 32-bit word of each row: 1 column of f32, 2 of bf16,
-//! group 1:  row 0 | row 1 | ... | row 15    4 of q8_0; 8 of q4_0 (low and high half-bytes)
+//! group 1:  row 0 | row 1 | ... | row 15    4 of q8_0; 8 of q4_0 and q4_1 (low and high half-bytes)
 //! ...
-//! scales:   row 0 | row 1 | ... | row 15    q8_0 and q4_0: one f16 of each row per block of 32 columns
+//! scales:   row 0 | row 1 | ... | row 15    quantized formats: one f16 of each row per block of 32 columns; in q4_1 the
+//!                                           minimums of a block, in the same form, follow its scales
 //! ```
 
 use crate::format::WeightFormat;
@@ -39,15 +40,16 @@ impl Layout {
                 let groups = columns.div_ceil(2);
                 Self { padded_columns: 2 * groups, groups, scales: 0, tile_bytes: groups * VECTOR }
             }
-            WeightFormat::Q8_0 | WeightFormat::Q4_0 => {
+            WeightFormat::Q8_0 | WeightFormat::Q4_0 | WeightFormat::Q4_1 => {
                 let blocks = columns.div_ceil(BLOCK);
                 let vectors = if format == WeightFormat::Q8_0 { BLOCK / 4 } else { BLOCK / 8 };
                 let scales = blocks * vectors * VECTOR;
+                let scales_bytes = if format == WeightFormat::Q4_1 { 4 * LANES } else { 2 * LANES };
                 Self {
                     padded_columns: blocks * BLOCK,
                     groups: blocks * BLOCK / 4,
                     scales,
-                    tile_bytes: (scales + blocks * 2 * LANES).next_multiple_of(VECTOR),
+                    tile_bytes: (scales + blocks * scales_bytes).next_multiple_of(VECTOR),
                 }
             }
         }

@@ -1,7 +1,8 @@
 //! A packed matrix: how weights get into tiles, and single rows out of them.
 
-use super::layout::Layout;
-use super::quantize::{pack_tile, unpack_row};
+use super::blocks::BlockType;
+use super::layout::{BLOCK, Layout};
+use super::quantize::{pack_tile, put_block, unpack_row};
 use crate::disjoint::Disjoint;
 use crate::format::WeightFormat;
 use crate::memory::Memory;
@@ -30,6 +31,52 @@ impl PackedMatrix {
         columns: usize,
         read: impl Fn(usize, &mut [f32]) + Sync,
     ) -> Self {
+        let layout = Layout::new(format, columns);
+        Self::of_tiles(format, rows, columns, |tile, out| {
+            let mut values = vec![0.0f32; LANES * layout.padded_columns];
+            for (lane, values) in values.chunks_exact_mut(layout.padded_columns).enumerate() {
+                if tile * LANES + lane < rows {
+                    read(tile * LANES + lane, &mut values[..columns]);
+                }
+            }
+            pack_tile(format, &values, &layout, out);
+        })
+    }
+
+    /// Packs N x K weights that are quantized already, K whole blocks, without changing a number. `read(row)` must
+    /// return the blocks of one row, or `None` for a row of zeros.
+    ///
+    /// # Panics
+    /// If N or K is 0, or a row has another number of blocks.
+    pub fn pack_blocks<'a>(
+        blocks: BlockType,
+        rows: usize,
+        columns: usize,
+        read: impl Fn(usize) -> Option<&'a [u8]> + Sync,
+    ) -> Self {
+        let layout = Layout::new(blocks.format(), columns);
+        Self::of_tiles(blocks.format(), rows, columns, |tile, out| {
+            for lane in 0..LANES.min(rows - tile * LANES) {
+                let Some(row) = read(tile * LANES + lane) else { continue };
+                assert_eq!(
+                    row.len() * BLOCK,
+                    columns * blocks.bytes(),
+                    "pack_blocks: a row has another length"
+                );
+                for (index, bytes) in row.chunks_exact(blocks.bytes()).enumerate() {
+                    put_block(blocks.format(), &layout, out, index, lane, &blocks.read(bytes));
+                }
+            }
+        })
+    }
+
+    /// Fills the tiles, in parallel; they are zeros before.
+    fn of_tiles(
+        format: WeightFormat,
+        rows: usize,
+        columns: usize,
+        fill: impl Fn(usize, &mut [u8]) + Sync,
+    ) -> Self {
         assert!(rows > 0 && columns > 0, "PackedMatrix: a matrix of {rows} x {columns} has no weights");
         let layout = Layout::new(format, columns);
         // An even number of tiles: products process two at a time.
@@ -38,17 +85,9 @@ impl PackedMatrix {
         let packed = Disjoint::new(memory.bytes_mut());
         let tasks = rows.div_ceil(LANES).min(8 * threads());
         parallel_for(tasks, |task| {
-            let mut values = vec![0.0f32; LANES * layout.padded_columns];
             for tile in (task..rows.div_ceil(LANES)).step_by(tasks) {
-                values.fill(0.0);
-                for (lane, values) in values.chunks_exact_mut(layout.padded_columns).enumerate() {
-                    if tile * LANES + lane < rows {
-                        read(tile * LANES + lane, &mut values[..columns]);
-                    }
-                }
                 // SAFETY: every tile belongs to one task and is within the memory.
-                let out = unsafe { packed.part(tile * layout.tile_bytes, layout.tile_bytes) };
-                pack_tile(format, &values, &layout, out);
+                fill(tile, unsafe { packed.part(tile * layout.tile_bytes, layout.tile_bytes) });
             }
         });
         Self { format, rows, columns, layout, memory }

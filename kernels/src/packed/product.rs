@@ -146,15 +146,22 @@ fn panel_sums<L: Lanes, const WIDTH: usize>(
             WeightFormat::Q8_0 => {
                 let (one, two) = (QuantizedTile::new(one, layout), QuantizedTile::new(two, layout));
                 [
-                    quantized_sums::<L, WIDTH, false>(lanes, one, words, scales, offsets),
-                    quantized_sums::<L, WIDTH, false>(lanes, two, words, scales, offsets),
+                    quantized_sums::<L, WIDTH, false, false>(lanes, one, words, scales, offsets),
+                    quantized_sums::<L, WIDTH, false, false>(lanes, two, words, scales, offsets),
                 ]
             }
             WeightFormat::Q4_0 => {
                 let (one, two) = (QuantizedTile::new(one, layout), QuantizedTile::new(two, layout));
                 [
-                    quantized_sums::<L, WIDTH, true>(lanes, one, words, scales, offsets),
-                    quantized_sums::<L, WIDTH, true>(lanes, two, words, scales, offsets),
+                    quantized_sums::<L, WIDTH, true, false>(lanes, one, words, scales, offsets),
+                    quantized_sums::<L, WIDTH, true, false>(lanes, two, words, scales, offsets),
+                ]
+            }
+            WeightFormat::Q4_1 => {
+                let (one, two) = (QuantizedTile::new(one, layout), QuantizedTile::new(two, layout));
+                [
+                    quantized_sums::<L, WIDTH, true, true>(lanes, one, words, scales, offsets),
+                    quantized_sums::<L, WIDTH, true, true>(lanes, two, words, scales, offsets),
                 ]
             }
         }

@@ -84,13 +84,19 @@ impl QuantizedTile {
 }
 
 /// The sums of a quantized tile. With `NIBBLES` a byte holds two weights: the low half-bytes of a block are its first
-/// 16 columns, the high ones its last 16.
+/// 16 columns, the high ones its last 16. With `MINIMUMS` the weights of a block are its minimum and up: `offsets` holds
+/// the sums of the quantized activations, which the minimums are multiplied with after the rest of the block.
 ///
 /// # Safety
-/// The tile must hold `blocks` blocks of eight vectors (four with `NIBBLES`) and sixteen scales per block; `words`,
-/// `scales` and `offsets` must hold as many blocks of WIDTH tokens.
+/// The tile must hold `blocks` blocks of eight vectors (four with `NIBBLES`) and sixteen scales per block (then sixteen
+/// minimums, with `MINIMUMS`); `words`, `scales` and `offsets` must hold as many blocks of WIDTH tokens.
 #[inline(always)]
-pub(super) unsafe fn quantized_sums<L: Lanes, const WIDTH: usize, const NIBBLES: bool>(
+pub(super) unsafe fn quantized_sums<
+    L: Lanes,
+    const WIDTH: usize,
+    const NIBBLES: bool,
+    const MINIMUMS: bool,
+>(
     lanes: L,
     weights: QuantizedTile,
     words: *const u32,
@@ -103,8 +109,10 @@ pub(super) unsafe fn quantized_sums<L: Lanes, const WIDTH: usize, const NIBBLES:
         // SAFETY: the caller guarantees it, here and below.
         unsafe {
             let mut sums = [lanes.splat_word(0); WIDTH];
-            for (token, sum) in sums.iter_mut().enumerate() {
-                *sum = lanes.splat_word(*offsets.add(block * WIDTH + token) as u32);
+            if !MINIMUMS {
+                for (token, sum) in sums.iter_mut().enumerate() {
+                    *sum = lanes.splat_word(*offsets.add(block * WIDTH + token) as u32);
+                }
             }
             for vector in 0..vectors {
                 let address = weights.tile.add((block * vectors + vector) * 64);
@@ -124,7 +132,13 @@ pub(super) unsafe fn quantized_sums<L: Lanes, const WIDTH: usize, const NIBBLES:
                     }
                 }
             }
-            add_block(lanes, &mut totals, sums, weights.scales.add(block * 32), scales.add(block * WIDTH));
+            let weight_scales = weights.scales.add(block * if MINIMUMS { 64 } else { 32 });
+            let scales = scales.add(block * WIDTH);
+            add_block(lanes, &mut totals, sums, weight_scales, scales);
+            if MINIMUMS {
+                let minimums = weight_scales.add(32);
+                add_minimums(lanes, &mut totals, minimums, scales, offsets.add(block * WIDTH));
+            }
         }
     }
     totals
@@ -148,5 +162,26 @@ unsafe fn add_block<L: Lanes, const WIDTH: usize>(
         // SAFETY: the caller guarantees it.
         let scale = lanes.multiply(weight_scales, lanes.splat(unsafe { *scales.add(token) }));
         *total = lanes.multiply_add(lanes.to_f32(sum), scale, *total);
+    }
+}
+
+/// Adds the minimums of a block, times the sums of its activations, to the totals.
+///
+/// # Safety
+/// Sixteen f16 must be readable at `minimums`, WIDTH f32 at `scales` and WIDTH i32 at `sums`.
+#[inline(always)]
+unsafe fn add_minimums<L: Lanes, const WIDTH: usize>(
+    lanes: L,
+    totals: &mut [L::Vector; WIDTH],
+    minimums: *const u8,
+    scales: *const f32,
+    sums: *const i32,
+) {
+    // SAFETY: the caller guarantees it.
+    let minimums = unsafe { lanes.load_f16(minimums) };
+    for (token, total) in totals.iter_mut().enumerate() {
+        // SAFETY: the caller guarantees it. The sum of 32 bytes is exact in f32.
+        let sum = unsafe { *scales.add(token) * *sums.add(token) as f32 };
+        *total = lanes.multiply_add(minimums, lanes.splat(sum), *total);
     }
 }

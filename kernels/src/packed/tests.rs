@@ -3,10 +3,11 @@
 #![allow(clippy::unwrap_used, reason = "a test may fail loudly")]
 
 use super::activations::Activations;
+use super::blocks::BlockType;
 use super::layout::BLOCK;
 use super::matrix::PackedMatrix;
 use super::product::{Epilogue, multiply};
-use crate::format::WeightFormat::{self, Bf16, F32, Q4_0, Q8_0};
+use crate::format::WeightFormat::{self, Bf16, F32, Q4_0, Q4_1, Q8_0};
 use crate::isa::{Isa, isa};
 use crate::simd::LANES;
 use crate::tests::{ISAS, assert_close, bits, numbers};
@@ -57,7 +58,7 @@ fn f32_sums_column_after_column_on_every_instruction_set() {
 
 #[test]
 fn quantized_products_are_the_same_bits_on_every_instruction_set() {
-    for format in [Q8_0, Q4_0] {
+    for format in [Q8_0, Q4_0, Q4_1] {
         for (rows, columns, tokens) in [(33, 576, 1), (48, 96, 13), (17, 100, 7), (64, 1536, 12)] {
             let (x, w) = (numbers(tokens * columns, 3), numbers(rows * columns, 4));
             let matrix = pack(format, &w, columns);
@@ -72,7 +73,7 @@ fn quantized_products_are_the_same_bits_on_every_instruction_set() {
 #[test]
 fn every_format_is_near_the_f64_product_of_the_stored_weights() {
     // Relative to the sum of the absolute values of the terms: the error of rounding the activations.
-    for (format, limit) in [(F32, 1e-6), (Bf16, 3e-3), (Q8_0, 4e-3), (Q4_0, 4e-3)] {
+    for (format, limit) in [(F32, 1e-6), (Bf16, 3e-3), (Q8_0, 4e-3), (Q4_0, 4e-3), (Q4_1, 4e-3)] {
         let (rows, columns, tokens) = (50, 300, 9);
         let (x, w) = (numbers(tokens * columns, 5), numbers(rows * columns, 6));
         let matrix = pack(format, &w, columns);
@@ -93,7 +94,7 @@ fn every_format_is_near_the_f64_product_of_the_stored_weights() {
 
 #[test]
 fn a_token_alone_equals_the_token_in_a_batch() {
-    for format in [F32, Bf16, Q8_0, Q4_0] {
+    for format in [F32, Bf16, Q8_0, Q4_0, Q4_1] {
         let (rows, columns, tokens) = (80, 576, 31);
         let (x, w) = (numbers(tokens * columns, 7), numbers(rows * columns, 8));
         let matrix = pack(format, &w, columns);
@@ -112,7 +113,7 @@ fn formats_store_weights_with_the_stated_precision() {
     assert_eq!(unpack(&pack(F32, &w, 70)), w);
     let rounded: Vec<f32> = w.iter().map(|w| half::bf16::from_f32(*w).to_f32()).collect();
     assert_eq!(unpack(&pack(Bf16, &w, 70)), rounded);
-    for (format, step) in [(Q8_0, 1.0 / 127.0), (Q4_0, 1.0 / 8.0)] {
+    for (format, step) in [(Q8_0, 1.0 / 127.0), (Q4_0, 1.0 / 8.0), (Q4_1, 1.0 / 8.0)] {
         // 70 columns: the last block of a row has six.
         for (row, stored) in w.chunks(70).zip(unpack(&pack(format, &w, 70)).chunks(70)) {
             for (row, stored) in row.chunks(BLOCK).zip(stored.chunks(BLOCK)) {
@@ -122,6 +123,49 @@ fn formats_store_weights_with_the_stated_precision() {
                     assert!((w - stored).abs() <= largest * step * 1.001, "{format:?}: {w} became {stored}");
                 }
             }
+        }
+    }
+}
+
+/// Blocks of every layout become the numbers that they state, whatever a quantizer would have made of these.
+#[test]
+fn packed_blocks_keep_their_numbers() {
+    let (rows, blocks) = (19, 3);
+    let half = |value: f32| half::f16::from_f32(value).to_le_bytes();
+    let scale = |row: usize, block: usize| (row as f32 - 9.5) / 64.0 + block as f32 / 8.0;
+    let minimum = |row: usize| row as f32 / 4.0 - 1.0;
+    for kind in [BlockType::Q8_0, BlockType::Q4_0, BlockType::Q4_1, BlockType::Q5_0] {
+        let has_minimum = kind == BlockType::Q4_1;
+        let head = if has_minimum { 4 } else { 2 };
+        let byte = |row: usize, index: usize| ((row * 131 + index * 89 + 7) % 251) as u8;
+        let block = |row: usize, block: usize| {
+            let mut bytes: Vec<u8> = half(scale(row, block)).to_vec();
+            bytes.extend(if has_minimum { half(minimum(row)).to_vec() } else { Vec::new() });
+            bytes.extend((head..kind.bytes()).map(|index| byte(row, block * 40 + index)));
+            bytes
+        };
+        let stored: Vec<Vec<u8>> =
+            (0..rows).map(|row| (0..blocks).flat_map(|index| block(row, index)).collect()).collect();
+        let matrix = PackedMatrix::pack_blocks(kind, rows, blocks * BLOCK, |row| {
+            (row != 5).then(|| stored[row].as_slice())
+        });
+        assert_eq!(matrix.format(), kind.format());
+        for (index, value) in unpack(&matrix).into_iter().enumerate() {
+            let (row, column) = (index / (blocks * BLOCK), index % (blocks * BLOCK));
+            let bytes = &stored[row][column / BLOCK * kind.bytes()..][..kind.bytes()];
+            let inner = column % BLOCK;
+            let nibble = |from: usize| i32::from(bytes[from + inner % 16] >> (inner / 16 * 4) & 15);
+            let quant = match kind {
+                BlockType::Q8_0 => i32::from(bytes[2 + inner] as i8),
+                BlockType::Q4_0 => nibble(2) - 8,
+                BlockType::Q4_1 => nibble(4),
+                BlockType::Q5_0 => (nibble(6) | i32::from(bytes[2 + inner / 8] >> (inner % 8) & 1) << 4) - 16,
+            };
+            let round = |value: f32| half::f16::from_f32(value).to_f32();
+            let added = if has_minimum { round(minimum(row)) } else { 0.0 };
+            let expected = round(scale(row, column / BLOCK)) * quant as f32 + added;
+            let expected = if row == 5 { 0.0 } else { expected };
+            assert_eq!(value, expected, "{kind:?}, row {row}, column {column}");
         }
     }
 }

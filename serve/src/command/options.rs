@@ -15,8 +15,8 @@ use std::time::Duration;
 #[derive(Debug, clap::Parser)]
 #[command(name = "smolserve", version)]
 pub struct Options {
-    /// Model to serve, required: a checkpoint folder, a GGUF file (with --engine mistralrs) or a Hugging Face id, with
-    /// its name for clients; repeat for several
+    /// Model to serve, required: a checkpoint folder, a GGUF file or a Hugging Face id, with its name for clients;
+    /// repeat for several
     #[arg(long, value_name = "[NAME=]FOLDER_FILE_OR_ID")]
     model: Vec<String>,
     /// Address to listen on; 0.0.0.0 for all addresses of this machine
@@ -98,6 +98,8 @@ enum Quantized {
     Q8,
     #[value(name = "q4_0")]
     Q4,
+    #[value(name = "q4_1")]
+    Q4WithMinimum,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -136,6 +138,7 @@ impl Options {
         let weights = match (self.quantize, self.dtype) {
             (Some(Quantized::Q8), _) => Some(WeightFormat::Q8_0),
             (Some(Quantized::Q4), _) => Some(WeightFormat::Q4_0),
+            (Some(Quantized::Q4WithMinimum), _) => Some(WeightFormat::Q4_1),
             (None, Precision::Auto) => None,
             (None, Precision::F32) => Some(WeightFormat::F32),
             (None, Precision::Bf16) => Some(WeightFormat::Bf16),

@@ -130,6 +130,7 @@ fn formats(
         Some(WeightFormat::Bf16) => Ok((ModelDType::BF16, None)),
         Some(WeightFormat::Q8_0) => Ok((plain, Some(IsqType::Q8_0))),
         Some(WeightFormat::Q4_0) => Ok((plain, Some(IsqType::Q4_0))),
+        Some(WeightFormat::Q4_1) => Ok((plain, Some(IsqType::Q4_1))),
     }
 }
 

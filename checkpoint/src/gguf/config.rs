@@ -1,0 +1,136 @@
+//! The shape of a model from a GGUF file's metadata.
+//!
+//! Keys: <https://github.com/ggml-org/ggml/blob/master/docs/gguf.md#llm>.
+
+use super::file::GgufFile;
+use crate::ModelConfig;
+
+/// Reads the config; the error does not name the file.
+///
+/// # Errors
+/// Names the key that is missing or states something that is not supported.
+pub(crate) fn config(file: &GgufFile) -> Result<ModelConfig, String> {
+    refuse_parts(file)?;
+    let architecture = architecture(file)?;
+    let keys = Keys { file, architecture };
+    let embedding = file
+        .tensor("token_embd.weight")
+        .ok_or("has no tensor token_embd.weight; it is not a language model")?;
+    let &[vocab_size, hidden_size] = embedding.shape else {
+        return Err(format!(
+            "tensor token_embd.weight has shape {:?}; expected rows and columns",
+            embedding.shape
+        ));
+    };
+    let heads = keys.size("attention.head_count")?;
+    let head_dim = keys.optional_size("attention.key_length")?.unwrap_or(hidden_size / heads.max(1));
+    keys.refuse_other_values(head_dim)?;
+    let id = |name: &str| {
+        let id = file.value(&format!("tokenizer.ggml.{name}"))?.unsigned()?;
+        u32::try_from(id).ok().filter(|id| (*id as usize) < vocab_size)
+    };
+    Ok(ModelConfig {
+        hidden_size,
+        heads,
+        head_dim,
+        intermediate_size: keys.size("feed_forward_length")?,
+        layers: keys.size("block_count")?,
+        kv_heads: keys.optional_size("attention.head_count_kv")?.unwrap_or(heads),
+        vocab_size,
+        max_positions: keys.size("context_length")?,
+        rms_norm_eps: keys
+            .number("attention.layer_norm_rms_epsilon")
+            .ok_or_else(|| keys.missing("attention.layer_norm_rms_epsilon"))?,
+        rope_theta: keys.number("rope.freq_base").unwrap_or(10_000.0),
+        tie_word_embeddings: file.tensor("output.weight").is_none(),
+        initializer_range: 0.02,
+        bos_token_id: id("bos_token_id"),
+        eos_token_ids: id("eos_token_id").into_iter().collect(),
+        pad_token_id: id("padding_token_id"),
+    })
+}
+
+/// The architecture that `general.architecture` names.
+pub(crate) fn architecture(file: &GgufFile) -> Result<&str, String> {
+    let value = file.value("general.architecture").ok_or("has no metadata `general.architecture`")?;
+    let name = value.text().ok_or("`general.architecture` is not text")?;
+    match name {
+        "llama" => Ok(name),
+        _ => Err(format!(
+            "is a model of the architecture {name:?}, which is not supported; expected \"llama\""
+        )),
+    }
+}
+
+fn refuse_parts(file: &GgufFile) -> Result<(), String> {
+    let parts = file.value("split.count").and_then(|value| value.unsigned()).unwrap_or(1);
+    if parts > 1 {
+        return Err(format!(
+            "is one of {parts} parts of a model; merge them with `llama-gguf-split --merge` of llama.cpp"
+        ));
+    }
+    Ok(())
+}
+
+/// The keys of one architecture.
+struct Keys<'a> {
+    file: &'a GgufFile,
+    architecture: &'a str,
+}
+
+impl Keys<'_> {
+    fn key(&self, name: &str) -> String {
+        format!("{}.{name}", self.architecture)
+    }
+
+    fn missing(&self, name: &str) -> String {
+        format!("has no metadata `{}`", self.key(name))
+    }
+
+    fn size(&self, name: &str) -> Result<usize, String> {
+        self.optional_size(name)?.ok_or_else(|| self.missing(name))
+    }
+
+    fn optional_size(&self, name: &str) -> Result<Option<usize>, String> {
+        let Some(value) = self.file.value(&self.key(name)) else { return Ok(None) };
+        let size = value.unsigned().and_then(|size| usize::try_from(size).ok());
+        match size.filter(|size| *size > 0 && u32::try_from(*size).is_ok()) {
+            Some(size) => Ok(Some(size)),
+            None if value.count.is_some() => {
+                Err(format!("`{}` has a value for each layer, which is not supported", self.key(name)))
+            }
+            None => Err(format!("`{}` is not a positive 32-bit number", self.key(name))),
+        }
+    }
+
+    fn number(&self, name: &str) -> Option<f32> {
+        self.file.value(&self.key(name))?.f32()
+    }
+
+    /// Refuses what the arithmetic does not have, so that no model runs as another one.
+    fn refuse_other_values(&self, head_dim: usize) -> Result<(), String> {
+        for name in ["rope.dimension_count", "attention.value_length"] {
+            if let Some(width) = self.optional_size(name)?.filter(|width| *width != head_dim) {
+                return Err(format!(
+                    "`{}` is {width}, but heads are {head_dim} wide; only equal widths are supported",
+                    self.key(name)
+                ));
+            }
+        }
+        let experts = self.file.value(&self.key("expert_count")).and_then(|value| value.unsigned());
+        if let Some(experts) = experts.filter(|experts| *experts > 0) {
+            return Err(format!(
+                "`{}` is {experts}; mixtures of experts are not supported",
+                self.key("expert_count")
+            ));
+        }
+        let scaling = self.file.value(&self.key("rope.scaling.type")).and_then(|value| value.text());
+        if let Some(scaling) = scaling.filter(|scaling| *scaling != "none") {
+            return Err(format!(
+                "`{}` is {scaling:?}, which is not supported",
+                self.key("rope.scaling.type")
+            ));
+        }
+        Ok(())
+    }
+}
