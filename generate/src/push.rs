@@ -58,11 +58,16 @@ pub fn run(options: &Options) -> Result<u8> {
     collect(folder, "", kind, &mut names)?;
     names.sort();
     if options.dry_run {
-        names.iter().for_each(|name| println!("{}", terminal::printable(name)));
+        for name in &names {
+            terminal::results!("{name}")?;
+        }
         return Ok(0);
     }
     if !names.iter().any(|name| name == "README.md") {
-        eprintln!("warning: {} has no README.md, so the repository will have no card", folder.display());
+        terminal::message!(
+            "warning: {} has no README.md, so the repository will have no card",
+            folder.display()
+        );
     }
     let upload = Upload {
         folder,
@@ -72,7 +77,7 @@ pub fn run(options: &Options) -> Result<u8> {
         is_private: !options.public,
         summary: &options.message,
     };
-    println!("{}", hub::upload(Settings::from_environment()?, &upload)?);
+    terminal::results!("{}", hub::upload(Settings::from_environment()?, &upload)?)?;
     Ok(0)
 }
 
@@ -94,7 +99,10 @@ fn collect(folder: &Path, prefix: &str, kind: Kind, names: &mut Vec<String>) -> 
         } else if file_type.is_file() {
             names.push(full_name);
         } else {
-            eprintln!("warning: {} is a link or a special file, and is left out", entry.path().display());
+            terminal::message!(
+                "warning: {} is a link or a special file, and is left out",
+                entry.path().display()
+            );
         }
     }
     Ok(())

@@ -42,7 +42,7 @@ impl Client {
         })?;
         let client = Self { http, settings };
         if client.settings.token.is_some() && !is_private(&client.settings.endpoint) {
-            eprintln!(
+            terminal::message!(
                 "note: the token is not sent to {}, which is not encrypted; use https",
                 host(&client.settings.endpoint)
             );

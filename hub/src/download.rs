@@ -48,7 +48,9 @@ impl Repository {
             let commit = cache.commit(id.revision())?;
             let file = |name| RemoteFile { name, size: None, hash: None };
             let listing = cache.listing(&commit).unwrap_or_else(|| {
-                eprintln!("note: {id} may have more files than the cache holds; its list was not kept");
+                terminal::message!(
+                    "note: {id} may have more files than the cache holds; its list was not kept"
+                );
                 Listing { files: cache.names(&commit).into_iter().map(file).collect(), commit }
             });
             Some(Self::with(id, kind, None, cache, listing))
@@ -66,7 +68,9 @@ impl Repository {
             Err(error @ (Error::Unreachable { .. } | Error::Status { .. })) => {
                 let repository = cached(cache).ok_or(error)?;
                 let commit = &repository.listing.commit;
-                eprintln!("note: the hub cannot be reached; using commit {commit} of {id} from the cache");
+                terminal::message!(
+                    "note: the hub cannot be reached; using commit {commit} of {id} from the cache"
+                );
                 Ok(repository)
             }
             Err(error) => Err(error),
