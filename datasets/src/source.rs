@@ -3,15 +3,14 @@
 use crate::Error;
 use crate::configs::Choice;
 use crate::recorded::Recorded;
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
-use serde_json::{Map, Value};
+use parquet_rows::ParquetRows;
 use std::collections::HashSet;
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use text::{Elements, Lines, Paragraphs};
 
 pub(crate) use text::Object;
 
+mod parquet_rows;
 mod text;
 
 /// The format that a file's name states.
@@ -174,7 +173,7 @@ impl Collector {
 /// name states.
 pub(crate) fn objects(path: &Path) -> Result<Box<dyn Iterator<Item = Object> + Send>, Error> {
     match Format::of(path) {
-        Some(Format::Parquet) => parquet_objects(path),
+        Some(Format::Parquet) => Ok(Box::new(ParquetRows::open(path)?)),
         Some(Format::Text) => Ok(Box::new(Paragraphs::new(Lines::open(path)?))),
         _ => {
             let mut lines = Lines::open(path)?;
@@ -187,40 +186,6 @@ pub(crate) fn objects(path: &Path) -> Result<Box<dyn Iterator<Item = Object> + S
             }
         }
     }
-}
-
-fn parquet_objects(path: &Path) -> Result<Box<dyn Iterator<Item = Object> + Send>, Error> {
-    let not_data = |error: parquet::errors::ParquetError| Error::NotData {
-        path: path.to_owned(),
-        reason: format!("not a whole Parquet file ({error})"),
-    };
-    let file = File::open(path).map_err(|error| Error::file("read", path, error))?;
-    let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(not_data)?;
-    let batches = builder.with_batch_size(256).build().map_err(not_data)?;
-    let path = path.to_owned();
-    let mut number = 0;
-    Ok(Box::new(batches.flat_map(move |batch| {
-        let rows: Vec<Object> =
-            match batch.map_err(|error| error.to_string()).and_then(|batch| batch_objects(&batch)) {
-                Ok(objects) => objects
-                    .into_iter()
-                    .map(|object| {
-                        number += 1;
-                        Ok((number, object))
-                    })
-                    .collect(),
-                Err(reason) => {
-                    vec![Err(Error::Row { path: path.clone(), unit: "row", number: number + 1, reason })]
-                }
-            };
-        rows
-    })))
-}
-
-fn batch_objects(batch: &arrow::array::RecordBatch) -> Result<Vec<Map<String, Value>>, String> {
-    let mut writer = arrow::json::ArrayWriter::new(Vec::new());
-    writer.write(batch).and_then(|()| writer.finish()).map_err(|error| error.to_string())?;
-    serde_json::from_slice(&writer.into_inner()).map_err(|error| error.to_string())
 }
 
 #[cfg(all(test, unix))]

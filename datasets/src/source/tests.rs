@@ -71,3 +71,26 @@ fn names_that_are_not_utf_8_and_odd_names_are_read() {
     }
     assert_eq!(rows(folder.path()), odd.len());
 }
+
+/// The library that reads Parquet panics on some of these: such as offsets that are negative in a changed footer.
+#[test]
+fn a_damaged_parquet_file_is_an_error_and_ends_no_program() {
+    let whole = &include_bytes!("../../../fuzz/seeds/rows/parquet_plain")[1..];
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.parquet");
+    std::fs::write(&path, whole).unwrap();
+    assert_eq!(crate::read_raw(&path).unwrap().count(), 2);
+    let mut state = 1_u64;
+    let mut refused = 0;
+    for _ in 0..3000 {
+        let mut bytes = whole.to_vec();
+        for _ in 0..3 {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            let index = (state >> 33) as usize % (bytes.len() - 8);
+            bytes[index] = (state >> 24) as u8;
+        }
+        std::fs::write(&path, bytes).unwrap();
+        refused += usize::from(crate::read_raw(&path).map_or(true, |mut rows| rows.any(|row| row.is_err())));
+    }
+    assert!(refused > 1000, "{refused}");
+}
