@@ -9,7 +9,7 @@
 use crate::error::Error;
 use crate::{ChatTemplate, Tokenizer};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 use std::ops::Range;
 
 /// One message of a conversation.
@@ -29,6 +29,9 @@ pub struct Message {
     /// The name of the author or of the tool.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
+    /// What an assistant thought before its content; templates of reasoning models decide whether they show it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reasoning_content: Option<String>,
 }
 
 impl Message {
@@ -68,11 +71,11 @@ pub fn render_prompt(
     messages: &[Message],
     tools: Option<&Value>,
 ) -> Result<Vec<u32>, Error> {
-    let text = render_text(template, messages, tools, true)?;
+    let text = render_text(template, messages, tools, true, &Map::new())?;
     Ok(tokenizer.encode(&text)?.ids)
 }
 
-/// The text of a conversation up to the end of its last message's content, for a model that continues that message.
+/// The text of a conversation up to the end of its last message's content, with variables for the template, for a model that continues that message.
 ///
 /// # Errors
 /// When the template does not print the last content unchanged or trimmed, or raises an exception.
@@ -80,6 +83,7 @@ pub fn render_unfinished(
     template: &ChatTemplate,
     messages: &[Message],
     tools: Option<&Value>,
+    variables: &Map<String, Value>,
 ) -> Result<String, Error> {
     let unknown =
         |reason: &str| Error::Spans { message: messages.len().saturating_sub(1), reason: reason.to_owned() };
@@ -88,14 +92,16 @@ pub fn render_unfinished(
     };
     let mark = unused_characters(messages)[0];
     let marked = Message { content: format!("{}{mark}", last.content), ..last.clone() };
-    let text = template.render(&as_json(&[earlier, &[marked]].concat()), tools, false)?;
+    let messages = as_json(&[earlier, &[marked]].concat());
+    let text = template.render_with(&messages, tools, false, variables)?;
     match text.find(mark) {
         Some(end) => Ok(text[..end].to_owned()),
         None => Err(unknown("the template does not print the last message's content unchanged")),
     }
 }
 
-/// The text of a conversation up to the end of its last message, or up to the start of the assistant's next message.
+/// The text of a conversation up to the end of its last message, or up to the start of the assistant's next message,
+/// with variables for the template.
 ///
 /// # Errors
 /// Contains the exception that the template raised.
@@ -104,8 +110,9 @@ pub fn render_text(
     messages: &[Message],
     tools: Option<&Value>,
     add_generation_prompt: bool,
+    variables: &Map<String, Value>,
 ) -> Result<String, Error> {
-    template.render(&as_json(messages), tools, add_generation_prompt)
+    template.render_with(&as_json(messages), tools, add_generation_prompt, variables)
 }
 
 /// The text of a conversation up to the start of the *user's* next message: Magpie's pre-query prompt.

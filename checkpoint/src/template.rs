@@ -8,12 +8,26 @@ use crate::error::{Error, read_to_string};
 use crate::python_json::{Options, print};
 use minijinja::value::{Kwargs, Value, ValueKind, from_args};
 use minijinja::{Environment, ErrorKind, State, UndefinedBehavior};
-use serde_json::json;
+use serde_json::{Map, json};
 use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::io;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 /// The template of a checkpoint that has none: one block per message, between `<|im_start|>` and `<|im_end|>`.
 const CHATML: &str = "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>\\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}";
+
+/// Maximum bytes of a template's source. The largest published ones have 30 kB.
+const MAX_SOURCE: usize = 1 << 20;
+/// Maximum bytes of a rendered conversation.
+const MAX_OUTPUT: usize = 64 << 20;
+/// Maximum bytes that a filter may make of one value.
+const MAX_FILTERED: usize = 64 << 20;
+/// How long a template may take for one conversation.
+const MAX_TIME: Duration = Duration::from_secs(20);
+/// Bytes of the stack that a template is parsed on: the parser recurses along chains of `not`, filters and attributes.
+const PARSER_STACK: usize = 1 << 30;
 
 /// A parsed chat template with the special tokens that it may print.
 #[derive(Debug, Clone)]
@@ -30,6 +44,26 @@ impl ChatTemplate {
     /// # Errors
     /// Names the line that does not parse.
     pub fn new(source: &str, bos_token: &str, eos_token: &str) -> Result<Self, Error> {
+        if source.len() > MAX_SOURCE {
+            return Err(Error::Template(format!(
+                "the template has {} bytes; expected at most {MAX_SOURCE}",
+                source.len()
+            )));
+        }
+        // A thread that ends in a panic is an error of the template.
+        let parse = || Self::parse(source, bos_token, eos_token);
+        std::thread::scope(|scope| {
+            let thread = std::thread::Builder::new().name("template".to_owned()).stack_size(PARSER_STACK);
+            let parsed = thread.spawn_scoped(scope, parse).map(|thread| thread.join());
+            match parsed {
+                Ok(Ok(template)) => template,
+                Ok(Err(_)) => Err(Error::Template("the template ends its parser in a panic".to_owned())),
+                Err(error) => Err(Error::Template(format!("no thread to parse it on: {error}"))),
+            }
+        })
+    }
+
+    fn parse(source: &str, bos_token: &str, eos_token: &str) -> Result<Self, Error> {
         let mut environment = Environment::new();
         environment.set_trim_blocks(true);
         environment.set_lstrip_blocks(true);
@@ -38,6 +72,9 @@ impl ChatTemplate {
         environment.add_function("raise_exception", raise_exception);
         environment.add_function("strftime_now", strftime_now);
         environment.add_filter("tojson", tojson);
+        environment.add_filter("indent", indent);
+        environment.add_filter("replace", replace);
+        environment.add_test("iterable", is_iterable);
         environment
             .add_template_owned("chat_template", without_generation_marks(source))
             .map_err(|error| Error::Template(format!("{error:#}")))?;
@@ -72,7 +109,22 @@ impl ChatTemplate {
         tools: Option<&serde_json::Value>,
         add_generation_prompt: bool,
     ) -> Result<String, Error> {
-        let context = json!({
+        self.render_with(messages, tools, add_generation_prompt, &Map::new())
+    }
+
+    /// The text of a conversation, with variables of the caller's such as `enable_thinking`. They do not replace those
+    /// that every template has.
+    ///
+    /// # Errors
+    /// Contains the exception that the template raised, the line that failed, or the bound of output or time.
+    pub fn render_with(
+        &self,
+        messages: &serde_json::Value,
+        tools: Option<&serde_json::Value>,
+        add_generation_prompt: bool,
+        variables: &Map<String, serde_json::Value>,
+    ) -> Result<String, Error> {
+        let mut context = json!({
             "messages": messages,
             "tools": tools,
             "documents": null,
@@ -80,8 +132,23 @@ impl ChatTemplate {
             "bos_token": self.bos_token,
             "eos_token": self.eos_token,
         });
+        if let Some(context) = context.as_object_mut() {
+            for (name, value) in variables {
+                context.entry(name.as_str()).or_insert_with(|| value.clone());
+            }
+        }
         let template = self.environment.get_template("chat_template").expect("added when it was parsed");
-        template.render(context).map_err(|error| Error::Template(format!("{error:#}")))
+        let mut output = BoundedText { text: Vec::new(), deadline: Instant::now() + MAX_TIME };
+        template
+            .render_captured_to(context, &mut output)
+            .map_err(|error| Error::Template(format!("{error:#}")))?;
+        String::from_utf8(output.text).map_err(|error| Error::Template(error.to_string()))
+    }
+
+    /// Whether the template reads a variable of that name.
+    pub fn reads(&self, variable: &str) -> bool {
+        let template = self.environment.get_template("chat_template").expect("added when it was parsed");
+        template.undeclared_variables(false).contains(variable)
     }
 
     /// The special tokens that it prints by name, such as `<|im_start|>`, and its end of sequence; sorted. A tokenizer
@@ -117,12 +184,37 @@ impl ChatTemplate {
     }
 }
 
+/// A rendered text, which ends the template when it grows or takes too long.
+struct BoundedText {
+    text: Vec<u8>,
+    deadline: Instant,
+}
+
+impl io::Write for BoundedText {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.text.len() + bytes.len() > MAX_OUTPUT {
+            return Err(io::Error::other(format!("the template prints more than {MAX_OUTPUT} bytes")));
+        }
+        if Instant::now() > self.deadline {
+            let seconds = MAX_TIME.as_secs();
+            return Err(io::Error::other(format!("the template takes more than {seconds} s")));
+        }
+        self.text.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 /// Removes the `generation` blocks and keeps their content: the loss mask is computed from byte spans instead.
 fn without_generation_marks(source: &str) -> String {
     let mut text = String::with_capacity(source.len());
     let mut rest = source;
     while let Some(start) = rest.find("{%") {
-        let Some(length) = rest[start..].find("%}") else { break };
+        // The end is looked for behind the two characters of the beginning: `{%}` is not a tag.
+        let Some(length) = rest[start + 2..].find("%}").map(|length| length + 2) else { break };
         let tag = &rest[start..start + length + 2];
         let name = tag[2..tag.len() - 2].trim_matches(|c: char| c == '-' || c == '+' || c.is_whitespace());
         text.push_str(&rest[..start]);
@@ -143,8 +235,69 @@ fn raise_exception(message: String) -> Result<Value, minijinja::Error> {
     Err(minijinja::Error::new(ErrorKind::InvalidOperation, message))
 }
 
-fn strftime_now(format: &str) -> String {
-    chrono::Local::now().format(format).to_string()
+fn strftime_now(format: &str) -> Result<String, minijinja::Error> {
+    let mut text = String::new();
+    // `to_string` would panic on a format that chrono does not know.
+    write!(text, "{}", chrono::Local::now().format(format)).map_err(|_| {
+        minijinja::Error::new(ErrorKind::InvalidOperation, format!("strftime_now: `{format}` is no format"))
+    })?;
+    Ok(text)
+}
+
+/// Whether Python can iterate over a value: unlike minijinja's own test, not over `none`.
+#[allow(clippy::needless_pass_by_value, reason = "the template engine passes values")]
+fn is_iterable(value: Value) -> bool {
+    !value.is_none() && value.try_iter().is_ok()
+}
+
+/// Refuses what a filter would make too large.
+fn bounded(bytes: usize, filter: &str) -> Result<(), minijinja::Error> {
+    if bytes <= MAX_FILTERED {
+        return Ok(());
+    }
+    let message = format!("`{filter}` would make a text of more than {MAX_FILTERED} bytes");
+    Err(minijinja::Error::new(ErrorKind::InvalidOperation, message))
+}
+
+/// Jinja's `replace`.
+#[allow(clippy::needless_pass_by_value, reason = "the template engine passes values")]
+fn replace(value: Value, from: Value, to: Value, count: Option<usize>) -> Result<String, minijinja::Error> {
+    let (value, from, to) = (value.to_string(), from.to_string(), to.to_string());
+    let most = if from.is_empty() { value.chars().count() + 1 } else { value.len() / from.len() };
+    let count = count.unwrap_or(usize::MAX).min(most);
+    bounded(value.len().saturating_add(count.saturating_mul(to.len())), "replace")?;
+    Ok(value.replacen(from.as_str(), &to, count))
+}
+
+/// Jinja's `indent`.
+#[allow(clippy::needless_pass_by_value, reason = "the template engine passes values")]
+fn indent(
+    value: Value,
+    width: Option<usize>,
+    first: Option<bool>,
+    blank: Option<bool>,
+    arguments: Kwargs,
+) -> Result<String, minijinja::Error> {
+    let text = value.to_string();
+    let spaces = match width {
+        Some(width) => width,
+        None => arguments.get::<Option<usize>>("width")?.unwrap_or(4),
+    };
+    let first = first.or(arguments.get::<Option<bool>>("first")?).unwrap_or(false);
+    let blank = blank.or(arguments.get::<Option<bool>>("blank")?).unwrap_or(false);
+    arguments.assert_all_used()?;
+    bounded(text.len().saturating_add(text.split('\n').count().saturating_mul(spaces)), "indent")?;
+    let margin = " ".repeat(spaces);
+    let mut indented = String::with_capacity(text.len());
+    for (index, line) in text.split('\n').enumerate() {
+        if index > 0 {
+            indented.push('\n');
+        }
+        let is_indented = if index == 0 { first } else { blank || !line.is_empty() };
+        indented.push_str(if is_indented { &margin } else { "" });
+        indented.push_str(line);
+    }
+    Ok(indented)
 }
 
 /// `tojson` of transformers: Python's `json.dumps(value, ensure_ascii=False, ...)`.
@@ -196,6 +349,59 @@ mod tests {
             "[\n  1.0,\n  2.5e-07,\n  true,\n  null\n]"
         );
         assert!(render("{{ messages | tojson(ensure_ascii=true) }}", &value).unwrap().contains("\\u00e9"));
+    }
+
+    #[test]
+    fn none_is_not_iterable() {
+        // Source: jinja2 3.1: `none is iterable` is False, an undefined name, a string and a list are.
+        let source = "{{ none is iterable }} {{ nothing is iterable }} {{ 'a' is iterable }} {{ [] is iterable }} {{ 1 is iterable }}";
+        assert_eq!(render(source, &json!([])).unwrap().to_lowercase(), "false true true true false");
+        let source = "{% if tools is iterable and tools | length > 0 %}tools{% else %}none{% endif %}";
+        assert_eq!(render(source, &json!([])).unwrap(), "none");
+    }
+
+    #[test]
+    fn broken_tags_and_deep_chains_are_errors_or_work() {
+        for source in ["{%}", "{{%}", "{%}%}", "{%-%}", "{% if %}"] {
+            let _ = ChatTemplate::new(source, "", "");
+        }
+        for source in [
+            format!("{{{{ {} true }}}}", "not ".repeat(50_000)),
+            format!("{{{{ messages{} }}}}", ".a".repeat(50_000)),
+            format!("{{{{ messages{} }}}}", " | string".repeat(20_000)),
+            format!("{{{{ {}1{} }}}}", "(".repeat(50_000), ")".repeat(50_000)),
+            "a".repeat(MAX_SOURCE + 1),
+        ] {
+            let _ = ChatTemplate::new(&source, "", "");
+        }
+        let error = render("{{ strftime_now('%!') }}", &json!([])).unwrap_err().to_string();
+        assert!(error.contains("strftime_now"), "{error}");
+    }
+
+    #[test]
+    fn what_filters_and_templates_print_is_bounded() {
+        let doubled = "{% set ns = namespace(t='a' * 1000000) %}";
+        for (source, reason) in [
+            (format!("{doubled}{{{{ ns.t | replace('a', ns.t) }}}}"), "replace"),
+            ("{{ 'a' | replace('', 'b') | indent(100000000, true) }}".to_owned(), "indent"),
+            (format!("{doubled}{{% for i in range(100) %}}{{{{ ns.t }}}}{{% endfor %}}"), "prints more than"),
+        ] {
+            let error = render(&source, &json!([])).unwrap_err().to_string();
+            assert!(error.contains(reason), "{error}");
+        }
+        assert_eq!(
+            render("{{ 'aab' | replace('a', 'c', 1) }}{{ 'a\nb' | indent(2) }}", &json!([])).unwrap(),
+            "caba\n  b"
+        );
+    }
+
+    #[test]
+    fn variables_reach_the_template_and_replace_none_of_its_own() {
+        let template = ChatTemplate::new("{{ enable_thinking }} {{ bos_token }}", "<s>", "").unwrap();
+        let variables = json!({"enable_thinking": false, "bos_token": "x"});
+        let text = template.render_with(&json!([]), None, true, variables.as_object().unwrap()).unwrap();
+        assert_eq!(text.to_lowercase(), "false <s>");
+        assert!(template.reads("enable_thinking") && !template.reads("reasoning_effort"));
     }
 
     #[test]

@@ -27,12 +27,37 @@ pub fn with_tools_as_text(
     let mut messages = as_text(messages);
     if tools.as_array().is_some_and(|tools| !tools.is_empty()) {
         let text = instruction(tools);
-        match messages.first_mut().filter(|first| first.role == "system") {
-            Some(system) => system.content = format!("{}\n\n{text}", system.content),
-            None => messages.insert(0, Message::new("system", text)),
+        match messages.first_mut() {
+            Some(first) if first.role == "system" => first.content = format!("{}\n\n{text}", first.content),
+            // Gemma's template raises an exception at a system message.
+            Some(first) if first.role == "user" && !has_system_role(template) => {
+                first.content = format!("{text}\n\n{}", first.content);
+            }
+            _ => messages.insert(0, Message::new("system", text)),
         }
     }
     messages
+}
+
+/// Whether the template renders a system message.
+fn has_system_role(template: &ChatTemplate) -> bool {
+    let messages = json!([{"role": "system", "content": "Help."}, {"role": "user", "content": "Hi"}]);
+    template.render(&messages, None, true).is_ok()
+}
+
+/// Whether the template wants ids of calls with nine letters and digits, as Mistral's do: it raises an exception at
+/// others.
+pub fn wants_short_call_ids(template: &ChatTemplate) -> bool {
+    let renders = |id: &str| {
+        let function = json!({"name": "f", "arguments": {}});
+        let messages = json!([
+            {"role": "user", "content": "Hi"},
+            {"role": "assistant", "content": "", "tool_calls": [{"id": id, "type": "function", "function": function}]},
+            {"role": "tool", "tool_call_id": id, "name": "f", "content": "1"},
+        ]);
+        template.render(&messages, None, true).is_ok()
+    };
+    renders("abcdef123") && !renders("call_0123456789abcdef01234567")
 }
 
 /// Whether the template prints its tools, found by rendering one.
@@ -185,6 +210,25 @@ mod tests {
         );
         let without = with_tools_as_text(&ChatTemplate::chatml(), conversation(), &Value::Null);
         assert_eq!((without.len(), without[0].role.as_str()), (4, "user"));
+    }
+
+    #[test]
+    fn a_template_without_a_system_role_gets_the_tools_in_the_users_turn() {
+        let source = "{% if messages[0].role == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}{% for m in messages %}{{ m.role }}:{{ m.content }}|{% endfor %}";
+        let template = ChatTemplate::new(source, "", "").unwrap();
+        let messages = with_tools_as_text(&template, vec![Message::new("user", "Rain?")], &tools());
+        assert_eq!((messages.len(), messages[0].role.as_str()), (1, "user"));
+        assert!(
+            messages[0].content.starts_with("You can call the tools")
+                && messages[0].content.ends_with("\n\nRain?")
+        );
+    }
+
+    #[test]
+    fn a_template_that_checks_the_length_of_ids_is_known() {
+        let source = "{% for m in messages %}{% for call in m.tool_calls or [] %}{% if call.id | length != 9 %}{{ raise_exception('nine') }}{% endif %}{% endfor %}{{ m.content }}{% endfor %}";
+        assert!(wants_short_call_ids(&ChatTemplate::new(source, "", "").unwrap()));
+        assert!(!wants_short_call_ids(&ChatTemplate::chatml()));
     }
 
     #[test]

@@ -4,6 +4,8 @@
 //! or refused: keywords that llguidance does not support are reported with their location before it compiles the
 //! schema.
 
+mod bounds;
+mod compile;
 mod json_schema;
 
 pub use json_schema::{check_schema, json_whitespace};
@@ -23,7 +25,7 @@ const CACHE_SIZE: usize = 8;
 
 /// Compiles constraints for one tokenizer.
 pub struct ConstraintCompiler {
-    factory: ParserFactory,
+    factory: Arc<ParserFactory>,
     /// Constraints compiled last, newest first, in their state before any token.
     cache: Mutex<VecDeque<(Constraint, Matcher)>>,
 }
@@ -55,24 +57,22 @@ impl ConstraintCompiler {
         let environment: TokEnv = Arc::new(ApproximateTokEnv::new(trie));
         let mut factory = ParserFactory::new_simple(&environment).map_err(|error| format!("{error:#}"))?;
         factory.quiet();
-        Ok(Self { factory, cache: Mutex::default() })
+        compile::limit(factory.limits_mut());
+        Ok(Self { factory: Arc::new(factory), cache: Mutex::default() })
     }
 
     /// Compiles a constraint for one request, or copies it from the cache. Equal requests at the same time may each
-    /// compile it.
+    /// compile it. Size, depth and time are bounded.
     ///
     /// # Errors
-    /// Names the part of the constraint that cannot be enforced.
+    /// Names the part of the constraint that cannot be enforced, or the bound that it exceeds.
     pub fn guide(&self, constraint: Constraint) -> Result<Guide, RequestError> {
         // A deep clone: answers that share a lexer wait for each other in every step.
         if let Some((_, matcher)) = self.cache().iter().find(|(known, _)| *known == constraint) {
             return Ok(Guide { matcher: matcher.deep_clone() });
         }
-        let parser = self
-            .factory
-            .create_parser(grammar(&constraint)?)
-            .map_err(|error| RequestError::Constraint(first_line(&format!("{error:#}"))))?;
-        let matcher = Matcher::new(Ok(parser));
+        bounds::check(&constraint)?;
+        let matcher = compile::matcher(&self.factory, grammar(&constraint)?)?;
         let guide = Guide { matcher: matcher.deep_clone() };
         let mut cache = self.cache();
         cache.truncate(CACHE_SIZE - 1);
@@ -129,7 +129,7 @@ mod tests {
     #[test]
     fn compiled_constraints_are_cached() {
         let factory = ParserFactory::new_simple(&ApproximateTokEnv::single_byte_env()).expect("a factory");
-        let compiler = ConstraintCompiler { factory, cache: Mutex::default() };
+        let compiler = ConstraintCompiler { factory: Arc::new(factory), cache: Mutex::default() };
         let guide = |word: &str| compiler.guide(Constraint::Regex(word.to_owned())).expect("a guide");
         let mut used = guide("ab");
         assert!(!used.advance(b'a'.into()).expect("an a"));
@@ -142,5 +142,83 @@ mod tests {
         assert_eq!(compiler.cache().len(), CACHE_SIZE);
         assert!(compiler.guide(Constraint::Regex("(".to_owned())).is_err());
         assert_eq!(compiler.cache().len(), CACHE_SIZE);
+    }
+
+    /// Follows a constraint with every byte of an accepted text, on a thread with an ordinary stack.
+    fn follow(constraint: Constraint, text: &str) -> Result<(), String> {
+        let mut factory =
+            ParserFactory::new_simple(&ApproximateTokEnv::single_byte_env()).expect("a factory");
+        compile::limit(factory.limits_mut());
+        factory.quiet();
+        let compiler = ConstraintCompiler { factory: Arc::new(factory), cache: Mutex::default() };
+        let began = std::time::Instant::now();
+        let mut guide = compiler.guide(constraint).map_err(|error| error.to_string())?;
+        println!("compiled in {:?}", began.elapsed());
+        for byte in text.bytes() {
+            assert!(guide.allowed()?.is_allowed(byte.into()), "{}", char::from(byte));
+            guide.advance(byte.into())?;
+        }
+        println!("followed in {:?}", began.elapsed());
+        Ok(())
+    }
+
+    #[test]
+    fn chains_of_references_are_compiled_on_a_deep_stack() {
+        for length in [1000, 4000] {
+            let definitions: serde_json::Map<String, Value> = (0..length)
+                .map(|index| {
+                    let next = format!("#/$defs/d{}", index + 1);
+                    (format!("d{index}"), serde_json::json!({"$ref": next}))
+                })
+                .chain([(format!("d{length}"), serde_json::json!({"type": "boolean"}))])
+                .collect();
+            let schema = serde_json::json!({"$defs": definitions, "$ref": "#/$defs/d0"});
+            follow(Constraint::JsonSchema(schema), "true").expect("a chain of definitions");
+            let rules: String = (0..length).map(|index| format!("r{index}: r{}\n", index + 1)).collect();
+            let grammar = format!("start: r0\n{rules}r{length}: \"ab\"\n");
+            follow(Constraint::Lark(grammar), "ab").expect("a chain of rules");
+            let rules: String =
+                (0..length).map(|index| format!("T{index}: \"x\" T{}\n", index + 1)).collect();
+            let grammar = format!("start: T0\n{rules}T{length}: \"ab\"\n");
+            println!("terminals: {:?}", follow(Constraint::Lark(grammar), "xxxx"));
+        }
+    }
+
+    #[test]
+    fn large_constraints_are_refused_by_their_size() {
+        let nested = |depth: usize| {
+            (0..depth).fold(serde_json::json!({}), |inner, _| serde_json::json!({"items": inner}))
+        };
+        for (constraint, reason) in [
+            (Constraint::Regex("a?b".repeat(100_000)), "size of the regular expression"),
+            (Constraint::Regex(format!("{}a{}", "(".repeat(200), ")".repeat(200))), "depth of brackets"),
+            (Constraint::Choice(vec!["a".to_owned(); 100_000]), "number of choices"),
+            (Constraint::Choice(vec!["a".repeat(1 << 20)]), "size of the choices"),
+            (Constraint::Lark("a: b\n".repeat(10_000)), "number of rules"),
+            (Constraint::Lark("#".repeat(1 << 20)), "size of the grammar"),
+            (Constraint::JsonSchema(nested(200)), "depth of the schema"),
+        ] {
+            let error = follow(constraint, "").expect_err(reason);
+            assert!(error.contains(reason) && error.contains("expected at most"), "{error}");
+        }
+    }
+
+    #[test]
+    fn constraints_within_the_bounds_are_compiled_in_bounded_time() {
+        let choices: Vec<String> = (0..4096).map(|index| format!("choice number {index}")).collect();
+        println!("choices {:?}", follow(Constraint::Choice(choices), "choice number 17"));
+        for pattern in [
+            "a?b".repeat(5000),
+            "(a|b|cd)*x?".repeat(1400),
+            "[a-z]{1,3}".repeat(1600),
+            "(a{1,40}){1,40}".to_owned(),
+            "((a{1,40}){1,40}){1,40}".to_owned(),
+        ] {
+            println!(
+                "regex {:?} {:?}",
+                &pattern[..9],
+                follow(Constraint::Regex(pattern.clone()), "abab").err()
+            );
+        }
     }
 }

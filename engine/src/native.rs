@@ -11,6 +11,9 @@ use checkpoint::Checkpoint;
 use std::sync::{Arc, mpsc};
 use tokio::sync::mpsc::unbounded_channel;
 
+/// Bytes of the engine's stack.
+const STACK: usize = 64 << 20;
+
 /// An engine that runs a Llama-family checkpoint on the CPU.
 pub struct NativeEngine {
     submissions: mpsc::Sender<Submission>,
@@ -42,6 +45,8 @@ impl NativeEngine {
         let worker = Worker::new(model, checkpoint.tokenizer.clone(), options, Arc::clone(&state));
         std::thread::Builder::new()
             .name("engine".to_owned())
+            // A constraint's expressions are walked recursively.
+            .stack_size(STACK)
             .spawn(move || worker.run(&receiver))
             .map_err(|_| RequestError::Stopped)?;
         Ok(Self { submissions, compiler: compiler?, limits, max_waiting: options.max_waiting, state })

@@ -29,13 +29,18 @@ struct Node {
     children: usize,
 }
 
+/// The number of a scope's root. Nodes count up from 1 and never reach the upper half.
+fn root(scope: u64) -> u64 {
+    if scope == 0 { 0 } else { scope | 1 << 63 }
+}
+
 impl PrefixCache {
-    /// Returns the blocks of the longest cached prefix of `prompt`. They are not evicted while the caller holds them.
+    /// Returns the blocks of the longest prefix of `prompt` that is cached within a scope. They are not evicted while the caller holds them.
     /// At least one id of the prompt remains to be run.
-    pub(crate) fn find(&mut self, prompt: &[u32]) -> Vec<Arc<CacheBlock>> {
+    pub(crate) fn find(&mut self, prompt: &[u32], scope: u64) -> Vec<Arc<CacheBlock>> {
         self.clock += 1;
         let mut blocks = Vec::new();
-        let mut parent = 0;
+        let mut parent = root(scope);
         for ids in prompt[..prompt.len().saturating_sub(1)].chunks_exact(BLOCK_POSITIONS) {
             let Some(node) = self.nodes.get_mut(&(parent, ids.into())) else { break };
             node.used = self.clock;
@@ -45,13 +50,13 @@ impl PrefixCache {
         blocks
     }
 
-    /// Adds the full blocks of a sequence whose first ids are `ids`.
-    pub(crate) fn insert(&mut self, ids: &[u32], blocks: &[Arc<CacheBlock>]) {
+    /// Adds the full blocks of a sequence whose first ids are `ids` to a scope.
+    pub(crate) fn insert(&mut self, ids: &[u32], blocks: &[Arc<CacheBlock>], scope: u64) {
         self.clock += 1;
         let mut parent: Option<Key> = None;
         for (ids, block) in ids.chunks_exact(BLOCK_POSITIONS).zip(blocks) {
             let parent_number =
-                parent.as_ref().and_then(|key| self.nodes.get(key)).map_or(0, |node| node.number);
+                parent.as_ref().and_then(|key| self.nodes.get(key)).map_or(root(scope), |node| node.number);
             let key: Key = (parent_number, ids.into());
             if let Some(node) = self.nodes.get_mut(&key) {
                 node.used = self.clock;
@@ -114,32 +119,43 @@ mod tests {
     fn a_prompt_reuses_shared_blocks_and_leaves_one_id_to_run() {
         let ids: Vec<u32> = (0..200).collect();
         let mut prefixes = PrefixCache::default();
-        prefixes.insert(&ids, &blocks(3));
-        assert_eq!(prefixes.find(&ids).len(), 3);
-        assert_eq!(prefixes.find(&ids[..192]).len(), 2, "the 192nd id must be run");
-        assert_eq!(prefixes.find(&ids[..193]).len(), 3);
+        prefixes.insert(&ids, &blocks(3), 0);
+        assert_eq!(prefixes.find(&ids, 0).len(), 3);
+        assert_eq!(prefixes.find(&ids[..192], 0).len(), 2, "the 192nd id must be run");
+        assert_eq!(prefixes.find(&ids[..193], 0).len(), 3);
         let mut other = ids.clone();
         other[70] = 9999;
-        assert_eq!(prefixes.find(&other).len(), 1);
+        assert_eq!(prefixes.find(&other, 0).len(), 1);
         // The same ids after another prefix are another block.
-        assert_eq!(prefixes.find(&ids[64..]).len(), 0);
+        assert_eq!(prefixes.find(&ids[64..], 0).len(), 0);
+    }
+
+    #[test]
+    fn scopes_share_nothing() {
+        let ids: Vec<u32> = (0..200).collect();
+        let mut prefixes = PrefixCache::default();
+        prefixes.insert(&ids, &blocks(3), 7);
+        assert_eq!((prefixes.find(&ids, 7).len(), prefixes.find(&ids, 8).len()), (3, 0));
+        assert_eq!(prefixes.find(&ids, 0).len(), 0);
+        while prefixes.evict() {}
+        assert_eq!(prefixes.find(&ids, 7).len(), 0);
     }
 
     #[test]
     fn the_oldest_leaf_is_evicted_first_and_blocks_in_use_stay() {
         let (first, second): (Vec<u32>, Vec<u32>) = ((0..128).collect(), (1000..1064).collect());
         let mut prefixes = PrefixCache::default();
-        prefixes.insert(&first, &blocks(2));
-        prefixes.insert(&second, &blocks(1));
-        let in_use = prefixes.find(&[first.clone(), vec![1]].concat());
+        prefixes.insert(&first, &blocks(2), 0);
+        prefixes.insert(&second, &blocks(1), 0);
+        let in_use = prefixes.find(&[first.clone(), vec![1]].concat(), 0);
         assert_eq!(prefixes.idle_blocks(), 1);
         assert!(prefixes.evict());
-        assert!(prefixes.find(&[second, vec![1]].concat()).is_empty());
+        assert!(prefixes.find(&[second, vec![1]].concat(), 0).is_empty());
         assert!(!prefixes.evict(), "the others are in use");
         drop(in_use);
         assert!(prefixes.evict());
         assert_eq!(
-            prefixes.find(&[first, vec![1]].concat()).len(),
+            prefixes.find(&[first, vec![1]].concat(), 0).len(),
             1,
             "the leaf was evicted, its parent stays"
         );

@@ -29,6 +29,8 @@ pub struct Request {
     /// Whether to return the mean over the prompt of the last hidden states (C), after the final norm. Nothing is
     /// generated then.
     pub embedding: bool,
+    /// Keys and values are reused only between requests of one scope.
+    pub prefix_scope: u64,
     /// Whether to deliver all tokens in one event at the end, for callers that do not stream. Waking the caller for
     /// each token, some thousand times per second, costs up to one core.
     pub deliver_at_end: bool,
@@ -101,7 +103,7 @@ pub struct Limits {
 pub enum RequestError {
     /// Prompt and answer do not fit in the context.
     #[error(
-        "a prompt of {prompt} tokens leaves no room for {max_tokens} more in a context of {context}; shorten the prompt or request fewer tokens"
+        "this model's maximum context length is {context} tokens: a prompt of {prompt} tokens leaves no room for {max_tokens} more; shorten the prompt or request fewer tokens"
     )]
     TooLong {
         /// Tokens of the prompt.

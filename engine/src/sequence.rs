@@ -62,6 +62,11 @@ impl Sequence {
         &self.ids[..self.cache.length]
     }
 
+    /// Returns the scope in which blocks are shared.
+    pub(crate) fn prefix_scope(&self) -> u64 {
+        self.decoder.request().prefix_scope
+    }
+
     /// Returns whether the sequence may begin with blocks of another one: not if every position must be computed, for
     /// its logits or hidden states.
     pub(crate) fn can_reuse_prefix(&self) -> bool {

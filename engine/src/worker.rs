@@ -133,7 +133,7 @@ impl Worker {
         for sequence in self.running.extract_if(.., |sequence| sequence.is_over()) {
             self.cancelled += u64::from(sequence.is_cancelled());
             if reuse {
-                prefixes.insert(sequence.cached_ids(), &sequence.cache.blocks);
+                prefixes.insert(sequence.cached_ids(), &sequence.cache.blocks, sequence.prefix_scope());
             }
         }
     }
@@ -164,7 +164,7 @@ impl Worker {
             }
             self.state.queue.leave(1);
             if self.options.reuse_prefixes && next.can_reuse_prefix() {
-                let blocks = self.prefixes.find(next.ids());
+                let blocks = self.prefixes.find(next.ids(), next.prefix_scope());
                 next.set_prefix(KvCache::with_prefix(blocks));
             }
             self.running.push(next);

@@ -4,7 +4,7 @@ use crate::constant::constant;
 use crate::format::{Guided, ResponseFormat};
 use crate::logprobs::ChatLogprobs;
 use crate::message::Message;
-use crate::request::{CallerInfo, NeutralParameters, Sampling, StreamOptions};
+use crate::request::{CallerInfo, EngineDefaults, NeutralParameters, Sampling, StreamOptions};
 use crate::tool::{Tool, ToolCall, ToolCallDelta, ToolChoice};
 use crate::usage::Usage;
 use crate::{FinishReason, Unsupported};
@@ -29,7 +29,8 @@ constant! {
 #[skip_serializing_none]
 #[derive(Debug, Clone, Default, PartialEq, Serialize, JsonSchema)]
 pub struct ChatRequest {
-    /// Name of a served model.
+    /// Name of a served model; the first one without it.
+    #[schemars(with = "Option<String>")]
     pub model: String,
     /// The conversation so far.
     #[schemars(length(min = 1))]
@@ -37,11 +38,11 @@ pub struct ChatRequest {
     /// How tokens are chosen.
     #[serde(flatten)]
     pub sampling: Sampling,
-    /// Maximum number of tokens of each answer.
-    #[schemars(range(min = 1))]
+    /// Maximum number of tokens of each answer; cut to what the context has room for. -1 is no maximum.
+    #[schemars(range(min = -1))]
     pub max_completion_tokens: Option<u64>,
     /// The older name of `max_completion_tokens`.
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = -1))]
     pub max_tokens: Option<u64>,
     /// Number of answers.
     #[schemars(range(min = 1, max = 128), extend("default" = 1))]
@@ -74,6 +75,18 @@ pub struct ChatRequest {
     /// Continue the last message, which must be an assistant's.
     #[schemars(extend("default" = false))]
     pub continue_final_message: Option<bool>,
+    /// `none` leaves reasoning in the content.
+    #[schemars(extend("enum" = ["auto", "deepseek", "none", null]))]
+    pub reasoning_format: Option<String>,
+    /// Only true.
+    #[schemars(extend("enum" = [true, null]))]
+    pub include_reasoning: Option<bool>,
+    /// Only false; `/v1/completions` has it.
+    #[schemars(extend("enum" = [false, null]))]
+    pub echo: Option<bool>,
+    /// Only false: the template prints the special tokens.
+    #[schemars(extend("enum" = [false, null]))]
+    pub add_special_tokens: Option<bool>,
     /// Send the answer as server-sent events.
     #[schemars(extend("default" = false))]
     pub stream: Option<bool>,
@@ -85,6 +98,9 @@ pub struct ChatRequest {
     /// Parameters without an effect.
     #[serde(flatten)]
     pub neutral: NeutralParameters,
+    /// Parameters of other servers without an effect.
+    #[serde(flatten)]
+    pub engine_defaults: EngineDefaults,
 }
 
 /// A whole answer.
@@ -126,6 +142,9 @@ pub struct AssistantMessage {
     pub role: AssistantRole,
     /// The text; null for calls without a text.
     pub content: Option<String>,
+    /// What the model thought before the text, if its template separates it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reasoning_content: Option<String>,
     /// Always null: refusals are not separated from the text.
     pub refusal: Option<Unsupported>,
     /// Calls that the model made.
@@ -148,7 +167,7 @@ pub struct ChatCompletionChunk {
     pub system_fingerprint: String,
     /// At most one entry.
     pub choices: Vec<ChatChunkChoice>,
-    /// Only with `include_usage`: null until the last chunk, which has no choices.
+    /// Only with `include_usage`: null until the last chunk, which has no choices; with `continuous_usage_stats`, so far.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub usage: Option<Option<Usage>>,
 }
@@ -174,6 +193,8 @@ pub struct Delta {
     pub role: Option<AssistantRole>,
     /// The next part of the text.
     pub content: Option<String>,
+    /// The next part of what the model thinks.
+    pub reasoning_content: Option<String>,
     /// The next part of a call.
     pub tool_calls: Option<Vec<ToolCallDelta>>,
 }

@@ -4,7 +4,7 @@ use crate::FinishReason;
 use crate::constant::constant;
 use crate::format::{Guided, ResponseFormat};
 use crate::logprobs::CompletionLogprobs;
-use crate::request::{CallerInfo, Input, NeutralParameters, Sampling, StreamOptions};
+use crate::request::{CallerInfo, EngineDefaults, Input, NeutralParameters, Sampling, StreamOptions};
 use crate::usage::Usage;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -19,7 +19,8 @@ constant! {
 #[skip_serializing_none]
 #[derive(Debug, Clone, Default, PartialEq, Serialize, JsonSchema)]
 pub struct CompletionRequest {
-    /// Name of a served model.
+    /// Name of a served model; the first one without it.
+    #[schemars(with = "Option<String>")]
     pub model: String,
     /// What to continue.
     pub prompt: Input,
@@ -62,6 +63,9 @@ pub struct CompletionRequest {
     /// Parameters without an effect.
     #[serde(flatten)]
     pub neutral: NeutralParameters,
+    /// Parameters of other servers without an effect.
+    #[serde(flatten)]
+    pub engine_defaults: EngineDefaults,
 }
 
 /// Whether log-probabilities are reported, and how many in each position.

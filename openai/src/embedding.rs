@@ -16,7 +16,8 @@ constant! {
 #[skip_serializing_none]
 #[derive(Debug, Clone, Default, PartialEq, Serialize, JsonSchema)]
 pub struct EmbeddingRequest {
-    /// Name of a served model.
+    /// Name of a served model; the first one without it.
+    #[schemars(with = "Option<String>")]
     pub model: String,
     /// What to embed.
     pub input: Input,

@@ -19,6 +19,19 @@ pub enum ResponseFormat {
     Plain(PlainFormat),
     /// JSON that fits a schema.
     Schema(SchemaFormat),
+    /// The same in llama.cpp's spelling.
+    SchemaBeside(SchemaBesideFormat),
+}
+
+/// A format with its schema beside the type.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+pub struct SchemaBesideFormat {
+    /// `json_object` or `json_schema`.
+    #[serde(rename = "type")]
+    #[schemars(extend("enum" = ["json_object", "json_schema"]))]
+    pub kind: String,
+    /// The schema.
+    pub schema: Map<String, Value>,
 }
 
 /// A format without a schema.
@@ -53,7 +66,8 @@ pub struct SchemaFormat {
 #[skip_serializing_none]
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct NamedSchema {
-    /// Its name.
+    /// Its name, for people.
+    #[schemars(with = "Option<String>")]
     pub name: String,
     /// Whether the schema is enforced; it always is.
     pub strict: Option<bool>,
@@ -76,6 +90,8 @@ pub struct Guided {
     pub guided_regex: Option<String>,
     /// The text follows this grammar, in the Lark notation of llguidance.
     pub guided_grammar: Option<String>,
+    /// The same as `guided_json`, in llama.cpp's spelling.
+    pub json_schema: Option<SchemaOrText>,
     /// The same four constraints in vLLM's newer spelling.
     pub structured_outputs: Option<StructuredOutputs>,
 }

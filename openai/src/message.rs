@@ -20,6 +20,10 @@ pub struct Message {
     pub name: Option<String>,
     /// Calls that the assistant made.
     pub tool_calls: Option<Vec<MessageToolCall>>,
+    /// What an assistant thought; the template decides whether the model sees it.
+    pub reasoning_content: Option<String>,
+    /// Another name of `reasoning_content`.
+    pub reasoning: Option<String>,
     /// The call that a tool's message answers.
     pub tool_call_id: Option<String>,
     /// Not supported.

@@ -95,6 +95,7 @@ mod tests {
     #[test]
     fn a_client_reads_what_a_server_writes() {
         let message = AssistantMessage {
+            reasoning_content: None,
             role: Default::default(),
             content: Some("Hi.".to_owned()),
             refusal: None,

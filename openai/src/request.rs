@@ -67,8 +67,8 @@ pub struct StreamOptions {
     /// Not supported: chunks have no padding.
     #[schemars(extend("enum" = [false, null]))]
     pub include_obfuscation: Option<bool>,
-    /// Not supported: the usage comes once, at the end.
-    #[schemars(extend("enum" = [false, null]))]
+    /// With `include_usage`: every chunk has the usage so far.
+    #[schemars(extend("default" = false))]
     pub continuous_usage_stats: Option<bool>,
 }
 
@@ -107,8 +107,8 @@ pub struct NeutralParameters {
     pub web_search_options: Option<Unsupported>,
     /// Not supported.
     pub moderation: Option<Unsupported>,
-    /// The models do not reason before they answer.
-    #[schemars(extend("enum" = ["none", null]))]
+    /// How much the model is to reason. It reaches the template as `reasoning_effort`, `enable_thinking` and `thinking`.
+    #[schemars(extend("enum" = ["none", "minimal", "low", "medium", "high", "xhigh", null]))]
     pub reasoning_effort: Option<String>,
     /// Not supported.
     #[schemars(extend("enum" = ["medium", null]))]
@@ -125,14 +125,89 @@ pub struct NeutralParameters {
     /// Not supported; use `tool_choice`.
     #[schemars(extend("enum" = ["none", null]))]
     pub function_call: Option<String>,
-    /// The template has no parameters.
-    #[schemars(extend("enum" = [{}, null]))]
+    /// Variables for the template, such as `enable_thinking`.
     pub chat_template_kwargs: Option<Map<String, Value>>,
     /// Not supported: the server chooses the template.
     pub chat_template: Option<Unsupported>,
     /// The template takes no documents.
     #[schemars(length(max = 0))]
     pub documents: Option<Vec<Value>>,
+}
+
+/// Declares fields that are accepted in a value without an effect.
+macro_rules! without_effect {
+    ($(#[$attribute:meta])* $name:ident { $($field:ident: $help:literal,)* }) => {
+        $(#[$attribute])*
+        #[skip_serializing_none]
+        #[derive(Debug, Clone, Default, PartialEq, Serialize, JsonSchema)]
+        pub struct $name {
+            $(#[doc = $help] pub $field: Option<Value>,)*
+        }
+    };
+}
+
+without_effect! {
+    /// Parameters of vLLM and llama.cpp, whose clients send the defaults of those servers. `docs/request-fields.md` has the
+    /// values that are accepted.
+    EngineDefaults {
+        use_beam_search: "Only false.",
+        length_penalty: "Only 1: it ranks beams.",
+        early_stopping: "Only false: it ends beams.",
+        skip_special_tokens: "Only true.",
+        spaces_between_special_tokens: "Only true.",
+        include_stop_str_in_output: "Only false.",
+        detokenize: "Only true.",
+        truncate_prompt_tokens: "Not supported.",
+        prompt_logprobs: "Not supported; use `echo` and `logprobs` of `/v1/completions`.",
+        allowed_token_ids: "Only empty.",
+        bad_words: "Only empty.",
+        logits_processors: "Only empty.",
+        return_tokens_as_token_ids: "Only false.",
+        return_token_ids: "Only false.",
+        priority: "Only 0.",
+        mm_processor_kwargs: "Only empty.",
+        kv_transfer_params: "Only empty.",
+        vllm_xargs: "Only empty.",
+        cache_prompt: "Ignored: prefixes are reused, and the answer is the same either way.",
+        n_predict: "Only -1; use `max_tokens`.",
+        n_discard: "Only 0.",
+        n_probs: "Only 0; use `logprobs`.",
+        min_keep: "Only 0.",
+        repeat_penalty: "Only 1; use `repetition_penalty`.",
+        typical_p: "Only 1.",
+        tfs_z: "Only 1.",
+        top_a: "Only 0.",
+        top_n_sigma: "Only -1 or 0.",
+        mirostat: "Only 0.",
+        dynatemp_range: "Only 0.",
+        xtc_probability: "Only 0.",
+        dry_multiplier: "Only 0.",
+        penalize_nl: "Only false.",
+        t_max_predict_ms: "Only 0 or -1; use `--request-timeout`.",
+        id_slot: "Only -1.",
+        lora: "Only empty.",
+        return_tokens: "Only false.",
+        return_progress: "Only false.",
+        timings_per_token: "Only false.",
+        post_sampling_probs: "Only false.",
+        response_fields: "Only empty.",
+        parse_tool_calls: "Only true.",
+        thinking_forced_open: "Only false.",
+        request_id: "Ignored; send the header `x-request-id`.",
+        guided_decoding_backend: "Ignored: there is one.",
+        keep_alive: "Ignored: models stay loaded.",
+        client_metadata: "Ignored.",
+        repeat_last_n: "Ignored: `repeat_penalty` is 1.",
+        n_keep: "Ignored: nothing is shifted out of the context.",
+        mirostat_tau: "Ignored: `mirostat` is 0.",
+        mirostat_eta: "Ignored: `mirostat` is 0.",
+        dynatemp_exponent: "Ignored: `dynatemp_range` is 0.",
+        xtc_threshold: "Ignored: `xtc_probability` is 0.",
+        dry_base: "Ignored: `dry_multiplier` is 0.",
+        dry_allowed_length: "Ignored: `dry_multiplier` is 0.",
+        dry_penalty_last_n: "Ignored: `dry_multiplier` is 0.",
+        dry_sequence_breakers: "Ignored: `dry_multiplier` is 0.",
+    }
 }
 
 /// A text, texts, token ids, or arrays of token ids.

@@ -201,6 +201,43 @@ pub enum OutputItem {
     Message(OutputMessage),
     /// A call.
     Call(OutputCall),
+    /// What the model thought.
+    Reasoning(OutputReasoning),
+}
+
+constant! {
+    /// The kind of reasoning.
+    ReasoningType = "reasoning"
+}
+constant! {
+    /// The kind of a text of reasoning.
+    ReasoningTextType = "reasoning_text"
+}
+
+/// What the model thought before its message.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct OutputReasoning {
+    /// Identifies it.
+    pub id: String,
+    /// Always `reasoning`.
+    #[serde(rename = "type")]
+    pub kind: ReasoningType,
+    /// How far it is.
+    pub status: Status,
+    /// Always empty: summaries are not made.
+    pub summary: Vec<Map<String, Value>>,
+    /// One text; empty while it is in progress.
+    pub content: Vec<ReasoningText>,
+}
+
+/// A text of reasoning.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct ReasoningText {
+    /// Always `reasoning_text`.
+    #[serde(rename = "type")]
+    pub kind: ReasoningTextType,
+    /// The text.
+    pub text: String,
 }
 
 /// A message of a response.

@@ -44,6 +44,10 @@ pub enum EventKind {
     TextDelta,
     /// `response.output_text.done`.
     TextDone,
+    /// `response.reasoning_text.delta`.
+    ReasoningDelta,
+    /// `response.reasoning_text.done`.
+    ReasoningDone,
     /// `response.function_call_arguments.delta`.
     ArgumentsDelta,
     /// `response.function_call_arguments.done`.
@@ -65,6 +69,8 @@ impl EventKind {
             Self::PartDone => "response.content_part.done",
             Self::TextDelta => "response.output_text.delta",
             Self::TextDone => "response.output_text.done",
+            Self::ReasoningDelta => "response.reasoning_text.delta",
+            Self::ReasoningDone => "response.reasoning_text.done",
             Self::ArgumentsDelta => "response.function_call_arguments.delta",
             Self::ArgumentsDone => "response.function_call_arguments.done",
         }
@@ -112,6 +118,22 @@ pub enum EventDetail {
         text: String,
         /// Log-probabilities, if the request asked for them.
         logprobs: Vec<TokenLogprob>,
+    },
+    /// The text of reasoning grows.
+    ReasoningDelta {
+        /// Where.
+        #[serde(flatten)]
+        place: ContentPlace,
+        /// The next part of the text.
+        delta: String,
+    },
+    /// The text of reasoning is whole.
+    ReasoningDone {
+        /// Where.
+        #[serde(flatten)]
+        place: ContentPlace,
+        /// The text.
+        text: String,
     },
     /// The content of a message begins or ends.
     Part {

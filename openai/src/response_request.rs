@@ -4,17 +4,13 @@ use crate::Unsupported;
 use crate::constant::constant;
 use crate::format::{Guided, JsonSchemaType, PlainFormat};
 use crate::message::Content;
-use crate::request::{CallerInfo, NeutralParameters, Sampling};
+use crate::request::{CallerInfo, EngineDefaults, NeutralParameters, Sampling};
 use crate::tool::{FunctionType, ToolChoice};
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Map, Value};
 use serde_with::skip_serializing_none;
 
-constant! {
-    /// What `include` may name.
-    IncludeLogprobs = "message.output_text.logprobs"
-}
 constant! {
     /// The kind of a message in the input.
     InputMessageType = "message"
@@ -32,7 +28,8 @@ constant! {
 #[skip_serializing_none]
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct ResponseRequest {
-    /// Name of a served model.
+    /// Name of a served model; the first one without it.
+    #[schemars(with = "Option<String>")]
     pub model: String,
     /// The conversation.
     pub input: ResponseInput,
@@ -45,7 +42,7 @@ pub struct ResponseRequest {
     #[schemars(range(min = 1))]
     pub max_output_tokens: Option<u64>,
     /// What the answer includes.
-    pub include: Option<Vec<IncludeLogprobs>>,
+    pub include: Option<Vec<Included>>,
     /// Number of most likely tokens to report in each position.
     #[schemars(range(min = 0, max = 20))]
     pub top_logprobs: Option<u64>,
@@ -73,6 +70,9 @@ pub struct ResponseRequest {
     /// Parameters without an effect.
     #[serde(flatten)]
     pub neutral: NeutralParameters,
+    /// Parameters of other servers without an effect.
+    #[serde(flatten)]
+    pub engine_defaults: EngineDefaults,
     /// Parameters without an effect that only this endpoint has.
     #[serde(flatten)]
     pub stateless: StatelessParameters,
@@ -94,9 +94,8 @@ pub struct StatelessParameters {
     /// Nothing is left out of a conversation.
     #[schemars(extend("enum" = ["disabled", null]))]
     pub truncation: Option<String>,
-    /// The models do not reason before they answer.
-    #[schemars(extend("enum" = [{}, {"effort": "none"}, null]))]
-    pub reasoning: Option<Map<String, Value>>,
+    /// How much the model is to reason.
+    pub reasoning: Option<ReasoningOptions>,
     /// There are no built-in tools.
     pub max_tool_calls: Option<Unsupported>,
     /// Nothing is left out of a conversation.
@@ -110,6 +109,30 @@ pub struct StatelessParameters {
     /// Only 1.
     #[schemars(extend("enum" = [1, null]))]
     pub best_of: Option<u64>,
+}
+
+/// What `include` may name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+pub enum Included {
+    /// Log-probabilities.
+    #[serde(rename = "message.output_text.logprobs")]
+    Logprobs,
+    /// Ignored: reasoning is text.
+    #[serde(rename = "reasoning.encrypted_content")]
+    Reasoning,
+}
+
+/// How a model reasons.
+#[skip_serializing_none]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct ReasoningOptions {
+    /// How much.
+    #[schemars(extend("enum" = ["none", "minimal", "low", "medium", "high", "xhigh", null]))]
+    pub effort: Option<String>,
+    /// Ignored: summaries are not made.
+    pub summary: Option<String>,
+    /// Ignored: the older name of `summary`.
+    pub generate_summary: Option<String>,
 }
 
 /// A user's text, or items.
@@ -133,6 +156,32 @@ pub enum InputItem {
     Call(InputCall),
     /// What the tool returned.
     CallOutput(InputCallOutput),
+    /// What the model thought earlier.
+    Reasoning(InputReasoning),
+}
+
+constant! {
+    /// The kind of earlier reasoning in the input.
+    InputReasoningType = "reasoning"
+}
+
+/// What the model thought earlier; it is not shown to the model again.
+#[skip_serializing_none]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+pub struct InputReasoning {
+    /// Always `reasoning`.
+    #[serde(rename = "type")]
+    pub kind: InputReasoningType,
+    /// Ignored.
+    pub id: Option<String>,
+    /// Ignored.
+    pub status: Option<String>,
+    /// Ignored.
+    pub summary: Option<Value>,
+    /// Ignored.
+    pub content: Option<Value>,
+    /// Ignored.
+    pub encrypted_content: Option<Value>,
 }
 
 /// A message of the input.
@@ -237,7 +286,7 @@ pub struct ResponseTool {
     #[serde(rename = "type")]
     pub kind: FunctionType,
     /// The function's name.
-    #[schemars(regex(pattern = "^[A-Za-z0-9_-]{1,64}$"))]
+    #[schemars(regex(pattern = "^[A-Za-z0-9_.:/-]{1,128}$"))]
     pub name: String,
     /// What it does.
     pub description: Option<String>,

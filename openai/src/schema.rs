@@ -8,7 +8,9 @@ use crate::model::{Model, ModelList};
 use crate::response::Response;
 use crate::response_event::ResponseEvent;
 use crate::response_request::ResponseRequest;
-use crate::tokenize::{Conversation, DetokenizeRequest, RenderedPrompt, Text, TokenizeRequest, Tokens};
+use crate::tokenize::{
+    Conversation, DetokenizeRequest, RenderedPrompt, Text, TokenizeRequest, TokenizerInfo, Tokens,
+};
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value};
 
@@ -23,7 +25,16 @@ pub fn components() -> Map<String, Value> {
     }
     add!(ChatRequest, ChatCompletion, ChatCompletionChunk, CompletionRequest, Completion);
     add!(ResponseRequest, Response, ResponseEvent, EmbeddingRequest, EmbeddingList, ModelList, Model);
-    add!(TokenizeRequest, Tokens, DetokenizeRequest, Text, Conversation, RenderedPrompt, ErrorBody);
+    add!(
+        TokenizeRequest,
+        Tokens,
+        DetokenizeRequest,
+        Text,
+        TokenizerInfo,
+        Conversation,
+        RenderedPrompt,
+        ErrorBody
+    );
     generator.take_definitions(true)
 }
 

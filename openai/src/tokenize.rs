@@ -21,7 +21,8 @@ pub enum TokenizeRequest {
 #[skip_serializing_none]
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct TokenizeText {
-    /// Name of a served model.
+    /// Name of a served model; the first one without it.
+    #[schemars(with = "Option<String>")]
     pub model: String,
     /// The text.
     pub prompt: String,
@@ -52,7 +53,8 @@ pub struct TokenizeConversation {
 #[skip_serializing_none]
 #[derive(Debug, Clone, Default, PartialEq, Serialize, JsonSchema)]
 pub struct Conversation {
-    /// Name of a served model.
+    /// Name of a served model; the first one without it.
+    #[schemars(with = "Option<String>")]
     pub model: String,
     /// The messages.
     #[schemars(length(min = 1))]
@@ -70,8 +72,7 @@ pub struct Conversation {
     /// Leave the last message open, which must be an assistant's.
     #[schemars(extend("default" = false))]
     pub continue_final_message: Option<bool>,
-    /// The template has no parameters.
-    #[schemars(extend("enum" = [{}, null]))]
+    /// Variables for the template, such as `enable_thinking`.
     pub chat_template_kwargs: Option<Map<String, Value>>,
 }
 
@@ -92,7 +93,8 @@ pub struct Tokens {
 /// Body of `POST /detokenize`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct DetokenizeRequest {
-    /// Name of a served model.
+    /// Name of a served model; the first one without it.
+    #[schemars(with = "Option<String>")]
     pub model: String,
     /// Token ids.
     pub tokens: Vec<u32>,
@@ -112,4 +114,25 @@ pub struct RenderedPrompt {
     pub prompt: String,
     /// Its token ids.
     pub tokens: Vec<u32>,
+}
+
+/// Answer of `GET /tokenizer_info`, in the names of `tokenizer_config.json`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct TokenizerInfo {
+    /// The class that reads such a tokenizer.
+    pub tokenizer_class: String,
+    /// The model's name.
+    pub model: String,
+    /// The token that begins a text, if the template knows one.
+    pub bos_token: Option<String>,
+    /// The token that ends a text, if the template knows one.
+    pub eos_token: Option<String>,
+    /// Always null.
+    pub pad_token: Option<String>,
+    /// The chat template.
+    pub chat_template: String,
+    /// Maximum number of tokens of prompt and answer together.
+    pub model_max_length: usize,
+    /// Number of token ids.
+    pub vocab_size: usize,
 }

@@ -167,6 +167,7 @@ fn chat_message(message: &Message) -> chat::Message {
         tool_calls: message.tool_calls.clone(),
         tool_call_id: text("tool_call_id"),
         name: text("name"),
+        ..chat::Message::default()
     }
 }
 

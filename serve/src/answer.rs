@@ -13,6 +13,7 @@ mod response;
 mod running;
 mod shared;
 mod stream;
+mod thinking;
 
 pub(crate) use chat::ChatWriter;
 pub(crate) use collect::{WholeAnswer, collect};

@@ -18,6 +18,12 @@ use tokio::net::TcpListener;
 /// Threads that load models, render and tokenize; more would only take compute time from the engine.
 const BLOCKING_THREADS: usize = 8;
 
+/// Bytes of the stack of these threads: templates recurse.
+const STACK: usize = 16 << 20;
+
+/// File descriptors that are not connections: models, the log, the runtime's own.
+const OTHER_FILES: usize = 64;
+
 const SUCCESS: u8 = 0;
 /// The exit code of `--check` when a model cannot be loaded or does not generate.
 const CHECK_FAILED: u8 = 1;
@@ -40,12 +46,18 @@ pub fn run(options: &Options) -> Result<u8> {
             }
         });
     }
-    let settings = options.settings()?;
+    let mut settings = options.settings()?;
     // Each connection needs a file descriptor, and the usual limit is 1024. Where it cannot be raised, it stays.
-    let _ = rlimit::increase_nofile_limit(u64::MAX);
+    let files = rlimit::increase_nofile_limit(u64::MAX).unwrap_or(1024);
+    let files = usize::try_from(files).unwrap_or(usize::MAX);
+    settings.max_connections = settings.max_connections.min(files.saturating_sub(OTHER_FILES).max(1));
+    if let Some(warning) = options.exposure() {
+        tracing::warn!("{warning}");
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .max_blocking_threads(BLOCKING_THREADS)
+        .thread_stack_size(STACK)
         .build()
         .context("cannot start the server's threads")?;
     let served = runtime.block_on(serve(options, settings, sources, load));

@@ -3,10 +3,13 @@
 //! Every fault of a request becomes an [`ApiError`] where it is found. Only a failed engine or a defect is a 500.
 
 use axum::Json;
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use engine::RequestError;
 use openai::error::{ErrorBody, ErrorDetail};
+
+/// The header that names what of a request had no effect, such as `tools[1] (web_search)`.
+pub(crate) const LEFT_OUT: HeaderName = HeaderName::from_static("x-smolserve-left-out");
 
 /// Why a request has no answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -88,9 +91,18 @@ impl ApiError {
     }
 }
 
+/// Why a request has no answer, for its line in the log: never what the client sent.
+#[derive(Debug, Clone)]
+pub(crate) struct Reason {
+    pub(crate) code: &'static str,
+    pub(crate) param: String,
+}
+
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let mut response = (self.status, Json(self.body())).into_response();
+        let code = self.code.unwrap_or(self.kind);
+        response.extensions_mut().insert(Reason { code, param: self.param.clone().unwrap_or_default() });
         let headers = response.headers_mut();
         if let Some(seconds) = self.retry_after {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));

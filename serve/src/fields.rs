@@ -12,6 +12,19 @@ use shown::{shorten, shown};
 use std::ops::RangeInclusive;
 use unique_json::{REPEATED, UniqueJson};
 
+/// Names that other servers constrain the text by.
+const CONSTRAINTS: [&str; 9] = [
+    "grammar",
+    "grammar_lazy",
+    "regex",
+    "ebnf",
+    "schema",
+    "structural_tag",
+    "guided_whitespace_pattern",
+    "logits_processor",
+    "format",
+];
+
 /// The fields of a JSON object that were not taken yet, and the object's place in the body.
 #[derive(Debug, Clone)]
 pub(crate) struct Fields {
@@ -130,7 +143,7 @@ impl Fields {
     /// nothing.
     pub(crate) fn neutral(&mut self, field: &str, accepted: &[Value], why: &str) -> Result<(), ApiError> {
         match self.take(field) {
-            Some(value) if !accepted.contains(&value) => {
+            Some(value) if !accepted.iter().any(|accepted| is_same(accepted, &value)) => {
                 let name = self.name(field);
                 let message =
                     format!("`{name}` is {}, which this server does not support: {why}", shown(&value));
@@ -140,8 +153,28 @@ impl Fields {
         }
     }
 
-    /// Refuses fields that were not taken, unless the server is lenient.
+    /// The fields that were not taken, as they are.
+    pub(crate) fn into_map(self) -> Map<String, Value> {
+        self.map
+    }
+
+    /// Refuses fields that were not taken, unless the server is lenient. A constraint of the text that this server does
+    /// not know is refused by every server: without it, the answer would not be what the client relies on.
     pub(crate) fn finish(self, lenient: bool) -> Result<(), ApiError> {
+        let constraint = self.map.iter().find(|(field, value)| {
+            self.prefix.is_empty()
+                && CONSTRAINTS.contains(&field.as_str())
+                && !value.is_null()
+                && **value != ""
+        });
+        if let Some((field, _)) = constraint {
+            let name = self.name(field);
+            let message = format!(
+                "`{name}` would constrain the text, which this server does in other words; use `response_format`, \
+                 `guided_regex`, `guided_choice` or `guided_grammar`"
+            );
+            return Err(ApiError::invalid(name, message).with_code("unsupported_parameter"));
+        }
         match self.map.iter().find(|(_, value)| !value.is_null()) {
             Some((field, _)) if !lenient => {
                 let name = self.name(&shorten(field, 64));
@@ -174,12 +207,18 @@ pub(crate) fn integer(value: &Value) -> Option<usize> {
     number.filter(|number| *number <= LARGEST).map(|number| number as usize)
 }
 
+/// Whether two values mean the same; 1 and 1.0 do.
+fn is_same(one: &Value, other: &Value) -> bool {
+    one == other || one.as_f64().is_some_and(|number| other.as_f64() == Some(number))
+}
+
 /// The error of a value that is not allowed.
 pub(crate) fn wrong(name: &str, value: &Value, expected: &str) -> ApiError {
     ApiError::invalid(name, format!("`{name}` is {}; expected {expected}", shown(value)))
 }
 
-fn missing(name: &str) -> ApiError {
+/// The error of a value that is not there.
+pub(crate) fn missing(name: &str) -> ApiError {
     ApiError::invalid(name, format!("`{name}` is missing"))
 }
 

@@ -20,6 +20,23 @@ pub(crate) fn id(prefix: &str) -> String {
     format!("{prefix}{:016x}{:08x}", random(), random() as u32)
 }
 
+/// An id of a call: `call_` and 24 digits, or nine digits for templates that want so many.
+pub(crate) fn call_id(is_short: bool) -> String {
+    if is_short { format!("{:016x}", random())[..9].to_owned() } else { id("call_") }
+}
+
+/// Nine letters and digits that stand for an id of a call; an id of that kind stands for itself.
+pub(crate) fn short_call_id(id: &str) -> String {
+    if id.len() == 9 && id.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
+        return id.to_owned();
+    }
+    // FNV-1a: the same id in every request, without a table.
+    let hash = id
+        .bytes()
+        .fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
+    format!("{hash:016x}")[..9].to_owned()
+}
+
 /// Seconds since 1970.
 pub(crate) fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())

@@ -8,17 +8,24 @@ pub mod command;
 
 mod answer;
 mod body;
+mod byte_budget;
+mod caller;
+mod connections;
 mod endpoints;
 mod error;
+mod failed_keys;
 mod fields;
 mod ids;
+mod left_out;
 mod memory;
 mod metrics;
 mod model;
+mod origins;
 mod prompt;
 mod server;
 mod state;
 mod tools;
+mod traits;
 mod valid;
 
 #[cfg(feature = "mistralrs")]

@@ -27,6 +27,7 @@ pub(crate) const CLIENT_CLOSED: u16 = 499;
 pub(crate) struct Metrics {
     registry: Registry,
     responses: Family<ResponseLabels, Counter>,
+    failed_keys: Counter,
     prompt_tokens: Counter,
     completion_tokens: Counter,
     time_to_first_token: Histogram,
@@ -46,6 +47,7 @@ impl Default for Metrics {
         let mut metrics = Self {
             registry: Registry::with_prefix(PREFIX),
             responses: Family::default(),
+            failed_keys: Counter::default(),
             prompt_tokens: Counter::default(),
             completion_tokens: Counter::default(),
             time_to_first_token: histogram(),
@@ -63,6 +65,7 @@ impl Metrics {
         let registry = &mut self.registry;
         let help = "Responses by endpoint and status; 499: the client closed the connection";
         registry.register("requests", help, self.responses.clone());
+        registry.register("failed_keys", "Requests with a wrong API key", self.failed_keys.clone());
         registry.register("prompt_tokens", "Tokens of accepted prompts", self.prompt_tokens.clone());
         registry.register("completion_tokens", "Generated tokens", self.completion_tokens.clone());
         let help = "From a prompt's acceptance to its first token";
@@ -85,6 +88,11 @@ impl Metrics {
     pub(crate) fn count_response(&self, endpoint: &str, status: u16) {
         let labels = ResponseLabels { endpoint: endpoint.to_owned(), status };
         self.responses.get_or_create(&labels).inc();
+    }
+
+    /// Counts a request with a wrong API key.
+    pub(crate) fn count_failed_key(&self) {
+        self.failed_keys.inc();
     }
 
     /// Starts to measure a request with this number of answers.

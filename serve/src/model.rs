@@ -2,6 +2,7 @@
 //!
 //! Both engines end up as a [`Model`]; nothing behind it asks which one runs.
 
+use crate::traits::TemplateTraits;
 use anyhow::{Context, Result};
 use checkpoint::gguf::GgufFile;
 use checkpoint::weights::Precision;
@@ -14,7 +15,11 @@ pub(crate) struct Model {
     /// Its name in requests.
     pub(crate) name: String,
     pub(crate) tokenizer: Tokenizer,
+    /// Bytes of the longest token.
+    pub(crate) longest_token: usize,
     pub(crate) template: ChatTemplate,
+    /// What the template says about answers.
+    pub(crate) traits: TemplateTraits,
     /// Token ids that end an answer, ascending.
     pub(crate) stop_ids: Vec<u32>,
     pub(crate) engine: Box<dyn Engine>,
@@ -149,7 +154,9 @@ fn open_native(source: &ModelSource, options: &LoadOptions) -> Result<Model> {
         name: source.name.clone(),
         stop_ids: std::mem::take(&mut checkpoint.stop_ids),
         warnings: std::mem::take(&mut checkpoint.warnings),
+        longest_token: longest_token(&checkpoint.tokenizer),
         tokenizer: checkpoint.tokenizer,
+        traits: TemplateTraits::of(&checkpoint.template),
         template: checkpoint.template,
         engine: Box::new(engine),
         created: crate::ids::now(),
@@ -178,7 +185,23 @@ fn open_mistralrs(source: &ModelSource, options: &LoadOptions) -> Result<Model> 
     let opened = crate::mistralrs::open(&source.name, &source.location, &settings)?;
     let OpenModel { tokenizer, template, stop_ids, engine, warnings } = opened;
     let (name, created) = (source.name.clone(), crate::ids::now());
-    Ok(Model { name, tokenizer, template, stop_ids, engine, created, engine_name: "mistralrs", warnings })
+    Ok(Model {
+        name,
+        longest_token: longest_token(&tokenizer),
+        tokenizer,
+        traits: TemplateTraits::of(&template),
+        template,
+        stop_ids,
+        engine,
+        created,
+        engine_name: "mistralrs",
+        warnings,
+    })
+}
+
+/// Bytes of the longest token.
+pub(crate) fn longest_token(tokenizer: &Tokenizer) -> usize {
+    tokenizer.token_bytes().iter().map(Vec::len).max().unwrap_or(1)
 }
 
 /// Whether the checkpoint's own weights need f32.

@@ -4,64 +4,236 @@
 //! the tokenizer adds none. Raw texts get the special tokens that the tokenizer puts around a text.
 
 use crate::error::ApiError;
+use crate::ids;
 use crate::model::Model;
 use crate::tools::ToolPlan;
-use crate::valid::{Prompt, PromptEnd};
+use crate::traits::ThinkingTags;
+use crate::valid::{Conversation, Prompt, PromptEnd};
 use checkpoint::tokenizer::TextStream;
 use checkpoint::tools::with_tools_as_text;
 use checkpoint::{Message, chat};
 use serde_json::Value;
 use std::sync::Arc;
+use tokio::sync::Semaphore;
 
 /// Texts with more bytes are rendered and tokenized on another thread, so that other requests are not delayed.
 const LONG_TEXT: usize = 4096;
+/// Texts with more bytes wait for one another: a megabyte takes seconds and hundreds of megabytes of memory.
+const HUGE_TEXT: usize = 64 << 10;
+/// A tokenizer may shorten a text before it splits it, but not by more than this factor.
+const NORMALIZED: usize = 2;
+
+/// Places for work on other threads. A request waits for its place where it can still be dropped.
+static LONG: Semaphore = Semaphore::const_new(4);
+static HUGE: Semaphore = Semaphore::const_new(1);
+static COMPILING: Semaphore = Semaphore::const_new(2);
 
 /// Runs work that takes time in proportion to `bytes`, on another thread if that may be long.
 pub(crate) async fn off_thread_if_long<T: Send + 'static>(
     bytes: usize,
     work: impl FnOnce() -> Result<T, ApiError> + Send + 'static,
 ) -> Result<T, ApiError> {
-    if bytes <= LONG_TEXT { work() } else { off_thread(work).await }
+    match bytes {
+        0..=LONG_TEXT => work(),
+        _ if bytes <= HUGE_TEXT => off_thread(&LONG, work).await,
+        _ => off_thread(&HUGE, work).await,
+    }
 }
 
-/// Runs work on another thread.
-pub(crate) async fn off_thread<T: Send + 'static>(
+/// Runs a compilation on another thread.
+pub(crate) async fn compile_off_thread<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, ApiError> + Send + 'static,
 ) -> Result<T, ApiError> {
-    let done = tokio::task::spawn_blocking(work).await;
-    done.unwrap_or_else(|error| Err(ApiError::internal(format!("cannot prepare the prompt: {error}"))))
+    off_thread(&COMPILING, work).await
 }
 
-/// The token ids of a conversation.
+/// Runs work on another thread when there is a place.
+async fn off_thread<T: Send + 'static>(
+    places: &'static Semaphore,
+    work: impl FnOnce() -> Result<T, ApiError> + Send + 'static,
+) -> Result<T, ApiError> {
+    let place = places.acquire().await.map_err(|closed| ApiError::internal(closed.to_string()))?;
+    let done = tokio::task::spawn_blocking(move || {
+        let _place = place;
+        work()
+    });
+    done.await.unwrap_or_else(|error| Err(ApiError::internal(format!("cannot prepare the prompt: {error}"))))
+}
+
+/// Refuses a text that cannot fit into the context, whatever its tokens are, before the work of finding them.
+fn check_length(model: &Model, bytes: usize, param: &str) -> Result<(), ApiError> {
+    let context = model.engine.limits().context;
+    let tokens = bytes / (model.longest_token * NORMALIZED).max(1);
+    if tokens <= context {
+        return Ok(());
+    }
+    let message = format!(
+        "this model's maximum context length is {context} tokens: a prompt of {bytes} bytes has at least {tokens} \
+         tokens; shorten the prompt"
+    );
+    Err(ApiError::invalid(param, message).with_code("context_length_exceeded"))
+}
+
+/// How the texts of messages become tokens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum SpecialTokens {
+    /// A special token is one wherever it is written.
+    Everywhere,
+    /// Special tokens in messages are text; those of the template are special.
+    OfTemplate,
+}
+
+/// A conversation's prompt.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct PreparedPrompt {
+    pub(crate) ids: Vec<u32>,
+    /// The tags around the model's thoughts, and whether the prompt ends with the opening one.
+    pub(crate) thinking: Option<(ThinkingTags, bool)>,
+}
+
+/// The prompt of a conversation; `param` is the parameter that its messages came from.
 pub(crate) async fn conversation(
     model: &Arc<Model>,
-    messages: Vec<Message>,
-    tools: Option<&ToolPlan>,
-    end: PromptEnd,
-) -> Result<Vec<u32>, ApiError> {
-    // The template prints tools as JSON; their size is not worth measuring.
-    let has_tools = tools.is_some() || messages.iter().any(|message| message.tool_calls.is_some());
-    let size = messages.iter().map(|message| message.content.len() + 64).sum::<usize>()
-        + if has_tools { LONG_TEXT } else { 0 };
-    let (model, tools) = (Arc::clone(model), tools.map(|plan| plan.tools().clone()));
-    let work = move || encode(&model, &text(&model, &messages, tools.as_ref(), end)?);
+    conversation: Conversation,
+    special: SpecialTokens,
+    param: &'static str,
+) -> Result<PreparedPrompt, ApiError> {
+    let (size, model) = (size(&conversation), Arc::clone(model));
+    let work = move || {
+        let bytes = conversation.messages.iter().map(|message| message.content.len()).sum();
+        check_length(&model, bytes, param)?;
+        let (text, ids) = rendered(&model, &conversation, special)?;
+        // An answer that continues a message may begin anywhere.
+        let tags = model.traits.thinking.filter(|_| conversation.end == PromptEnd::AssistantTurn);
+        let thinking = tags.map(|tags| (tags, text.trim_end().ends_with(tags.open)));
+        Ok(PreparedPrompt { ids, thinking })
+    };
     off_thread_if_long(size, work).await
 }
 
-/// The text of a conversation.
-pub(crate) fn text(
+/// The text of a conversation, and its token ids.
+pub(crate) fn rendered(
     model: &Model,
-    messages: &[Message],
-    tools: Option<&Value>,
-    end: PromptEnd,
-) -> Result<String, ApiError> {
-    let template = &model.template;
-    let messages = with_tools_as_text(template, messages.to_vec(), tools.unwrap_or(&Value::Null));
+    conversation: &Conversation,
+    special: SpecialTokens,
+) -> Result<(String, Vec<u32>), ApiError> {
+    if special == SpecialTokens::Everywhere {
+        let text = text(model, conversation)?;
+        let ids = encode(model, &text)?;
+        return Ok((text, ids));
+    }
+    // A mark within each special token of a message splits the text there, so that no piece has the whole token.
+    let mark = unused_mark(&conversation.messages)?;
+    let names: Vec<String> =
+        model.tokenizer.special_ids().iter().filter_map(|id| model.tokenizer.token(*id)).collect();
+    let split =
+        |content: &str| names.iter().fold(content.to_owned(), |content, name| split(&content, name, mark));
+    let message = |message: &Message| Message { content: split(&message.content), ..message.clone() };
+    let mut marked = conversation.clone();
+    marked.messages = conversation.messages.iter().map(message).collect();
+    let marked = text(model, &marked)?;
+    let mut ids = Vec::new();
+    for piece in marked.split(mark) {
+        ids.extend(encode(model, piece)?);
+    }
+    Ok((marked.replace(mark, ""), ids))
+}
+
+/// Puts a mark after the first character of every occurrence of `name`.
+fn split(content: &str, name: &str, mark: char) -> String {
+    match name.char_indices().nth(1) {
+        Some((second, _)) => content.replace(name, &format!("{}{mark}{}", &name[..second], &name[second..])),
+        None => content.to_owned(),
+    }
+}
+
+/// A private-use character that no message has.
+fn unused_mark(messages: &[Message]) -> Result<char, ApiError> {
+    let is_unused = |mark: &char| !messages.iter().any(|message| message.content.contains(*mark));
+    ('\u{f0000}'..='\u{f00ff}').find(is_unused).ok_or_else(|| {
+        ApiError::invalid(
+            "messages",
+            "the messages use too many private characters for `--special-tokens-as-text`",
+        )
+    })
+}
+
+/// The size of a conversation, in bytes.
+pub(crate) fn size(conversation: &Conversation) -> usize {
+    messages_size(&conversation.messages, conversation.tools.as_ref())
+}
+
+fn messages_size(messages: &[Message], tools: Option<&ToolPlan>) -> usize {
+    // The template prints tools as JSON; their size is not worth measuring.
+    let has_tools = tools.is_some() || messages.iter().any(|message| message.tool_calls.is_some());
+    let sizes = messages.iter().map(|message| message.content.len() + 64);
+    sizes.sum::<usize>() + if has_tools { LONG_TEXT } else { 0 }
+}
+
+/// Raw prompts as tokens; with their text where it is echoed. A client that leaves ends the work between two prompts.
+pub(crate) async fn raw_prompts(
+    model: &Arc<Model>,
+    prompts: Vec<Prompt>,
+    echo: bool,
+    param: &'static str,
+) -> Result<Vec<Arc<TokenizedPrompt>>, ApiError> {
+    let mut tokenized = Vec::with_capacity(prompts.len());
+    let mut prompts = prompts.into_iter().peekable();
+    while prompts.peek().is_some() {
+        let (mut batch, mut size) = (Vec::new(), 0);
+        while let Some(prompt) =
+            prompts.next_if(|prompt| batch.is_empty() || size + prompt.size() <= HUGE_TEXT)
+        {
+            size += prompt.size();
+            batch.push(prompt);
+        }
+        let model = Arc::clone(model);
+        let work = move || {
+            let tokenize = |prompt: &Prompt| {
+                if let Prompt::Text(text) = prompt {
+                    check_length(&model, text.len(), param)?;
+                }
+                match echo {
+                    true => with_offsets(&model, prompt),
+                    false => {
+                        Ok(TokenizedPrompt { ids: raw_ids(&model, prompt)?, ..TokenizedPrompt::default() })
+                    }
+                }
+            };
+            batch.iter().map(|prompt| tokenize(prompt).map(Arc::new)).collect::<Result<Vec<_>, _>>()
+        };
+        tokenized.extend(off_thread_if_long(size, work).await?);
+    }
+    Ok(tokenized)
+}
+
+/// The text of a conversation.
+fn text(model: &Model, conversation: &Conversation) -> Result<String, ApiError> {
+    let (template, tools) = (&model.template, conversation.tools.as_ref().map(ToolPlan::tools));
+    let Conversation { messages, end, variables, .. } = conversation;
+    let mut messages = with_tools_as_text(template, messages.clone(), tools.unwrap_or(&Value::Null));
+    if model.traits.short_call_ids {
+        shorten_call_ids(&mut messages);
+    }
     let rendered = match end {
-        PromptEnd::OpenMessage => chat::render_unfinished(template, &messages, tools),
-        end => chat::render_text(template, &messages, tools, end == PromptEnd::AssistantTurn),
+        PromptEnd::OpenMessage => chat::render_unfinished(template, &messages, tools, variables),
+        end => chat::render_text(template, &messages, tools, *end == PromptEnd::AssistantTurn, variables),
     };
     rendered.map_err(|error| ApiError::invalid("messages", error.to_string()))
+}
+
+/// Gives calls ids that the template takes, wherever they came from; a call and its result keep theirs in common.
+fn shorten_call_ids(messages: &mut [Message]) {
+    for message in messages {
+        if let Some(id) = &mut message.tool_call_id {
+            *id = ids::short_call_id(id);
+        }
+        for call in message.tool_calls.iter_mut().filter_map(Value::as_array_mut).flatten() {
+            if let Some(id) = call.get("id").and_then(Value::as_str).map(ids::short_call_id) {
+                call["id"] = id.into();
+            }
+        }
+    }
 }
 
 /// The token ids of a text that has its special tokens already.

@@ -1,9 +1,13 @@
 //! What all requests share: the settings, the models once they are loaded, the metrics, and whether the server closes.
 
+use crate::byte_budget::ByteBudget;
 use crate::error::ApiError;
+use crate::failed_keys::FailedKeys;
+use crate::fields::missing;
 use crate::metrics::Metrics;
 use crate::model::Model;
-use axum::http::HeaderValue;
+use crate::origins::{Hosts, Origins};
+use crate::prompt::SpecialTokens;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
@@ -13,12 +17,26 @@ use tokio::sync::watch;
 pub(crate) struct ServerSettings {
     /// Whether unknown parameters are ignored.
     pub(crate) lenient: bool,
+    /// Whether a request is refused where something of it would be lost.
+    pub(crate) strict: bool,
     /// Accepted API keys; none means that no key is needed.
     pub(crate) api_keys: Vec<String>,
-    /// Origins of web pages that may call the server; none means any.
-    pub(crate) origins: Vec<HeaderValue>,
+    /// Origins of web pages that may call the server.
+    pub(crate) origins: Origins,
+    /// Names that the server is called by.
+    pub(crate) hosts: Hosts,
+    /// Whether clients with different keys reuse one another's keys and values.
+    pub(crate) share_prefixes: bool,
+    /// Whether special tokens in messages are text.
+    pub(crate) special_tokens_as_text: bool,
+    /// Whether embeddings keep their length.
+    pub(crate) raw_embeddings: bool,
     /// Maximum size of a body, in bytes.
     pub(crate) body_limit: usize,
+    /// Memory for the bodies of all requests that are being read and prepared, in bytes.
+    pub(crate) bodies_memory: usize,
+    /// Maximum number of open connections.
+    pub(crate) max_connections: usize,
     /// Maximum time of one answer.
     pub(crate) request_timeout: Option<Duration>,
     /// How long running requests may continue after the server was told to stop.
@@ -27,11 +45,20 @@ pub(crate) struct ServerSettings {
     pub(crate) stuck_after: Duration,
 }
 
+impl ServerSettings {
+    /// How the texts of messages become tokens.
+    pub(crate) fn special_tokens(&self) -> SpecialTokens {
+        if self.special_tokens_as_text { SpecialTokens::OfTemplate } else { SpecialTokens::Everywhere }
+    }
+}
+
 /// The state behind every request.
 #[derive(Debug)]
 pub(crate) struct ServerState {
     pub(crate) settings: ServerSettings,
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) failed_keys: FailedKeys,
+    pub(crate) bodies: Arc<ByteBudget>,
     pub(crate) started: Instant,
     models: OnceLock<Vec<Arc<Model>>>,
     closing: watch::Sender<bool>,
@@ -41,6 +68,8 @@ impl ServerState {
     /// The state of a server whose models are not loaded yet.
     pub(crate) fn new(settings: ServerSettings) -> Self {
         Self {
+            bodies: ByteBudget::new(settings.bodies_memory),
+            failed_keys: FailedKeys::default(),
             settings,
             metrics: Arc::default(),
             started: Instant::now(),
@@ -73,9 +102,14 @@ impl ServerState {
         self.models.get().map(Vec::as_slice).ok_or_else(loading)
     }
 
-    /// The model of that name. The request's log line names it from here on.
+    /// The model of that name, the first one without a name. The request's log line names it from here on.
     pub(crate) fn model(&self, name: &str) -> Result<&Arc<Model>, ApiError> {
         let models = self.models()?;
+        let name = match models.first() {
+            Some(_) if name.is_empty() && self.settings.strict => return Err(missing("model")),
+            Some(first) if name.is_empty() => &first.name,
+            _ => name,
+        };
         let model = models.iter().find(|model| model.name == name).ok_or_else(|| {
             let served: Vec<&str> = models.iter().map(|model| model.name.as_str()).collect();
             ApiError::unknown_model(name, &served)

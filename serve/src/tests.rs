@@ -3,11 +3,14 @@
 #![allow(clippy::unwrap_used, reason = "a test may fail loudly")]
 
 mod behavior;
+mod bounds;
 mod client;
+mod compatible;
 mod description;
 mod log;
 pub(crate) mod scripted;
 mod stories;
+mod strangers;
 
 use std::path::{Path, PathBuf};
 

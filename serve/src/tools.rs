@@ -5,16 +5,21 @@
 //! grammar too: the text is free, and calls of the tool fit its schema.
 
 mod calls;
+mod formats;
 mod grammar;
 mod json;
 mod reader;
 
-pub(crate) use reader::{CallReader, Piece};
+pub(crate) use reader::Piece;
 
 use crate::error::ApiError;
 use crate::fields::{Fields, wrong};
+use crate::left_out::LeftOut;
+use crate::traits::{CallFormat, TemplateTraits};
 use engine::Constraint;
+use formats::FormatReader;
 use grammar::{Alternative, Signature};
+use reader::CallReader;
 use serde_json::{Map, Value};
 use std::collections::HashSet;
 
@@ -53,6 +58,7 @@ impl ToolPlan {
         choice: Option<&Value>,
         parallel: bool,
         lenient: bool,
+        left_out: &mut LeftOut,
     ) -> Result<Option<Self>, ApiError> {
         let list = match tools.filter(|tools| !tools.is_null()) {
             None => &Vec::new(),
@@ -64,7 +70,13 @@ impl ToolPlan {
             Some(other) => return Err(wrong("tools", other, "an array of tools")),
         };
         let (mut signatures, mut names) = (Vec::with_capacity(list.len()), HashSet::new());
+        let mut functions = Vec::with_capacity(list.len());
         for (index, tool) in list.iter().enumerate() {
+            if let Some(kind) = tool["type"].as_str().filter(|kind| is_foreign(kind)) {
+                left_out.add(format!("tools[{index}]"), format!("tools of type {kind} are not run here"));
+                continue;
+            }
+            functions.push(tool.clone());
             let signature = signature(tool, index, lenient)?;
             if !names.insert(signature.name.clone()) {
                 let message = format!("two tools are named `{}`; give each its own name", signature.name);
@@ -76,7 +88,7 @@ impl ToolPlan {
         if signatures.is_empty() || choice == ToolChoice::None {
             return Ok(None);
         }
-        let plan = Self { tools: list.clone().into(), signatures, choice, parallel };
+        let plan = Self { tools: functions.into(), signatures, choice, parallel };
         plan.check_schemas()?;
         Ok(Some(plan))
     }
@@ -112,10 +124,21 @@ impl ToolPlan {
         Some(Constraint::Lark(grammar::calls(&signatures, several, alternative)))
     }
 
-    /// A reader that finds the calls in one answer.
-    pub(crate) fn reader(&self) -> CallReader {
-        let names = self.signatures.iter().map(|signature| signature.name.clone());
-        CallReader::new(names, if self.parallel { usize::MAX } else { 1 })
+    /// A reader that finds the calls in one answer of a model with these traits. The arguments of calls in tags stream;
+    /// calls in other formats come whole.
+    pub(crate) fn reader(&self, traits: TemplateTraits) -> AnswerReader {
+        let max_calls = if self.parallel { usize::MAX } else { 1 };
+        match traits.calls {
+            CallFormat::Hermes if !traits.short_call_ids => {
+                let names = self.signatures.iter().map(|signature| signature.name.clone());
+                AnswerReader::Tags(CallReader::new(names, max_calls))
+            }
+            format => {
+                let tools = self.signatures.iter();
+                let tools = tools.map(|signature| (signature.name.clone(), signature.parameters.clone()));
+                AnswerReader::Format(FormatReader::new(format, tools, max_calls, traits.short_call_ids))
+            }
+        }
     }
 
     /// Whether the tool's schema is enforced for the arguments of its calls.
@@ -142,6 +165,39 @@ impl ToolPlan {
                 .map_err(|refused| ApiError { param: Some(parameter()), ..ApiError::from(refused) })?;
         }
         Ok(())
+    }
+}
+
+/// Separates text and calls of one answer.
+#[derive(Debug, Clone)]
+pub(crate) enum AnswerReader {
+    Tags(CallReader),
+    Format(FormatReader),
+}
+
+impl AnswerReader {
+    /// Reads more text; returns what is certain now.
+    pub(crate) fn push(&mut self, text: &str) -> Vec<Piece> {
+        match self {
+            Self::Tags(reader) => reader.push(text),
+            Self::Format(reader) => reader.push(text),
+        }
+    }
+
+    /// Returns what was held back when the text ended.
+    pub(crate) fn finish(&mut self) -> Vec<Piece> {
+        match self {
+            Self::Tags(reader) => reader.finish(),
+            Self::Format(reader) => reader.finish(),
+        }
+    }
+
+    /// Whether the answer has a call.
+    pub(crate) fn has_calls(&self) -> bool {
+        match self {
+            Self::Tags(reader) => reader.has_calls(),
+            Self::Format(reader) => reader.has_calls(),
+        }
     }
 }
 
@@ -186,6 +242,26 @@ impl ToolChoice {
     }
 }
 
+/// Whether a tool is one of OpenAI's own, which its server runs.
+fn is_foreign(kind: &str) -> bool {
+    const KINDS: [&str; 13] = [
+        "apply_patch",
+        "code_interpreter",
+        "computer",
+        "computer_use_preview",
+        "custom",
+        "file_search",
+        "image_generation",
+        "local_shell",
+        "mcp",
+        "namespace",
+        "shell",
+        "tool_search",
+        "web_search",
+    ];
+    KINDS.contains(&kind) || kind.starts_with("web_search_")
+}
+
 /// Checks a tool; returns what its calls look like.
 fn signature(tool: &Value, index: usize, lenient: bool) -> Result<Signature, ApiError> {
     let mut tool = Fields::nested(format!("tools[{index}]"), tool.clone())?;
@@ -199,7 +275,7 @@ fn signature(tool: &Value, index: usize, lenient: bool) -> Result<Signature, Api
     tool.finish(lenient)?;
     let name = function.need_text("name")?;
     if !is_name(&name) {
-        let expected = "1 to 64 letters, digits, underscores or dashes";
+        let expected = "1 to 128 letters, digits, underscores, dashes, dots, slashes or colons";
         return Err(wrong(&function.name("name"), &name.into(), expected));
     }
     function.text("description")?;
@@ -214,8 +290,8 @@ fn signature(tool: &Value, index: usize, lenient: bool) -> Result<Signature, Api
 }
 
 fn is_name(name: &str) -> bool {
-    let is_good = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
-    (1..=64).contains(&name.len()) && name.bytes().all(is_good)
+    let is_good = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.' | b'/' | b':');
+    (1..=128).contains(&name.len()) && name.bytes().all(is_good)
 }
 
 #[cfg(test)]

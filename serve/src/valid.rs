@@ -24,7 +24,7 @@ pub(crate) use completion::CompletionRequest;
 pub(crate) use constraint::NamedConstraint;
 pub(crate) use conversation::{Conversation, PromptEnd};
 pub(crate) use embeddings::EmbeddingRequest;
-pub(crate) use generation::Generation;
+pub(crate) use generation::{Generation, UsageOptions};
 pub(crate) use prompts::Prompt;
 pub(crate) use responses::ResponseRequest;
 pub(crate) use tokenize::{DetokenizeRequest, TemplateRequest, TokenSource, TokenizeRequest};

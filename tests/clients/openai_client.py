@@ -300,7 +300,8 @@ def errors_name_what_is_wrong():
     refused(bad, "messages[0].role", None, lambda: chat(messages=[{"role": "nobody", "content": ""}]))
     refused(bad, "tools[0].function.name", None, lambda: chat(tools=[{"type": "function", "function": {"name": "a b"}}]))
     refused(bad, "stream_options", None, lambda: chat(stream_options={"include_usage": True}))
-    refused(bad, "messages", "context_length_exceeded", lambda: chat(max_tokens=10**6))
+    endless = [{"role": "user", "content": "Once upon a time. " * 20000}]
+    refused(bad, "messages", "context_length_exceeded", lambda: chat(messages=endless))
     impossible = {"type": "json_schema", "json_schema": {"name": "x", "schema": {"type": "object", "not": {}}}}
     refused(bad, "response_format", "unsupported_schema_keyword", lambda: chat(response_format=impossible))
     refused(bad, "suffix", None, lambda: complete(suffix="end"))

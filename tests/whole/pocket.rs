@@ -52,8 +52,11 @@ fn texts(folder: &Path) -> PathBuf {
 fn post(address: &str, path: &str, body: &Value) -> Value {
     let mut stream = std::net::TcpStream::connect(address.trim_start_matches("http://")).unwrap();
     let body = body.to_string();
-    let head =
-        format!("POST {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\nContent-Length: {}", body.len());
+    let head = format!(
+        "POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nConnection: close\r\n\
+         Content-Length: {}",
+        body.len()
+    );
     stream.write_all(format!("{head}\r\n\r\n{body}").as_bytes()).unwrap();
     let mut text = String::new();
     stream.read_to_string(&mut text).unwrap();

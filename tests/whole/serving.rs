@@ -20,7 +20,8 @@ fn send(address: &str, path: &str, body: Option<&Value>) -> TcpStream {
     let body = body.map(Value::to_string).unwrap_or_default();
     let method = if body.is_empty() { "GET" } else { "POST" };
     let head = format!(
-        "{method} {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\nContent-Length: {}\r\n\r\n",
+        "{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nConnection: close\r\n\
+         Content-Length: {}\r\n\r\n",
         body.len()
     );
     stream.write_all((head + &body).as_bytes()).unwrap();
@@ -157,7 +158,7 @@ fn clients_that_hang_up_cost_the_others_nothing() {
 
 /// Asks for the server's health over a connection that stays; false when it does not answer.
 fn is_let_in(connection: &mut TcpStream) -> bool {
-    let asked = connection.write_all(b"GET /health HTTP/1.1\r\nHost: test\r\n\r\n");
+    let asked = connection.write_all(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n");
     let _ = connection.set_read_timeout(Some(Duration::from_secs(10)));
     let mut few = [0; 12];
     asked.and_then(|()| connection.read_exact(&mut few)).is_ok() && few == *b"HTTP/1.1 200"

@@ -4,10 +4,11 @@ use super::chunks::{Delta, ScoredToken};
 use super::collect::WholeAnswer;
 use super::logprobs::chat_logprobs;
 use super::running::TokenCounts;
-use super::shared::{FINGERPRINT, usage};
+use super::shared::{FINGERPRINT, usage, usage_before_the_end};
 use super::stream::{Frame, StreamWriter};
 use crate::ids;
 use crate::model::Model;
+use crate::valid::UsageOptions;
 use openai::FinishReason;
 use openai::chat::{
     AssistantMessage, AssistantRole, ChatChoice, ChatChunkChoice, ChatCompletion, ChatCompletionChunk,
@@ -25,14 +26,16 @@ pub(crate) struct ChatWriter {
     created: u64,
     answers: usize,
     has_logprobs: bool,
-    include_usage: bool,
+    usage: UsageOptions,
+    so_far: TokenCounts,
 }
 
 impl ChatWriter {
     /// A writer of this number of answers.
-    pub(crate) fn new(model: &Arc<Model>, answers: usize, has_logprobs: bool, include_usage: bool) -> Self {
+    pub(crate) fn new(model: &Arc<Model>, answers: usize, has_logprobs: bool, usage: UsageOptions) -> Self {
         let (id, created) = (ids::id("chatcmpl-"), ids::now());
-        Self { model: Arc::clone(model), id, created, answers, has_logprobs, include_usage }
+        let so_far = TokenCounts::default();
+        Self { model: Arc::clone(model), id, created, answers, has_logprobs, usage, so_far }
     }
 
     /// The body of whole answers.
@@ -59,7 +62,7 @@ impl ChatWriter {
         self.has_logprobs.then(|| ChatLogprobs { content: content(), refusal: None })
     }
 
-    fn chunk(&self, choice: Option<ChatChunkChoice>, usage: Option<Usage>) -> Frame {
+    fn chunk(&self, choice: Option<ChatChunkChoice>, usage: Option<Option<Usage>>) -> Frame {
         Frame::new(&ChatCompletionChunk {
             id: self.id.clone(),
             object: ChatCompletionChunkObject::default(),
@@ -67,18 +70,23 @@ impl ChatWriter {
             model: self.model.name.clone(),
             system_fingerprint: FINGERPRINT.to_owned(),
             choices: choice.into_iter().collect(),
-            usage: self.include_usage.then_some(usage),
+            usage,
         })
     }
 
     fn choice(&self, index: usize, delta: ChatDelta) -> Frame {
-        self.chunk(Some(ChatChunkChoice { index, delta, logprobs: None, finish_reason: None }), None)
+        self.chunk(
+            Some(ChatChunkChoice { index, delta, logprobs: None, finish_reason: None }),
+            usage_before_the_end(self.usage, self.so_far),
+        )
     }
 
-    fn text(&self, index: usize, text: String, tokens: &[ScoredToken]) -> Frame {
-        let delta = ChatDelta { content: Some(text), ..ChatDelta::default() };
+    fn text(&self, index: usize, delta: ChatDelta, tokens: &[ScoredToken]) -> Frame {
         let logprobs = if tokens.is_empty() { None } else { self.logprobs(tokens) };
-        self.chunk(Some(ChatChunkChoice { index, delta, logprobs, finish_reason: None }), None)
+        self.chunk(
+            Some(ChatChunkChoice { index, delta, logprobs, finish_reason: None }),
+            usage_before_the_end(self.usage, self.so_far),
+        )
     }
 
     fn call(&self, index: usize, call: ToolCallDelta) -> Frame {
@@ -88,7 +96,7 @@ impl ChatWriter {
     fn finish(&self, index: usize, finish: FinishReason) -> Frame {
         let delta = ChatDelta::default();
         let choice = ChatChunkChoice { index, delta, logprobs: None, finish_reason: Some(finish) };
-        self.chunk(Some(choice), None)
+        self.chunk(Some(choice), usage_before_the_end(self.usage, self.so_far))
     }
 }
 
@@ -97,12 +105,17 @@ fn message(answer: WholeAnswer) -> AssistantMessage {
     AssistantMessage {
         role: AssistantRole::default(),
         content: (!answer.text.is_empty() || !has_calls).then_some(answer.text),
+        reasoning_content: (!answer.thoughts.is_empty()).then_some(answer.thoughts),
         refusal: None,
         tool_calls: has_calls.then_some(answer.calls),
     }
 }
 
 impl StreamWriter for ChatWriter {
+    fn progress(&mut self, counts: TokenCounts) {
+        self.so_far = counts;
+    }
+
     fn begin(&mut self) -> Vec<Frame> {
         let delta = || ChatDelta {
             role: Some(AssistantRole::default()),
@@ -114,7 +127,12 @@ impl StreamWriter for ChatWriter {
 
     fn delta(&mut self, index: usize, delta: Delta) -> Vec<Frame> {
         let frame = match delta {
-            Delta::Text { text, tokens } => self.text(index, text, &tokens),
+            Delta::Text { text, tokens } => {
+                self.text(index, ChatDelta { content: Some(text), ..ChatDelta::default() }, &tokens)
+            }
+            Delta::Thought { text, tokens } => {
+                self.text(index, ChatDelta { reasoning_content: Some(text), ..ChatDelta::default() }, &tokens)
+            }
             Delta::CallBegins { index: call, id, name } => {
                 let function = FunctionCallDelta { name: Some(name), arguments: String::new() };
                 let kind = Some(FunctionType::default());
@@ -132,7 +150,7 @@ impl StreamWriter for ChatWriter {
     }
 
     fn end(&mut self, counts: TokenCounts) -> Vec<Frame> {
-        let last = self.include_usage.then(|| self.chunk(None, Some(usage(counts))));
+        let last = self.usage.is_included.then(|| self.chunk(None, Some(Some(usage(counts)))));
         last.into_iter().chain([Frame::done()]).collect()
     }
 }

@@ -3,9 +3,10 @@
 //! The engine holds text back while it may be half a character or the beginning of a stop string. The log-probabilities
 //! of those tokens wait here and are released with the text, or at the end.
 
+use super::thinking::{Part, ThoughtReader};
 use crate::model::Model;
 use crate::prompt::TokenizedPrompt;
-use crate::tools::{CallReader, Piece};
+use crate::tools::{AnswerReader, Piece};
 use checkpoint::tokenizer::TextStream;
 use engine::{Done, Event, Finish, Logprobs, PromptLogprobs, Token};
 use openai::FinishReason;
@@ -16,6 +17,8 @@ use std::sync::Arc;
 pub(crate) enum Delta {
     /// Text, and the scored tokens since the last text. Either may be empty.
     Text { text: String, tokens: Vec<ScoredToken> },
+    /// What the model thinks, and the scored tokens since the last text.
+    Thought { text: String, tokens: Vec<ScoredToken> },
     /// The mean of the last hidden states (C).
     Embedding(Vec<f32>),
     /// A call begins; calls are numbered from 0.
@@ -39,7 +42,8 @@ pub(crate) struct ScoredToken {
 /// Builds the deltas of one answer.
 pub(super) struct ChunkBuilder {
     model: Arc<Model>,
-    reader: Option<CallReader>,
+    thoughts: Option<ThoughtReader>,
+    reader: Option<AnswerReader>,
     /// The prompt to repeat, until it was repeated.
     echo: Option<Arc<TokenizedPrompt>>,
     /// Whether the echo waits for the prompt's log-probabilities.
@@ -59,10 +63,15 @@ impl std::fmt::Debug for ChunkBuilder {
 }
 
 impl ChunkBuilder {
-    /// A builder that looks for calls if there is a reader.
-    pub(super) fn new(model: &Arc<Model>, reader: Option<CallReader>) -> Self {
+    /// A builder that looks for thoughts and for calls if there are readers.
+    pub(super) fn new(
+        model: &Arc<Model>,
+        thoughts: Option<ThoughtReader>,
+        reader: Option<AnswerReader>,
+    ) -> Self {
         Self {
             model: Arc::clone(model),
+            thoughts,
             reader,
             echo: None,
             echo_is_scored: false,
@@ -77,7 +86,13 @@ impl ChunkBuilder {
     pub(super) fn with_echo(model: &Arc<Model>, prompt: Arc<TokenizedPrompt>, is_scored: bool) -> Self {
         let characters = prompt.text.chars().count();
         let shown = characters;
-        Self { echo: Some(prompt), echo_is_scored: is_scored, characters, shown, ..Self::new(model, None) }
+        Self {
+            echo: Some(prompt),
+            echo_is_scored: is_scored,
+            characters,
+            shown,
+            ..Self::new(model, None, None)
+        }
     }
 
     /// What is known before any event.
@@ -99,8 +114,7 @@ impl ChunkBuilder {
 
     fn token(&mut self, Token { id, text, logprobs }: Token) -> Vec<Delta> {
         self.hold(id, logprobs);
-        let pieces = self.read(text);
-        self.deltas(pieces)
+        self.read(text)
     }
 
     /// The echoed prompt with the log-probabilities of its tokens.
@@ -121,13 +135,34 @@ impl ChunkBuilder {
         }
     }
 
-    fn read(&mut self, text: String) -> Vec<Piece> {
+    fn read(&mut self, text: String) -> Vec<Delta> {
         self.shown += text.chars().count();
-        match &mut self.reader {
+        let parts = match &mut self.thoughts {
             _ if text.is_empty() => Vec::new(),
-            Some(reader) => reader.push(&text),
-            None => vec![Piece::Text(text)],
+            Some(thoughts) => thoughts.push(&text),
+            None => vec![Part::Text(text)],
+        };
+        self.parts(parts)
+    }
+
+    fn parts(&mut self, parts: Vec<Part>) -> Vec<Delta> {
+        let mut deltas = Vec::new();
+        for part in parts {
+            match part {
+                Part::Thought(text) => {
+                    let tokens = self.release();
+                    deltas.push(Delta::Thought { text, tokens });
+                }
+                Part::Text(text) => {
+                    let pieces = match &mut self.reader {
+                        Some(reader) => reader.push(&text),
+                        None => vec![Piece::Text(text)],
+                    };
+                    deltas.extend(self.deltas(pieces));
+                }
+            }
         }
+        deltas
     }
 
     /// The held tokens whose text begins before the end of what is shown.
@@ -146,18 +181,20 @@ impl ChunkBuilder {
     }
 
     fn end(&mut self, done: Done) -> Vec<Delta> {
-        let mut pieces = self.read(done.text);
+        let mut deltas = self.read(done.text);
+        let rest = self.thoughts.as_mut().map(ThoughtReader::finish).unwrap_or_default();
+        deltas.extend(self.parts(rest));
         let mut has_calls = false;
         if let Some(reader) = &mut self.reader {
-            pieces.extend(reader.finish());
+            let pieces = reader.finish();
             has_calls = reader.has_calls();
+            deltas.extend(self.deltas(pieces));
         }
         let finish = match done.finish {
             Finish::Length => FinishReason::Length,
             _ if has_calls => FinishReason::ToolCalls,
             _ => FinishReason::Stop,
         };
-        let mut deltas = self.deltas(pieces);
         if finish != FinishReason::Length {
             // The tokens of a stop string are not shown, as its text is not; a stop token has no text.
             let (tokenizer, shown) = (&self.model.tokenizer, self.shown);

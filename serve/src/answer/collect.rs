@@ -10,6 +10,7 @@ use openai::tool::{FunctionCall, FunctionType, ToolCall};
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct WholeAnswer {
     pub(crate) text: String,
+    pub(crate) thoughts: String,
     pub(crate) tokens: Vec<ScoredToken>,
     pub(crate) calls: Vec<ToolCall>,
     pub(crate) embedding: Vec<f32>,
@@ -21,6 +22,10 @@ impl WholeAnswer {
         match delta {
             Delta::Text { text, tokens } => {
                 self.text.push_str(&text);
+                self.tokens.extend(tokens);
+            }
+            Delta::Thought { text, tokens } => {
+                self.thoughts.push_str(&text);
                 self.tokens.extend(tokens);
             }
             Delta::Embedding(embedding) => self.embedding = embedding,

@@ -4,10 +4,11 @@ use super::chunks::{Delta, ScoredToken};
 use super::collect::WholeAnswer;
 use super::logprobs::completion_logprobs;
 use super::running::TokenCounts;
-use super::shared::{FINGERPRINT, usage};
+use super::shared::{FINGERPRINT, usage, usage_before_the_end};
 use super::stream::{Frame, StreamWriter};
 use crate::ids;
 use crate::model::Model;
+use crate::valid::UsageOptions;
 use openai::FinishReason;
 use openai::completion::{Completion, CompletionChoice, CompletionObject};
 use openai::usage::Usage;
@@ -19,14 +20,16 @@ pub(crate) struct CompletionWriter {
     id: String,
     created: u64,
     has_logprobs: bool,
-    include_usage: bool,
+    usage: UsageOptions,
+    so_far: TokenCounts,
 }
 
 impl CompletionWriter {
     /// A writer.
-    pub(crate) fn new(model: &Arc<Model>, has_logprobs: bool, include_usage: bool) -> Self {
+    pub(crate) fn new(model: &Arc<Model>, has_logprobs: bool, usage: UsageOptions) -> Self {
         let (id, created) = (ids::id("cmpl-"), ids::now());
-        Self { model: Arc::clone(model), id, created, has_logprobs, include_usage }
+        let so_far = TokenCounts::default();
+        Self { model: Arc::clone(model), id, created, has_logprobs, usage, so_far }
     }
 
     /// The body of whole answers.
@@ -60,12 +63,16 @@ impl CompletionWriter {
         }
     }
 
-    fn event(&self, choice: Option<CompletionChoice>, usage: Option<Usage>) -> Frame {
-        Frame::new(&self.body(choice.into_iter().collect(), self.include_usage.then_some(usage)))
+    fn event(&self, choice: Option<CompletionChoice>, usage: Option<Option<Usage>>) -> Frame {
+        Frame::new(&self.body(choice.into_iter().collect(), usage))
     }
 }
 
 impl StreamWriter for CompletionWriter {
+    fn progress(&mut self, counts: TokenCounts) {
+        self.so_far = counts;
+    }
+
     fn begin(&mut self) -> Vec<Frame> {
         Vec::new()
     }
@@ -74,14 +81,17 @@ impl StreamWriter for CompletionWriter {
         let choice = match delta {
             Delta::Text { text, tokens } => self.choice(index, text, &tokens, None),
             Delta::End(finish) => self.choice(index, String::new(), &[], Some(finish)),
-            // Completion requests ask for neither calls nor embeddings.
-            Delta::CallBegins { .. } | Delta::Arguments { .. } | Delta::Embedding(_) => return Vec::new(),
+            // Completion requests ask for neither calls nor embeddings, and their answers are not split.
+            Delta::Thought { .. }
+            | Delta::CallBegins { .. }
+            | Delta::Arguments { .. }
+            | Delta::Embedding(_) => return Vec::new(),
         };
-        vec![self.event(Some(choice), None)]
+        vec![self.event(Some(choice), usage_before_the_end(self.usage, self.so_far))]
     }
 
     fn end(&mut self, counts: TokenCounts) -> Vec<Frame> {
-        let last = self.include_usage.then(|| self.event(None, Some(usage(counts))));
+        let last = self.usage.is_included.then(|| self.event(None, Some(Some(usage(counts)))));
         last.into_iter().chain([Frame::done()]).collect()
     }
 }

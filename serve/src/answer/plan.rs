@@ -4,10 +4,14 @@
 //! no more memory than those that run.
 
 use super::chunks::ChunkBuilder;
+use super::thinking::ThoughtReader;
+use crate::caller::Caller;
 use crate::error::ApiError;
+use crate::left_out::LeftOut;
 use crate::model::Model;
-use crate::prompt::TokenizedPrompt;
+use crate::prompt::{PreparedPrompt, TokenizedPrompt};
 use crate::tools::ToolPlan;
+use crate::traits::ThinkingTags;
 use crate::valid::{Generation, NamedConstraint};
 use engine::{Request, RequestError, Sampling};
 use std::sync::Arc;
@@ -24,6 +28,10 @@ pub(crate) struct AnswerPlan {
     pub(crate) echo: bool,
     /// The tools whose calls are looked for.
     pub(crate) tools: Option<ToolPlan>,
+    /// The tags around thoughts, and whether the prompt ends with the opening one; `None` where answers are not split.
+    pub(crate) thinking: Option<(ThinkingTags, bool)>,
+    /// Whether a maximum beyond the context is refused instead of cut.
+    pub(crate) is_strict: bool,
 }
 
 /// The client's names of parameters that an engine may refuse.
@@ -31,6 +39,8 @@ pub(crate) struct AnswerPlan {
 pub(crate) struct ParameterNames {
     /// The parameter that became the prompt.
     pub(crate) prompt: &'static str,
+    /// The parameter that limits the number of tokens.
+    pub(crate) max_tokens: &'static str,
     /// The constraint of the text.
     pub(crate) constraint: Option<NamedConstraint>,
 }
@@ -41,16 +51,43 @@ impl AnswerPlan {
         model: &Model,
         generation: &Generation,
         tools: Option<ToolPlan>,
-        ids: Vec<u32>,
+        prompt: PreparedPrompt,
+        caller: Caller,
     ) -> Self {
+        let PreparedPrompt { ids, thinking } = prompt;
         let rest = model.engine.limits().context.saturating_sub(ids.len()).max(1);
+        let request = generation.request(model, generation.max_tokens.unwrap_or(rest));
         Self {
-            request: generation.request(model, generation.max_tokens.unwrap_or(rest)),
+            request: Request { prefix_scope: caller.prefix_scope, ..request },
             prompts: vec![Arc::new(TokenizedPrompt { ids, ..TokenizedPrompt::default() })],
             answers_per_prompt: generation.n,
             echo: false,
             tools,
+            thinking,
+            is_strict: false,
         }
+    }
+
+    /// Maximum number of tokens after a prompt of this length: what was asked for, or what the context has room for.
+    fn max_tokens(&self, prompt_tokens: usize, context: usize) -> usize {
+        let room = context.saturating_sub(prompt_tokens).max(1);
+        if self.is_strict { self.request.max_tokens } else { self.request.max_tokens.min(room) }
+    }
+
+    /// What of the request is cut.
+    pub(crate) fn left_out(&self, model: &Model, names: &ParameterNames) -> LeftOut {
+        let context = model.engine.limits().context;
+        let room = |prompt: &Arc<TokenizedPrompt>| self.max_tokens(prompt.ids.len(), context);
+        let mut left_out = LeftOut::default();
+        match self.prompts.iter().map(room).min() {
+            Some(room) if room < self.request.max_tokens => {
+                let asked = self.request.max_tokens;
+                left_out
+                    .add(names.max_tokens, format!("{asked} is cut to the {room} the context has room for"));
+            }
+            _ => {}
+        }
+        left_out
     }
 
     /// Number of answers.
@@ -71,16 +108,23 @@ impl AnswerPlan {
             return Err(ApiError::invalid("stop_token_ids", message));
         }
         let mut prompts = self.prompts.iter();
-        let checked = prompts.try_for_each(|prompt| self.request.check_prompt(&prompt.ids, limits));
+        let checked = prompts.try_for_each(|prompt| {
+            let max_tokens = self.max_tokens(prompt.ids.len(), limits.context);
+            Request { max_tokens, ..Request::default() }.check_prompt(&prompt.ids, limits)
+        });
         checked.and_then(|()| self.request.check_parameters(limits)).map_err(|refused| names.error(refused))
     }
 
     /// The engine's request for one answer.
-    pub(super) fn request(&self, index: usize) -> Request {
+    pub(super) fn request(&self, index: usize, context: usize) -> Request {
+        let prompt = &self.prompts[index / self.answers_per_prompt].ids;
+        let max_tokens = self.max_tokens(prompt.len(), context);
         let Request { prompt: _, sampling, constraint, stop_ids, stop_strings, .. } = &self.request;
         let seed = sampling.seed.wrapping_add((index % self.answers_per_prompt) as u64);
         Request {
-            prompt: self.prompts[index / self.answers_per_prompt].ids.clone(),
+            prompt: prompt.clone(),
+            max_tokens,
+            min_tokens: self.request.min_tokens.min(max_tokens),
             sampling: Sampling { seed, ..sampling.clone() },
             constraint: constraint.clone(),
             stop_ids: stop_ids.clone(),
@@ -96,7 +140,11 @@ impl AnswerPlan {
                 let prompt = Arc::clone(&self.prompts[index / self.answers_per_prompt]);
                 ChunkBuilder::with_echo(model, prompt, self.request.prompt_logprobs.is_some())
             }
-            false => ChunkBuilder::new(model, self.tools.as_ref().map(ToolPlan::reader)),
+            false => {
+                let thoughts = self.thinking.map(|(tags, is_open)| ThoughtReader::new(tags, is_open));
+                let reader = self.tools.as_ref().map(|tools| tools.reader(model.traits));
+                ChunkBuilder::new(model, thoughts, reader)
+            }
         }
     }
 }
@@ -105,6 +153,10 @@ impl ParameterNames {
     /// The engine's error, with the client's name of the parameter.
     pub(super) fn error(&self, error: RequestError) -> ApiError {
         let param = match (&error, &self.constraint) {
+            (RequestError::TooLong { prompt, context, .. }, _) if prompt < context => {
+                return ApiError::invalid(self.max_tokens, error.to_string())
+                    .with_code("max_tokens_too_large");
+            }
             (RequestError::TooLong { .. } | RequestError::Value { parameter: "prompt", .. }, _) => {
                 self.prompt
             }

@@ -11,8 +11,9 @@ use openai::FinishReason;
 use openai::chat::AssistantRole;
 use openai::response::{
     DefaultTier, DisabledTruncation, FunctionCallType, IncompleteDetails, InputTokensDetails, MessageType,
-    OutputCall, OutputItem, OutputMessage, OutputText, OutputTokensDetails, Reasoning, RequestEcho, Response,
-    ResponseError, ResponseObject, ResponseUsage, Status,
+    OutputCall, OutputItem, OutputMessage, OutputReasoning, OutputText, OutputTokensDetails, Reasoning,
+    ReasoningText, ReasoningType, RequestEcho, Response, ResponseError, ResponseObject, ResponseUsage,
+    Status,
 };
 use openai::response_event::{ContentPlace, EventDetail, EventKind, ItemPlace, ResponseEvent};
 use std::sync::Arc;
@@ -35,6 +36,7 @@ pub(crate) struct ResponseWriter {
 enum OpenItem {
     Message { id: String, text: OutputText },
     Call { id: String, call_id: String, name: String, arguments: String },
+    Reasoning { id: String, text: String },
 }
 
 impl OpenItem {
@@ -44,7 +46,7 @@ impl OpenItem {
 
     fn id(&self) -> &str {
         match self {
-            Self::Message { id, .. } | Self::Call { id, .. } => id,
+            Self::Message { id, .. } | Self::Call { id, .. } | Self::Reasoning { id, .. } => id,
         }
     }
 
@@ -65,6 +67,16 @@ impl OpenItem {
                 name: name.clone(),
                 arguments: arguments.clone(),
             }),
+            Self::Reasoning { id, text } => {
+                let whole = ReasoningText { text: text.clone(), ..ReasoningText::default() };
+                OutputItem::Reasoning(OutputReasoning {
+                    id: id.clone(),
+                    kind: ReasoningType::default(),
+                    status,
+                    summary: Vec::new(),
+                    content: if status == Status::InProgress { Vec::new() } else { vec![whole] },
+                })
+            }
         }
     }
 }
@@ -159,6 +171,10 @@ impl ResponseWriter {
                 let done = EventDetail::ArgumentsDone { place, name, arguments };
                 frames.push(self.event(EventKind::ArgumentsDone, done));
             }
+            OpenItem::Reasoning { text, .. } => {
+                let (place, text) = (self.content_place(&item), text.clone());
+                frames.push(self.event(EventKind::ReasoningDone, EventDetail::ReasoningDone { place, text }));
+            }
         }
         let (output_index, item) = (self.output.len(), item.to_output(status));
         frames.push(self.event(EventKind::ItemDone, EventDetail::Item { output_index, item: item.clone() }));
@@ -186,6 +202,20 @@ impl ResponseWriter {
         self.open = Some(item);
     }
 
+    fn thought(&mut self, more: String, frames: &mut Vec<Frame>) {
+        if !matches!(self.open, Some(OpenItem::Reasoning { .. })) {
+            self.begin_item(OpenItem::Reasoning { id: ids::id("rs_"), text: String::new() }, frames);
+        }
+        let Some(mut item) = self.open.take() else { return };
+        if let OpenItem::Reasoning { text, .. } = &mut item {
+            text.push_str(&more);
+        }
+        let place = self.content_place(&item);
+        frames
+            .push(self.event(EventKind::ReasoningDelta, EventDetail::ReasoningDelta { place, delta: more }));
+        self.open = Some(item);
+    }
+
     fn arguments(&mut self, more: String, frames: &mut Vec<Frame>) {
         let Some(mut item) = self.open.take() else { return };
         if let OpenItem::Call { arguments, .. } = &mut item {
@@ -199,7 +229,9 @@ impl ResponseWriter {
     }
 
     fn finish(&mut self, finish: FinishReason, frames: &mut Vec<Frame>) {
-        if self.open.is_none() && self.output.is_empty() {
+        let only_thought = matches!(self.open, None | Some(OpenItem::Reasoning { .. }))
+            && !self.output.iter().any(|item| !matches!(item, OutputItem::Reasoning(_)));
+        if only_thought {
             // An answer without text still has a message.
             self.begin_item(OpenItem::message(), frames);
         }
@@ -231,6 +263,7 @@ impl StreamWriter for ResponseWriter {
         let mut frames = Vec::new();
         match delta {
             Delta::Text { text, tokens } => self.text(text, &tokens, &mut frames),
+            Delta::Thought { text, .. } => self.thought(text, &mut frames),
             Delta::CallBegins { id: call_id, name, .. } => {
                 let (id, arguments) = (ids::id("fc_"), String::new());
                 self.begin_item(OpenItem::Call { id, call_id, name, arguments }, &mut frames);

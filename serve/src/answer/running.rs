@@ -5,7 +5,7 @@ use super::plan::{AnswerPlan, ParameterNames};
 use crate::error::ApiError;
 use crate::metrics::Stopwatch;
 use crate::model::Model;
-use crate::prompt::off_thread;
+use crate::prompt::compile_off_thread;
 use crate::state::ServerState;
 use engine::{Done, Event, Events, Finish, Request, RequestError};
 use futures::StreamExt;
@@ -33,6 +33,8 @@ pub(crate) struct RunningAnswers {
     builders: HashMap<usize, ChunkBuilder>,
     ready: VecDeque<(usize, Delta)>,
     counts: TokenCounts,
+    /// Tokens of answers that have not ended.
+    unfinished: HashMap<usize, u64>,
     limits: Limits,
     stopwatch: Stopwatch,
 }
@@ -68,6 +70,7 @@ impl RunningAnswers {
             builders: HashMap::new(),
             ready: VecDeque::new(),
             counts: TokenCounts::default(),
+            unfinished: HashMap::new(),
             limits: Limits { timeout, deadline, closing: state.closing() },
             stopwatch: state.metrics.stopwatch(plan.answers()),
             model,
@@ -89,6 +92,12 @@ impl RunningAnswers {
     /// Token counts so far; complete once [`Self::next`] has returned `None`.
     pub(crate) fn counts(&self) -> TokenCounts {
         self.counts
+    }
+
+    /// Token counts so far, those of answers that have not ended included.
+    pub(crate) fn counts_so_far(&self) -> TokenCounts {
+        let unfinished = self.unfinished.values().sum::<u64>();
+        TokenCounts { completion: self.counts.completion + unfinished, ..self.counts }
     }
 
     /// The next delta of any answer, with the answer's index; `None` after the last answer's end.
@@ -115,8 +124,15 @@ impl RunningAnswers {
     async fn handle(&mut self, index: usize, event: Event) -> Result<(), ApiError> {
         self.stopwatch.record(index, &event);
         let mut has_ended = false;
+        let tokens = match &event {
+            Event::Token(_) => 1,
+            Event::Tokens(tokens) => tokens.len() as u64,
+            _ => 0,
+        };
+        *self.unfinished.entry(index).or_default() += tokens;
         if let Event::Done(done) = &event {
             self.count(index, done)?;
+            self.unfinished.remove(&index);
             has_ended = true;
         }
         let deltas = self.builders.get_mut(&index).map(|builder| builder.add(event)).unwrap_or_default();
@@ -148,9 +164,10 @@ impl RunningAnswers {
     /// Submits requests while there is room. A full queue is an error only if no answer was submitted; otherwise the
     /// rest is submitted when an answer ends.
     async fn fill(&mut self, has_begun: bool) -> Result<(), ApiError> {
+        let context = self.model.engine.limits().context;
         while self.builders.len() < MAX_IN_FLIGHT && self.next < self.answers() {
             let index = self.next;
-            match self.limits.guard(submit(&self.model, self.plan.request(index))).await? {
+            match self.limits.guard(submit(&self.model, self.plan.request(index, context))).await? {
                 Ok(events) => self.events.push(until_done(index, events)),
                 Err(RequestError::Full { .. }) if has_begun || index > 0 => return Ok(()),
                 Err(refused) => return Err(self.names.error(refused)),
@@ -191,7 +208,7 @@ async fn submit(model: &Arc<Model>, request: Request) -> Result<Events, RequestE
         return model.engine.submit(request);
     }
     let model = Arc::clone(model);
-    let submitted = off_thread(move || Ok(model.engine.submit(request))).await;
+    let submitted = compile_off_thread(move || Ok(model.engine.submit(request))).await;
     submitted.unwrap_or(Err(RequestError::Stopped))
 }
 

@@ -46,6 +46,8 @@ impl Frame {
 pub(crate) trait StreamWriter: Send + 'static {
     /// Before any delta.
     fn begin(&mut self) -> Vec<Frame>;
+    /// The token counts at the next delta, for streams that tell them.
+    fn progress(&mut self, _: TokenCounts) {}
     /// One delta of the answer with this index.
     fn delta(&mut self, index: usize, delta: Delta) -> Vec<Frame>;
     /// After the last answer's end.
@@ -85,6 +87,7 @@ fn frames<W: StreamWriter>(running: RunningAnswers, writer: W) -> impl Stream<It
             }
             Progress::Deltas(mut running, mut writer) => match running.next().await {
                 Ok(Some((index, delta))) => {
+                    writer.progress(running.counts_so_far());
                     let frames = writer.delta(index, delta);
                     Some((frames, Progress::Deltas(running, writer)))
                 }

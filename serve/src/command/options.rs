@@ -3,8 +3,9 @@
 use super::log::{self, LogLevel};
 use crate::memory;
 use crate::model::{EngineKind, LoadOptions, ModelSource};
+use crate::origins::{Hosts, Origins, is_loopback};
 use crate::state::ServerSettings;
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use axum::http::HeaderValue;
 use clap::ValueEnum;
 use engine::{CacheFormat, WeightFormat};
@@ -55,15 +56,38 @@ pub struct Options {
     /// Maximum time of one answer, in seconds
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     request_timeout: Option<Duration>,
-    /// API key that clients must send; repeat for several
+    /// API key that clients must send; repeat for several. Other users of the machine can read it in the list of
+    /// processes: prefer --api-key-file
     #[arg(long, env = "SMOLSERVE_API_KEY", hide_env_values = true, value_name = "KEY")]
     api_key: Vec<String>,
-    /// Origin of web pages that may call the server; repeat for several [default: any]
+    /// File with API keys that clients must send, one on each line
+    #[arg(long, value_name = "FILE")]
+    api_key_file: Option<PathBuf>,
+    /// Origin of web pages that may call the server, beside those of this machine; repeat for several, * for any
     #[arg(long, value_name = "ORIGIN")]
     cors: Vec<String>,
+    /// Name that the server may be called by in the Host header, beside localhost, addresses and --host; repeat for
+    /// several, * for any. With an API key any name will do
+    #[arg(long, value_name = "NAME")]
+    allowed_host: Vec<String>,
+    /// Let clients with different API keys reuse one another's keys and values. Each can then find out what others sent
+    #[arg(long)]
+    share_prefixes: bool,
+    /// Read special tokens in messages as text, for applications that pass on what strangers write
+    #[arg(long)]
+    special_tokens_as_text: bool,
+    /// Return embeddings as the model gives them, instead of vectors of length 1
+    #[arg(long)]
+    embeddings_raw: bool,
     /// Maximum size of a request's body
     #[arg(long, default_value = "4MiB", value_parser = bytes)]
     body_limit: usize,
+    /// Memory for the bodies of all requests that are being read and prepared; further ones get status 503
+    #[arg(long, default_value = "512MiB", value_parser = bytes)]
+    bodies_memory: usize,
+    /// Maximum number of open connections; beyond it, idle ones are closed
+    #[arg(long, default_value_t = 1024, value_parser = at_least_one)]
+    max_connections: usize,
     /// Time that running answers have to end after SIGINT or SIGTERM, in seconds
     #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = seconds)]
     shutdown_timeout: Duration,
@@ -73,9 +97,12 @@ pub struct Options {
     /// Jinja chat template to use instead of the models' own
     #[arg(long, value_name = "FILE")]
     chat_template: Option<PathBuf>,
-    /// Ignore parameters that no endpoint has, instead of refusing them
-    #[arg(long)]
+    /// Ignore parameters that no endpoint has, instead of refusing them; a constraint is never ignored
+    #[arg(long, conflicts_with = "strict")]
     lenient: bool,
+    /// Refuse a request that would be cut or of which a part has no effect, such as a `max_tokens` beyond the context
+    #[arg(long)]
+    strict: bool,
     /// Level of the log on standard error: error, warn, info (one line per request), debug, trace, off, or a filter such
     /// as warn,serve=debug
     #[arg(long, env = "RUST_LOG", default_value = "info", value_parser = log::level)]
@@ -162,21 +189,69 @@ impl Options {
         })
     }
 
+    /// The API keys of all options. Errors never contain one.
+    fn api_keys(&self) -> Result<Vec<String>> {
+        let bad =
+            |key: &String| key.is_empty() || key.trim() != key.as_str() || key.contains(char::is_control);
+        if self.api_key.iter().any(bad) {
+            bail!(
+                "an API key (`--api-key`, SMOLSERVE_API_KEY) is empty or has spaces or line ends; give the key alone"
+            );
+        }
+        let mut keys = self.api_key.clone();
+        if let Some(file) = &self.api_key_file {
+            let text = std::fs::read_to_string(file).with_context(|| {
+                format!("cannot read the API keys in {} (--api-key-file)", file.display())
+            })?;
+            let lines: Vec<String> = text.lines().map(|line| line.trim().to_owned()).collect();
+            keys.extend(lines.into_iter().filter(|line| !line.is_empty()));
+            if keys.is_empty() {
+                bail!("{} has no API key (--api-key-file); write one on each line", file.display());
+            }
+        }
+        Ok(keys)
+    }
+
+    /// What is wrong with an address that others can reach.
+    pub(super) fn exposure(&self) -> Option<String> {
+        let has_keys = !self.api_key.is_empty() || self.api_key_file.is_some();
+        (!has_keys && !is_loopback(&self.host)).then(|| {
+            format!(
+                "everyone who can reach {}:{} can use this server; give `--api-key-file FILE`, or `--host 127.0.0.1`",
+                self.host, self.port
+            )
+        })
+    }
+
     /// How requests are treated.
     pub(super) fn settings(&self) -> Result<ServerSettings> {
-        if let Some(key) = self.api_key.iter().find(|key| key.is_empty() || key.trim() != key.as_str()) {
-            bail!("`--api-key` {key:?} is empty or has spaces around it; give the key alone");
-        }
         let origin = |origin: &String| match HeaderValue::from_str(origin) {
-            Ok(value) if origin.contains("://") => Ok(value),
+            Ok(_) if origin.contains("://") => Ok(origin.clone()),
             _ => bail!("`--cors` {origin:?} is not an origin; give one such as `https://example.org`"),
         };
-        let any = self.cors.is_empty() || self.cors == ["*"];
+        let origins = if self.cors.iter().any(|origin| origin == "*") {
+            Origins::Any
+        } else {
+            Origins::Listed(self.cors.iter().map(origin).collect::<Result<_>>()?)
+        };
+        let hosts = if self.allowed_host.iter().any(|host| host == "*") {
+            Hosts::Any
+        } else {
+            let names = self.allowed_host.iter().chain([&self.host]);
+            Hosts::Listed(names.map(|name| name.to_ascii_lowercase()).collect())
+        };
         Ok(ServerSettings {
             lenient: self.lenient,
-            api_keys: self.api_key.clone(),
-            origins: if any { Vec::new() } else { self.cors.iter().map(origin).collect::<Result<_>>()? },
+            strict: self.strict,
+            api_keys: self.api_keys()?,
+            origins,
+            hosts,
+            share_prefixes: self.share_prefixes,
+            special_tokens_as_text: self.special_tokens_as_text,
+            raw_embeddings: self.embeddings_raw,
             body_limit: self.body_limit,
+            bodies_memory: self.bodies_memory,
+            max_connections: self.max_connections,
             request_timeout: self.request_timeout,
             shutdown_timeout: self.shutdown_timeout,
             stuck_after: self.stuck_after,
@@ -253,5 +328,40 @@ mod tests {
         assert!(twice.sources().unwrap_err().to_string().contains("two models are named `b`"));
         let page = parse(&["--model", "a/b", "--cors", "example.org"]).unwrap();
         assert!(page.settings().unwrap_err().to_string().contains("--cors"));
+        assert!(parse(&["--lenient", "--strict"]).is_err());
+    }
+
+    #[test]
+    fn keys_come_from_files_and_are_in_no_error() {
+        let parse =
+            |arguments: &[&str]| Options::try_parse_from([&["smolserve"], arguments].concat()).unwrap();
+        for key in [" sk-SECRET", "sk-SECRET\n", "sk-SE\nCRET", ""] {
+            let error = format!("{:#}", parse(&["--api-key", key]).settings().unwrap_err());
+            assert!(error.contains("--api-key") && !error.contains("SECRET"), "{error}");
+        }
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "one\n\n two \n").unwrap();
+        let path = file.path().to_str().unwrap();
+        assert_eq!(parse(&["--api-key-file", path]).settings().unwrap().api_keys, ["one", "two"]);
+        std::fs::write(file.path(), "\n").unwrap();
+        assert!(parse(&["--api-key-file", path]).settings().unwrap_err().to_string().contains("no API key"));
+        let missing = format!("{:#}", parse(&["--api-key-file", "no/such/file"]).settings().unwrap_err());
+        assert!(missing.contains("no/such/file"), "{missing}");
+    }
+
+    #[test]
+    fn an_open_server_is_warned_of() {
+        let parse =
+            |arguments: &[&str]| Options::try_parse_from([&["smolserve"], arguments].concat()).unwrap();
+        for (arguments, is_exposed) in [
+            (&[][..], false),
+            (&["--host", "localhost"], false),
+            (&["--host", "::1"], false),
+            (&["--host", "0.0.0.0"], true),
+            (&["--host", "192.168.1.5"], true),
+            (&["--host", "0.0.0.0", "--api-key", "k"], false),
+        ] {
+            assert_eq!(parse(arguments).exposure().is_some(), is_exposed, "{arguments:?}");
+        }
     }
 }

@@ -2,59 +2,51 @@
 
 use crate::answer::{AnswerPlan, CompletionWriter, ParameterNames, RunningAnswers, collect, stream};
 use crate::body::JsonBody;
+use crate::caller::Caller;
 use crate::error::ApiError;
-use crate::model::Model;
-use crate::prompt::{self, TokenizedPrompt, off_thread_if_long};
+use crate::prompt;
 use crate::state::ServerState;
-use crate::valid::{CompletionRequest, Prompt};
-use axum::Json;
+use crate::valid::CompletionRequest;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
 use engine::Request;
 use std::sync::Arc;
 
 /// Continues raw texts, or scores them.
 pub(crate) async fn completions(
     State(state): State<Arc<ServerState>>,
-    JsonBody(body): JsonBody,
+    Extension(caller): Extension<Caller>,
+    JsonBody(body, share): JsonBody,
 ) -> Result<Response, ApiError> {
     let request = CompletionRequest::new(body, state.settings.lenient)?;
     let model = Arc::clone(state.model(&request.model)?);
     let CompletionRequest { prompts, echo, generation, .. } = request;
-    let prompts = tokenized(&model, prompts, echo).await?;
+    let prompts = prompt::raw_prompts(&model, prompts, echo, "prompt").await?;
     let max_tokens = generation.max_tokens.unwrap_or_default();
     let prompt_logprobs = generation.logprobs.filter(|_| echo);
-    let request = Request { prompt_logprobs, ..generation.request(&model, max_tokens) };
-    let plan = AnswerPlan { request, prompts, answers_per_prompt: generation.n, echo, tools: None };
-    let names = ParameterNames { prompt: "prompt", constraint: generation.constraint };
+    let prefix_scope = caller.prefix_scope;
+    let request = Request { prompt_logprobs, prefix_scope, ..generation.request(&model, max_tokens) };
+    let plan = AnswerPlan {
+        request,
+        prompts,
+        answers_per_prompt: generation.n,
+        echo,
+        tools: None,
+        thinking: None,
+        is_strict: state.settings.strict,
+    };
+    let (usage, has_logprobs, streams) =
+        (generation.usage(), generation.logprobs.is_some(), generation.stream);
+    let names =
+        ParameterNames { prompt: "prompt", max_tokens: "max_tokens", constraint: generation.constraint };
+    let left_out = plan.left_out(&model, &names);
     let running = RunningAnswers::start(&state, Arc::clone(&model), plan, names).await?;
-    let writer = CompletionWriter::new(&model, generation.logprobs.is_some(), generation.include_usage);
-    if generation.stream {
-        return Ok(stream(running, writer));
+    drop(share);
+    let writer = CompletionWriter::new(&model, has_logprobs, usage);
+    if streams {
+        return Ok(left_out.name_in(stream(running, writer)));
     }
     let (answers, counts) = collect(running).await?;
-    Ok(Json(writer.whole(answers, counts)).into_response())
-}
-
-/// The prompts as tokens; with their text where it is echoed.
-async fn tokenized(
-    model: &Arc<Model>,
-    prompts: Vec<Prompt>,
-    echo: bool,
-) -> Result<Vec<Arc<TokenizedPrompt>>, ApiError> {
-    let size = prompts.iter().map(|prompt| match prompt {
-        Prompt::Text(text) => text.len(),
-        Prompt::Ids(ids) => ids.len(),
-    });
-    let (size, model) = (size.sum(), Arc::clone(model));
-    off_thread_if_long(size, move || {
-        let tokenize = |prompt: &Prompt| match echo {
-            true => prompt::with_offsets(&model, prompt),
-            false => {
-                Ok(TokenizedPrompt { ids: prompt::raw_ids(&model, prompt)?, ..TokenizedPrompt::default() })
-            }
-        };
-        prompts.iter().map(|prompt| tokenize(prompt).map(Arc::new)).collect()
-    })
-    .await
+    Ok(left_out.name_in(Json(writer.whole(answers, counts)).into_response()))
 }

@@ -1,12 +1,12 @@
 //! `POST /v1/embeddings`: the mean of the model's last hidden states over the positions of a text.
 //!
-//! These models were trained to generate, not to embed; the vectors are not normalized.
+//! These models were trained to generate, not to embed. The vectors have length 1, or their own with `--embeddings-raw`.
 
 use crate::answer::{AnswerPlan, ParameterNames, RunningAnswers, WholeAnswer, collect};
 use crate::body::JsonBody;
 use crate::error::ApiError;
 use crate::fields::wrong;
-use crate::prompt::{self, TokenizedPrompt, off_thread};
+use crate::prompt;
 use crate::state::ServerState;
 use crate::valid::EmbeddingRequest;
 use axum::Json;
@@ -21,28 +21,28 @@ use std::sync::Arc;
 /// Embeds texts.
 pub(crate) async fn embeddings(
     State(state): State<Arc<ServerState>>,
-    JsonBody(body): JsonBody,
+    JsonBody(body, share): JsonBody,
 ) -> Result<Json<EmbeddingList>, ApiError> {
     let request = EmbeddingRequest::new(body, state.settings.lenient)?;
     let model = Arc::clone(state.model(&request.model)?);
-    let (input, tokenizing) = (request.input, Arc::clone(&model));
-    // Always on another thread: inputs tend to be many.
-    let prompts = off_thread(move || {
-        let tokenize = |prompt| {
-            let ids = prompt::raw_ids(&tokenizing, prompt)?;
-            Ok(Arc::new(TokenizedPrompt { ids, ..TokenizedPrompt::default() }))
-        };
-        input.iter().map(tokenize).collect::<Result<Vec<_>, ApiError>>()
-    })
-    .await?;
+    let prompts = prompt::raw_prompts(&model, request.input, false, "input").await?;
+    drop(share);
     let engine_request = Request { embedding: true, ..Request::default() };
-    let plan =
-        AnswerPlan { request: engine_request, prompts, answers_per_prompt: 1, echo: false, tools: None };
-    let names = ParameterNames { prompt: "input", constraint: None };
+    let plan = AnswerPlan {
+        request: engine_request,
+        prompts,
+        answers_per_prompt: 1,
+        echo: false,
+        tools: None,
+        thinking: None,
+        is_strict: true,
+    };
+    let names = ParameterNames { prompt: "input", max_tokens: "input", constraint: None };
     let running = RunningAnswers::start(&state, Arc::clone(&model), plan, names).await?;
     let (answers, counts) = collect(running).await?;
     let entry = |(index, answer): (usize, WholeAnswer)| {
-        entry(index, &answer.embedding, request.dimensions, request.base64)
+        let vector = if state.settings.raw_embeddings { answer.embedding } else { unit(answer.embedding) };
+        entry(index, &vector, request.dimensions, request.base64)
     };
     Ok(Json(EmbeddingList {
         object: ListObject::default(),
@@ -50,6 +50,15 @@ pub(crate) async fn embeddings(
         model: model.name.clone(),
         usage: EmbeddingUsage { prompt_tokens: counts.prompt, total_tokens: counts.prompt },
     }))
+}
+
+/// The vector with length 1, as OpenAI's are: stores that rank by dot products rely on it.
+fn unit(mut vector: Vec<f32>) -> Vec<f32> {
+    let length = vector.iter().map(|number| f64::from(*number).powi(2)).sum::<f64>().sqrt();
+    if length > 0.0 {
+        vector.iter_mut().for_each(|number| *number = (f64::from(*number) / length) as f32);
+    }
+    vector
 }
 
 fn entry(
@@ -81,6 +90,12 @@ fn written(vector: &[f32], base64: bool) -> Vector {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn vectors_have_length_one() {
+        assert_eq!(unit(vec![3.0, -4.0]), [0.6, -0.8]);
+        assert_eq!(unit(vec![0.0, 0.0]), [0.0, 0.0]);
+    }
 
     #[test]
     fn base64_is_little_endian() {

@@ -3,25 +3,30 @@
 //! It reads the engines' published status and never waits for an engine, so it answers under any load, and also while a
 //! step of an engine does not end.
 
+use crate::caller::is_authorized;
 use crate::model::Model;
 use crate::state::ServerState;
 use axum::Json;
 use axum::extract::State;
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::Duration;
 
 /// 200 when every model answers; 503 while models load, while an engine is stuck or has stopped, and while the server
-/// shuts down.
-pub(crate) async fn health(State(state): State<Arc<ServerState>>) -> Response {
+/// shuts down. Where keys are needed, those without one read the word alone.
+pub(crate) async fn health(State(state): State<Arc<ServerState>>, headers: HeaderMap) -> Response {
     let (word, models) = match state.models() {
         Err(_) => ("loading", Value::Null),
         Ok(models) => (word(&state, models), models.iter().map(|model| entry(model)).collect()),
     };
     let status = if word == "ok" { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    let body = json!({"status": word, "version": env!("CARGO_PKG_VERSION"), "models": models});
+    let body = if is_authorized(&headers, &state.settings.api_keys) {
+        json!({"status": word, "version": env!("CARGO_PKG_VERSION"), "models": models})
+    } else {
+        json!({"status": word})
+    };
     (status, Json(body)).into_response()
 }
 

@@ -4,33 +4,47 @@
 
 use crate::answer::{AnswerPlan, ParameterNames, ResponseWriter, RunningAnswers, StreamWriter, stream};
 use crate::body::JsonBody;
+use crate::caller::Caller;
 use crate::error::ApiError;
 use crate::prompt;
 use crate::state::ServerState;
-use crate::valid::{PromptEnd, ResponseRequest};
-use axum::Json;
+use crate::valid::ResponseRequest;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
 use std::sync::Arc;
 
 /// Answers a conversation.
 pub(crate) async fn responses(
     State(state): State<Arc<ServerState>>,
-    JsonBody(body): JsonBody,
+    Extension(caller): Extension<Caller>,
+    JsonBody(body, share): JsonBody,
 ) -> Result<Response, ApiError> {
-    let request = ResponseRequest::new(body, state.settings.lenient)?;
+    let settings = &state.settings;
+    let request = ResponseRequest::new(body, settings.lenient)?;
     let model = Arc::clone(state.model(&request.model)?);
-    let ResponseRequest { messages, tools, generation, echo, .. } = request;
-    let ids = prompt::conversation(&model, messages, tools.as_ref(), PromptEnd::AssistantTurn).await?;
-    let plan = AnswerPlan::conversation(&model, &generation, tools, ids);
+    let ResponseRequest { conversation, generation, echo, .. } = request;
+    let mut left_out = conversation.left_out(&model.template);
+    left_out.check(settings.strict)?;
+    let tools = conversation.tools.clone();
+    let prompt = prompt::conversation(&model, conversation, settings.special_tokens(), "input").await?;
+    let mut plan = AnswerPlan::conversation(&model, &generation, tools, prompt, caller);
+    plan.is_strict = settings.strict;
     let mut writer = ResponseWriter::new(&model, echo, generation.logprobs.is_some());
-    let names = ParameterNames { prompt: "input", constraint: generation.constraint };
+    let streams = generation.stream;
+    let names = ParameterNames {
+        prompt: "input",
+        max_tokens: "max_output_tokens",
+        constraint: generation.constraint,
+    };
+    left_out.extend(plan.left_out(&model, &names));
     let mut running = RunningAnswers::start(&state, model, plan, names).await?;
-    if generation.stream {
-        return Ok(stream(running, writer));
+    drop(share);
+    if streams {
+        return Ok(left_out.name_in(stream(running, writer)));
     }
     while let Some((index, delta)) = running.next().await? {
         writer.delta(index, delta);
     }
-    Ok(Json(writer.whole(running.counts())).into_response())
+    Ok(left_out.name_in(Json(writer.whole(running.counts())).into_response()))
 }

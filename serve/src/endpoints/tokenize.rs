@@ -3,24 +3,29 @@
 use crate::body::JsonBody;
 use crate::error::ApiError;
 use crate::model::Model;
-use crate::prompt::{self, off_thread};
+use crate::prompt::{self, SpecialTokens, off_thread_if_long};
 use crate::state::ServerState;
-use crate::tools::ToolPlan;
-use crate::valid::{Conversation, DetokenizeRequest, Prompt, TemplateRequest, TokenSource, TokenizeRequest};
+use crate::valid::{DetokenizeRequest, Prompt, TemplateRequest, TokenSource, TokenizeRequest};
 use axum::Json;
-use axum::extract::State;
-use openai::tokenize::{RenderedPrompt, Text, Tokens};
+use axum::extract::{Query, State};
+use openai::tokenize::{RenderedPrompt, Text, TokenizerInfo, Tokens};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 /// Turns a text or a conversation into token ids.
 pub(crate) async fn tokenize(
     State(state): State<Arc<ServerState>>,
-    JsonBody(body): JsonBody,
+    JsonBody(body, _share): JsonBody,
 ) -> Result<Json<Tokens>, ApiError> {
     let TokenizeRequest { model, source, with_strings } = TokenizeRequest::new(body, state.settings.lenient)?;
     let model = Arc::clone(state.model(&model)?);
-    let tokens = off_thread(move || {
-        let tokens = ids(source, &model)?;
+    let special = state.settings.special_tokens();
+    let size = match &source {
+        TokenSource::Text { text, .. } => text.len(),
+        TokenSource::Conversation(conversation) => prompt::size(conversation),
+    };
+    let tokens = off_thread_if_long(size, move || {
+        let tokens = ids(source, &model, special)?;
         let spelling = |id: &u32| model.tokenizer.token(*id).unwrap_or_default();
         Ok(Tokens {
             count: tokens.len(),
@@ -32,23 +37,20 @@ pub(crate) async fn tokenize(
     tokens.await.map(Json)
 }
 
-fn ids(source: TokenSource, model: &Model) -> Result<Vec<u32>, ApiError> {
+fn ids(source: TokenSource, model: &Model, special: SpecialTokens) -> Result<Vec<u32>, ApiError> {
     match source {
         TokenSource::Text { text, add_special_tokens: true } => prompt::raw_ids(model, &Prompt::Text(text)),
         TokenSource::Text { text, .. } => prompt::encode(model, &text),
-        TokenSource::Conversation(conversation) => prompt::encode(model, &rendered(&conversation, model)?),
+        TokenSource::Conversation(conversation) => {
+            prompt::rendered(model, &conversation, special).map(|(_, ids)| ids)
+        }
     }
-}
-
-fn rendered(conversation: &Conversation, model: &Model) -> Result<String, ApiError> {
-    let tools = conversation.tools.as_ref().map(ToolPlan::tools);
-    prompt::text(model, &conversation.messages, tools, conversation.end)
 }
 
 /// Turns token ids into text, special tokens included.
 pub(crate) async fn detokenize(
     State(state): State<Arc<ServerState>>,
-    JsonBody(body): JsonBody,
+    JsonBody(body, _share): JsonBody,
 ) -> Result<Json<Text>, ApiError> {
     let DetokenizeRequest { model, ids } = DetokenizeRequest::new(body, state.settings.lenient)?;
     let model = Arc::clone(state.model(&model)?);
@@ -58,7 +60,7 @@ pub(crate) async fn detokenize(
             format!("`tokens` has {id}; expected ids below {vocab_size}, the size of the model's vocabulary");
         return Err(ApiError::invalid("tokens", message));
     }
-    let text = off_thread(move || {
+    let text = off_thread_if_long(ids.len() * 4, move || {
         model.tokenizer.decode(&ids, false).map_err(|error| ApiError::internal(error.to_string()))
     });
     Ok(Json(Text { prompt: text.await? }))
@@ -67,14 +69,35 @@ pub(crate) async fn detokenize(
 /// Turns a conversation into the text and the token ids that the model continues.
 pub(crate) async fn apply_template(
     State(state): State<Arc<ServerState>>,
-    JsonBody(body): JsonBody,
+    JsonBody(body, _share): JsonBody,
 ) -> Result<Json<RenderedPrompt>, ApiError> {
     let TemplateRequest { model, conversation } = TemplateRequest::new(body, state.settings.lenient)?;
     let model = Arc::clone(state.model(&model)?);
-    let rendered = off_thread(move || {
-        let prompt = rendered(&conversation, &model)?;
-        let tokens = prompt::encode(&model, &prompt)?;
+    let special = state.settings.special_tokens();
+    let rendered = off_thread_if_long(prompt::size(&conversation), move || {
+        let (prompt, tokens) = prompt::rendered(&model, &conversation, special)?;
         Ok(RenderedPrompt { prompt, tokens })
     });
     rendered.await.map(Json)
+}
+
+/// What a client needs to prepare prompts itself, in the names of `tokenizer_config.json`; of the first model, or of the
+/// one that the query `?model=` names.
+pub(crate) async fn tokenizer_info(
+    State(state): State<Arc<ServerState>>,
+    Query(query): Query<HashMap<String, String>>,
+) -> Result<Json<TokenizerInfo>, ApiError> {
+    let model = state.model(query.get("model").map_or("", String::as_str))?;
+    let [bos_token, eos_token] = model.template.named_tokens().map(str::to_owned);
+    let some = |token: String| (!token.is_empty()).then_some(token);
+    Ok(Json(TokenizerInfo {
+        tokenizer_class: "PreTrainedTokenizerFast".to_owned(),
+        model: model.name.clone(),
+        bos_token: some(bos_token),
+        eos_token: some(eos_token),
+        pad_token: None,
+        chat_template: model.template.source().to_owned(),
+        model_max_length: model.engine.limits().context,
+        vocab_size: model.engine.limits().vocab_size,
+    }))
 }

@@ -1,58 +1,44 @@
-//! API keys.
+//! Requests without an API key are refused, those with a wrong one after a wait.
 
+use crate::caller::{Caller, known_key, sent_key};
 use crate::error::ApiError;
 use crate::state::ServerState;
 use axum::extract::{Request, State};
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, StatusCode};
 use axum::middleware::Next;
 use axum::response::Response;
 use std::sync::Arc;
-use subtle::{Choice, ConstantTimeEq};
 
-/// Refuses requests without one of the server's API keys, if the server has any.
+/// Refuses requests without one of the server's API keys, if the server has any, and names the caller of the others.
 pub(super) async fn authorize(
     State(state): State<Arc<ServerState>>,
-    request: Request,
+    mut request: Request,
     next: Next,
 ) -> Result<Response, ApiError> {
-    let keys = &state.settings.api_keys;
-    if keys.is_empty() {
-        return Ok(next.run(request).await);
-    }
-    let header = request.headers().get(header::AUTHORIZATION).map(HeaderValue::as_bytes);
-    let refuse = |message: &str| {
-        let error = ApiError::invalid_request(StatusCode::UNAUTHORIZED, message);
-        Err(error.with_code("invalid_api_key"))
+    let settings = &state.settings;
+    let prefix_scope = match known_key(request.headers(), &settings.api_keys) {
+        _ if settings.api_keys.is_empty() => 0,
+        Some(_) if settings.share_prefixes => 0,
+        Some(index) => index as u64 + 1,
+        None => return Err(refuse(&state, request.headers()).await),
     };
-    match header.and_then(bearer) {
-        None => refuse("no API key; send the header `Authorization: Bearer KEY`"),
-        Some(key) if is_known(key, keys) => Ok(next.run(request).await),
-        Some(_) => refuse("the API key is not one of this server's keys"),
+    request.extensions_mut().insert(Caller { prefix_scope });
+    Ok(next.run(request).await)
+}
+
+/// The error of a request without a right key, after the wait of those with a wrong one.
+async fn refuse(state: &ServerState, headers: &HeaderMap) -> ApiError {
+    let unauthorized = |message: &str| {
+        ApiError::invalid_request(StatusCode::UNAUTHORIZED, message).with_code("invalid_api_key")
+    };
+    if sent_key(headers).is_none() {
+        return unauthorized("no API key; send the header `Authorization: Bearer KEY`");
     }
-}
-
-fn bearer(header: &[u8]) -> Option<&[u8]> {
-    let (scheme, key) = header.split_at_checked(7)?;
-    scheme.eq_ignore_ascii_case(b"bearer ").then(|| key.trim_ascii())
-}
-
-/// Compares with every key, in a time that depends on the lengths alone.
-fn is_known(key: &[u8], keys: &[String]) -> bool {
-    keys.iter().fold(Choice::from(0), |known, candidate| known | candidate.as_bytes().ct_eq(key)).into()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn keys_are_read_and_compared() {
-        assert_eq!(bearer(b"Bearer abc "), Some(&b"abc"[..]));
-        assert_eq!(bearer(b"bearer x"), Some(&b"x"[..]));
-        assert_eq!(bearer(b"Basic x"), None);
-        assert_eq!(bearer(b"Be"), None);
-        let keys = ["key".to_owned()];
-        assert!(is_known(b"key", &keys) && !is_known(b"kez", &keys) && !is_known(b"ke", &keys));
-        assert!(!is_known(b"", &["k".to_owned()]));
+    state.metrics.count_failed_key();
+    if state.failed_keys.wait().await {
+        return unauthorized("the API key is not one of this server's keys");
     }
+    let message = "too many requests with wrong API keys; try again in 5 s";
+    let error = ApiError::new(StatusCode::TOO_MANY_REQUESTS, "rate_limit_error", message);
+    ApiError { retry_after: Some(5), ..error.with_code("too_many_failed_keys") }
 }

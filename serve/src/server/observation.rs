@@ -1,9 +1,10 @@
 //! The request log and the count of responses.
 //!
-//! One line per request: method, path, model, request id, status and the time to the response's head. A client that
+//! One line per request: method, path, model, request id, status, the time to the response's head, and why it was refused. A client that
 //! closes the connection before that is logged and counted with status 499. Bodies are never logged.
 
 use super::request_id;
+use crate::error::Reason;
 use crate::metrics::CLIENT_CLOSED;
 use crate::state::ServerState;
 use axum::extract::{MatchedPath, Request, State};
@@ -25,10 +26,13 @@ pub(super) fn span(request: &Request) -> Span {
     )
 }
 
-/// Writes the line of a request.
-pub(super) fn log_response(status: u16, latency: Duration) {
+/// Writes the line of a request; of one without an answer with the error's code and parameter.
+pub(super) fn log_response(status: u16, latency: Duration, reason: Option<&Reason>) {
     let latency_ms = (latency.as_secs_f64() * 1e4).round() / 10.0;
-    tracing::info!(status, latency_ms, "response");
+    match reason {
+        Some(Reason { code, param }) => tracing::info!(status, latency_ms, code, param, "response"),
+        None => tracing::info!(status, latency_ms, "response"),
+    }
 }
 
 /// Counts the response by path and status.
@@ -45,7 +49,7 @@ pub(super) fn closed_early(state: &Arc<ServerState>, request: &Request) -> impl 
     let (span, began) = (Span::current(), Instant::now());
     move || {
         state.metrics.count_response(&path, CLIENT_CLOSED);
-        span.in_scope(|| log_response(CLIENT_CLOSED, began.elapsed()));
+        span.in_scope(|| log_response(CLIENT_CLOSED, began.elapsed(), None));
     }
 }
 

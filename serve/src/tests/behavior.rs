@@ -2,6 +2,7 @@
 
 use super::client::{Reply, settings, start};
 use super::scripted::{Record, Script, model};
+use crate::origins::Origins;
 use crate::state::ServerSettings;
 use engine::Finish;
 use serde_json::{Value, json};
@@ -29,7 +30,7 @@ async fn idle(record: &Arc<Record>) {
     panic!("a request still runs");
 }
 
-fn error(reply: &Reply) -> Value {
+pub(super) fn error(reply: &Reply) -> Value {
     reply.json()["error"].clone()
 }
 
@@ -201,7 +202,8 @@ async fn keys_ids_paths_and_sizes() {
     }
     assert_eq!(server.get("/metrics").await.status, 401);
 
-    let server = start(settings(), Some(vec![model(Script::default()).0])).await;
+    let any = ServerSettings { origins: Origins::Any, ..settings() };
+    let server = start(any, Some(vec![model(Script::default()).0])).await;
     let named = server.request("GET", "/nowhere", "x-request-id: abc-1\r\n", b"").await;
     assert_eq!((named.status, named.header("x-request-id")), (404, Some("abc-1")));
     assert_eq!(error(&named)["type"], "invalid_request_error");
@@ -247,8 +249,12 @@ async fn only_shown_tokens_are_scored() {
 #[tokio::test]
 async fn a_panic_is_an_error_and_refused_requests_are_not_timed() {
     let script = Script { panics: true, ..Script::default() };
-    let server = start(settings(), Some(vec![model(script).0])).await;
-    assert_eq!(server.post("/v1/chat/completions", &chat(json!({"max_tokens": 9999}))).await.status, 400);
+    let any = ServerSettings { origins: Origins::Any, ..settings() };
+    let server = start(any, Some(vec![model(script).0])).await;
+    assert_eq!(
+        server.post("/v1/chat/completions", &chat(json!({"stop_token_ids": [9999]}))).await.status,
+        400
+    );
     let body = chat(json!({})).to_string();
     let origin = "origin: http://a.b\r\n";
     let broken = server.request("POST", "/v1/chat/completions", origin, body.as_bytes()).await;
@@ -309,7 +315,14 @@ async fn the_engine_gets_the_parameters_of_the_request() {
 #[tokio::test]
 async fn embeddings_tokens_and_models() {
     let other = crate::model::Model { name: "a/b".to_owned(), ..model(Script::default()).0 };
-    let server = start(settings(), Some(vec![model(Script::default()).0, other])).await;
+    let unit = start(settings(), Some(vec![model(Script::default()).0])).await;
+    let reply = unit.post("/v1/embeddings", &json!({"input": ["ab", "abc"]})).await.json();
+    for entry in reply["data"].as_array().unwrap() {
+        let vector = entry["embedding"].as_array().unwrap().iter().map(|number| number.as_f64().unwrap());
+        assert!((vector.map(|number| number * number).sum::<f64>() - 1.0).abs() < 1e-6, "{entry}");
+    }
+    let raw = ServerSettings { raw_embeddings: true, ..settings() };
+    let server = start(raw, Some(vec![model(Script::default()).0, other])).await;
     let body = json!({"model": "m", "input": ["ab", "abc"], "dimensions": 2});
     let reply = server.post("/v1/embeddings", &body).await.json();
     assert_eq!(reply["data"][1], json!({"object": "embedding", "index": 1, "embedding": [0.5, 3.0]}));
@@ -339,6 +352,9 @@ async fn embeddings_tokens_and_models() {
     let listed = server.get("/v1/models").await.json();
     assert_eq!((&listed["data"][1]["id"], listed["data"].as_array().unwrap().len()), (&json!("a/b"), 2));
     assert_eq!(server.get("/v1/models/a/b").await.json()["id"], "a/b");
+    let info = server.get("/tokenizer_info").await.json();
+    assert_eq!((&info["eos_token"], &info["model_max_length"]), (&json!("<|im_end|>"), &json!(4096)));
+    assert_eq!(server.get("/tokenizer_info?model=a/b").await.json()["model"], "a/b");
     let unknown = server.post("/v1/completions", &json!({"model": "c", "prompt": "a"})).await;
     assert_eq!((unknown.status, &error(&unknown)["code"]), (404, &json!("model_not_found")));
 }

@@ -1,6 +1,7 @@
 //! A server in this process, and an HTTP client that can close its connection at any time.
 
 use crate::model::Model;
+use crate::origins::{Hosts, Origins};
 use crate::server;
 use crate::state::{ServerSettings, ServerState};
 use serde_json::Value;
@@ -45,9 +46,16 @@ impl Reply {
 pub(super) fn settings() -> ServerSettings {
     ServerSettings {
         lenient: false,
+        strict: false,
         api_keys: Vec::new(),
-        origins: Vec::new(),
+        origins: Origins::Listed(Vec::new()),
+        hosts: Hosts::Listed(Vec::new()),
+        share_prefixes: false,
+        special_tokens_as_text: false,
+        raw_embeddings: false,
         body_limit: 1 << 20,
+        bodies_memory: 64 << 20,
+        max_connections: 1024,
         request_timeout: None,
         shutdown_timeout: Duration::from_secs(5),
         stuck_after: Duration::from_secs(60),
@@ -71,8 +79,12 @@ impl TestServer {
     /// Sends a request and leaves the connection open.
     pub(super) async fn send(&self, method: &str, path: &str, headers: &str, body: &[u8]) -> TcpStream {
         let mut connection = TcpStream::connect(self.address).await.unwrap();
+        let own =
+            |name: &str, line: &str| if headers.contains(name) { String::new() } else { line.to_owned() };
+        let host = own("host:", "host: localhost\r\n");
+        let kind = own("content-type:", "content-type: application/json\r\n");
         let head = format!(
-            "{method} {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{headers}content-length: {}\r\n\r\n",
+            "{method} {path} HTTP/1.1\r\n{host}{kind}connection: close\r\n{headers}content-length: {}\r\n\r\n",
             body.len()
         );
         connection.write_all(head.as_bytes()).await.unwrap();
@@ -88,8 +100,22 @@ impl TestServer {
         reply(&bytes)
     }
 
+    /// Sends bytes and leaves the connection open.
+    pub(super) async fn open(&self, bytes: &[u8]) -> TcpStream {
+        let mut connection = TcpStream::connect(self.address).await.unwrap();
+        connection.write_all(bytes).await.unwrap();
+        connection
+    }
+
+    /// Sends bytes and reads the whole response.
+    pub(super) async fn raw(&self, request: &[u8]) -> Reply {
+        let mut bytes = Vec::new();
+        self.open(request).await.read_to_end(&mut bytes).await.unwrap();
+        reply(&bytes)
+    }
+
     pub(super) async fn post(&self, path: &str, body: &Value) -> Reply {
-        self.request("POST", path, "content-type: application/json\r\n", body.to_string().as_bytes()).await
+        self.request("POST", path, "", body.to_string().as_bytes()).await
     }
 
     pub(super) async fn get(&self, path: &str) -> Reply {

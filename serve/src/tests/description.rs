@@ -39,6 +39,7 @@ async fn answers_fit_the_description() {
     fits("Text", &whole("/detokenize", json!({"model": "m", "tokens": [97]})).await);
     fits("RenderedPrompt", &whole("/apply-template", chat(json!({}))).await);
     fits("ErrorBody", &whole("/v1/embeddings", json!({})).await);
+    fits("TokenizerInfo", &server.get("/tokenizer_info").await.json());
     fits("ModelList", &server.get("/v1/models").await.json());
     fits("Model", &server.get("/v1/models/m").await.json());
     let flat = json!({"type": "function", "name": "f"});

@@ -44,5 +44,6 @@ async fn every_request_is_one_line_without_contents() {
     ]) {
         assert!(line.contains(" INFO ") && parts.iter().all(|part| line.contains(part)), "{line}");
     }
+    assert!(lines[1].contains("code=\"unknown_url\""), "{text}");
     assert!(!text.contains("secret"), "{text}");
 }

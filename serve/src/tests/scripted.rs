@@ -1,6 +1,7 @@
 //! An engine that follows a test's script and counts the requests that were cancelled.
 
 use crate::model::Model;
+use crate::traits::TemplateTraits;
 use checkpoint::{ChatTemplate, Tokenizer};
 use engine::{Done, Engine, Event, Events, Finish, Limits, Logprobs, Request, RequestError, Status, Token};
 use serde_json::{Map, Value, json};
@@ -127,6 +128,8 @@ pub(super) fn model(script: Script) -> (Model, Arc<Record>) {
     let model = Model {
         name: "m".to_owned(),
         tokenizer: bytes_tokenizer(),
+        longest_token: 13,
+        traits: TemplateTraits::of(&ChatTemplate::chatml()),
         template: ChatTemplate::chatml(),
         stop_ids: vec![258],
         engine: Box::new(Scripted { script, record: Arc::clone(&record) }),
@@ -135,6 +138,18 @@ pub(super) fn model(script: Script) -> (Model, Arc<Record>) {
         warnings: Vec::new(),
     };
     (model, record)
+}
+
+/// A model with another template.
+pub(super) fn model_with_template(script: Script, source: &str) -> (Model, Arc<Record>) {
+    let (model, record) = model(script);
+    let template = ChatTemplate::new(source, "<|im_start|>", "<|im_end|>").unwrap();
+    (Model { traits: TemplateTraits::of(&template), template, ..model }, record)
+}
+
+/// The tokens of a text, one per byte of ASCII.
+pub(super) fn tokens(text: &str) -> Vec<(u32, String)> {
+    text.bytes().map(|byte| (u32::from(byte), char::from(byte).to_string())).collect()
 }
 
 /// Ids 0 to 255 are bytes; 256 to 258 are special.

@@ -126,7 +126,8 @@ async fn constraints_reach_the_engine_and_errors_name_the_parameter() {
             refused.body
         );
     }
-    let long = ask(json!({"max_tokens": 5000})).await;
+    let long =
+        ask(json!({"messages": [{"role": "user", "content": "Once upon a time. ".repeat(500)}]})).await;
     let error = &long.json()["error"];
     assert_eq!((&error["code"], &error["param"]), (&json!("context_length_exceeded"), &json!("messages")));
 }

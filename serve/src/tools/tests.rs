@@ -2,8 +2,10 @@
 #![allow(clippy::unwrap_used, reason = "a test may fail loudly")]
 
 use super::*;
+use crate::left_out::LeftOut;
 use crate::tests::scripted::bytes_tokenizer;
 use crate::tests::stories_folder;
+use crate::traits::TemplateTraits;
 use engine::{ConstraintCompiler, Decoder, Engine, NativeEngine, Options, Request, Sampling};
 use serde_json::json;
 
@@ -25,7 +27,7 @@ fn tools() -> Value {
 
 #[track_caller]
 fn refused(tools: &Value, choice: &Value, param: &str) {
-    let error = ToolPlan::new(Some(tools), Some(choice), true, false).unwrap_err();
+    let error = ToolPlan::new(Some(tools), Some(choice), true, false, &mut LeftOut::default()).unwrap_err();
     assert_eq!(error.param.as_deref(), Some(param), "{}", error.message);
 }
 
@@ -35,7 +37,7 @@ fn every_error_names_its_parameter() {
     let function = |function: Value| json!([tools()[1], {"type": "function", "function": function}]);
     refused(&json!({}), &auto, "tools");
     refused(&json!([{"function": {"name": "f"}}]), &auto, "tools[0].type");
-    refused(&json!([{"type": "custom"}]), &auto, "tools[0].type");
+    refused(&json!([{"type": "robot"}]), &auto, "tools[0].type");
     refused(&json!([7]), &auto, "tools[0]");
     refused(&json!([{"type": "function", "name": "f"}]), &auto, "tools[0].function");
     refused(&function(json!({})), &auto, "tools[1].function.name");
@@ -57,10 +59,14 @@ fn every_error_names_its_parameter() {
 
 #[test]
 fn only_forced_calls_are_constrained() {
-    let plan = |choice: Value| ToolPlan::new(Some(&tools()), Some(&choice), true, false).unwrap();
+    let plan = |choice: Value| {
+        ToolPlan::new(Some(&tools()), Some(&choice), true, false, &mut LeftOut::default()).unwrap()
+    };
     assert!(plan(json!("none")).is_none());
-    assert!(ToolPlan::new(None, Some(&json!("auto")), true, false).unwrap().is_none());
-    assert!(ToolPlan::new(Some(&json!([])), None, true, false).unwrap().is_none());
+    assert!(
+        ToolPlan::new(None, Some(&json!("auto")), true, false, &mut LeftOut::default()).unwrap().is_none()
+    );
+    assert!(ToolPlan::new(Some(&json!([])), None, true, false, &mut LeftOut::default()).unwrap().is_none());
     assert!(plan(Value::Null).unwrap().constraint(None).is_none());
     assert!(plan(json!("required")).unwrap().constraint(None).is_some());
     let Some(Constraint::Lark(named)) =
@@ -76,7 +82,9 @@ fn forced_calls_fit_their_schemas() {
     let Some(engine) = stories() else { return };
     let named = json!({"type": "function", "function": {"name": "weather"}});
     for (choice, parallel) in [(json!("required"), true), (json!("required"), false), (named, true)] {
-        let plan = ToolPlan::new(Some(&tools()), Some(&choice), parallel, false).unwrap().unwrap();
+        let plan = ToolPlan::new(Some(&tools()), Some(&choice), parallel, false, &mut LeftOut::default())
+            .unwrap()
+            .unwrap();
         for seed in 0..6 {
             let request = Request {
                 prompt: vec![1],
@@ -109,7 +117,7 @@ fn forced_calls_fit_their_schemas() {
 
 /// The text, and the calls as names with arguments.
 fn split(plan: &ToolPlan, text: &str) -> (String, Vec<(String, String)>) {
-    let mut reader = plan.reader();
+    let mut reader = plan.reader(TemplateTraits::of(&checkpoint::ChatTemplate::chatml()));
     let mut pieces = reader.push(text);
     pieces.extend(reader.finish());
     let (mut whole, mut calls) = (String::new(), Vec::new());
@@ -149,7 +157,7 @@ fn allowed(constraint: Constraint, text: &str) -> (&str, bool) {
 fn optional_calls_leave_calls_or_the_schema() {
     let schema = json!({"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]});
     let schema = schema.as_object().unwrap();
-    let plan = ToolPlan::new(Some(&tools()), None, true, false).unwrap().unwrap();
+    let plan = ToolPlan::new(Some(&tools()), None, true, false, &mut LeftOut::default()).unwrap().unwrap();
     let constraint = || plan.constraint(Some(schema)).unwrap();
     let call = "<tool_call>[{\"name\": \"now\", \"arguments\": {\"any\": [1]}}]</tool_call>";
     for whole in ["{\"a\": 5}", call] {
@@ -163,7 +171,7 @@ fn optional_calls_leave_calls_or_the_schema() {
 fn calls_of_strict_tools_fit_their_schemas_and_text_is_free() {
     let mut strict = tools();
     strict[0]["function"]["strict"] = true.into();
-    let plan = ToolPlan::new(Some(&strict), None, true, false).unwrap().unwrap();
+    let plan = ToolPlan::new(Some(&strict), None, true, false, &mut LeftOut::default()).unwrap().unwrap();
     let constraint = || plan.constraint(None).unwrap();
     let good = "{\"name\": \"weather\", \"arguments\": {\"city\": \"Bern\", \"days\": 2, \"unit\": \"C\"}}";
     let now = "{\"name\": \"now\", \"arguments\": {\"x\": 1}}";

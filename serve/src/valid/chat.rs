@@ -1,50 +1,82 @@
 //! Body of `POST /v1/chat/completions`.
 
-use super::conversation::{PromptEnd, prompt_end, tools};
+use super::conversation::Conversation;
 use super::generation::Generation;
-use super::messages::messages;
 use super::unsupported;
 use crate::error::ApiError;
 use crate::fields::Fields;
-use crate::tools::ToolPlan;
-use checkpoint::Message;
+use serde_json::json;
 
 /// A checked chat request.
 #[derive(Debug)]
 pub(crate) struct ChatRequest {
+    /// Empty for the first model.
     pub(crate) model: String,
-    pub(crate) messages: Vec<Message>,
-    pub(crate) tools: Option<ToolPlan>,
-    pub(crate) end: PromptEnd,
+    pub(crate) conversation: Conversation,
     pub(crate) generation: Generation,
+    /// The parameter that limits the number of tokens.
+    pub(crate) limit_name: &'static str,
+    /// Whether reasoning is separated from the content.
+    pub(crate) splits_reasoning: bool,
 }
 
 impl ChatRequest {
     /// Reads a body.
     pub(crate) fn new(mut fields: Fields, lenient: bool) -> Result<Self, ApiError> {
-        let model = fields.need_text("model")?;
-        let messages = messages(&mut fields, lenient)?;
+        let model = fields.text("model")?.unwrap_or_default();
+        let mut conversation = Conversation::take(&mut fields, lenient)?;
+        if let Some(effort) = fields.text("reasoning_effort")? {
+            conversation.set_effort("reasoning_effort".to_owned(), &effort)?;
+        }
         let mut generation = Generation::take(&mut fields)?;
-        generation.max_tokens = max_tokens(&mut fields)?;
+        let limit_name;
+        (limit_name, generation.max_tokens) = max_tokens(&mut fields)?;
         generation.logprobs = logprobs(&mut fields)?;
-        let tools = tools(&mut fields, lenient)?;
-        generation.constrain_to_tools(tools.as_ref())?;
-        let end = prompt_end(&mut fields, &messages)?;
+        generation.constrain_to_tools(conversation.tools.as_ref())?;
+        let splits_reasoning = splits_reasoning(&mut fields)?;
         unsupported::take(&mut fields)?;
+        unsupported::take_engine_defaults(&mut fields)?;
+        fields.neutral("echo", &[json!(false)], "send `/v1/completions` a raw prompt to have it repeated")?;
+        fields.neutral("add_special_tokens", &[json!(false)], "the template prints the special tokens")?;
         fields.finish(lenient)?;
-        Ok(Self { model, messages, tools, end, generation })
+        Ok(Self { model, conversation, generation, limit_name, splits_reasoning })
     }
 }
 
-fn max_tokens(fields: &mut Fields) -> Result<Option<usize>, ApiError> {
-    let newer = fields.integer("max_completion_tokens", 1..=usize::MAX)?;
-    let older = fields.integer("max_tokens", 1..=usize::MAX)?;
+/// Takes the limit of tokens, and the name it was given by; -1 is none, as llama.cpp's clients write it.
+fn max_tokens(fields: &mut Fields) -> Result<(&'static str, Option<usize>), ApiError> {
+    let mut limit = |name: &'static str| {
+        if fields.get(name).is_some_and(|value| *value == -1) {
+            fields.take(name);
+        }
+        fields.integer(name, 1..=usize::MAX)
+    };
+    let (newer, older) = (limit("max_completion_tokens")?, limit("max_tokens")?);
     match (newer, older) {
         (Some(newer), Some(older)) if newer != older => Err(ApiError::invalid(
             "max_tokens",
             format!("`max_tokens` is {older} and `max_completion_tokens` is {newer}; send one"),
         )),
-        _ => Ok(newer.or(older)),
+        (Some(_), _) => Ok(("max_completion_tokens", newer)),
+        _ => Ok(("max_tokens", older)),
+    }
+}
+
+/// Takes llama.cpp's `reasoning_format` and vLLM's `include_reasoning`.
+fn splits_reasoning(fields: &mut Fields) -> Result<bool, ApiError> {
+    let include = [json!(true)];
+    fields.neutral(
+        "include_reasoning",
+        &include,
+        "reasoning is never left out; ignore `reasoning_content`",
+    )?;
+    match fields.text("reasoning_format")?.as_deref() {
+        None | Some("auto" | "deepseek") => Ok(true),
+        Some("none") => Ok(false),
+        Some(other) => {
+            let expected = "`auto`, `deepseek` or `none`";
+            Err(crate::fields::wrong("reasoning_format", &other.into(), expected))
+        }
     }
 }
 

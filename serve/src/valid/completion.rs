@@ -25,7 +25,7 @@ const MAX_ANSWERS: usize = 4096;
 impl CompletionRequest {
     /// Reads a body.
     pub(crate) fn new(mut fields: Fields, lenient: bool) -> Result<Self, ApiError> {
-        let model = fields.need_text("model")?;
+        let model = fields.text("model")?.unwrap_or_default();
         let prompts = prompts("prompt", fields.need("prompt")?)?;
         let mut generation = Generation::take(&mut fields)?;
         if prompts.len() * generation.n > MAX_ANSWERS {
@@ -47,6 +47,9 @@ impl CompletionRequest {
         fields.neutral("suffix", &[json!("")], "these models were not trained to fill in the middle")?;
         fields.neutral("add_special_tokens", &[json!(true)], "send token ids to choose every token")?;
         unsupported::take(&mut fields)?;
+        unsupported::take_engine_defaults(&mut fields)?;
+        fields.neutral("reasoning_effort", &[json!("none")], "a raw prompt has no template")?;
+        fields.neutral("chat_template_kwargs", &[json!({})], "a raw prompt has no template")?;
         fields.finish(lenient)?;
         Ok(Self { model, prompts, echo, generation })
     }

@@ -4,7 +4,7 @@
 //! not; the engine refuses keywords that it cannot enforce.
 
 use crate::error::ApiError;
-use crate::fields::{Fields, wrong};
+use crate::fields::{Fields, missing, wrong};
 use engine::Constraint;
 use serde_json::{Value, json};
 
@@ -37,6 +37,11 @@ pub(super) fn take(fields: &mut Fields) -> Result<Option<NamedConstraint>, ApiEr
         if let Some(value) = fields.take(&param) {
             constraint = NamedConstraint::only(constraint, Some(guided(kind, param, value)?))?;
         }
+    }
+    // llama.cpp's spelling.
+    if let Some(value) = fields.take("json_schema") {
+        constraint =
+            NamedConstraint::only(constraint, Some(guided("json", "json_schema".to_owned(), value)?))?;
     }
     if let Some(mut outputs) = fields.object("structured_outputs")? {
         for kind in KINDS {
@@ -88,7 +93,14 @@ pub(super) fn response_format(mut format: Fields) -> Result<Option<NamedConstrai
     let kind = format.need_text("type")?;
     let schema = match kind.as_str() {
         "text" => None,
-        "json_object" => Some(json!({"type": "object"})),
+        // llama.cpp's spelling has the schema beside the type.
+        "json_object" => Some(schema_beside(&mut format)?.unwrap_or_else(|| json!({"type": "object"}))),
+        "json_schema" if param == "response_format" && format.get("json_schema").is_none() => {
+            match schema_beside(&mut format)? {
+                Some(schema) => Some(schema),
+                None => return Err(missing(&format.name("json_schema"))),
+            }
+        }
         "json_schema" => {
             // Chat completions have the schema in an object of its own; responses do not.
             if param == "response_format" {
@@ -109,8 +121,17 @@ pub(super) fn response_format(mut format: Fields) -> Result<Option<NamedConstrai
     Ok(schema.map(|schema| NamedConstraint { param, constraint: Constraint::JsonSchema(schema) }))
 }
 
+fn schema_beside(format: &mut Fields) -> Result<Option<Value>, ApiError> {
+    match format.take("schema") {
+        None => Ok(None),
+        Some(schema @ Value::Object(_)) => Ok(Some(schema)),
+        Some(other) => Err(wrong(&format.name("schema"), &other, "a JSON schema")),
+    }
+}
+
 fn named_schema(fields: &mut Fields) -> Result<Value, ApiError> {
-    fields.need_text("name")?;
+    // A name for people.
+    fields.text("name")?;
     fields.text("description")?;
     // Enforced either way.
     fields.boolean("strict")?;

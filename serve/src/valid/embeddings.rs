@@ -17,7 +17,7 @@ pub(crate) struct EmbeddingRequest {
 impl EmbeddingRequest {
     /// Reads a body.
     pub(crate) fn new(mut fields: Fields, lenient: bool) -> Result<Self, ApiError> {
-        let model = fields.need_text("model")?;
+        let model = fields.text("model")?.unwrap_or_default();
         let input = prompts("input", fields.need("input")?)?;
         let base64 = match fields.text("encoding_format")?.as_deref() {
             None | Some("float") => false,

@@ -27,6 +27,17 @@ pub(crate) struct Generation {
     pub(crate) logprobs: Option<usize>,
     pub(crate) stream: bool,
     pub(crate) include_usage: bool,
+    /// Whether each chunk has the usage so far.
+    pub(crate) continuous_usage: bool,
+}
+
+/// What of the usage a stream tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct UsageOptions {
+    /// Whether the last event has the usage.
+    pub(crate) is_included: bool,
+    /// Whether every event has the usage so far.
+    pub(crate) is_continuous: bool,
 }
 
 /// Maximum number of answers to one prompt.
@@ -35,12 +46,14 @@ const MAX_ANSWERS: usize = 128;
 const MAX_STOP_BYTES: usize = 1024;
 /// Maximum number of stop strings.
 const MAX_STOPS: usize = 16;
+/// Maximum number of stop token ids: were every token one, nothing could be generated.
+const MAX_STOP_IDS: usize = 128;
 
 impl Generation {
     /// Takes the shared parameters. `max_tokens` and `logprobs` are left to the endpoints, which spell them differently.
     pub(crate) fn take(fields: &mut Fields) -> Result<Self, ApiError> {
         let stream = fields.boolean("stream")?.unwrap_or(false);
-        let include_usage = stream_options(fields, stream)?;
+        let (include_usage, continuous_usage) = stream_options(fields, stream)?;
         Ok(Self {
             sampling: sampling(fields)?,
             seed: seed(fields)?,
@@ -54,6 +67,7 @@ impl Generation {
             logprobs: None,
             stream,
             include_usage,
+            continuous_usage,
         })
     }
 
@@ -84,6 +98,11 @@ impl Generation {
         Ok(())
     }
 
+    /// What of the usage a stream tells.
+    pub(crate) fn usage(&self) -> UsageOptions {
+        UsageOptions { is_included: self.include_usage, is_continuous: self.continuous_usage }
+    }
+
     /// The engine's request for the first answer to a prompt, without the prompt.
     pub(crate) fn request(&self, model: &Model, max_tokens: usize) -> Request {
         let seed = self.seed.unwrap_or_else(ids::random);
@@ -102,18 +121,18 @@ impl Generation {
     }
 }
 
-/// Takes `stream_options`; returns whether the usage is included.
-fn stream_options(fields: &mut Fields, stream: bool) -> Result<bool, ApiError> {
-    let Some(mut options) = fields.object("stream_options")? else { return Ok(false) };
+/// Takes `stream_options`; returns whether the usage is included, and whether each chunk has it.
+fn stream_options(fields: &mut Fields, stream: bool) -> Result<(bool, bool), ApiError> {
+    let Some(mut options) = fields.object("stream_options")? else { return Ok((false, false)) };
     if !stream {
         return Err(ApiError::invalid("stream_options", "`stream_options` requires `stream: true`"));
     }
     let include_usage = options.boolean("include_usage")?.unwrap_or(false);
     let off = [Value::Bool(false)];
     options.neutral("include_obfuscation", &off, "chunks have no padding")?;
-    options.neutral("continuous_usage_stats", &off, "the usage comes once, at the end")?;
+    let continuous = options.boolean("continuous_usage_stats")?.unwrap_or(false);
     options.finish(false)?;
-    Ok(include_usage)
+    Ok((include_usage, include_usage && continuous))
 }
 
 fn sampling(fields: &mut Fields) -> Result<Sampling, ApiError> {
@@ -182,6 +201,10 @@ fn stop_strings(fields: &mut Fields) -> Result<Vec<String>, ApiError> {
 
 fn stop_token_ids(fields: &mut Fields) -> Result<Vec<u32>, ApiError> {
     let items = fields.list("stop_token_ids")?.unwrap_or_default();
+    if items.len() > MAX_STOP_IDS {
+        let message = format!("`stop_token_ids` has {} ids; expected at most {MAX_STOP_IDS}", items.len());
+        return Err(ApiError::invalid("stop_token_ids", message));
+    }
     let id = |item: &Value| item.as_u64().and_then(|id| u32::try_from(id).ok());
     let read = |item: Value| id(&item).ok_or_else(|| wrong("stop_token_ids", &item, "token ids"));
     items.into_iter().map(read).collect()

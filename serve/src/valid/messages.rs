@@ -40,12 +40,19 @@ fn message(mut fields: Fields, lenient: bool) -> Result<Message, ApiError> {
     };
     let tool_call_id = if role == "tool" { Some(fields.need_text("tool_call_id")?) } else { None };
     let name = fields.text("name")?;
+    let reasoning_content = if role == "assistant" { reasoning(&mut fields)? } else { None };
     for (field, accepted) in [("refusal", vec![]), ("audio", vec![]), ("annotations", vec![json!([])])] {
         fields.neutral(field, &accepted, "no template shows it to the model")?;
     }
     fields.neutral("function_call", &[], "use `tool_calls`")?;
     fields.finish(lenient)?;
-    Ok(Message { role, content, tool_calls, tool_call_id, name })
+    Ok(Message { role, content, tool_calls, tool_call_id, name, reasoning_content })
+}
+
+/// Takes what an assistant thought, in llama.cpp's and in vLLM's spelling.
+fn reasoning(fields: &mut Fields) -> Result<Option<String>, ApiError> {
+    let older = fields.text("reasoning")?;
+    Ok(fields.text("reasoning_content")?.or(older))
 }
 
 /// Reads a text, or joins text parts.

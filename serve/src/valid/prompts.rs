@@ -13,6 +13,16 @@ pub(crate) enum Prompt {
     Ids(Vec<u32>),
 }
 
+impl Prompt {
+    /// Its size, about in bytes.
+    pub(crate) fn size(&self) -> usize {
+        match self {
+            Self::Text(text) => text.len(),
+            Self::Ids(ids) => ids.len(),
+        }
+    }
+}
+
 /// Maximum number of prompts in one request.
 const MAX_PROMPTS: usize = 2048;
 

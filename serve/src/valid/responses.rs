@@ -1,11 +1,13 @@
 //! Body of `POST /v1/responses`.
 
 use super::constraint::{NamedConstraint, response_format};
+use super::conversation::{Conversation, PromptEnd};
 use super::generation::Generation;
 use super::messages::text_of;
 use super::unsupported;
 use crate::error::ApiError;
 use crate::fields::{Fields, wrong};
+use crate::left_out::LeftOut;
 use crate::tools::ToolPlan;
 use checkpoint::Message;
 use openai::response::{RequestEcho, TextEcho};
@@ -14,9 +16,9 @@ use serde_json::{Map, Value, json};
 /// A checked response request.
 #[derive(Debug)]
 pub(crate) struct ResponseRequest {
+    /// Empty for the first model.
     pub(crate) model: String,
-    pub(crate) messages: Vec<Message>,
-    pub(crate) tools: Option<ToolPlan>,
+    pub(crate) conversation: Conversation,
     pub(crate) generation: Generation,
     /// What the answer repeats of the request.
     pub(crate) echo: RequestEcho,
@@ -27,14 +29,12 @@ pub(crate) struct ResponseRequest {
 fn unsupported_here() -> Vec<(&'static str, Vec<Value>, &'static str)> {
     let stateless = "nothing is stored; send the whole conversation as `input`";
     let whole = "nothing is left out of a conversation";
-    let no_reasoning = "these models do not reason before they answer";
     vec![
         ("previous_response_id", vec![], stateless),
         ("conversation", vec![], stateless),
         ("prompt", vec![], stateless),
         ("background", vec![json!(false)], "the answer is given on the connection of the request"),
         ("truncation", vec![json!("disabled")], whole),
-        ("reasoning", vec![json!({}), json!({"effort": "none"})], no_reasoning),
         ("max_tool_calls", vec![], "it limits built-in tools, and there are none"),
         ("context_management", vec![json!([])], whole),
         ("n", vec![json!(1)], "a response is one answer"),
@@ -45,27 +45,50 @@ fn unsupported_here() -> Vec<(&'static str, Vec<Value>, &'static str)> {
 impl ResponseRequest {
     /// Reads a body.
     pub(crate) fn new(mut fields: Fields, lenient: bool) -> Result<Self, ApiError> {
-        let model = fields.need_text("model")?;
+        let model = fields.text("model")?.unwrap_or_default();
         for (field, accepted, why) in unsupported_here() {
             fields.neutral(field, &accepted, why)?;
         }
         let instructions = fields.text("instructions")?;
         let mut messages: Vec<Message> =
             instructions.iter().map(|text| Message::new("system", text.as_str())).collect();
-        input(&mut fields, &mut messages, lenient)?;
+        let mut left_out = LeftOut::default();
+        input(&mut fields, &mut messages, lenient, &mut left_out)?;
         let mut echo = echo(&fields, instructions);
         stream_options(&mut fields)?;
         let mut generation = Generation::take(&mut fields)?;
         generation.max_tokens = fields.integer("max_output_tokens", 1..=usize::MAX)?;
         generation.logprobs = logprobs(&mut fields)?;
         echo.text.format = format(&mut fields, &mut generation, lenient)?;
-        let tools = tools(&mut fields, &mut echo, lenient)?;
+        let tools = tools(&mut fields, &mut echo, lenient, &mut left_out)?;
         generation.constrain_to_tools(tools.as_ref())?;
+        let mut conversation = Conversation::new(messages, tools, PromptEnd::AssistantTurn, left_out);
+        conversation.take_variables(&mut fields)?;
+        reasoning(&mut fields, &mut conversation)?;
         unsupported::take(&mut fields)?;
+        unsupported::take_engine_defaults(&mut fields)?;
         fields.finish(lenient)?;
         echo.max_output_tokens = generation.max_tokens.map(|tokens| tokens as u64);
         echo.top_logprobs = generation.logprobs.unwrap_or(0) as u64;
-        Ok(Self { model, messages, tools, generation, echo })
+        Ok(Self { model, conversation, generation, echo })
+    }
+}
+
+/// Takes `reasoning` and `reasoning_effort`; summaries are not made.
+fn reasoning(fields: &mut Fields, conversation: &mut Conversation) -> Result<(), ApiError> {
+    if let Some(mut reasoning) = fields.object("reasoning")? {
+        let param = reasoning.name("effort");
+        if let Some(effort) = reasoning.text("effort")? {
+            conversation.set_effort(param, &effort)?;
+        }
+        for summary in ["summary", "generate_summary"] {
+            reasoning.text(summary)?;
+        }
+        reasoning.finish(false)?;
+    }
+    match fields.text("reasoning_effort")? {
+        Some(effort) => conversation.set_effort("reasoning_effort".to_owned(), &effort),
+        None => Ok(()),
     }
 }
 
@@ -105,7 +128,12 @@ fn logprobs(fields: &mut Fields) -> Result<Option<usize>, ApiError> {
     for item in fields.list("include")?.unwrap_or_default() {
         match item.as_str() {
             Some("message.output_text.logprobs") => is_included = true,
-            _ => return Err(wrong("include", &item, "`message.output_text.logprobs`, or an empty array")),
+            // Reasoning is in the answer as text, and there is nothing else to be sent back.
+            Some("reasoning.encrypted_content") => {}
+            _ => {
+                let expected = "`message.output_text.logprobs` or `reasoning.encrypted_content`";
+                return Err(wrong("include", &item, expected));
+            }
         }
     }
     let top = fields.integer("top_logprobs", 0..=20)?;
@@ -128,7 +156,12 @@ fn format(fields: &mut Fields, generation: &mut Generation, lenient: bool) -> Re
 }
 
 /// Takes the tools, whose fields are flat here, and nests them as templates expect it.
-fn tools(fields: &mut Fields, echo: &mut RequestEcho, lenient: bool) -> Result<Option<ToolPlan>, ApiError> {
+fn tools(
+    fields: &mut Fields,
+    echo: &mut RequestEcho,
+    lenient: bool,
+    left_out: &mut LeftOut,
+) -> Result<Option<ToolPlan>, ApiError> {
     let tools = fields.list("tools")?;
     let choice = fields.take("tool_choice");
     let parallel = fields.boolean("parallel_tool_calls")?.unwrap_or(true);
@@ -139,7 +172,7 @@ fn tools(fields: &mut Fields, echo: &mut RequestEcho, lenient: bool) -> Result<O
         }
         _ => choice.clone(),
     });
-    let plan = ToolPlan::new(nested_tools.as_ref(), nested_choice.as_ref(), parallel, lenient);
+    let plan = ToolPlan::new(nested_tools.as_ref(), nested_choice.as_ref(), parallel, lenient, left_out);
     let plan = plan.map_err(|error| ApiError {
         param: error.param.as_deref().map(flat),
         message: flat(&error.message),
@@ -179,7 +212,12 @@ pub(super) fn flat(param: &str) -> String {
 }
 
 /// Takes a text, or items: messages, calls and what the tools returned.
-fn input(fields: &mut Fields, messages: &mut Vec<Message>, lenient: bool) -> Result<(), ApiError> {
+fn input(
+    fields: &mut Fields,
+    messages: &mut Vec<Message>,
+    lenient: bool,
+    left_out: &mut LeftOut,
+) -> Result<(), ApiError> {
     let expected = "a string or an array of at least one item";
     match fields.need("input")? {
         Value::String(text) => messages.push(Message::new("user", text)),
@@ -189,7 +227,7 @@ fn input(fields: &mut Fields, messages: &mut Vec<Message>, lenient: bool) -> Res
         Value::Array(items) => {
             for (index, item) in items.into_iter().enumerate() {
                 let item = Fields::nested(format!("input[{index}]"), item)?;
-                add_item(item, messages, lenient)?;
+                add_item(item, messages, lenient, left_out)?;
             }
         }
         other => return Err(wrong("input", &other, expected)),
@@ -197,7 +235,12 @@ fn input(fields: &mut Fields, messages: &mut Vec<Message>, lenient: bool) -> Res
     Ok(())
 }
 
-fn add_item(mut item: Fields, messages: &mut Vec<Message>, lenient: bool) -> Result<(), ApiError> {
+fn add_item(
+    mut item: Fields,
+    messages: &mut Vec<Message>,
+    lenient: bool,
+    left_out: &mut LeftOut,
+) -> Result<(), ApiError> {
     let kind = item.text("type")?.unwrap_or_else(|| "message".to_owned());
     // Fields of an earlier answer; the model does not see them.
     item.text("id")?;
@@ -214,8 +257,17 @@ fn add_item(mut item: Fields, messages: &mut Vec<Message>, lenient: bool) -> Res
             let output = text_of(&item.name("output"), item.need("output")?, lenient)?;
             messages.push(Message { tool_call_id: Some(id), ..Message::new("tool", output) });
         }
+        "reasoning" => {
+            for field in ["summary", "content", "encrypted_content"] {
+                item.take(field);
+            }
+            left_out.add(
+                item.name("type").trim_end_matches(".type"),
+                "earlier reasoning is not shown to the model",
+            );
+        }
         other => {
-            let expected = "`message`, `function_call` or `function_call_output`";
+            let expected = "`message`, `function_call`, `function_call_output` or `reasoning`";
             return Err(wrong(&item.name("type"), &other.into(), expected));
         }
     }

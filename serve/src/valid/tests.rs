@@ -72,7 +72,6 @@ fn with(endpoint: &str, more: &Value) -> Value {
 #[allow(clippy::too_many_lines, reason = "a table")]
 fn bad_bodies_are_refused_by_name() {
     for (endpoint, more, param) in [
-        ("chat", json!({"model": null}), "model"),
         ("chat", json!({"model": 3}), "model"),
         ("chat", json!({"messages": []}), "messages"),
         ("chat", json!({"messages": "hi"}), "messages"),
@@ -161,10 +160,10 @@ fn bad_bodies_are_refused_by_name() {
         ("chat", json!({"structured_outputs": {"json": 3}}), "structured_outputs.json"),
         ("chat", json!({"store": true}), "store"),
         ("chat", json!({"modalities": ["text", "audio"]}), "modalities"),
-        ("chat", json!({"reasoning_effort": "high"}), "reasoning_effort"),
+        ("chat", json!({"reasoning_effort": "a lot"}), "reasoning_effort"),
         ("chat", json!({"service_tier": "priority"}), "service_tier"),
         ("chat", json!({"functions": [{}]}), "functions"),
-        ("chat", json!({"chat_template_kwargs": {"a": 1}}), "chat_template_kwargs"),
+        ("completion", json!({"chat_template_kwargs": {"a": 1}}), "chat_template_kwargs"),
         ("chat", json!({"continue_final_message": true}), "continue_final_message"),
         ("chat", json!({"tempratur": 1}), "tempratur"),
         ("completion", json!({"prompt": null}), "prompt"),
@@ -179,7 +178,7 @@ fn bad_bodies_are_refused_by_name() {
         ("completion", json!({"best_of": 3}), "best_of"),
         ("completion", json!({"prompt": vec!["a"; 1000], "n": 128}), "n"),
         ("responses", json!({"input": []}), "input"),
-        ("responses", json!({"input": [{"type": "reasoning"}]}), "input[0].type"),
+        ("responses", json!({"input": [{"type": "computer_call"}]}), "input[0].type"),
         ("responses", json!({"previous_response_id": "resp_1"}), "previous_response_id"),
         ("responses", json!({"store": true}), "store"),
         (

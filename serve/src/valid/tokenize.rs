@@ -39,7 +39,7 @@ pub(crate) struct TemplateRequest {
 impl TokenizeRequest {
     /// Reads a body.
     pub(crate) fn new(mut fields: Fields, lenient: bool) -> Result<Self, ApiError> {
-        let model = fields.need_text("model")?;
+        let model = fields.text("model")?.unwrap_or_default();
         let add_special_tokens = fields.boolean("add_special_tokens")?;
         let with_strings = fields.boolean("return_token_strs")?.unwrap_or(false);
         let source = match fields.text("prompt")? {
@@ -59,7 +59,7 @@ impl TokenizeRequest {
 impl DetokenizeRequest {
     /// Reads a body.
     pub(crate) fn new(mut fields: Fields, lenient: bool) -> Result<Self, ApiError> {
-        let model = fields.need_text("model")?;
+        let model = fields.text("model")?.unwrap_or_default();
         let ids = match fields.need("tokens")? {
             Value::Array(none) if none.is_empty() => Vec::new(),
             tokens => match prompts("tokens", tokens)?.as_slice() {
@@ -75,7 +75,7 @@ impl DetokenizeRequest {
 impl TemplateRequest {
     /// Reads a body.
     pub(crate) fn new(mut fields: Fields, lenient: bool) -> Result<Self, ApiError> {
-        let model = fields.need_text("model")?;
+        let model = fields.text("model")?.unwrap_or_default();
         let conversation = Conversation::take(&mut fields, lenient)?;
         fields.finish(lenient)?;
         Ok(Self { model, conversation })

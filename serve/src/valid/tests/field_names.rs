@@ -122,3 +122,67 @@ fn every_endpoint_takes_the_fields_of_its_type() {
         );
     }
 }
+
+/// The rows of the documentation's table: field, endpoints, verdict.
+fn documented() -> Vec<(String, String, String)> {
+    let text = include_str!("../../../../docs/request-fields.md");
+    let rows = text.lines().filter(|line| line.starts_with("| `"));
+    let row = |line: &str| {
+        let cells: Vec<&str> = line.split('|').map(str::trim).collect();
+        (cells[1].trim_matches('`').to_owned(), cells[3].to_owned(), cells[4].to_owned())
+    };
+    rows.map(row).collect()
+}
+
+#[test]
+fn the_documentation_has_every_field() {
+    use crate::valid::unsupported;
+    let components = Value::Object(openai::schema::components());
+    let rows = documented();
+    let mut names = BTreeSet::new();
+    for (endpoint, name) in
+        [("chat", "ChatRequest"), ("completions", "CompletionRequest"), ("responses", "ResponseRequest")]
+    {
+        let mut fields = BTreeSet::new();
+        schema_names(&components, &components[name], "", &mut fields);
+        for field in fields.into_iter().filter(|field| !field.contains(['.', '['])) {
+            let (_, _, verdict) = rows.iter().find(|row| row.0 == field).unwrap_or_else(|| panic!("{field}"));
+            assert_ne!(verdict, "refused", "{endpoint}: {field}");
+            names.insert(field);
+        }
+    }
+    let default_only: Vec<&str> = unsupported::unsupported().iter().map(|(field, ..)| *field).collect();
+    let engine = unsupported::engine_defaults();
+    for (field, endpoints, verdict) in &rows {
+        let field = field.as_str();
+        match verdict.as_str() {
+            "honored" => assert!(names.contains(field), "{field}"),
+            "ignored" => assert!(
+                unsupported::ENGINE_IGNORED.contains(&field)
+                    || unsupported::INFORMATION.contains(&field)
+                    || field == "cache_prompt",
+                "{field}"
+            ),
+            "default only" => {
+                assert!(names.contains(field), "{field}");
+                for endpoint in ["chat", "completion", "responses"] {
+                    if endpoints.contains(endpoint) {
+                        let body = super::with(endpoint, &json!({field: "no such value"}));
+                        assert!(read(endpoint, &body, true).is_err(), "{endpoint}: {field}");
+                    }
+                }
+            }
+            "refused" => {
+                for endpoint in ["chat", "completion", "responses"] {
+                    let body = super::with(endpoint, &json!({field: {"a": 1}}));
+                    let error = read(endpoint, &body, false).expect_err(field);
+                    assert_eq!(error.param.as_deref(), Some(field));
+                }
+            }
+            other => panic!("{field}: {other}"),
+        }
+    }
+    for field in default_only.iter().chain(engine.iter().map(|(field, _)| field)) {
+        assert!(rows.iter().any(|row| row.0 == *field && row.2 != "refused"), "{field}");
+    }
+}
