@@ -26,6 +26,23 @@ pub fn shared_data() -> Option<PathBuf> {
     None
 }
 
+/// SmolLM2-135M-Instruct as a Q4_1 GGUF file, in the folder that `SMOL_REAL_MODEL` names (`tests/real_model` prints it);
+/// `None` (said in one line) where there is none.
+///
+/// # Panics
+/// When it is absent and `SMOL_REQUIRE_REAL_MODEL=1` demands it.
+pub fn real_model() -> Option<PathBuf> {
+    let folder = std::env::var_os("SMOL_REAL_MODEL").map(PathBuf::from);
+    let file = folder.map(|folder| folder.join("SmolLM2-135M-Instruct.Q4_1.gguf"));
+    if let Some(file) = file.filter(|file| file.is_file()) {
+        return Some(file);
+    }
+    let is_required = std::env::var("SMOL_REQUIRE_REAL_MODEL").as_deref() == Ok("1");
+    assert!(!is_required, "SMOL_REQUIRE_REAL_MODEL=1, but `SMOL_REAL_MODEL` names no folder with the model");
+    println!("skipped: no real model (set SMOL_REAL_MODEL to what tests/real_model prints)");
+    None
+}
+
 /// A file of this package's `goldens` folder.
 pub fn golden(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("goldens").join(name)

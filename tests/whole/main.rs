@@ -24,6 +24,8 @@ mod faulty_endpoint;
 mod forward;
 /// `smoltalk gen` from command line to dataset: whole runs, kills, bad input.
 mod generation;
+/// GGUF files as models.
+mod gguf;
 /// Loss and gradients against transformers' Llama; packing, splitting and threads change nothing.
 mod gradients;
 /// Servers of the tests' own.

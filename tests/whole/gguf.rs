@@ -1,0 +1,116 @@
+//! GGUF files as models: tokens by Hugging Face's tokenizers, logits by transformers, and every program that takes a
+//! model. `make_gguf_goldens.py` made the goldens; `tests/real_model` fetches the real file.
+
+use checkpoint::Checkpoint;
+use engine::{CacheFormat, Chunk, Engine, KvCache, LogitPositions, Model, NativeEngine, Options, Request, WeightFormat};
+use serde_json::Value;
+use tests::{golden, real_model, shared_data};
+
+fn tiny() -> Checkpoint {
+    Checkpoint::open(golden("gguf/tiny_llama.gguf").to_str().unwrap(), None).unwrap()
+}
+
+fn expected(name: &str) -> Value {
+    serde_json::from_slice(&std::fs::read(golden("gguf").join(name)).unwrap()).unwrap()
+}
+
+fn ids(value: &Value) -> Vec<u32> {
+    value.as_array().unwrap().iter().map(|id| id.as_u64().unwrap() as u32).collect()
+}
+
+fn last_logits(model: &Model, ids: &[u32]) -> Vec<f32> {
+    let mut cache = KvCache::new();
+    model.forward(&mut [Chunk { ids, cache: &mut cache, logits: LogitPositions::Last, hidden_sum: None }])
+}
+
+fn largest_difference(found: &[f32], expected: &[f32]) -> f32 {
+    assert_eq!(found.len(), expected.len());
+    found.iter().zip(expected).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
+}
+
+#[test]
+fn texts_become_the_ids_of_the_original_tokenizer() {
+    let (checkpoint, golden) = (tiny(), expected("tiny_llama.json"));
+    let texts = golden["texts"].as_array().unwrap();
+    assert!(texts.len() >= 4);
+    for (text, expected) in texts.iter().zip(golden["ids"].as_array().unwrap()) {
+        let (text, expected) = (text.as_str().unwrap(), ids(expected));
+        assert_eq!(checkpoint.tokenizer.encode(text).unwrap().ids, expected, "{text:?}");
+        assert_eq!(checkpoint.tokenizer.decode(&expected, false).unwrap(), text);
+    }
+    assert_eq!((checkpoint.stop_ids.as_slice(), checkpoint.has_own_template), (&[2][..], true));
+    assert_eq!(checkpoint.tokenizer.special_ids(), [0, 1, 2]);
+    assert_eq!(checkpoint.tokenizer_config["eos_token"], "<|im_end|>");
+    assert_eq!(checkpoint.config.eos_token_ids, [2]);
+}
+
+/// Every type, in f32, and as the file holds it: the blocks that products read, and f32 in place of the others.
+#[test]
+fn logits_of_every_type_agree_with_transformers() {
+    let (checkpoint, golden) = (tiny(), expected("tiny_llama.json"));
+    let wanted: Vec<f32> =
+        golden["logits"].as_array().unwrap().iter().map(|logit| logit.as_f64().unwrap() as f32).collect();
+    let ids = ids(&golden["ids"][0]);
+    let exact = Model::load(&checkpoint, WeightFormat::F32, CacheFormat::F32);
+    let difference = largest_difference(&last_logits(&exact, &ids), &wanted);
+    assert!(difference < 1e-4, "in f32 the largest difference is {difference}");
+    // In their own bits, activations are rounded to 8 bits in the layers that are quantized.
+    let own = Model::load(&checkpoint, None, CacheFormat::F32);
+    let difference = largest_difference(&last_logits(&own, &ids), &wanted);
+    assert!(difference < 0.1 && difference > 0.0, "in its own bits the largest difference is {difference}");
+    assert!(own.bytes_per_step() < exact.bytes_per_step());
+    let note = engine::widened_types(&checkpoint.weights).unwrap();
+    assert!(note.contains("Q5_1, Q2_K, Q3_K, Q4_K, Q5_K, Q6_K, IQ4_NL are held as f32"), "{note}");
+}
+
+#[test]
+fn the_real_file_has_the_tokens_of_its_folder() {
+    let Some(file) = real_model() else { return };
+    let Some(data) = shared_data() else { return };
+    let checkpoint = Checkpoint::open(file.to_str().unwrap(), None).unwrap();
+    let rows = std::fs::read_to_string(data.join("goldens/smollm2_encodings.jsonl")).unwrap();
+    assert!(rows.lines().count() > 10);
+    for row in rows.lines() {
+        let row: Value = serde_json::from_str(row).unwrap();
+        let text = row["text"].as_str().unwrap();
+        assert_eq!(checkpoint.tokenizer.encode(text).unwrap().ids, ids(&row["ids"]), "{text:?}");
+    }
+    let rows = std::fs::read_to_string(data.join("goldens/smollm2_chat_renders.jsonl")).unwrap();
+    for row in rows.lines() {
+        let row: Value = serde_json::from_str(row).unwrap();
+        let generation = row["add_generation_prompt"].as_bool().unwrap();
+        let text = checkpoint.template.render(&row["messages"], None, generation).unwrap();
+        assert_eq!(text, row["text"].as_str().unwrap());
+    }
+    assert_eq!(checkpoint.stop_ids, [2]);
+}
+
+#[test]
+fn the_real_file_in_f32_has_the_logits_of_its_dequantized_weights() {
+    let Some(file) = real_model() else { return };
+    let checkpoint = Checkpoint::open(file.to_str().unwrap(), None).unwrap();
+    let model = Model::load(&checkpoint, WeightFormat::F32, CacheFormat::F32);
+    for case in expected("smollm2_q4_1.json").as_array().unwrap() {
+        let logits = last_logits(&model, &ids(&case["ids"]));
+        for (id, logit) in ids(&case["best"]).into_iter().zip(case["logits"].as_array().unwrap()) {
+            let difference = (f64::from(logits[id as usize]) - logit.as_f64().unwrap()).abs();
+            assert!(difference < 1e-3, "the logit of {id} differs by {difference}");
+        }
+    }
+}
+
+#[test]
+fn the_real_file_in_its_own_bits_knows_the_capital_of_france() {
+    let Some(file) = real_model() else { return };
+    let checkpoint = Checkpoint::open(file.to_str().unwrap(), None).unwrap();
+    let options = Options { weights: None, cache: CacheFormat::F16, ..Options::default() };
+    let engine = NativeEngine::start(&checkpoint, options).unwrap();
+    let messages = [checkpoint::Message::new("user", "What is the capital of France?")];
+    let prompt =
+        checkpoint::chat::render_prompt(&checkpoint.template, &checkpoint.tokenizer, &messages, None).unwrap();
+    let request = Request { prompt, max_tokens: 30, stop_ids: checkpoint.stop_ids.clone(), ..Request::default() };
+    let answer = engine.submit(request).unwrap().collect_blocking();
+    let text = checkpoint.tokenizer.decode(&answer.ids, true).unwrap();
+    assert!(text.contains("Paris"), "{text}");
+    assert_eq!(engine::widened_types(&checkpoint.weights), None);
+}
