@@ -2,7 +2,9 @@
 //! model. `make_gguf_goldens.py` made the goldens; `tests/real_model` fetches the real file.
 
 use checkpoint::Checkpoint;
-use engine::{CacheFormat, Chunk, Engine, KvCache, LogitPositions, Model, NativeEngine, Options, Request, WeightFormat};
+use engine::{
+    CacheFormat, Chunk, Engine, KvCache, LogitPositions, Model, NativeEngine, Options, Request, WeightFormat,
+};
 use serde_json::Value;
 use tests::{golden, real_model, shared_data};
 
@@ -107,8 +109,10 @@ fn the_real_file_in_its_own_bits_knows_the_capital_of_france() {
     let engine = NativeEngine::start(&checkpoint, options).unwrap();
     let messages = [checkpoint::Message::new("user", "What is the capital of France?")];
     let prompt =
-        checkpoint::chat::render_prompt(&checkpoint.template, &checkpoint.tokenizer, &messages, None).unwrap();
-    let request = Request { prompt, max_tokens: 30, stop_ids: checkpoint.stop_ids.clone(), ..Request::default() };
+        checkpoint::chat::render_prompt(&checkpoint.template, &checkpoint.tokenizer, &messages, None)
+            .unwrap();
+    let request =
+        Request { prompt, max_tokens: 30, stop_ids: checkpoint.stop_ids.clone(), ..Request::default() };
     let answer = engine.submit(request).unwrap().collect_blocking();
     let text = checkpoint.tokenizer.decode(&answer.ids, true).unwrap();
     assert!(text.contains("Paris"), "{text}");
