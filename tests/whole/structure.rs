@@ -241,6 +241,45 @@ fn a_circle_is_found_through_super_braces_and_reexports() {
     assert_eq!(of("use crate::b::Two;", "// use crate::One;\nconst A: &str = \"crate::One\";").circles(), []);
 }
 
+/// All files below a folder.
+fn files_below(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().map(|entry| entry.unwrap().path());
+    entries.flat_map(|path| if path.is_dir() { files_below(&path) } else { vec![path] }).collect()
+}
+
+/// A sentence of the documentation names the test that shows it: that test exists.
+#[test]
+fn the_documentation_names_tests_that_exist() {
+    let sources: Vec<String> = crates()
+        .iter()
+        .flat_map(|folder| ["src", "tests", "whole"].map(|part| files_below(&folder.join(part))))
+        .flatten()
+        .filter(|path| path.extension().is_some_and(|extension| extension == "rs"))
+        .map(|path| std::fs::read_to_string(path).unwrap())
+        .collect();
+    let mut count = 0;
+    for page in ["security.md", "what-survives-what.md"] {
+        let text = std::fs::read_to_string(of_project("docs").join(page)).unwrap();
+        for quoted in text
+            .lines()
+            .filter(|line| line.starts_with('|'))
+            .flat_map(|line| line.split('`').skip(1).step_by(2))
+        {
+            let name = quoted.rsplit("::").next().unwrap_or_default();
+            let is_path = quoted
+                .chars()
+                .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '_' | ':'));
+            if !is_path || name.matches('_').count() < 3 {
+                continue;
+            }
+            let function = format!("fn {name}(");
+            assert!(sources.iter().any(|source| source.contains(&function)), "{page} names {quoted}");
+            count += 1;
+        }
+    }
+    assert!(count > 50, "{count}");
+}
+
 /// Elsewhere the demonstration is data that is handed in.
 #[test]
 fn only_its_own_places_know_the_demonstration() {
