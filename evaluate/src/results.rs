@@ -141,15 +141,26 @@ pub(crate) fn update_scoreboard(folder: &Path, names: &[String]) -> Result<()> {
     Ok(())
 }
 
-/// The names in `scoreboard.json` whose results exist.
+/// The names in `scoreboard.json` whose results exist; then those of all other results, in the order of their names:
+/// the list may be damaged, or older than they are.
 fn scoreboard(folder: &Path) -> Vec<String> {
     let text = std::fs::read_to_string(folder.join(format!("{SCOREBOARD}.json"))).unwrap_or_default();
     let value: Value = serde_json::from_str(&text).unwrap_or_default();
-    let names = value["models"].as_array().into_iter().flatten().filter_map(Value::as_str);
+    let listed = value["models"].as_array().into_iter().flatten().filter_map(Value::as_str);
+    let is_result = |name: &str| {
+        let (manifest, replies) = paths(folder, name);
+        check_name(name).is_ok() && manifest.is_file() && replies.is_file()
+    };
+    let mut names: Vec<String> = listed.filter(|name| is_result(name)).map(str::to_owned).collect();
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let files = entries.filter_map(|entry| entry.file_name().into_string().ok());
+    let mut unlisted: Vec<String> = files
+        .filter_map(|file| file.strip_suffix(".json").map(str::to_owned))
+        .filter(|name| !names.contains(name) && is_result(name))
+        .collect();
+    unlisted.sort();
+    names.extend(unlisted);
     names
-        .filter(|name| check_name(name).is_ok() && paths(folder, name).0.is_file())
-        .map(str::to_owned)
-        .collect()
 }
 
 /// The old names keep their places unless the order of the new ones contradicts it.
@@ -181,6 +192,29 @@ mod tests {
         assert_eq!(order("base sft dpo", "base"), "base sft dpo");
         assert_eq!(order("base sft dpo", "dpo sft"), "base dpo sft");
         assert_eq!(order("sft", "base sft"), "base sft");
+    }
+
+    #[test]
+    fn results_are_found_without_the_list() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        for name in ["b", "a"] {
+            let results = ModelResults {
+                name: name.to_owned(),
+                model: Map::new(),
+                inputs: Map::new(),
+                notes: Vec::new(),
+                seconds: 1.0,
+                replies: Vec::new(),
+            };
+            results.write(folder.path()).expect("the folder can be written");
+        }
+        update_scoreboard(folder.path(), &["b".to_owned(), "a".to_owned()]).expect("it can be written");
+        assert_eq!(names(folder.path()).expect("there are results"), ["b", "a"]);
+        std::fs::write(folder.path().join("scoreboard.json"), "").expect("it can be written");
+        assert_eq!(names(folder.path()).expect("there are results"), ["a", "b"]);
+        // A model that is scored again does not drop the others.
+        update_scoreboard(folder.path(), &["b".to_owned()]).expect("it can be written");
+        assert_eq!(names(folder.path()).expect("there are results"), ["a", "b"]);
     }
 
     #[test]

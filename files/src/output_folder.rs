@@ -17,25 +17,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 mod earlier;
+mod kind;
 mod look;
 
 pub use earlier::{is_shard, listed_shards};
-
-/// The name of a new result that is whole and not installed yet.
-pub const NEW_RESULT: &str = ".new-result";
-
-/// Which program fills a folder, and how its files are named.
-#[derive(Debug, PartialEq, Eq)]
-pub struct FolderKind {
-    /// The command, for messages: `smoltalk mix`.
-    pub program: &'static str,
-    /// The file that describes the result, such as `mix.json`.
-    pub description: &'static str,
-    /// The other files at the top of the folder.
-    pub files: &'static [&'static str],
-    /// Files with which the program works, such as a store. They are never part of a result.
-    pub working: &'static [&'static str],
-}
+pub use kind::{FolderKind, NEW_RESULT};
 
 /// A folder that this process has locked and may fill.
 #[derive(Debug)]
@@ -171,7 +157,7 @@ impl OutputFolder {
         let parent = Path::new(name).parent().unwrap_or(Path::new(""));
         owned::refuse_linked_folders(&self.path, parent)?;
         if owned::type_of(&self.path.join(name))?.is_some() && !earlier.files.contains_key(name) {
-            return Err(look::foreign(&self.path, name, self.kind));
+            return Err(self.kind.foreign(&self.path, name));
         }
         Ok(())
     }

@@ -90,6 +90,10 @@ pub(crate) fn set_aside(out: &Path, no_lock: bool) -> Result<()> {
     if !out.is_dir() {
         return Ok(());
     }
+    let parts = FOLDER.working.iter().copied().chain([FILE_NAME, NEW_RESULT, FOLDER.description]);
+    if !parts.into_iter().any(|name| out.join(name).symlink_metadata().is_ok()) {
+        return Ok(());
+    }
     match OutputFolder::look(out, &FOLDER) {
         // A damaged manifest is a reason to start over.
         Ok(()) | Err(files::Error::Damaged { .. }) => {}
@@ -181,14 +185,16 @@ mod tests {
     fn everything_a_run_wrote_is_set_aside() {
         let folder = tempfile::tempdir().unwrap();
         let out = folder.path();
-        for name in [IN_FLIGHT_FILE, "run.json", "dropped.jsonl", "notes.txt"] {
+        for name in [IN_FLIGHT_FILE, "dropped.jsonl", "notes.txt"] {
             std::fs::write(out.join(name), "").unwrap();
         }
+        std::fs::write(out.join("run.json"), r#"{"program": "smoltalk 0.1.0"}"#).unwrap();
         set_aside(out, false).unwrap();
         assert!(out.join("set-aside-1/run.json").exists() && out.join("set-aside-1/dropped.jsonl").exists());
         assert!(!out.join("run.json").exists() && out.join("notes.txt").exists());
-        // There is nothing left to set aside.
+        // There is nothing left to set aside, and what the user has there stays.
+        std::fs::write(out.join("README.md"), "mine").unwrap();
         set_aside(out, false).unwrap();
-        assert!(!out.join("set-aside-2").exists());
+        assert!(!out.join("set-aside-2").exists() && out.join("README.md").exists());
     }
 }

@@ -10,6 +10,7 @@ mod ledger;
 mod open;
 mod records;
 mod repair;
+mod schema;
 mod single_file;
 mod verify;
 mod wal;

@@ -1,6 +1,6 @@
 //! The files of the result that a folder contains, as its manifest lists them.
 
-use super::{FolderKind, look};
+use super::kind::FolderKind;
 use crate::checksum::Content;
 use crate::manifest::{FILE_NAME as MANIFEST, Manifest};
 use crate::{Error, atomic, owned};
@@ -40,7 +40,7 @@ impl Earlier {
         owned::refuse_links(description)?;
         if let Some(manifest) = Manifest::read(manifest)? {
             if manifest.about.get("program").and_then(Value::as_str) != Some(kind.program) {
-                return Err(look::foreign(folder, MANIFEST, kind));
+                return Err(kind.foreign(folder, MANIFEST));
             }
             let files = manifest.files.into_iter().map(|(name, content)| (name, Some(content)));
             return Ok(Some(Self {
@@ -54,7 +54,7 @@ impl Earlier {
         let damaged = |reason: String| Error::Damaged { path: description.to_owned(), reason };
         let value: Value = serde_json::from_slice(&bytes).map_err(|error| damaged(error.to_string()))?;
         if !value["program"].as_str().is_some_and(|program| program.starts_with("smoltalk ")) {
-            return Err(look::foreign(folder, kind.description, kind));
+            return Err(kind.foreign(folder, kind.description));
         }
         let files = kind.files.iter().copied().chain([kind.description]).map(str::to_owned);
         let shards = listed_shards(&value).into_iter().map(|(name, _)| name);

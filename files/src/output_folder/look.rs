@@ -1,7 +1,7 @@
 //! The look at a folder before anything in it is opened for writing.
 
 use super::earlier::{Earlier, is_shard};
-use super::{FolderKind, NEW_RESULT};
+use super::kind::{FolderKind, NEW_RESULT};
 use crate::manifest::{FILE_NAME as MANIFEST, Manifest};
 use crate::run_folder::LOCK_FILE;
 use crate::{Error, owned};
@@ -39,9 +39,9 @@ pub(super) fn look(path: &Path, kind: &FolderKind) -> Result<(), Error> {
         match &earlier {
             _ if is_neutral(&text) || kind.working.contains(&&*text) => {}
             None if is_run && !would_be_replaced => {}
-            None => return Err(foreign(path, &text, kind)),
+            None => return Err(kind.foreign(path, &text)),
             Some(earlier) if would_be_replaced && text != DATA && !earlier.files.contains_key(&*text) => {
-                return Err(foreign(path, &text, kind));
+                return Err(kind.foreign(path, &text));
             }
             Some(_) => {}
         }
@@ -58,13 +58,8 @@ pub(super) fn new_manifest(path: &Path, kind: &FolderKind) -> Result<Option<Mani
     let is_ours = manifest.about.get("program").and_then(Value::as_str) == Some(kind.program);
     match is_ours && manifest.files.keys().all(|name| owned::inner_path(name).is_some()) {
         true => Ok(Some(manifest)),
-        false => Err(foreign(path, NEW_RESULT, kind)),
+        false => Err(kind.foreign(path, NEW_RESULT)),
     }
-}
-
-/// The error for an entry that the program did not write.
-pub(super) fn foreign(folder: &Path, entry: &str, kind: &FolderKind) -> Error {
-    Error::Foreign { folder: folder.to_owned(), entry: entry.to_owned(), program: kind.program }
 }
 
 /// Refuses links in the folder of the shards, and shards that the manifest does not list: a reader of the new dataset
@@ -75,7 +70,7 @@ fn refuse_foreign_shards(path: &Path, earlier: &Earlier, kind: &FolderKind) -> R
         return Ok(());
     }
     let check = |name: String| match is_shard(&name) && !earlier.files.contains_key(&name) {
-        true => Err(foreign(path, &name, kind)),
+        true => Err(kind.foreign(path, &name)),
         false => Ok(()),
     };
     for entry in names(&data)? {

@@ -118,6 +118,8 @@ fn unreadable_rows_and_foreign_folders_are_refused() {
         serde_json::from_str(&std::fs::read_to_string(folder.join("out/clean.json")).unwrap()).unwrap();
     assert_eq!((&manifest["kept"], &manifest["rows"]), (&json!(5), &json!(5)));
     assert!(manifest["skipped"][0].as_str().unwrap().contains("worse.jsonl, line 1"), "{manifest}");
-    std::fs::remove_file(folder.join("out/clean.json")).unwrap();
+    for name in ["clean.json", "checksums.json"] {
+        std::fs::remove_file(folder.join("out").join(name)).unwrap();
+    }
     assert!(refused(&["--skip-unreadable"]).contains("did not write"));
 }

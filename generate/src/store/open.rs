@@ -1,9 +1,8 @@
 //! Whether a file may be opened as the store. Everything is settled before the first byte is written: the file may be a
 //! link, another program's database, or damaged.
 
-use super::database::OLD_VERSION;
-use super::repair::beside;
-use super::wal;
+use super::schema::OLD_VERSION;
+use super::wal::{self, beside};
 use anyhow::{Context, Result, bail};
 use files::owned;
 use rusqlite::{Connection, OpenFlags};

@@ -2,9 +2,10 @@
 //! copied aside first.
 
 use super::checksums::{Checksum, answer_checksum, row_checksum};
-use super::database::{OLD_VERSION, SCHEMA, VERSION};
+use super::open;
 use super::records::{CallKey, Reply};
-use super::{open, wal};
+use super::schema::{OLD_VERSION, SCHEMA, VERSION};
+use super::wal::{self, beside};
 use anyhow::{Context, Result, bail};
 use files::{atomic, owned, run_folder};
 use rusqlite::types::Value;
@@ -78,12 +79,6 @@ fn unreadable(path: &Path) -> String {
         "nothing can be read from {}; put a backup of it in its place, or give another `--out`",
         path.display()
     )
-}
-
-pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(suffix);
-    path.with_file_name(name)
 }
 
 /// Copies the damaged store and what is beside it into a new folder `set-aside-N`.

@@ -1,9 +1,9 @@
 //! The check of a whole store: the database's structure, and the checksum of every answer and row.
 
 use super::checksums::{Checksum, answer_checksum, row_checksum};
-use super::database::OLD_VERSION;
 use super::records::CallKey;
-use super::repair::beside;
+use super::schema::OLD_VERSION;
+use super::wal::beside;
 use super::{open, wal};
 use anyhow::Result;
 use rusqlite::config::DbConfig;

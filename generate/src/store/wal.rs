@@ -3,7 +3,7 @@
 //! <https://www.sqlite.org/fileformat2.html#the_write_ahead_log>.
 
 use anyhow::{Context, Result};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 const HEADER: usize = 32;
 const FRAME_HEADER: usize = 24;
@@ -16,6 +16,13 @@ pub(super) fn lost_commits(log: &Path) -> Result<Option<usize>> {
         bytes => bytes.with_context(|| format!("cannot read {}", log.display()))?,
     };
     Ok(commits_after_damage(&bytes).filter(|commits| *commits > 1))
+}
+
+/// The path of what SQLite keeps beside a store.
+pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(suffix);
+    path.with_file_name(name)
 }
 
 /// The commits from the first frame of this log that cannot be read; `None` if all can.
