@@ -27,7 +27,7 @@ const MAX_FILTERED: usize = 64 << 20;
 /// How long a template may take for one conversation.
 const MAX_TIME: Duration = Duration::from_secs(20);
 /// Bytes of the stack that a template is parsed on: the parser recurses along chains of `not`, filters and attributes.
-const PARSER_STACK: usize = 1 << 30;
+const PARSER_STACK: usize = 256 << 20;
 
 /// A parsed chat template with the special tokens that it may print.
 #[derive(Debug, Clone)]
@@ -58,7 +58,8 @@ impl ChatTemplate {
             match parsed {
                 Ok(Ok(template)) => template,
                 Ok(Err(_)) => Err(Error::Template("the template ends its parser in a panic".to_owned())),
-                Err(error) => Err(Error::Template(format!("no thread to parse it on: {error}"))),
+                // The system gives no such stack: only a strange template needs it.
+                Err(_) => parse(),
             }
         })
     }
@@ -138,10 +139,14 @@ impl ChatTemplate {
             }
         }
         let template = self.environment.get_template("chat_template").expect("added when it was parsed");
-        let mut output = BoundedText { text: Vec::new(), deadline: Instant::now() + MAX_TIME };
-        template
-            .render_captured_to(context, &mut output)
-            .map_err(|error| Error::Template(format!("{error:#}")))?;
+        let mut output =
+            BoundedText { text: Vec::new(), deadline: Instant::now() + MAX_TIME, exceeded: None };
+        let rendered = template.render_captured_to(context, &mut output).map(drop);
+        match (rendered, output.exceeded) {
+            (Err(_), Some(bound)) => return Err(Error::Template(bound)),
+            (Err(error), None) => return Err(Error::Template(format!("{error:#}"))),
+            (Ok(()), _) => {}
+        }
         String::from_utf8(output.text).map_err(|error| Error::Template(error.to_string()))
     }
 
@@ -188,16 +193,20 @@ impl ChatTemplate {
 struct BoundedText {
     text: Vec<u8>,
     deadline: Instant,
+    /// The bound that ended it.
+    exceeded: Option<String>,
 }
 
 impl io::Write for BoundedText {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if self.text.len() + bytes.len() > MAX_OUTPUT {
-            return Err(io::Error::other(format!("the template prints more than {MAX_OUTPUT} bytes")));
+            self.exceeded = Some(format!("the template prints more than {MAX_OUTPUT} bytes"));
+            return Err(io::ErrorKind::FileTooLarge.into());
         }
         if Instant::now() > self.deadline {
             let seconds = MAX_TIME.as_secs();
-            return Err(io::Error::other(format!("the template takes more than {seconds} s")));
+            self.exceeded = Some(format!("the template takes more than {seconds} s"));
+            return Err(io::ErrorKind::TimedOut.into());
         }
         self.text.extend_from_slice(bytes);
         Ok(bytes.len())

@@ -175,7 +175,10 @@ impl Fields {
             );
             return Err(ApiError::invalid(name, message).with_code("unsupported_parameter"));
         }
-        match self.map.iter().find(|(_, value)| !value.is_null()) {
+        let is_absent = |field: &String, value: &Value| {
+            value.is_null() || (*value == "" && CONSTRAINTS.contains(&field.as_str()))
+        };
+        match self.map.iter().find(|(field, value)| !is_absent(field, value)) {
             Some((field, _)) if !lenient => {
                 let name = self.name(&shorten(field, 64));
                 let message = format!(

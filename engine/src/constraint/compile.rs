@@ -8,20 +8,21 @@ use super::first_line;
 use crate::request::RequestError;
 use llguidance::api::{ParserLimits, TopLevelGrammar};
 use llguidance::{Matcher, ParserFactory};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, Condvar, Mutex, PoisonError, mpsc};
 use std::time::Duration;
 
 /// Bytes of the stack, of which the system provides those that are used.
-const STACK: usize = 1 << 30;
+const STACK: usize = 512 << 20;
 /// How long a caller waits.
 const TIMEOUT: Duration = Duration::from_secs(20);
 /// Maximum number of compilations at once in this process, abandoned ones included.
 const MAX_AT_ONCE: usize = 4;
-/// Seconds after which a caller that found all threads busy may try again.
+/// Seconds after which a caller that got no place may try again.
 const RETRY_AFTER: u64 = 2;
 
-static RUNNING: AtomicUsize = AtomicUsize::new(0);
+/// The number of compilations now, and what wakes those that wait for a place.
+static RUNNING: Mutex<usize> = Mutex::new(0);
+static ENDED: Condvar = Condvar::new();
 
 /// Bounds what a compiled constraint may cost later: a lexer state takes one to two kilobytes.
 pub(super) fn limit(limits: &mut ParserLimits) {
@@ -33,18 +34,23 @@ pub(super) fn limit(limits: &mut ParserLimits) {
 struct Place;
 
 impl Place {
+    /// Waits for a place.
     fn take() -> Result<Self, RequestError> {
-        let add = |running: usize| (running < MAX_AT_ONCE).then(|| running + 1);
-        match RUNNING.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add) {
-            Ok(_) => Ok(Self),
-            Err(waiting) => Err(RequestError::Full { waiting, retry_after: RETRY_AFTER }),
+        let running = RUNNING.lock().unwrap_or_else(PoisonError::into_inner);
+        let waited = ENDED.wait_timeout_while(running, TIMEOUT, |running| *running >= MAX_AT_ONCE);
+        let (mut running, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        if *running >= MAX_AT_ONCE {
+            return Err(RequestError::Full { waiting: *running, retry_after: RETRY_AFTER });
         }
+        *running += 1;
+        Ok(Self)
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        RUNNING.fetch_sub(1, Ordering::Relaxed);
+        *RUNNING.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
+        ENDED.notify_one();
     }
 }
 

@@ -71,3 +71,20 @@ async fn too_many_stop_token_ids_are_refused() {
     let reply = server.post(CHAT, &chat(json!({"stop_token_ids": all}))).await;
     assert_eq!((reply.status, &error(&reply)["param"]), (400, &json!("stop_token_ids")), "{}", reply.body);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn work_of_clients_that_left_is_not_begun() {
+    let script = Script { compile_time: Duration::from_millis(400), ..Script::default() };
+    let (model, record) = model(script);
+    let server = start(settings(), Some(vec![model])).await;
+    let body = chat(json!({"guided_regex": "a"})).to_string();
+    let mut connections = Vec::new();
+    for _ in 0..12 {
+        connections.push(server.send("POST", CHAT, "", body.as_bytes()).await);
+    }
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    drop(connections);
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let compiled = record.requests.lock().unwrap().len();
+    assert!(compiled <= 4, "{compiled} of 12 were compiled for clients that had left");
+}

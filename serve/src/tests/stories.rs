@@ -132,6 +132,40 @@ async fn constraints_reach_the_engine_and_errors_name_the_parameter() {
     assert_eq!((&error["code"], &error["param"]), (&json!("context_length_exceeded"), &json!("messages")));
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn constraints_that_nest_or_grow_end_no_server() {
+    let Some(server) = stories().await else { return };
+    let ask = |more: Value| {
+        let mut body = json!({"messages": [{"role": "user", "content": "Say"}], "max_tokens": 4});
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let server = &server;
+        async move { server.post("/v1/chat/completions", &body).await }
+    };
+    let definitions: serde_json::Map<String, Value> = (0..1000)
+        .map(|index| (format!("d{index}"), json!({"$ref": format!("#/$defs/d{}", index + 1)})))
+        .chain([("d1000".to_owned(), json!({"type": "boolean"}))])
+        .collect();
+    let rules =
+        |count: usize| (0..count).map(|index| format!("r{index}: r{}\n", index + 1)).collect::<String>();
+    let terminals = (0..1000).map(|index| format!("T{index}: \"x\" T{}\n", index + 1)).collect::<String>();
+    for (more, statuses) in [
+        (json!({"guided_json": {"$defs": definitions, "$ref": "#/$defs/d0"}}), &[200][..]),
+        (json!({"guided_grammar": format!("start: r0\n{}r700: \"ab\"\n", rules(700))}), &[200]),
+        (json!({"guided_grammar": format!("start: T0\n{terminals}T1000: \"ab\"\n")}), &[200, 400]),
+        (json!({"guided_grammar": format!("start: r0\n{}r9000: \"ab\"\n", rules(9000))}), &[400]),
+        (json!({"guided_regex": "a?b".repeat(100_000)}), &[400]),
+        (json!({"guided_regex": "(".repeat(10_000)}), &[400]),
+        (json!({"guided_choice": (0..100_000).map(|index| format!("{index}")).collect::<Vec<_>>()}), &[400]),
+        (json!({"guided_choice": (0..4000).map(|index| format!("{index}.")).collect::<Vec<_>>()}), &[200]),
+    ] {
+        let began = std::time::Instant::now();
+        let reply = ask(more).await;
+        assert!(statuses.contains(&reply.status), "{}", reply.body);
+        assert!(began.elapsed() < std::time::Duration::from_secs(30), "{:?}", began.elapsed());
+        assert_eq!(ask(json!({})).await.status, 200, "others are served");
+    }
+}
+
 #[tokio::test]
 async fn the_events_of_a_response_end_in_the_whole_response() {
     let Some(server) = stories().await else { return };

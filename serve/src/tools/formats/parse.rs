@@ -80,6 +80,12 @@ impl<'a> Cursor<'a> {
         is_next
     }
 
+    /// Skips a text if it is next; more text is needed where it may become it.
+    fn skip_whole(&mut self, expected: &str) -> Result<bool, Stop> {
+        let may_become = !self.has_ended && expected.starts_with(self.rest()) && expected != self.rest();
+        if may_become { Err(Stop::Incomplete) } else { Ok(self.skip(expected)) }
+    }
+
     /// Skips a text that must be next.
     fn expect(&mut self, expected: &str) -> Result<(), Stop> {
         match self.skip(expected) {
@@ -153,7 +159,7 @@ fn function(cursor: &mut Cursor<'_>, tools: &Tools) -> Result<Call, Stop> {
     let mut arguments = Map::new();
     loop {
         cursor.skip_space();
-        if !cursor.skip("<parameter=") {
+        if !cursor.skip_whole("<parameter=")? {
             cursor.close("</function>")?;
             return Ok((name, Value::Object(arguments).to_string()));
         }
@@ -215,7 +221,7 @@ fn mistral(cursor: &mut Cursor<'_>, tools: &Tools) -> Result<Vec<Call>, Stop> {
         return Err(Stop::NoCall);
     }
     cursor.position += end;
-    if cursor.skip("[CALL_ID]") {
+    if cursor.skip_whole("[CALL_ID]")? {
         let length = cursor.rest().find(['{', '[']).ok_or(Stop::Incomplete)?;
         cursor.position += length;
     }
@@ -254,7 +260,7 @@ fn deepseek(cursor: &mut Cursor<'_>, tools: &Tools) -> Result<Vec<Call>, Stop> {
             return Err(Stop::NoCall);
         }
         cursor.skip_space();
-        let is_block = cursor.skip("```json");
+        let is_block = cursor.skip_whole("```json")?;
         cursor.skip_space();
         let arguments = cursor.json()?;
         if is_block {

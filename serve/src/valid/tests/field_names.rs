@@ -64,6 +64,7 @@ fn chat() -> Vec<Value> {
             "response_format": {"type": "json_schema", "json_schema": schema},
         }),
         json!({"model": "m", "messages": messages, "structured_outputs": {}}),
+        json!({"model": "m", "messages": messages, "response_format": {"type": "json_object", "schema": {}}}),
     ]
 }
 
@@ -75,6 +76,7 @@ fn completion() -> Vec<Value> {
             "model": "m", "prompt": "a",
             "response_format": {"type": "json_schema", "json_schema": schema},
         }),
+        json!({"model": "m", "prompt": "a", "response_format": {"type": "json_object", "schema": {}}}),
     ]
 }
 
@@ -84,6 +86,7 @@ fn responses() -> Vec<Value> {
         {"role": "user", "content": part},
         {"type": "function_call", "call_id": "c", "name": "f", "arguments": "{}"},
         {"type": "function_call_output", "call_id": "c", "output": part},
+        {"type": "reasoning"},
     ]);
     vec![
         json!({
@@ -91,7 +94,7 @@ fn responses() -> Vec<Value> {
             "tools": [{"type": "function", "name": "f"}],
             "text": {"format": {"type": "json_schema", "name": "s", "schema": {}}},
         }),
-        json!({"model": "m", "input": "a", "structured_outputs": {}}),
+        json!({"model": "m", "input": "a", "structured_outputs": {}, "reasoning": {}}),
     ]
 }
 
