@@ -336,6 +336,10 @@ mod tests {
         refused("hidden_size", json!(-1), "hidden_size is -1");
         refused("vocab_size", json!("many"), "vocab_size is \"many\"");
         refused("num_hidden_layers", json!(100_000_000), "num_hidden_layers 100000000 is beyond 4096");
-        refused("max_position_embeddings", json!(1_u64 << 40), "max_position_embeddings 1099511627776 is beyond");
+        refused(
+            "max_position_embeddings",
+            json!(1_u64 << 40),
+            "max_position_embeddings 1099511627776 is beyond",
+        );
     }
 }
