@@ -139,25 +139,17 @@ impl Run {
     }
 
     /// Logs values at the current step to metrics.jsonl and TensorBoard.
-    ///
-    /// # Errors
-    /// When they cannot be written.
-    pub(crate) fn log(&mut self, values: &[(&str, f64)]) -> Result<()> {
+    pub(crate) fn log(&mut self, values: &[(&str, f64)]) {
         self.metrics.write(&self.progress, values);
-        Ok(())
     }
 
     /// Logs a training step with the speed since the last one, and shows the progress.
-    ///
-    /// # Errors
-    /// When it cannot be written.
-    pub(crate) fn log_training(&mut self, values: &[(&str, f64)]) -> Result<()> {
+    pub(crate) fn log_training(&mut self, values: &[(&str, f64)]) {
         let (tokens_per_second, mfu) = self.meter.rates();
         let mut all = values.to_vec();
         all.extend([("tokens_per_second", tokens_per_second), ("mfu", mfu)]);
-        self.log(&all)?;
+        self.log(&all);
         self.meter.show(self.progress.step, values);
-        Ok(())
     }
 
     /// Prints a line that stays above the progress bar.
@@ -271,11 +263,8 @@ impl Run {
         self.stop.exit_code()
     }
 
-    /// Ends a run that was asked to stop; it can be resumed.
-    ///
-    /// # Errors
-    /// None so far: the checkpoint is written.
-    pub(crate) fn stop(mut self, code: u8) -> Result<u8> {
+    /// Ends a run that was asked to stop and has saved a checkpoint, from which it can be resumed. Returns the exit code.
+    pub(crate) fn stop(mut self, code: u8) -> u8 {
         self.manifest.insert("state".into(), "interrupted".into());
         let written = self.write_manifest();
         self.warn(written);
@@ -284,7 +273,7 @@ impl Run {
             "stopped after step {} and saved a checkpoint; run the same command to resume",
             self.progress.step
         ));
-        Ok(code)
+        code
     }
 
     /// Ends a run that did all its steps: writes the model into the run's folder itself.

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use terminal::Progress;
 
 /// Raised whenever the same rows and rules would give other tokens.
-const VERSION: u32 = 2;
+const VERSION: u32 = 1;
 /// Rows that are tokenized together.
 const CHUNK: usize = 512;
 
@@ -46,7 +46,8 @@ pub(crate) fn tokenized(paths: &[PathBuf], kind: Kind, rules: &Rules<'_>, cache:
         }
     }
     progress.finish();
-    writer.finish(vocabulary)
+    writer.finish()?;
+    Store::open(&folder, vocabulary)?.context("the tokens were just written")
 }
 
 /// Removes a store that is damaged or has no list, if there is anything.

@@ -176,8 +176,8 @@ fn a_token_file_that_shrinks_under_a_run_saves_it() {
         command.args(["--steps", "4000", "--save-steps", "4000"]);
         command
     };
-    let child = command().stderr(Stdio::piped()).spawn().unwrap();
-    while metric_lines(&out).len() < 3 {
+    let mut child = command().stderr(Stdio::piped()).spawn().unwrap();
+    while metric_lines(&out).len() < 3 && child.try_wait().unwrap().is_none() {
         std::thread::sleep(Duration::from_millis(5));
     }
     empty(&only(&workshop.path("sft/cache")).join("tokens.bin"));
