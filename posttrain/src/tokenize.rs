@@ -108,7 +108,11 @@ fn write_chunk(writer: &mut Writer, chunk: &[LocatedRow], kind: Kind, rules: &Ru
 /// Returns the default folder of tokenized data: `smoltalk/tokens` in the user's cache folder; for a user without a home a
 /// folder of the run, never one that others can write to.
 pub(crate) fn default_cache(out: &Path) -> PathBuf {
-    files::folders::cache().unwrap_or_else(|| out.join("cache")).join("tokens")
+    cache_below(files::folders::cache(), out)
+}
+
+fn cache_below(user: Option<PathBuf>, out: &Path) -> PathBuf {
+    user.unwrap_or_else(|| out.join("cache")).join("tokens")
 }
 
 /// Returns the hash of everything that decides the tokens.
@@ -149,4 +153,16 @@ fn hash_data(hasher: &mut Hasher, path: &Path) -> Result<()> {
         std::io::copy(&mut opened, hasher).with_context(cannot)?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_a_home_the_cache_is_in_the_runs_folder() {
+        let out = Path::new("runs/a");
+        assert_eq!(cache_below(Some("home/smoltalk".into()), out), Path::new("home/smoltalk/tokens"));
+        assert_eq!(cache_below(None, out), Path::new("runs/a/cache/tokens"));
+    }
 }

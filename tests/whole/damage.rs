@@ -250,19 +250,3 @@ fn a_strict_umask_holds_for_checkpoints() {
         assert_eq!(mode(file), 0o600, "{file}");
     }
 }
-
-#[test]
-fn without_a_home_the_cache_is_in_the_runs_folder() {
-    let workshop = Workshop::new();
-    let mut command = crate::programs::program("posttrain");
-    command
-        .arg("sft")
-        .arg("--model")
-        .arg(workshop.path("base/run"))
-        .arg("--data")
-        .arg(workshop.path("chats.jsonl"));
-    command.arg("--out").arg(workshop.path("out")).args(["--steps", "1", "--max-length", "64"]);
-    succeeds(command.env("HOME", "").env_remove("XDG_CACHE_HOME").current_dir(workshop.folder.path()));
-    assert!(only(&workshop.path("out/cache/tokens")).join("tokens.bin").is_file());
-    assert!(!workshop.path(".cache").exists());
-}
