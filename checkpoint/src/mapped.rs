@@ -4,10 +4,6 @@
 
 use std::path::Path;
 
-/// Maps that can be watched at a time; those beyond it fault as without this module.
-#[cfg(unix)]
-const SLOTS: usize = 1024;
-
 /// A mapped file whose faults are reported with its path. Keep it as long as the map, and drop it before.
 #[derive(Debug)]
 pub struct Watch {
@@ -37,13 +33,14 @@ impl Drop for Watch {
 
 #[cfg(unix)]
 mod unix {
-    use super::SLOTS;
     use std::os::unix::ffi::OsStrExt;
     use std::path::Path;
     use std::ptr;
     use std::sync::OnceLock;
     use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
 
+    /// Maps that can be watched at a time; those beyond it fault as without this module.
+    const SLOTS: usize = 1024;
     /// The exit code of a program that an error ended, as in the crate `terminal`.
     const ERROR_EXIT_CODE: i32 = 2;
 
@@ -60,13 +57,15 @@ mod unix {
     }
 
     impl Slot {
-        const FREE: Self = Self {
-            is_taken: AtomicBool::new(false),
-            start: AtomicUsize::new(0),
-            length: AtomicUsize::new(0),
-            line: AtomicPtr::new(ptr::null_mut()),
-            line_length: AtomicUsize::new(0),
-        };
+        const fn free() -> Self {
+            Self {
+                is_taken: AtomicBool::new(false),
+                start: AtomicUsize::new(0),
+                length: AtomicUsize::new(0),
+                line: AtomicPtr::new(ptr::null_mut()),
+                line_length: AtomicUsize::new(0),
+            }
+        }
 
         pub(super) fn release(&self) {
             self.start.store(0, Ordering::SeqCst);
@@ -79,7 +78,7 @@ mod unix {
         }
     }
 
-    static WATCHED: [Slot; SLOTS] = [Slot::FREE; SLOTS];
+    static WATCHED: [Slot; SLOTS] = [const { Slot::free() }; SLOTS];
     /// What handled SIGBUS before: the standard library's check for stack overflows.
     static PREVIOUS: OnceLock<libc::sigaction> = OnceLock::new();
 

@@ -8,48 +8,22 @@ use checkpoint::weights::Precision;
 use files::atomic::{self, NewFolder};
 use files::checksum::Algorithm;
 use files::manifest::{Depth, FILE_NAME, Manifest};
-use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use training::{Optimizer, Parameters, TrainingState};
 
+mod progress;
 mod state;
 #[cfg(test)]
 mod tests;
+
+pub(crate) use progress::{MixtureState, Progress};
 
 /// What a checkpoint that cannot be read is renamed to, before its step.
 const UNREADABLE: &str = "unreadable-step-";
 /// What a checkpoint that led to a loss that is not finite is renamed to, before its step.
 const DIVERGED: &str = "diverged-step-";
-
-/// How far a run is.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Progress {
-    /// Steps done.
-    pub(crate) step: u64,
-    /// Tokens that went through the model, including those that are not trained.
-    pub(crate) num_tokens: u64,
-    /// Seconds of training, including those before the last resume.
-    pub(crate) seconds: f64,
-    /// Step and loss of the best evaluation so far.
-    pub(crate) best: Option<(u64, f64)>,
-    /// How far pretraining has read its sources.
-    #[serde(default, rename = "drawn")]
-    pub(crate) mixture: MixtureState,
-}
-
-/// How far pretraining has read its sources.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub(crate) struct MixtureState {
-    /// Tokens taken from each source since the run started.
-    pub(crate) tokens: BTreeMap<String, u64>,
-    /// Sequences taken from each source since the mixture last changed.
-    pub(crate) sequences: BTreeMap<String, u64>,
-    /// The weights of the mixture.
-    pub(crate) weights: BTreeMap<String, f64>,
-}
 
 /// Writes `step-N` into the folder of checkpoints, completely or not at all, and reads it back. `run` is run.json.
 ///

@@ -147,7 +147,7 @@ fn train(
             let batches = run.rescued(batches, &mut learner, &outgoing, training)?;
             let totals = evaluate(&mut learner, &batches, &losses)?;
             refuse_nan(totals.mean_loss(), done).map_err(|error| run.diverged(error))?;
-            run.log(&borrowed(&totals.values("eval_")))?;
+            run.log(&borrowed(&totals.values("eval_")));
             is_best = run.record_evaluation(totals.mean_loss());
         }
         let stop_signal = run.stop_signal();
@@ -160,14 +160,14 @@ fn train(
                 ("grad_norm".into(), f64::from(grad_norm)),
                 ("epoch".into(), done as f64 / rows.order.steps_per_epoch() as f64),
             ]);
-            run.log_training(&borrowed(&values))?;
+            run.log_training(&borrowed(&values));
             window = PairTotals::default();
         }
         if saves {
             run.save(&mut learner, &outgoing, training)?;
         }
         if let Some(code) = stop_signal.filter(|_| done < total) {
-            return run.stop(code);
+            return Ok(run.stop(code));
         }
     }
     run.finish(&mut learner, &outgoing, training)

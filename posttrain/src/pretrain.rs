@@ -167,14 +167,14 @@ fn train(
         let saves = is_best || stop_signal.is_some() || is_due(save_every);
         // A checkpoint ends the window of the means, so that a resumed run logs what an undisturbed one does.
         if saves || is_due(training.logging_steps) {
-            log(&mut run, &window, plan.rate(step), grad_norm, &mixture)?;
+            log(&mut run, &window, plan.rate(step), grad_norm, &mixture);
             window = Totals::default();
         }
         if saves {
             run.save(&mut learner, &outgoing, training)?;
         }
         if let Some(code) = stop_signal.filter(|_| done < total) {
-            return run.stop(code);
+            return Ok(run.stop(code));
         }
     }
     let config = learner.state().parameters.config.clone();
@@ -189,7 +189,7 @@ fn enter(learner: &mut Learner, stage: &Stage, positions: usize) -> Result<()> {
     Ok(())
 }
 
-fn log(run: &mut Run, totals: &Totals, rate: f64, grad_norm: f32, mixture: &Mixture) -> Result<()> {
+fn log(run: &mut Run, totals: &Totals, rate: f64, grad_norm: f32, mixture: &Mixture) {
     let mut values = vec![
         ("loss".to_owned(), totals.mean_loss()),
         ("learning_rate".to_owned(), rate),
@@ -202,7 +202,7 @@ fn log(run: &mut Run, totals: &Totals, rate: f64, grad_norm: f32, mixture: &Mixt
             run.note_once(&format!("source {name} was repeated for more than {MANY_EPOCHS} epochs"));
         }
     }
-    run.log_training(&values.iter().map(|(name, value)| (name.as_str(), *value)).collect::<Vec<_>>())
+    run.log_training(&values.iter().map(|(name, value)| (name.as_str(), *value)).collect::<Vec<_>>());
 }
 
 /// Logs the loss of every source's held-out documents and that of all; returns whether the latter is the best so far.
@@ -224,7 +224,7 @@ fn evaluate(run: &mut Run, learner: &mut Learner, mixture: &Mixture, sizes: Eval
     }
     refuse_nan(all.mean_loss(), run.progress.step).map_err(|error| run.diverged(error))?;
     values.insert(0, ("eval_loss".to_owned(), all.mean_loss()));
-    run.log(&values.iter().map(|(name, value)| (name.as_str(), *value)).collect::<Vec<_>>())?;
+    run.log(&values.iter().map(|(name, value)| (name.as_str(), *value)).collect::<Vec<_>>());
     Ok(run.record_evaluation(all.mean_loss()))
 }
 

@@ -22,7 +22,7 @@ pub(crate) use folder::RunFolder;
 pub(crate) use manifest::{about, data_purposes};
 
 use folder::{Previous, model_damage, previous_run, refuse_other_command, refuse_own_model, set_aside};
-use manifest::{keep_history, notes, now};
+use manifest::{add_to_lineage, keep_history, notes, now};
 use metrics::Metrics;
 
 /// A run in progress.
@@ -95,12 +95,12 @@ impl Run {
             files::atomic::remove_abandoned(out, Duration::ZERO)?;
         }
         let mut manifest = about;
-        let Newest { checkpoint, damage, .. } = resume(folder, &mut manifest, &mut parameters)?;
+        let (Newest { checkpoint, damage, .. }, mut events) = resume(folder, &mut manifest, &mut parameters)?;
         let weights = parameters.values.len();
         let (progress, optimizer) =
             checkpoint.unwrap_or_else(|| (Progress::default(), Optimizer::new(weights)));
         let (metrics, note) = Metrics::open(out, progress.step)?;
-        notes(&mut manifest).extend(note.map(Value::from));
+        events.extend(note);
         let meter = Meter::new(&parameters.config, compute, total, progress.step)?;
         manifest.insert("state".into(), "running".into());
         manifest.insert("mfu_convention".into(), meter.convention().into());
@@ -115,8 +115,10 @@ impl Run {
             damage,
             _lock: lock,
         };
+        events.iter().for_each(|event| add_to_lineage(&mut run.manifest, event));
         run.write_manifest()?;
         run.print_start(total);
+        events.iter().for_each(|event| run.line(&format!("note: {event}")));
         Ok(Some((run, TrainingState { parameters, optimizer })))
     }
 
@@ -139,25 +141,17 @@ impl Run {
     }
 
     /// Logs values at the current step to metrics.jsonl and TensorBoard.
-    ///
-    /// # Errors
-    /// When they cannot be written.
-    pub(crate) fn log(&mut self, values: &[(&str, f64)]) -> Result<()> {
+    pub(crate) fn log(&mut self, values: &[(&str, f64)]) {
         self.metrics.write(&self.progress, values);
-        Ok(())
     }
 
     /// Logs a training step with the speed since the last one, and shows the progress.
-    ///
-    /// # Errors
-    /// When it cannot be written.
-    pub(crate) fn log_training(&mut self, values: &[(&str, f64)]) -> Result<()> {
+    pub(crate) fn log_training(&mut self, values: &[(&str, f64)]) {
         let (tokens_per_second, mfu) = self.meter.rates();
         let mut all = values.to_vec();
         all.extend([("tokens_per_second", tokens_per_second), ("mfu", mfu)]);
-        self.log(&all)?;
+        self.log(&all);
         self.meter.show(self.progress.step, values);
-        Ok(())
     }
 
     /// Prints a line that stays above the progress bar.
@@ -222,7 +216,9 @@ impl Run {
         match self.damage.take() {
             None => Ok(()),
             Some(damage) => {
-                self.note_once(&format!("{damage}; the checkpoint is written again"));
+                let note = format!("{damage}; the checkpoint is written again");
+                add_to_lineage(&mut self.manifest, &note);
+                self.line(&format!("note: {note}"));
                 self.save(learner, outgoing, settings)
             }
         }
@@ -271,11 +267,8 @@ impl Run {
         self.stop.exit_code()
     }
 
-    /// Ends a run that was asked to stop; it can be resumed.
-    ///
-    /// # Errors
-    /// None so far: the checkpoint is written.
-    pub(crate) fn stop(mut self, code: u8) -> Result<u8> {
+    /// Ends a run that was asked to stop and has saved a checkpoint, from which it can be resumed. Returns the exit code.
+    pub(crate) fn stop(mut self, code: u8) -> u8 {
         self.manifest.insert("state".into(), "interrupted".into());
         let written = self.write_manifest();
         self.warn(written);
@@ -284,7 +277,7 @@ impl Run {
             "stopped after step {} and saved a checkpoint; run the same command to resume",
             self.progress.step
         ));
-        Ok(code)
+        code
     }
 
     /// Ends a run that did all its steps: writes the model into the run's folder itself.
@@ -350,13 +343,13 @@ impl Run {
 }
 
 /// Returns the newest checkpoint of the previous run in the folder, whose weights replace those of `parameters`, and
-/// takes over that run's history.
+/// notes on what was damaged; takes over that run's history.
 fn resume(
     folder: &RunFolder,
     manifest: &mut Map<String, Value>,
     parameters: &mut Parameters,
-) -> Result<Newest> {
-    let Some(previous) = previous_run(&folder.out)? else { return Ok(Newest::default()) };
+) -> Result<(Newest, Vec<String>)> {
+    let Some(previous) = previous_run(&folder.out)? else { return Ok((Newest::default(), Vec::new())) };
     let changes = changes(&previous, manifest);
     let checkpoints = folder.out.join("checkpoints");
     checkpoints::remove_unfinished(&checkpoints)?;
@@ -371,18 +364,14 @@ fn resume(
     );
     let progress = newest.checkpoint.as_ref().map(|(progress, _)| progress);
     keep_history(manifest, &previous.manifest, &changes, progress);
-    let notes = notes(manifest);
-    notes.extend(previous.note.clone().map(Value::from));
-    notes.extend(
-        newest.unreadable.iter().map(|note| Value::from(format!("{note}; resuming from an earlier one"))),
-    );
+    let mut events = Vec::from_iter(previous.note.clone());
+    events.extend(newest.unreadable.iter().map(|note| format!("{note}; resuming from an earlier one")));
     if previous.has_finished()
         && let Some(damage) = model_damage(&folder.out, &previous)
     {
-        notes
-            .push(format!("the model of the finished run is damaged ({damage}); it is written again").into());
+        events.push(format!("the model of the finished run is damaged ({damage}); it is written again"));
     }
-    Ok(newest)
+    Ok((newest, events))
 }
 
 fn changes(previous: &Previous, about: &Map<String, Value>) -> Vec<Change> {

@@ -136,14 +136,14 @@ fn train(
                 ("mean_token_accuracy", window.accuracy()),
                 ("entropy", window.mean_entropy()),
                 ("epoch", done as f64 / rows.order.steps_per_epoch() as f64),
-            ])?;
+            ]);
             window = Totals::default();
         }
         if saves {
             run.save(&mut learner, &outgoing, training)?;
         }
         if let Some(code) = stop_signal.filter(|_| done < total) {
-            return run.stop(code);
+            return Ok(run.stop(code));
         }
     }
     run.finish(&mut learner, &outgoing, training)
@@ -156,7 +156,7 @@ fn evaluate(run: &mut Run, learner: &mut Learner, rows: &Rows, compute: &Compute
         totals.add(&learner.losses(&batch)?);
     }
     refuse_nan(totals.mean_loss(), run.progress.step).map_err(|error| run.diverged(error))?;
-    run.log(&[("eval_loss", totals.mean_loss()), ("eval_mean_token_accuracy", totals.accuracy())])?;
+    run.log(&[("eval_loss", totals.mean_loss()), ("eval_mean_token_accuracy", totals.accuracy())]);
     Ok(run.record_evaluation(totals.mean_loss()))
 }
 

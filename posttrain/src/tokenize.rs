@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use terminal::Progress;
 
 /// Raised whenever the same rows and rules would give other tokens.
-const VERSION: u32 = 2;
+const VERSION: u32 = 1;
 /// Rows that are tokenized together.
 const CHUNK: usize = 512;
 
@@ -46,7 +46,8 @@ pub(crate) fn tokenized(paths: &[PathBuf], kind: Kind, rules: &Rules<'_>, cache:
         }
     }
     progress.finish();
-    writer.finish(vocabulary)
+    writer.finish()?;
+    Store::open(&folder, vocabulary)?.context("the tokens were just written")
 }
 
 /// Removes a store that is damaged or has no list, if there is anything.
@@ -107,7 +108,11 @@ fn write_chunk(writer: &mut Writer, chunk: &[LocatedRow], kind: Kind, rules: &Ru
 /// Returns the default folder of tokenized data: `smoltalk/tokens` in the user's cache folder; for a user without a home a
 /// folder of the run, never one that others can write to.
 pub(crate) fn default_cache(out: &Path) -> PathBuf {
-    files::folders::cache().unwrap_or_else(|| out.join("cache")).join("tokens")
+    cache_below(files::folders::cache(), out)
+}
+
+fn cache_below(user: Option<PathBuf>, out: &Path) -> PathBuf {
+    user.unwrap_or_else(|| out.join("cache")).join("tokens")
 }
 
 /// Returns the hash of everything that decides the tokens.
@@ -151,4 +156,16 @@ fn hash_data(hasher: &mut Hasher, path: &Path) -> Result<()> {
         std::io::copy(&mut opened, hasher).with_context(cannot)?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_a_home_the_cache_is_in_the_runs_folder() {
+        let out = Path::new("runs/a");
+        assert_eq!(cache_below(Some("home/smoltalk".into()), out), Path::new("home/smoltalk/tokens"));
+        assert_eq!(cache_below(None, out), Path::new("runs/a/cache/tokens"));
+    }
 }

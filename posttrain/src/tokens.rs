@@ -152,11 +152,11 @@ impl Writer {
         self.write(2, format!("{line}\n").as_bytes())
     }
 
-    /// Makes the finished store appear, and opens it.
+    /// Makes the finished store appear.
     ///
     /// # Errors
     /// As `push`.
-    pub(crate) fn finish(self, vocabulary: usize) -> Result<Store> {
+    pub(crate) fn finish(self) -> Result<()> {
         let cannot = self.cannot();
         let Self { folder, new, files, counts } = self;
         let about = serde_json::to_value(&counts)?.as_object().cloned().unwrap_or_default();
@@ -169,12 +169,10 @@ impl Writer {
         }
         manifest.write(&new.path().join(FILE_NAME)).with_context(|| cannot.clone())?;
         match new.commit() {
-            Ok(()) => {}
             // Another run wrote the same store meanwhile, with the same bytes.
-            Err(_) if folder.join(FILE_NAME).is_file() => {}
-            Err(error) => return Err(error).context(cannot),
+            Err(_) if folder.join(FILE_NAME).is_file() => Ok(()),
+            committed => committed.context(cannot),
         }
-        Store::open(&folder, vocabulary)?.context("the store was just written")
     }
 
     fn cannot(&self) -> String {
@@ -211,7 +209,8 @@ mod tests {
         let mut writer = Writer::create(path).unwrap();
         sequences().iter().for_each(|sequence| writer.push(sequence).unwrap());
         writer.drop_row(Path::new("rows.jsonl"), 7, "no_trained_token", "").unwrap();
-        writer.finish(100).unwrap()
+        writer.finish().unwrap();
+        Store::open(path, 100).unwrap().unwrap()
     }
 
     #[test]

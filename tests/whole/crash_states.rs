@@ -19,7 +19,7 @@ fn resumed(workshop: &Workshop, root: &str, command: impl Fn() -> Command) {
     assert_eq!(status, 0, "the undisturbed run ends well");
     let weights = std::fs::read(place.join("run/model.safetensors")).unwrap();
     let is_chosen =
-        |index: &usize| std::env::var_os(ALL).is_some() || random::mix(5, *index as u64) % 10 == 0;
+        |index: &usize| std::env::var_os(ALL).is_some() || random::mix(5, *index as u64).is_multiple_of(10);
     let (mut resumed, mut refused) = (0, Vec::new());
     for index in (0..states.len()).filter(is_chosen) {
         let state = &states[index];

@@ -40,7 +40,7 @@ impl Workshop {
         let mut tokenizer = posttrain(workshop.folder.path());
         tokenizer.arg("tokenizer").arg("--data").arg(workshop.path("texts.jsonl"));
         succeeds(tokenizer.arg("--out").arg(workshop.path("tokenizer")).args(["--vocab-size", "284"]));
-        succeeds(workshop.pretrain("base").args(["--tokens", "256"]));
+        succeeds(workshop.pretrain("base").args(["--tokens", "256", "--sequence-length", "64"]));
         workshop
     }
 

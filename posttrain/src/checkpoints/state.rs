@@ -2,7 +2,7 @@
 //! One file has everything that resuming needs, with one checksum over all of it, so that no damage to another file can
 //! take the weights down, and none to this one is believed.
 
-use super::Progress;
+use super::progress::Progress;
 use anyhow::{Context, Result, ensure};
 use checkpoint::weights::{self, Precision};
 use files::checksum::{Algorithm, Checksummer, Content};

@@ -159,10 +159,9 @@ impl PairTotals {
                 let rewards = [beta * (sums[0] - reference[0]), beta * (sums[1] - reference[1])];
                 for side in 0..2 {
                     let difference = (sums[side] - reference[side]).abs() / (1.0 + sums[side].abs());
-                    // Also a difference that is not a number is one.
-                    if !(difference <= self.largest_difference) {
-                        self.largest_difference = difference;
-                    }
+                    // Also what is not a number differs.
+                    let difference = if difference.is_nan() { f64::INFINITY } else { difference };
+                    self.largest_difference = self.largest_difference.max(difference);
                     self.rewards[side] += rewards[side];
                     self.log_probabilities[side] += sums[side];
                 }

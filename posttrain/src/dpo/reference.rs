@@ -17,7 +17,7 @@ use training::{Batch, ComputeSettings, Device, Parameters, Score, scorer};
 
 mod partial;
 
-use partial::Partial;
+use partial::{Partial, bytes_of, floats};
 
 /// Raised whenever the same weights and rows would give other log-probabilities, or another file.
 const VERSION: u32 = 2;
@@ -83,14 +83,6 @@ fn read(path: &Path, count: usize) -> Result<Option<Vec<f64>>, files::Error> {
 
 fn first_line(numbers: &[u8]) -> String {
     format!("{TITLE}{}", Content::of_bytes(numbers, Algorithm::Xxh3).checksum)
-}
-
-fn floats(bytes: &[u8]) -> Vec<f64> {
-    bytes.as_chunks::<8>().0.iter().map(|number| f64::from_le_bytes(*number)).collect()
-}
-
-fn bytes_of(sums: &[f64]) -> Vec<u8> {
-    sums.iter().flat_map(|number| number.to_le_bytes()).collect()
 }
 
 /// Computes the sums of a store's sequences and writes them. What a killed run computed is in a partial file; it is

@@ -51,6 +51,17 @@ pub(super) fn notes(manifest: &mut Map<String, Value>) -> &mut Vec<Value> {
     notes.as_array_mut().expect("made an array above")
 }
 
+/// Adds a note on what happened on resuming to the newest entry of the run's lineage: it is not a property of the run, so
+/// that later resumes do not repeat it.
+pub(super) fn add_to_lineage(manifest: &mut Map<String, Value>, note: &str) {
+    let entry =
+        manifest.get_mut("lineage").and_then(Value::as_array_mut).and_then(|lineage| lineage.last_mut());
+    if let Some(Value::Object(entry)) = entry {
+        let notes = entry.entry("notes").or_insert_with(|| json!([]));
+        notes.as_array_mut().into_iter().for_each(|notes| notes.push(note.into()));
+    }
+}
+
 /// Takes over from the previous run.json when the run started and its notes, and records the resume and what changed.
 pub(super) fn keep_history(
     manifest: &mut Map<String, Value>,

@@ -1,7 +1,6 @@
 //! What a run has computed of the reference so far: a record for each micro-batch, its numbers and their checksum. It is
 //! appended without being synced; what a power loss leaves of it is used up to the first record that is not whole.
 
-use super::{bytes_of, floats};
 use files::hash::sha256;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
@@ -58,6 +57,16 @@ impl Partial {
     pub(super) fn remove(self) {
         let _ = std::fs::remove_file(&self.path);
     }
+}
+
+/// Returns the numbers of a file.
+pub(super) fn floats(bytes: &[u8]) -> Vec<f64> {
+    bytes.as_chunks::<8>().0.iter().map(|number| f64::from_le_bytes(*number)).collect()
+}
+
+/// Returns numbers as they are stored.
+pub(super) fn bytes_of(sums: &[f64]) -> Vec<u8> {
+    sums.iter().flat_map(|number| number.to_le_bytes()).collect()
 }
 
 /// The checksum of a record, which its place is part of.
