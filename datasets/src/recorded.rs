@@ -71,11 +71,11 @@ impl Recorded {
         Ok(Some(Self { files, source: Some((folder.to_owned(), source)) }))
     }
 
-    /// Compares the lengths of the files that are about to be read, and of those that should be among them.
+    /// Compares the lengths of the files that are about to be read; those of a folder also with what should be among them.
     ///
     /// # Errors
     /// Names the first shard that is missing, not listed, longer or shorter.
-    pub(crate) fn check(&self, files: &[PathBuf]) -> Result<(), Error> {
+    pub(crate) fn check(&self, files: &[PathBuf], is_folder: bool) -> Result<(), Error> {
         let Some((folder, source)) = &self.source else { return Ok(()) };
         let mut folders = HashSet::new();
         for file in files {
@@ -89,7 +89,7 @@ impl Recorded {
                 None => {}
             }
             // Of a single file the others are not asked for.
-            if files.len() > 1 {
+            if is_folder {
                 folders.extend(path.parent().map(Path::to_owned));
             }
         }

@@ -103,7 +103,7 @@ pub(crate) fn chosen_files(path: &Path, choice: Choice<'_>) -> Result<ChosenFile
             return Err(Error::NotData { path: path.to_owned(), reason });
         }
     }
-    chosen.recorded.check(&chosen.files)?;
+    chosen.recorded.check(&chosen.files, metadata.is_dir())?;
     Ok(chosen)
 }
 
