@@ -36,7 +36,10 @@ impl Fields {
     /// Reads a body. A repeated name is refused, because either of its values could be meant.
     pub(crate) fn parse(body: &[u8]) -> Result<Self, ApiError> {
         let UniqueJson(value) = serde_json::from_slice(body).map_err(|error| {
-            let text = error.to_string();
+            let mut text = error.to_string();
+            if text.contains("surrogate") || text.contains("end of hex escape") {
+                text.push_str(" (half of a character that has two `\\u` escapes; send both halves)");
+            }
             let refused = ApiError::bad_request(format!("the body is not a JSON request: {text}"));
             match text.strip_prefix(REPEATED).and_then(|rest| rest.split_once('`')) {
                 Some((name, _)) => ApiError { param: Some(name.to_owned()), ..refused },

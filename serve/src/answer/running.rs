@@ -18,6 +18,9 @@ use tokio::time::Instant;
 
 /// Maximum number of answers that one request has in the engine at a time; the rest follow when these end.
 const MAX_IN_FLIGHT: usize = 64;
+/// Where so many requests wait in the engine, a request with several answers has one of them there at a time, so that it
+/// does not fill the queue for others.
+const BUSY_QUEUE: usize = 32;
 /// How long answers that found the queue full wait before they try again.
 const FULL_QUEUE_PAUSE: Duration = Duration::from_millis(50);
 
@@ -167,6 +170,9 @@ impl RunningAnswers {
         let context = self.model.engine.limits().context;
         while self.builders.len() < MAX_IN_FLIGHT && self.next < self.answers() {
             let index = self.next;
+            if !self.builders.is_empty() && self.model.engine.status().waiting >= BUSY_QUEUE {
+                return Ok(());
+            }
             match self.limits.guard(submit(&self.model, self.plan.request(index, context))).await? {
                 Ok(events) => self.events.push(until_done(index, events)),
                 Err(RequestError::Full { .. }) if has_begun || index > 0 => return Ok(()),

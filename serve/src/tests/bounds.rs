@@ -5,6 +5,7 @@ use super::client::{settings, start};
 use super::scripted::{Script, model};
 use crate::state::ServerSettings;
 use serde_json::json;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 use tokio::io::AsyncWriteExt;
 
@@ -87,4 +88,24 @@ async fn work_of_clients_that_left_is_not_begun() {
     tokio::time::sleep(Duration::from_secs(3)).await;
     let compiled = record.requests.lock().unwrap().len();
     assert!(compiled <= 4, "{compiled} of 12 were compiled for clients that had left");
+}
+
+#[tokio::test]
+async fn many_answers_of_one_request_leave_the_queue_to_others() {
+    for (waiting, together) in [(0, 6), (100, 1)] {
+        let script = Script { delay: Duration::from_millis(20), waiting, ..Script::default() };
+        let (model, record) = model(script);
+        let server = start(settings(), Some(vec![model])).await;
+        let body = chat(json!({"n": 6}));
+        let running = async {
+            let mut most = 0;
+            for _ in 0..20 {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+                most = most.max(record.running.load(Ordering::SeqCst));
+            }
+            most
+        };
+        let (reply, most) = tokio::join!(server.post(CHAT, &body), running);
+        assert_eq!((reply.json()["choices"].as_array().unwrap().len(), most), (6, together));
+    }
 }

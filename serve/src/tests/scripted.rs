@@ -29,6 +29,8 @@ pub(super) struct Script {
     pub(super) compile_time: Duration,
     /// Whether a submission panics.
     pub(super) panics: bool,
+    /// How many requests of others wait.
+    pub(super) waiting: usize,
 }
 
 impl Default for Script {
@@ -44,6 +46,7 @@ impl Default for Script {
             stopped: false,
             compile_time: Duration::ZERO,
             panics: false,
+            waiting: 0,
         }
     }
 }
@@ -115,6 +118,7 @@ impl Engine for Scripted {
         Status {
             running: self.record.running.load(Ordering::SeqCst),
             cancelled: self.record.cancelled.load(Ordering::SeqCst),
+            waiting: self.script.waiting,
             step_milliseconds: self.script.step_milliseconds,
             stopped: self.script.stopped,
             ..Status::default()

@@ -90,7 +90,7 @@ impl FormatReader {
     fn step(&mut self, has_ended: bool) -> bool {
         match self.state {
             State::Start => self.start(),
-            State::Text => self.to_marker(),
+            State::Text => self.pass_text(),
             State::Call => match parse(self.format, &self.held, &self.tools, has_ended) {
                 Parsed::Incomplete => false,
                 Parsed::Text(length) => {
@@ -130,7 +130,7 @@ impl FormatReader {
     }
 
     /// Passes on the text up to the next marker, or up to what may become one.
-    fn to_marker(&mut self) -> bool {
+    fn pass_text(&mut self) -> bool {
         let found = self.markers.iter().filter_map(|marker| self.held.find(marker.as_str())).min();
         let is_beginning =
             |start: usize| self.markers.iter().any(|marker| marker.starts_with(&self.held[start..]));

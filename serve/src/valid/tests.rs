@@ -247,6 +247,8 @@ fn broken_json_and_repeated_names_are_refused() {
         let error = Fields::parse(body).unwrap_err();
         assert_eq!(error.status, StatusCode::BAD_REQUEST);
     }
+    let half = Fields::parse(b"{\"a\":\"\\ud83d...\"}").unwrap_err();
+    assert!(half.message.contains("half of a character"), "{}", half.message);
     assert_eq!(Fields::parse(b"{\"n\":1,\"n\":2}").unwrap_err().param.as_deref(), Some("n"));
     assert!(Fields::parse(b"{\"a\":{\"b\":1,\"b\":2}}").is_err());
     assert!(Fields::parse(&[b"[".repeat(100_000), b"]".repeat(100_000)].concat()).is_err());

@@ -18,7 +18,7 @@ pub(crate) struct TokenizeRequest {
 /// What is tokenized.
 #[derive(Debug)]
 pub(crate) enum TokenSource {
-    Conversation(Conversation),
+    Conversation(Box<Conversation>),
     Text { text: String, add_special_tokens: bool },
 }
 
@@ -49,7 +49,7 @@ impl TokenizeRequest {
                                conversation; remove it";
                 return Err(ApiError::invalid("add_special_tokens", message));
             }
-            None => TokenSource::Conversation(Conversation::take(&mut fields, lenient)?),
+            None => TokenSource::Conversation(Box::new(Conversation::take(&mut fields, lenient)?)),
         };
         fields.finish(lenient)?;
         Ok(Self { model, source, with_strings })

@@ -104,7 +104,7 @@ fn qwen_coder() {
     let format = CallFormat::QwenCoder;
     let call = "<tool_call>\n<function=weather>\n<parameter=city>\nBern\n</parameter>\n<parameter=days>\n2\n</parameter>\n<parameter=tags>\n[\"a\"]\n</parameter>\n</function>\n</tool_call>";
     let expected = ("weather".to_owned(), json!({"city": "Bern", "days": 2, "tags": ["a"]}));
-    calls(format, &format!("I look.\n{call}\n{call}"), "I look.\n", &[expected.clone(), expected.clone()]);
+    calls(format, &format!("I look.\n{call}\n{call}"), "I look.\n", &[expected.clone(), expected]);
     calls(format, "<function=a.b>\n</function>", "", &[("a.b".to_owned(), json!({}))]);
     // A number for a string stays a string; the tags that a grammar forces are read, too.
     let text = "<function=weather><parameter=city>3001</parameter></function>";
