@@ -2,7 +2,9 @@
 //! model. `make_gguf_goldens.py` made the goldens; `tests/real_model` fetches the real file.
 
 use checkpoint::Checkpoint;
-use engine::{CacheFormat, Chunk, Engine, KvCache, LogitPositions, Model, NativeEngine, Options, Request, WeightFormat};
+use engine::{
+    CacheFormat, Chunk, Engine, KvCache, LogitPositions, Model, NativeEngine, Options, Request, WeightFormat,
+};
 use serde_json::Value;
 use tests::{golden, real_model, shared_data};
 
@@ -54,10 +56,10 @@ fn logits_of_every_type_agree_with_transformers() {
     let exact = Model::load(&checkpoint, WeightFormat::F32, CacheFormat::F32);
     let difference = largest_difference(&last_logits(&exact, &ids), &wanted);
     assert!(difference < 1e-4, "in f32 the largest difference is {difference}");
-    // In their own bits, activations are rounded to 8 bits in the layers that are quantized.
+    // In their own bits, activations are rounded to 16 bits in the layers that are quantized.
     let own = Model::load(&checkpoint, None, CacheFormat::F32);
     let difference = largest_difference(&last_logits(&own, &ids), &wanted);
-    assert!(difference < 0.1 && difference > 0.0, "in its own bits the largest difference is {difference}");
+    assert!(difference < 2e-3 && difference > 0.0, "in its own bits the largest difference is {difference}");
     assert!(own.bytes_per_step() < exact.bytes_per_step());
     let note = engine::widened_types(&checkpoint.weights).unwrap();
     assert!(note.contains("Q5_1, Q2_K, Q3_K, Q4_K, Q5_K, Q6_K, IQ4_NL are held as f32"), "{note}");
@@ -107,8 +109,10 @@ fn the_real_file_in_its_own_bits_knows_the_capital_of_france() {
     let engine = NativeEngine::start(&checkpoint, options).unwrap();
     let messages = [checkpoint::Message::new("user", "What is the capital of France?")];
     let prompt =
-        checkpoint::chat::render_prompt(&checkpoint.template, &checkpoint.tokenizer, &messages, None).unwrap();
-    let request = Request { prompt, max_tokens: 30, stop_ids: checkpoint.stop_ids.clone(), ..Request::default() };
+        checkpoint::chat::render_prompt(&checkpoint.template, &checkpoint.tokenizer, &messages, None)
+            .unwrap();
+    let request =
+        Request { prompt, max_tokens: 30, stop_ids: checkpoint.stop_ids.clone(), ..Request::default() };
     let answer = engine.submit(request).unwrap().collect_blocking();
     let text = checkpoint.tokenizer.decode(&answer.ids, true).unwrap();
     assert!(text.contains("Paris"), "{text}");
