@@ -3,11 +3,17 @@
 //! The RoPE base is read and written both as `rope_theta` (transformers 4) and as `rope_parameters` (transformers 5). A
 //! config that requires arithmetic this project does not have is refused, with the name of the field.
 
+use crate::architecture::{Architecture, Family};
 use crate::error::{Error, read_to_string};
 use serde_json::{Map, Value, json};
 use std::path::Path;
 
-/// A Llama-family decoder: RMSNorm, RoPE, grouped-query attention, SwiGLU, no biases.
+mod families;
+
+pub(crate) use families::every_last_of;
+
+/// A Llama-family decoder: RMSNorm, RoPE, grouped-query attention, a gated feed-forward network, and what its family has
+/// beyond that.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ModelConfig {
     /// Width of the residual stream (C).
@@ -40,6 +46,8 @@ pub struct ModelConfig {
     pub eos_token_ids: Vec<u32>,
     /// Padding id, if the config names one.
     pub pad_token_id: Option<u32>,
+    /// What its family has beyond a plain Llama.
+    pub architecture: Architecture,
 }
 
 impl ModelConfig {
@@ -83,6 +91,7 @@ impl ModelConfig {
             bos_token_id: Some(0),
             eos_token_ids: vec![0],
             pad_token_id: None,
+            architecture: Architecture::default(),
         }
     }
 
@@ -97,8 +106,35 @@ impl ModelConfig {
         Self::from_json(&value).map_err(|reason| Error::invalid(path, reason))
     }
 
-    /// A `config.json` for transformers 4 and 5 and for llama.cpp's converter.
+    /// Whether training has this model's arithmetic; if not, the reason.
+    ///
+    /// # Errors
+    /// Names what the model has that training does not.
+    pub fn check_trainable(&self) -> Result<(), String> {
+        if self.architecture.is_plain() {
+            return Ok(());
+        }
+        Err(match self.architecture.family {
+            Family::Llama => "has scaled rotary positions, which can be run, but not trained; give a checkpoint with rope_type \"default\", such as SmolLM2".to_owned(),
+            family => format!(
+                "is a model of the family {:?}, which can be run, but not trained; give a Llama-family checkpoint, such as SmolLM2",
+                family.model_type()
+            ),
+        })
+    }
+
+    /// A `config.json` for transformers 4 and 5 and for llama.cpp's converter. Of a model that cannot be trained, and so
+    /// is never saved, it is an identity: other arithmetic is in the entry `architecture`.
     pub fn to_json(&self) -> Value {
+        let mut config = self.llama_json();
+        if !self.architecture.is_plain() {
+            config["model_type"] = self.architecture.family.model_type().into();
+            config["architecture"] = format!("{:?}", self.architecture).into();
+        }
+        config
+    }
+
+    fn llama_json(&self) -> Value {
         json!({
             "architectures": ["LlamaForCausalLM"],
             "model_type": "llama",
@@ -135,19 +171,21 @@ impl ModelConfig {
     /// A config from JSON; the error does not name the file.
     fn from_json(value: &Value) -> Result<Self, String> {
         let config = value.as_object().ok_or("not a JSON object")?;
-        refuse_other_architectures(config)?;
         let hidden_size = size(config, "hidden_size")?;
         let heads = size(config, "num_attention_heads")?;
         let head_dim = match config.get("head_dim") {
             None | Some(Value::Null) => hidden_size / heads,
             Some(_) => size(config, "head_dim")?,
         };
+        let layers = size(config, "num_hidden_layers")?;
+        let (architecture, rope_theta) = families::read(config, layers, hidden_size, head_dim)?;
+        let tied = || families::is_tied_by_default(architecture.family);
         let parsed = Self {
             hidden_size,
             heads,
             head_dim,
             intermediate_size: size(config, "intermediate_size")?,
-            layers: size(config, "num_hidden_layers")?,
+            layers,
             kv_heads: if present(config, "num_key_value_heads") {
                 size(config, "num_key_value_heads")?
             } else {
@@ -156,12 +194,16 @@ impl ModelConfig {
             vocab_size: size(config, "vocab_size")?,
             max_positions: size(config, "max_position_embeddings")?,
             rms_norm_eps: number(config, "rms_norm_eps")?.unwrap_or(1e-6) as f32,
-            rope_theta: rope_theta(config)?,
-            tie_word_embeddings: flag(config, "tie_word_embeddings")?,
+            rope_theta,
+            tie_word_embeddings: match present(config, "tie_word_embeddings") {
+                true => flag(config, "tie_word_embeddings")?,
+                false => tied(),
+            },
             initializer_range: number(config, "initializer_range")?.unwrap_or(0.02),
             bos_token_id: token_ids(config, "bos_token_id")?.first().copied(),
             eos_token_ids: token_ids(config, "eos_token_id")?,
             pad_token_id: token_ids(config, "pad_token_id")?.first().copied(),
+            architecture,
         };
         parsed.check_sizes()?;
         parsed.check_heads()?;
@@ -204,52 +246,6 @@ impl ModelConfig {
 /// An f32 as its shortest decimal, so that 1e-5 is written as 1e-5.
 fn short(value: f32) -> Value {
     value.to_string().parse::<f64>().map_or(Value::Null, |number| json!(number))
-}
-
-fn refuse_other_architectures(config: &Map<String, Value>) -> Result<(), String> {
-    let model_type = config.get("model_type").and_then(Value::as_str).unwrap_or("(none)");
-    if model_type != "llama" {
-        return Err(format!(
-            "model_type {model_type:?} is not supported; expected \"llama\", as in SmolLM2 and other Llama-family checkpoints"
-        ));
-    }
-    for bias in ["attention_bias", "mlp_bias"] {
-        if flag(config, bias)? {
-            return Err(format!("{bias} true is not supported; Llama and SmolLM2 have no biases"));
-        }
-    }
-    if flag(config, "rope_interleaved")? {
-        return Err(
-            "rope_interleaved true is nanotron's layout; convert the checkpoint to the Hugging Face layout"
-                .into(),
-        );
-    }
-    match config.get("hidden_act").and_then(Value::as_str) {
-        None | Some("silu") => Ok(()),
-        Some(other) => Err(format!("hidden_act {other:?} is not supported; expected \"silu\"")),
-    }
-}
-
-/// The RoPE base from either field; any scaling but the default is refused.
-fn rope_theta(config: &Map<String, Value>) -> Result<f32, String> {
-    let empty = Map::new();
-    let nested = |name: &str| config.get(name).and_then(Value::as_object).unwrap_or(&empty);
-    let (parameters, scaling) = (nested("rope_parameters"), nested("rope_scaling"));
-    for (name, object) in [("rope_parameters", parameters), ("rope_scaling", scaling)] {
-        let kind = object.get("rope_type").or_else(|| object.get("type")).and_then(Value::as_str);
-        if let Some(kind) = kind.filter(|kind| *kind != "default") {
-            return Err(format!("{name} has rope_type {kind:?}; only \"default\" is supported"));
-        }
-    }
-    let theta = match number(parameters, "rope_theta")? {
-        Some(theta) => theta,
-        None => number(config, "rope_theta")?.unwrap_or(10_000.0),
-    };
-    if theta > 0.0 {
-        Ok(theta as f32)
-    } else {
-        Err(format!("rope_theta is {theta}; expected a positive number"))
-    }
 }
 
 fn present(config: &Map<String, Value>, name: &str) -> bool {
@@ -332,7 +328,8 @@ mod tests {
         refused("num_key_value_heads", json!(4), "num_key_value_heads 4 does not divide");
         refused("head_dim", json!(63), "head_dim 63 is odd");
         refused("rope_scaling", json!({"rope_type": "yarn"}), "rope_type \"yarn\"");
-        refused("rope_parameters", json!({"rope_type": "llama3"}), "rope_type \"llama3\"");
+        refused("rope_parameters", json!({"rope_type": "llama3"}), "rope_parameters has no positive factor");
+        refused("model_type", json!("gemma3"), "reads images");
         refused("hidden_size", json!(-1), "hidden_size is -1");
         refused("vocab_size", json!("many"), "vocab_size is \"many\"");
         refused("num_hidden_layers", json!(100_000_000), "num_hidden_layers 100000000 is beyond 4096");

@@ -31,6 +31,14 @@ pub enum Error {
         /// What is wrong with it, with the value.
         reason: String,
     },
+    /// The model can be run, but not trained.
+    #[error("{name} {reason}")]
+    NotTrainable {
+        /// The name by which the checkpoint was opened.
+        name: String,
+        /// What training does not have.
+        reason: String,
+    },
     /// The hub did not return the checkpoint or the dataset.
     #[error("cannot get {id} from the hub: {reason}")]
     Hub {

@@ -69,6 +69,16 @@ impl Checkpoint {
         parts.join(template)
     }
 
+    /// Whether training has this model's arithmetic.
+    ///
+    /// # Errors
+    /// Names the model and what training does not have.
+    pub fn check_trainable(&self) -> Result<(), Error> {
+        self.config
+            .check_trainable()
+            .map_err(|reason| Error::NotTrainable { name: self.name.clone(), reason })
+    }
+
     /// Opens a GGUF file: everything is in it.
     fn open_gguf(name: &str, template: Option<&Path>) -> Result<Self, Error> {
         let path = Path::new(name);

@@ -2,6 +2,7 @@
 //! tokenizer and chat template, and how a conversation becomes tokens ([`chat`]). Training, generation, evaluation and
 //! serving all use this code, so that a model is served with the tokens it was trained on.
 
+pub mod architecture;
 pub mod config;
 pub mod folder;
 pub mod gguf;
@@ -18,6 +19,7 @@ pub mod mapped;
 mod python_json;
 mod tensors;
 
+pub use architecture::{Activation, Architecture};
 pub use chat::{Message, RenderedChat};
 pub use config::ModelConfig;
 pub use error::Error;

@@ -1,6 +1,6 @@
-//! The tensors of a Llama: their names, shapes and order in a checkpoint.
+//! The tensors of a model of each family: their names, shapes and order in a checkpoint.
 
-use crate::ModelConfig;
+use crate::{Architecture, ModelConfig};
 
 impl ModelConfig {
     /// The number of weights; an embedding that is also the output head counts once.
@@ -15,19 +15,29 @@ pub fn expected_tensors(config: &ModelConfig) -> Vec<(String, Vec<usize>)> {
     let queries = config.heads * config.head_dim;
     let keys = config.kv_heads * config.head_dim;
     let mut tensors = vec![("model.embed_tokens.weight".to_owned(), vec![v, c])];
+    let Architecture { has_biases, has_query_key_norms, has_post_norms, .. } = config.architecture;
     for layer in 0..config.layers {
+        // Whether the family has it, its name, its shape.
         let parts = [
-            ("input_layernorm", vec![c]),
-            ("self_attn.q_proj", vec![queries, c]),
-            ("self_attn.k_proj", vec![keys, c]),
-            ("self_attn.v_proj", vec![keys, c]),
-            ("self_attn.o_proj", vec![c, queries]),
-            ("post_attention_layernorm", vec![c]),
-            ("mlp.gate_proj", vec![f, c]),
-            ("mlp.up_proj", vec![f, c]),
-            ("mlp.down_proj", vec![c, f]),
+            (true, "input_layernorm.weight", vec![c]),
+            (true, "self_attn.q_proj.weight", vec![queries, c]),
+            (true, "self_attn.k_proj.weight", vec![keys, c]),
+            (true, "self_attn.v_proj.weight", vec![keys, c]),
+            (has_biases, "self_attn.q_proj.bias", vec![queries]),
+            (has_biases, "self_attn.k_proj.bias", vec![keys]),
+            (has_biases, "self_attn.v_proj.bias", vec![keys]),
+            (has_query_key_norms, "self_attn.q_norm.weight", vec![config.head_dim]),
+            (has_query_key_norms, "self_attn.k_norm.weight", vec![config.head_dim]),
+            (true, "self_attn.o_proj.weight", vec![c, queries]),
+            (true, "post_attention_layernorm.weight", vec![c]),
+            (has_post_norms, "pre_feedforward_layernorm.weight", vec![c]),
+            (has_post_norms, "post_feedforward_layernorm.weight", vec![c]),
+            (true, "mlp.gate_proj.weight", vec![f, c]),
+            (true, "mlp.up_proj.weight", vec![f, c]),
+            (true, "mlp.down_proj.weight", vec![c, f]),
         ];
-        tensors.extend(parts.map(|(part, shape)| (format!("model.layers.{layer}.{part}.weight"), shape)));
+        let parts = parts.into_iter().filter(|(exists, ..)| *exists);
+        tensors.extend(parts.map(|(_, part, shape)| (format!("model.layers.{layer}.{part}"), shape)));
     }
     tensors.push(("model.norm.weight".to_owned(), vec![c]));
     if !config.tie_word_embeddings {

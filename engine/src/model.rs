@@ -1,4 +1,4 @@
-//! The forward pass of Llama models on the CPU.
+//! The forward pass of Llama models and their relatives on the CPU.
 //!
 //! One call runs chunks of several sequences, of any lengths, each with its own cache; the weights are read once for
 //! all of them. Shapes: T tokens of the call, C width, H query heads, K key heads, D elements of a head, F feed-forward
@@ -6,17 +6,19 @@
 
 mod layer;
 mod pack;
+mod positions;
 mod scratch;
 
 use crate::kv_cache::KvCache;
-use checkpoint::{Checkpoint, ModelConfig};
+use checkpoint::{Activation, Checkpoint, ModelConfig};
 use kernels::{
-    BLOCK_POSITIONS, CacheBlock, CacheFormat, CacheShape, Epilogue, PackedMatrix, Queries, RopeTable, Span,
+    Activations, BLOCK_POSITIONS, CacheBlock, CacheFormat, CacheShape, Epilogue, PackedMatrix, Queries, Span,
     WeightFormat, multiply, parallel_for,
 };
 use layer::Layer;
 use pack::Holding;
 pub use pack::widened_types;
+use positions::Positions;
 use scratch::{Scratch, padded};
 use std::sync::{Mutex, PoisonError};
 
@@ -35,7 +37,7 @@ pub struct Model {
     layers: Vec<Layer>,
     norm: Vec<f32>,     // (C)
     head: PackedMatrix, // (V, C)
-    rope: RopeTable,
+    positions: Positions,
     scratch: Mutex<Scratch>,
 }
 
@@ -73,7 +75,6 @@ impl Model {
         cache: CacheFormat,
     ) -> Self {
         let config = &checkpoint.config;
-        let vector = |name: &str| checkpoint.weights.tensor(name);
         let holding = Holding::new(weights.into(), &checkpoint.weights);
         let vocabulary = |name: &str| {
             let rows = checkpoint.weights.rows(name);
@@ -88,9 +89,9 @@ impl Model {
         let model = Self {
             embedding,
             layers: (0..config.layers).map(|index| Layer::load(checkpoint, index, holding)).collect(),
-            norm: vector("model.norm.weight"),
+            norm: final_norm(checkpoint),
             head,
-            rope: RopeTable::new(config.max_positions, config.head_dim, config.rope_theta),
+            positions: Positions::new(config),
             shape: CacheShape {
                 layers: config.layers,
                 heads: config.heads,
@@ -137,6 +138,9 @@ impl Model {
         let ids = chunks.iter().flat_map(|chunk| chunk.ids);
         for (row, id) in scratch.x.chunks_exact_mut(stride).zip(ids) {
             embedding.row(*id as usize, &mut row[..config.hidden_size]); // (C)
+            if config.architecture.embedding_scale != 1.0 {
+                row.iter_mut().for_each(|value| *value *= config.architecture.embedding_scale);
+            }
         }
         for chunk in chunks.iter_mut() {
             chunk.cache.grow(&self.shape, chunk.ids.len());
@@ -164,11 +168,11 @@ impl Model {
         let config = &self.config;
         let query_width = config.heads * config.head_dim;
         let (stride, output_stride) = (padded(layer.query_key_value.rows()), padded(query_width));
-        let Scratch { x, normed, qkv, attention_output, activations, .. } = scratch;
+        let Scratch { x, normed, qkv, attention_output, branch, activations, .. } = scratch;
         norm(normed, x, &layer.attention_norm, config.rms_norm_eps);
         activations.fill(layer.query_key_value.format(), normed, config.hidden_size, config.hidden_size);
         multiply(qkv, stride, activations, &layer.query_key_value, Epilogue::Store); // (T, (H + 2 K) D)
-        self.rotate_and_store(index, chunks, qkv, stride);
+        self.rotate_and_store(layer, index, chunks, qkv, stride);
         let blocks: Vec<Vec<&CacheBlock>> =
             chunks.iter().map(|chunk| chunk.cache.blocks.iter().map(AsRef::as_ref).collect()).collect();
         let mut first_row = 0;
@@ -181,14 +185,28 @@ impl Model {
                 Span { first_row: first_row - rows, rows, first_position: chunk.cache.length, blocks }
             })
             .collect();
-        let queries = Queries { rows: qkv, stride, shape: &self.shape, layer: index, spans: &spans };
+        let queries = Queries {
+            rows: qkv,
+            stride,
+            shape: &self.shape,
+            layer: index,
+            spans: &spans,
+            window: config.architecture.window_of(index),
+        };
         kernels::attend(attention_output, output_stride, queries); // (T, H D)
         activations.fill(layer.output.format(), attention_output, output_stride, query_width);
-        multiply(x, padded(config.hidden_size), activations, &layer.output, Epilogue::Add); // (T, C)
+        self.add_branch(x, branch, normed, activations, (&layer.output, &layer.post_attention_norm));
     }
 
-    /// Applies rotary embedding to queries and keys, and writes keys and values to the caches.
-    fn rotate_and_store(&self, index: usize, chunks: &mut [Chunk<'_>], mut qkv: &mut [f32], stride: usize) {
+    /// Adds biases, normalizes and rotates queries and keys where the family does, and writes keys and values to the caches.
+    fn rotate_and_store(
+        &self,
+        layer: &Layer,
+        index: usize,
+        chunks: &mut [Chunk<'_>],
+        mut qkv: &mut [f32],
+        stride: usize,
+    ) {
         let config = &self.config;
         let (queries, keys) = (config.heads * config.head_dim, config.kv_heads * config.head_dim);
         // (rows of the tokens of a block, the block, the position of the first row)
@@ -208,8 +226,17 @@ impl Model {
             let mut task = tasks[task].lock().unwrap_or_else(PoisonError::into_inner);
             let (rows, block, first) = &mut *task;
             for (row, position) in rows.chunks_exact_mut(stride).zip(*first..) {
-                let heads = config.heads + config.kv_heads;
-                kernels::rope(&mut row[..queries + keys], &[position], heads, config.head_dim, &self.rope);
+                if !layer.biases.is_empty() {
+                    kernels::add(&mut row[..queries + 2 * keys], &layer.biases);
+                }
+                if !layer.query_norm.is_empty() {
+                    norm_heads(&mut row[..queries], &layer.query_norm, config.rms_norm_eps);
+                    norm_heads(&mut row[queries..queries + keys], &layer.key_norm, config.rms_norm_eps);
+                }
+                if let Some(table) = self.positions.table(index) {
+                    let heads = config.heads + config.kv_heads;
+                    kernels::rope(&mut row[..queries + keys], &[position], heads, config.head_dim, table);
+                }
                 let (key, value) = row[queries..queries + 2 * keys].split_at(keys);
                 block.write(&self.shape, index, position % BLOCK_POSITIONS, key, value);
             }
@@ -220,12 +247,36 @@ impl Model {
     fn feed_forward(&self, layer: &Layer, scratch: &mut Scratch) {
         let config = &self.config;
         let gated_stride = padded(config.intermediate_size);
-        let Scratch { x, normed, gated, activations, .. } = scratch;
+        let Scratch { x, normed, gated, branch, activations, .. } = scratch;
         norm(normed, x, &layer.feed_forward_norm, config.rms_norm_eps);
         activations.fill(layer.gate_up.format(), normed, config.hidden_size, config.hidden_size);
-        multiply(gated, gated_stride, activations, &layer.gate_up, Epilogue::Gate); // (T, F)
+        let gate = match config.architecture.activation {
+            Activation::Silu => Epilogue::Gate,
+            Activation::GeluTanh => Epilogue::GeluGate,
+        };
+        multiply(gated, gated_stride, activations, &layer.gate_up, gate); // (T, F)
         activations.fill(layer.down.format(), gated, gated_stride, config.intermediate_size);
-        multiply(x, padded(config.hidden_size), activations, &layer.down, Epilogue::Add); // (T, C)
+        self.add_branch(x, branch, normed, activations, (&layer.down, &layer.post_feed_forward_norm));
+    }
+
+    /// Adds the product of a branch's last matrix to the residual stream (T, C); after its norm, if it has one.
+    fn add_branch(
+        &self,
+        x: &mut [f32],
+        branch: &mut [f32],
+        normed: &mut [f32],
+        activations: &Activations,
+        (matrix, post_norm): (&PackedMatrix, &[f32]),
+    ) {
+        let (width, stride) = (self.config.hidden_size, padded(self.config.hidden_size));
+        if post_norm.is_empty() {
+            return multiply(x, stride, activations, matrix, Epilogue::Add);
+        }
+        multiply(branch, stride, activations, matrix, Epilogue::Store);
+        norm(normed, branch, post_norm, self.config.rms_norm_eps);
+        for (x, normed) in x.chunks_exact_mut(stride).zip(normed.chunks_exact(width)) {
+            kernels::add(&mut x[..width], normed);
+        }
     }
 
     /// Returns the requested logits (R, V) and adds the hidden states up where requested.
@@ -273,6 +324,21 @@ impl Model {
             logits.truncate(rows * vocab_size);
         }
         logits
+    }
+}
+
+/// The weights (C) of the norm before the head.
+fn final_norm(checkpoint: &Checkpoint) -> Vec<f32> {
+    let weights = checkpoint.weights.tensor("model.norm.weight");
+    weights.iter().map(|weight| weight + checkpoint.config.architecture.norm_offset).collect()
+}
+
+/// RMS norm of each head (D) in place.
+fn norm_heads(heads: &mut [f32], weight: &[f32], epsilon: f32) {
+    let mut before = vec![0.0; weight.len()];
+    for head in heads.chunks_exact_mut(weight.len()) {
+        before.copy_from_slice(head);
+        kernels::rms_norm(head, &before, weight, epsilon);
     }
 }
 

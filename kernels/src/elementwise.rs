@@ -66,10 +66,25 @@ fn sum_of_squares<S: Simd>(simd: S, x: &[f32]) -> f32 {
 /// overflow.
 #[inline(always)]
 pub(crate) fn silu<S: Simd>(simd: S, x: S::Vector) -> S::Vector {
+    simd.multiply(x, sigmoid(simd, x))
+}
+
+/// GELU in its tanh form, x / 2 * (1 + tanh(y)) with y = sqrt(2 / pi) * (x + 0.044715 x³), which is x * sigmoid(2 y).
+#[inline(always)]
+pub(crate) fn gelu<S: Simd>(simd: S, x: S::Vector) -> S::Vector {
+    /// 2 sqrt(2 / pi).
+    const SLOPE: f32 = 1.595_769_1;
+    let cubic = simd.multiply(simd.multiply(x, x), simd.splat(0.044_715));
+    let y = simd.multiply(simd.multiply_add(cubic, x, x), simd.splat(SLOPE));
+    simd.multiply(x, sigmoid(simd, y))
+}
+
+#[inline(always)]
+fn sigmoid<S: Simd>(simd: S, x: S::Vector) -> S::Vector {
     let (zero, one) = (simd.splat(0.0), simd.splat(1.0));
     let e = exp(simd, simd.select_less(x, zero, x, simd.subtract(zero, x)));
     let numerator = simd.select_less(x, zero, e, one);
-    simd.multiply(x, simd.divide(numerator, simd.add(one, e)))
+    simd.divide(numerator, simd.add(one, e))
 }
 
 /// e^x for x <= 0, within 2 units in the last place; 0 below -87.33, where e^x is no longer a normal f32.

@@ -11,15 +11,30 @@ pub enum WeightFormat {
     Q8_0,
     /// 4-bit integers with one f16 scale per 32 columns, as llama.cpp's `Q4_0`. Activations are quantized to 8 bits.
     Q4_0,
-    /// 4-bit integers with one f16 scale and one f16 minimum per 32 columns, as llama.cpp's `Q4_1`. Activations are
-    /// quantized to 8 bits.
+    /// The numbers of `Q8_0`. Activations are quantized to 16 bits, so that results are near those of the same weights
+    /// in f32.
+    Q8_0Wide,
+    /// The numbers of `Q4_0`, with activations as for `Q8_0Wide`.
+    Q4_0Wide,
+    /// 4-bit integers with one f16 scale and one f16 minimum per 32 columns, as llama.cpp's `Q4_1`, with activations as
+    /// for `Q8_0Wide`.
     Q4_1,
 }
 
 impl WeightFormat {
-    /// Returns whether weights are small integers in blocks of 32 columns, and activations are quantized to 8 bits.
+    /// Returns whether weights are small integers in blocks of 32 columns, and activations are quantized as well.
     pub fn is_quantized(self) -> bool {
-        matches!(self, Self::Q8_0 | Self::Q4_0 | Self::Q4_1)
+        !matches!(self, Self::F32 | Self::Bf16)
+    }
+
+    /// Returns whether a weight is half a byte.
+    pub(crate) fn has_nibbles(self) -> bool {
+        matches!(self, Self::Q4_0 | Self::Q4_0Wide | Self::Q4_1)
+    }
+
+    /// Returns whether activations have 16 bits.
+    pub(crate) fn is_wide(self) -> bool {
+        matches!(self, Self::Q8_0Wide | Self::Q4_0Wide | Self::Q4_1)
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Byte products are exact integers, so they are the same bits on every instruction set. bfloat16 products are not: the
 //! AVX-512 BF16 instruction flushes denormals and rounds differently. On one kind of CPU a result is the same whatever
-//! the batch; between kinds of CPU only f32, q8_0, q4_0 and q4_1 agree to the bit.
+//! the batch; between kinds of CPU only f32 and the quantized formats agree to the bit.
 //!
 //! [`Simd`]: crate::simd::Simd
 

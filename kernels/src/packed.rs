@@ -4,8 +4,8 @@
 //! lanes.
 //!
 //! THE ORDER of a sum is that of the columns: f32 adds one column after the other by fused multiply-add from 0.0, bf16
-//! adds pairs of columns, q8_0, q4_0 and q4_1 add whole blocks of 32 (whose inner sums are exact integers; q4_1 adds a
-//! block's minimum after it). It does not depend on the batch, the tile or the threads, so a row alone gives the same bits as the row in a batch.
+//! adds pairs of columns, quantized formats add whole blocks of 32 (whose inner sums are exact integers; `wide_sums` states the
+//! order within a block). It does not depend on the batch, the tile or the threads, so a row alone gives the same bits as the row in a batch.
 
 mod activations;
 mod blocks;
@@ -16,6 +16,7 @@ mod quantize;
 mod sums;
 #[cfg(test)]
 mod tests;
+mod wide_sums;
 
 pub use activations::Activations;
 pub use blocks::BlockType;

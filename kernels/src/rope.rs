@@ -17,18 +17,34 @@ impl RopeTable {
     /// # Panics
     /// If `head_dim` is odd or 0.
     pub fn new(positions: usize, head_dim: usize, theta: f32) -> Self {
+        Self::with_frequencies(positions, &Self::frequencies(head_dim, theta))
+    }
+
+    /// Returns the D / 2 frequencies 1 / theta^(2i/D), D = `head_dim`.
+    ///
+    /// # Panics
+    /// As [`RopeTable::new`].
+    pub fn frequencies(head_dim: usize, theta: f32) -> Vec<f32> {
         assert!(
             head_dim > 0 && head_dim.is_multiple_of(2),
             "RopeTable: head_dim is {head_dim}; it must be even and positive"
         );
-        let half = head_dim / 2;
-        let frequencies: Vec<f32> = (0..half)
+        (0..head_dim / 2)
             .map(|i| {
                 let exponent = (2 * i) as f32 / head_dim as f32;
                 // The power in f64, rounded to f32: the result of a correctly rounded f32 power.
                 1.0 / f64::from(theta).powf(f64::from(exponent)) as f32
             })
-            .collect();
+            .collect()
+    }
+
+    /// Computes the angles position * frequency for positions 0..`positions` and the D / 2 frequencies.
+    ///
+    /// # Panics
+    /// If there is no frequency.
+    pub fn with_frequencies(positions: usize, frequencies: &[f32]) -> Self {
+        let half = frequencies.len();
+        assert!(half > 0, "RopeTable: there are no frequencies");
         let angles = (0..positions).flat_map(|position| {
             frequencies.iter().map(move |frequency| f64::from(position as f32 * frequency))
         });

@@ -76,6 +76,7 @@ pub fn run(options: &Options) -> Result<u8> {
     check_flags(&options.training, &settings.training)?;
     refuse_two_evaluations(&options.eval_data, settings.dpo.eval_split)?;
     let checkpoint = Checkpoint::open(&options.model, options.chat_template.as_deref())?;
+    checkpoint.check_trainable()?;
     let kinds = RowKinds { conversations: true, documents: false };
     let start = StartingPoint::new(checkpoint, kinds, &options.special_tokens)?;
     let rules = settings.rules(&start)?;

@@ -400,7 +400,7 @@ fn bad_input_is_one_line_and_exit_code_2() {
     refused(
         &narrow,
         &["magpie-ultra"],
-        "narrow/tokenizer.json: contains token id 511, but vocab_size in config.json is 300",
+        "), but the model's vocab_size is 300; this tokenizer belongs to another model",
     );
     refused("http://127.0.0.1:9/v1#m", &["magpie-ultra"], "http://127.0.0.1:9/v1 does not respond");
     refused("http://127.0.0.1:9/v1", &["magpie-ultra"], "names no model");

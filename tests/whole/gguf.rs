@@ -56,10 +56,10 @@ fn logits_of_every_type_agree_with_transformers() {
     let exact = Model::load(&checkpoint, WeightFormat::F32, CacheFormat::F32);
     let difference = largest_difference(&last_logits(&exact, &ids), &wanted);
     assert!(difference < 1e-4, "in f32 the largest difference is {difference}");
-    // In their own bits, activations are rounded to 8 bits in the layers that are quantized.
+    // In their own bits, activations are rounded to 16 bits in the layers that are quantized.
     let own = Model::load(&checkpoint, None, CacheFormat::F32);
     let difference = largest_difference(&last_logits(&own, &ids), &wanted);
-    assert!(difference < 0.1 && difference > 0.0, "in its own bits the largest difference is {difference}");
+    assert!(difference < 2e-3 && difference > 0.0, "in its own bits the largest difference is {difference}");
     assert!(own.bytes_per_step() < exact.bytes_per_step());
     let note = engine::widened_types(&checkpoint.weights).unwrap();
     assert!(note.contains("Q5_1, Q2_K, Q3_K, Q4_K, Q5_K, Q6_K, IQ4_NL are held as f32"), "{note}");

@@ -20,6 +20,8 @@ mod damage;
 mod data_crash_states;
 /// `smoltalk gen` against endpoints that fail, die, cost money or answer in batches.
 mod endpoints;
+/// Every model family against transformers.
+mod families;
 /// An endpoint that breaks in every way.
 mod faulty_endpoint;
 /// Logits, greedy answers and scores against transformers.

@@ -4,6 +4,8 @@
 
 use super::file::GgufFile;
 use crate::ModelConfig;
+use crate::architecture::{Architecture, Family, RopeScaling};
+use crate::config::every_last_of;
 
 /// Reads the config; the error does not name the file.
 ///
@@ -12,6 +14,7 @@ use crate::ModelConfig;
 pub(crate) fn config(file: &GgufFile) -> Result<ModelConfig, String> {
     refuse_parts(file)?;
     let architecture = architecture(file)?;
+    let family = Family::of_gguf(architecture)?;
     let keys = Keys { file, architecture };
     let embedding = file
         .tensor("token_embd.weight")
@@ -25,6 +28,8 @@ pub(crate) fn config(file: &GgufFile) -> Result<ModelConfig, String> {
     let heads = keys.size("attention.head_count")?;
     let head_dim = keys.optional_size("attention.key_length")?.unwrap_or(hidden_size / heads.max(1));
     keys.refuse_other_values(head_dim)?;
+    let layers = keys.size("block_count")?;
+    let architecture = keys.particulars(family, layers, hidden_size, head_dim)?;
     let id = |name: &str| {
         let id = file.value(&format!("tokenizer.ggml.{name}"))?.unsigned()?;
         u32::try_from(id).ok().filter(|id| (*id as usize) < vocab_size)
@@ -34,7 +39,7 @@ pub(crate) fn config(file: &GgufFile) -> Result<ModelConfig, String> {
         heads,
         head_dim,
         intermediate_size: keys.size("feed_forward_length")?,
-        layers: keys.size("block_count")?,
+        layers,
         kv_heads: keys.optional_size("attention.head_count_kv")?.unwrap_or(heads),
         vocab_size,
         max_positions: keys.size("context_length")?,
@@ -47,19 +52,14 @@ pub(crate) fn config(file: &GgufFile) -> Result<ModelConfig, String> {
         bos_token_id: id("bos_token_id"),
         eos_token_ids: id("eos_token_id").into_iter().collect(),
         pad_token_id: id("padding_token_id"),
+        architecture,
     })
 }
 
 /// The architecture that `general.architecture` names.
 pub(crate) fn architecture(file: &GgufFile) -> Result<&str, String> {
     let value = file.value("general.architecture").ok_or("has no metadata `general.architecture`")?;
-    let name = value.text().ok_or("`general.architecture` is not text")?;
-    match name {
-        "llama" => Ok(name),
-        _ => Err(format!(
-            "is a model of the architecture {name:?}, which is not supported; expected \"llama\""
-        )),
-    }
+    value.text().ok_or_else(|| "`general.architecture` is not text".to_owned())
 }
 
 fn refuse_parts(file: &GgufFile) -> Result<(), String> {
@@ -124,13 +124,64 @@ impl Keys<'_> {
                 self.key("expert_count")
             ));
         }
-        let scaling = self.file.value(&self.key("rope.scaling.type")).and_then(|value| value.text());
-        if let Some(scaling) = scaling.filter(|scaling| *scaling != "none") {
-            return Err(format!(
-                "`{}` is {scaling:?}, which is not supported",
-                self.key("rope.scaling.type")
-            ));
-        }
         Ok(())
+    }
+
+    /// What the family has beyond a plain Llama. llama.cpp's source states what the metadata do not: the groups of
+    /// layers (`set_swa_pattern`, `n_no_rope_layer_step` of
+    /// <https://github.com/ggml-org/llama.cpp/blob/master/src/llama-model.cpp>), and that the offset of Gemma's norms is in
+    /// their weights.
+    fn particulars(
+        &self,
+        family: Family,
+        layers: usize,
+        hidden_size: usize,
+        head_dim: usize,
+    ) -> Result<Architecture, String> {
+        const GEMMA_GROUP: usize = 6;
+        const SMOLLM3_GROUP: usize = 4;
+        let mut architecture = Architecture {
+            norm_offset: 0.0,
+            rope_scaling: self.rope_scaling(head_dim)?,
+            ..Architecture::of(family, hidden_size)
+        };
+        if family == Family::SmolLm3 {
+            architecture.rope_free_layers = every_last_of(SMOLLM3_GROUP, layers);
+        }
+        if family == Family::Gemma3 {
+            architecture.window_rope_theta = Some(self.number("rope.freq_base_swa").unwrap_or(10_000.0));
+            architecture.window = self.size("attention.sliding_window")?;
+            architecture.windowed_layers =
+                every_last_of(GEMMA_GROUP, layers).into_iter().map(|is_last| !is_last).collect();
+        }
+        Ok(architecture)
+    }
+
+    fn rope_scaling(&self, head_dim: usize) -> Result<RopeScaling, String> {
+        const DIVISORS: &str = "rope_freqs.weight";
+        if let Some(tensor) = self.file.tensor(DIVISORS) {
+            if tensor.shape != [head_dim / 2] {
+                return Err(format!(
+                    "tensor {DIVISORS} has shape {:?}; expected [{}]",
+                    tensor.shape,
+                    head_dim / 2
+                ));
+            }
+            let mut divisors = vec![0.0; head_dim / 2];
+            tensor.kind.dequantize(tensor.bytes, &mut divisors);
+            return Ok(RopeScaling::Divisors(divisors));
+        }
+        let kind = self.file.value(&self.key("rope.scaling.type")).and_then(|value| value.text());
+        match (kind, self.number("rope.scaling.factor")) {
+            (None | Some("none"), _) => Ok(RopeScaling::None),
+            (Some("linear"), Some(factor)) if factor > 0.0 => Ok(RopeScaling::Linear { factor }),
+            (Some("linear"), _) => {
+                Err(format!("`{}` is not a positive number", self.key("rope.scaling.factor")))
+            }
+            (Some(kind), _) => Err(format!(
+                "`{}` is {kind:?}, which is not supported; expected \"none\" or \"linear\"",
+                self.key("rope.scaling.type")
+            )),
+        }
     }
 }

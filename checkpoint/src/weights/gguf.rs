@@ -46,7 +46,9 @@ impl GgufWeights {
             sources.insert(name, source);
         }
         let known: BTreeSet<&str> = sources.values().map(|source| source.name.as_str()).collect();
-        if let Some(name) = file.names().find(|name| !known.contains(name)) {
+        // The divisors of rotary frequencies are part of the config.
+        let is_known = |name: &str| known.contains(name) || name == "rope_freqs.weight";
+        if let Some(name) = file.names().find(|name| !is_known(name)) {
             return Err(format!(
                 "contains the tensor {name}, which no {architecture} model of this shape has"
             ));

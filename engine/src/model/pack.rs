@@ -25,10 +25,11 @@ impl Holding {
         }
     }
 
-    /// As for an embedding and a head, which lose the most accuracy: with q4_0 and q4_1, q8_0, as llama.cpp does.
+    /// As for an embedding and a head, which lose the most accuracy: with q4_0 and q4_1 they are q8_0, as llama.cpp does.
     pub(super) fn of_vocabulary(self) -> Self {
         match self {
-            Self::In(WeightFormat::Q4_0 | WeightFormat::Q4_1) => Self::In(WeightFormat::Q8_0),
+            Self::In(WeightFormat::Q4_0) => Self::In(WeightFormat::Q8_0),
+            Self::In(WeightFormat::Q4_0Wide | WeightFormat::Q4_1) => Self::In(WeightFormat::Q8_0Wide),
             other => other,
         }
     }

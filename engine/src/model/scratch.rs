@@ -16,6 +16,7 @@ pub(super) struct Scratch {
     pub(super) qkv: Vec<f32>,              // (T, (H + 2 K) D)
     pub(super) attention_output: Vec<f32>, // (T, H D)
     pub(super) gated: Vec<f32>,            // (T, F)
+    pub(super) branch: Vec<f32>,           // (T, C): what a norm follows before it is added to x
     pub(super) activations: Activations,
     pub(super) logits: Vec<f32>, // (R, V), rows not padded; empty if the caller did not return them
 }
@@ -29,5 +30,8 @@ impl Scratch {
         self.qkv.resize(tokens * padded(heads), 0.0);
         self.attention_output.resize(tokens * padded(config.heads * config.head_dim), 0.0);
         self.gated.resize(tokens * padded(config.intermediate_size), 0.0);
+        if config.architecture.has_post_norms {
+            self.branch.resize(tokens * padded(config.hidden_size), 0.0);
+        }
     }
 }

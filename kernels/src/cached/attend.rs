@@ -13,7 +13,8 @@ use crate::threads::{parallel_for, threads};
 const TILES: usize = 8;
 
 /// Attention of the tokens of several sequences in one layer. The rows of `out`, one every `stride` numbers, become
-/// (H, D). Scores are scaled by 1/sqrt(D).
+/// (H, D). Scores are scaled by 1/sqrt(D). Row r of a span attends to its newest
+/// `window` positions.
 ///
 /// # Panics
 /// If a length does not match these shapes, or a span has too few blocks.
@@ -77,7 +78,7 @@ fn attend_queries<L: Lanes>(lanes: L, call: &Call<'_>, task: Tile<'_>) {
         let tile = Tile { first: task.first + first, count: width.min(task.count - first), ..task };
         let blocks = tile.visible(tile.count - 1, group).div_ceil(BLOCK_POSITIONS);
         state.clear();
-        for block in 0..blocks {
+        for block in tile.first_block(group, call.queries.window)..blocks {
             attend_block(lanes, call, tile, block, &mut part);
             state.merge(lanes, &part, tile.count);
         }
@@ -95,7 +96,8 @@ fn split_by_block(isa: Isa, call: &Call<'_>) {
         for kv_head in 0..call.queries.shape.kv_heads {
             for first in (0..span.rows * group).step_by(width) {
                 let tile = Tile { span: *span, kv_head, first, count: width.min(span.rows * group - first) };
-                tasks.extend((0..blocks).map(|block| (tile, block)));
+                let first_block = tile.first_block(group, call.queries.window);
+                tasks.extend((first_block..blocks).map(|block| (tile, block)));
             }
         }
     }

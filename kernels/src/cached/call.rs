@@ -1,6 +1,6 @@
 //! The operands of one call of attention, and the tiles of queries that it is split into.
 
-use super::block::{CacheBlock, CacheShape};
+use super::block::{BLOCK_POSITIONS, CacheBlock, CacheShape};
 
 /// The tokens of one sequence in a call.
 #[derive(Debug, Clone, Copy)]
@@ -28,6 +28,8 @@ pub struct Queries<'a> {
     pub layer: usize,
     /// The sequences; each has some of the rows.
     pub spans: &'a [Span<'a>],
+    /// Maximum number of positions that a row attends to, the newest ones; `usize::MAX` for all of them.
+    pub window: usize,
 }
 
 /// What the tasks of a call share: its inputs, and the output, of which each task writes the heads of its own queries.
@@ -69,6 +71,11 @@ impl Tile<'_> {
     /// Returns how many positions a query attends to.
     pub(super) fn visible(&self, query: usize, group: usize) -> usize {
         self.span.first_position + (self.first + query) / group + 1
+    }
+
+    /// Returns the first block that the tile's queries attend to.
+    pub(super) fn first_block(&self, group: usize, window: usize) -> usize {
+        self.visible(0, group).saturating_sub(window) / BLOCK_POSITIONS
     }
 
     /// Returns an identity that is the same for all blocks of one tile.

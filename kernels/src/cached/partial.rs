@@ -44,7 +44,9 @@ impl Partial {
             let largest = if new > old { new } else { old };
             let mut factors = [0.0; LANES];
             let mut distances = [0.0; LANES];
-            (distances[0], distances[1]) = (old - largest, new - largest);
+            // Before a query's window begins, both are -inf.
+            let shift = if largest == f32::NEG_INFINITY { 0.0 } else { largest };
+            (distances[0], distances[1]) = (old - shift, new - shift);
             lanes.store(&mut factors, exp(lanes, lanes.load(&distances)));
             let (keep, take) = (factors[0], factors[1]);
             self.largest[query] = largest;

@@ -15,6 +15,7 @@ struct Case {
     queries: Vec<f32>,
     keys: Vec<f32>,
     values: Vec<f32>,
+    window: usize,
 }
 
 const LAYER: usize = 1;
@@ -31,7 +32,7 @@ fn case(heads: usize, kv_heads: usize, head_dim: usize, positions: usize, format
     }
     // Large enough for softmax weights that differ.
     let queries = numbers(positions * heads * head_dim, 3).iter().map(|q| q * 8.0).collect();
-    Case { shape, blocks, queries, keys, values }
+    Case { shape, blocks, queries, keys, values, window: usize::MAX }
 }
 
 /// Returns the attention of `count` tokens from `first` on.
@@ -41,7 +42,8 @@ fn attention(isa: Isa, case: &Case, first: usize, count: usize) -> Vec<f32> {
     let mut out = vec![f32::NAN; count * row];
     let span = Span { first_row: 0, rows: count, first_position: first, blocks: &blocks };
     let rows = &case.queries[first * row..(first + count) * row];
-    let queries = Queries { rows, stride: row, shape: &case.shape, layer: LAYER, spans: &[span] };
+    let Case { shape, window, .. } = case;
+    let queries = Queries { rows, stride: row, shape, layer: LAYER, spans: &[span], window: *window };
     attend_on(isa, &mut out, row, queries);
     out
 }
@@ -53,7 +55,9 @@ fn expected(case: &Case, token: usize, head: usize) -> Vec<f64> {
     };
     let query = |d: usize| f64::from(case.queries[(token * heads + head) * head_dim + d]);
     let score = |p: usize| (0..head_dim).map(|d| query(d) * at(&case.keys, p, d)).sum::<f64>();
-    let weights: Vec<f64> = (0..=token).map(|p| (score(p) / (head_dim as f64).sqrt()).exp()).collect();
+    let is_seen = |p: usize| p + case.window.min(1 << 20) > token;
+    let weight = |p: usize| if is_seen(p) { (score(p) / (head_dim as f64).sqrt()).exp() } else { 0.0 };
+    let weights: Vec<f64> = (0..=token).map(weight).collect();
     let total: f64 = weights.iter().sum();
     let value = |d: usize| weights.iter().enumerate().map(|(p, w)| w * at(&case.values, p, d)).sum::<f64>();
     (0..head_dim).map(|d| value(d) / total).collect()
@@ -79,6 +83,33 @@ fn attention_is_near_f64() {
                         }
                     }
                 }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_window_hides_earlier_positions_in_any_chunk() {
+    for window in [1, 5, 64, 70, 130] {
+        let case = Case { window, ..case(6, 2, 24, 400, CacheFormat::F32) };
+        let row = 6 * 24;
+        let whole = attention(isa(), &case, 0, 400);
+        for token in [0, 4, 5, 63, 64, 69, 70, 200, 399] {
+            for head in [0, 5] {
+                let values = &whole[(token * 6 + head) * 24..][..24];
+                for (value, expected) in values.iter().zip(expected(&case, token, head)) {
+                    assert_close(*value, expected, 1.0, &format!("window {window}, {token} {head}"));
+                }
+            }
+        }
+        for (first, count) in [(0, 1), (64, 64), (399, 1), (390, 3), (256, 100)] {
+            for isa in ISAS {
+                let part = attention(isa, &case, first, count);
+                assert_eq!(
+                    bits(&part),
+                    bits(&whole[first * row..][..count * row]),
+                    "{isa:?} {first}+{count}"
+                );
             }
         }
     }

@@ -14,6 +14,7 @@ use crate::format::CacheFormat;
 use crate::lanes::Lanes;
 use crate::memory::prefetch;
 use crate::simd::LANES;
+use std::ops::Range;
 
 /// Vectors of positions in a block.
 const GROUPS: usize = BLOCK_POSITIONS / LANES;
@@ -116,6 +117,10 @@ fn attend_tile<L: Lanes, F: Stored, const N: usize>(
     let visible: [usize; N] = std::array::from_fn(|query| {
         tile.visible(query, group).saturating_sub(first_position).min(BLOCK_POSITIONS)
     });
+    let hidden: [usize; N] = std::array::from_fn(|query| {
+        let first = tile.visible(query, group).saturating_sub(call.queries.window);
+        first.saturating_sub(first_position).min(BLOCK_POSITIONS)
+    });
     let mut weights = [[0.0f32; BLOCK_POSITIONS]; N];
     // With 16 registers, the sums of two queries by two vectors are the most that stay in them.
     let four_fit = L::WIDE || N == 1;
@@ -133,7 +138,7 @@ fn attend_tile<L: Lanes, F: Stored, const N: usize>(
     let scale = 1.0 / (shape.head_dim as f32).sqrt();
     for query in 0..N {
         (part.largest[query], part.total[query]) =
-            softmax(lanes, &mut weights[query], scores[query], visible[query], scale);
+            softmax(lanes, &mut weights[query], scores[query], hidden[query]..visible[query], scale);
     }
     let positions = visible.iter().copied().max().unwrap_or(0);
     let mut vector = 0;
@@ -194,13 +199,13 @@ unsafe fn score<L: Lanes, F: Stored, const N: usize, const G: usize>(
 }
 
 /// Turns the scores of one query over a block into softmax weights relative to the largest score; returns that score
-/// and the sum of the weights. Positions from `visible` on get weight 0.
+/// and the sum of the weights. Positions that are not `visible` get weight 0.
 #[inline(always)]
 fn softmax<L: Lanes>(
     lanes: L,
     weights: &mut [f32; BLOCK_POSITIONS],
     scores: [L::Vector; GROUPS],
-    visible: usize,
+    visible: Range<usize>,
     scale: f32,
 ) -> (f32, f32) {
     const INDEX: [f32; LANES] = [0., 1., 2., 3., 4., 5., 6., 7., 8., 9., 10., 11., 12., 13., 14., 15.];
@@ -208,9 +213,13 @@ fn softmax<L: Lanes>(
     let mut scores = scores;
     // A loop, not a closure: a closure that is not inlined may not use the instructions.
     for (g, score) in scores.iter_mut().enumerate() {
-        let limit = lanes.splat(visible as f32 - (g * LANES) as f32);
+        let limit = lanes.splat(visible.end as f32 - (g * LANES) as f32);
         let scaled = lanes.multiply(*score, lanes.splat(scale));
         *score = lanes.select_less(lanes.load(&INDEX), limit, scaled, lowest);
+        if visible.start > 0 {
+            let limit = lanes.splat(visible.start as f32 - (g * LANES) as f32);
+            *score = lanes.select_less(lanes.load(&INDEX), limit, lowest, *score);
+        }
     }
     let mut highest = [0.0; LANES];
     let both = |a: usize, b: usize| lanes.maximum(scores[a], scores[b]);

@@ -34,7 +34,7 @@ pub struct Activations {
     /// Panel after panel, in quantized formats only: (blocks, tokens of the panel).
     scales: Vec<f32>,
     /// Laid out as `scales`. Start values of the integer sums of blocks: the sum of the quantized activations times
-    /// minus the bias of the weights; for q4_1, whose weights have minimums instead of a bias, that sum itself.
+    /// minus the bias of the weights; where activations have 16 bits, that sum itself.
     offsets: Vec<i32>,
 }
 
@@ -147,7 +147,7 @@ fn split_into_panels(isa: Isa, format: WeightFormat, tokens: usize) -> impl Iter
     let widths: &[usize] = match format {
         _ if isa == Isa::Avx512 => &WIDE,
         WeightFormat::F32 | WeightFormat::Bf16 => &NARROW,
-        WeightFormat::Q8_0 | WeightFormat::Q4_0 | WeightFormat::Q4_1 => &NARROW_QUANTIZED,
+        _ => &NARROW_QUANTIZED,
     };
     let mut first = 0;
     std::iter::from_fn(move || {
@@ -194,20 +194,23 @@ fn fill_panel<L: Lanes>(_lanes: L, panel: PanelToFill<'_>) {
                     *word = round_to_bf16(low) >> 16 | round_to_bf16(high) & 0xffff_0000;
                 }
             }
-            WeightFormat::Q8_0 | WeightFormat::Q4_0 | WeightFormat::Q4_1 => {
-                let factor = match format {
-                    WeightFormat::Q8_0 => -Q8_BIAS,
-                    WeightFormat::Q4_0 => -Q4_BIAS,
-                    _ => 1,
-                };
+            _ => {
+                let bias = if format == WeightFormat::Q8_0 { Q8_BIAS } else { Q4_BIAS };
                 let (blocks, tail) = row.as_chunks::<BLOCK>();
                 let mut padded = [0.0; BLOCK];
                 padded[..tail.len()].copy_from_slice(tail);
                 let tail = (!tail.is_empty()).then_some(&padded);
                 for (index, block) in blocks.iter().chain(tail).enumerate() {
+                    if format.is_wide() {
+                        let words = &mut words[index * BLOCK / 2 * width..];
+                        let (scale, sum) = fill_wide_block(block, words, token, width);
+                        scales[index * width + token] = scale;
+                        offsets[index * width + token] = sum;
+                        continue;
+                    }
                     let (quants, scale, sum) = quantize_block(block);
                     scales[index * width + token] = scale;
-                    offsets[index * width + token] = factor * sum;
+                    offsets[index * width + token] = -bias * sum;
                     for (group, four) in quants.as_chunks::<4>().0.iter().enumerate() {
                         words[(index * BLOCK / 4 + group) * width + token] = u32::from_le_bytes(*four);
                     }
@@ -233,6 +236,33 @@ fn interleave_f32<const N: usize>(words: &mut [u32], x: &[f32], stride: usize, c
 fn round_to_bf16(value: f32) -> u32 {
     let bits = value.to_bits();
     bits.wrapping_add(0x7fff + (bits >> 16 & 1))
+}
+
+/// Quantizes 32 numbers of one token to 16 bits, which become two signed bytes: words of the high bytes of the block,
+/// then words of the low ones; a number is scale * (256 * high + low). Returns the scale and the sum of the quantized
+/// numbers.
+#[inline(always)]
+fn fill_wide_block(block: &[f32; BLOCK], words: &mut [u32], token: usize, width: usize) -> (f32, i32) {
+    /// 127 high bytes, whose low bytes are signed.
+    const LARGEST: f32 = (127 * 256) as f32;
+    /// 1.5 * 2^23, as in [`quantize_block`].
+    const ROUND: f32 = 12_582_912.0;
+    let largest =
+        block.iter().fold(0.0f32, |largest, value| if value.abs() > largest { value.abs() } else { largest });
+    let scale = largest / LARGEST;
+    // A smaller scale has no inverse.
+    let inverse = if scale < f32::MIN_POSITIVE { 0.0 } else { 1.0 / scale };
+    let mut sum = 0i32;
+    for (group, four) in block.as_chunks::<4>().0.iter().enumerate() {
+        let quants =
+            four.map(|value| (value * inverse + ROUND).to_bits().wrapping_sub(ROUND.to_bits()) as i32);
+        sum += quants.iter().sum::<i32>();
+        let high = quants.map(|quant| ((quant + 128) >> 8) as u8);
+        let low = quants.map(|quant| quant as u8);
+        words[group * width + token] = u32::from_le_bytes(high);
+        words[(BLOCK / 4 + group) * width + token] = u32::from_le_bytes(low);
+    }
+    (scale, sum)
 }
 
 /// Quantizes 32 numbers to signed bytes. Returns the bytes, their scale and the sum of the bytes.

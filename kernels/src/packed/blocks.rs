@@ -15,16 +15,16 @@ pub enum BlockType {
     Q4_0,
     /// A scale, a minimum and 32 half-bytes.
     Q4_1,
-    /// A scale and 32 numbers of five bits, less 16; packed as `Q8_0`, which holds the same numbers.
+    /// A scale and 32 numbers of five bits, less 16; packed as bytes, which hold the same numbers.
     Q5_0,
 }
 
 impl BlockType {
-    /// Returns the format that holds these blocks without a loss.
+    /// Returns the format that holds these blocks without a loss; products come near to those in f32.
     pub fn format(self) -> WeightFormat {
         match self {
-            Self::Q8_0 | Self::Q5_0 => WeightFormat::Q8_0,
-            Self::Q4_0 => WeightFormat::Q4_0,
+            Self::Q8_0 | Self::Q5_0 => WeightFormat::Q8_0Wide,
+            Self::Q4_0 => WeightFormat::Q4_0Wide,
             Self::Q4_1 => WeightFormat::Q4_1,
         }
     }

@@ -19,7 +19,8 @@ pub(crate) const BLOCK: usize = 32;
 pub(crate) struct Layout {
     /// K, rounded up to whole words (bf16) or blocks (quantized formats).
     pub(super) padded_columns: usize,
-    /// Words of activations per token: one column of f32, two of bf16, four of the quantized formats.
+    /// Words of activations per token: one column of f32, two of bf16, four of the quantized formats; with
+    /// 16 bits two of four columns, of their high bytes and of their low ones.
     pub(super) groups: usize,
     /// Byte offset of the scales in the quantized formats.
     pub(super) scales: usize,
@@ -40,14 +41,14 @@ impl Layout {
                 let groups = columns.div_ceil(2);
                 Self { padded_columns: 2 * groups, groups, scales: 0, tile_bytes: groups * VECTOR }
             }
-            WeightFormat::Q8_0 | WeightFormat::Q4_0 | WeightFormat::Q4_1 => {
+            _ => {
                 let blocks = columns.div_ceil(BLOCK);
-                let vectors = if format == WeightFormat::Q8_0 { BLOCK / 4 } else { BLOCK / 8 };
+                let vectors = if format.has_nibbles() { BLOCK / 8 } else { BLOCK / 4 };
                 let scales = blocks * vectors * VECTOR;
                 let scales_bytes = if format == WeightFormat::Q4_1 { 4 * LANES } else { 2 * LANES };
                 Self {
                     padded_columns: blocks * BLOCK,
-                    groups: blocks * BLOCK / 4,
+                    groups: blocks * BLOCK / 4 * if format.is_wide() { 2 } else { 1 },
                     scales,
                     tile_bytes: (scales + blocks * scales_bytes).next_multiple_of(VECTOR),
                 }

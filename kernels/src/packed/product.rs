@@ -6,7 +6,8 @@
 use super::activations::{Activations, Panel};
 use super::matrix::PackedMatrix;
 use super::sums::{QuantizedTile, bf16_sums, f32_sums, quantized_sums};
-use crate::elementwise::silu;
+use super::wide_sums::wide_sums;
+use crate::elementwise::{gelu, silu};
 use crate::format::WeightFormat;
 use crate::lanes::{Lanes, on_lanes};
 use crate::simd::LANES;
@@ -24,6 +25,8 @@ pub enum Epilogue {
     Add,
     /// SwiGLU: out = silu(gate) * up, half as wide. Rows of the matrix alternate: sixteen of gate, sixteen of up.
     Gate,
+    /// As `Gate`, with the tanh form of GELU in place of SiLU.
+    GeluGate,
 }
 
 /// Computes out (T, N) = x (T, K) * matrix (N, K)^T, with one row of `out` every `stride` numbers.
@@ -32,7 +35,8 @@ pub enum Epilogue {
 /// If x was filled for another format, `out` is not T rows of `stride` numbers, or `stride` is smaller than the number
 /// of outputs rounded up to 16.
 pub fn multiply(out: &mut [f32], stride: usize, x: &Activations, matrix: &PackedMatrix, epilogue: Epilogue) {
-    let outputs = if epilogue == Epilogue::Gate { matrix.rows / 2 } else { matrix.rows };
+    let is_gated = matches!(epilogue, Epilogue::Gate | Epilogue::GeluGate);
+    let outputs = if is_gated { matrix.rows / 2 } else { matrix.rows };
     assert_eq!(x.format(), matrix.format, "multiply: x was filled for weights of another format");
     assert_eq!(out.len(), x.tokens() * stride, "multiply: the length of out is not tokens x stride");
     assert!(
@@ -102,6 +106,11 @@ fn multiply_panel<L: Lanes, const WIDTH: usize>(lanes: L, job: &Job<'_>, pair: u
                     lanes.store(out, lanes.multiply(silu(lanes, sums[0][token]), sums[1][token]));
                 }
             }
+            Epilogue::GeluGate => {
+                if let Some(out) = output(pair) {
+                    lanes.store(out, lanes.multiply(gelu(lanes, sums[0][token]), sums[1][token]));
+                }
+            }
             Epilogue::Store | Epilogue::Add => {
                 for (tile, sums) in sums.iter().enumerate() {
                     if let Some(out) = output(pair * PAIR + tile) {
@@ -146,22 +155,36 @@ fn panel_sums<L: Lanes, const WIDTH: usize>(
             WeightFormat::Q8_0 => {
                 let (one, two) = (QuantizedTile::new(one, layout), QuantizedTile::new(two, layout));
                 [
-                    quantized_sums::<L, WIDTH, false, false>(lanes, one, words, scales, offsets),
-                    quantized_sums::<L, WIDTH, false, false>(lanes, two, words, scales, offsets),
+                    quantized_sums::<L, WIDTH, false>(lanes, one, words, scales, offsets),
+                    quantized_sums::<L, WIDTH, false>(lanes, two, words, scales, offsets),
                 ]
             }
             WeightFormat::Q4_0 => {
                 let (one, two) = (QuantizedTile::new(one, layout), QuantizedTile::new(two, layout));
                 [
-                    quantized_sums::<L, WIDTH, true, false>(lanes, one, words, scales, offsets),
-                    quantized_sums::<L, WIDTH, true, false>(lanes, two, words, scales, offsets),
+                    quantized_sums::<L, WIDTH, true>(lanes, one, words, scales, offsets),
+                    quantized_sums::<L, WIDTH, true>(lanes, two, words, scales, offsets),
+                ]
+            }
+            WeightFormat::Q8_0Wide => {
+                let (one, two) = (QuantizedTile::new(one, layout), QuantizedTile::new(two, layout));
+                [
+                    wide_sums::<L, WIDTH, false, false>(lanes, one, words, scales, offsets),
+                    wide_sums::<L, WIDTH, false, false>(lanes, two, words, scales, offsets),
+                ]
+            }
+            WeightFormat::Q4_0Wide => {
+                let (one, two) = (QuantizedTile::new(one, layout), QuantizedTile::new(two, layout));
+                [
+                    wide_sums::<L, WIDTH, true, false>(lanes, one, words, scales, offsets),
+                    wide_sums::<L, WIDTH, true, false>(lanes, two, words, scales, offsets),
                 ]
             }
             WeightFormat::Q4_1 => {
                 let (one, two) = (QuantizedTile::new(one, layout), QuantizedTile::new(two, layout));
                 [
-                    quantized_sums::<L, WIDTH, true, true>(lanes, one, words, scales, offsets),
-                    quantized_sums::<L, WIDTH, true, true>(lanes, two, words, scales, offsets),
+                    wide_sums::<L, WIDTH, true, true>(lanes, one, words, scales, offsets),
+                    wide_sums::<L, WIDTH, true, true>(lanes, two, words, scales, offsets),
                 ]
             }
         }

@@ -33,7 +33,7 @@ pub(super) fn pack_tile(format: WeightFormat, values: &[f32], layout: &Layout, o
                     word(out, group, lane, [a, b, c, d]);
                 }
             }
-            WeightFormat::Q8_0 | WeightFormat::Q4_0 | WeightFormat::Q4_1 => {
+            _ => {
                 for (block, values) in row.as_chunks::<BLOCK>().0.iter().enumerate() {
                     put_block(format, layout, out, block, lane, &quantize(format, values));
                 }
@@ -62,7 +62,7 @@ pub(super) fn put_block(
     let word = |out: &mut [u8], group: usize, bytes: [u8; 4]| {
         out[(group * LANES + lane) * 4..][..4].copy_from_slice(&bytes);
     };
-    if format == WeightFormat::Q8_0 {
+    if !format.has_nibbles() {
         for (group, four) in quants.as_chunks::<4>().0.iter().enumerate() {
             word(out, block * BLOCK / 4 + group, *four);
         }
@@ -89,7 +89,7 @@ fn scale_at(format: WeightFormat, layout: &Layout, block: usize, lane: usize) ->
 
 fn quantize(format: WeightFormat, values: &[f32; BLOCK]) -> Block {
     let (quants, scale, minimum) = match format {
-        WeightFormat::Q8_0 => {
+        WeightFormat::Q8_0 | WeightFormat::Q8_0Wide => {
             let (quants, scale) = quantize_q8(values);
             (quants, scale, f16::ZERO)
         }
@@ -122,11 +122,13 @@ pub(super) fn unpack_row(format: WeightFormat, tile: &[u8], layout: &Layout, lan
                 let [a, b, c, d] = word(column / 2);
                 bf16::from_le_bytes(if column.is_multiple_of(2) { [a, b] } else { [c, d] }).to_f32()
             }
-            WeightFormat::Q8_0 => {
+            WeightFormat::Q8_0 | WeightFormat::Q8_0Wide => {
                 let quant = word(column / 4)[column % 4];
                 scale(block) * (i32::from(quant) - Q8_BIAS) as f32
             }
-            WeightFormat::Q4_0 => scale(block) * (nibble(block, inner) - Q4_BIAS) as f32,
+            WeightFormat::Q4_0 | WeightFormat::Q4_0Wide => {
+                scale(block) * (nibble(block, inner) - Q4_BIAS) as f32
+            }
             WeightFormat::Q4_1 => {
                 let minimum = half(scale_at(format, layout, block, lane) + 2 * LANES);
                 scale(block) * nibble(block, inner) as f32 + minimum

@@ -66,37 +66,31 @@ pub(super) unsafe fn bf16_sums<L: Lanes, const WIDTH: usize, const TILES: usize>
 
 /// How far ahead quantized weights are prefetched, in bytes. The hardware prefetcher restarts at every tile because of
 /// the scales at its end.
-const AHEAD: usize = 8192;
+pub(super) const AHEAD: usize = 8192;
 
 /// A quantized tile.
 #[derive(Clone, Copy)]
 pub(super) struct QuantizedTile {
-    tile: *const u8,
-    scales: *const u8,
-    blocks: usize,
+    pub(super) tile: *const u8,
+    pub(super) scales: *const u8,
+    pub(super) blocks: usize,
 }
 
 impl QuantizedTile {
     #[inline(always)]
     pub(super) fn new(tile: *const u8, layout: &Layout) -> Self {
-        Self { tile, scales: tile.wrapping_add(layout.scales), blocks: layout.groups * 4 / BLOCK }
+        Self { tile, scales: tile.wrapping_add(layout.scales), blocks: layout.padded_columns / BLOCK }
     }
 }
 
 /// The sums of a quantized tile. With `NIBBLES` a byte holds two weights: the low half-bytes of a block are its first
-/// 16 columns, the high ones its last 16. With `MINIMUMS` the weights of a block are its minimum and up: `offsets` holds
-/// the sums of the quantized activations, which the minimums are multiplied with after the rest of the block.
+/// 16 columns, the high ones its last 16.
 ///
 /// # Safety
-/// The tile must hold `blocks` blocks of eight vectors (four with `NIBBLES`) and sixteen scales per block (then sixteen
-/// minimums, with `MINIMUMS`); `words`, `scales` and `offsets` must hold as many blocks of WIDTH tokens.
+/// The tile must hold `blocks` blocks of eight vectors (four with `NIBBLES`) and sixteen scales per block; `words`,
+/// `scales` and `offsets` must hold as many blocks of WIDTH tokens.
 #[inline(always)]
-pub(super) unsafe fn quantized_sums<
-    L: Lanes,
-    const WIDTH: usize,
-    const NIBBLES: bool,
-    const MINIMUMS: bool,
->(
+pub(super) unsafe fn quantized_sums<L: Lanes, const WIDTH: usize, const NIBBLES: bool>(
     lanes: L,
     weights: QuantizedTile,
     words: *const u32,
@@ -109,10 +103,8 @@ pub(super) unsafe fn quantized_sums<
         // SAFETY: the caller guarantees it, here and below.
         unsafe {
             let mut sums = [lanes.splat_word(0); WIDTH];
-            if !MINIMUMS {
-                for (token, sum) in sums.iter_mut().enumerate() {
-                    *sum = lanes.splat_word(*offsets.add(block * WIDTH + token) as u32);
-                }
+            for (token, sum) in sums.iter_mut().enumerate() {
+                *sum = lanes.splat_word(*offsets.add(block * WIDTH + token) as u32);
             }
             for vector in 0..vectors {
                 let address = weights.tile.add((block * vectors + vector) * 64);
@@ -132,13 +124,7 @@ pub(super) unsafe fn quantized_sums<
                     }
                 }
             }
-            let weight_scales = weights.scales.add(block * if MINIMUMS { 64 } else { 32 });
-            let scales = scales.add(block * WIDTH);
-            add_block(lanes, &mut totals, sums, weight_scales, scales);
-            if MINIMUMS {
-                let minimums = weight_scales.add(32);
-                add_minimums(lanes, &mut totals, minimums, scales, offsets.add(block * WIDTH));
-            }
+            add_block(lanes, &mut totals, sums, weights.scales.add(block * 32), scales.add(block * WIDTH));
         }
     }
     totals
@@ -162,26 +148,5 @@ unsafe fn add_block<L: Lanes, const WIDTH: usize>(
         // SAFETY: the caller guarantees it.
         let scale = lanes.multiply(weight_scales, lanes.splat(unsafe { *scales.add(token) }));
         *total = lanes.multiply_add(lanes.to_f32(sum), scale, *total);
-    }
-}
-
-/// Adds the minimums of a block, times the sums of its activations, to the totals.
-///
-/// # Safety
-/// Sixteen f16 must be readable at `minimums`, WIDTH f32 at `scales` and WIDTH i32 at `sums`.
-#[inline(always)]
-unsafe fn add_minimums<L: Lanes, const WIDTH: usize>(
-    lanes: L,
-    totals: &mut [L::Vector; WIDTH],
-    minimums: *const u8,
-    scales: *const f32,
-    sums: *const i32,
-) {
-    // SAFETY: the caller guarantees it.
-    let minimums = unsafe { lanes.load_f16(minimums) };
-    for (token, total) in totals.iter_mut().enumerate() {
-        // SAFETY: the caller guarantees it. The sum of 32 bytes is exact in f32.
-        let sum = unsafe { *scales.add(token) * *sums.add(token) as f32 };
-        *total = lanes.multiply_add(minimums, lanes.splat(sum), *total);
     }
 }

@@ -7,7 +7,7 @@ use super::blocks::BlockType;
 use super::layout::BLOCK;
 use super::matrix::PackedMatrix;
 use super::product::{Epilogue, multiply};
-use crate::format::WeightFormat::{self, Bf16, F32, Q4_0, Q4_1, Q8_0};
+use crate::format::WeightFormat::{self, Bf16, F32, Q4_0, Q4_0Wide, Q4_1, Q8_0, Q8_0Wide};
 use crate::isa::{Isa, isa};
 use crate::simd::LANES;
 use crate::tests::{ISAS, assert_close, bits, numbers};
@@ -58,7 +58,7 @@ fn f32_sums_column_after_column_on_every_instruction_set() {
 
 #[test]
 fn quantized_products_are_the_same_bits_on_every_instruction_set() {
-    for format in [Q8_0, Q4_0, Q4_1] {
+    for format in [Q8_0, Q4_0, Q8_0Wide, Q4_0Wide, Q4_1] {
         for (rows, columns, tokens) in [(33, 576, 1), (48, 96, 13), (17, 100, 7), (64, 1536, 12)] {
             let (x, w) = (numbers(tokens * columns, 3), numbers(rows * columns, 4));
             let matrix = pack(format, &w, columns);
@@ -73,7 +73,15 @@ fn quantized_products_are_the_same_bits_on_every_instruction_set() {
 #[test]
 fn every_format_is_near_the_f64_product_of_the_stored_weights() {
     // Relative to the sum of the absolute values of the terms: the error of rounding the activations.
-    for (format, limit) in [(F32, 1e-6), (Bf16, 3e-3), (Q8_0, 4e-3), (Q4_0, 4e-3), (Q4_1, 4e-3)] {
+    for (format, limit) in [
+        (F32, 1e-6),
+        (Bf16, 3e-3),
+        (Q8_0, 4e-3),
+        (Q4_0, 4e-3),
+        (Q8_0Wide, 2e-5),
+        (Q4_0Wide, 2e-5),
+        (Q4_1, 2e-5),
+    ] {
         let (rows, columns, tokens) = (50, 300, 9);
         let (x, w) = (numbers(tokens * columns, 5), numbers(rows * columns, 6));
         let matrix = pack(format, &w, columns);
@@ -94,7 +102,7 @@ fn every_format_is_near_the_f64_product_of_the_stored_weights() {
 
 #[test]
 fn a_token_alone_equals_the_token_in_a_batch() {
-    for format in [F32, Bf16, Q8_0, Q4_0, Q4_1] {
+    for format in [F32, Bf16, Q8_0, Q4_0, Q8_0Wide, Q4_0Wide, Q4_1] {
         let (rows, columns, tokens) = (80, 576, 31);
         let (x, w) = (numbers(tokens * columns, 7), numbers(rows * columns, 8));
         let matrix = pack(format, &w, columns);
@@ -113,7 +121,13 @@ fn formats_store_weights_with_the_stated_precision() {
     assert_eq!(unpack(&pack(F32, &w, 70)), w);
     let rounded: Vec<f32> = w.iter().map(|w| half::bf16::from_f32(*w).to_f32()).collect();
     assert_eq!(unpack(&pack(Bf16, &w, 70)), rounded);
-    for (format, step) in [(Q8_0, 1.0 / 127.0), (Q4_0, 1.0 / 8.0), (Q4_1, 1.0 / 8.0)] {
+    for (format, step) in [
+        (Q8_0, 1.0 / 127.0),
+        (Q4_0, 1.0 / 8.0),
+        (Q8_0Wide, 1.0 / 127.0),
+        (Q4_0Wide, 1.0 / 8.0),
+        (Q4_1, 1.0 / 8.0),
+    ] {
         // 70 columns: the last block of a row has six.
         for (row, stored) in w.chunks(70).zip(unpack(&pack(format, &w, 70)).chunks(70)) {
             for (row, stored) in row.chunks(BLOCK).zip(stored.chunks(BLOCK)) {
@@ -191,5 +205,23 @@ fn epilogues_add_and_gate() {
         let row = token * 64 + column / 16 * 32 + column % 16;
         let (gate, up) = (f64::from(plain[row]), f64::from(plain[row + 16]));
         assert_close(*value, gate / (1.0 + (-gate).exp()) * up, 1.0, "gate");
+    }
+}
+
+#[test]
+fn gelu_gates_in_its_tanh_form() {
+    let (columns, tokens) = (40, 3);
+    let (x, w) = (numbers(tokens * columns, 13), numbers(32 * columns, 14));
+    let matrix = pack(F32, &w, columns);
+    let plain = product(isa(), &x, &matrix);
+    let mut activations = Activations::default();
+    activations.fill(F32, &x, columns, columns);
+    let mut gated = vec![f32::NAN; tokens * 16];
+    multiply(&mut gated, 16, &activations, &matrix, Epilogue::GeluGate);
+    for (index, value) in gated.iter().enumerate() {
+        let row = index / 16 * 32 + index % 16;
+        let (gate, up) = (f64::from(plain[row]), f64::from(plain[row + 16]));
+        let y = (2.0 / std::f64::consts::PI).sqrt() * (gate + 0.044_715 * gate.powi(3));
+        assert_close(*value, 0.5 * gate * (1.0 + y.tanh()) * up, 1.0, "gelu");
     }
 }

@@ -64,6 +64,7 @@ impl Origin {
 
 fn from_checkpoint(name: &str) -> Result<Origin> {
     let checkpoint = Checkpoint::open(name, None)?;
+    checkpoint.check_trainable()?;
     let start = StartingPoint::new(checkpoint, RowKinds { conversations: false, documents: true }, &[])?;
     Ok(Origin {
         name: name.to_owned(),

@@ -128,8 +128,8 @@ fn formats(
             bail!("mistral.rs has no bf16 arithmetic on the CPU; use f32, q8_0 or q4_0, or `--engine native`")
         }
         Some(WeightFormat::Bf16) => Ok((ModelDType::BF16, None)),
-        Some(WeightFormat::Q8_0) => Ok((plain, Some(IsqType::Q8_0))),
-        Some(WeightFormat::Q4_0) => Ok((plain, Some(IsqType::Q4_0))),
+        Some(WeightFormat::Q8_0 | WeightFormat::Q8_0Wide) => Ok((plain, Some(IsqType::Q8_0))),
+        Some(WeightFormat::Q4_0 | WeightFormat::Q4_0Wide) => Ok((plain, Some(IsqType::Q4_0))),
         Some(WeightFormat::Q4_1) => Ok((plain, Some(IsqType::Q4_1))),
     }
 }

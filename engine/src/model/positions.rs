@@ -1,0 +1,49 @@
+//! The rotary tables of a model: one for most layers, another one for layers with a window in some families, none for
+//! rope-free layers.
+
+use checkpoint::ModelConfig;
+use kernels::RopeTable;
+
+/// The rotary tables of all layers.
+#[derive(Debug)]
+pub(super) struct Positions {
+    whole: RopeTable,
+    /// The table of layers with a window, if it is another one.
+    windowed: Option<RopeTable>,
+    /// Which table each layer uses.
+    kinds: Vec<Kind>,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Kind {
+    Whole,
+    Windowed,
+    None,
+}
+
+impl Positions {
+    pub(super) fn new(config: &ModelConfig) -> Self {
+        let architecture = &config.architecture;
+        let (positions, head_dim) = (config.max_positions, config.head_dim);
+        let mut frequencies = RopeTable::frequencies(head_dim, config.rope_theta);
+        architecture.rope_scaling.apply(&mut frequencies);
+        let windowed = architecture.window_rope_theta;
+        let windowed = windowed.map(|theta| RopeTable::new(positions, head_dim, theta));
+        let kind = |layer| match () {
+            () if architecture.is_rope_free(layer) => Kind::None,
+            () if architecture.is_windowed(layer) && windowed.is_some() => Kind::Windowed,
+            () => Kind::Whole,
+        };
+        let kinds = (0..config.layers).map(kind).collect();
+        Self { whole: RopeTable::with_frequencies(positions, &frequencies), windowed, kinds }
+    }
+
+    /// Returns the table of a layer; `None` if it rotates nothing.
+    pub(super) fn table(&self, layer: usize) -> Option<&RopeTable> {
+        match self.kinds[layer] {
+            Kind::None => None,
+            Kind::Windowed => self.windowed.as_ref(),
+            Kind::Whole => Some(&self.whole),
+        }
+    }
+}
