@@ -107,6 +107,16 @@ fn collect(folder: &Path, files: &mut Vec<PathBuf>, seen: &mut HashSet<PathBuf>)
     Ok(())
 }
 
+/// The objects of one file, whatever their fields, each with its line (its row in Parquet), from 1.
+///
+/// # Errors
+/// When the file cannot be read or is no data file. Broken rows are errors of the iterator.
+pub fn file_objects(
+    path: &Path,
+) -> Result<impl Iterator<Item = Result<(usize, Map<String, Value>), Error>> + Send, Error> {
+    objects(path)
+}
+
 /// The objects of one file, as a stream. The first character decides whether JSON is an array or lines, whatever the
 /// name states.
 pub(crate) fn objects(path: &Path) -> Result<Box<dyn Iterator<Item = Object> + Send>, Error> {

@@ -1,8 +1,10 @@
-//! `smoleval`: scores models on held-out rows and shows the figures side by side with their standard errors.
+//! `smoleval`: scores models on benchmarks ([`benchmark`]) and on held-out rows ([`score`]) and shows the figures side by
+//! side with their standard errors.
 //!
 //! Questions are judged by a checker that the caller provides ([`score::QuestionChecker`]); everything else is read
 //! from files.
 
+pub mod benchmark;
 pub mod report;
 pub mod score;
 
@@ -15,3 +17,5 @@ mod replies;
 mod results;
 mod statistics;
 mod table;
+mod task;
+mod tasks;

@@ -14,8 +14,10 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Score models on held-out rows and print a table of them side by side
+    /// Score models on benchmark tasks or held-out rows and print a table of them side by side
     Score(evaluate::score::Options),
+    /// List the benchmark tasks that `score --tasks` takes
+    Tasks,
     /// Write an HTML report of scores, training runs and datasets
     Report(evaluate::report::Options),
 }
@@ -23,6 +25,7 @@ enum Command {
 fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Score(options) => evaluate::score::run(&options, None),
+        Command::Tasks => evaluate::benchmark::list(),
         Command::Report(options) => evaluate::report::run(&options).map(|()| 0),
     };
     errors::exit_code("smoleval", result)
