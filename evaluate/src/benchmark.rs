@@ -5,25 +5,34 @@
 
 mod data;
 mod encode;
+mod endpoint;
+mod job;
+mod model;
 mod native;
 mod options;
+pub(crate) mod page;
 mod prepare;
+pub(crate) mod published;
 mod record;
+mod rescore;
 mod shots;
 mod store;
 mod summary;
 
 pub use options::Options;
-pub(crate) use summary::ModelSummary;
+pub use rescore::{RescoreOptions, rescore};
 
+use crate::sandbox;
 use crate::task::{Group, Task};
 use crate::tasks;
 use anyhow::{Context, Result, ensure};
 use data::Data;
-use native::NativeModel;
+use job::Job;
+use model::Model;
 use prepare::PreparedTask;
 use std::path::Path;
 use store::Store;
+use summary::ModelSummary;
 use terminal::{Progress, Stop};
 
 /// What is scored, and where.
@@ -52,6 +61,9 @@ pub(crate) fn run(settings: &Settings<'_>) -> Result<u8> {
             task.name
         );
     }
+    if selected.iter().any(|task| task.runs_code) {
+        sandbox::check(options.unsandboxed)?;
+    }
     let mut data = Data::open(settings.data)?;
     let prepared: Vec<PreparedTask> =
         selected.iter().map(|task| prepare::task(task, &mut data, settings)).collect::<Result<_>>()?;
@@ -59,7 +71,7 @@ pub(crate) fn run(settings: &Settings<'_>) -> Result<u8> {
     for (name, location) in settings.models {
         let folder = settings.out.join(name);
         std::fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
-        let model = NativeModel::open(location, options)?;
+        let model = Model::open(location, options)?;
         let Some(summary) = score_model(name, model, &prepared, &groups, &folder, settings, &stop)? else {
             eprintln!("note: stopped by a signal; run the same command again for the rest");
             return Ok(stop.exit_code().unwrap_or(terminal::errors::ERROR_EXIT_CODE));
@@ -74,7 +86,7 @@ pub(crate) fn run(settings: &Settings<'_>) -> Result<u8> {
 /// Scores one model on all tasks; `None` after a signal.
 fn score_model(
     name: &str,
-    mut model: NativeModel,
+    mut model: Model,
     prepared: &[PreparedTask],
     groups: &[Group],
     folder: &Path,
@@ -84,7 +96,7 @@ fn score_model(
     for note in model.notes() {
         eprintln!("note: {name}: {note}");
     }
-    let jobs: Vec<native::Job<'_>> = prepared
+    let jobs: Vec<Job<'_>> = prepared
         .iter()
         .map(|task| model.job(task))
         .collect::<Result<_>>()
@@ -102,7 +114,7 @@ fn score_model(
             progress.advance(1);
             Ok(())
         })?;
-        let seconds = progress.elapsed().as_secs_f64();
+        let seconds = job.seconds + progress.elapsed().as_secs_f64();
         if stop.is_requested() {
             progress.finish();
             return Ok(None);

@@ -18,14 +18,18 @@ enum Command {
     Score(evaluate::score::Options),
     /// List the benchmark tasks that `score --tasks` takes
     Tasks,
+    /// Score stored answers to benchmark tasks again, without a model
+    Rescore(evaluate::benchmark::RescoreOptions),
     /// Write an HTML report of scores, training runs and datasets
     Report(evaluate::report::Options),
 }
 
 fn main() -> ExitCode {
+    evaluate::sandbox::enter_if_asked();
     let result = match Arguments::parse().command {
         Command::Score(options) => evaluate::score::run(&options, None),
         Command::Tasks => evaluate::benchmark::list(),
+        Command::Rescore(options) => evaluate::benchmark::rescore(&options),
         Command::Report(options) => evaluate::report::run(&options).map(|()| 0),
     };
     errors::exit_code("smoleval", result)

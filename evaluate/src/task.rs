@@ -15,5 +15,5 @@ pub(crate) use definition::{Dialect, Group, GroupMean, ShotSource, Task};
 pub(crate) use document::{Document, Generation, Question};
 pub(crate) use exact_match::{ExactMatch, find_all};
 pub(crate) use metrics::{ChoiceMetrics, MetricValue, Metrics, Scorer, choice_metrics, perplexity_metrics};
-pub(crate) use prompt::{Prompt, Turn, prompts};
+pub(crate) use prompt::{Prompt, prompts};
 pub(crate) use row::Row;

@@ -1,12 +1,22 @@
 //! The list of benchmark tasks. A task is one file here and one line in [`FILES`].
 
 mod arc;
+mod bbh;
 mod commonsense_qa;
+mod gsm8k;
 mod hellaswag;
+mod humaneval;
+mod ifeval;
+mod mbpp;
+mod minerva_math;
 mod mmlu;
 mod mmlu_pro;
+mod nq_open;
 mod openbookqa;
 mod piqa;
+mod smollm2;
+mod texts;
+mod triviaqa;
 mod winogrande;
 
 use crate::task::{Group, Task};
@@ -15,12 +25,22 @@ use anyhow::{Result, bail};
 /// The tasks and groups of each file.
 const FILES: &[fn() -> (Vec<Task>, Vec<Group>)] = &[
     arc::tasks,
+    bbh::tasks,
     commonsense_qa::tasks,
+    gsm8k::tasks,
     hellaswag::tasks,
+    humaneval::tasks,
+    ifeval::tasks,
+    mbpp::tasks,
+    minerva_math::tasks,
     mmlu::tasks,
     mmlu_pro::tasks,
+    nq_open::tasks,
     openbookqa::tasks,
     piqa::tasks,
+    smollm2::tasks,
+    texts::tasks,
+    triviaqa::tasks,
     winogrande::tasks,
 ];
 

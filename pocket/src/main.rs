@@ -25,6 +25,7 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    evaluate::sandbox::enter_if_asked();
     let result = match Arguments::parse().command {
         Command::World(options) => pocket::world::run(&options).map(|()| 0),
         Command::Texts(options) => pocket::texts::run(&options).map(|()| 0),

@@ -3,6 +3,7 @@
 
 use crate::task::{DataSet, Row};
 use anyhow::{Context, Result, bail, ensure};
+use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -50,6 +51,11 @@ impl Data {
                 None => rows.extend(file_rows.iter().cloned()),
                 Some((column, wanted)) => rows.extend(only(&file_rows, column, wanted)),
             }
+        }
+        if let Some((column, range)) = &set.numbers {
+            rows.retain(|row| {
+                row.columns.get(*column).and_then(Value::as_u64).is_none_or(|one| range.contains(&one))
+            });
         }
         ensure!(!rows.is_empty(), "{} has no rows in {}", set.name(), self.root.display());
         Ok(Rows { rows, files })

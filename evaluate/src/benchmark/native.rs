@@ -1,17 +1,19 @@
 //! Asking a checkpoint: log-likelihoods by the engine's scorer, texts by the engine.
 
 use super::encode::{Encoder, Form};
+use super::job::{self, EncodedDocument, Job, JobDocument, Work};
 use super::options::Options;
 use super::prepare::{PreparedDocument, PreparedTask};
-use super::record::{Answer, Record, scorer};
+use super::record::{Answer, Record};
 use crate::task::{Dialect, Question, Task};
 use anyhow::{Context, Result, bail, ensure};
 use checkpoint::Checkpoint;
 use engine::{ContinuationScore, Engine, Events, Finish, NativeEngine, Request, Scorer, ScoringRequest};
 use files::hash::sha256;
 use serde_json::{Value, json};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::ops::ControlFlow;
+use std::time::Instant;
 use terminal::Stop;
 
 /// Increased whenever the same weights and ids would give other log-likelihoods or texts.
@@ -31,31 +33,6 @@ pub(super) struct NativeModel {
     identity: String,
     scorer: Option<Scorer>,
     engine: Option<NativeEngine>,
-}
-
-/// A task in the model's tokens.
-pub(super) struct Job<'a> {
-    pub(super) task: &'a Task,
-    pub(super) shots: usize,
-    pub(super) documents: Vec<JobDocument<'a>>,
-    pub(super) files: BTreeMap<String, String>,
-    pub(super) merged_borders: usize,
-    pub(super) first_prompt: String,
-    pub(super) first_prompt_ids: Vec<u32>,
-}
-
-/// A document in the model's tokens.
-pub(super) struct JobDocument<'a> {
-    document: &'a PreparedDocument,
-    pub(super) key: String,
-    work: Work,
-}
-
-/// What the engine is asked.
-enum Work {
-    /// Continuations, with the contexts that differ.
-    Score(Vec<ScoringRequest>),
-    Generate(Box<Request>),
 }
 
 impl NativeModel {
@@ -123,15 +100,7 @@ impl NativeModel {
     /// # Errors
     /// Names the task and the document that does not fit in the context.
     pub(super) fn job<'a>(&self, prepared: &'a PreparedTask) -> Result<Job<'a>> {
-        let mut job = Job {
-            task: &prepared.task,
-            shots: prepared.shots,
-            documents: Vec::with_capacity(prepared.documents.len()),
-            files: prepared.files.clone(),
-            merged_borders: 0,
-            first_prompt: String::new(),
-            first_prompt_ids: Vec::new(),
-        };
+        let start = Instant::now();
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
         let share = prepared.documents.len().div_ceil(threads).max(1);
         let parts: Vec<Result<Vec<EncodedDocument<'a>>>> = std::thread::scope(|scope| {
@@ -144,16 +113,11 @@ impl NativeModel {
                 .map(|part| part.unwrap_or_else(|_| Err(anyhow::anyhow!("the tokenizer panicked"))))
                 .collect()
         });
+        let mut documents = Vec::with_capacity(prepared.documents.len());
         for part in parts {
-            for EncodedDocument { text, ids, merged, document } in part? {
-                if job.documents.is_empty() {
-                    (job.first_prompt, job.first_prompt_ids) = (text, ids);
-                }
-                job.merged_borders += merged;
-                job.documents.push(document);
-            }
+            documents.extend(part?);
         }
-        Ok(job)
+        Ok(Job::new(prepared, documents, start))
     }
 
     fn encode<'a>(&self, task: &Task, prepared: &'a PreparedDocument) -> Result<EncodedDocument<'a>> {
@@ -188,12 +152,17 @@ impl NativeModel {
             }
         };
         self.check_length(task, prepared, &work)?;
-        let key = self.key(task, &texts, prepared, &work);
+        let asked = match &work {
+            Work::Generate(request) => json!([request.stop_strings, request.max_tokens]),
+            _ => Value::Null,
+        };
+        let key = job::key(&self.identity, task, &format!("{:?}", self.form), &texts, prepared, &asked);
         let ids = match &work {
             Work::Score(requests) => {
                 requests.first().map(|request| request.context.clone()).unwrap_or_default()
             }
             Work::Generate(request) => request.prompt.clone(),
+            _ => Vec::new(),
         };
         let text = texts.into_iter().next().unwrap_or_default();
         Ok(EncodedDocument { text, ids, merged, document: JobDocument { document: prepared, key, work } })
@@ -234,6 +203,7 @@ impl NativeModel {
                 (requests.iter().map(longest).max().unwrap_or(0), "its longest choice")
             }
             Work::Generate(request) => (request.prompt.len() + request.max_tokens, "the reply"),
+            _ => (0, ""),
         };
         ensure!(
             needed <= context,
@@ -243,22 +213,6 @@ impl NativeModel {
             prepared.doc_id
         );
         Ok(())
-    }
-
-    /// The hash of everything that decides the score of a document.
-    fn key(&self, task: &Task, texts: &[String], prepared: &PreparedDocument, work: &Work) -> String {
-        let asked = match (&prepared.document.question, work) {
-            (Question::Choices { choices, gold }, _) => json!([choices, gold, task.target_delimiter]),
-            (Question::Contexts { continuation, gold, .. }, _) => {
-                json!([continuation, gold, task.target_delimiter])
-            }
-            (Question::Text(generation), Work::Generate(request)) => {
-                json!([request.stop_strings, request.max_tokens, generation.gold])
-            }
-            _ => Value::Null,
-        };
-        let form = format!("{:?}", self.form);
-        sha256(json!([self.identity, task.name, scorer(task), form, texts, asked]).to_string())
     }
 
     /// Answers the documents with these indices and hands each record over as soon as it is scored.
@@ -276,7 +230,7 @@ impl NativeModel {
         let Some(first) = documents.first() else { return Ok(()) };
         match first.work {
             Work::Score(_) => self.score_continuations(job.task, &documents, stop, &mut finish),
-            Work::Generate(_) => self.generate(job.task, &documents, stop, &mut finish),
+            _ => self.generate(job.task, &documents, stop, &mut finish),
         }
     }
 
@@ -302,8 +256,9 @@ impl NativeModel {
             let (index, part) = owners[request];
             scores[index][part] = Some(part_scores);
             if scores[index].iter().all(Option::is_some) {
-                let parts = std::mem::take(&mut scores[index]).into_iter().flatten().flatten();
-                result = record_of_scores(task, documents[index], parts.collect()).and_then(&mut *finish);
+                let parts: Vec<ContinuationScore> =
+                    std::mem::take(&mut scores[index]).into_iter().flatten().flatten().collect();
+                result = record_of_scores(task, documents[index], parts).and_then(&mut *finish);
             }
             match result.is_err() || stop.is_requested() {
                 true => ControlFlow::Break(()),
@@ -344,18 +299,10 @@ impl NativeModel {
             };
             let tokens = answer.ids.len();
             let answer = Answer::Text { response: answer.text, finish: ending.to_owned(), tokens };
-            finish(record(task, document, answer)?)?;
+            finish(job::record(task, document, answer)?)?;
         }
         Ok(())
     }
-}
-
-/// A document with its text, for the results' first prompt.
-struct EncodedDocument<'a> {
-    text: String,
-    ids: Vec<u32>,
-    merged: usize,
-    document: JobDocument<'a>,
 }
 
 fn record_of_scores(
@@ -363,58 +310,11 @@ fn record_of_scores(
     document: &JobDocument<'_>,
     scores: Vec<ContinuationScore>,
 ) -> Result<Record> {
-    let loglikelihoods: Vec<f64> = scores.iter().map(|score| score.logprob).collect();
-    let is_greedy = scores.iter().map(|score| score.is_greedy).collect();
-    let prepared = &document.document.document;
-    let answer = match &prepared.question {
-        Question::Choices { choices, .. } => Answer::Choices {
-            choices: choices.clone(),
-            lengths: choices.iter().map(|choice| length(task, choice)).collect(),
-            loglikelihoods,
-            is_greedy,
-        },
-        Question::Contexts { contexts, continuation, .. } => Answer::Choices {
-            choices: contexts.clone(),
-            lengths: vec![length(task, continuation); contexts.len()],
-            loglikelihoods,
-            is_greedy,
-        },
-        _ => {
-            let Work::Score(requests) = &document.work else { bail!("no log-likelihood was asked for") };
-            let tokens = requests.iter().flat_map(|one| &one.continuations).map(Vec::len).sum();
-            let loglikelihood = loglikelihoods.iter().sum();
-            Answer::Likelihood { loglikelihood, tokens, bytes: prepared.query.len() }
-        }
-    };
-    record(task, document, answer)
+    let Work::Score(requests) = &document.work else { bail!("no log-likelihood was asked for") };
+    let tokens = requests.iter().flat_map(|one| &one.continuations).map(Vec::len).sum();
+    let (lls, is_greedy) = scores.into_iter().map(|score| (score.logprob, score.is_greedy)).unzip();
+    job::record_of_scores(task, document, lls, is_greedy, tokens)
 }
 
-/// The characters that normalized accuracy counts: the paper's tasks leave the choice's own space out.
-fn length(task: &Task, choice: &str) -> usize {
-    let counted = match task.dialect {
-        Dialect::LmEval => choice,
-        Dialect::SmolLm2 => choice.strip_prefix(' ').unwrap_or(choice),
-    };
-    counted.chars().count()
-}
-
-fn record(task: &Task, document: &JobDocument<'_>, answer: Answer) -> Result<Record> {
-    let prepared = &document.document.document;
-    let gold = match &prepared.question {
-        Question::Choices { gold, .. } | Question::Contexts { gold, .. } => json!(gold),
-        Question::Text(generation) => generation.gold.clone(),
-        Question::Likelihood => Value::Null,
-    };
-    let mut record = Record {
-        task: task.name.clone(),
-        doc_id: document.document.doc_id,
-        key: document.key.clone(),
-        scorer: String::new(),
-        query: prepared.query.clone(),
-        gold,
-        answer,
-        metrics: Vec::new(),
-    };
-    record.score(task)?;
-    Ok(record)
-}
+#[cfg(test)]
+mod tests;

@@ -29,9 +29,16 @@ pub struct Options {
     /// Maximum length of a reply, in tokens [default: the task's own]
     #[arg(long, requires = "tasks", value_name = "TOKENS", help_heading = "Benchmark tasks")]
     pub(crate) max_reply_tokens: Option<usize>,
+    /// Name of the model at an endpoint, when `--model` is a URL such as http://localhost:8000/v1; the key is read from
+    /// OPENAI_API_KEY
+    #[arg(long, requires = "tasks", value_name = "NAME", help_heading = "Benchmark tasks")]
+    pub(crate) endpoint_model: Option<String>,
     /// Run code that the model writes, in a sandbox
     #[arg(long, requires = "tasks", help_heading = "Benchmark tasks")]
     pub(crate) allow_code: bool,
+    /// Run code although this system cannot cut it off from the network or from files
+    #[arg(long, requires = "allow_code", help_heading = "Benchmark tasks")]
+    pub(crate) unsandboxed: bool,
 }
 
 /// How weights are stored in memory.

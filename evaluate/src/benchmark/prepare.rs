@@ -55,15 +55,17 @@ fn prepare(task: &Task, data: &mut Data, settings: &Settings<'_>) -> Result<Prep
     order.truncate(settings.limit.unwrap_or(usize::MAX));
     let count = options.num_fewshot.unwrap_or(task.shots);
     let mut shots = Shots::read(task, count, data, random)?;
+    let mut task = task.clone();
+    task.description = shots.description.take().unwrap_or(task.description);
     let documents = order.into_iter().map(|doc_id| {
         let row = &rows[doc_id];
         let document = (task.document)(row).with_context(|| row.place.clone())?;
         let examples = shots.next(row)?;
-        let prompts = prompts(task, &document, &examples, options.system.as_deref());
+        let prompts = prompts(&task, &document, &examples, options.system.as_deref());
         Ok(PreparedDocument { doc_id, document, prompts })
     });
-    let documents = documents.collect::<Result<_>>()?;
+    let documents = documents.collect::<Result<Vec<_>>>()?;
     let mut files = read.files;
     files.extend(std::mem::take(&mut shots.files));
-    Ok(PreparedTask { task: task.clone(), shots: count, documents, files })
+    Ok(PreparedTask { task, shots: count, documents, files })
 }

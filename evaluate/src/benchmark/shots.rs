@@ -17,6 +17,8 @@ pub(super) struct Shots {
     pool: Vec<Row>,
     draw: Draw,
     make: fn(&Row) -> Result<Document>,
+    /// The task's description, where the file of examples has it.
+    pub(super) description: Option<String>,
     /// SHA-256 of the files that were read.
     pub(super) files: BTreeMap<String, String>,
 }
@@ -35,9 +37,10 @@ impl Shots {
     /// When there are fewer than `count`, or the task has none.
     pub(super) fn read(task: &Task, count: usize, data: &mut Data, order: Random) -> Result<Self> {
         let make = task.shot.unwrap_or(task.document);
-        if count == 0 {
-            let draw = Draw::Same(Vec::new());
-            return Ok(Self { count, pool: Vec::new(), draw, make, files: BTreeMap::new() });
+        let is_listed = matches!(task.shot_source, ShotSource::Listed(..));
+        if count == 0 && !is_listed {
+            let (draw, files) = (Draw::Same(Vec::new()), BTreeMap::new());
+            return Ok(Self { count, pool: Vec::new(), draw, make, description: None, files });
         }
         let set = match &task.shot_source {
             ShotSource::None => {
@@ -46,10 +49,17 @@ impl Shots {
             ShotSource::First(set)
             | ShotSource::Random(set)
             | ShotSource::Balanced(set)
-            | ShotSource::Fixed(set) => set,
+            | ShotSource::Fixed(set)
+            | ShotSource::Listed(set, _) => set,
         };
         let read = data.rows(set).with_context(|| format!("the examples of task `{}`", task.name))?;
-        let (pool, files) = (read.rows, read.files);
+        let (mut pool, files) = (read.rows, read.files);
+        let mut description = None;
+        if let ShotSource::Listed(_, entry) = &task.shot_source {
+            let listed =
+                listed(&pool, entry).with_context(|| format!("the examples of task `{}`", task.name))?;
+            (description, pool) = (Some(listed.0), listed.1);
+        }
         ensure!(
             pool.len() > count || (pool.len() == count && !takes_spare(task, set)),
             "task `{}` has {} solved examples; {count} are needed; give a smaller `--num-fewshot`",
@@ -67,7 +77,7 @@ impl Shots {
             ShotSource::Balanced(_) => Draw::Same(balanced(&pool, make, count + 1)?),
             _ => Draw::Same((0..pool.len()).collect()),
         };
-        Ok(Self { count, pool, draw, make, files })
+        Ok(Self { count, pool, draw, make, description, files })
     }
 
     /// The examples before the next question, in the order of the questions.
@@ -100,6 +110,19 @@ impl Shots {
         };
         rows.into_iter().map(document).collect()
     }
+}
+
+/// The description and the examples of an entry (`task.form`) of a file with one object.
+fn listed(rows: &[Row], entry: &str) -> Result<(String, Vec<Row>)> {
+    let row = rows.first().context("the file is empty")?;
+    let description = row.text(&format!("{entry}.description"))?.to_owned();
+    let samples = row.value(&format!("{entry}.samples"))?.as_array();
+    let samples = samples.with_context(|| format!("`{entry}.samples` is not a list"))?;
+    let sample = |sample: &serde_json::Value| {
+        let columns = sample.as_object().with_context(|| format!("`{entry}.samples` has {sample}"))?;
+        Ok(Row { columns: columns.clone(), place: row.place.clone() })
+    };
+    Ok((description, samples.iter().map(sample).collect::<Result<_>>()?))
 }
 
 /// Whether lm-evaluation-harness draws one row more and removes the question: where the examples' split is the evaluated

@@ -84,7 +84,11 @@ pub(super) fn read(path: &Path) -> Result<Vec<Record>> {
     Ok(bytes.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok()).collect())
 }
 
-fn write_all<'a>(path: &Path, records: impl Iterator<Item = &'a Record>) -> Result<()> {
+/// Writes records to a file, whole or not at all.
+///
+/// # Errors
+/// When the disk refuses it.
+pub(super) fn write_all<'a>(path: &Path, records: impl Iterator<Item = &'a Record>) -> Result<()> {
     let mut text = Vec::new();
     for record in records {
         serde_json::to_writer(&mut text, record)?;

@@ -1,21 +1,21 @@
 //! The scores of a model: for each task and group the mean of every metric with its standard error, the files that were
 //! read, and how it was asked. `results.json` contains them; the table shows several models side by side.
 
-use super::native::Job;
+use super::job::Job;
 use super::record::Record;
 use crate::statistics::{self, Estimate};
-use crate::task::{Group, GroupMean, MetricValue};
-use anyhow::Result;
+use crate::task::{Group, GroupMean, MetricValue, Task};
+use anyhow::{Context, Result};
 use files::atomic;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::Path;
 
 /// The scores of one model.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct ModelSummary {
-    program: &'static str,
+    program: String,
     name: String,
     model: Value,
     tasks: Vec<TaskSummary>,
@@ -23,7 +23,7 @@ pub(crate) struct ModelSummary {
 }
 
 /// The scores of one task.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 struct TaskSummary {
     task: String,
     /// The dialect and the version of the task.
@@ -32,7 +32,7 @@ struct TaskSummary {
     documents: usize,
     metrics: Vec<Metric>,
     /// Continuations whose first token merged with the context's last one.
-    #[serde(skip_serializing_if = "is_zero")]
+    #[serde(default, skip_serializing_if = "is_zero")]
     merged_borders: usize,
     /// The SHA-256 of every data file.
     files: BTreeMap<String, String>,
@@ -43,7 +43,7 @@ struct TaskSummary {
 }
 
 /// The scores of a group.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 struct GroupSummary {
     group: String,
     documents: usize,
@@ -51,7 +51,7 @@ struct GroupSummary {
 }
 
 /// A metric's score.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 struct Metric {
     metric: String,
     #[serde(flatten)]
@@ -65,7 +65,13 @@ fn is_zero(count: &usize) -> bool {
 impl ModelSummary {
     pub(super) fn new(name: &str, model: Value) -> Self {
         let program = concat!("smoleval ", env!("CARGO_PKG_VERSION"));
-        Self { program, name: name.to_owned(), model, tasks: Vec::new(), groups: Vec::new() }
+        Self {
+            program: program.to_owned(),
+            name: name.to_owned(),
+            model,
+            tasks: Vec::new(),
+            groups: Vec::new(),
+        }
     }
 
     pub(super) fn add_task(&mut self, job: &Job<'_>, records: &[Record], seconds: f64) {
@@ -105,6 +111,34 @@ impl ModelSummary {
         let group = || self.groups.iter().find(|group| group.group == name);
         task.map(|task| (task.documents, &task.metrics[..]))
             .or_else(|| group().map(|group| (group.documents, &group.metrics[..])))
+    }
+
+    /// Reads `results.json`.
+    pub(crate) fn read(folder: &Path) -> Result<Self> {
+        let path = folder.join("results.json");
+        let text =
+            std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        serde_json::from_str(&text).with_context(|| format!("{} is not a result of smoleval", path.display()))
+    }
+
+    /// Its name in tables.
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The names of its tasks.
+    pub(super) fn task_names(&self) -> Vec<String> {
+        self.tasks.iter().map(|task| task.task.clone()).collect()
+    }
+
+    /// Replaces a task's scores by those of records that were scored again.
+    pub(super) fn replace_task(&mut self, task: &Task, records: &[Record]) -> Result<()> {
+        let summary = self.tasks.iter_mut().find(|summary| summary.task == task.name);
+        let summary = summary.with_context(|| format!("no results of task `{}`", task.name))?;
+        summary.metrics = metrics(records);
+        summary.documents = records.len();
+        summary.scorer = super::record::scorer(task);
+        Ok(())
     }
 
     /// Writes `results.json`.
@@ -185,7 +219,7 @@ fn pooled(parts: &[(usize, Estimate)]) -> Estimate {
 }
 
 /// The scores of several models: one line for each metric of a task or group, one column for each model.
-pub(super) fn table(models: &[ModelSummary]) -> String {
+pub(crate) fn table(models: &[ModelSummary]) -> String {
     let mut lines: Vec<(String, String)> = Vec::new();
     for model in models {
         for (name, metric, _) in model.scores() {
@@ -217,7 +251,7 @@ fn names(models: &[ModelSummary]) -> Vec<String> {
 }
 
 /// A share in percent, any other figure as it is, with its standard error.
-fn cell(metric: &str, Estimate { value, standard_error }: Estimate) -> String {
+pub(super) fn cell(metric: &str, Estimate { value, standard_error }: Estimate) -> String {
     let is_share = !metric.contains("per_");
     let (scale, digits) = if is_share { (100.0, 2) } else { (1.0, 4) };
     match standard_error.is_nan() {
@@ -228,7 +262,7 @@ fn cell(metric: &str, Estimate { value, standard_error }: Estimate) -> String {
 
 impl ModelSummary {
     /// Every score: the task or group, the metric, the estimate.
-    fn scores(&self) -> impl Iterator<Item = (&str, &str, Estimate)> {
+    pub(super) fn scores(&self) -> impl Iterator<Item = (&str, &str, Estimate)> {
         let tasks = self.tasks.iter().map(|task| (task.task.as_str(), &task.metrics));
         let groups = self.groups.iter().map(|group| (group.group.as_str(), &group.metrics));
         groups.chain(tasks).flat_map(|(name, metrics)| {

@@ -14,12 +14,14 @@ pub(crate) struct DataSet {
     pub(crate) files: &'static [&'static str],
     /// Only rows whose column has this value, where one file contains several subjects.
     pub(crate) only: Option<(&'static str, String)>,
+    /// Only rows whose column is in this range, where one file contains several splits.
+    pub(crate) numbers: Option<(&'static str, std::ops::RangeInclusive<u64>)>,
 }
 
 impl DataSet {
     /// A split of a dataset in the hub's layout.
     pub(crate) fn new(repository: &'static str, config: &'static str, split: &'static str) -> Self {
-        Self { repository, config, split, folders: &[], files: &[], only: None }
+        Self { repository, config, split, folders: &[], files: &[], only: None, numbers: None }
     }
 
     /// Another split of the same dataset.

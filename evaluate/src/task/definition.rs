@@ -38,6 +38,8 @@ pub(crate) enum ShotSource {
     Balanced(DataSet),
     /// The first rows of a file of examples that belongs to the task.
     Fixed(DataSet),
+    /// The `samples` of an entry (`task.form`) of a file with one object, which also has the task's `description`.
+    Listed(DataSet, String),
 }
 
 /// A task. `Task { shots: 5, ..Task::new(...) }` is the usual form.

@@ -42,6 +42,13 @@ pub(crate) struct Generation {
     pub(crate) gold: Value,
 }
 
+impl Generation {
+    /// A text that ends before the first of these strings.
+    pub(crate) fn new(stops: &[&str], max_tokens: usize, gold: Value) -> Self {
+        Self { stops: stops.iter().map(|stop| (*stop).to_owned()).collect(), max_tokens, gold }
+    }
+}
+
 impl Document {
     /// A question with choices. The right choice is its answer in examples.
     pub(crate) fn choices(query: impl Into<String>, choices: Vec<String>, gold: usize) -> Self {

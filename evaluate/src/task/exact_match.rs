@@ -27,7 +27,9 @@ impl ExactMatch {
             text = compiled(pattern).replace_all(&text, "").into_owned();
         }
         if self.case {
-            text = text.to_lowercase();
+            // numpy's arrays of text keep their width: a letter that becomes two cuts the last one off.
+            let width = text.chars().count();
+            text = text.to_lowercase().chars().take(width).collect();
         }
         if self.punctuation {
             text.retain(|letter| !letter.is_ascii_punctuation());
