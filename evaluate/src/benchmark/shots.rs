@@ -131,7 +131,7 @@ fn takes_spare(task: &Task, set: &DataSet) -> bool {
     task.dialect == Dialect::LmEval && (task.data.split != "test" || task.data.split == set.split)
 }
 
-/// lighteval's balanced draw: one row of each answer in turn, the rarest answers first.
+/// lighteval's balanced draw: one row of each answer in turn, the most frequent answers first.
 fn balanced(pool: &[Row], make: fn(&Row) -> Result<Document>, count: usize) -> Result<Vec<usize>> {
     let mut by_answer: BTreeMap<String, Vec<usize>> = BTreeMap::new();
     for (index, row) in pool.iter().enumerate() {
@@ -144,7 +144,7 @@ fn balanced(pool: &[Row], make: fn(&Row) -> Result<Document>, count: usize) -> R
     }
     let mut random = Random::new(BALANCED_SEED);
     let mut answers = Vec::new();
-    for mut same_count in by_count.into_values() {
+    for mut same_count in by_count.into_values().rev() {
         random.shuffle(&mut same_count);
         answers.extend(same_count);
     }

@@ -58,7 +58,7 @@ fn restrict(folder: &Path, python: &Path) -> Result<()> {
         libc::unshare(libc::CLONE_NEWNET | libc::CLONE_NEWIPC);
     }
     limit(libc::RLIMIT_AS, MEMORY)?;
-    limit(libc::RLIMIT_CPU, 4)?;
+    limit(libc::RLIMIT_CPU, 6)?;
     limit(libc::RLIMIT_FSIZE, 1 << 20)?;
     limit(libc::RLIMIT_NOFILE, 64)?;
     limit(libc::RLIMIT_CORE, 0)?;

@@ -5,6 +5,7 @@ use super::*;
 use crate::benchmark::data::Data;
 use crate::benchmark::options::Dtype;
 use crate::benchmark::{Settings, prepare};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// Tasks of the goldens that this program does not have.
@@ -76,7 +77,7 @@ struct Asked {
 fn asked(
     task: &str,
     data: &Path,
-    folder: &Path,
+    model: &mut NativeModel,
     options: &Options,
     limit: usize,
 ) -> BTreeMap<usize, Vec<Asked>> {
@@ -84,7 +85,10 @@ fn asked(
     let settings = Settings { models: &[], data, out: data, limit: Some(limit), restart: false, options };
     let mut data = Data::open(data).expect("data");
     let prepared = prepare::task(&tasks[0], &mut data, &settings).expect("prepared");
-    let model = NativeModel::open(&folder.display().to_string(), options).expect("a model");
+    model.form = match options.chat_template {
+        true => Form::Chat { examples_as_turns: !options.one_message },
+        false => Form::Plain,
+    };
     let job = model.job(&prepared).expect("a job");
     let encoder = Encoder::new(&model.checkpoint);
     let of_document = |document: &JobDocument<'_>| {
@@ -112,6 +116,9 @@ fn lines(path: &Path) -> Vec<Value> {
 #[test]
 fn prompts_and_ids_are_lm_evals() {
     let Some((data, folder)) = golden_checkpoint() else { return };
+    // The weights are hashed once.
+    let location = folder.path().display().to_string();
+    let mut model = NativeModel::open(&location, &options(0, false, false)).expect("a model");
     let mut by_form: BTreeMap<(String, u64, bool, bool), Vec<Value>> = BTreeMap::new();
     for row in lines(&data.join("goldens/evaluation/prompts.jsonl")) {
         let flag = |name: &str| row[name] == true;
@@ -125,7 +132,7 @@ fn prompts_and_ids_are_lm_evals() {
             continue;
         }
         let options = options(shots, chat, !multiturn);
-        let documents = asked(&task, &data.join("evaluation"), folder.path(), &options, 3);
+        let documents = asked(&task, &data.join("evaluation"), &mut model, &options, 3);
         for row in rows {
             let number = |name: &str| row[name].as_u64().expect("a number") as usize;
             let asked = &documents[&number("doc_id")];
@@ -153,6 +160,9 @@ fn prompts_and_ids_are_lm_evals() {
 #[test]
 fn prompts_and_ids_are_lightevals() {
     let Some((data, folder)) = golden_checkpoint() else { return };
+    // The weights are hashed once.
+    let location = folder.path().display().to_string();
+    let mut model = NativeModel::open(&location, &options(0, false, false)).expect("a model");
     let rows = lines(&data.join("goldens/evaluation/lighteval_prompts.jsonl"));
     let mut compared = 0;
     for chat in [false, true] {
@@ -162,7 +172,7 @@ fn prompts_and_ids_are_lightevals() {
             let shots = rows[0]["num_fewshot"].as_u64().expect("a number");
             let name = format!("{}@smollm2", task.replace(':', "_"));
             let options = options(shots, chat, false);
-            let documents = asked(&name, &data.join("evaluation"), folder.path(), &options, rows.len());
+            let documents = asked(&name, &data.join("evaluation"), &mut model, &options, rows.len());
             for row in rows {
                 let asked = &documents[&(row["row"].as_u64().expect("a number") as usize)][0];
                 assert_eq!(asked.context, row["context"].as_str().expect("text"), "{name} {chat}");
