@@ -23,7 +23,7 @@ pub use options::Options;
 pub use rescore::{RescoreOptions, rescore};
 
 use crate::sandbox;
-use crate::task::{Group, Task};
+use crate::task::{Group, GroupMean, Task};
 use crate::tasks;
 use anyhow::{Context, Result, ensure};
 use data::Data;
@@ -134,7 +134,9 @@ fn score_model(
 /// None today; the caller expects a result.
 pub fn list() -> Result<u8> {
     let (tasks, groups) = tasks::all();
-    let is_alone = |task: &&Task| groups.iter().all(|group| !group.tasks.contains(&task.name));
+    // The subjects of a benchmark are shown as their group alone.
+    let is_alone =
+        |task: &&Task| groups.iter().all(|group| is_short(group) || !group.tasks.contains(&task.name));
     for task in tasks.iter().filter(is_alone) {
         println!("{:<28} {}", task.name, task.about);
     }
@@ -142,6 +144,11 @@ pub fn list() -> Result<u8> {
         println!("{:<28} {} [{} tasks: {}]", group.name, group.about, group.tasks.len(), names(&group.tasks));
     }
     Ok(0)
+}
+
+/// Whether a group only stands for a few tasks, or for tasks without a common score.
+fn is_short(group: &Group) -> bool {
+    group.mean == GroupMean::None || group.tasks.len() <= 6
 }
 
 /// The names of a group's tasks, shortened.

@@ -8,8 +8,11 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-/// Log-likelihoods are equal within this.
+/// Log-likelihoods are equal within this,
 const TOLERANCE: f64 = 1e-3;
+/// or within this share of them: float32 itself does not give more. On PIQA's document 139 (99 tokens, -289.0) torch 2.13
+/// alone, as a batch of one, is 9.7e-4 away from the golden, which is from a batch of eight.
+const RELATIVE_TOLERANCE: f64 = 4e-6;
 /// Documents of each task to compare, unless `SMOL_GOLDEN_DOCUMENTS` sets another number.
 const DOCUMENTS: usize = 12;
 
@@ -120,7 +123,11 @@ fn compare(task: &str, rows: &BTreeMap<u64, Value>, golden: &[Value], id: &str, 
         assert_eq!(lls.len(), choices.len());
         for (index, (ll, choice)) in lls.iter().zip(choices).enumerate() {
             let difference = (ll - choice["ll"].as_f64().unwrap()).abs();
-            assert!(difference <= TOLERANCE, "{task} {}: choice {index} is off by {difference}", golden[id]);
+            assert!(
+                difference <= TOLERANCE.max(RELATIVE_TOLERANCE * ll.abs()),
+                "{task} {}: choice {index} is off by {difference}",
+                golden[id]
+            );
             worst = worst.max(difference);
             assert_eq!(row["is_greedy"][index], choice["is_greedy"], "{task} {}", golden[id]);
         }
