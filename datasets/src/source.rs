@@ -4,6 +4,7 @@ use crate::Error;
 use crate::configs::Choice;
 use crate::recorded::Recorded;
 use parquet_rows::ParquetRows;
+use serde_json::{Map, Value};
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use text::{Elements, Lines, Paragraphs};
@@ -167,6 +168,16 @@ impl Collector {
             || self.blobs.as_ref().is_some_and(|blobs| target.starts_with(blobs));
         (!is_inside).then_some(target)
     }
+}
+
+/// The objects of one file, whatever their fields, each with its line (its row in Parquet), from 1.
+///
+/// # Errors
+/// When the file cannot be read or is no data file. Broken rows are errors of the iterator.
+pub fn file_objects(
+    path: &Path,
+) -> Result<impl Iterator<Item = Result<(usize, Map<String, Value>), Error>> + Send, Error> {
+    objects(path)
 }
 
 /// The objects of one file, as a stream. The first character decides whether JSON is an array or lines, whatever the

@@ -3,6 +3,8 @@
 //! A request holds token ids and sampling parameters; its results arrive as a stream of events, and dropping the stream
 //! cancels the request. An answer never depends on what else runs: sums have one order whatever the batch (see the
 //! `kernels` crate), and each request draws random numbers from its own seed.
+//!
+//! The [`Scorer`] computes log-probabilities of given continuations, without a queue and without sampling.
 
 mod constraint;
 mod decode;
@@ -16,6 +18,7 @@ mod prefix_cache;
 mod queue;
 mod request;
 mod sampling;
+mod scorer;
 mod sequence;
 mod text;
 mod worker;
@@ -31,3 +34,4 @@ pub use native::NativeEngine;
 pub use options::Options;
 pub use queue::Queue;
 pub use request::{Constraint, Limits, Request, RequestError, Sampling};
+pub use scorer::{ContinuationScore, Scorer, ScoringRequest};

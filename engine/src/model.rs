@@ -63,6 +63,8 @@ pub enum LogitPositions {
     Last,
     /// Every position, for scoring.
     All,
+    /// The positions from this index of the chunk on, for scoring what follows a context.
+    From(usize),
 }
 
 impl Model {
@@ -302,6 +304,7 @@ impl Model {
                 LogitPositions::None => end,
                 LogitPositions::Last => end - 1,
                 LogitPositions::All => start,
+                LogitPositions::From(index) => (start + index).min(end),
             };
             for row in first..end {
                 norm_row(row, &mut normed);

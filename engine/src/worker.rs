@@ -208,6 +208,7 @@ impl Worker {
                 LogitPositions::None => 0,
                 LogitPositions::Last => 1,
                 LogitPositions::All => count,
+                LogitPositions::From(index) => count.saturating_sub(index),
             };
             sizes.push((count, rows));
             chunks.push(chunk);

@@ -8,6 +8,7 @@ mod run_json;
 mod scoreboard;
 mod training;
 
+use crate::benchmark;
 use crate::results::{self, ModelResults};
 use anyhow::{Context, Result, bail};
 use dataset::Dataset;
@@ -31,6 +32,12 @@ pub struct Options {
     /// Number of questions of each kind to show with their replies
     #[arg(long, default_value_t = 6)]
     examples: usize,
+    /// Number of documents of each benchmark task to show with their answers
+    #[arg(long, default_value_t = 50)]
+    documents: usize,
+    /// Published model whose benchmark scores are shown beside, such as SmolLM2-135M-Instruct
+    #[arg(long, value_parser = benchmark::published::model, value_name = "MODEL")]
+    published: Option<String>,
 }
 
 /// Writes the page, whole or not at all.
@@ -38,7 +45,12 @@ pub struct Options {
 /// # Errors
 /// Names the file that is missing or unreadable.
 pub fn run(options: &Options) -> Result<()> {
-    let names = results::names(&options.scores)?;
+    let published = options.published.as_deref();
+    let benchmarks = benchmark::page::sections(&options.scores, options.documents, published)?;
+    let names = match results::names(&options.scores) {
+        Err(_) if !benchmarks.is_empty() => Vec::new(),
+        names => names?,
+    };
     let mut models = Vec::new();
     for name in &names {
         let Some(model) = ModelResults::read(&options.scores, name)? else {
@@ -55,7 +67,7 @@ pub fn run(options: &Options) -> Result<()> {
     let datasets = named_folders(&options.dataset)
         .map(|(name, folder)| Dataset::read(name, &folder))
         .collect::<Result<Vec<_>>>()?;
-    let page = page::render(&models, &runs, &datasets, options.examples);
+    let page = page::render(&models, &runs, &datasets, options.examples, benchmarks);
     if let Some(folder) = options.out.parent() {
         std::fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
     }

@@ -15,6 +15,7 @@ mod rows;
 pub use checker::QuestionChecker;
 pub use options::Options;
 
+use crate::benchmark;
 use crate::replies::{PromptMode, Reply};
 use crate::results::{self, ModelResults};
 use crate::table;
@@ -31,12 +32,23 @@ use terminal::Stop;
 /// Increased whenever the same weights and files would give other replies or verdicts.
 const VERSION: u32 = 1;
 
-/// Evaluates the models whose results are missing, then prints the table; returns the exit code. Questions are asked
+/// Scores benchmark tasks if `--tasks` names some. Otherwise evaluates the models whose results are missing, then prints the table; returns the exit code. Questions are asked
 /// only if there is a checker. A signal stops the evaluation; the results of the models that are complete are kept.
 ///
 /// # Errors
 /// One line that names what is wrong and what to do.
 pub fn run(options: &Options, checker: Option<QuestionChecker>) -> Result<u8> {
+    if !options.benchmark.tasks.is_empty() {
+        let models = models(&options.model)?;
+        return benchmark::run(&benchmark::Settings {
+            models: &models,
+            data: &options.data,
+            out: &options.out,
+            limit: options.limit,
+            restart: options.restart,
+            options: &options.benchmark,
+        });
+    }
     let stop = Stop::listen().context("cannot handle signals")?;
     let models = models(&options.model)?;
     let held_out = HeldOut::read(options, checker)?;

@@ -1,14 +1,20 @@
 //! Means with their standard errors. A standard error says how far a figure would move if other questions of the same
 //! kind had been asked. It does not cover what another training run would change.
 
-use serde::Serialize;
+use serde::{Deserialize, Deserializer, Serialize};
 use std::collections::BTreeMap;
 
 /// A figure and its standard error, which is NaN (null in JSON) where there are too few values to estimate it.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Estimate {
+    #[serde(deserialize_with = "number_or_nan")]
     pub(crate) value: f64,
+    #[serde(deserialize_with = "number_or_nan")]
     pub(crate) standard_error: f64,
+}
+
+fn number_or_nan<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+    Ok(Option::<f64>::deserialize(deserializer)?.unwrap_or(f64::NAN))
 }
 
 /// The mean, with standard error s / sqrt(n); s is the standard deviation of the sample, with n - 1.

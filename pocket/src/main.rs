@@ -25,6 +25,8 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    // The sandbox's process runs code of a model and nothing else.
+    evaluate::sandbox::enter_if_asked();
     terminal::start();
     let result = match Arguments::parse().command {
         Command::World(options) => pocket::world::run(&options).map(|()| 0),

@@ -3,6 +3,7 @@
 use super::dataset::{self, Dataset};
 use super::training::{self, TrainingRun};
 use super::{examples, scoreboard};
+use crate::benchmark::page::Section;
 use crate::columns::columns;
 use crate::figures::Figures;
 use crate::results::ModelResults;
@@ -13,34 +14,44 @@ use serde_json::Value;
 const OWN_STYLE: &str = include_str!("page.css");
 const OWN_SCRIPT: &str = include_str!("page.js");
 
-/// The whole page; `example_count` is the number of questions of each kind to show with their replies.
+/// The whole page: the sections about benchmark tasks first; `example_count` is the number of questions of each kind to show with their replies.
 pub(super) fn render(
     models: &[ModelResults],
     runs: &[TrainingRun],
     datasets: &[Dataset],
     example_count: usize,
+    benchmarks: Vec<Section>,
 ) -> String {
     let figures: Vec<Figures> = models.iter().map(ModelResults::figures).collect();
     let columns = columns(models, &figures);
     let mut sections = vec![
-        ("board", "Scoreboard", scoreboard::section(models, &columns)),
+        (
+            "board",
+            "Scoreboard",
+            if models.is_empty() { String::new() } else { scoreboard::section(models, &columns) },
+        ),
         ("training", "Training", training::section(runs)),
         ("datasets", "Datasets", dataset::section(datasets)),
         ("examples", "Examples", examples::section(models, example_count)),
-        ("inputs", "Inputs", inputs(models)),
+        ("inputs", "Inputs", if models.is_empty() { String::new() } else { inputs(models) }),
     ];
+    sections.splice(0..0, benchmarks);
     sections.retain(|(_, _, html)| !html.is_empty());
     let links: String =
         sections.iter().map(|(id, name, _)| format!("<li><a href=\"#{id}\">{name}</a></li>")).collect();
     let mut body = header(models, &links);
     body.extend(sections.into_iter().map(|(_, _, html)| html));
     let page = Page {
-        title: &format!("Scores of {}", names(models)),
+        title: &title(models),
         styles: &[STYLE, OWN_STYLE],
         scripts: &[chart::SCRIPT, OWN_SCRIPT],
         body: &body,
     };
     page.render()
+}
+
+fn title(models: &[ModelResults]) -> String {
+    if models.is_empty() { "Benchmark scores".to_owned() } else { format!("Scores of {}", names(models)) }
 }
 
 fn names(models: &[ModelResults]) -> String {
@@ -49,9 +60,13 @@ fn names(models: &[ModelResults]) -> String {
 
 fn header(models: &[ModelResults], links: &str) -> String {
     let panels: String = models.iter().map(model_panel).collect();
+    let title = match models.is_empty() {
+        true => title(models),
+        false => format!("{}, side by side", names(models)),
+    };
     format!(
-        "<header>\n<h1>{}, side by side</h1>\n<nav><ul>{links}</ul></nav>\n</header>\n<div class=\"panels\">\n{panels}</div>\n",
-        escape(&names(models))
+        "<header>\n<h1>{}</h1>\n<nav><ul>{links}</ul></nav>\n</header>\n<div class=\"panels\">\n{panels}</div>\n",
+        escape(&title)
     )
 }
 
@@ -133,7 +148,7 @@ mod tests {
     #[test]
     fn no_text_of_a_model_becomes_markup() {
         let models = [hostile(), ModelResults { name: "second".to_owned(), ..hostile() }];
-        let page = render(&models, &[], &[], 6);
+        let page = render(&models, &[], &[], 6, Vec::new());
         assert_eq!(page.matches("<script").count(), 1);
         assert!(!page.contains("<img") && !page.contains("alert(1)<") && !page.contains('\0'), "{page}");
         assert!(page.contains(

@@ -1,5 +1,6 @@
 //! The options of `smoleval score`.
 
+use crate::benchmark;
 use crate::replies::PromptMode;
 use std::path::PathBuf;
 
@@ -9,10 +10,12 @@ pub struct Options {
     /// Checkpoint folder or Hugging Face id of a model; repeat it for several models, in the order of the table
     #[arg(long, required = true, value_name = "[NAME=]DIR")]
     pub(super) model: Vec<String>,
-    /// Folder of held-out rows: questions/, requests/, pairs/, held-out/
+    /// Folder of held-out rows: questions/, requests/, pairs/, held-out/. For benchmark tasks, a folder of datasets, the
+    /// hub's cache or one data file
     #[arg(long)]
     pub(super) data: PathBuf,
-    /// Folder of the results: NAME.json and NAME.replies.jsonl for each model
+    /// Folder of the results: NAME.json and NAME.replies.jsonl for each model; NAME/results.json and NAME/TASK.jsonl for
+    /// benchmark tasks
     #[arg(long)]
     pub(super) out: PathBuf,
     /// Parts to measure, separated by commas [default: all]
@@ -28,7 +31,7 @@ pub struct Options {
     /// [default: 0; 0,5 for a model without a chat template]
     #[arg(long, value_parser = mode, value_delimiter = ',')]
     pub(super) shots: Vec<PromptMode>,
-    /// Maximum number of rows of each kind and file, for a quick look
+    /// Maximum number of rows of each kind and file, or of each task, for a quick look
     #[arg(long)]
     pub(super) limit: Option<usize>,
     /// Maximum length of a reply, in tokens
@@ -37,6 +40,8 @@ pub struct Options {
     /// Score models again although their inputs have not changed
     #[arg(long)]
     pub(super) restart: bool,
+    #[command(flatten)]
+    pub(super) benchmark: benchmark::Options,
 }
 
 /// What can be measured.

@@ -68,6 +68,36 @@ impl CacheBlock {
         Self { memory: Memory::with_own_map(shape.block_bytes()) }
     }
 
+    /// Returns a block with the same keys and values in its first positions, for a sequence that continues differently.
+    /// The other slots have unspecified contents.
+    ///
+    /// # Panics
+    /// If there are more positions than slots, or the block was made for a smaller shape.
+    pub fn copy_of_first(&self, shape: &CacheShape, positions: usize) -> Self {
+        assert!(
+            positions <= BLOCK_POSITIONS,
+            "CacheBlock: {positions} positions; there are {BLOCK_POSITIONS} slots"
+        );
+        assert!(
+            self.memory.len() >= shape.block_bytes(),
+            "CacheBlock: the block was made for a smaller shape"
+        );
+        let mut copy = Self::new(shape);
+        let position_bytes = shape.padded_dim() * shape.format.bytes();
+        let key_bytes = positions.next_multiple_of(LANES) * position_bytes;
+        let (from, to) = (self.memory.pointer(), copy.memory.pointer_mut());
+        for head in 0..shape.layers * shape.kv_heads {
+            let keys = shape.key_offset(0, head);
+            let values = keys + shape.head_bytes();
+            for (start, length) in [(keys, key_bytes), (values, positions * position_bytes)] {
+                // SAFETY: the range is within the keys or the values of the head, which are within both blocks; the
+                // blocks do not overlap.
+                unsafe { from.add(start).copy_to_nonoverlapping(to.add(start), length) };
+            }
+        }
+        copy
+    }
+
     /// Writes the keys and values, each (K, D), of one position of one layer.
     ///
     /// # Panics

@@ -1,0 +1,160 @@
+//! `smoleval score --tasks`: the benchmarks of [`crate::tasks`], asked and scored document by document.
+//!
+//! Everything that can fail (names, rows, examples, lengths) is checked before the first token. Each document is written
+//! when it is scored, under a key that follows from all that decides its score, so that a stopped run continues.
+
+mod data;
+mod encode;
+mod endpoint;
+mod job;
+mod model;
+mod native;
+mod options;
+pub(crate) mod page;
+mod prepare;
+pub(crate) mod published;
+mod record;
+mod rescore;
+mod shots;
+mod store;
+mod summary;
+
+pub use options::Options;
+pub use rescore::{RescoreOptions, rescore};
+
+use crate::sandbox;
+use crate::task::{Group, GroupMean, Task};
+use crate::tasks;
+use anyhow::{Context, Result, ensure};
+use data::Data;
+use job::Job;
+use model::Model;
+use prepare::PreparedTask;
+use std::path::Path;
+use store::Store;
+use summary::ModelSummary;
+use terminal::{Progress, Stop};
+
+/// What is scored, and where.
+pub(crate) struct Settings<'a> {
+    /// Names and locations.
+    pub(crate) models: &'a [(String, String)],
+    pub(crate) data: &'a Path,
+    pub(crate) out: &'a Path,
+    pub(crate) limit: Option<usize>,
+    pub(crate) restart: bool,
+    pub(crate) options: &'a Options,
+}
+
+/// Scores the models one after another and prints a table; returns the exit code.
+///
+/// # Errors
+/// One line that names the task, the row or the option that is wrong, before anything is computed.
+pub(crate) fn run(settings: &Settings<'_>) -> Result<u8> {
+    let stop = Stop::listen().context("cannot handle signals")?;
+    let options = settings.options;
+    let (selected, groups) = tasks::select(&options.tasks)?;
+    for task in &selected {
+        ensure!(
+            !task.runs_code || options.allow_code,
+            "task `{}` runs the model's code; give `--allow-code`",
+            task.name
+        );
+    }
+    if selected.iter().any(|task| task.runs_code) {
+        sandbox::check(options.unsandboxed)?;
+    }
+    let mut data = Data::open(settings.data)?;
+    let prepared: Vec<PreparedTask> =
+        selected.iter().map(|task| prepare::task(task, &mut data, settings)).collect::<Result<_>>()?;
+    let mut summaries = Vec::new();
+    for (name, location) in settings.models {
+        let folder = settings.out.join(name);
+        std::fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
+        let model = Model::open(location, options)?;
+        let Some(summary) = score_model(name, model, &prepared, &groups, &folder, settings, &stop)? else {
+            eprintln!("note: stopped by a signal; run the same command again for the rest");
+            return Ok(stop.exit_code().unwrap_or(terminal::errors::ERROR_EXIT_CODE));
+        };
+        summaries.push(summary);
+    }
+    print!("{}", summary::table(&summaries));
+    println!("a line for each document is in {}", settings.out.display());
+    Ok(0)
+}
+
+/// Scores one model on all tasks; `None` after a signal.
+fn score_model(
+    name: &str,
+    mut model: Model,
+    prepared: &[PreparedTask],
+    groups: &[Group],
+    folder: &Path,
+    settings: &Settings<'_>,
+    stop: &Stop,
+) -> Result<Option<ModelSummary>> {
+    for note in model.notes() {
+        eprintln!("note: {name}: {note}");
+    }
+    let jobs: Vec<Job<'_>> = prepared
+        .iter()
+        .map(|task| model.job(task))
+        .collect::<Result<_>>()
+        .with_context(|| name.to_owned())?;
+    let mut summary = ModelSummary::new(name, model.description(settings.options)?);
+    for job in &jobs {
+        let mut store = Store::open(folder, &job.task.name, settings.restart)?;
+        let missing: Vec<usize> =
+            (0..job.documents.len()).filter(|index| !store.contains(&job.documents[*index].key)).collect();
+        let total = job.documents.len() as u64;
+        let progress = Progress::new(format!("{name}: {}", job.task.name), "documents", Some(total))
+            .resumed_at(total - missing.len() as u64);
+        model.score(job, &missing, stop, |record| {
+            store.append(record)?;
+            progress.advance(1);
+            Ok(())
+        })?;
+        let seconds = job.seconds + progress.elapsed().as_secs_f64();
+        if stop.is_requested() {
+            progress.finish();
+            return Ok(None);
+        }
+        progress.finish_with(&format!("{name}: {}: {total} documents in {seconds:.1} s", job.task.name));
+        let records = store.finish(job.documents.iter().map(|document| document.key.as_str()))?;
+        summary.add_task(job, &records, seconds);
+        summary.add_groups(groups);
+        summary.write(folder)?;
+    }
+    Ok(Some(summary))
+}
+
+/// Prints the names of all tasks, with what they measure.
+///
+/// # Errors
+/// None today; the caller expects a result.
+pub fn list() -> Result<u8> {
+    let (tasks, groups) = tasks::all();
+    // The subjects of a benchmark are shown as their group alone.
+    let is_alone =
+        |task: &&Task| groups.iter().all(|group| is_short(group) || !group.tasks.contains(&task.name));
+    for task in tasks.iter().filter(is_alone) {
+        println!("{:<28} {}", task.name, task.about);
+    }
+    for group in &groups {
+        println!("{:<28} {} [{} tasks: {}]", group.name, group.about, group.tasks.len(), names(&group.tasks));
+    }
+    Ok(0)
+}
+
+/// Whether a group only stands for a few tasks, or for tasks without a common score.
+fn is_short(group: &Group) -> bool {
+    group.mean == GroupMean::None || group.tasks.len() <= 6
+}
+
+/// The names of a group's tasks, shortened.
+fn names(tasks: &[String]) -> String {
+    match tasks {
+        [first, .., last] if tasks.len() > 6 => format!("{first}, ..., {last}"),
+        _ => tasks.join(", "),
+    }
+}

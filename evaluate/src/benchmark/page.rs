@@ -1,0 +1,242 @@
+//! The sections of `smoleval report` about benchmark tasks: scores beside published ones, paired differences between
+//! models, and documents with their answers and verdicts.
+
+use super::published;
+use super::record::{Answer, Record};
+use super::rescore::model_folders;
+use super::store;
+use super::summary::{ModelSummary, cell};
+use crate::statistics::{self, Estimate};
+use crate::task::MetricValue;
+use anyhow::Result;
+use report::escape;
+use report::html::note;
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// A section of the page: its id, its title and its HTML.
+pub(crate) type Section = (&'static str, &'static str, String);
+
+/// A model with its rows, by task.
+struct Scored {
+    summary: ModelSummary,
+    records: BTreeMap<String, Vec<Record>>,
+}
+
+/// The sections; none if the folder has no results of benchmark tasks. `documents` is the number of documents of each
+/// task to show, `published` the name of a published model to compare with.
+///
+/// # Errors
+/// Names the file that cannot be read.
+pub(crate) fn sections(scores: &Path, documents: usize, published: Option<&str>) -> Result<Vec<Section>> {
+    let Ok(folders) = model_folders(scores) else { return Ok(Vec::new()) };
+    let mut models = Vec::new();
+    for folder in folders {
+        let summary = ModelSummary::read(&folder)?;
+        let names = summary.task_names();
+        let read = |name: String| Ok((name.clone(), store::read(&folder.join(format!("{name}.jsonl")))?));
+        models.push(Scored { summary, records: names.into_iter().map(read).collect::<Result<_>>()? });
+    }
+    Ok(vec![
+        ("benchmarks", "Benchmarks", scores_table(&models, published)),
+        ("differences", "Differences", differences(&models)),
+        ("documents", "Documents", documents_section(&models, documents)),
+    ])
+}
+
+fn table(head: &[String], rows: &[Vec<String>]) -> String {
+    let head: String = head.iter().map(|cell| format!("<th>{}</th>", escape(cell))).collect();
+    let row = |row: &Vec<String>| {
+        let cells: String = row.iter().map(|cell| format!("<td>{}</td>", escape(cell))).collect();
+        format!("<tr>{cells}</tr>\n")
+    };
+    let rows: String = rows.iter().map(row).collect();
+    format!("<div class=\"panel table\"><table><tr>{head}</tr>\n{rows}</table></div>\n")
+}
+
+fn scores_table(models: &[Scored], published: Option<&str>) -> String {
+    let mut lines: Vec<(String, String)> = Vec::new();
+    for (task, metric, _) in models.iter().flat_map(|model| model.summary.scores()) {
+        let line = (task.to_owned(), metric.to_owned());
+        if !lines.contains(&line) {
+            lines.push(line);
+        }
+    }
+    let mut head = vec!["task".to_owned(), "metric".to_owned()];
+    head.extend(models.iter().map(|model| model.summary.name().to_owned()));
+    head.extend(published.map(|name| format!("{name}, published")));
+    let row = |(task, metric): &(String, String)| {
+        let mut row = vec![task.clone(), metric.clone()];
+        row.extend(models.iter().map(|model| {
+            let mut scores = model.summary.scores();
+            let score = scores.find(|(other, of, _)| other == task && of == metric);
+            score.map_or_else(String::new, |(_, _, estimate)| cell(metric, estimate))
+        }));
+        row.extend(published.map(|name| {
+            let score = published::score(name, task, metric);
+            score.map_or_else(String::new, |score| format!("{score:.2}"))
+        }));
+        row
+    };
+    let rows: Vec<Vec<String>> = lines.iter().map(row).collect();
+    let explanation =
+        note("Percent (per token and per byte: as they are), with the standard error of the mean.");
+    format!(
+        "<section id=\"benchmarks\"><h2>Benchmarks</h2>\n{explanation}{}</section>\n",
+        table(&head, &rows)
+    )
+}
+
+/// What each model gains over the first one, on the documents that both have answered.
+fn differences(models: &[Scored]) -> String {
+    let [first, others @ ..] = models else { return String::new() };
+    if others.is_empty() {
+        return String::new();
+    }
+    let mut rows = Vec::new();
+    for (task, records) in &first.records {
+        let Some(metrics) = records.first().map(|record| &record.metrics) else { continue };
+        for (metric, _) in metrics {
+            let mut row = vec![task.clone(), metric.clone()];
+            for other in others {
+                let pairs = pairs(records, other.records.get(task).map_or(&[], Vec::as_slice), metric);
+                row.push(difference(&pairs));
+            }
+            rows.push(row);
+        }
+    }
+    let mut head = vec!["task".to_owned(), "metric".to_owned()];
+    head.extend(others.iter().map(|other| format!("{} - {}", other.summary.name(), first.summary.name())));
+    let explanation = note(
+        "The mean difference over the documents that both answered, in points, with its standard error. What both find \
+         easy or hard cancels.",
+    );
+    format!(
+        "<section id=\"differences\"><h2>Differences</h2>\n{explanation}{}</section>\n",
+        table(&head, &rows)
+    )
+}
+
+/// The values of a metric on the documents that both have.
+fn pairs(one: &[Record], other: &[Record], metric: &str) -> Vec<(f64, f64)> {
+    let others: BTreeMap<usize, &Record> = other.iter().map(|record| (record.doc_id, record)).collect();
+    let pair =
+        |record: &Record| Some((number(record, metric)?, number(others.get(&record.doc_id)?, metric)?));
+    one.iter().filter_map(pair).collect()
+}
+
+/// A metric of a document as one number.
+fn number(record: &Record, metric: &str) -> Option<f64> {
+    record.metrics.iter().find(|(name, _)| name == metric).map(|(_, value)| match value {
+        MetricValue::Number(number) => *number,
+        MetricValue::Verdicts(verdicts) => {
+            verdicts.iter().filter(|verdict| **verdict).count() as f64 / verdicts.len() as f64
+        }
+        MetricValue::Ratio { sum, of } => sum / of,
+    })
+}
+
+fn difference(pairs: &[(f64, f64)]) -> String {
+    if pairs.is_empty() {
+        return String::new();
+    }
+    let Estimate { value, standard_error } = statistics::mean_difference(pairs);
+    format!("{:+.2} ± {:.2} ({} documents)", 100.0 * value, 100.0 * standard_error, pairs.len())
+}
+
+fn documents_section(models: &[Scored], count: usize) -> String {
+    let mut html = String::new();
+    let Some(first) = models.first() else { return html };
+    for (task, records) in &first.records {
+        for record in records.iter().take(count) {
+            let answers = models.iter().filter_map(|model| {
+                let records = model.records.get(task)?;
+                let record = records.iter().find(|other| other.doc_id == record.doc_id)?;
+                Some(answer(model.summary.name(), record))
+            });
+            html.push_str(&format!(
+                "<article class=\"panel\"><p class=\"kind\">{} {}</p><p class=\"prompt\">{}</p>{}</article>\n",
+                escape(task),
+                record.doc_id,
+                escape(&record.query),
+                answers.collect::<String>()
+            ));
+        }
+    }
+    let explanation = note(&format!(
+        "The first {count} documents of each task. Search for words, for a task, or for \u{201c}wrong\u{201d}."
+    ));
+    format!(
+        "<section id=\"documents\"><h2>Documents</h2>\n{explanation}<label>Search <input id=\"search\" type=\"search\" \
+         autocomplete=\"off\"></label> <span id=\"found\" class=\"note\" aria-live=\"polite\"></span>\n\
+         <div class=\"examples\">\n{html}</div></section>\n"
+    )
+}
+
+fn answer(model: &str, record: &Record) -> String {
+    let is_right = record.metrics.first().is_some_and(|(name, _)| number(record, name) == Some(1.0));
+    let metrics: Vec<String> = record
+        .metrics
+        .iter()
+        .map(|(name, _)| {
+            format!("{name} {}", number(record, name).map_or_else(String::new, report::numbers::short))
+        })
+        .collect();
+    let text = match &record.answer {
+        Answer::Choices { choices, loglikelihoods, .. } => {
+            let gold = record.gold.as_u64().map(|gold| gold as usize);
+            let line = |(index, (choice, ll)): (usize, (&String, &f64))| {
+                let mark = if gold == Some(index) { "\u{2190} right" } else { "" };
+                format!("{ll:.3}  {choice} {mark}\n")
+            };
+            choices.iter().zip(loglikelihoods).enumerate().map(line).collect()
+        }
+        Answer::Text { response, finish, .. } => format!("{response}\n[{finish}] gold: {}", record.gold),
+        Answer::Likelihood { loglikelihood, tokens, .. } => {
+            format!("{loglikelihood:.3} over {tokens} tokens")
+        }
+    };
+    let (class, sign) = if is_right { ("right", "\u{2713} right") } else { ("wrong", "\u{2717} wrong") };
+    format!(
+        "<div class=\"verdict {class}\"><p><b>{}</b> <span>{sign}, {}</span></p><p class=\"reply\">{}</p></div>",
+        escape(model),
+        escape(&metrics.join(", ")),
+        escape(&text)
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    const HOSTILE: &str = "</p></script><script>alert(1)</script>";
+
+    fn scored(name: &str, values: &[f64]) -> Scored {
+        let record = |(doc_id, value): (usize, &f64)| Record {
+            task: "t".to_owned(),
+            doc_id,
+            key: String::new(),
+            scorer: String::new(),
+            query: HOSTILE.to_owned(),
+            gold: json!(HOSTILE),
+            answer: Answer::Text { response: HOSTILE.to_owned(), finish: "stop".to_owned(), tokens: 1 },
+            metrics: vec![("acc".to_owned(), MetricValue::Number(*value))],
+        };
+        let records = values.iter().enumerate().map(record).collect();
+        Scored {
+            summary: ModelSummary::new(name, json!({})),
+            records: BTreeMap::from([("t".to_owned(), records)]),
+        }
+    }
+
+    #[test]
+    fn differences_are_paired_and_texts_are_escaped() {
+        let models = [scored("a", &[0.0, 1.0, 0.0, 1.0]), scored("b", &[1.0, 1.0, 0.0, 1.0])];
+        let html = differences(&models);
+        assert!(html.contains("+25.00 ± 25.00 (4 documents)"), "{html}");
+        let html = documents_section(&models, 2);
+        assert!(!html.contains("<script>") && html.matches("<article").count() == 2, "{html}");
+        assert!(html.contains("\u{2717} wrong, acc 0") && html.contains("\u{2713} right, acc 1"), "{html}");
+    }
+}

@@ -1,0 +1,71 @@
+//! A task's documents with their prompts, before any model is opened: every row is read and checked here.
+
+use super::Settings;
+use super::data::Data;
+use super::shots::Shots;
+use crate::task::python::Random;
+use crate::task::{Dialect, Document, Prompt, Task, prompts};
+use anyhow::{Context, Result, ensure};
+use std::collections::BTreeMap;
+
+/// The seed of lighteval's order of documents.
+const ORDER_SEED: u32 = 42;
+
+/// A task that is ready to be asked.
+pub(super) struct PreparedTask {
+    pub(super) task: Task,
+    pub(super) shots: usize,
+    pub(super) documents: Vec<PreparedDocument>,
+    /// The SHA-256 of every file that was read, by its path.
+    pub(super) files: BTreeMap<String, String>,
+}
+
+/// A document that is ready to be asked.
+pub(super) struct PreparedDocument {
+    /// The number of its row in the evaluated split, from 0.
+    pub(super) doc_id: usize,
+    pub(super) document: Document,
+    /// One, or one for each of its contexts.
+    pub(super) prompts: Vec<Prompt>,
+}
+
+/// Reads a task's rows and makes their prompts.
+///
+/// # Errors
+/// Names the task, the file and the row.
+pub(super) fn task(task: &Task, data: &mut Data, settings: &Settings<'_>) -> Result<PreparedTask> {
+    prepare(task, data, settings).with_context(|| format!("task `{}`", task.name))
+}
+
+fn prepare(task: &Task, data: &mut Data, settings: &Settings<'_>) -> Result<PreparedTask> {
+    let options = settings.options;
+    let read = data.rows(&task.data)?;
+    let rows = read.rows;
+    let mut order: Vec<usize> = (0..rows.len()).collect();
+    let mut random = Random::new(ORDER_SEED);
+    if task.dialect == Dialect::SmolLm2 {
+        random.shuffle(&mut order);
+    }
+    for sample in &options.samples {
+        ensure!(*sample < rows.len(), "`--samples {sample}` is not a row; there are {} rows", rows.len());
+    }
+    if !options.samples.is_empty() {
+        order.retain(|row| options.samples.contains(row));
+    }
+    order.truncate(settings.limit.unwrap_or(usize::MAX));
+    let count = options.num_fewshot.unwrap_or(task.shots);
+    let mut shots = Shots::read(task, count, data, random)?;
+    let mut task = task.clone();
+    task.description = shots.description.take().unwrap_or(task.description);
+    let documents = order.into_iter().map(|doc_id| {
+        let row = &rows[doc_id];
+        let document = (task.document)(row).with_context(|| row.place.clone())?;
+        let examples = shots.next(row)?;
+        let prompts = prompts(&task, &document, &examples, options.system.as_deref());
+        Ok(PreparedDocument { doc_id, document, prompts })
+    });
+    let documents = documents.collect::<Result<Vec<_>>>()?;
+    let mut files = read.files;
+    files.extend(std::mem::take(&mut shots.files));
+    Ok(PreparedTask { task, shots: count, documents, files })
+}

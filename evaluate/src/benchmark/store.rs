@@ -1,0 +1,137 @@
+//! `TASK.jsonl`: the scored documents of a task, appended as each one finishes. A stopped run continues by the keys that
+//! are there, not by their number; at the end the file is written in the documents' order.
+
+use super::record::Record;
+use anyhow::{Context, Result};
+use files::atomic;
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+/// Lines between two calls that force them to the disk.
+const LINES_PER_SYNC: usize = 64;
+
+/// The file of a task.
+pub(super) struct Store {
+    path: PathBuf,
+    file: File,
+    records: HashMap<String, Record>,
+    unsynced: usize,
+}
+
+impl Store {
+    /// Opens the file of a task; what is there is kept unless the task is to be started over.
+    ///
+    /// # Errors
+    /// When the file cannot be read or written.
+    pub(super) fn open(folder: &Path, task: &str, restart: bool) -> Result<Self> {
+        let path = folder.join(format!("{task}.jsonl"));
+        let records = match restart {
+            true => HashMap::new(),
+            false => read(&path)?.into_iter().map(|record| (record.key.clone(), record)).collect(),
+        };
+        // Also ends a line that a killed run left unfinished.
+        write_all(&path, records.values())?;
+        let file = File::options().append(true).open(&path);
+        let file = file.with_context(|| format!("cannot write {}", path.display()))?;
+        Ok(Self { path, file, records, unsynced: 0 })
+    }
+
+    pub(super) fn contains(&self, key: &str) -> bool {
+        self.records.contains_key(key)
+    }
+
+    /// Writes a scored document.
+    ///
+    /// # Errors
+    /// When the disk refuses it.
+    pub(super) fn append(&mut self, record: Record) -> Result<()> {
+        let failed = || format!("cannot write {}", self.path.display());
+        let line = format!("{}\n", serde_json::to_string(&record)?);
+        self.file.write_all(line.as_bytes()).with_context(failed)?;
+        self.unsynced += 1;
+        if self.unsynced == LINES_PER_SYNC {
+            self.unsynced = 0;
+            self.file.sync_data().with_context(failed)?;
+        }
+        self.records.insert(record.key.clone(), record);
+        Ok(())
+    }
+
+    /// Writes the file with the documents of these keys, in their order, and returns them.
+    ///
+    /// # Errors
+    /// When one is missing, or the disk refuses the file.
+    pub(super) fn finish<'a>(mut self, keys: impl Iterator<Item = &'a str>) -> Result<Vec<Record>> {
+        let records: Vec<Record> = keys
+            .map(|key| self.records.remove(key).with_context(|| format!("no document has the key {key}")))
+            .collect::<Result<_>>()?;
+        write_all(&self.path, records.iter())?;
+        Ok(records)
+    }
+}
+
+/// The records of a file; a line that is not whole is left out.
+///
+/// # Errors
+/// When the file exists and cannot be read.
+pub(super) fn read(path: &Path) -> Result<Vec<Record>> {
+    let bytes = match std::fs::read(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        bytes => bytes.with_context(|| format!("cannot read {}", path.display()))?,
+    };
+    Ok(bytes.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok()).collect())
+}
+
+/// Writes records to a file, whole or not at all.
+///
+/// # Errors
+/// When the disk refuses it.
+pub(super) fn write_all<'a>(path: &Path, records: impl Iterator<Item = &'a Record>) -> Result<()> {
+    let mut text = Vec::new();
+    for record in records {
+        serde_json::to_writer(&mut text, record)?;
+        text.push(b'\n');
+    }
+    Ok(atomic::write(path, text)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::benchmark::record::Answer;
+    use serde_json::json;
+
+    fn record(key: &str) -> Record {
+        Record {
+            task: "t".to_owned(),
+            doc_id: 3,
+            key: key.to_owned(),
+            scorer: "v1".to_owned(),
+            query: "q".to_owned(),
+            gold: json!(1),
+            answer: Answer::Text { response: "r\n".to_owned(), finish: "stop".to_owned(), tokens: 2 },
+            metrics: vec![("b".to_owned(), crate::task::MetricValue::Number(1.0))],
+        }
+    }
+
+    #[test]
+    fn a_killed_run_continues_after_its_last_whole_line() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut store = Store::open(folder.path(), "t", false).expect("a store");
+        store.append(record("a")).expect("written");
+        drop(store);
+        let path = folder.path().join("t.jsonl");
+        let mut text = std::fs::read_to_string(&path).expect("written");
+        text.push_str("{\"task\":\"t\",\"doc_id\":4,\"ke");
+        std::fs::write(&path, text).expect("written");
+        let mut store = Store::open(folder.path(), "t", false).expect("a store");
+        assert!(store.contains("a") && !store.contains("b"));
+        store.append(record("b")).expect("written");
+        let records = store.finish(["b", "a"].into_iter()).expect("both");
+        assert_eq!(records, [record("b"), record("a")]);
+        assert_eq!(read(&path).expect("read"), records);
+        assert!(!Store::open(folder.path(), "t", true).expect("a store").contains("a"), "started over");
+    }
+}

@@ -1,0 +1,298 @@
+//! The scores of a model: for each task and group the mean of every metric with its standard error, the files that were
+//! read, and how it was asked. `results.json` contains them; the table shows several models side by side.
+
+use super::job::Job;
+use super::record::Record;
+use crate::statistics::{self, Estimate};
+use crate::task::{Group, GroupMean, MetricValue, Task};
+use anyhow::{Context, Result};
+use files::atomic;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// The scores of one model.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct ModelSummary {
+    program: String,
+    name: String,
+    model: Value,
+    tasks: Vec<TaskSummary>,
+    groups: Vec<GroupSummary>,
+}
+
+/// The scores of one task.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct TaskSummary {
+    task: String,
+    /// The dialect and the version of the task.
+    scorer: String,
+    shots: usize,
+    documents: usize,
+    metrics: Vec<Metric>,
+    /// Continuations whose first token merged with the context's last one.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    merged_borders: usize,
+    /// The SHA-256 of every data file.
+    files: BTreeMap<String, String>,
+    /// The first document's prompt as the model reads it, and its ids.
+    first_prompt: String,
+    first_prompt_ids: Vec<u32>,
+    seconds: f64,
+}
+
+/// The scores of a group.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct GroupSummary {
+    group: String,
+    documents: usize,
+    metrics: Vec<Metric>,
+}
+
+/// A metric's score.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Metric {
+    metric: String,
+    #[serde(flatten)]
+    estimate: Estimate,
+}
+
+fn is_zero(count: &usize) -> bool {
+    *count == 0
+}
+
+impl ModelSummary {
+    pub(super) fn new(name: &str, model: Value) -> Self {
+        let program = concat!("smoleval ", env!("CARGO_PKG_VERSION"));
+        Self {
+            program: program.to_owned(),
+            name: name.to_owned(),
+            model,
+            tasks: Vec::new(),
+            groups: Vec::new(),
+        }
+    }
+
+    pub(super) fn add_task(&mut self, job: &Job<'_>, records: &[Record], seconds: f64) {
+        self.tasks.push(TaskSummary {
+            task: job.task.name.clone(),
+            scorer: super::record::scorer(job.task),
+            shots: job.shots,
+            documents: records.len(),
+            metrics: metrics(records),
+            merged_borders: job.merged_borders,
+            files: job.files.clone(),
+            first_prompt: job.first_prompt.clone(),
+            first_prompt_ids: job.first_prompt_ids.clone(),
+            seconds: (seconds * 10.0).round() / 10.0,
+        });
+    }
+
+    /// Adds the groups whose tasks are all scored.
+    pub(super) fn add_groups(&mut self, groups: &[Group]) {
+        self.groups.clear();
+        for group in groups.iter().filter(|group| group.mean != GroupMean::None) {
+            let parts: Option<Vec<(usize, &[Metric])>> =
+                group.tasks.iter().map(|name| self.part(name)).collect();
+            let Some(parts) = parts else { continue };
+            let summary = GroupSummary {
+                group: group.name.clone(),
+                documents: parts.iter().map(|(documents, _)| documents).sum(),
+                metrics: group_metrics(group.mean, &parts),
+            };
+            self.groups.push(summary);
+        }
+    }
+
+    /// The scores of a task, or of a group that is already complete.
+    fn part(&self, name: &str) -> Option<(usize, &[Metric])> {
+        let task = self.tasks.iter().find(|task| task.task == name);
+        let group = || self.groups.iter().find(|group| group.group == name);
+        task.map(|task| (task.documents, &task.metrics[..]))
+            .or_else(|| group().map(|group| (group.documents, &group.metrics[..])))
+    }
+
+    /// Reads `results.json`.
+    pub(crate) fn read(folder: &Path) -> Result<Self> {
+        let path = folder.join("results.json");
+        let text =
+            std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        serde_json::from_str(&text).with_context(|| format!("{} is not a result of smoleval", path.display()))
+    }
+
+    /// Its name in tables.
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The names of its tasks.
+    pub(super) fn task_names(&self) -> Vec<String> {
+        self.tasks.iter().map(|task| task.task.clone()).collect()
+    }
+
+    /// Replaces a task's scores by those of records that were scored again.
+    pub(super) fn replace_task(&mut self, task: &Task, records: &[Record]) -> Result<()> {
+        let summary = self.tasks.iter_mut().find(|summary| summary.task == task.name);
+        let summary = summary.with_context(|| format!("no results of task `{}`", task.name))?;
+        summary.metrics = metrics(records);
+        summary.documents = records.len();
+        summary.scorer = super::record::scorer(task);
+        Ok(())
+    }
+
+    /// Writes `results.json`.
+    pub(super) fn write(&self, folder: &Path) -> Result<()> {
+        let value = serde_json::to_value(self)?;
+        Ok(atomic::write(&folder.join("results.json"), format!("{value:#}\n"))?)
+    }
+}
+
+/// The score of every metric, in the order in which the first document has them.
+fn metrics(records: &[Record]) -> Vec<Metric> {
+    let Some(first) = records.first() else { return Vec::new() };
+    let values = |name: &str| -> Vec<&MetricValue> {
+        let value = |record: &'_ Record| record.metrics.iter().position(|(other, _)| other == name);
+        records.iter().filter_map(|record| Some(&record.metrics[value(record)?].1)).collect()
+    };
+    let metric = |(name, _): &(String, MetricValue)| {
+        let estimate = estimate(&values(name));
+        Metric { metric: name.clone(), estimate }
+    };
+    first.metrics.iter().map(metric).collect()
+}
+
+/// The score that follows from all documents' values of one metric.
+fn estimate(values: &[&MetricValue]) -> Estimate {
+    let numbers: Option<Vec<f64>> = values
+        .iter()
+        .map(|value| match value {
+            MetricValue::Number(number) => Some(*number),
+            _ => None,
+        })
+        .collect();
+    if let Some(numbers) = numbers {
+        return statistics::mean(&numbers);
+    }
+    let parts = values.iter().map(|value| match value {
+        MetricValue::Number(number) => (*number, 1.0),
+        MetricValue::Verdicts(list) => {
+            (list.iter().filter(|verdict| **verdict).count() as f64, list.len() as f64)
+        }
+        MetricValue::Ratio { sum, of } => (*sum, *of),
+    });
+    let (sums, wholes): (Vec<f64>, Vec<f64>) = parts.unzip();
+    statistics::ratio(&sums, &wholes)
+}
+
+/// A group's metrics: those that all its parts have.
+fn group_metrics(mean: GroupMean, parts: &[(usize, &[Metric])]) -> Vec<Metric> {
+    let Some((_, first)) = parts.first() else { return Vec::new() };
+    let of_part = |metrics: &[Metric], name: &str| {
+        metrics.iter().find(|metric| metric.metric == name).map(|metric| metric.estimate)
+    };
+    let metric = |name: &str| -> Option<Metric> {
+        let estimates: Vec<(usize, Estimate)> = parts
+            .iter()
+            .map(|(documents, metrics)| Some((*documents, of_part(metrics, name)?)))
+            .collect::<Option<_>>()?;
+        let estimate = match mean {
+            GroupMean::OfDocuments => pooled(&estimates),
+            _ => statistics::average(&estimates.into_iter().map(|(_, one)| one).collect::<Vec<_>>()),
+        };
+        Some(Metric { metric: name.to_owned(), estimate })
+    };
+    first.iter().filter_map(|one| metric(&one.metric)).collect()
+}
+
+/// The mean over all documents of several tasks, with the pooled standard error of lm-evaluation-harness
+/// (`lm_eval/api/metrics.py`, `pooled_sample_stderr`).
+fn pooled(parts: &[(usize, Estimate)]) -> Estimate {
+    let total: f64 = parts.iter().map(|(count, _)| *count as f64).sum();
+    let value = parts.iter().map(|(count, one)| *count as f64 * one.value).sum::<f64>() / total;
+    let squares = parts.iter().map(|(count, one)| {
+        let count = *count as f64;
+        (count - 1.0) * one.standard_error.powi(2) * count
+    });
+    let variance = squares.sum::<f64>() / (total - parts.len() as f64) / total;
+    Estimate { value, standard_error: variance.sqrt() }
+}
+
+/// The scores of several models: one line for each metric of a task or group, one column for each model.
+pub(crate) fn table(models: &[ModelSummary]) -> String {
+    let mut lines: Vec<(String, String)> = Vec::new();
+    for model in models {
+        for (name, metric, _) in model.scores() {
+            if !lines.contains(&(name.to_owned(), metric.to_owned())) {
+                lines.push((name.to_owned(), metric.to_owned()));
+            }
+        }
+    }
+    let mut rows = vec![[vec!["task".to_owned(), "metric".to_owned()], names(models)].concat()];
+    for (name, metric) in lines {
+        let cells = models.iter().map(|model| {
+            let score = model.scores().find(|(other, of, _)| *other == name && *of == metric);
+            score.map_or_else(String::new, |(_, metric, estimate)| cell(metric, estimate))
+        });
+        rows.push([vec![name.clone(), metric.clone()], cells.collect()].concat());
+    }
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..rows[0].len()).map(width).collect();
+    let line = |row: &Vec<String>| {
+        let cells: Vec<String> =
+            row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
+        format!("{}\n", cells.join("  ").trim_end())
+    };
+    rows.iter().map(line).collect()
+}
+
+fn names(models: &[ModelSummary]) -> Vec<String> {
+    models.iter().map(|model| model.name.clone()).collect()
+}
+
+/// A share in percent, any other figure as it is, with its standard error.
+pub(super) fn cell(metric: &str, Estimate { value, standard_error }: Estimate) -> String {
+    let is_share = !metric.contains("per_");
+    let (scale, digits) = if is_share { (100.0, 2) } else { (1.0, 4) };
+    match standard_error.is_nan() {
+        true => format!("{:.digits$}", scale * value),
+        false => format!("{:.digits$} ± {:.digits$}", scale * value, scale * standard_error),
+    }
+}
+
+impl ModelSummary {
+    /// Every score: the task or group, the metric, the estimate.
+    pub(super) fn scores(&self) -> impl Iterator<Item = (&str, &str, Estimate)> {
+        let tasks = self.tasks.iter().map(|task| (task.task.as_str(), &task.metrics));
+        let groups = self.groups.iter().map(|group| (group.group.as_str(), &group.metrics));
+        groups.chain(tasks).flat_map(|(name, metrics)| {
+            metrics.iter().map(move |metric| (name, metric.metric.as_str(), metric.estimate))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_group_counts_documents_or_tasks() {
+        let one = |value, standard_error| Estimate { value, standard_error };
+        let parts = [(10, one(0.5, 0.1)), (30, one(0.9, 0.05))];
+        let pooled = pooled(&parts);
+        assert!((pooled.value - 0.8).abs() < 1e-12);
+        // (9 * 0.01 * 10 + 29 * 0.0025 * 30) / 38 / 40
+        assert!((pooled.standard_error - (3.075_f64 / 38.0 / 40.0).sqrt()).abs() < 1e-12);
+        let metrics = |value| vec![Metric { metric: "acc".to_owned(), estimate: one(value, 0.1) }];
+        let (first, second) = (metrics(0.5), metrics(0.9));
+        let average = group_metrics(GroupMean::OfTasks, &[(10, &first), (30, &second)]);
+        assert!((average[0].estimate.value - 0.7).abs() < 1e-12);
+    }
+
+    #[test]
+    fn verdicts_on_parts_are_counted_over_all_documents() {
+        let values = [MetricValue::Verdicts(vec![true, false, true]), MetricValue::Verdicts(vec![false])];
+        let estimate = estimate(&values.iter().collect::<Vec<_>>());
+        assert!((estimate.value - 0.5).abs() < 1e-12);
+    }
+}

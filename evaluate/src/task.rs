@@ -1,0 +1,19 @@
+//! What a benchmark task is: where its rows are, what is asked about each, and how an answer is scored. Each task is one
+//! file of [`crate::tasks`]; everything else is generic over these types.
+
+mod data_set;
+mod definition;
+mod document;
+mod exact_match;
+mod metrics;
+mod prompt;
+pub(crate) mod python;
+mod row;
+
+pub(crate) use data_set::DataSet;
+pub(crate) use definition::{Dialect, Group, GroupMean, ShotSource, Task};
+pub(crate) use document::{Document, Generation, Question};
+pub(crate) use exact_match::{ExactMatch, find_all};
+pub(crate) use metrics::{ChoiceMetrics, MetricValue, Metrics, Scorer, choice_metrics, perplexity_metrics};
+pub(crate) use prompt::{Prompt, prompts};
+pub(crate) use row::Row;

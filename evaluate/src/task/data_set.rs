@@ -1,0 +1,39 @@
+//! Where the rows of a task are: a dataset of the Hugging Face hub, in any of the places where users have it.
+
+/// A split of a dataset.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct DataSet {
+    /// The hub id, `owner/name`.
+    pub(crate) repository: &'static str,
+    /// The configuration, which is a folder of the repository; empty if it has none.
+    pub(crate) config: &'static str,
+    pub(crate) split: &'static str,
+    /// Other names of the folder that people keep it in.
+    pub(crate) folders: &'static [&'static str],
+    /// Other names of the file, without `.jsonl`, `.parquet` and the like.
+    pub(crate) files: &'static [&'static str],
+    /// Only rows whose column has this value, where one file contains several subjects.
+    pub(crate) only: Option<(&'static str, String)>,
+    /// Only rows whose column is in this range, where one file contains several splits.
+    pub(crate) numbers: Option<(&'static str, std::ops::RangeInclusive<u64>)>,
+}
+
+impl DataSet {
+    /// A split of a dataset in the hub's layout.
+    pub(crate) fn new(repository: &'static str, config: &'static str, split: &'static str) -> Self {
+        Self { repository, config, split, folders: &[], files: &[], only: None, numbers: None }
+    }
+
+    /// Another split of the same dataset.
+    pub(crate) fn with_split(&self, split: &'static str) -> Self {
+        Self { split, ..self.clone() }
+    }
+
+    /// Its name in messages.
+    pub(crate) fn name(&self) -> String {
+        match self.config {
+            "" => format!("{}, split `{}`", self.repository, self.split),
+            config => format!("{} (`{config}`), split `{}`", self.repository, self.split),
+        }
+    }
+}
