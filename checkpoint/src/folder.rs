@@ -240,11 +240,29 @@ fn required(folder: &Path, file: &'static str) -> Result<PathBuf, Error> {
     if path.is_file() {
         return Ok(path);
     }
-    Err(Error::Incomplete {
-        folder: folder.to_owned(),
-        missing: file,
-        hint: "a checkpoint folder contains config.json, tokenizer.json and model.safetensors",
-    })
+    Err(Error::Incomplete { folder: folder.to_owned(), missing: file, hint: hint(folder) })
+}
+
+/// What a folder without one of a checkpoint's files probably is, and what to do.
+pub(crate) fn hint(folder: &Path) -> &'static str {
+    let has = |name: &str| folder.join(name).is_file();
+    let has_end = |end: &str| {
+        let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+        entries.into_iter().any(|entry| entry.file_name().to_string_lossy().ends_with(end))
+    };
+    if has("adapter_config.json") {
+        return "it is an adapter (PEFT); merge it into its base model with `merge_and_unload` and save that";
+    }
+    if has_end(".gguf") {
+        return "it contains a GGUF file; give the path of that file";
+    }
+    if has("pytorch_model.bin") || has("pytorch_model.bin.index.json") {
+        return "it has pytorch_model.bin; load it with transformers and save it with `save_pretrained`, which writes model.safetensors";
+    }
+    if !has("tokenizer.json") && (has("tokenizer.model") || has("vocab.json")) {
+        return "it has only a slow tokenizer; load it with transformers' AutoTokenizer and save it with `save_pretrained`, which writes tokenizer.json";
+    }
+    "a checkpoint folder contains config.json, tokenizer.json and model.safetensors (or shards with model.safetensors.index.json)"
 }
 
 /// The ids in the `eos_token_id` of a config: none, one or several.
@@ -288,4 +306,26 @@ fn template_text(value: &Value) -> Option<String> {
 /// The text of a special token, which is a string or an object with a `content`.
 fn token_text(value: &Value) -> String {
     value.as_str().or_else(|| value["content"].as_str()).unwrap_or_default().to_owned()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may fail loudly")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_that_is_no_checkpoint_is_named_for_what_it_is() {
+        for (file, expected) in [
+            ("adapter_config.json", "is an adapter (PEFT); merge it"),
+            ("model-Q4_K.gguf", "contains a GGUF file; give the path of that file"),
+            ("pytorch_model.bin", "has pytorch_model.bin; load it with transformers"),
+            ("tokenizer.model", "has only a slow tokenizer"),
+            ("notes.txt", "a checkpoint folder contains config.json"),
+        ] {
+            let folder = tempfile::tempdir().unwrap();
+            std::fs::write(folder.path().join(file), "").unwrap();
+            let reason = Checkpoint::open(folder.path().to_str().unwrap(), None).unwrap_err().to_string();
+            assert!(reason.contains("has no config.json") && reason.contains(expected), "{reason}");
+        }
+    }
 }

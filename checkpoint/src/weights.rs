@@ -212,7 +212,7 @@ fn weight_files(folder: &Path) -> Result<Vec<PathBuf>, Error> {
         return Err(Error::Incomplete {
             folder: folder.to_owned(),
             missing: "model.safetensors",
-            hint: "a checkpoint folder contains config.json, tokenizer.json and model.safetensors (or shards with model.safetensors.index.json)",
+            hint: crate::folder::hint(folder),
         });
     }
     let text = read_to_string(&index)?;

@@ -73,7 +73,7 @@ pub(crate) fn silu<S: Simd>(simd: S, x: S::Vector) -> S::Vector {
 #[inline(always)]
 pub(crate) fn gelu<S: Simd>(simd: S, x: S::Vector) -> S::Vector {
     /// 2 sqrt(2 / pi).
-    const SLOPE: f32 = 1.595_769_1;
+    const SLOPE: f32 = 1.595_769;
     let cubic = simd.multiply(simd.multiply(x, x), simd.splat(0.044_715));
     let y = simd.multiply(simd.multiply_add(cubic, x, x), simd.splat(SLOPE));
     simd.multiply(x, sigmoid(simd, y))
