@@ -1,6 +1,6 @@
 //! The sequences to score as a tree: a node holds ids that several sequences have in common, so that they are run once.
 
-use super::ScoringRequest;
+use super::request::ScoringRequest;
 use std::ops::Range;
 
 /// A common beginning is computed on its own if that saves at least this many tokens; less is not worth the copy of its
