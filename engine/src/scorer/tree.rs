@@ -130,7 +130,7 @@ impl<'a> Tree<'a> {
             let id = self.id_of(self.sequences[index], position);
             match groups.last_mut() {
                 Some(group) if self.id_of(self.sequences[group.start], position) == id => {
-                    group.end = index + 1
+                    group.end = index + 1;
                 }
                 _ => groups.push(index..index + 1),
             }
