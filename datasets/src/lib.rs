@@ -29,4 +29,4 @@ pub use error::Error;
 pub use layout::Layout;
 pub use read::{LocatedRow, RawRow, RawRows, Rows, read, read_chosen, read_raw};
 pub use row::{ChatRow, Message, PreferenceRow, Row, TextRow};
-pub use source::{data_files, file_objects, is_data, left_out};
+pub use source::{FileObject, data_files, file_objects, is_data, left_out};

@@ -220,7 +220,8 @@ mod tests {
 
     #[test]
     fn lengths_missing_shards_and_those_of_another_mix_are_noticed() {
-        let damages: [(&str, fn(&[PathBuf])); 3] = [
+        type Damage = fn(&[PathBuf]);
+        let damages: [(&str, Damage); 3] = [
             ("does not exist", |shards| std::fs::remove_file(&shards[0]).unwrap()),
             ("bytes, ", |shards| std::fs::write(&shards[0], "").unwrap()),
             ("belongs to another dataset", |shards| {

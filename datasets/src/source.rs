@@ -170,13 +170,14 @@ impl Collector {
     }
 }
 
+/// The object of a row with its line (its row in Parquet), from 1.
+pub type FileObject = Result<(usize, Map<String, Value>), Error>;
+
 /// The objects of one file, whatever their fields, each with its line (its row in Parquet), from 1.
 ///
 /// # Errors
 /// When the file cannot be read or is no data file. Broken rows are errors of the iterator.
-pub fn file_objects(
-    path: &Path,
-) -> Result<impl Iterator<Item = Result<(usize, Map<String, Value>), Error>> + Send, Error> {
+pub fn file_objects(path: &Path) -> Result<impl Iterator<Item = FileObject> + Send, Error> {
     objects(path)
 }
 

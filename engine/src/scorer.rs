@@ -4,7 +4,10 @@
 //! solved examples before all questions of a subject. Keys and values of a position depend on the ids up to it alone,
 //! to the bit (see the `kernels` crate), so a score is the same whatever else is scored.
 
+mod request;
 mod tree;
+
+pub use request::ScoringRequest;
 
 use crate::kv_cache::KvCache;
 use crate::model::{Chunk, LogitPositions, Model};
@@ -16,15 +19,6 @@ use tree::{Target, Tree};
 
 /// Maximum number of tokens of a forward pass. Each may need a row of logits, so this also bounds their memory.
 const TOKENS_PER_STEP: usize = 512;
-
-/// Continuations of one context.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct ScoringRequest {
-    /// Ids of the context, at least one.
-    pub context: Vec<u32>,
-    /// Ids of each continuation, at least one.
-    pub continuations: Vec<Vec<u32>>,
-}
 
 /// The score of one continuation.
 #[derive(Debug, Clone, Copy, PartialEq)]

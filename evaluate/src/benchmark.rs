@@ -15,12 +15,14 @@ mod prepare;
 pub(crate) mod published;
 mod record;
 mod rescore;
+mod settings;
 mod shots;
 mod store;
 mod summary;
 
 pub use options::Options;
 pub use rescore::{RescoreOptions, rescore};
+pub(crate) use settings::Settings;
 
 use crate::sandbox;
 use crate::task::{Group, GroupMean, Task};
@@ -34,17 +36,6 @@ use std::path::Path;
 use store::Store;
 use summary::ModelSummary;
 use terminal::{Progress, Stop};
-
-/// What is scored, and where.
-pub(crate) struct Settings<'a> {
-    /// Names and locations.
-    pub(crate) models: &'a [(String, String)],
-    pub(crate) data: &'a Path,
-    pub(crate) out: &'a Path,
-    pub(crate) limit: Option<usize>,
-    pub(crate) restart: bool,
-    pub(crate) options: &'a Options,
-}
 
 /// Scores the models one after another and prints a table; returns the exit code.
 ///

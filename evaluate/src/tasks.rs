@@ -22,8 +22,11 @@ mod winogrande;
 use crate::task::{Group, Task};
 use anyhow::{Result, bail};
 
+/// The tasks and groups of a file.
+type TasksOfFile = fn() -> (Vec<Task>, Vec<Group>);
+
 /// The tasks and groups of each file.
-const FILES: &[fn() -> (Vec<Task>, Vec<Group>)] = &[
+const FILES: &[TasksOfFile] = &[
     arc::tasks,
     bbh::tasks,
     commonsense_qa::tasks,

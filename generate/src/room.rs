@@ -56,6 +56,8 @@ fn free_bytes(folder: &Path) -> Option<u64> {
     // SAFETY: the path ends with a zero byte, and `space` has the size of what is written to it; all-zero bytes are a
     // valid `statvfs`, should the call fail.
     let (result, space) = unsafe { (libc::statvfs(path.as_ptr(), space.as_mut_ptr()), space.assume_init()) };
+    // Other systems have narrower types here.
+    #[allow(clippy::useless_conversion, clippy::unnecessary_cast, reason = "a conversion elsewhere")]
     (result == 0).then(|| (space.f_bavail as u64).saturating_mul(space.f_frsize as u64))
 }
 

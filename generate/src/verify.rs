@@ -240,7 +240,8 @@ mod tests {
         let path = |name: &str| folder.path().join(name);
         mix(folder.path());
         assert_eq!(problems(folder.path()), (String::new(), String::new()));
-        let damages: [(&str, Box<dyn Fn()>); 5] = [
+        type Damage<'a> = Box<dyn Fn() + 'a>;
+        let damages: [(&str, Damage<'_>); 5] = [
             (
                 "contains other bytes than were written",
                 Box::new(|| {

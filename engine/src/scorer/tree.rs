@@ -1,6 +1,6 @@
 //! The sequences to score as a tree: a node holds ids that several sequences have in common, so that they are run once.
 
-use super::ScoringRequest;
+use super::request::ScoringRequest;
 use std::ops::Range;
 
 /// A common beginning is computed on its own if that saves at least this many tokens; less is not worth the copy of its
@@ -130,7 +130,7 @@ impl<'a> Tree<'a> {
             let id = self.id_of(self.sequences[index], position);
             match groups.last_mut() {
                 Some(group) if self.id_of(self.sequences[group.start], position) == id => {
-                    group.end = index + 1
+                    group.end = index + 1;
                 }
                 _ => groups.push(index..index + 1),
             }

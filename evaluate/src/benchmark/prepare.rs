@@ -1,7 +1,7 @@
 //! A task's documents with their prompts, before any model is opened: every row is read and checked here.
 
-use super::Settings;
 use super::data::Data;
+use super::settings::Settings;
 use super::shots::Shots;
 use crate::task::python::Random;
 use crate::task::{Dialect, Document, Prompt, Task, prompts};

@@ -105,7 +105,7 @@ fn copy(damaged: &Connection, new: &Path, has_checksums: bool, path: &Path) -> R
     let configuration = transaction
         .query_row("SELECT value FROM meta WHERE key = 'configuration'", [], |row| row.get::<_, String>(0))
         .optional()?;
-    if !configuration.is_some_and(|text| serde_json::from_str::<serde_json::Value>(&text).is_ok()) {
+    if configuration.is_none_or(|text| serde_json::from_str::<serde_json::Value>(&text).is_err()) {
         bail!(unreadable(path));
     }
     let checksum = if has_checksums { "checksum" } else { "NULL" };

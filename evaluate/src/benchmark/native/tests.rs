@@ -136,7 +136,8 @@ fn prompts_and_ids_are_lm_evals() {
         for row in rows {
             let number = |name: &str| row[name].as_u64().expect("a number") as usize;
             let asked = &documents[&number("doc_id")];
-            let all: Vec<(&str, &(Vec<u32>, Vec<u32>))> = asked
+            type Ids = Vec<u32>;
+            let all: Vec<(&str, &(Ids, Ids))> = asked
                 .iter()
                 .flat_map(|one| one.requests.iter().map(|request| (one.context.as_str(), request)))
                 .collect();

@@ -1,0 +1,15 @@
+//! What a run of benchmark tasks is given.
+
+use super::options::Options;
+use std::path::Path;
+
+/// What is scored, and where.
+pub(crate) struct Settings<'a> {
+    /// Names and locations.
+    pub(crate) models: &'a [(String, String)],
+    pub(crate) data: &'a Path,
+    pub(crate) out: &'a Path,
+    pub(crate) limit: Option<usize>,
+    pub(crate) restart: bool,
+    pub(crate) options: &'a Options,
+}
