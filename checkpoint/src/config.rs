@@ -5,10 +5,12 @@
 
 use crate::architecture::{Architecture, Family};
 use crate::error::{Error, read_to_string};
+use fields::{flag, number, present, size};
 use serde_json::{Map, Value, json};
 use std::path::Path;
 
 mod families;
+mod fields;
 
 pub(crate) use families::every_last_of;
 
@@ -246,34 +248,6 @@ impl ModelConfig {
 /// An f32 as its shortest decimal, so that 1e-5 is written as 1e-5.
 fn short(value: f32) -> Value {
     value.to_string().parse::<f64>().map_or(Value::Null, |number| json!(number))
-}
-
-fn present(config: &Map<String, Value>, name: &str) -> bool {
-    config.get(name).is_some_and(|value| !value.is_null())
-}
-
-fn size(config: &Map<String, Value>, name: &str) -> Result<usize, String> {
-    let value = config.get(name).ok_or_else(|| format!("{name} is missing"))?;
-    match value.as_u64() {
-        Some(size) if size > 0 => Ok(size as usize),
-        _ => Err(format!("{name} is {value}; expected a positive whole number")),
-    }
-}
-
-fn number(config: &Map<String, Value>, name: &str) -> Result<Option<f64>, String> {
-    match config.get(name) {
-        None | Some(Value::Null) => Ok(None),
-        Some(value) => {
-            value.as_f64().map(Some).ok_or_else(|| format!("{name} is {value}; expected a number"))
-        }
-    }
-}
-
-fn flag(config: &Map<String, Value>, name: &str) -> Result<bool, String> {
-    match config.get(name) {
-        None | Some(Value::Null) => Ok(false),
-        Some(value) => value.as_bool().ok_or_else(|| format!("{name} is {value}; expected true or false")),
-    }
 }
 
 /// One id, a list of ids, or nothing.

@@ -14,6 +14,7 @@ pub mod tokenizer;
 pub mod tools;
 
 mod error;
+mod hint;
 mod hub;
 pub mod mapped;
 mod python_json;

@@ -5,7 +5,7 @@
 
 use crate::ModelConfig;
 use crate::error::{Error, read_to_string};
-use crate::gguf::TensorType;
+use crate::gguf::{GgufFile, TensorType};
 use crate::mapped::Watch;
 use files::hash::Hasher;
 use half::{bf16, f16};
@@ -68,6 +68,17 @@ impl Weights {
         }
         weights.check(folder, config)?;
         Ok(weights)
+    }
+
+    /// The weights of a GGUF file of the architecture `architecture`.
+    ///
+    /// # Errors
+    /// Names the tensor that is missing, has another shape than the metadata state, or is not part of the architecture.
+    pub fn of_gguf(file: GgufFile, architecture: &str, config: &ModelConfig) -> Result<Self, Error> {
+        let path = file.path().to_owned();
+        let gguf =
+            GgufWeights::new(file, architecture, config).map_err(|reason| Error::invalid(&path, reason))?;
+        Ok(Self { files: Vec::new(), file_indices: BTreeMap::new(), gguf: Some(gguf) })
     }
 
     /// A tensor as f32, row-major; the conversion is exact.
@@ -212,7 +223,7 @@ fn weight_files(folder: &Path) -> Result<Vec<PathBuf>, Error> {
         return Err(Error::Incomplete {
             folder: folder.to_owned(),
             missing: "model.safetensors",
-            hint: crate::folder::hint(folder),
+            hint: crate::hint::hint(folder),
         });
     }
     let text = read_to_string(&index)?;

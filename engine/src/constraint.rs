@@ -12,6 +12,7 @@ pub use json_schema::{check_schema, json_whitespace};
 
 use crate::request::{Constraint, RequestError};
 use checkpoint::Tokenizer;
+use compile::first_line;
 use json_schema::with_whitespace;
 use llguidance::api::TopLevelGrammar;
 use llguidance::toktrie::{ApproximateTokEnv, SimpleVob, TokEnv, TokRxInfo, TokTrie};
@@ -130,10 +131,6 @@ fn grammar(constraint: &Constraint) -> Result<TopLevelGrammar, RequestError> {
 fn escape_regex(text: &str) -> String {
     let is_plain = |c: char| c.is_alphanumeric() || !c.is_ascii();
     text.chars().map(|c| if is_plain(c) { c.to_string() } else { format!("\\u{{{:x}}}", c as u32) }).collect()
-}
-
-fn first_line(text: &str) -> String {
-    text.lines().next().unwrap_or_default().to_owned()
 }
 
 #[cfg(test)]

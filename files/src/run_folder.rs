@@ -85,7 +85,8 @@ impl Lock {
 fn refuse_others_content(file: &mut File, path: &Path) -> Result<(), Error> {
     let mut first = [0];
     match file.read(&mut first).map_err(|reason| Error::file("read", path, reason))? {
-        1 if first != [b'`'] => {
+        // A power loss can leave zeros of what was written.
+        1 if !matches!(first, [b'`' | 0]) => {
             Err(Error::NotAFile { path: path.to_owned(), found: "a file that is no lock of this project" })
         }
         _ => Ok(()),
@@ -238,6 +239,10 @@ mod tests {
         let error = Lock::acquire(folder.path(), "a").unwrap_err().to_string();
         assert!(error.contains("is a file that is no lock of this project"), "{error}");
         assert_eq!(std::fs::read_to_string(folder.path().join(LOCK_FILE)).unwrap(), "yarn lockfile v1");
+        for left in [&b""[..], &[0; 30]] {
+            std::fs::write(folder.path().join(LOCK_FILE), left).unwrap();
+            assert!(Lock::acquire(folder.path(), "a").unwrap().is_held());
+        }
     }
 
     #[test]

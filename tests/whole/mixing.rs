@@ -246,7 +246,7 @@ fn configurations_tools_and_kinds() {
     assert_eq!((pair.prompt[0].content.as_str(), pair.chosen[0].content.as_str()), ("p", "c"));
     kitchen.write("other/store.sqlite", "");
     let output = kitchen.run(&source("a", ""), &["--out", "other"]);
-    assert!(String::from_utf8(output.stderr).unwrap().contains("contains another dataset"));
+    assert!(String::from_utf8(output.stderr).unwrap().contains("which `smoltalk mix` did not write"));
 }
 
 /// A hub of one dataset: its list of files, and the files.

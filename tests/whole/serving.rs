@@ -240,13 +240,14 @@ fn many_answers_to_a_long_prompt_take_no_memory_before_it_is_looked_at() {
     let Some(model) = long_stories(folder.path()) else { return };
     let served = Served::start(&model, &[]);
     let ids = vec![1; 1_000_000];
-    for more in
-        [json!({"prompt": ids, "n": 128}), json!({"prompt": vec!["a"; 2048], "logit_bias": wide_bias()})]
-    {
+    for (more, parameter) in [
+        (json!({"prompt": ids, "n": 128}), "prompt"),
+        (json!({"prompt": vec!["a"; 2048], "logit_bias": wide_bias()}), "logit_bias"),
+    ] {
         let mut body = json!({"model": "stories", "max_tokens": 5000});
         body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         let refused = json_reply(send(&served.address, "/v1/completions", Some(&body)));
-        assert_eq!(refused["error"]["code"], "context_length_exceeded", "{refused}");
+        assert_eq!(refused["error"]["param"], parameter, "{refused}");
     }
     let peak = memory(served.child.id(), "VmHWM");
     // 128 copies of the ids, or 2048 of the bias, would take half a gibibyte and more.

@@ -1,7 +1,7 @@
 //! A family's particulars from `config.json`, in the forms of transformers 4 and 5; what the arithmetic does not have is
 //! refused by name.
 
-use super::{flag, number, present, size};
+use super::fields::{flag, number, present, size};
 use crate::architecture::{Architecture, Family, RopeScaling};
 use serde_json::{Map, Value};
 

@@ -1,9 +1,9 @@
 //! The weights of a GGUF file under the names and in the row order of a checkpoint folder.
 
-use super::{Rows, Weights, expected_tensors};
+use super::rows::Rows;
 use crate::ModelConfig;
-use crate::error::Error;
 use crate::gguf::{GgufFile, TensorSource, TensorType, source_of};
+use crate::tensors::expected_tensors;
 use memmap2::Mmap;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,21 +15,9 @@ pub(super) struct GgufWeights {
     sources: BTreeMap<String, TensorSource>,
 }
 
-impl Weights {
-    /// The weights of a GGUF file of the architecture `architecture`.
-    ///
-    /// # Errors
-    /// Names the tensor that is missing, has another shape than the metadata state, or is not part of the architecture.
-    pub fn of_gguf(file: GgufFile, architecture: &str, config: &ModelConfig) -> Result<Self, Error> {
-        let path = file.path().to_owned();
-        let gguf =
-            GgufWeights::new(file, architecture, config).map_err(|reason| Error::invalid(&path, reason))?;
-        Ok(Self { files: Vec::new(), file_indices: BTreeMap::new(), gguf: Some(gguf) })
-    }
-}
-
 impl GgufWeights {
-    fn new(file: GgufFile, architecture: &str, config: &ModelConfig) -> Result<Self, String> {
+    /// The error does not name the file.
+    pub(super) fn new(file: GgufFile, architecture: &str, config: &ModelConfig) -> Result<Self, String> {
         let mut sources = BTreeMap::new();
         for (name, shape) in expected_tensors(config) {
             let source = source_of(architecture, config.head_dim, &name)

@@ -4,7 +4,6 @@
 //! llguidance recurses along references between rules, and a stack overflow ends the process. A compilation cannot be
 //! stopped, so the number of those at once is bounded, and one that its caller gave up on ends by the compiler's own limits.
 
-use super::first_line;
 use crate::request::RequestError;
 use llguidance::api::{ParserLimits, TopLevelGrammar};
 use llguidance::{Matcher, ParserFactory};
@@ -85,4 +84,9 @@ pub(super) fn matcher(
             Err(RequestError::Constraint("the compiler failed on it; simplify it".to_owned()))
         }
     }
+}
+
+/// Without the lines that show where in a grammar an error is.
+pub(super) fn first_line(text: &str) -> String {
+    text.lines().next().unwrap_or_default().to_owned()
 }

@@ -4,7 +4,7 @@
 //! (`llm_tokenizer_bpe` of <https://github.com/ggml-org/llama.cpp/blob/master/src/llama-vocab.cpp>) and in the
 //! `tokenizer.json` of the models that have it.
 
-use super::Vocabulary;
+use super::vocabulary::Vocabulary;
 use serde_json::{Value, json};
 
 /// Words, up to three digits, punctuation, white space: Llama 3's `tokenizer.json`.

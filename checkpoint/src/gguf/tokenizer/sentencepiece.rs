@@ -5,7 +5,7 @@
 //! tokens, best score first (as `SpmConverter` of
 //! <https://github.com/huggingface/transformers/blob/main/src/transformers/convert_slow_tokenizer.py>).
 
-use super::{NORMAL, UNKNOWN, USER_DEFINED, Vocabulary};
+use super::vocabulary::{NORMAL, UNKNOWN, USER_DEFINED, Vocabulary};
 use serde_json::{Value, json};
 use std::collections::HashMap;
 

@@ -8,6 +8,9 @@ use crate::benchmark::{Settings, prepare};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+#[path = "../../../tests/real_model/mod.rs"]
+mod real_model;
+
 /// Tasks of the goldens that this program does not have.
 const MISSING: [&str; 1] = ["bbh_zeroshot_date_understanding"];
 
@@ -15,17 +18,7 @@ const MISSING: [&str; 1] = ["bbh_zeroshot_date_understanding"];
 /// text by `ByteLevel` alone.
 fn golden_checkpoint() -> Option<(PathBuf, tempfile::TempDir)> {
     let data = crate::shared_data()?;
-    let default = data.join("../models/smollm2-135m-instruct");
-    let model = std::env::var_os("SMOL_REAL_MODEL").map_or(default, PathBuf::from);
-    if !model.is_dir() {
-        assert!(
-            std::env::var("SMOL_REQUIRE_SHARED").as_deref() != Ok("1"),
-            "{} is not there",
-            model.display()
-        );
-        println!("skipped: no real model (set SMOL_REAL_MODEL)");
-        return None;
-    }
+    let model = real_model::real_checkpoint(&data)?;
     let folder = tempfile::tempdir().expect("a folder");
     for entry in std::fs::read_dir(&model).expect("a folder").flatten() {
         let destination = folder.path().join(entry.file_name());

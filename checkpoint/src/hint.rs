@@ -1,0 +1,25 @@
+//! What a folder that is almost a checkpoint probably is.
+
+use std::path::Path;
+
+/// What a folder without one of a checkpoint's files probably is, and what to do.
+pub(crate) fn hint(folder: &Path) -> &'static str {
+    let has = |name: &str| folder.join(name).is_file();
+    let has_end = |end: &str| {
+        let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+        entries.into_iter().any(|entry| entry.file_name().to_string_lossy().ends_with(end))
+    };
+    if has("adapter_config.json") {
+        return "it is an adapter (PEFT); merge it into its base model with `merge_and_unload` and save that";
+    }
+    if has_end(".gguf") {
+        return "it contains a GGUF file; give the path of that file";
+    }
+    if has("pytorch_model.bin") || has("pytorch_model.bin.index.json") {
+        return "it has pytorch_model.bin; load it with transformers and save it with `save_pretrained`, which writes model.safetensors";
+    }
+    if !has("tokenizer.json") && (has("tokenizer.model") || has("vocab.json")) {
+        return "it has only a slow tokenizer; load it with transformers' AutoTokenizer and save it with `save_pretrained`, which writes tokenizer.json";
+    }
+    "a checkpoint folder contains config.json, tokenizer.json and model.safetensors (or shards with model.safetensors.index.json)"
+}
