@@ -70,9 +70,11 @@ pub(super) fn keep_list(folder: &Path, new: &Path, kind: &FolderKind) -> Result<
         return Ok(());
     }
     let lists = [(MANIFEST, manifest), (kind.description, description)];
+    // The description is the last file that is moved into place: once it is, the folder's own is the new one.
+    let is_installed = owned::type_of(&new.join(kind.description))?.is_none();
     for (name, kept) in lists {
         let path = folder.join(name);
-        if owned::type_of(&path)?.is_some() {
+        if owned::type_of(&path)?.is_some() && !(is_installed && name == kind.description) {
             return atomic::rename(&path, &kept);
         }
     }
