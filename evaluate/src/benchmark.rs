@@ -1,4 +1,4 @@
-//! `smoleval score --tasks`: the benchmarks of [`crate::tasks`], asked and scored document by document.
+//! `smoleval score --tasks`: the benchmarks of `tasks`, asked and scored document by document.
 //!
 //! Everything that can fail (names, rows, examples, lengths) is checked before the first token. Each document is written
 //! when it is scored, under a key that follows from all that decides its score, so that a stopped run continues.

@@ -1,7 +1,7 @@
 //! Runs Python that a model wrote: in a process of its own, without network, writes outside its folder, other processes
 //! or much memory.
 //!
-//! The program starts itself again with [`ENTER`], restricts itself (`restrict`) and becomes Python, so that nothing has
+//! The program starts itself again with `ENTER`, restricts itself (`restrict`) and becomes Python, so that nothing has
 //! to be done between fork and exec. No privilege is needed; what the kernel offers in addition is used.
 
 mod restrict;
