@@ -70,6 +70,8 @@ fn resumed(root: &Path, models: &[&str], at_least: usize, command: impl Fn() -> 
 }
 
 const MODELS: [&str; 5] = ["kill", "journal", "empty", "zeros", "torn"];
+/// Over an earlier result `empty`, `zeros` and `torn` would damage its list, too, which was synced before the trace began.
+const OVER_EARLIER: [&str; 2] = ["kill", "journal"];
 
 /// 60 rows, and a recipe that takes 40 of them.
 fn kitchen() -> tempfile::TempDir {
@@ -96,7 +98,7 @@ fn mix_survives_power_loss() {
     let command = || smoltalk(folder.path(), &["mix", "recipe.toml"], &root);
     resumed(&root, &MODELS, 40, command);
     // Over an earlier result, with the same bytes in the end.
-    resumed(&root, &MODELS, 40, command);
+    resumed(&root, &OVER_EARLIER, 20, command);
 }
 
 #[test]
@@ -105,7 +107,7 @@ fn clean_survives_power_loss() {
     let root = folder.path().join("clean");
     let command = || smoltalk(folder.path(), &["clean", "a.jsonl"], &root);
     resumed(&root, &MODELS, 40, command);
-    resumed(&root, &MODELS, 40, command);
+    resumed(&root, &OVER_EARLIER, 20, command);
 }
 
 /// SQLite overwrites pages in place, of which `zeros` and `torn` would take what was synced long before.
