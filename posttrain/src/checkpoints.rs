@@ -1,5 +1,5 @@
 //! A run's checkpoints: `checkpoints/step-N/` is a complete Hugging Face checkpoint, together with what resuming needs
-//! ([`state`]) and the list of its files with their checksums. A folder is written beside its name, synced and renamed, so
+//! (`state`) and the list of its files with their checksums. A folder is written beside its name, synced and renamed, so
 //! it is complete or absent. Older ones are removed only after the new one is durable and was read back.
 
 use anyhow::{Context, Result, bail};

@@ -50,7 +50,7 @@ pub fn write<V: AsRef<[f32]>>(
     write_with(path, tensors, precision, &[], Algorithm::Xxh3).map(drop)
 }
 
-/// As [`write`], with entries (key, value) for the file's metadata. Returns length and checksum of what was written,
+/// As [`write()`], with entries (key, value) for the file's metadata. Returns length and checksum of what was written,
 /// computed from the bytes in memory, not from the file.
 ///
 /// # Errors
