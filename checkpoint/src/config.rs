@@ -180,6 +180,7 @@ impl ModelConfig {
             Some(_) => size(config, "head_dim")?,
         };
         let layers = size(config, "num_hidden_layers")?;
+        bounded("num_hidden_layers", layers, MAX_LAYERS)?;
         let (architecture, rope_theta) = families::read(config, layers, hidden_size, head_dim)?;
         let tied = || families::is_tied_by_default(architecture.family);
         let parsed = Self {
@@ -207,28 +208,22 @@ impl ModelConfig {
             pad_token_id: token_ids(config, "pad_token_id")?.first().copied(),
             architecture,
         };
-        parsed.check_sizes()?;
-        parsed.check_heads()?;
-        Ok(parsed)
+        parsed.checked()
     }
 
-    /// Sizes beyond any model would allocate before the weights are looked at.
-    fn check_sizes(&self) -> Result<(), String> {
-        let bounds = [
-            ("num_hidden_layers", self.layers, 1 << 12),
-            ("hidden_size", self.hidden_size, 1 << 20),
-            ("intermediate_size", self.intermediate_size, 1 << 22),
-            ("num_attention_heads", self.heads, 1 << 16),
-            ("head_dim", self.head_dim, 1 << 16),
-            ("vocab_size", self.vocab_size, 1 << 26),
-            ("max_position_embeddings", self.max_positions, 1 << 24),
-        ];
-        match bounds.into_iter().find(|(_, value, most)| value > most) {
-            Some((name, value, most)) => {
-                Err(format!("{name} {value} is beyond {most}; no model is that large"))
-            }
-            None => Ok(()),
-        }
+    /// The config, if no model is larger and its heads fit.
+    ///
+    /// # Errors
+    /// Names the size that is out of bounds, with its value.
+    pub(crate) fn checked(self) -> Result<Self, String> {
+        bounded("hidden_size", self.hidden_size, 1 << 20)?;
+        bounded("intermediate_size", self.intermediate_size, 1 << 22)?;
+        bounded("num_attention_heads", self.heads, 1 << 16)?;
+        bounded("head_dim", self.head_dim, 1 << 16)?;
+        bounded("vocab_size", self.vocab_size, 1 << 26)?;
+        bounded("max_position_embeddings", self.max_positions, 1 << 24)?;
+        self.check_heads()?;
+        Ok(self)
     }
 
     fn check_heads(&self) -> Result<(), String> {
@@ -238,10 +233,25 @@ impl ModelConfig {
                 self.kv_heads, self.heads
             ));
         }
+        if self.head_dim == 0 {
+            return Err(format!("hidden_size {} is less than a pair for each head", self.hidden_size));
+        }
         if !self.head_dim.is_multiple_of(2) {
             return Err(format!("head_dim {} is odd; RoPE rotates pairs", self.head_dim));
         }
         Ok(())
+    }
+}
+
+/// Layers of the largest model that is read.
+pub(crate) const MAX_LAYERS: usize = 1 << 12;
+
+/// Refuses a size beyond any model: it would allocate before the weights are looked at.
+pub(crate) fn bounded(name: &str, value: usize, most: usize) -> Result<(), String> {
+    if value <= most {
+        Ok(())
+    } else {
+        Err(format!("{name} {value} is beyond {most}; no model is that large"))
     }
 }
 
@@ -306,6 +316,11 @@ mod tests {
         refused("model_type", json!("gemma3"), "reads images");
         refused("hidden_size", json!(-1), "hidden_size is -1");
         refused("vocab_size", json!("many"), "vocab_size is \"many\"");
+        let mut windowed = ModelConfig::smollm2_135m().to_json();
+        windowed["model_type"] = json!("smollm3");
+        windowed["num_hidden_layers"] = json!(10_u64.pow(13));
+        let reason = ModelConfig::from_json(&windowed).unwrap_err();
+        assert!(reason.contains("num_hidden_layers 10000000000000 is beyond"), "{reason}");
         refused("num_hidden_layers", json!(100_000_000), "num_hidden_layers 100000000 is beyond 4096");
         refused(
             "max_position_embeddings",

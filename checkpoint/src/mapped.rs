@@ -106,8 +106,9 @@ mod unix {
         let reason =
             b": the disk returned an error, or the file was truncated while it was in use; check the disk, \
             and copy the file again\n";
-        [b"\n", program.as_slice(), b": cannot read ", path.as_os_str().as_bytes(), reason.as_slice()]
-            .concat()
+        // A stranger's file name may contain what controls a terminal.
+        let path = terminal::printable(&path.to_string_lossy());
+        [b"\n", program.as_slice(), b": cannot read ", path.as_bytes(), reason.as_slice()].concat()
     }
 
     fn install() {

@@ -9,7 +9,7 @@ use crate::python_json::{Options, print};
 use minijinja::value::{Kwargs, Value, ValueKind, from_args};
 use minijinja::{Environment, ErrorKind, State, UndefinedBehavior};
 use serde_json::{Map, json};
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::fmt::Write as _;
 use std::io;
 use std::path::Path;
@@ -34,6 +34,8 @@ const PARSER_STACK: usize = 256 << 20;
 pub struct ChatTemplate {
     environment: Environment<'static>,
     source: String,
+    /// The names that it reads and does not set itself.
+    variables: HashSet<String>,
     bos_token: String,
     eos_token: String,
 }
@@ -79,9 +81,12 @@ impl ChatTemplate {
         environment
             .add_template_owned("chat_template", without_generation_marks(source))
             .map_err(|error| Error::Template(format!("{error:#}")))?;
+        let template = environment.get_template("chat_template").expect("added above");
+        let variables = template.undeclared_variables(false);
         Ok(Self {
             environment,
             source: source.to_owned(),
+            variables,
             bos_token: bos_token.to_owned(),
             eos_token: eos_token.to_owned(),
         })
@@ -152,8 +157,7 @@ impl ChatTemplate {
 
     /// Whether the template reads a variable of that name.
     pub fn reads(&self, variable: &str) -> bool {
-        let template = self.environment.get_template("chat_template").expect("added when it was parsed");
-        template.undeclared_variables(false).contains(variable)
+        self.variables.contains(variable)
     }
 
     /// The special tokens that it prints by name, such as `<|im_start|>`, and its end of sequence; sorted. A tokenizer

@@ -4,15 +4,12 @@
 use crate::Error;
 use files::checksum::Content;
 use files::manifest::{FILE_NAME, Manifest};
-use files::output_folder::{NEW_RESULT, is_shard, listed_shards};
-use serde_json::Value;
+use files::output_folder::{DESCRIPTIONS, NEW_RESULT, described_shards, is_ours, is_shard};
 use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::SystemTime;
 
-/// The descriptions of datasets of earlier versions, which have no list of their own.
-const DESCRIPTIONS: [&str; 3] = ["run.json", "mix.json", "clean.json"];
 /// How far above a file its dataset's folder is: `data/CONFIGURATION/SHARD`.
 const LEVELS: usize = 4;
 
@@ -47,7 +44,6 @@ impl Recorded {
 
     /// The list in a folder; `None` if it has none of this project's.
     fn of_folder(folder: &Path) -> Result<Option<Self>, Error> {
-        let is_ours = |program: &Value| program.as_str().is_some_and(|name| name.starts_with("smoltalk "));
         let listed = match Manifest::read(&folder.join(FILE_NAME)) {
             Ok(None) => None,
             Ok(Some(manifest)) if manifest.about.get("program").is_some_and(is_ours) => {
@@ -55,18 +51,12 @@ impl Recorded {
             }
             Ok(Some(_)) => return Ok(None),
             // Another program's file of that name is none of our business.
-            Err(_) if DESCRIPTIONS.iter().all(|name| !folder.join(name).is_file()) => return Ok(None),
+            Err(_) if DESCRIPTIONS.iter().all(|(name, _)| !folder.join(name).is_file()) => return Ok(None),
             Err(error) => return Err(error.into()),
         };
-        let described = || {
-            DESCRIPTIONS.into_iter().find_map(|name| {
-                let text = std::fs::read(folder.join(name)).ok()?;
-                let value: Value = serde_json::from_slice(&text).ok()?;
-                is_ours(&value["program"]).then(|| (name, listed_shards(&value).into_iter().collect()))
-            })
-        };
+        // Datasets of earlier versions have no list of their own.
+        let described = || described_shards(folder).map(|(source, _, files)| (source, files));
         let Some((source, files)) = listed.or_else(described) else { return Ok(None) };
-        let files: BTreeMap<String, Content> = files;
         let files = files.into_iter().map(|(name, content)| (folder.join(name), content)).collect();
         Ok(Some(Self { files, source: Some((folder.to_owned(), source)) }))
     }

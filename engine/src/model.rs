@@ -91,7 +91,7 @@ impl Model {
         let model = Self {
             embedding,
             layers: (0..config.layers).map(|index| Layer::load(checkpoint, index, holding)).collect(),
-            norm: final_norm(checkpoint),
+            norm: layer::norm_weights(checkpoint, "model.norm.weight"),
             head,
             positions: Positions::new(config),
             shape: CacheShape {
@@ -200,7 +200,8 @@ impl Model {
         self.add_branch(x, branch, normed, activations, (&layer.output, &layer.post_attention_norm));
     }
 
-    /// Adds biases, normalizes and rotates queries and keys where the family does, and writes keys and values to the caches.
+    /// Adds biases, normalizes and rotates queries and keys where the family does, and writes keys and values to the
+    /// caches.
     fn rotate_and_store(
         &self,
         layer: &Layer,
@@ -330,19 +331,10 @@ impl Model {
     }
 }
 
-/// The weights (C) of the norm before the head.
-fn final_norm(checkpoint: &Checkpoint) -> Vec<f32> {
-    let weights = checkpoint.weights.tensor("model.norm.weight");
-    weights.iter().map(|weight| weight + checkpoint.config.architecture.norm_offset).collect()
-}
-
 /// RMS norm of each head (D) in place.
 fn norm_heads(heads: &mut [f32], weight: &[f32], epsilon: f32) {
-    let mut before = vec![0.0; weight.len()];
-    for head in heads.chunks_exact_mut(weight.len()) {
-        before.copy_from_slice(head);
-        kernels::rms_norm(head, &before, weight, epsilon);
-    }
+    let before = heads.to_vec();
+    kernels::rms_norm(heads, &before, weight, epsilon);
 }
 
 /// RMS norm of every row of x (T, C), whose stride is padded, to `out` (T, C), whose rows are not.

@@ -35,8 +35,8 @@ fn root(scope: u64) -> u64 {
 }
 
 impl PrefixCache {
-    /// Returns the blocks of the longest prefix of `prompt` that is cached within a scope. They are not evicted while the caller holds them.
-    /// At least one id of the prompt remains to be run.
+    /// Returns the blocks of the longest prefix of `prompt` that is cached within a scope. They are not evicted while the
+    /// caller holds them. At least one id of the prompt remains to be run.
     pub(crate) fn find(&mut self, prompt: &[u32], scope: u64) -> Vec<Arc<CacheBlock>> {
         self.clock += 1;
         let mut blocks = Vec::new();

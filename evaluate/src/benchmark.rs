@@ -55,22 +55,24 @@ pub(crate) fn run(settings: &Settings<'_>) -> Result<u8> {
     if selected.iter().any(|task| task.runs_code) {
         sandbox::check(options.unsandboxed)?;
     }
-    let mut data = Data::open(settings.data)?;
-    let prepared: Vec<PreparedTask> =
-        selected.iter().map(|task| prepare::task(task, &mut data, settings)).collect::<Result<_>>()?;
+    let prepared: Vec<PreparedTask> = {
+        // The files' rows are not needed any more once the documents are made.
+        let mut data = Data::open(settings.data)?;
+        selected.iter().map(|task| prepare::task(task, &mut data, settings)).collect::<Result<_>>()?
+    };
     let mut summaries = Vec::new();
     for (name, location) in settings.models {
         let folder = settings.out.join(name);
         std::fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
         let model = Model::open(location, options)?;
         let Some(summary) = score_model(name, model, &prepared, &groups, &folder, settings, &stop)? else {
-            eprintln!("note: stopped by a signal; run the same command again for the rest");
+            terminal::message!("note: stopped by a signal; run the same command again for the rest");
             return Ok(stop.exit_code().unwrap_or(terminal::errors::ERROR_EXIT_CODE));
         };
         summaries.push(summary);
     }
-    print!("{}", summary::table(&summaries));
-    println!("a line for each document is in {}", settings.out.display());
+    terminal::print_results(&summary::table(&summaries))?;
+    terminal::results!("a line for each document is in {}", settings.out.display())?;
     Ok(0)
 }
 
@@ -85,14 +87,14 @@ fn score_model(
     stop: &Stop,
 ) -> Result<Option<ModelSummary>> {
     for note in model.notes() {
-        eprintln!("note: {name}: {note}");
+        terminal::message!("note: {name}: {note}");
     }
     let jobs: Vec<Job<'_>> = prepared
         .iter()
         .map(|task| model.job(task))
         .collect::<Result<_>>()
         .with_context(|| name.to_owned())?;
-    let mut summary = ModelSummary::new(name, model.description(settings.options)?);
+    let mut summary = ModelSummary::new(name, model.description(settings.options));
     for job in &jobs {
         let mut store = Store::open(folder, &job.task.name, settings.restart)?;
         let missing: Vec<usize> =
@@ -122,17 +124,18 @@ fn score_model(
 /// Prints the names of all tasks, with what they measure.
 ///
 /// # Errors
-/// None today; the caller expects a result.
+/// When they cannot be written.
 pub fn list() -> Result<u8> {
     let (tasks, groups) = tasks::all();
     // The subjects of a benchmark are shown as their group alone.
     let is_alone =
         |task: &&Task| groups.iter().all(|group| is_short(group) || !group.tasks.contains(&task.name));
     for task in tasks.iter().filter(is_alone) {
-        println!("{:<28} {}", task.name, task.about);
+        terminal::results!("{:<28} {}", task.name, task.about)?;
     }
     for group in &groups {
-        println!("{:<28} {} [{} tasks: {}]", group.name, group.about, group.tasks.len(), names(&group.tasks));
+        let (count, names) = (group.tasks.len(), names(&group.tasks));
+        terminal::results!("{:<28} {} [{count} tasks: {names}]", group.name, group.about)?;
     }
     Ok(0)
 }

@@ -72,7 +72,7 @@ pub fn run(options: &Options) -> Result<()> {
         std::fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
     }
     files::atomic::write(&options.out, page)?;
-    println!("the report is in {}", options.out.display());
+    terminal::results!("the report is in {}", options.out.display())?;
     Ok(())
 }
 

@@ -20,7 +20,7 @@ const ENTER: &str = "__sandbox";
 const SECONDS: f64 = 5.0;
 /// A program that waits for longer is killed.
 const KILL_AFTER: Duration = Duration::from_secs(12);
-/// Bytes of what a program says about its failure.
+/// Maximum size of the reason that a failed program prints, in bytes.
 const MOST_OUTPUT: u64 = 4096;
 
 /// Reads the program and a word that only a program which ran to its end can print, runs it with an empty namespace and
@@ -95,7 +95,7 @@ pub(crate) fn layers() -> Result<&'static Layers> {
 /// Names what is open.
 pub(crate) fn check(unsandboxed: bool) -> Result<()> {
     let layers = layers()?;
-    eprintln!("note: code runs in {} with {}", layers.python, layers.active.join(", "));
+    terminal::message!("note: code runs in {} with {}", layers.python, layers.active.join(", "));
     for (is_open, what) in
         [(layers.has_network, "the network"), (layers.can_write, "files outside its folder")]
     {
@@ -217,7 +217,7 @@ fn python() -> Result<PathBuf> {
     found.context("no python3 is installed; install it to run code")
 }
 
-/// A program that tries to get out, and says what it reached.
+/// A program that tries to get out, and reports what it reached.
 const PROBE: &str = r#"
 import os, socket, sys
 def reached(action):

@@ -32,8 +32,8 @@ use terminal::Stop;
 /// Increased whenever the same weights and files would give other replies or verdicts.
 const VERSION: u32 = 1;
 
-/// Scores benchmark tasks if `--tasks` names some. Otherwise evaluates the models whose results are missing, then prints the table; returns the exit code. Questions are asked
-/// only if there is a checker. A signal stops the evaluation; the results of the models that are complete are kept.
+/// Scores benchmark tasks if `--tasks` names some; otherwise evaluates the models whose results are missing, and prints
+/// the table. Returns the exit code. Questions are asked only if there is a checker. A signal stops the evaluation; the results of the models that are complete are kept.
 ///
 /// # Errors
 /// One line that names what is wrong and what to do.
@@ -58,7 +58,7 @@ pub fn run(options: &Options, checker: Option<QuestionChecker>) -> Result<u8> {
     for (name, location) in &models {
         match score_model(name, location, &held_out, options, &stop) {
             Err(error) if error.is::<Interrupted>() => {
-                eprintln!(
+                terminal::message!(
                     "note: stopped by a signal after {} of {} models; run the same command again for the others",
                     names.len(),
                     models.len()
@@ -70,11 +70,11 @@ pub fn run(options: &Options, checker: Option<QuestionChecker>) -> Result<u8> {
         names.push(name.clone());
         results::update_scoreboard(&options.out, &names)?;
     }
-    print!("{}", table::side_by_side(&results));
-    println!(
+    terminal::print_results(&table::side_by_side(&results))?;
+    terminal::results!(
         "the results are in {0}; write a page of them with: smoleval report {0} --out report.html",
         options.out.display()
-    );
+    )?;
     Ok(0)
 }
 
@@ -93,14 +93,19 @@ fn score_model(
     if let Some(earlier) = ModelResults::read(&options.out, name)?.filter(|_| !options.restart) {
         let changes = changes(&earlier.inputs.clone().into(), &inputs.clone().into());
         if changes.is_empty() {
-            eprintln!("note: {name} is already scored with these inputs; `--restart` scores it again");
+            terminal::message!(
+                "note: {name} is already scored with these inputs; `--restart` scores it again"
+            );
             return Ok(earlier);
         }
         let names: Vec<String> = changes.into_iter().map(|change| change.name).collect();
-        eprintln!("note: {name} was scored with other inputs ({}); scoring it again", names.join(", "));
+        terminal::message!(
+            "note: {name} was scored with other inputs ({}); scoring it again",
+            names.join(", ")
+        );
     }
     for note in &model.notes {
-        eprintln!("note: {name}: {note}");
+        terminal::message!("note: {name}: {note}");
     }
     let results = ModelResults {
         name: name.to_owned(),

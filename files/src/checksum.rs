@@ -6,7 +6,7 @@ use crate::Error;
 use crate::hash::Hasher;
 use serde::{Deserialize, Serialize};
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::path::Path;
 use xxhash_rust::xxh3::Xxh3;
 
@@ -75,7 +75,7 @@ impl Content {
     }
 }
 
-/// Computes length and checksum of bytes that come in pieces; also a writer.
+/// Computes length and checksum of bytes that come in pieces.
 #[derive(Clone)]
 pub struct Checksummer {
     state: State,
@@ -120,17 +120,6 @@ impl Checksummer {
 impl std::fmt::Debug for Checksummer {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.debug_struct("Checksummer").field("bytes", &self.bytes).finish_non_exhaustive()
-    }
-}
-
-impl Write for Checksummer {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.update(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
     }
 }
 

@@ -20,7 +20,7 @@ mod earlier;
 mod kind;
 mod look;
 
-pub use earlier::{is_shard, listed_shards};
+pub use earlier::{DESCRIPTIONS, described_shards, is_ours, is_shard, listed_shards};
 pub use kind::{FolderKind, NEW_RESULT};
 
 /// A folder that this process has locked and may fill.
@@ -41,8 +41,8 @@ impl OutputFolder {
         look::look(path, kind)
     }
 
-    /// Opens a folder, which is created if it does not exist: locks it unless the user asked not to, completes an installation that was interrupted,
-    /// and removes what a killed process left unfinished.
+    /// Opens a folder, which is created if it does not exist: locks it unless the user asked not to, completes an
+    /// installation that was interrupted, and removes what a killed process left unfinished.
     ///
     /// # Errors
     /// Those of [`OutputFolder::look`], [`Error::InUse`] and [`Error::NoLocks`].

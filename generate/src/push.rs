@@ -1,5 +1,6 @@
 //! `smoltalk push`: uploads a dataset or a model to the Hugging Face hub.
 
+use crate::run::IN_FLIGHT_FILE;
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
 use hub::{Id, Kind, Settings, Upload};
@@ -110,7 +111,7 @@ fn collect(folder: &Path, prefix: &str, kind: Kind, names: &mut Vec<String>) -> 
 
 /// What a run keeps for itself: answers of teachers, locks, checkpoints with the optimizer's state.
 fn is_of_run(name: &str, kind: Kind) -> bool {
-    let is_store = name.starts_with("store.") || name == "calls-in-flight" || name.starts_with("set-aside-");
+    let is_store = name.starts_with("store.") || name == IN_FLIGHT_FILE || name.starts_with("set-aside-");
     let is_training = matches!(name, "checkpoints" | "runs" | "metrics.jsonl")
         || ["unreadable-step-", "diverged-step-"].iter().any(|prefix| name.starts_with(prefix));
     is_store || (kind == Kind::Model && is_training)

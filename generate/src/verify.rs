@@ -1,23 +1,18 @@
 //! `smoltalk verify`: compares a folder that this project wrote, byte for byte, with what was written, and says what can
 //! be had back. Nothing in the folder is changed.
 
+use crate::run::{FOLDER, IN_FLIGHT_FILE, STORE_FILE};
 use crate::store;
 use anyhow::{Result, bail};
-use files::checksum::Content;
 use files::manifest::{Depth, FILE_NAME, Manifest};
-use files::output_folder::{NEW_RESULT, is_shard, listed_shards};
+use files::output_folder::{NEW_RESULT, described_shards, is_shard};
 use serde_json::Value;
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// Folders in a folder that are searched for lists, such as `checkpoints/step-100`.
 const LEVELS: usize = 3;
 /// The exit code of a folder that differs from what was written.
 const DIFFERS: u8 = 1;
-/// The descriptions of datasets, and the commands that write them.
-const DESCRIPTIONS: [(&str, &str); 3] =
-    [("run.json", "smoltalk gen"), ("mix.json", "smoltalk mix"), ("clean.json", "smoltalk clean")];
-
 /// Options of `smoltalk verify`.
 #[derive(Debug, clap::Args)]
 pub struct Options {
@@ -100,8 +95,8 @@ impl Findings {
                     manifest.about.get("program").and_then(Value::as_str).unwrap_or_default().to_owned();
                 (manifest, program)
             }
-            Ok(None) => match described(folder) {
-                Some((files, program)) => (Manifest { files, ..Manifest::default() }, program.to_owned()),
+            Ok(None) => match described_shards(folder) {
+                Some((_, program, files)) => (Manifest { files, ..Manifest::default() }, program.to_owned()),
                 None => return,
             },
             Err(error) => {
@@ -129,8 +124,8 @@ impl Findings {
     }
 
     fn compare_store(&mut self, folder: &Path) -> Result<()> {
-        let path = folder.join("store.sqlite");
-        if !path.is_file() || !folder.join("calls-in-flight").is_file() {
+        let path = folder.join(STORE_FILE);
+        if !path.is_file() || !folder.join(IN_FLIGHT_FILE).is_file() {
             return Ok(());
         }
         let state = store::verify(&path)?;
@@ -150,7 +145,7 @@ impl Findings {
                     .to_owned(),
             );
         }
-        if !folder.join("run.json").is_file() {
+        if !folder.join(FOLDER.description).is_file() {
             self.problem(folder, "the run has written no dataset");
             self.remedies.push("run the same `smoltalk gen` command again, which finishes it".to_owned());
         }
@@ -160,15 +155,6 @@ impl Findings {
 
 fn is_hidden(path: &Path) -> bool {
     path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'))
-}
-
-/// The shards that a description lists, and the command that wrote it.
-fn described(folder: &Path) -> Option<(BTreeMap<String, Content>, &'static str)> {
-    DESCRIPTIONS.into_iter().find_map(|(name, program)| {
-        let value: Value = serde_json::from_slice(&std::fs::read(folder.join(name)).ok()?).ok()?;
-        let is_ours = value["program"].as_str().is_some_and(|program| program.starts_with("smoltalk "));
-        is_ours.then(|| (listed_shards(&value).into_iter().collect(), program))
-    })
 }
 
 /// Files below `data` that are named as shards and not listed.

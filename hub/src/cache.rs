@@ -118,9 +118,9 @@ fn collect(folder: &Path, prefix: &str, names: &mut Vec<String>) {
     }
 }
 
+/// The folder of a path that has one.
 pub(crate) fn create_folder_of(path: &Path) -> Result<(), Error> {
-    let folder = path.parent().unwrap_or(Path::new("."));
-    std::fs::create_dir_all(folder).map_err(|reason| files::Error::file("create", folder, reason).into())
+    Ok(files::atomic::create_folder(path.parent().unwrap_or(Path::new(".")))?)
 }
 
 #[cfg(unix)]

@@ -73,7 +73,7 @@ impl Client {
     ///
     /// # Errors
     /// Without a connection, or when a redirect leads to an address that is weaker than the hub's.
-    pub(crate) fn send(
+    fn send(
         &self,
         id: &str,
         method: &Method,
@@ -113,11 +113,10 @@ impl Client {
         Err(refused(format!("a redirect to {:?}, which is not encrypted", url.as_str())))
     }
 
-    /// As [`Self::send`], again while the server says "later"; an answer that is no success is an error.
-    pub(crate) fn request(
+    /// As [`Self::send`], again while the server says "later".
+    pub(crate) fn send_patiently(
         &self,
         id: &str,
-        what: &str,
         method: &Method,
         url: &Url,
         finish: &dyn Fn(RequestBuilder) -> RequestBuilder,
@@ -127,19 +126,32 @@ impl Client {
             attempt += 1;
             let response = self.send(id, method, url.clone(), finish)?;
             let status = response.status();
-            if status.is_success() {
-                return Ok(response);
-            }
             let is_later = status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS;
             if !is_later || attempt == ATTEMPTS {
-                return Err(self.refusal(id, what, url, response));
+                return Ok(response);
             }
             std::thread::sleep(wait(attempt, response.headers()));
         }
     }
 
+    /// As [`Self::send_patiently`]; an answer that is no success is an error.
+    pub(crate) fn request(
+        &self,
+        id: &str,
+        what: &str,
+        method: &Method,
+        url: &Url,
+        finish: &dyn Fn(RequestBuilder) -> RequestBuilder,
+    ) -> Result<Response, Error> {
+        let response = self.send_patiently(id, method, url, finish)?;
+        match response.status().is_success() {
+            true => Ok(response),
+            false => Err(self.refusal(id, what, url, response)),
+        }
+    }
+
     /// What an answer means that is no success.
-    fn refusal(&self, id: &str, what: &str, url: &Url, response: Response) -> Error {
+    pub(crate) fn refusal(&self, id: &str, what: &str, url: &Url, response: Response) -> Error {
         let (status, id) = (response.status(), id.to_owned());
         let code = header(response.headers(), "x-error-code");
         let message = message(response);

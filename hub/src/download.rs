@@ -180,11 +180,9 @@ impl Repository {
             files::atomic::remove(&partial)?;
             return Err(Error::Damaged { id: self.id.to_string(), name: file.name.clone(), reason });
         }
-        let finish = || {
-            File::open(&partial)?.sync_all()?;
-            std::fs::rename(&partial, blob)
-        };
-        finish().map_err(|reason| files::Error::file("write", blob, reason).into())
+        let synced = File::open(&partial).and_then(|file| file.sync_all());
+        synced.map_err(|reason| files::Error::file("write", blob, reason))?;
+        Ok(files::atomic::rename(&partial, blob)?)
     }
 
     /// Adds what is missing of a file.
@@ -263,18 +261,11 @@ fn check(path: &Path, file: &RemoteFile) -> Result<(), String> {
 }
 
 /// SHA-1 of a file as git stores it.
-pub(crate) fn git_hash(path: &Path, size: u64) -> io::Result<String> {
+fn git_hash(path: &Path, size: u64) -> io::Result<String> {
     let mut hasher = Sha1::new();
     hasher.update(format!("blob {size}\0"));
-    let mut file = File::open(path)?;
-    let mut piece = vec![0; PIECE];
-    loop {
-        let count = file.read(&mut piece)?;
-        if count == 0 {
-            return Ok(format!("{:x}", hasher.finalize()));
-        }
-        hasher.update(&piece[..count]);
-    }
+    io::copy(&mut File::open(path)?, &mut hasher)?;
+    Ok(format!("{:x}", hasher.finalize()))
 }
 
 /// Runs on a thread without an asynchronous runtime: the blocking client must not be used, or dropped, inside one.

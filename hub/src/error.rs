@@ -56,7 +56,7 @@ pub enum Error {
     },
     /// The repository is gated, or the token's owner may not do this.
     #[error(
-        "access to {id} is refused{message}; if it is gated, accept its licence at {page} with the account of the token"
+        "access to {id} is refused{message}; if it is gated, accept its license at {page} with the account of the token"
     )]
     Forbidden {
         /// The repository.
@@ -106,7 +106,10 @@ pub enum Error {
         /// How it differs.
         reason: String,
     },
-    /// The folder to upload holds nothing that is uploaded.
-    #[error("{} holds no file to upload", .0.display())]
+    /// A file's name cannot be used on the hub.
+    #[error("the file name {0:?} cannot be used on the hub; rename it")]
+    FileName(String),
+    /// The folder to upload contains nothing that is uploaded.
+    #[error("{} contains no file to upload", .0.display())]
     NothingToUpload(PathBuf),
 }

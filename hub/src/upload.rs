@@ -97,21 +97,18 @@ impl Session<'_> {
             "type": kind, "private": self.upload.is_private,
         });
         let url = self.client.url("api/repos/create");
-        let response = self.client.send(&self.id, &Method::POST, url, &|post| post.json(&request))?;
+        let response =
+            self.client.send_patiently(&self.id, &Method::POST, &url, &|post| post.json(&request))?;
         // 409: it exists. 403: the token may write to it and not create it; the next answer says so.
-        if response.status().is_success() || matches!(response.status().as_u16(), 403 | 409) {
-            return Ok(());
+        match response.status().is_success() || matches!(response.status().as_u16(), 403 | 409) {
+            true => Ok(()),
+            false => Err(self.client.refusal(&self.id, "such owner", &url, response)),
         }
-        let url = self.client.url("api/repos/create");
-        self.client
-            .request(&self.id, "such owner", &Method::POST, &url, &|post| post.json(&request))
-            .map(drop)
     }
 
     fn read(&self, name: &str) -> Result<LocalFile, Error> {
         if !is_relative_path(name) {
-            let reason = format!("the file name {name:?} cannot be used on the hub; rename it");
-            return Err(Error::Refused { id: self.id.clone(), reason });
+            return Err(Error::FileName(name.to_owned()));
         }
         let path = self.upload.folder.join(name);
         let unreadable = |reason| Error::from(files::Error::file("read", &path, reason));

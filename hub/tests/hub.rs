@@ -166,7 +166,7 @@ fn refusals_say_what_to_do() {
         "{error}"
     );
     let error = with(403, "GatedRepo", Some(TOKEN));
-    assert!(error.contains("accept its licence at http") && error.contains("someone/thing"), "{error}");
+    assert!(error.contains("accept its license at http") && error.contains("someone/thing"), "{error}");
     let error = with(404, "RevisionNotFound", None);
     assert!(error.contains("Missing") && error.contains("revision `main`"), "{error}");
     assert!(error.contains("words of the server") && !error.contains('\u{1b}'), "{error:?}");

@@ -88,8 +88,8 @@ pub(crate) fn regex(pattern: &str, flag: Flag) -> Result<Regex, String> {
     Regex::new(&format!("{prefix}{}", translate(pattern, flag)?)).map_err(|error| error.to_string())
 }
 
-/// Whether a pattern is matched in time in proportion to the text: it is short, looks at nothing around the match,
-/// refers to no group, and repeats no group and no long count. Such a pattern is a word, or little more.
+/// Whether a pattern is matched in bounded time: it is short, has no group that looks around and no reference to a group,
+/// repeats no group, and has few repeats; only one beside `\b`, `\B` or `$`, which [`translate`] makes looks around.
 pub(crate) fn is_linear(pattern: &str) -> bool {
     const LONGEST: usize = 200;
     const MOST_REPEATS: usize = 100;

@@ -1,5 +1,5 @@
-//! Inference operations between the matrix products: RMS norm, residual addition, SiLU, and the exponential that SiLU
-//! and softmax share. The exponential is a polynomial of our own so that every instruction set gives the same bits.
+//! Inference operations between the matrix products: RMS norm, residual addition, SiLU, GELU, and the exponential that
+//! these and softmax share. The exponential is a polynomial of our own so that every instruction set gives the same bits.
 
 use crate::isa::{Isa, isa, on_isa};
 use crate::simd::{LANES, Simd};

@@ -5,8 +5,8 @@
 //!
 //! THE INVARIANT of inference: every output element sums over its inputs in one fixed order, whatever the batch, the
 //! tile or the number of threads. A row computed alone has the same bits as the row in a batch, and in f32 and the
-//! quantized formats the same bits on every instruction set. Each operation documents its order. Sums over the elements of one
-//! vector (norms, softmax) use 16 lanes: lane l adds elements l, l+16, l+32, ... in ascending order by fused
+//! quantized formats the same bits on every instruction set. Each operation documents its order. Sums over the elements of
+//! one vector (norms, softmax) use 16 lanes: lane l adds elements l, l+16, l+32, ... in ascending order by fused
 //! multiply-add from 0.0, with a tail shorter than 16 padded with zeros. Then the lanes are added as a tree: l with
 //! l+8, then l+4, l+2, l+1. Training operations use the widest multipliers of the CPU, so their bits may differ between
 //! kinds of CPU.

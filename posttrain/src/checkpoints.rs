@@ -172,11 +172,8 @@ fn names(checkpoints: &Path, prefix: &str) -> impl Iterator<Item = String> {
 
 /// Returns the steps that have a checkpoint, ascending.
 pub fn steps(checkpoints: &Path) -> Vec<u64> {
-    let Ok(entries) = std::fs::read_dir(checkpoints) else { return Vec::new() };
-    let step = |entry: std::io::Result<std::fs::DirEntry>| {
-        entry.ok()?.file_name().to_str()?.strip_prefix("step-")?.parse().ok()
-    };
-    let mut steps: Vec<u64> = entries.filter_map(step).collect();
+    let step = |name: String| name.strip_prefix("step-")?.parse().ok();
+    let mut steps: Vec<u64> = names(checkpoints, "step-").filter_map(step).collect();
     steps.sort_unstable();
     steps
 }
@@ -199,7 +196,7 @@ pub(crate) fn rotate(checkpoints: &Path, limit: usize, best: Option<u64>) -> Res
 /// # Errors
 /// Names the folder that cannot be removed.
 pub(crate) fn remove_unfinished(checkpoints: &Path) -> Result<()> {
-    // However young: the run's lock keeps everybody else out of its folder.
+    // However young: the run's lock keeps other runs out, or with `--no-lock` the user does.
     Ok(atomic::remove_abandoned(checkpoints, Duration::ZERO)?)
 }
 

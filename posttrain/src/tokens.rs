@@ -161,6 +161,8 @@ impl Writer {
         let Self { folder, new, files, counts } = self;
         let about = serde_json::to_value(&counts)?.as_object().cloned().unwrap_or_default();
         let mut manifest = Manifest { about, ..Manifest::default() };
+        // The lock lasts until the store has its name.
+        let _lock = files[0].file.get_ref().try_clone();
         for (name, mut written) in FILES.into_iter().zip(files) {
             let synced = written.file.flush().and_then(|()| written.file.get_ref().sync_all());
             synced.with_context(|| cannot.clone())?;

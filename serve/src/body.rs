@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// A request's body as fields, and its share of the memory for bodies, to be kept while the body is; refused while models
-/// load, when it is no JSON, when it is too large, and when it is not a JSON object.
+/// load, when its content type is not JSON, when it is too large, and when it is not a JSON object.
 pub(crate) struct JsonBody(pub(crate) Fields, pub(crate) Share);
 
 /// How many bytes of a body that is too large are read and discarded, and for how long.
@@ -87,7 +87,7 @@ async fn read(request: Request, limit: usize, share: &mut Share) -> Result<Vec<u
                 retry_after: Some(1),
                 ..ApiError::unavailable(
                     "bodies_too_large",
-                    "the requests at this time have too many bytes together (--bodies-memory); try again in 1 s",
+                    "the bodies of all requests together exceed `--bodies-memory`; try again in 1 s",
                 )
             });
         }

@@ -91,7 +91,8 @@ impl ApiError {
     }
 }
 
-/// Why a request has no answer, for its line in the log: never what the client sent.
+/// Why a request has no answer, for its line in the log: never a value that the client sent; `param` may be a field name
+/// of its body.
 #[derive(Debug, Clone)]
 pub(crate) struct Reason {
     pub(crate) code: &'static str,

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 /// Time between two answers to wrong keys.
 const PAUSE: Duration = Duration::from_millis(100);
-/// A request that would wait longer is refused at once, without a look at its key.
+/// A request with a wrong key that would wait longer is refused at once.
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
 
 /// When the next wrong key gets its answer.

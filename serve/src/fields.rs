@@ -162,7 +162,7 @@ impl Fields {
     }
 
     /// Refuses fields that were not taken, unless the server is lenient. A constraint of the text that this server does
-    /// not know is refused by every server: without it, the answer would not be what the client relies on.
+    /// not know is refused even with `--lenient`: without it, the answer would not be what the client relies on.
     pub(crate) fn finish(self, lenient: bool) -> Result<(), ApiError> {
         let constraint = self.map.iter().find(|(field, value)| {
             self.prefix.is_empty()
@@ -173,7 +173,7 @@ impl Fields {
         if let Some((field, _)) = constraint {
             let name = self.name(field);
             let message = format!(
-                "`{name}` would constrain the text, which this server does in other words; use `response_format`, \
+                "`{name}` constrains the text in another server's notation; use `response_format`, \
                  `guided_regex`, `guided_choice` or `guided_grammar`"
             );
             return Err(ApiError::invalid(name, message).with_code("unsupported_parameter"));

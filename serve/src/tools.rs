@@ -242,7 +242,7 @@ impl ToolChoice {
     }
 }
 
-/// Whether a tool is one of OpenAI's own, which its server runs.
+/// Whether a tool is of a type that OpenAI has and this server does not support.
 fn is_foreign(kind: &str) -> bool {
     const KINDS: [&str; 13] = [
         "apply_patch",

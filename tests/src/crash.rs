@@ -12,7 +12,9 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 /// What a file system leaves of data that was not synced.
-const MODELS: [&str; 5] = ["kill", "journal", "empty", "zeros", "torn"];
+pub const MODELS: [&str; 5] = ["kill", "journal", "empty", "zeros", "torn"];
+/// Set to resume every state instead of a tenth.
+const ALL: &str = "SMOL_ALL_CRASH_STATES";
 
 /// A folder as a power loss may leave it.
 #[derive(Debug, Clone)]
@@ -43,6 +45,13 @@ impl State {
     }
 }
 
+/// A tenth of the states, chosen by a seed; all of them where [`ALL`] is set.
+pub fn chosen(states: &[State], seed: u64) -> impl Iterator<Item = &State> {
+    let is_chosen =
+        move |index: u64| std::env::var_os(ALL).is_some() || random::mix(seed, index).is_multiple_of(10);
+    (0..).zip(states).filter(move |(index, _)| is_chosen(*index)).map(|(_, state)| state)
+}
+
 /// Runs a command that writes below `root`, and returns the states that a power loss may have left on the way, each once,
 /// with the command's wait status.
 ///
@@ -50,6 +59,7 @@ impl State {
 /// When the system does not permit tracing.
 pub fn states(command: &mut Command, root: &Path) -> io::Result<(Vec<State>, i32)> {
     let mut observer = Observer { root: root.to_owned(), ..Observer::default() };
+    observer.sync_existing();
     let status = trace(command, |thread, call, arguments| observer.observe(thread, call, arguments))?;
     observer.take("end");
     Ok((observer.states, status))
@@ -92,6 +102,15 @@ impl Observer {
             self.take(&format!("sync of {}", path.file_name().unwrap_or_default().display()));
         } else if others.contains(&call) {
             self.take("rename or removal");
+        }
+    }
+
+    /// What the folder contains before the command starts is durable.
+    fn sync_existing(&mut self) {
+        for (path, content) in self.snapshot("kill") {
+            if let (Some(bytes), Ok(identity)) = (content, identity(&self.root.join(path))) {
+                self.synced.insert(identity, bytes);
+            }
         }
     }
 

@@ -4,9 +4,6 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use tests::crash;
 
-/// Set to resume every state instead of a tenth.
-const ALL: &str = "SMOL_ALL_CRASH_STATES";
-
 /// Resumes the states that a power loss may leave of a run: each ends with the undisturbed weights, at once or after the
 /// remedy that the refusal names.
 fn resumed(workshop: &Workshop, root: &str, command: impl Fn() -> Command) {
@@ -18,11 +15,8 @@ fn resumed(workshop: &Workshop, root: &str, command: impl Fn() -> Command) {
     };
     assert_eq!(status, 0, "the undisturbed run ends well");
     let weights = std::fs::read(place.join("run/model.safetensors")).unwrap();
-    let is_chosen =
-        |index: &usize| std::env::var_os(ALL).is_some() || random::mix(5, *index as u64).is_multiple_of(10);
     let (mut resumed, mut refused) = (0, Vec::new());
-    for index in (0..states.len()).filter(is_chosen) {
-        let state = &states[index];
+    for state in crash::chosen(&states, 5) {
         state.restore(&place).unwrap();
         let output = command().output().unwrap();
         resumed += 1;

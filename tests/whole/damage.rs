@@ -1,4 +1,4 @@
-use crate::programs::{metric, metric_lines, read_json, refused, succeeds, text_of};
+use crate::programs::{in_shell, metric, metric_lines, read_json, refused, succeeds, text_of};
 use crate::workshop::Workshop;
 use files::manifest::{Depth, FILE_NAME, Manifest};
 use std::os::unix::fs::PermissionsExt;
@@ -50,7 +50,7 @@ fn remove(path: &Path) {
 
 const DAMAGES: [fn(&Path); 4] = [zeros, flip, empty, remove];
 
-/// The only folder or file in a folder whose name has no dot.
+/// The only folder or file in a folder that is named by a hash (64 digits).
 fn only(folder: &Path) -> PathBuf {
     let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
     let mut entries: Vec<PathBuf> = entries.filter(|path| path.file_name().unwrap().len() == 64).collect();
@@ -213,18 +213,6 @@ fn damaged_reference_log_probabilities_are_computed_again() {
         assert!((metric(&out, "loss")[0] - f64::ln(2.0)).abs() < 1e-3);
         assert!(model_of(&out) == model && !file.with_extension("part").exists());
     }
-}
-
-/// A command in a shell that prepares it.
-fn in_shell(prepare: &str, command: &Command) -> Command {
-    let mut shell = Command::new("bash");
-    shell
-        .arg("-c")
-        .arg(format!("{prepare}; exec \"$0\" \"$@\""))
-        .arg(command.get_program())
-        .args(command.get_args());
-    shell.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
-    shell
 }
 
 #[cfg(target_os = "linux")]

@@ -8,10 +8,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
-use tests::crash;
-
-/// Set to resume every state instead of a tenth.
-const ALL: &str = "SMOL_ALL_CRASH_STATES";
+use tests::crash::{self, MODELS};
 
 /// The visible files of a dataset, without those that count calls.
 fn dataset(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
@@ -54,11 +51,8 @@ fn resumed(root: &Path, models: &[&str], at_least: usize, command: impl Fn() -> 
     let expected = dataset(&root.join("out"));
     assert!(expected.keys().any(|name| name.to_string_lossy().ends_with(".parquet")));
     states.retain(|state| models.iter().any(|model| state.name.contains(&format!("-{model}-"))));
-    let is_chosen =
-        |index: &usize| std::env::var_os(ALL).is_some() || random::mix(7, *index as u64).is_multiple_of(10);
     let mut count = 0;
-    for index in (0..states.len()).filter(is_chosen) {
-        let state = &states[index];
+    for state in crash::chosen(&states, 7) {
         state.restore(root).unwrap();
         let output = command().output().unwrap();
         assert!(output.status.success(), "{}: {}", state.name, text_of(&output));
@@ -68,10 +62,6 @@ fn resumed(root: &Path, models: &[&str], at_least: usize, command: impl Fn() -> 
     println!("{}: {count} of {} states resumed", root.display(), states.len());
     assert!(states.len() >= at_least, "{} states", states.len());
 }
-
-const MODELS: [&str; 5] = ["kill", "journal", "empty", "zeros", "torn"];
-/// Over an earlier result `empty`, `zeros` and `torn` would damage its list, too, which was synced before the trace began.
-const OVER_EARLIER: [&str; 2] = ["kill", "journal"];
 
 /// 60 rows, and a recipe that takes 40 of them.
 fn kitchen() -> tempfile::TempDir {
@@ -98,7 +88,7 @@ fn mix_survives_power_loss() {
     let command = || smoltalk(folder.path(), &["mix", "recipe.toml"], &root);
     resumed(&root, &MODELS, 40, command);
     // Over an earlier result, with the same bytes in the end.
-    resumed(&root, &OVER_EARLIER, 20, command);
+    resumed(&root, &MODELS, 40, command);
 }
 
 #[test]
@@ -107,7 +97,7 @@ fn clean_survives_power_loss() {
     let root = folder.path().join("clean");
     let command = || smoltalk(folder.path(), &["clean", "a.jsonl"], &root);
     resumed(&root, &MODELS, 40, command);
-    resumed(&root, &OVER_EARLIER, 20, command);
+    resumed(&root, &MODELS, 40, command);
 }
 
 /// SQLite overwrites pages in place, of which `zeros` and `torn` would take what was synced long before.

@@ -1,5 +1,5 @@
 use crate::local_http::{hub_file, serve};
-use crate::programs::{loads_with_datasets, of_project, program, read_json};
+use crate::programs::{in_shell, loads_with_datasets, of_project, program, read_json};
 use crate::scripted_teacher::ScriptedTeacher;
 use axum::extract::Path as Segments;
 use axum::http::StatusCode;
@@ -415,17 +415,10 @@ fn a_full_disk_is_one_line_and_loses_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("out");
     let teacher = ScriptedTeacher::start(Duration::ZERO, false);
-    let mut build = smoltalk();
-    let program = build.arg("--version").get_program().to_owned();
     let arguments =
         ["gen", "magpie-ultra", "--rows", "300", "--teacher", &teacher.name, "--out", out.to_str().unwrap()];
     // A limit on file size stands for a full disk: writes fail, the process lives.
-    let limited = Command::new("bash")
-        .args(["-c", "trap '' XFSZ; ulimit -f 200; exec \"$0\" \"$@\""])
-        .arg(&program)
-        .args(arguments)
-        .output()
-        .unwrap();
+    let limited = in_shell("ulimit -f 200", smoltalk().args(arguments)).output().unwrap();
     let error = String::from_utf8(limited.stderr).unwrap();
     assert_eq!(limited.status.code(), Some(2), "{error}");
     assert!(error.contains("store cannot be written") || error.contains("cannot write"), "{error}");

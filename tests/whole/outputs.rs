@@ -2,7 +2,7 @@
 //! command ends as an undisturbed one, and whoever answers a call does not decide who gets the next one.
 
 use crate::local_http::serve;
-use crate::programs::{program, succeeds, text_of};
+use crate::programs::{in_shell, program, succeeds, text_of};
 use crate::scripted_teacher::ScriptedTeacher;
 use axum::http::{StatusCode, Uri};
 use axum::response::IntoResponse;
@@ -12,14 +12,14 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 const RECIPE: &str = "name = \"Soup\"\n[[source]]\nname = \"a\"\ndata = \"a.jsonl\"\ncount = COUNT\n";
 
-/// A folder with 400 conversations, a recipe of them and their cleaned copy's input.
+/// 400 conversations in a.jsonl, and a recipe that takes 300 of them.
 fn kitchen() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     let row = |index: usize| {
@@ -36,18 +36,6 @@ fn smoltalk(folder: &Path, arguments: &[&str]) -> Command {
     let mut command = program("smoltalk");
     command.current_dir(folder).args(arguments);
     command
-}
-
-/// The command, run by a shell with a limit set.
-fn in_shell(folder: &Path, script: &str, arguments: &[&str]) -> Output {
-    let program = program("smoltalk").get_program().to_owned();
-    let mut shell = Command::new("bash");
-    shell
-        .current_dir(folder)
-        .args(["-c", &format!("{script}; exec \"$0\" \"$@\"")])
-        .arg(program)
-        .args(arguments);
-    shell.output().unwrap()
 }
 
 /// Every file below a folder with its bytes; of the lock only the name, because it names the process.
@@ -107,7 +95,7 @@ fn a_killed_mix_or_clean_ends_as_an_undisturbed_one() {
 #[test]
 fn a_mix_needs_few_open_files_and_respects_the_umask() {
     let folder = kitchen();
-    let output = in_shell(folder.path(), "ulimit -n 32; umask 077", &MIX);
+    let output = in_shell("ulimit -n 32; umask 077", &smoltalk(folder.path(), &MIX)).output().unwrap();
     assert!(output.status.success(), "{}", text_of(&output));
     for name in content(&folder.path().join("out")).keys() {
         let mode = folder.path().join("out").join(name).metadata().unwrap().permissions().mode();
@@ -122,7 +110,7 @@ fn a_full_disk_keeps_the_earlier_result_and_names_the_file() {
         succeeds(&mut smoltalk(folder.path(), &arguments));
         let before = content(&folder.path().join("out"));
         // A limit on file size stands for a full disk.
-        let output = in_shell(folder.path(), "ulimit -f 1", &arguments);
+        let output = in_shell("ulimit -f 1", &smoltalk(folder.path(), &arguments)).output().unwrap();
         let error = text_of(&output);
         assert_eq!(output.status.code(), Some(2), "{error}");
         assert!(error.lines().last().unwrap().contains("out/.writing-"), "{error}");
@@ -136,7 +124,9 @@ fn a_full_disk_keeps_the_earlier_result_and_names_the_file() {
 #[test]
 fn results_that_cannot_be_printed_are_an_error_and_messages_are_none() {
     let folder = kitchen();
-    let full = |name: &str| in_shell(folder.path(), &format!("exec {name}> /dev/full"), &MIX);
+    let full = |name: &str| {
+        in_shell(&format!("exec {name}> /dev/full"), &smoltalk(folder.path(), &MIX)).output().unwrap()
+    };
     let output = full("1");
     assert_eq!(output.status.code(), Some(2), "{}", text_of(&output));
     assert!(text_of(&output).contains("cannot write the results to standard output"), "{}", text_of(&output));

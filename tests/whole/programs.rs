@@ -25,6 +25,21 @@ pub(crate) fn posttrain(folder: &Path) -> Command {
     command
 }
 
+/// A command in a shell that prepares it, for example by a limit.
+pub(crate) fn in_shell(prepare: &str, command: &Command) -> Command {
+    let mut shell = Command::new("bash");
+    shell
+        .arg("-c")
+        .arg(format!("{prepare}; exec \"$0\" \"$@\""))
+        .arg(command.get_program())
+        .args(command.get_args());
+    shell.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    if let Some(folder) = command.get_current_dir() {
+        shell.current_dir(folder);
+    }
+    shell
+}
+
 /// What a program said on its standard error.
 pub(crate) fn text_of(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()

@@ -1,5 +1,5 @@
 use crate::programs::{
-    killed_and_resumed, metric, metric_lines, posttrain, read_json, refused, succeeds, text_of,
+    in_shell, killed_and_resumed, metric, metric_lines, posttrain, read_json, refused, succeeds, text_of,
 };
 use checkpoint::{ChatTemplate, Checkpoint};
 use engine::{CacheFormat, Engine, KvCache, NativeEngine, Options, Request, WeightFormat};
@@ -590,14 +590,7 @@ fn a_full_disk_is_one_line_and_the_last_checkpoint_loads() {
         command
     };
     // A limit on file size stands for a full disk: the weights of a checkpoint still fit, its moments do not.
-    let whole = command();
-    let limited = Command::new("bash")
-        .args(["-c", "trap '' XFSZ; ulimit -f 2000; exec \"$0\" \"$@\""])
-        .arg(whole.get_program())
-        .args(whole.get_args())
-        .envs(whole.get_envs().filter_map(|(name, value)| Some((name, value?))))
-        .output()
-        .unwrap();
+    let limited = in_shell("ulimit -f 2000", &command()).output().unwrap();
     let error = text_of(&limited);
     assert_eq!(limited.status.code(), Some(2), "{error}");
     assert!(error.contains("cannot write the checkpoint") && error.contains("step-10"), "{error}");

@@ -5,7 +5,7 @@
 use super::file::GgufFile;
 use crate::ModelConfig;
 use crate::architecture::{Architecture, Family, RopeScaling};
-use crate::config::every_last_of;
+use crate::config::{MAX_LAYERS, bounded, every_last_of};
 
 /// Reads the config; the error does not name the file.
 ///
@@ -26,15 +26,16 @@ pub(crate) fn config(file: &GgufFile) -> Result<ModelConfig, String> {
         ));
     };
     let heads = keys.size("attention.head_count")?;
-    let head_dim = keys.optional_size("attention.key_length")?.unwrap_or(hidden_size / heads.max(1));
+    let head_dim = keys.optional_size("attention.key_length")?.unwrap_or(hidden_size / heads);
     keys.refuse_other_values(head_dim)?;
     let layers = keys.size("block_count")?;
+    bounded("block_count", layers, MAX_LAYERS)?;
     let architecture = keys.particulars(family, layers, hidden_size, head_dim)?;
     let id = |name: &str| {
         let id = file.value(&format!("tokenizer.ggml.{name}"))?.unsigned()?;
         u32::try_from(id).ok().filter(|id| (*id as usize) < vocab_size)
     };
-    Ok(ModelConfig {
+    ModelConfig {
         hidden_size,
         heads,
         head_dim,
@@ -53,7 +54,8 @@ pub(crate) fn config(file: &GgufFile) -> Result<ModelConfig, String> {
         eos_token_ids: id("eos_token_id").into_iter().collect(),
         pad_token_id: id("padding_token_id"),
         architecture,
-    })
+    }
+    .checked()
 }
 
 /// The architecture that `general.architecture` names.

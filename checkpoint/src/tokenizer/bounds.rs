@@ -17,9 +17,9 @@ pub(super) fn check(tokenizer: &Value) -> Result<(), String> {
     let vocabulary = &tokenizer["model"]["vocab"];
     let listed = vocabulary.as_object().into_iter().flat_map(|map| map.values());
     let highest = added.map(|token| &token["id"]).chain(listed).filter_map(Value::as_u64).max().unwrap_or(0);
-    let count = vocabulary.as_array().map_or(0, Vec::len) as u64;
-    if highest.max(count) >= MAX_IDS {
-        return Err(format!("token id {highest} is beyond {MAX_IDS}; no vocabulary is that large"));
+    let most = highest.max(vocabulary.as_array().map_or(0, Vec::len) as u64);
+    if most >= MAX_IDS {
+        return Err(format!("token id {most} is beyond {MAX_IDS}; no vocabulary is that large"));
     }
     let growth = growth(&tokenizer["normalizer"]) * growth(&tokenizer["pre_tokenizer"]);
     if growth > MAX_GROWTH {

@@ -43,9 +43,7 @@ impl Layer {
         let alone = |row: usize| Some((0, row));
         let architecture = &config.architecture;
         let norm = |exists: bool, part: &str| match exists {
-            true => {
-                weights.tensor(&name(part)).iter().map(|weight| weight + architecture.norm_offset).collect()
-            }
+            true => norm_weights(checkpoint, &name(part)),
             false => Vec::new(),
         };
         let has_post_norms = architecture.has_post_norms;
@@ -65,6 +63,13 @@ impl Layer {
             down: holding.pack(&[rows("mlp.down_proj")], c, f, alone),
         }
     }
+}
+
+/// The weights (C) of a norm, by their name.
+pub(super) fn norm_weights(checkpoint: &Checkpoint, name: &str) -> Vec<f32> {
+    let mut weights = checkpoint.weights.tensor(name);
+    weights.iter_mut().for_each(|weight| *weight += checkpoint.config.architecture.norm_offset);
+    weights
 }
 
 /// The biases of queries, keys and values, one after the other; empty if the family has none.

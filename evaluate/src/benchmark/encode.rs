@@ -57,9 +57,12 @@ impl<'a> Encoder<'a> {
     /// ids are those of the joined text after as many as the context has. If none are left because the border merged
     /// into one token, that token is the continuation.
     pub(super) fn pair(&self, context: &str, continuation: &str) -> Result<(Vec<u32>, Vec<u32>)> {
-        let kept = strip_end(context);
-        let context_ids = self.ids(kept)?;
-        self.continue_ids(context, context_ids, continuation)
+        self.continue_ids(context, self.context_ids(context)?, continuation)
+    }
+
+    /// The ids of a context without the white space at its end.
+    pub(super) fn context_ids(&self, context: &str) -> Result<Vec<u32>> {
+        self.ids(strip_end(context))
     }
 
     /// As [`Encoder::pair`], where the ids of the context without the white space at its end are known.

@@ -37,10 +37,10 @@ impl Model {
     }
 
     /// What the results say about the model and how it was asked.
-    pub(super) fn description(&self, options: &Options) -> Result<Value> {
+    pub(super) fn description(&self, options: &Options) -> Value {
         match self {
             Self::Native(model) => model.description(options),
-            Self::Endpoint(model) => Ok(model.description()),
+            Self::Endpoint(model) => model.description(),
         }
     }
 

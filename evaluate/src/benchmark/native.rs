@@ -29,6 +29,8 @@ pub(super) struct NativeModel {
     options: engine::Options,
     form: Form,
     max_tokens: Option<usize>,
+    weights_sha256: String,
+    tokenizer_sha256: String,
     /// The hash of everything that turns a prompt into an answer.
     identity: String,
     scorer: Option<Scorer>,
@@ -50,11 +52,13 @@ impl NativeModel {
             true => Form::Chat { examples_as_turns: !options.one_message },
             false => Form::Plain,
         };
+        let weights_sha256 = checkpoint.weights.sha256();
+        let tokenizer_sha256 = sha256(checkpoint.tokenizer.to_json()?);
         let identity = json!([
             ENGINE_VERSION,
-            checkpoint.weights.sha256(),
+            weights_sha256,
             sha256(checkpoint.config.to_json().to_string()),
-            sha256(checkpoint.tokenizer.to_json()?),
+            tokenizer_sha256,
             checkpoint.stop_ids,
             format!("{:?}", options.dtype),
         ]);
@@ -69,6 +73,8 @@ impl NativeModel {
             form,
             max_tokens: options.max_reply_tokens,
             identity: sha256(identity.to_string()),
+            weights_sha256,
+            tokenizer_sha256,
             scorer: None,
             engine: None,
             checkpoint,
@@ -81,18 +87,18 @@ impl NativeModel {
     }
 
     /// What the results say about the model and how it was asked.
-    pub(super) fn description(&self, options: &Options) -> Result<Value> {
-        Ok(json!({
-            "weights_sha256": self.checkpoint.weights.sha256(),
-            "tokenizer_sha256": sha256(self.checkpoint.tokenizer.to_json()?),
+    pub(super) fn description(&self, options: &Options) -> Value {
+        json!({
+            "weights_sha256": self.weights_sha256,
+            "tokenizer_sha256": self.tokenizer_sha256,
             "template_sha256": sha256(self.checkpoint.template.source()),
             "parameters": self.checkpoint.config.parameters(),
             "context": self.checkpoint.config.max_positions,
-            "dtype": format!("{:?}", self.options.weights).to_lowercase(),
+            "dtype": format!("{:?}", options.dtype.format()).to_lowercase(),
             "chat_template": options.chat_template,
             "examples_as_turns": options.chat_template && !options.one_message,
             "system": options.system,
-        }))
+        })
     }
 
     /// Turns a task into tokens.
@@ -143,12 +149,15 @@ impl NativeModel {
                 Work::Score(vec![ScoringRequest { context, continuations: vec![continuation] }])
             }
             Question::Choices { choices, .. } => {
-                let contexts = choices.iter().map(|choice| (&texts[0], choice));
-                self.scoring(task, &encoder, contexts, &mut merged)?
+                let ids = encoder.context_ids(&texts[0])?;
+                let parts = choices.iter().map(|choice| (&texts[0], ids.clone(), choice)).collect();
+                self.scoring(task, &encoder, parts, &mut merged)?
             }
             Question::Contexts { continuation, .. } => {
-                let contexts = texts.iter().map(|text| (text, continuation));
-                self.scoring(task, &encoder, contexts, &mut merged)?
+                let ids: Vec<Vec<u32>> =
+                    texts.iter().map(|text| encoder.context_ids(text)).collect::<Result<_>>()?;
+                let parts = texts.iter().zip(ids).map(|(text, ids)| (text, ids, continuation)).collect();
+                self.scoring(task, &encoder, parts, &mut merged)?
             }
         };
         self.check_length(task, prepared, &work)?;
@@ -168,26 +177,27 @@ impl NativeModel {
         Ok(EncodedDocument { text, ids, merged, document: JobDocument { document: prepared, key, work } })
     }
 
-    /// The pairs of contexts and continuations; those that follow each other with the same context are one request.
-    fn scoring<'t>(
+    /// The requests for contexts, each with its ids, and their continuations; those that follow each other with the same
+    /// context are one request. `merged` counts the contexts whose last token became a part of the continuation's first.
+    fn scoring(
         &self,
         task: &Task,
         encoder: &Encoder<'_>,
-        pairs: impl Iterator<Item = (&'t String, &'t String)>,
+        parts: Vec<(&String, Vec<u32>, &String)>,
         merged: &mut usize,
     ) -> Result<Work> {
         // In a chat, lm-evaluation-harness has no delimiter.
         let delimiter = if self.form == Form::Plain { task.target_delimiter } else { "" };
         let mut requests: Vec<ScoringRequest> = Vec::new();
-        for (context, continuation) in pairs {
-            let (ids, rest) = encoder.pair(context, &format!("{delimiter}{continuation}"))?;
+        for (context, context_ids, continuation) in parts {
+            let known = context_ids.len();
+            let (ids, rest) =
+                encoder.continue_ids(context, context_ids, &format!("{delimiter}{continuation}"))?;
             ensure!(!rest.is_empty(), "a choice of task `{}` is empty", task.name);
+            *merged += usize::from(ids.len() < known);
             match requests.last_mut().filter(|last| last.context == ids) {
                 Some(last) => last.continuations.push(rest),
-                None => {
-                    *merged += usize::from(!requests.is_empty() && requests[0].context.len() > ids.len());
-                    requests.push(ScoringRequest { context: ids, continuations: vec![rest] });
-                }
+                None => requests.push(ScoringRequest { context: ids, continuations: vec![rest] }),
             }
         }
         Ok(Work::Score(requests))

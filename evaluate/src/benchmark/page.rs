@@ -5,9 +5,8 @@ use super::published;
 use super::record::{Answer, Record};
 use super::rescore::model_folders;
 use super::store;
-use super::summary::{ModelSummary, cell};
+use super::summary::{ModelSummary, rows};
 use crate::statistics::{self, Estimate};
-use crate::task::MetricValue;
 use anyhow::Result;
 use report::escape;
 use report::html::note;
@@ -55,30 +54,15 @@ fn table(head: &[String], rows: &[Vec<String>]) -> String {
 }
 
 fn scores_table(models: &[Scored], published: Option<&str>) -> String {
-    let mut lines: Vec<(String, String)> = Vec::new();
-    for (task, metric, _) in models.iter().flat_map(|model| model.summary.scores()) {
-        let line = (task.to_owned(), metric.to_owned());
-        if !lines.contains(&line) {
-            lines.push(line);
-        }
-    }
-    let mut head = vec!["task".to_owned(), "metric".to_owned()];
-    head.extend(models.iter().map(|model| model.summary.name().to_owned()));
+    let mut rows = rows(models.iter().map(|model| &model.summary));
+    let mut head = rows.remove(0);
     head.extend(published.map(|name| format!("{name}, published")));
-    let row = |(task, metric): &(String, String)| {
-        let mut row = vec![task.clone(), metric.clone()];
-        row.extend(models.iter().map(|model| {
-            let mut scores = model.summary.scores();
-            let score = scores.find(|(other, of, _)| other == task && of == metric);
-            score.map_or_else(String::new, |(_, _, estimate)| cell(metric, estimate))
-        }));
+    for row in &mut rows {
         row.extend(published.map(|name| {
-            let score = published::score(name, task, metric);
+            let score = published::score(name, &row[0], &row[1]);
             score.map_or_else(String::new, |score| format!("{score:.2}"))
         }));
-        row
-    };
-    let rows: Vec<Vec<String>> = lines.iter().map(row).collect();
+    }
     let explanation =
         note("Percent (per token and per byte: as they are), with the standard error of the mean.");
     format!(
@@ -127,13 +111,9 @@ fn pairs(one: &[Record], other: &[Record], metric: &str) -> Vec<(f64, f64)> {
 
 /// A metric of a document as one number.
 fn number(record: &Record, metric: &str) -> Option<f64> {
-    record.metrics.iter().find(|(name, _)| name == metric).map(|(_, value)| match value {
-        MetricValue::Number(number) => *number,
-        MetricValue::Verdicts(verdicts) => {
-            verdicts.iter().filter(|verdict| **verdict).count() as f64 / verdicts.len() as f64
-        }
-        MetricValue::Ratio { sum, of } => sum / of,
-    })
+    let (_, value) = record.metrics.iter().find(|(name, _)| name == metric)?;
+    let (part, whole) = value.parts();
+    Some(part / whole)
 }
 
 fn difference(pairs: &[(f64, f64)]) -> String {
@@ -208,6 +188,7 @@ fn answer(model: &str, record: &Record) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::task::MetricValue;
     use serde_json::json;
 
     const HOSTILE: &str = "</p></script><script>alert(1)</script>";

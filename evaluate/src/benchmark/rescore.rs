@@ -41,6 +41,11 @@ pub fn rescore(options: &RescoreOptions) -> Result<u8> {
                 sandbox::check(options.unsandboxed)?;
             }
             let path = folder.join(format!("{name}.jsonl"));
+            ensure!(
+                path.is_file(),
+                "{} does not exist; run `smoleval score --tasks {name}` again",
+                path.display()
+            );
             let mut records = store::read(&path)?;
             for record in &mut records {
                 record.score(task)?;
@@ -52,7 +57,7 @@ pub fn rescore(options: &RescoreOptions) -> Result<u8> {
         summary.write(folder)?;
         summaries.push(summary);
     }
-    print!("{}", table(&summaries));
+    terminal::print_results(&table(&summaries))?;
     Ok(0)
 }
 

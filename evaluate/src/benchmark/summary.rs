@@ -174,14 +174,7 @@ fn estimate(values: &[&MetricValue]) -> Estimate {
     if let Some(numbers) = numbers {
         return statistics::mean(&numbers);
     }
-    let parts = values.iter().map(|value| match value {
-        MetricValue::Number(number) => (*number, 1.0),
-        MetricValue::Verdicts(list) => {
-            (list.iter().filter(|verdict| **verdict).count() as f64, list.len() as f64)
-        }
-        MetricValue::Ratio { sum, of } => (*sum, *of),
-    });
-    let (sums, wholes): (Vec<f64>, Vec<f64>) = parts.unzip();
+    let (sums, wholes): (Vec<f64>, Vec<f64>) = values.iter().map(|value| value.parts()).unzip();
     statistics::ratio(&sums, &wholes)
 }
 
@@ -218,24 +211,30 @@ fn pooled(parts: &[(usize, Estimate)]) -> Estimate {
     Estimate { value, standard_error: variance.sqrt() }
 }
 
-/// The scores of several models: one line for each metric of a task or group, one column for each model.
-pub(crate) fn table(models: &[ModelSummary]) -> String {
-    let mut lines: Vec<(String, String)> = Vec::new();
-    for model in models {
-        for (name, metric, _) in model.scores() {
-            if !lines.contains(&(name.to_owned(), metric.to_owned())) {
-                lines.push((name.to_owned(), metric.to_owned()));
-            }
+/// The scores of several models: a head, then one row for each metric of a task or group, with a cell for each model
+/// behind the names of the task and the metric.
+pub(super) fn rows<'a>(models: impl Iterator<Item = &'a ModelSummary> + Clone) -> Vec<Vec<String>> {
+    let mut lines: Vec<(&str, &str)> = Vec::new();
+    for (name, metric, _) in models.clone().flat_map(ModelSummary::scores) {
+        if !lines.contains(&(name, metric)) {
+            lines.push((name, metric));
         }
     }
-    let mut rows = vec![[vec!["task".to_owned(), "metric".to_owned()], names(models)].concat()];
-    for (name, metric) in lines {
-        let cells = models.iter().map(|model| {
+    let mut head = vec!["task".to_owned(), "metric".to_owned()];
+    head.extend(models.clone().map(|model| model.name.clone()));
+    let row = |(name, metric): (&str, &str)| {
+        let cells = models.clone().map(|model| {
             let score = model.scores().find(|(other, of, _)| *other == name && *of == metric);
             score.map_or_else(String::new, |(_, metric, estimate)| cell(metric, estimate))
         });
-        rows.push([vec![name.clone(), metric.clone()], cells.collect()].concat());
-    }
+        [name.to_owned(), metric.to_owned()].into_iter().chain(cells).collect()
+    };
+    std::iter::once(head).chain(lines.into_iter().map(row)).collect()
+}
+
+/// [`rows`] as text, in columns.
+pub(crate) fn table(models: &[ModelSummary]) -> String {
+    let rows = rows(models.iter());
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
     let widths: Vec<usize> = (0..rows[0].len()).map(width).collect();
     let line = |row: &Vec<String>| {
@@ -246,12 +245,8 @@ pub(crate) fn table(models: &[ModelSummary]) -> String {
     rows.iter().map(line).collect()
 }
 
-fn names(models: &[ModelSummary]) -> Vec<String> {
-    models.iter().map(|model| model.name.clone()).collect()
-}
-
 /// A share in percent, any other figure as it is, with its standard error.
-pub(super) fn cell(metric: &str, Estimate { value, standard_error }: Estimate) -> String {
+fn cell(metric: &str, Estimate { value, standard_error }: Estimate) -> String {
     let is_share = !metric.contains("per_");
     let (scale, digits) = if is_share { (100.0, 2) } else { (1.0, 4) };
     match standard_error.is_nan() {

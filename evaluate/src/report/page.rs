@@ -14,7 +14,8 @@ use serde_json::Value;
 const OWN_STYLE: &str = include_str!("page.css");
 const OWN_SCRIPT: &str = include_str!("page.js");
 
-/// The whole page: the sections about benchmark tasks first; `example_count` is the number of questions of each kind to show with their replies.
+/// The whole page: the sections about benchmark tasks first; `example_count` is the number of questions of each kind to
+/// show with their replies.
 pub(super) fn render(
     models: &[ModelResults],
     runs: &[TrainingRun],

@@ -73,7 +73,9 @@ impl HeldOut {
                 bail!("this program has no checker of answers; remove `questions` from `--parts`");
             }
             if folder.join(QUESTIONS).exists() {
-                eprintln!("note: {QUESTIONS} is not used, because this program has no checker of answers");
+                terminal::message!(
+                    "note: {QUESTIONS} is not used, because this program has no checker of answers"
+                );
             }
             return Ok(());
         };

@@ -7,7 +7,8 @@ use std::path::PathBuf;
 /// The options of `smoleval score`.
 #[derive(Debug, clap::Args)]
 pub struct Options {
-    /// Checkpoint folder or Hugging Face id of a model; repeat it for several models, in the order of the table
+    /// Checkpoint folder or Hugging Face id of a model, or an endpoint's URL for benchmark tasks; repeat it for several
+    /// models, in the order of the table
     #[arg(long, required = true, value_name = "[NAME=]DIR")]
     pub(super) model: Vec<String>,
     /// Folder of held-out rows: questions/, requests/, pairs/, held-out/. For benchmark tasks, a folder of datasets, the

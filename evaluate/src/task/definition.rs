@@ -55,7 +55,7 @@ pub(crate) struct Task {
     /// The rows that are evaluated.
     pub(crate) data: DataSet,
     pub(crate) shot_source: ShotSource,
-    /// The number of solved examples, unless `--shots` changes it.
+    /// The number of solved examples, unless `--num-fewshot` changes it.
     pub(crate) shots: usize,
     /// The text before the examples; a system message in a chat.
     pub(crate) description: String,

@@ -24,6 +24,19 @@ pub(crate) enum MetricValue {
     },
 }
 
+impl MetricValue {
+    /// What is counted, and what it is a part of.
+    pub(crate) fn parts(&self) -> (f64, f64) {
+        match self {
+            Self::Number(number) => (*number, 1.0),
+            Self::Verdicts(list) => {
+                (list.iter().filter(|verdict| **verdict).count() as f64, list.len() as f64)
+            }
+            Self::Ratio { sum, of } => (*sum, *of),
+        }
+    }
+}
+
 /// Which metrics a task with choices reports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ChoiceMetrics {

@@ -53,7 +53,7 @@ impl Earlier {
         let bytes = std::fs::read(description).map_err(|reason| Error::file("read", description, reason))?;
         let damaged = |reason: String| Error::Damaged { path: description.to_owned(), reason };
         let value: Value = serde_json::from_slice(&bytes).map_err(|error| damaged(error.to_string()))?;
-        if !value["program"].as_str().is_some_and(|program| program.starts_with("smoltalk ")) {
+        if !is_ours(&value["program"]) {
             return Err(kind.foreign(folder, kind.description));
         }
         let files = kind.files.iter().copied().chain([kind.description]).map(str::to_owned);
@@ -79,6 +79,24 @@ pub(super) fn keep_list(folder: &Path, new: &Path, kind: &FolderKind) -> Result<
         }
     }
     Ok(())
+}
+
+/// The descriptions of datasets, and the commands that write them.
+pub const DESCRIPTIONS: [(&str, &str); 3] =
+    [("run.json", "smoltalk gen"), ("mix.json", "smoltalk mix"), ("clean.json", "smoltalk clean")];
+
+/// What the description of a dataset lists: the file, the command that wrote it and the shards. `None` for a folder without
+/// a description of this project's.
+pub fn described_shards(folder: &Path) -> Option<(&'static str, &'static str, BTreeMap<String, Content>)> {
+    DESCRIPTIONS.into_iter().find_map(|(name, program)| {
+        let value: Value = serde_json::from_slice(&std::fs::read(folder.join(name)).ok()?).ok()?;
+        is_ours(&value["program"]).then(|| (name, program, listed_shards(&value).into_iter().collect()))
+    })
+}
+
+/// Whether a list names one of this project's commands as its writer.
+pub fn is_ours(program: &Value) -> bool {
+    program.as_str().is_some_and(|name| name.starts_with("smoltalk "))
 }
 
 /// The shards that a description lists: their paths, and their lengths and SHA-256. Paths that lead out of the folder are

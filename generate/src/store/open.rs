@@ -68,17 +68,22 @@ pub(super) fn check(connection: &Connection, path: &Path, version: i64) -> Resul
             path.display()
         );
     }
-    if tables > 0 && size <= CHECKED_BYTES {
-        let problem: String =
-            connection.query_row("PRAGMA integrity_check(1)", [], |row| row.get(0)).with_context(name)?;
-        if problem != "ok" {
-            bail!(
-                "the run's store {} is damaged ({}); give `--repair` to keep what can be read and ask for the rest \
-                 again, or put a backup of it in its place",
-                path.display(),
-                problem.replace('\n', " ")
-            );
-        }
+    if tables > 0
+        && size <= CHECKED_BYTES
+        && let Some(problem) = problems(connection, 1).with_context(name)?.first()
+    {
+        bail!(
+            "the run's store {} is damaged ({problem}); give `--repair` to keep what can be read and ask for the rest \
+             again, or put a backup of it in its place",
+            path.display()
+        );
     }
     Ok(())
+}
+
+/// What SQLite finds damaged in a store of any size, at most so many lines of it.
+pub(super) fn problems(connection: &Connection, most: u32) -> rusqlite::Result<Vec<String>> {
+    let mut check = connection.prepare(&format!("PRAGMA integrity_check({most})"))?;
+    let lines: rusqlite::Result<Vec<String>> = check.query_map([], |row| row.get(0))?.collect();
+    Ok(lines?.into_iter().filter(|line| line != "ok").map(|line| line.replace('\n', " ")).collect())
 }

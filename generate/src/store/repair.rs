@@ -10,6 +10,8 @@ use anyhow::{Context, Result, bail};
 use files::{atomic, owned, run_folder};
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, params, params_from_iter};
+use std::fs::File;
+use std::io;
 use std::path::{Path, PathBuf};
 
 /// The new store from the moment it is whole until it has the store's name.
@@ -46,7 +48,7 @@ pub(crate) fn repair(path: &Path) -> Result<Repair> {
     if version != VERSION && version != OLD_VERSION {
         bail!("{} is no store of this version of smoltalk; give another `--out`", path.display());
     }
-    let is_whole = open::check(&damaged, path, VERSION).is_ok();
+    let is_whole = open::problems(&damaged, 1).is_ok_and(|problems| problems.is_empty());
     let new = atomic::NewFile::create(&path.with_file_name(REPAIRED_FILE))?;
     let mut repair = copy(&damaged, new.temporary_path(), version == VERSION, path)?;
     drop(damaged);
@@ -87,9 +89,10 @@ fn keep_copy(path: &Path) -> Result<PathBuf> {
     let aside = run_folder::new_aside_folder(folder)?;
     let files = std::iter::once(path.to_owned()).chain(BESIDE.iter().map(|suffix| beside(path, suffix)));
     for file in files.filter(|file| file.is_file()) {
-        let kept = aside.join(file.file_name().unwrap_or_default());
-        let bytes = std::fs::read(&file).with_context(|| format!("cannot read {}", file.display()))?;
-        atomic::write(&kept, bytes)?;
+        let mut kept = atomic::NewFile::create(&aside.join(file.file_name().unwrap_or_default()))?;
+        let copied = File::open(&file).and_then(|mut source| io::copy(&mut source, &mut kept));
+        copied.with_context(|| format!("cannot copy {}", file.display()))?;
+        kept.commit()?;
     }
     Ok(aside)
 }

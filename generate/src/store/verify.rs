@@ -33,12 +33,7 @@ pub(crate) fn verify(path: &Path) -> Result<StoreState> {
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     let read = || -> rusqlite::Result<StoreState> {
         let mut state = StoreState::default();
-        let mut check = connection.prepare("PRAGMA integrity_check(20)")?;
-        let lines: rusqlite::Result<Vec<String>> = check.query_map([], |row| row.get(0))?.collect();
-        let lines = lines?;
-        state
-            .problems
-            .extend(lines.into_iter().filter(|line| line != "ok").map(|line| line.replace('\n', " ")));
+        state.problems.extend(open::problems(&connection, 20)?);
         let version: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
         let checksum = if version == OLD_VERSION { "NULL" } else { "checksum" };
         let mut answers = connection.prepare(&format!("SELECT key, step, reply, {checksum} FROM answers"))?;

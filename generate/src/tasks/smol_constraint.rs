@@ -146,7 +146,7 @@ fn checks<'k>(
         let Some(arguments) = kwargs.as_object() else {
             return unusable(format!("{}: {kwargs} is no object", instruction.id));
         };
-        if !ifeval::Instruction::is_linear(&instruction.id, arguments) {
+        if !ifeval::Instruction::is_linear(arguments) {
             return unusable(format!(
                 "{}: {kwargs} contains a pattern that may take very long to check",
                 instruction.id

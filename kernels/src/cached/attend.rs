@@ -13,8 +13,7 @@ use crate::threads::{parallel_for, threads};
 const TILES: usize = 8;
 
 /// Attention of the tokens of several sequences in one layer. The rows of `out`, one every `stride` numbers, become
-/// (H, D). Scores are scaled by 1/sqrt(D). Row r of a span attends to its newest
-/// `window` positions.
+/// (H, D). Scores are scaled by 1/sqrt(D). Row r of a span attends to its newest `window` positions.
 ///
 /// # Panics
 /// If a length does not match these shapes, or a span has too few blocks.

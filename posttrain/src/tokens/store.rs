@@ -133,11 +133,14 @@ fn read_starts(path: &Path, manifest: &Manifest, counts: &Counts) -> Result<Vec<
 
 /// Reads all tokens once: returns their length and checksum.
 fn check_tokens(file: &mut File, path: &Path, vocabulary: usize) -> Result<Content, Error> {
-    let (mut piece, mut summer, mut largest) = (vec![0; PIECE], Checksummer::new(Algorithm::Xxh3), 0);
+    let mut piece = Vec::with_capacity(PIECE);
+    let (mut summer, mut largest) = (Checksummer::new(Algorithm::Xxh3), 0);
     loop {
-        let count = read_full(file, &mut piece).map_err(|reason| Error::file("read", path, reason))?;
-        summer.update(&piece[..count]);
-        let ids = piece[..count].as_chunks::<4>().0.iter().map(|token| u32::from_le_bytes(*token) & !TRAINED);
+        piece.clear();
+        let count = file.by_ref().take(PIECE as u64).read_to_end(&mut piece);
+        let count = count.map_err(|reason| Error::file("read", path, reason))?;
+        summer.update(&piece);
+        let ids = piece.as_chunks::<4>().0.iter().map(|token| u32::from_le_bytes(*token) & !TRAINED);
         largest = ids.fold(largest, u32::max);
         if count < PIECE {
             break;
@@ -147,20 +150,6 @@ fn check_tokens(file: &mut File, path: &Path, vocabulary: usize) -> Result<Conte
         true => Err(beyond_vocabulary(path, largest, vocabulary)),
         false => Ok(summer.finish()),
     }
-}
-
-/// Fills the buffer, except at the end of the file.
-fn read_full(file: &mut File, buffer: &mut [u8]) -> io::Result<usize> {
-    let mut filled = 0;
-    while filled < buffer.len() {
-        match file.read(&mut buffer[filled..]) {
-            Ok(0) => break,
-            Ok(count) => filled += count,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(filled)
 }
 
 /// Names what an unexpected end means here.

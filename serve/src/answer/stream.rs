@@ -46,7 +46,7 @@ impl Frame {
 pub(crate) trait StreamWriter: Send + 'static {
     /// Before any delta.
     fn begin(&mut self) -> Vec<Frame>;
-    /// The token counts at the next delta, for streams that tell them.
+    /// The token counts at the next delta, for streams that report them.
     fn progress(&mut self, _: TokenCounts) {}
     /// One delta of the answer with this index.
     fn delta(&mut self, index: usize, delta: Delta) -> Vec<Frame>;

@@ -201,12 +201,12 @@ impl Options {
         let mut keys = self.api_key.clone();
         if let Some(file) = &self.api_key_file {
             let text = std::fs::read_to_string(file).with_context(|| {
-                format!("cannot read the API keys in {} (--api-key-file)", file.display())
+                format!("cannot read the API keys in {} (`--api-key-file`)", file.display())
             })?;
             let lines: Vec<String> = text.lines().map(|line| line.trim().to_owned()).collect();
             keys.extend(lines.into_iter().filter(|line| !line.is_empty()));
             if keys.is_empty() {
-                bail!("{} has no API key (--api-key-file); write one on each line", file.display());
+                bail!("{} has no API key (`--api-key-file`); write one on each line", file.display());
             }
         }
         Ok(keys)

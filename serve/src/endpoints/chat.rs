@@ -29,7 +29,7 @@ pub(crate) async fn chat(
     let mut plan = AnswerPlan::conversation(&model, &generation, tools, prompt, caller);
     plan.is_strict = settings.strict;
     plan.thinking = plan.thinking.filter(|_| splits_reasoning);
-    let usage = generation.usage();
+    let usage = generation.usage;
     let (has_logprobs, streams) = (generation.logprobs.is_some(), generation.stream);
     let names =
         ParameterNames { prompt: "messages", max_tokens: limit_name, constraint: generation.constraint };

@@ -36,8 +36,7 @@ pub(crate) async fn completions(
         thinking: None,
         is_strict: state.settings.strict,
     };
-    let (usage, has_logprobs, streams) =
-        (generation.usage(), generation.logprobs.is_some(), generation.stream);
+    let (usage, has_logprobs, streams) = (generation.usage, generation.logprobs.is_some(), generation.stream);
     let names =
         ParameterNames { prompt: "prompt", max_tokens: "max_tokens", constraint: generation.constraint };
     let left_out = plan.left_out(&model, &names);

@@ -13,12 +13,12 @@ use axum::middleware::Next;
 use axum::response::Response;
 use std::sync::Arc;
 
-/// The value of the one `Host` header; a proxy's absolute target counts as one, too.
+/// The value of the first `Host` header.
 pub(crate) fn host(headers: &HeaderMap) -> Option<&str> {
     headers.get(header::HOST).and_then(|host| host.to_str().ok())
 }
 
-/// Refuses requests whose `Host` or `Origin` is not allowed. Where a key is needed, any `Host` will do: a page of a
+/// Refuses requests whose `Host` or `Origin` is not allowed; the authority of an absolute target goes before `Host`. Where a key is needed, any `Host` will do: a page of a
 /// stranger has no key.
 pub(super) async fn guard(
     State(state): State<Arc<ServerState>>,

@@ -1,7 +1,7 @@
 //! The request log and the count of responses.
 //!
-//! One line per request: method, path, model, request id, status, the time to the response's head, and why it was refused. A client that
-//! closes the connection before that is logged and counted with status 499. Bodies are never logged.
+//! One line per request: method, path, model, request id, status, the time to the response's head, and why it was refused.
+//! A client that closes the connection before that is logged and counted with status 499. Bodies are never logged.
 
 use super::request_id;
 use crate::error::Reason;

@@ -26,13 +26,11 @@ pub(crate) struct Generation {
     pub(crate) constraint: Option<NamedConstraint>,
     pub(crate) logprobs: Option<usize>,
     pub(crate) stream: bool,
-    pub(crate) include_usage: bool,
-    /// Whether each chunk has the usage so far.
-    pub(crate) continuous_usage: bool,
+    pub(crate) usage: UsageOptions,
 }
 
-/// What of the usage a stream tells.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What of the usage a stream reports.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct UsageOptions {
     /// Whether the last event has the usage.
     pub(crate) is_included: bool,
@@ -53,7 +51,7 @@ impl Generation {
     /// Takes the shared parameters. `max_tokens` and `logprobs` are left to the endpoints, which spell them differently.
     pub(crate) fn take(fields: &mut Fields) -> Result<Self, ApiError> {
         let stream = fields.boolean("stream")?.unwrap_or(false);
-        let (include_usage, continuous_usage) = stream_options(fields, stream)?;
+        let usage = stream_options(fields, stream)?;
         Ok(Self {
             sampling: sampling(fields)?,
             seed: seed(fields)?,
@@ -66,8 +64,7 @@ impl Generation {
             constraint: constraint::take(fields)?,
             logprobs: None,
             stream,
-            include_usage,
-            continuous_usage,
+            usage,
         })
     }
 
@@ -98,11 +95,6 @@ impl Generation {
         Ok(())
     }
 
-    /// What of the usage a stream tells.
-    pub(crate) fn usage(&self) -> UsageOptions {
-        UsageOptions { is_included: self.include_usage, is_continuous: self.continuous_usage }
-    }
-
     /// The engine's request for the first answer to a prompt, without the prompt.
     pub(crate) fn request(&self, model: &Model, max_tokens: usize) -> Request {
         let seed = self.seed.unwrap_or_else(ids::random);
@@ -121,18 +113,18 @@ impl Generation {
     }
 }
 
-/// Takes `stream_options`; returns whether the usage is included, and whether each chunk has it.
-fn stream_options(fields: &mut Fields, stream: bool) -> Result<(bool, bool), ApiError> {
-    let Some(mut options) = fields.object("stream_options")? else { return Ok((false, false)) };
+/// Takes `stream_options`.
+fn stream_options(fields: &mut Fields, stream: bool) -> Result<UsageOptions, ApiError> {
+    let Some(mut options) = fields.object("stream_options")? else { return Ok(UsageOptions::default()) };
     if !stream {
         return Err(ApiError::invalid("stream_options", "`stream_options` requires `stream: true`"));
     }
-    let include_usage = options.boolean("include_usage")?.unwrap_or(false);
+    let is_included = options.boolean("include_usage")?.unwrap_or(false);
     let off = [Value::Bool(false)];
     options.neutral("include_obfuscation", &off, "chunks have no padding")?;
     let continuous = options.boolean("continuous_usage_stats")?.unwrap_or(false);
     options.finish(false)?;
-    Ok((include_usage, include_usage && continuous))
+    Ok(UsageOptions { is_included, is_continuous: is_included && continuous })
 }
 
 fn sampling(fields: &mut Fields) -> Result<Sampling, ApiError> {

@@ -3,7 +3,7 @@
 
 use files::hash::sha256;
 use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 /// Bytes of a record's checksum: hexadecimal digits of SHA-256.
@@ -22,9 +22,11 @@ impl Partial {
     /// Opens the file for micro-batches of these sizes, and returns the numbers of its whole records. Waits while another
     /// run computes the same, where the file system has locks; without them both write the same records.
     pub(super) fn open(path: &Path, sizes: &[usize]) -> io::Result<(Self, Vec<f64>)> {
-        let file = OpenOptions::new().create(true).append(true).open(path)?;
+        let mut file = OpenOptions::new().create(true).read(true).append(true).open(path)?;
         let _ = file.lock();
-        let bytes = std::fs::read(path)?;
+        // From the file that is locked: the run that held the lock has removed its name.
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes)?;
         let (mut sums, mut groups, mut end) = (Vec::new(), 0, 0);
         for size in sizes {
             let Some(record) = bytes.get(end..end + 8 * size + CHECKSUM) else { break };
@@ -110,5 +112,21 @@ mod tests {
         assert_eq!(Partial::open(&folder.path().join("b"), &sizes).unwrap().1, [0.0; 0]);
         partial.remove();
         assert!(!path.exists());
+    }
+
+    /// It waits while the first one computes, and then reads the file that it locked, which has no name any more.
+    #[test]
+    fn a_second_run_gets_the_records_of_the_one_it_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.part");
+        let (mut first, _) = Partial::open(&path, &[1]).unwrap();
+        let second = std::thread::scope(|scope| {
+            let second = scope.spawn(|| Partial::open(&path, &[1]).unwrap().1);
+            std::thread::sleep(std::time::Duration::from_millis(200));
+            first.push(&[-4.0]).unwrap();
+            first.remove();
+            second.join().unwrap()
+        });
+        assert_eq!(second, [-4.0]);
     }
 }
