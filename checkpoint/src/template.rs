@@ -24,8 +24,11 @@ const MAX_SOURCE: usize = 1 << 20;
 const MAX_OUTPUT: usize = 64 << 20;
 /// Maximum bytes that a filter may make of one value.
 const MAX_FILTERED: usize = 64 << 20;
-/// How long a template may take for one conversation.
+/// How long a template may print for one conversation.
 const MAX_TIME: Duration = Duration::from_secs(20);
+/// Maximum instructions of the template engine for one conversation: about a second. A loop that prints nothing ends by
+/// them. The largest published template takes about 300 a message.
+const MAX_INSTRUCTIONS: u64 = 20_000_000;
 /// Bytes of the stack that a template is parsed on: the parser recurses along chains of `not`, filters and attributes.
 const PARSER_STACK: usize = 256 << 20;
 
@@ -68,6 +71,7 @@ impl ChatTemplate {
 
     fn parse(source: &str, bos_token: &str, eos_token: &str) -> Result<Self, Error> {
         let mut environment = Environment::new();
+        environment.set_fuel(Some(MAX_INSTRUCTIONS));
         environment.set_trim_blocks(true);
         environment.set_lstrip_blocks(true);
         environment.set_undefined_behavior(UndefinedBehavior::Lenient);
@@ -149,6 +153,11 @@ impl ChatTemplate {
         let rendered = template.render_captured_to(context, &mut output).map(drop);
         match (rendered, output.exceeded) {
             (Err(_), Some(bound)) => return Err(Error::Template(bound)),
+            (Err(error), None) if error.kind() == ErrorKind::OutOfFuel => {
+                let message =
+                    format!("the template takes more than {MAX_INSTRUCTIONS} steps for one conversation");
+                return Err(Error::Template(message));
+            }
             (Err(error), None) => return Err(Error::Template(format!("{error:#}"))),
             (Ok(()), _) => {}
         }
@@ -185,6 +194,11 @@ impl ChatTemplate {
     /// Its beginning and end of sequence.
     pub fn named_tokens(&self) -> [&str; 2] {
         [&self.bos_token, &self.eos_token]
+    }
+
+    /// The source without the marks of what is trained, which only transformers reads.
+    pub(crate) fn plain_source(&self) -> String {
+        without_generation_marks(&self.source)
     }
 
     /// The source of the template.
@@ -393,11 +407,14 @@ mod tests {
 
     #[test]
     fn what_filters_and_templates_print_is_bounded() {
+        let loops = |begin: &str, end: &str| format!("{}{}", begin.repeat(9), end.repeat(9));
         let doubled = "{% set ns = namespace(t='a' * 1000000) %}";
         for (source, reason) in [
             (format!("{doubled}{{{{ ns.t | replace('a', ns.t) }}}}"), "replace"),
             ("{{ 'a' | replace('', 'b') | indent(100000000, true) }}".to_owned(), "indent"),
             (format!("{doubled}{{% for i in range(100) %}}{{{{ ns.t }}}}{{% endfor %}}"), "prints more than"),
+            (loops("{% for i in range(10000) %}", "{% endfor %}"), "steps"),
+            (loops("{% for i in 'abcdefghijklmnopqrstuvwxyz' %}", "{% endfor %}"), "steps"),
         ] {
             let error = render(&source, &json!([])).unwrap_err().to_string();
             assert!(error.contains(reason), "{error}");
