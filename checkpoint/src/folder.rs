@@ -38,6 +38,8 @@ pub struct Checkpoint {
     pub stop_ids: Vec<u32>,
     /// The content of `tokenizer_config.json`; empty if there is none.
     pub tokenizer_config: Map<String, Value>,
+    /// The content of `generation_config.json`; empty if there is none.
+    pub generation_config: Map<String, Value>,
     /// What a user should know about it; print each once.
     pub warnings: Vec<String>,
 }
@@ -53,6 +55,7 @@ impl Checkpoint {
             return Self::open_gguf(name, template);
         }
         let folder = locate(name)?;
+        verify::check_small_files(&folder)?;
         let config = ModelConfig::read(&required(&folder, "config.json")?)?;
         let tokenizer = Tokenizer::read(&required(&folder, "tokenizer.json")?, &config)?;
         let weights = Weights::open(&folder, &config)?;
@@ -63,10 +66,10 @@ impl Checkpoint {
         };
         let mut stop_ids: BTreeSet<u32> = config.eos_token_ids.iter().copied().collect();
         let path = folder.join("generation_config.json");
-        if path.is_file() {
-            stop_ids.extend(eos_ids(&read_json(&path)?));
-        }
-        let parts = Parts { name, folder, config, tokenizer, weights, settings, own, stop_ids };
+        let generation = if path.is_file() { read_json(&path)? } else { Value::Null };
+        stop_ids.extend(eos_ids(&generation));
+        let generation = generation.as_object().cloned().unwrap_or_default();
+        let parts = Parts { name, folder, config, tokenizer, weights, settings, own, stop_ids, generation };
         parts.join(template)
     }
 
@@ -95,6 +98,7 @@ impl Checkpoint {
         let settings = TokenizerSettings {
             raw: text.tokenizer_config,
             template: text.template,
+            other_templates: Vec::new(),
             bos_token: text.bos_token,
             eos_token: text.eos_token,
         };
@@ -104,7 +108,8 @@ impl Checkpoint {
         };
         let folder = path.parent().unwrap_or(Path::new("")).to_owned();
         let stop_ids = text.stop_ids.into_iter().collect();
-        let parts = Parts { name, folder, config, tokenizer, weights, settings, own, stop_ids };
+        let generation = Map::new();
+        let parts = Parts { name, folder, config, tokenizer, weights, settings, own, stop_ids, generation };
         parts.join(template)
     }
 }
@@ -121,18 +126,25 @@ struct Parts<'a> {
     own: Option<ChatTemplate>,
     /// The ids that its configuration names as ends.
     stop_ids: BTreeSet<u32>,
+    /// The content of `generation_config.json`.
+    generation: Map<String, Value>,
 }
 
 impl Parts<'_> {
     fn join(self, template: Option<&Path>) -> Result<Checkpoint, Error> {
-        let Parts { name, folder, config, tokenizer, weights, settings, own, mut stop_ids } = self;
+        let Parts { name, folder, config, tokenizer, weights, settings, own, mut stop_ids, generation } =
+            self;
         let (mut warnings, mut has_own_template) = (Vec::new(), true);
         let chat = match template {
             Some(file) => settings.template_from(file)?,
             None => own.unwrap_or_else(|| {
                 has_own_template = false;
+                let lacks = match settings.other_templates.as_slice() {
+                    [] => "has no chat template".to_owned(),
+                    names => format!("has chat templates named {}, but no default one", names.join(", ")),
+                };
                 warnings.push(format!(
-                    "{name} has no chat template, so ChatML is used; give `--chat-template FILE` for another"
+                    "{name} {lacks}, so ChatML is used; give `--chat-template FILE` for another"
                 ));
                 ChatTemplate::chatml()
             }),
@@ -151,6 +163,7 @@ impl Parts<'_> {
             weights,
             stop_ids: stop_ids.into_iter().collect(),
             tokenizer_config: settings.raw,
+            generation_config: generation,
             warnings,
         })
     }
@@ -161,6 +174,8 @@ impl Parts<'_> {
 struct TokenizerSettings {
     raw: Map<String, Value>,
     template: Option<String>,
+    /// The names of its templates, if there are several and none is the default.
+    other_templates: Vec<String>,
     bos_token: String,
     eos_token: String,
 }
@@ -172,8 +187,11 @@ impl TokenizerSettings {
             return Ok(Self::default());
         }
         let value = read_json(&path)?;
+        let template = template_text(&value["chat_template"]);
+        let listed = value["chat_template"].as_array().filter(|_| template.is_none()).into_iter().flatten();
         Ok(Self {
-            template: template_text(&value["chat_template"]),
+            template,
+            other_templates: listed.map(|entry| token_text(&entry["name"])).collect(),
             bos_token: token_text(&value["bos_token"]),
             eos_token: token_text(&value["eos_token"]),
             raw: value.as_object().cloned().unwrap_or_default(),
@@ -202,16 +220,20 @@ impl TokenizerSettings {
 /// The folder of a tokenizer: of a `tokenizer.json`, a folder itself, or of a hub id, whose tokenizer is downloaded.
 ///
 /// # Errors
-/// When the name is none of these, or the hub does not return it.
+/// When the name is none of these, the hub does not return it, or a file differs from the folder's list.
 pub fn tokenizer_folder(name: &str) -> Result<PathBuf, Error> {
     let path = Path::new(name);
-    if path.is_file() {
-        return Ok(path.parent().unwrap_or(Path::new(".")).to_owned());
-    }
-    if path.is_dir() {
-        return Ok(path.to_owned());
-    }
-    if hub::is_id(name) { hub::fetch_tokenizer(name) } else { Err(Error::NoCheckpoint(name.to_owned())) }
+    let folder = if path.is_file() {
+        path.parent().unwrap_or(Path::new(".")).to_owned()
+    } else if path.is_dir() {
+        path.to_owned()
+    } else if hub::is_id(name) {
+        hub::fetch_tokenizer(name)?
+    } else {
+        return Err(Error::NoCheckpoint(name.to_owned()));
+    };
+    verify::check_small_files(&folder)?;
+    Ok(folder)
 }
 
 /// The content of a folder's `tokenizer_config.json`, empty if there is none, and its own chat template, if it has one.
@@ -291,6 +313,22 @@ fn token_text(value: &Value) -> String {
 #[allow(clippy::unwrap_used, reason = "a test may fail loudly")]
 mod tests {
     use super::*;
+
+    #[test]
+    fn templates_without_a_default_one_are_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let read = |templates: Value| {
+            let settings = serde_json::json!({"chat_template": templates}).to_string();
+            std::fs::write(folder.path().join("tokenizer_config.json"), settings).unwrap();
+            let settings = TokenizerSettings::read(folder.path()).unwrap();
+            (settings.template, settings.other_templates)
+        };
+        let entry = |name: &str| serde_json::json!({"name": name, "template": name});
+        let named = (None, vec!["tool_use".to_owned(), "rag".to_owned()]);
+        assert_eq!(read(Value::Array(vec![entry("tool_use"), entry("rag")])), named);
+        let default = (Some("default".to_owned()), Vec::new());
+        assert_eq!(read(Value::Array(vec![entry("rag"), entry("default")])), default);
+    }
 
     #[test]
     fn a_folder_that_is_no_checkpoint_is_named_for_what_it_is() {

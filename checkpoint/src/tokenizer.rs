@@ -51,7 +51,7 @@ impl Tokenizer {
         }
         let token = self.token(highest as u32).unwrap_or_default();
         Err(format!(
-            "contains token id {highest} ({token:?}), but the model's vocab_size is {}; this tokenizer belongs to another model",
+            "contains token id {highest} ({token:?}), but the model's vocab_size is {}; this tokenizer belongs to another model, or the embedding must grow (transformers' resize_token_embeddings)",
             config.vocab_size
         ))
     }

@@ -4,7 +4,7 @@
 //! refused before any arithmetic. After that, reading a tensor cannot fail.
 
 use crate::ModelConfig;
-use crate::error::{Error, read_to_string};
+use crate::error::Error;
 use crate::gguf::{GgufFile, TensorType};
 use crate::mapped::Watch;
 use files::hash::Hasher;
@@ -12,11 +12,13 @@ use half::{bf16, f16};
 use memmap2::Mmap;
 use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, Metadata, TensorView};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
+mod check;
 mod gguf;
+mod location;
 mod rows;
 mod write;
 
@@ -60,10 +62,10 @@ impl Weights {
     ///
     /// # Errors
     /// Names the file that is missing or truncated, or the tensor that is missing, has another shape than the config states,
-    /// or is not part of the architecture.
+    /// is not part of the architecture, or holds no usable values.
     pub fn open(folder: &Path, config: &ModelConfig) -> Result<Self, Error> {
         let mut weights = Self { files: Vec::new(), file_indices: BTreeMap::new(), gguf: None };
-        for path in weight_files(folder)? {
+        for path in location::weight_files(folder)? {
             weights.map(path)?;
         }
         weights.check(folder, config)?;
@@ -170,68 +172,17 @@ impl Weights {
         let (header, metadata) = SafeTensors::read_metadata(&map).map_err(not_whole)?;
         for (name, info) in metadata.tensors() {
             if !matches!(info.dtype, Dtype::F32 | Dtype::F16 | Dtype::BF16) {
-                return Err(Error::invalid(
-                    &path,
-                    format!("tensor {name} is {:?}; expected F32, F16 or BF16", info.dtype),
-                ));
+                let reason = format!(
+                    "tensor {name} is {:?}; expected F32, F16 or BF16: load it with transformers and save it with `dtype=torch.float32`",
+                    info.dtype
+                );
+                return Err(Error::invalid(&path, reason));
             }
             self.file_indices.insert(name, self.files.len());
         }
         self.files.push(MappedFile { path, metadata, data: 8 + header, _watch: watch, map });
         Ok(())
     }
-
-    fn check(&self, folder: &Path, config: &ModelConfig) -> Result<(), Error> {
-        let expected = expected_tensors(config);
-        for (name, shape) in &expected {
-            let Some(index) = self.file_indices.get(name) else {
-                return Err(Error::invalid(
-                    folder,
-                    format!("the weights have no tensor {name}, which config.json requires"),
-                ));
-            };
-            let file = &self.files[*index];
-            let found = file.view(name).expect("listed when it was mapped");
-            if found.shape() != shape {
-                return Err(Error::invalid(
-                    &file.path,
-                    format!("tensor {name} has shape {:?}; config.json says {shape:?}", found.shape()),
-                ));
-            }
-        }
-        let known: BTreeSet<&str> = expected.iter().map(|(name, _)| name.as_str()).collect();
-        // Older converters stored the rotary frequencies and a copy of the tied head. Both follow from the config and
-        // are not read.
-        let is_derived = |name: &str| name.ends_with("rotary_emb.inv_freq") || name == "lm_head.weight";
-        match self.file_indices.keys().find(|name| !known.contains(name.as_str()) && !is_derived(name)) {
-            None => Ok(()),
-            Some(name) => Err(Error::invalid(
-                folder,
-                format!("the weights contain {name}, which a Llama with this config.json does not have"),
-            )),
-        }
-    }
-}
-
-fn weight_files(folder: &Path) -> Result<Vec<PathBuf>, Error> {
-    let single = folder.join("model.safetensors");
-    let index = folder.join("model.safetensors.index.json");
-    if single.is_file() {
-        return Ok(vec![single]);
-    }
-    if !index.is_file() {
-        return Err(Error::Incomplete {
-            folder: folder.to_owned(),
-            missing: "model.safetensors",
-            hint: crate::hint::hint(folder),
-        });
-    }
-    let text = read_to_string(&index)?;
-    let value: serde_json::Value =
-        serde_json::from_str(&text).map_err(|error| Error::invalid(&index, format!("not JSON: {error}")))?;
-    let map = value["weight_map"].as_object().ok_or_else(|| Error::invalid(&index, "has no weight_map"))?;
-    let names: BTreeSet<&str> = map.values().filter_map(serde_json::Value::as_str).collect();
-    Ok(names.into_iter().map(|name| folder.join(name)).collect())
 }
 
 /// The values of a tensor as f32.
@@ -254,7 +205,7 @@ fn widen(view: &TensorView<'_>) -> Vec<f32> {
 mod tests {
     use super::*;
 
-    fn tiny() -> ModelConfig {
+    pub(super) fn tiny() -> ModelConfig {
         ModelConfig {
             hidden_size: 4,
             intermediate_size: 6,
@@ -267,7 +218,7 @@ mod tests {
         }
     }
 
-    fn values(config: &ModelConfig) -> Vec<(String, Vec<usize>, Vec<f32>)> {
+    pub(super) fn values(config: &ModelConfig) -> Vec<(String, Vec<usize>, Vec<f32>)> {
         let fill = |(name, shape): (String, Vec<usize>)| {
             let count = shape.iter().product::<usize>();
             (name, shape, (0..count).map(|index| index as f32 * 0.5 - 1.0).collect())

@@ -66,8 +66,13 @@ fn checkpoint(folder: &Path, template: Option<&ChatTemplate>, mut weight: impl F
         })
         .collect();
     let (tokenizer, settings) = (tokenizer(), serde_json::Map::new());
-    let outgoing =
-        CheckpointWriter { config: &config, tokenizer: &tokenizer, tokenizer_config: &settings, template };
+    let outgoing = CheckpointWriter {
+        config: &config,
+        tokenizer: &tokenizer,
+        tokenizer_config: &settings,
+        generation_config: &settings,
+        template,
+    };
     outgoing.write(folder, &tensors, Precision::F32).unwrap();
 }
 

@@ -66,7 +66,7 @@ pub struct Options {
 /// One line that names what is wrong and what to do.
 pub fn run(options: &Options) -> Result<u8> {
     let mut settings = resolve(options)?;
-    let origin = Origin::new(options.model.as_deref(), &settings.pretrain, settings.training.seed)?;
+    let origin = Origin::new(options.model.as_deref(), &settings.pretrain, &settings.training)?;
     let cache = options.cache.clone().unwrap_or_else(|| default_cache(&options.folder.out));
     let sources = open_sources(&settings, &origin, &cache)?;
     let sizes: Vec<(String, u64)> =

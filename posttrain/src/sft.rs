@@ -65,7 +65,8 @@ pub fn run(options: &Options) -> Result<u8> {
     refuse_two_evaluations(&options.eval_data, settings.sft.eval_split)?;
     let checkpoint = Checkpoint::open(&options.model, options.chat_template.as_deref())?;
     checkpoint.check_trainable()?;
-    let start = StartingPoint::new(checkpoint, row_kinds(&options.data)?, &options.special_tokens)?;
+    let start = StartingPoint::new(checkpoint, row_kinds(&options.data)?, &options.special_tokens)?
+        .saved_as(settings.training.saved_precision());
     let rules = settings.rules(&start)?;
     let cache = options.cache.clone().unwrap_or_else(|| default_cache(&options.folder.out));
     let data = trainable(&options.data, Kind::Sft, &rules, &cache)?;

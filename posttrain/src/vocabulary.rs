@@ -4,6 +4,7 @@
 
 use anyhow::Result;
 use checkpoint::folder::{CheckpointWriter, end_of_message};
+use checkpoint::weights::Precision;
 use checkpoint::{ChatTemplate, Checkpoint, ModelConfig, Tokenizer};
 use report::numbers::separated;
 use serde_json::{Map, Value};
@@ -74,6 +75,15 @@ impl StartingPoint {
         })
     }
 
+    /// Notes that the saved weights have fewer bits than the checkpoint's, where that is so.
+    pub(crate) fn saved_as(mut self, saved: Precision) -> Self {
+        if saved == Precision::Bf16 && self.checkpoint.weights.stored() == Precision::F32 {
+            let note = "the checkpoint's weights have more bits than bf16, in which they are saved; give `--save-precision f32` to keep them";
+            self.notes.push(note.to_owned());
+        }
+        self
+    }
+
     /// Returns the weights, in memory, with embedding rows for all tokens.
     pub(crate) fn load(&self) -> Parameters {
         let mut parameters = Parameters::from_weights(&self.checkpoint.config, &self.checkpoint.weights);
@@ -90,6 +100,7 @@ impl StartingPoint {
             config: &self.config,
             tokenizer: &self.tokenizer,
             tokenizer_config: &self.tokenizer_config,
+            generation_config: &self.checkpoint.generation_config,
             template: self.saves_template.then_some(&self.template),
         }
     }

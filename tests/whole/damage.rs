@@ -119,6 +119,22 @@ fn damaged_weights_are_not_trained_on() {
 }
 
 #[test]
+fn a_changed_letter_in_a_tokenizer_is_noticed() {
+    let workshop = Workshop::new();
+    for name in ["tokenizer.json", "config.json"] {
+        let path = workshop.path("base/run").join(name);
+        let whole = std::fs::read(&path).unwrap();
+        // A letter of a token, or of a name of an unused field: both stay readable.
+        let text = String::from_utf8(whole.clone()).unwrap();
+        std::fs::write(&path, text.replacen("torch_dtype", "torch_dtypo", 1).replacen("\"th", "\"tg", 1))
+            .unwrap();
+        refused(&mut sft(&workshop), &format!("{name} contains other bytes than were written"));
+        std::fs::write(&path, whole).unwrap();
+    }
+    succeeds(&mut sft(&workshop));
+}
+
+#[test]
 fn a_lost_run_json_is_restored_and_still_compared() {
     let (workshop, out) = finished();
     let model = model_of(&out);

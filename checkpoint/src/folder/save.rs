@@ -17,6 +17,8 @@ pub struct CheckpointWriter<'a> {
     pub tokenizer: &'a Tokenizer,
     /// The content of the parent checkpoint's `tokenizer_config.json`.
     pub tokenizer_config: &'a Map<String, Value>,
+    /// The content of the parent checkpoint's `generation_config.json`: its sampling defaults and other ends are kept.
+    pub generation_config: &'a Map<String, Value>,
     /// The template it was trained with; `None` if it was trained on no conversation.
     pub template: Option<&'a ChatTemplate>,
 }
@@ -80,6 +82,21 @@ impl CheckpointWriter<'_> {
                 entries[name] = config[name].clone();
             }
         }
+        let mut ends = self.config.eos_token_ids.clone();
+        for end in super::eos_ids(&json!(self.generation_config)) {
+            if !ends.contains(&end) {
+                ends.push(end);
+            }
+        }
+        if ends.len() > self.config.eos_token_ids.len() {
+            entries["eos_token_id"] = json!(ends);
+        }
+        let entries_of_parent = self.generation_config.iter();
+        for (name, value) in entries_of_parent.filter(|(name, _)| *name != "transformers_version") {
+            if entries[name].is_null() {
+                entries[name] = value.clone();
+            }
+        }
         entries
     }
 
@@ -102,4 +119,37 @@ impl CheckpointWriter<'_> {
 
 fn pretty(value: &Value) -> String {
     format!("{value:#}\n")
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may fail loudly")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_parents_ends_and_sampling_defaults_are_kept() {
+        let parent = json!({
+            "eos_token_id": [0, 2, 16], "temperature": 0.6, "top_p": 0.9, "bos_token_id": 7,
+            "transformers_version": "4.42.3", "_from_model_config": true,
+        });
+        let tokenizer = json!({"model": {"type": "BPE", "vocab": {"a": 0}, "merges": []}}).to_string();
+        let mut config = ModelConfig { eos_token_ids: vec![2], ..ModelConfig::smollm2_135m() };
+        config.bos_token_id = Some(1);
+        let written = CheckpointWriter {
+            config: &config,
+            tokenizer: &Tokenizer::from_json(&tokenizer).unwrap(),
+            tokenizer_config: &Map::new(),
+            generation_config: parent.as_object().unwrap(),
+            template: None,
+        }
+        .generation();
+        let mut expected = json!({
+            "_from_model_config": false, "bos_token_id": 1, "eos_token_id": [2, 0, 16],
+            "temperature": 0.6, "top_p": 0.9,
+        });
+        if let Some(pad) = config.pad_token_id {
+            expected["pad_token_id"] = pad.into();
+        }
+        assert_eq!(written, expected);
+    }
 }

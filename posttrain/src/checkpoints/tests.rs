@@ -43,6 +43,7 @@ impl Fixture {
             config,
             tokenizer: &self.tokenizer,
             tokenizer_config: &Map::new(),
+            generation_config: &Map::new(),
             template: Some(&template),
         };
         let mut parameters = self.parameters.clone();

@@ -2,9 +2,11 @@
 //! checkpoint.
 
 use super::settings::PretrainSettings;
+use crate::settings::TrainingSettings;
 use crate::vocabulary::{RowKinds, StartingPoint};
 use anyhow::{Context, Result, bail, ensure};
 use checkpoint::folder::{self, CheckpointWriter};
+use checkpoint::weights::Precision;
 use checkpoint::{ChatTemplate, Checkpoint, ModelConfig, Tokenizer};
 use serde_json::{Map, Value};
 use std::path::Path;
@@ -28,6 +30,7 @@ pub(super) struct Origin {
 pub(super) struct CheckpointParts {
     pub(super) tokenizer: Tokenizer,
     tokenizer_config: Map<String, Value>,
+    generation_config: Map<String, Value>,
     pub(super) template: ChatTemplate,
     /// Whether the template is the tokenizer's own, and so is saved.
     has_own_template: bool,
@@ -41,6 +44,7 @@ impl CheckpointParts {
             config,
             tokenizer: &self.tokenizer,
             tokenizer_config: &self.tokenizer_config,
+            generation_config: &self.generation_config,
             template: self.has_own_template.then_some(&self.template),
         }
     }
@@ -48,24 +52,29 @@ impl CheckpointParts {
 
 impl Origin {
     /// Opens the checkpoint, or draws weights that follow from the seed.
-    pub(super) fn new(model: Option<&str>, settings: &PretrainSettings, seed: u64) -> Result<Self> {
+    pub(super) fn new(
+        model: Option<&str>,
+        settings: &PretrainSettings,
+        training: &TrainingSettings,
+    ) -> Result<Self> {
         match model {
             Some(name) => {
                 let unused = [("init", &settings.init), ("tokenizer", &settings.tokenizer)];
                 if let Some((key, value)) = unused.into_iter().find(|(_, value)| !value.is_empty()) {
                     bail!("`{key}` is `{value}`, but `--model` has its own; remove one of them");
                 }
-                from_checkpoint(name)
+                from_checkpoint(name, training.saved_precision())
             }
-            None => from_random_weights(settings, seed),
+            None => from_random_weights(settings, training.seed),
         }
     }
 }
 
-fn from_checkpoint(name: &str) -> Result<Origin> {
+fn from_checkpoint(name: &str, saved: Precision) -> Result<Origin> {
     let checkpoint = Checkpoint::open(name, None)?;
     checkpoint.check_trainable()?;
-    let start = StartingPoint::new(checkpoint, RowKinds { conversations: false, documents: true }, &[])?;
+    let start = StartingPoint::new(checkpoint, RowKinds { conversations: false, documents: true }, &[])?
+        .saved_as(saved);
     Ok(Origin {
         name: name.to_owned(),
         sha256: start.checkpoint.weights_sha256()?,
@@ -74,6 +83,7 @@ fn from_checkpoint(name: &str) -> Result<Origin> {
         parts: CheckpointParts {
             tokenizer: start.tokenizer,
             tokenizer_config: start.tokenizer_config,
+            generation_config: start.checkpoint.generation_config,
             template: start.template,
             has_own_template: start.checkpoint.has_own_template,
             document_end: start.document_end,
@@ -119,6 +129,7 @@ fn from_random_weights(settings: &PretrainSettings, seed: u64) -> Result<Origin>
             template: own_template.unwrap_or_else(ChatTemplate::chatml),
             tokenizer,
             tokenizer_config,
+            generation_config: Map::new(),
             document_end,
         },
         notes: Vec::new(),

@@ -2,6 +2,8 @@
 
 use super::special::{END_OF_TEXT, SPECIAL_TOKENS};
 use anyhow::{Result, anyhow};
+use files::checksum::Algorithm;
+use files::manifest::{self, Manifest};
 use serde_json::{Map, Value, json};
 use std::path::Path;
 use tokenizers::Tokenizer;
@@ -9,17 +11,19 @@ use tokenizers::Tokenizer;
 /// SmolLM2's context, in tokens.
 const MODEL_MAX_LENGTH: usize = 8192;
 
-/// The three files; the first is the one by which a folder is recognized as a tokenizer's.
-pub(super) const FILES: [&str; 3] = ["tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"];
+/// The files; the first is the one by which a folder is recognized as a tokenizer's, the last the list of the others.
+pub(super) const FILES: [&str; 4] =
+    ["tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", manifest::FILE_NAME];
 
-/// Writes the three files. The last is `tokenizer.json`, by which a folder is recognized as a tokenizer's.
+/// Writes the files, the list of them last.
 pub(super) fn write(folder: &Path, tokenizer: &Tokenizer) -> Result<()> {
     let text =
         tokenizer.to_string(true).map_err(|error| anyhow!("cannot serialize the tokenizer: {error}"))?;
     let write = |name: &str, text: &str| files::atomic::write(&folder.join(name), text);
     write("tokenizer_config.json", &pretty(&configuration(tokenizer)))?;
     write("special_tokens_map.json", &pretty(&special_tokens_map()))?;
-    Ok(write("tokenizer.json", &text)?)
+    write("tokenizer.json", &text)?;
+    Ok(Manifest::of(folder, &FILES[..3], Algorithm::Sha256)?.write(&folder.join(manifest::FILE_NAME))?)
 }
 
 fn pretty(value: &Value) -> String {
