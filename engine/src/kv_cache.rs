@@ -22,14 +22,15 @@ impl KvCache {
         Self { length: blocks.len() * BLOCK_POSITIONS, blocks }
     }
 
-    /// Returns a cache of the same positions that can grow on its own: full blocks are shared, the last one is copied.
-    pub(crate) fn fork(&self, shape: &CacheShape) -> Self {
-        let (full, rest) = (self.length / BLOCK_POSITIONS, self.length % BLOCK_POSITIONS);
+    /// Returns a cache of the first `length` positions that can grow on its own: full blocks are shared, the last one is
+    /// copied.
+    pub(crate) fn fork(&self, shape: &CacheShape, length: usize) -> Self {
+        let (full, rest) = (length / BLOCK_POSITIONS, length % BLOCK_POSITIONS);
         let mut blocks = self.blocks[..full].to_vec();
         if rest > 0 {
             blocks.push(Arc::new(self.blocks[full].copy_of_first(shape, rest)));
         }
-        Self { blocks, length: self.length }
+        Self { blocks, length }
     }
 
     /// Returns how many new blocks `more` positions need.

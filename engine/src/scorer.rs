@@ -197,7 +197,7 @@ impl Caches {
         let cache = if self.children_left[node] == 0 {
             kept.take()
         } else {
-            kept.as_ref().map(|cache| cache.fork(model.cache_shape()))
+            kept.as_ref().map(|cache| cache.fork(model.cache_shape(), cache.length))
         };
         cache.expect("a node's cache is kept until its last child begins")
     }

@@ -74,6 +74,16 @@ impl Sequence {
         self.cache.length == 0 && request.prompt_logprobs.is_none() && !request.embedding
     }
 
+    /// Returns how many first positions it can take from another one, which has them or will have computed them: at least
+    /// one id remains to be run.
+    pub(crate) fn shared_with(&self, source: &Self) -> usize {
+        if self.prefix_scope() != source.prefix_scope() {
+            return 0;
+        }
+        let most = self.ids.len().saturating_sub(1).min(source.ids.len());
+        self.ids[..most].iter().zip(&source.ids).take_while(|(own, other)| own == other).count()
+    }
+
     /// Returns all ids, to look up their prefix.
     pub(crate) fn ids(&self) -> &[u32] {
         &self.ids

@@ -15,11 +15,16 @@ use crate::queue::Queue;
 use crate::request::Request;
 use crate::sequence::Sequence;
 use checkpoint::Tokenizer;
+use kernels::BLOCK_POSITIONS;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::time::Instant;
 use tokio::sync::mpsc::UnboundedSender;
+
+/// Positions for whose sake a sequence waits for another one that computes them: a step without them costs about as much
+/// as computing so many positions.
+const WORTH_WAITING: usize = 16;
 
 /// A checked request on its way to the thread.
 pub(crate) struct Submission {
@@ -157,18 +162,42 @@ impl Worker {
     /// Moves waiting sequences to the batch while it has room for them and the budget for the blocks of all their ids.
     fn admit(&mut self) {
         while self.running.len() < self.options.max_sequences {
-            let Some(mut next) = self.waiting.pop_front() else { return };
+            let Some(next) = self.waiting.pop_front() else { return };
             let blocks = next.cache.blocks_for(next.pending() + 1);
             if !self.running.is_empty() && self.blocks_in_use() + blocks > self.block_budget() {
                 return self.waiting.push_front(next);
             }
             self.state.queue.leave(1);
-            if self.options.reuse_prefixes && next.can_reuse_prefix() {
-                let blocks = self.prefixes.find(next.ids(), next.prefix_scope());
-                next.set_prefix(KvCache::with_prefix(blocks));
-            }
             self.running.push(next);
         }
+    }
+
+    /// Lets each sequence that has not begun begin with what was computed for the same first ids: blocks of the prefix
+    /// cache, or positions of a sequence before it in the batch. So the choices of one request compute their prompt once.
+    /// Returns which sequences wait for one that still computes what they share.
+    fn share_prefixes(&mut self) -> Vec<bool> {
+        let mut waits = vec![false; self.running.len()];
+        if !self.options.reuse_prefixes {
+            return waits;
+        }
+        for index in 0..self.running.len() {
+            let (earlier, rest) = self.running.split_at_mut(index);
+            let sequence = &mut rest[0];
+            if !sequence.can_reuse_prefix() {
+                continue;
+            }
+            let cached = self.prefixes.find(sequence.ids(), sequence.prefix_scope());
+            let found = cached.len() * BLOCK_POSITIONS;
+            let shared = earlier.iter().map(|source| (source, sequence.shared_with(source)));
+            match shared.max_by_key(|(source, positions)| (*positions, source.cache.length.min(*positions))) {
+                Some((source, positions)) if positions > found && source.cache.length >= positions => {
+                    sequence.set_prefix(source.cache.fork(self.model.cache_shape(), positions));
+                }
+                Some((_, positions)) if positions >= found + WORTH_WAITING => waits[index] = true,
+                _ => sequence.set_prefix(KvCache::with_prefix(cached)),
+            }
+        }
+        waits
     }
 
     fn block_budget(&self) -> usize {
@@ -178,8 +207,9 @@ impl Worker {
     /// Makes room for the blocks of the next step: evicts cached prefixes, then pauses the sequences that came last.
     /// The first one always runs. Returns how many ids each remaining sequence runs.
     fn make_room(&mut self) -> Vec<usize> {
+        let waits = self.share_prefixes();
         loop {
-            let counts = self.ids_per_sequence();
+            let counts = self.ids_per_sequence(&waits);
             let new_blocks = |(sequence, count): (&Sequence, &usize)| sequence.cache.blocks_for(*count);
             let needed =
                 self.running.iter().zip(&counts).map(new_blocks).sum::<usize>() + self.blocks_in_use();
@@ -234,13 +264,14 @@ impl Worker {
     }
 
     /// Returns how many ids each running sequence runs in the next step: one if it generates, otherwise a share of its
-    /// prompt.
-    fn ids_per_sequence(&self) -> Vec<usize> {
+    /// prompt, none if it waits for another one.
+    fn ids_per_sequence(&self, waits: &[bool]) -> Vec<usize> {
         let generates = self.running.iter().any(|sequence| sequence.pending() == 1);
         let limit = self.options.prompt_tokens_per_step;
         // A generated token waits for the prompts of its step.
         let mut budget = if generates { limit.div_ceil(4) } else { limit };
-        let share = |sequence: &Sequence| match sequence.pending() {
+        let share = |(sequence, waits): (&Sequence, &bool)| match sequence.pending() {
+            _ if *waits => 0,
             1 => 1,
             pending => {
                 let count = pending.min(budget);
@@ -248,6 +279,6 @@ impl Worker {
                 count
             }
         };
-        self.running.iter().map(share).collect()
+        self.running.iter().zip(waits).map(share).collect()
     }
 }

@@ -110,16 +110,59 @@ fn a_prompt_that_begins_alike_is_not_run_again_and_is_answered_the_same() {
         assert_eq!(said, answer(&forgetful, first.clone()));
         // The next turn goes on from the answer, whose keys and values were made one at a time.
         let next = Request { prompt: [first.prompt.clone(), said.ids].concat(), max_tokens: 40, ..first };
-        let mut events = engine.submit(next.clone()).unwrap();
-        let mut cached = 0;
-        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        while let Some(event) = runtime.block_on(events.next()) {
-            if let engine::Event::Done(done) = event {
-                cached = done.cached_tokens;
-            }
-        }
+        let cached = cached_tokens(&mut engine.submit(next.clone()).unwrap());
         assert!(cached >= 64, "only {cached} tokens were at hand");
         assert_eq!(answer(&engine, next.clone()), answer(&forgetful, next));
+    }
+}
+
+/// How many of its prompt's tokens an answer did not compute.
+fn cached_tokens(events: &mut engine::Events) -> usize {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    loop {
+        if let engine::Event::Done(done) = runtime.block_on(events.next()).unwrap() {
+            return done.cached_tokens;
+        }
+    }
+}
+
+#[test]
+fn requests_that_arrive_together_compute_what_they_share_once() {
+    let Some(checkpoint) = stories() else { return };
+    // 16 ids a step: the others wait many steps for the first.
+    let engine =
+        NativeEngine::start(&checkpoint, Options { prompt_tokens_per_step: 16, ..Options::default() })
+            .unwrap();
+    let alone =
+        NativeEngine::start(&checkpoint, Options { reuse_prefixes: false, ..Options::default() }).unwrap();
+    let ids = |count: usize, last: u32| {
+        let mut ids: Vec<u32> = (0..count as u32).map(|index| 3 + index * 7 % 500).collect();
+        ids.push(last);
+        ids
+    };
+    // Equal prompts; prompts that begin alike for 150 ids; one that begins otherwise; one of another client.
+    let mut requests: Vec<Request> = Vec::new();
+    for index in 0..8 {
+        let sampling = Sampling { temperature: 1.0, seed: index, ..Sampling::default() };
+        let request = Request { max_tokens: 150, logprobs: Some(1), sampling, ..Request::default() };
+        let other = u32::try_from(index).unwrap() + 10;
+        requests.push(Request { prompt: ids(190, 9), ..request.clone() });
+        requests.push(Request { prompt: [ids(150, other), ids(20, 9)].concat(), ..request });
+    }
+    requests.push(Request { prompt: vec![5; 100], ..requests[0].clone() });
+    requests.push(Request { prefix_scope: 1, ..requests[0].clone() });
+    let submit = |request: &Request| engine.submit(request.clone()).unwrap();
+    let cached: Vec<usize> =
+        requests.iter().map(submit).collect::<Vec<_>>().iter_mut().map(cached_tokens).collect();
+    let expected = |index: usize| match index {
+        0 | 16 | 17 => 0,
+        index if index.is_multiple_of(2) => 190,
+        _ => 150,
+    };
+    assert_eq!(cached, (0..18).map(expected).collect::<Vec<_>>());
+    let again: Vec<_> = requests.iter().map(submit).collect();
+    for (request, events) in requests.iter().zip(again) {
+        assert_eq!(answer(&alone, request.clone()), events.collect_blocking());
     }
 }
 
