@@ -24,6 +24,8 @@ enum Command {
     Inspect(posttrain::inspect::Options),
     /// Train a byte-level BPE tokenizer with the settings of SmolLM2's
     Tokenizer(posttrain::tokenizer::Options),
+    /// Write a checkpoint as a GGUF file, for llama.cpp and the programs that are built on it
+    Export(posttrain::export::Options),
 }
 
 fn main() -> ExitCode {
@@ -40,6 +42,7 @@ fn main() -> ExitCode {
         Command::Dpo(options) => posttrain::dpo::run(&options),
         Command::Inspect(options) => posttrain::inspect::run(&options),
         Command::Tokenizer(options) => posttrain::tokenizer::run(&options),
+        Command::Export(options) => posttrain::export::run(&options),
     });
     terminal::errors::exit_code("posttrain", result)
 }

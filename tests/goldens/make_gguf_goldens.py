@@ -239,6 +239,15 @@ def tiny_llama():
     (HERE / "tiny_llama.json").write_text(json.dumps(golden) + "\n")
 
 
+def quantized():
+    """SHA-256 of numbers in each type that is written, quantized by the package."""
+    numbers = (numpy.arange(8192, dtype=numpy.int64) * 7919 % 20011 - 10005).astype(numpy.float32) / numpy.float32(977)
+    numbers[64:96] = 0
+    kinds = [gguf.GGMLQuantizationType[name] for name in ["F32", "F16", "BF16", "Q8_0", "Q4_0"]]
+    digests = {kind.name: hashlib.sha256(gguf.quantize(numbers, kind).tobytes()).hexdigest() for kind in kinds}
+    (HERE / "quantized.json").write_text(json.dumps(digests, indent=1) + "\n")
+
+
 def logits_of(config, weights, sequences):
     """The logits (T, V) of each sequence, by transformers in f32."""
     model = LlamaForCausalLM(LlamaConfig(attn_implementation="eager", **config)).eval()
@@ -292,6 +301,7 @@ def real_model(path):
 def main():
     HERE.mkdir(exist_ok=True)
     blocks_of_every_type()
+    quantized()
     tiny_llama()
     for path in sys.argv[1:]:
         real_model(path)

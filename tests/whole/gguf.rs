@@ -1,7 +1,9 @@
 //! GGUF files as models: tokens by Hugging Face's tokenizers, logits by transformers, and every program that takes a
 //! model. `make_gguf_goldens.py` made the goldens; `tests/real_model` fetches the real file.
 
+use crate::programs::{program, refused, succeeds};
 use checkpoint::Checkpoint;
+use checkpoint::gguf::ExportType;
 use engine::{
     CacheFormat, Chunk, Engine, KvCache, LogitPositions, Model, NativeEngine, Options, Request, WeightFormat,
 };
@@ -101,12 +103,10 @@ fn the_real_file_in_f32_has_the_logits_of_its_dequantized_weights() {
     }
 }
 
-#[test]
-fn the_real_file_in_its_own_bits_knows_the_capital_of_france() {
-    let Some(file) = real_model() else { return };
-    let checkpoint = Checkpoint::open(file.to_str().unwrap(), None).unwrap();
+/// What a model answers to the question.
+fn capital_of_france(checkpoint: &Checkpoint) -> String {
     let options = Options { weights: None, cache: CacheFormat::F16, ..Options::default() };
-    let engine = NativeEngine::start(&checkpoint, options).unwrap();
+    let engine = NativeEngine::start(checkpoint, options).unwrap();
     let messages = [checkpoint::Message::new("user", "What is the capital of France?")];
     let prompt =
         checkpoint::chat::render_prompt(&checkpoint.template, &checkpoint.tokenizer, &messages, None)
@@ -114,7 +114,97 @@ fn the_real_file_in_its_own_bits_knows_the_capital_of_france() {
     let request =
         Request { prompt, max_tokens: 30, stop_ids: checkpoint.stop_ids.clone(), ..Request::default() };
     let answer = engine.submit(request).unwrap().collect_blocking();
-    let text = checkpoint.tokenizer.decode(&answer.ids, true).unwrap();
+    checkpoint.tokenizer.decode(&answer.ids, true).unwrap()
+}
+
+#[test]
+fn the_real_file_in_its_own_bits_knows_the_capital_of_france() {
+    let Some(file) = real_model() else { return };
+    let checkpoint = Checkpoint::open(file.to_str().unwrap(), None).unwrap();
+    let text = capital_of_france(&checkpoint);
     assert!(text.contains("Paris"), "{text}");
     assert_eq!(engine::widened_types(&checkpoint.weights), None);
+}
+
+const TEXTS: [&str; 5] = [
+    "Once upon a time, there was a girl named Lily.",
+    "  Two spaces,\n\ta tab, 1234567 and it's  fine!\r\n",
+    "naïve Größe 東京 🙂 \u{1f468}\u{200d}\u{1f469}",
+    "<|im_start|>user\nHi<|im_end|>\n",
+    "fn main() { println!(\"{}\", 1 + 1); }",
+];
+
+/// The checkpoint as a GGUF file, opened.
+fn exported(checkpoint: &Checkpoint, kind: ExportType) -> (tempfile::TempDir, Checkpoint) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.gguf");
+    let bytes = checkpoint::gguf::export(checkpoint, &path, kind).unwrap();
+    assert_eq!(bytes, path.metadata().unwrap().len());
+    let read = Checkpoint::open(path.to_str().unwrap(), None).unwrap();
+    (folder, read)
+}
+
+/// The same ids, texts, template and ends; in f32 the same logits to the bit, in fewer bits similar ones.
+fn is_the_same_model(checkpoint: &Checkpoint) {
+    let exact = |checkpoint: &Checkpoint, ids: &[u32]| {
+        last_logits(&Model::load(checkpoint, WeightFormat::F32, CacheFormat::F32), ids)
+    };
+    let ids = checkpoint.tokenizer.encode_document(TEXTS[0]).unwrap();
+    let wanted = exact(checkpoint, &ids);
+    let spread = wanted.iter().fold(0.0f32, |most, logit| most.max(logit.abs()));
+    for (kind, most) in [
+        (ExportType::F32, 0.0),
+        (ExportType::Bf16, 0.05),
+        (ExportType::F16, 0.01),
+        (ExportType::Q8_0, 0.1),
+        (ExportType::Q4_0, 1.0),
+    ] {
+        let (_folder, read) = exported(checkpoint, kind);
+        let difference = largest_difference(&exact(&read, &ids), &wanted) / spread;
+        assert!(difference <= most, "{kind:?}: {difference}");
+        for text in TEXTS {
+            let encode = |checkpoint: &Checkpoint| checkpoint.tokenizer.encode_document(text).unwrap();
+            let ids = encode(checkpoint);
+            assert_eq!(encode(&read), ids, "{text:?}");
+            let decode = |checkpoint: &Checkpoint| checkpoint.tokenizer.decode(&ids, false).unwrap();
+            assert_eq!(decode(&read), decode(checkpoint), "{text:?}");
+        }
+        assert_eq!(read.stop_ids, checkpoint.stop_ids);
+        assert_eq!(read.has_own_template, checkpoint.has_own_template);
+        assert_eq!(read.config.tie_word_embeddings, checkpoint.config.tie_word_embeddings);
+    }
+}
+
+#[test]
+fn an_exported_checkpoint_is_the_same_model() {
+    is_the_same_model(&tiny());
+    let Some(data) = shared_data() else { return };
+    is_the_same_model(&Checkpoint::open(data.join("models/stories260k").to_str().unwrap(), None).unwrap());
+}
+
+#[test]
+fn the_real_model_is_exported_and_knows_the_capital_of_france() {
+    let Some(file) = real_model() else { return };
+    let checkpoint = Checkpoint::open(file.to_str().unwrap(), None).unwrap();
+    let (_folder, read) = exported(&checkpoint, ExportType::Q8_0);
+    assert_eq!(read.template.source(), checkpoint.template.source());
+    let text = capital_of_france(&read);
+    assert!(text.contains("Paris"), "{text}");
+}
+
+#[test]
+fn export_replaces_no_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.gguf");
+    let model = golden("gguf/tiny_llama.gguf");
+    let export = |kind: &str| {
+        let mut command = program("posttrain");
+        command.arg("export").arg(&model).arg("--gguf").arg(&path).args(["--type", kind]);
+        command
+    };
+    let printed = succeeds(&mut export("q4_0"));
+    assert!(printed.contains("model.gguf has "), "{printed}");
+    let before = std::fs::read(&path).unwrap();
+    refused(&mut export("f32"), "exists; remove it or give another name");
+    assert!(std::fs::read(&path).unwrap() == before);
 }

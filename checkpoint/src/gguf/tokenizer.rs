@@ -9,7 +9,9 @@ use vocabulary::Vocabulary;
 
 mod byte_level;
 mod sentencepiece;
-mod vocabulary;
+pub(super) mod vocabulary;
+
+pub(super) use byte_level::rule_name;
 
 /// The text side of a GGUF file.
 #[derive(Debug, Default)]

@@ -59,6 +59,44 @@ pub(super) fn tokenizer(vocabulary: &Vocabulary<'_>) -> Result<Value, String> {
     }))
 }
 
+/// The name of the rule by which a `tokenizer.json` splits a text.
+///
+/// # Errors
+/// If llama.cpp has no name for it.
+pub(in crate::gguf) fn rule_name(tokenizer: &Value) -> Result<&'static str, String> {
+    let own = steps_of(&tokenizer["pre_tokenizer"]);
+    let ignores_merges = tokenizer["model"]["ignore_merges"] == true;
+    for name in RULES.split(", ") {
+        let rule = rule(Some(name))?;
+        let steps: Vec<Value> = rule.steps.iter().map(essential).collect();
+        if own == steps && tokenizer["normalizer"] == rule.normalizer && ignores_merges == rule.ignores_merges
+        {
+            return Ok(name);
+        }
+    }
+    Err(format!("its tokenizer splits texts in a way that llama.cpp has no name for (known: {RULES})"))
+}
+
+/// The steps of a pre-tokenizer, as far as they change what comes out.
+fn steps_of(pre_tokenizer: &Value) -> Vec<Value> {
+    match pre_tokenizer["pretokenizers"].as_array() {
+        Some(steps) => steps.iter().map(essential).collect(),
+        None => vec![essential(pre_tokenizer)],
+    }
+}
+
+/// A step without the fields that change nothing, with its defaults.
+fn essential(step: &Value) -> Value {
+    match step["type"].as_str() {
+        Some("ByteLevel") => json!({
+            "type": "ByteLevel",
+            "add_prefix_space": step["add_prefix_space"].as_bool().unwrap_or(true),
+            "use_regex": step["use_regex"].as_bool().unwrap_or(true),
+        }),
+        _ => step.clone(),
+    }
+}
+
 fn rule(name: Option<&str>) -> Result<Rule, String> {
     let gpt_2 = Rule {
         steps: vec![byte_level(true)],

@@ -5,11 +5,12 @@ use crate::gguf::value::Value as Field;
 use serde_json::{Map, Value, json};
 
 /// Kinds of tokens, numbered as `llama_token_type` of llama.cpp.
-pub(super) const NORMAL: i64 = 1;
-pub(super) const UNKNOWN: i64 = 2;
-pub(super) const CONTROL: i64 = 3;
-pub(super) const USER_DEFINED: i64 = 4;
-pub(super) const UNUSED: i64 = 5;
+pub(in crate::gguf) const NORMAL: i64 = 1;
+pub(in crate::gguf) const UNKNOWN: i64 = 2;
+pub(in crate::gguf) const CONTROL: i64 = 3;
+pub(in crate::gguf) const USER_DEFINED: i64 = 4;
+pub(in crate::gguf) const UNUSED: i64 = 5;
+pub(in crate::gguf) const BYTE: i64 = 6;
 
 /// The vocabulary as the file lists it.
 pub(super) struct Vocabulary<'a> {

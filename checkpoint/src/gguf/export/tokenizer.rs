@@ -1,0 +1,166 @@
+//! The metadata of a tokenizer, from the text of its `tokenizer.json`. llama.cpp knows how a text is split by a name, so
+//! a tokenizer that splits otherwise cannot be exported.
+
+use super::super::tokenizer::rule_name;
+use super::super::tokenizer::vocabulary::{BYTE, CONTROL, NORMAL, UNKNOWN, UNUSED, USER_DEFINED};
+use super::Field;
+use crate::error::Error;
+use crate::folder::Checkpoint;
+use serde_json::Value;
+use std::collections::HashMap;
+
+/// # Errors
+/// Names what of the tokenizer the format does not have.
+pub(super) fn metadata(checkpoint: &Checkpoint) -> Result<Vec<(String, Field)>, Error> {
+    let json: Value = serde_json::from_str(&checkpoint.tokenizer.to_json()?)
+        .map_err(|error| Error::invalid(&checkpoint.folder, format!("its tokenizer is not JSON: {error}")))?;
+    let invalid = |reason| Error::invalid(&checkpoint.folder, reason);
+    let vocabulary = Listed::read(&json, checkpoint.config.vocab_size).map_err(invalid)?;
+    let mut metadata = Vec::new();
+    let mut put = |key: &str, field: Field| metadata.push((format!("tokenizer.{key}"), field));
+    let merges = merges(&json);
+    if json["model"]["byte_fallback"] == true {
+        check_sentencepiece(&json).map_err(invalid)?;
+        put("ggml.model", Field::Text("llama".to_owned()));
+        put("ggml.scores", Field::Floats(scores(&vocabulary.tokens, &merges)));
+        put("ggml.add_space_prefix", Field::Flag(adds_space(&json)));
+    } else {
+        put("ggml.model", Field::Text("gpt2".to_owned()));
+        put("ggml.pre", Field::Text(rule_name(&json).map_err(invalid)?.to_owned()));
+        put(
+            "ggml.merges",
+            Field::Texts(merges.iter().map(|(left, right)| format!("{left} {right}")).collect()),
+        );
+    }
+    put("ggml.tokens", Field::Texts(vocabulary.tokens));
+    put("ggml.token_type", Field::Integers(vocabulary.kinds));
+    for (key, id) in special_ids(checkpoint) {
+        put(key, Field::Unsigned(id));
+    }
+    let [begins, ends] = around(&json, checkpoint);
+    put("ggml.add_bos_token", Field::Flag(begins));
+    put("ggml.add_eos_token", Field::Flag(ends));
+    if checkpoint.has_own_template {
+        put("chat_template", Field::Text(checkpoint.template.plain_source()));
+    }
+    Ok(metadata)
+}
+
+/// Tokens and their kinds, by id.
+struct Listed {
+    tokens: Vec<String>,
+    kinds: Vec<i32>,
+}
+
+impl Listed {
+    /// Reads a vocabulary of `size` rows; rows without a token become unused ones.
+    fn read(json: &Value, size: usize) -> Result<Self, String> {
+        if json["model"]["type"] != "BPE" {
+            return Err(format!(
+                "its tokenizer is of the type {}; only BPE is exported",
+                json["model"]["type"]
+            ));
+        }
+        let mut tokens: Vec<Option<(String, i64)>> = vec![None; size];
+        let unknown = json["model"]["unk_token"].as_str();
+        let is_byte = |token: &str| json["model"]["byte_fallback"] == true && is_byte_token(token);
+        for (token, id) in json["model"]["vocab"].as_object().into_iter().flatten() {
+            let kind = match token.as_str() {
+                token if Some(token) == unknown => UNKNOWN,
+                token if is_byte(token) => BYTE,
+                _ => NORMAL,
+            };
+            if let Some(entry) = id.as_u64().and_then(|id| tokens.get_mut(id as usize)) {
+                *entry = Some((token.clone(), kind));
+            }
+        }
+        for added in json["added_tokens"].as_array().into_iter().flatten() {
+            let (id, content) = (added["id"].as_u64(), added["content"].as_str());
+            let (Some(id), Some(content)) = (id, content) else { continue };
+            let kind = match added["special"] == true {
+                true if Some(content) == unknown => UNKNOWN,
+                true => CONTROL,
+                false => USER_DEFINED,
+            };
+            if let Some(entry) = tokens.get_mut(id as usize) {
+                *entry = Some((content.to_owned(), kind));
+            }
+        }
+        let named = |(id, token): (usize, Option<(String, i64)>)| {
+            token.unwrap_or_else(|| (format!("[PAD{id}]"), UNUSED))
+        };
+        let (tokens, kinds): (Vec<String>, Vec<i64>) = tokens.into_iter().enumerate().map(named).unzip();
+        Ok(Self { tokens, kinds: kinds.into_iter().map(|kind| kind as i32).collect() })
+    }
+}
+
+/// Whether a token stands for a byte, such as `<0x0A>`.
+fn is_byte_token(token: &str) -> bool {
+    let digits = token.strip_prefix("<0x").and_then(|rest| rest.strip_suffix('>'));
+    digits.is_some_and(|digits| digits.len() == 2 && u8::from_str_radix(digits, 16).is_ok())
+}
+
+/// The pairs of tokens that are merged, first ones first.
+fn merges(json: &Value) -> Vec<(String, String)> {
+    let pair = |merge: &Value| match merge {
+        Value::String(text) => text.split_once(' ').map(|(left, right)| (left.to_owned(), right.to_owned())),
+        pair => Some((pair[0].as_str()?.to_owned(), pair[1].as_str()?.to_owned())),
+    };
+    json["model"]["merges"].as_array().into_iter().flatten().filter_map(pair).collect()
+}
+
+/// Of each token the negative place of the first pair that makes it: llama.cpp merges the best score first.
+fn scores(tokens: &[String], merges: &[(String, String)]) -> Vec<f32> {
+    let mut places: HashMap<String, usize> = HashMap::new();
+    for (place, (left, right)) in merges.iter().enumerate() {
+        places.entry(format!("{left}{right}")).or_insert(place);
+    }
+    tokens.iter().map(|token| places.get(token).map_or(0.0, |place| -(*place as f32) - 1.0)).collect()
+}
+
+/// Whether the steps around a SentencePiece vocabulary are those that llama.cpp has.
+fn check_sentencepiece(json: &Value) -> Result<(), String> {
+    let is_metaspace =
+        json["pre_tokenizer"]["type"] == "Metaspace" && json["pre_tokenizer"]["split"] == false;
+    let replaces = json["normalizer"].to_string().contains("\u{2581}");
+    match (json["pre_tokenizer"].is_null() && replaces) || is_metaspace {
+        true => Ok(()),
+        false => Err("its tokenizer splits texts in a way that llama.cpp has no name for".to_owned()),
+    }
+}
+
+/// Whether a space is put before a text.
+fn adds_space(json: &Value) -> bool {
+    let scheme = json["pre_tokenizer"]["prepend_scheme"].as_str();
+    scheme.is_some_and(|scheme| scheme != "never") || json["normalizer"].to_string().contains("\"Prepend\"")
+}
+
+/// The ids that have a meaning, by their keys.
+fn special_ids(checkpoint: &Checkpoint) -> Vec<(&'static str, u32)> {
+    let config = &checkpoint.config;
+    let named = |key: &str| {
+        let value = checkpoint.tokenizer_config.get(key)?;
+        checkpoint.tokenizer.id(value.as_str().or_else(|| value["content"].as_str())?)
+    };
+    let end = config.eos_token_ids.first().copied().or_else(|| named("eos_token"));
+    // A second end, such as a base model's beside that of a turn.
+    let other = checkpoint.stop_ids.iter().copied().find(|id| Some(*id) != end);
+    let ids = [
+        ("ggml.bos_token_id", named("bos_token").or(config.bos_token_id)),
+        ("ggml.eos_token_id", end),
+        ("ggml.eot_token_id", other),
+        ("ggml.unknown_token_id", named("unk_token")),
+        ("ggml.padding_token_id", named("pad_token").or(config.pad_token_id)),
+    ];
+    ids.into_iter().filter_map(|(key, id)| id.map(|id| (key, id))).collect()
+}
+
+/// Whether the beginning and the end of sequence are put around a text.
+fn around(json: &Value, checkpoint: &Checkpoint) -> [bool; 2] {
+    let steps = json["post_processor"]["single"].as_array().map_or(&[][..], Vec::as_slice);
+    let is = |step: Option<&Value>, token: &str| {
+        !token.is_empty() && step.is_some_and(|step| step["SpecialToken"]["id"] == token)
+    };
+    let [bos, eos] = checkpoint.template.named_tokens();
+    [is(steps.first(), bos), is(steps.last(), eos)]
+}
