@@ -56,6 +56,9 @@ pub struct ChatRequest {
     /// Number of most likely tokens to report in each position.
     #[schemars(range(min = 0, max = 20))]
     pub top_logprobs: Option<u64>,
+    /// Return the ids of the prompt (`prompt_token_ids`) and of what was chosen (`token_ids`).
+    #[schemars(extend("default" = false))]
+    pub return_token_ids: Option<bool>,
     /// The format of the text.
     pub response_format: Option<ResponseFormat>,
     /// Constraints in vLLM's spelling.
@@ -118,6 +121,9 @@ pub struct ChatCompletion {
     pub system_fingerprint: String,
     /// One entry per answer.
     pub choices: Vec<ChatChoice>,
+    /// The ids of the prompt, if the request asked for them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prompt_token_ids: Option<Vec<u32>>,
     /// Token counts of all answers.
     pub usage: Usage,
 }
@@ -133,6 +139,9 @@ pub struct ChatChoice {
     pub logprobs: Option<ChatLogprobs>,
     /// Why the answer ended.
     pub finish_reason: Option<FinishReason>,
+    /// The ids that were chosen, if the request asked for them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub token_ids: Option<Vec<u32>>,
 }
 
 /// The message of an answer.
@@ -167,6 +176,9 @@ pub struct ChatCompletionChunk {
     pub system_fingerprint: String,
     /// At most one entry.
     pub choices: Vec<ChatChunkChoice>,
+    /// The ids of the prompt, in the first event, if the request asked for them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prompt_token_ids: Option<Vec<u32>>,
     /// Only with `include_usage`: null until the last chunk, which has no choices; with `continuous_usage_stats`, so far.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub usage: Option<Option<Usage>>,
@@ -183,6 +195,9 @@ pub struct ChatChunkChoice {
     pub logprobs: Option<ChatLogprobs>,
     /// Why the answer ended; null before its end.
     pub finish_reason: Option<FinishReason>,
+    /// The ids that were chosen since the event before, if the request asked for them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub token_ids: Option<Vec<u32>>,
 }
 
 /// New parts of a message.

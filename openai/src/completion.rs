@@ -47,6 +47,9 @@ pub struct CompletionRequest {
     /// Texts are always tokenized with the tokenizer's special tokens; send token ids to choose every token.
     #[schemars(extend("enum" = [true, null]))]
     pub add_special_tokens: Option<bool>,
+    /// Return the ids of the prompt (`prompt_token_ids`) and of what was chosen (`token_ids`).
+    #[schemars(extend("default" = false))]
+    pub return_token_ids: Option<bool>,
     /// The format of the text.
     pub response_format: Option<ResponseFormat>,
     /// Constraints in vLLM's spelling.
@@ -110,4 +113,10 @@ pub struct CompletionChoice {
     pub logprobs: Option<CompletionLogprobs>,
     /// Why the answer ended; null before its end.
     pub finish_reason: Option<FinishReason>,
+    /// The ids that were chosen, if the request asked for them; in a stream, those since the event before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub token_ids: Option<Vec<u32>>,
+    /// The ids of the prompt, if the request asked for them; in a stream, in the first event of an answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prompt_token_ids: Option<Vec<u32>>,
 }

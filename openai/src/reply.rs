@@ -108,7 +108,8 @@ mod tests {
             created: 1,
             model: "m".to_owned(),
             system_fingerprint: "f".to_owned(),
-            choices: vec![ChatChoice { index: 0, message, logprobs: None, finish_reason }],
+            choices: vec![ChatChoice { index: 0, message, logprobs: None, finish_reason, token_ids: None }],
+            prompt_token_ids: None,
             usage: usage(),
         });
         let text = "Hi.".to_owned();
@@ -118,7 +119,14 @@ mod tests {
             created: 1,
             model: "m".to_owned(),
             system_fingerprint: "f".to_owned(),
-            choices: vec![CompletionChoice { index: 0, text, logprobs: None, finish_reason }],
+            choices: vec![CompletionChoice {
+                index: 0,
+                text,
+                logprobs: None,
+                finish_reason,
+                token_ids: None,
+                prompt_token_ids: None,
+            }],
             usage: Some(Some(usage())),
         });
         for reply in [chat, completion] {

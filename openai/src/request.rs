@@ -163,7 +163,6 @@ without_effect! {
         bad_words: "Only empty.",
         logits_processors: "Only empty.",
         return_tokens_as_token_ids: "Only false.",
-        return_token_ids: "Only false.",
         priority: "Only 0.",
         mm_processor_kwargs: "Only empty.",
         kv_transfer_params: "Only empty.",

@@ -70,6 +70,9 @@ pub struct ResponseRequest {
     /// Parameters without an effect.
     #[serde(flatten)]
     pub neutral: NeutralParameters,
+    /// Not supported: responses have no place for ids.
+    #[schemars(extend("enum" = [false, null]))]
+    pub return_token_ids: Option<bool>,
     /// Parameters of other servers without an effect.
     #[serde(flatten)]
     pub engine_defaults: EngineDefaults,

@@ -10,6 +10,7 @@ mod completion;
 mod logprobs;
 mod plan;
 mod response;
+mod returned_ids;
 mod running;
 mod shared;
 mod stream;

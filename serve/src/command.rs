@@ -1,5 +1,6 @@
 //! The `smolserve` command: from its options to a server that runs until it is told to stop.
 
+mod listener;
 mod log;
 mod options;
 mod shutdown;
@@ -10,10 +11,10 @@ use crate::model::{self, LoadOptions, Model, ModelSource};
 use crate::state::{ServerSettings, ServerState};
 use anyhow::{Context, Result, anyhow, bail};
 use engine::{Finish, Request};
+use listener::Listener;
 use std::sync::Arc;
 use std::time::Instant;
 use terminal::errors::one_line;
-use tokio::net::TcpListener;
 
 /// Threads that load models, render and tokenize; more would only take compute time from the engine.
 const BLOCKING_THREADS: usize = 8;
@@ -73,10 +74,11 @@ async fn serve(
     load: LoadOptions,
 ) -> Result<()> {
     let began = Instant::now();
-    let listener = TcpListener::bind((options.host.as_str(), options.port))
-        .await
-        .with_context(|| format!("cannot listen on {}:{} (--host, --port)", options.host, options.port))?;
-    let address = listener.local_addr().context("cannot read the server's address")?;
+    let listener = match &options.unix_socket {
+        Some(path) => Listener::unix(path)?,
+        None => Listener::tcp(&options.host, options.port).await?,
+    };
+    let address = listener.address()?;
     let state = Arc::new(ServerState::new(settings));
     let serving = shutdown::serve(listener, Arc::clone(&state));
     let cache_note = load.cache_note();
@@ -87,7 +89,7 @@ async fn serve(
         loaded = loading => loaded?,
     }
     println!(
-        "smolserve is ready on http://{address} after {:.2} s: {}{cache_note}",
+        "smolserve is ready on {address} after {:.2} s: {}{cache_note}",
         began.elapsed().as_secs_f64(),
         summary(&state)?
     );

@@ -78,7 +78,12 @@ pub(crate) fn router(state: &Arc<ServerState>) -> Router {
         .layer(map_request(request_id::remove_invalid))
         .with_state(Arc::clone(state));
     // Around the routes, because it changes which one is chosen.
-    Router::new().fallback_service(map_request(path::normalize).layer(routes))
+    let prefix = state.settings.base_path.clone();
+    let normalize = move |request: Request| {
+        let request = path::normalize(request, prefix.as_deref());
+        async move { request }
+    };
+    Router::new().fallback_service(map_request(normalize).layer(routes))
 }
 
 /// Tells browsers which pages may read answers.

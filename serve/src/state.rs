@@ -19,6 +19,8 @@ pub(crate) struct ServerSettings {
     pub(crate) lenient: bool,
     /// Whether a request is refused where something of it would be lost.
     pub(crate) strict: bool,
+    /// The first part of all paths that clients may send.
+    pub(crate) base_path: Option<String>,
     /// Accepted API keys; none means that no key is needed.
     pub(crate) api_keys: Vec<String>,
     /// Origins of web pages that may call the server.

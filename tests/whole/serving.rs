@@ -265,3 +265,34 @@ fn json_reply(mut stream: TcpStream) -> Value {
     stream.read_to_string(&mut text).unwrap();
     serde_json::from_str(text.split_once("\r\n\r\n").unwrap().1).unwrap()
 }
+
+#[cfg(unix)]
+#[test]
+fn a_unix_socket_and_the_path_of_a_proxy_work() {
+    use std::io::{BufRead, BufReader};
+    use std::os::unix::net::UnixStream;
+    let Some(data) = shared_data() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("socket");
+    let mut command = program("smolserve");
+    command.arg("--model").arg(data.join("models/stories260k")).arg("--unix-socket").arg(&socket);
+    command.args(["--base-path", "/llm/"]);
+    let mut child =
+        command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::null()).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    assert!(line.contains("ready on the Unix socket"), "{line}");
+    for path in ["/llm/v1/models", "/v1/models"] {
+        let mut stream = UnixStream::connect(&socket).unwrap();
+        stream
+            .write_all(
+                format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").as_bytes(),
+            )
+            .unwrap();
+        let mut text = String::new();
+        stream.read_to_string(&mut text).unwrap();
+        assert!(text.starts_with("HTTP/1.1 200") && text.contains("stories260k"), "{text}");
+    }
+    assert!(Command::new("kill").arg(child.id().to_string()).status().unwrap().success());
+    assert!(child.wait().is_ok() && !socket.exists(), "the socket's file is removed");
+}

@@ -3,6 +3,7 @@
 use super::chunks::{Delta, ScoredToken};
 use super::collect::WholeAnswer;
 use super::logprobs::chat_logprobs;
+use super::returned_ids::ReturnedIds;
 use super::running::TokenCounts;
 use super::shared::{FINGERPRINT, usage, usage_before_the_end};
 use super::stream::{Frame, StreamWriter};
@@ -27,15 +28,22 @@ pub(crate) struct ChatWriter {
     answers: usize,
     has_logprobs: bool,
     usage: UsageOptions,
+    ids: Option<ReturnedIds>,
     so_far: TokenCounts,
 }
 
 impl ChatWriter {
     /// A writer of this number of answers.
-    pub(crate) fn new(model: &Arc<Model>, answers: usize, has_logprobs: bool, usage: UsageOptions) -> Self {
+    pub(crate) fn new(
+        model: &Arc<Model>,
+        answers: usize,
+        has_logprobs: bool,
+        usage: UsageOptions,
+        returned: Option<ReturnedIds>,
+    ) -> Self {
         let (id, created) = (ids::id("chatcmpl-"), ids::now());
         let so_far = TokenCounts::default();
-        Self { model: Arc::clone(model), id, created, answers, has_logprobs, usage, so_far }
+        Self { model: Arc::clone(model), id, created, answers, has_logprobs, usage, ids: returned, so_far }
     }
 
     /// The body of whole answers.
@@ -44,6 +52,7 @@ impl ChatWriter {
             index,
             logprobs: self.logprobs(&answer.tokens),
             finish_reason: answer.finish,
+            token_ids: self.ids.as_ref().map(|_| answer.ids.clone()),
             message: message(answer),
         };
         ChatCompletion {
@@ -53,6 +62,7 @@ impl ChatWriter {
             model: self.model.name.clone(),
             system_fingerprint: FINGERPRINT.to_owned(),
             choices: answers.into_iter().enumerate().map(choice).collect(),
+            prompt_token_ids: self.ids.as_ref().map(|ids| ids.prompt(0)),
             usage: usage(counts),
         }
     }
@@ -62,41 +72,40 @@ impl ChatWriter {
         self.has_logprobs.then(|| ChatLogprobs { content: content(), refusal: None })
     }
 
-    fn chunk(&self, choice: Option<ChatChunkChoice>, usage: Option<Option<Usage>>) -> Frame {
-        Frame::new(&ChatCompletionChunk {
+    fn chunk(&self, choice: Option<ChatChunkChoice>, usage: Option<Option<Usage>>) -> ChatCompletionChunk {
+        ChatCompletionChunk {
             id: self.id.clone(),
             object: ChatCompletionChunkObject::default(),
             created: self.created,
             model: self.model.name.clone(),
             system_fingerprint: FINGERPRINT.to_owned(),
             choices: choice.into_iter().collect(),
+            prompt_token_ids: None,
             usage,
-        })
+        }
     }
 
-    fn choice(&self, index: usize, delta: ChatDelta) -> Frame {
-        self.chunk(
-            Some(ChatChunkChoice { index, delta, logprobs: None, finish_reason: None }),
-            usage_before_the_end(self.usage, self.so_far),
-        )
+    /// The chunk of one answer, with the ids that were chosen since its last one.
+    fn part(&mut self, index: usize, part: Part<'_>) -> Frame {
+        let logprobs = if part.tokens.is_empty() { None } else { self.logprobs(part.tokens) };
+        let token_ids = self.ids.as_mut().map(|ids| ids.take(index));
+        let choice =
+            ChatChunkChoice { index, delta: part.delta, logprobs, finish_reason: part.finish, token_ids };
+        Frame::new(&self.chunk(Some(choice), usage_before_the_end(self.usage, self.so_far)))
     }
+}
 
-    fn text(&self, index: usize, delta: ChatDelta, tokens: &[ScoredToken]) -> Frame {
-        let logprobs = if tokens.is_empty() { None } else { self.logprobs(tokens) };
-        self.chunk(
-            Some(ChatChunkChoice { index, delta, logprobs, finish_reason: None }),
-            usage_before_the_end(self.usage, self.so_far),
-        )
-    }
+/// What a chunk says.
+#[derive(Default)]
+struct Part<'a> {
+    delta: ChatDelta,
+    tokens: &'a [ScoredToken],
+    finish: Option<FinishReason>,
+}
 
-    fn call(&self, index: usize, call: ToolCallDelta) -> Frame {
-        self.choice(index, ChatDelta { tool_calls: Some(vec![call]), ..ChatDelta::default() })
-    }
-
-    fn finish(&self, index: usize, finish: FinishReason) -> Frame {
-        let delta = ChatDelta::default();
-        let choice = ChatChunkChoice { index, delta, logprobs: None, finish_reason: Some(finish) };
-        self.chunk(Some(choice), usage_before_the_end(self.usage, self.so_far))
+impl Part<'_> {
+    fn call(call: ToolCallDelta) -> Self {
+        Self { delta: ChatDelta { tool_calls: Some(vec![call]), ..ChatDelta::default() }, ..Self::default() }
     }
 }
 
@@ -122,35 +131,55 @@ impl StreamWriter for ChatWriter {
             content: Some(String::new()),
             ..ChatDelta::default()
         };
-        (0..self.answers).map(|index| self.choice(index, delta())).collect()
+        let usage = usage_before_the_end(self.usage, self.so_far);
+        let chunk = |index: usize| {
+            let choice = ChatChunkChoice {
+                index,
+                delta: delta(),
+                logprobs: None,
+                finish_reason: None,
+                token_ids: None,
+            };
+            let prompt_token_ids = self.ids.as_ref().filter(|_| index == 0).map(|ids| ids.prompt(0));
+            Frame::new(&ChatCompletionChunk { prompt_token_ids, ..self.chunk(Some(choice), usage.clone()) })
+        };
+        (0..self.answers).map(chunk).collect()
     }
 
     fn delta(&mut self, index: usize, delta: Delta) -> Vec<Frame> {
-        let frame = match delta {
+        let part = match &delta {
             Delta::Text { text, tokens } => {
-                self.text(index, ChatDelta { content: Some(text), ..ChatDelta::default() }, &tokens)
+                let delta = ChatDelta { content: Some(text.clone()), ..ChatDelta::default() };
+                Part { delta, tokens, finish: None }
             }
             Delta::Thought { text, tokens } => {
-                self.text(index, ChatDelta { reasoning_content: Some(text), ..ChatDelta::default() }, &tokens)
+                let delta = ChatDelta { reasoning_content: Some(text.clone()), ..ChatDelta::default() };
+                Part { delta, tokens, finish: None }
             }
-            Delta::CallBegins { index: call, id, name } => {
-                let function = FunctionCallDelta { name: Some(name), arguments: String::new() };
+            Delta::CallBegins { index, id, name } => {
+                let function = FunctionCallDelta { name: Some(name.clone()), arguments: String::new() };
                 let kind = Some(FunctionType::default());
-                self.call(index, ToolCallDelta { index: call, id: Some(id), kind, function })
+                Part::call(ToolCallDelta { index: *index, id: Some(id.clone()), kind, function })
             }
-            Delta::Arguments { index: call, text } => {
-                let function = FunctionCallDelta { name: None, arguments: text };
-                self.call(index, ToolCallDelta { index: call, id: None, kind: None, function })
+            Delta::Arguments { index, text } => {
+                let function = FunctionCallDelta { name: None, arguments: text.clone() };
+                Part::call(ToolCallDelta { index: *index, id: None, kind: None, function })
             }
-            Delta::End(finish) => self.finish(index, finish),
+            Delta::End(finish) => Part { finish: Some(*finish), ..Part::default() },
+            Delta::Ids(ids) => {
+                if let Some(returned) = &mut self.ids {
+                    returned.add(index, ids.clone());
+                }
+                return Vec::new();
+            }
             // Chat requests do not ask for embeddings.
             Delta::Embedding(_) => return Vec::new(),
         };
-        vec![frame]
+        vec![self.part(index, part)]
     }
 
     fn end(&mut self, counts: TokenCounts) -> Vec<Frame> {
-        let last = self.usage.is_included.then(|| self.chunk(None, Some(Some(usage(counts)))));
+        let last = self.usage.is_included.then(|| Frame::new(&self.chunk(None, Some(Some(usage(counts))))));
         last.into_iter().chain([Frame::done()]).collect()
     }
 }

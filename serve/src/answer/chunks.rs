@@ -19,6 +19,8 @@ pub(crate) enum Delta {
     Text { text: String, tokens: Vec<ScoredToken> },
     /// What the model thinks, and the scored tokens since the last text.
     Thought { text: String, tokens: Vec<ScoredToken> },
+    /// The ids that were chosen, if the client wants to see them.
+    Ids(Vec<u32>),
     /// The mean of the last hidden states (C).
     Embedding(Vec<f32>),
     /// A call begins; calls are numbered from 0.
@@ -44,6 +46,7 @@ pub(super) struct ChunkBuilder {
     model: Arc<Model>,
     thoughts: Option<ThoughtReader>,
     reader: Option<AnswerReader>,
+    returns_ids: bool,
     /// The prompt to repeat, until it was repeated.
     echo: Option<Arc<TokenizedPrompt>>,
     /// Whether the echo waits for the prompt's log-probabilities.
@@ -73,6 +76,7 @@ impl ChunkBuilder {
             model: Arc::clone(model),
             thoughts,
             reader,
+            returns_ids: false,
             echo: None,
             echo_is_scored: false,
             held: Vec::new(),
@@ -95,6 +99,11 @@ impl ChunkBuilder {
         }
     }
 
+    /// The same builder, which also returns the ids that were chosen.
+    pub(super) fn with_ids(self, returns_ids: bool) -> Self {
+        Self { returns_ids, ..self }
+    }
+
     /// What is known before any event.
     pub(super) fn begin(&mut self) -> Option<Delta> {
         let echo = if self.echo_is_scored { None } else { self.echo.take() };
@@ -114,7 +123,8 @@ impl ChunkBuilder {
 
     fn token(&mut self, Token { id, text, logprobs }: Token) -> Vec<Delta> {
         self.hold(id, logprobs);
-        self.read(text)
+        let ids = self.returns_ids.then(|| Delta::Ids(vec![id]));
+        ids.into_iter().chain(self.read(text)).collect()
     }
 
     /// The echoed prompt with the log-probabilities of its tokens.

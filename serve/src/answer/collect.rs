@@ -12,6 +12,7 @@ pub(crate) struct WholeAnswer {
     pub(crate) text: String,
     pub(crate) thoughts: String,
     pub(crate) tokens: Vec<ScoredToken>,
+    pub(crate) ids: Vec<u32>,
     pub(crate) calls: Vec<ToolCall>,
     pub(crate) embedding: Vec<f32>,
     pub(crate) finish: Option<FinishReason>,
@@ -28,6 +29,7 @@ impl WholeAnswer {
                 self.thoughts.push_str(&text);
                 self.tokens.extend(tokens);
             }
+            Delta::Ids(ids) => self.ids.extend(ids),
             Delta::Embedding(embedding) => self.embedding = embedding,
             Delta::CallBegins { id, name, .. } => {
                 let function = FunctionCall { name, arguments: String::new() };

@@ -3,6 +3,7 @@
 use super::chunks::{Delta, ScoredToken};
 use super::collect::WholeAnswer;
 use super::logprobs::completion_logprobs;
+use super::returned_ids::ReturnedIds;
 use super::running::TokenCounts;
 use super::shared::{FINGERPRINT, usage, usage_before_the_end};
 use super::stream::{Frame, StreamWriter};
@@ -21,21 +22,29 @@ pub(crate) struct CompletionWriter {
     created: u64,
     has_logprobs: bool,
     usage: UsageOptions,
+    ids: Option<ReturnedIds>,
     so_far: TokenCounts,
 }
 
 impl CompletionWriter {
     /// A writer.
-    pub(crate) fn new(model: &Arc<Model>, has_logprobs: bool, usage: UsageOptions) -> Self {
+    pub(crate) fn new(
+        model: &Arc<Model>,
+        has_logprobs: bool,
+        usage: UsageOptions,
+        returned: Option<ReturnedIds>,
+    ) -> Self {
         let (id, created) = (ids::id("cmpl-"), ids::now());
         let so_far = TokenCounts::default();
-        Self { model: Arc::clone(model), id, created, has_logprobs, usage, so_far }
+        Self { model: Arc::clone(model), id, created, has_logprobs, usage, ids: returned, so_far }
     }
 
     /// The body of whole answers.
     pub(crate) fn whole(&self, answers: Vec<WholeAnswer>, counts: TokenCounts) -> Completion {
-        let choice = |(index, answer): (usize, WholeAnswer)| {
-            self.choice(index, answer.text, &answer.tokens, answer.finish)
+        let choice = |(index, answer): (usize, WholeAnswer)| CompletionChoice {
+            token_ids: self.ids.as_ref().map(|_| answer.ids),
+            prompt_token_ids: self.ids.as_ref().map(|ids| ids.prompt(index)),
+            ..self.choice(index, answer.text, &answer.tokens, answer.finish)
         };
         self.body(answers.into_iter().enumerate().map(choice).collect(), Some(Some(usage(counts))))
     }
@@ -48,7 +57,7 @@ impl CompletionWriter {
         finish_reason: Option<FinishReason>,
     ) -> CompletionChoice {
         let logprobs = self.has_logprobs.then(|| completion_logprobs(&self.model.tokenizer, tokens));
-        CompletionChoice { index, text, logprobs, finish_reason }
+        CompletionChoice { index, text, logprobs, finish_reason, token_ids: None, prompt_token_ids: None }
     }
 
     fn body(&self, choices: Vec<CompletionChoice>, usage: Option<Option<Usage>>) -> Completion {
@@ -78,15 +87,25 @@ impl StreamWriter for CompletionWriter {
     }
 
     fn delta(&mut self, index: usize, delta: Delta) -> Vec<Frame> {
-        let choice = match delta {
+        let mut choice = match delta {
             Delta::Text { text, tokens } => self.choice(index, text, &tokens, None),
             Delta::End(finish) => self.choice(index, String::new(), &[], Some(finish)),
+            Delta::Ids(ids) => {
+                if let Some(returned) = &mut self.ids {
+                    returned.add(index, ids);
+                }
+                return Vec::new();
+            }
             // Completion requests ask for neither calls nor embeddings, and their answers are not split.
             Delta::Thought { .. }
             | Delta::CallBegins { .. }
             | Delta::Arguments { .. }
             | Delta::Embedding(_) => return Vec::new(),
         };
+        if let Some(ids) = &mut self.ids {
+            choice.token_ids = Some(ids.take(index));
+            choice.prompt_token_ids = ids.take_prompt(index);
+        }
         vec![self.event(Some(choice), usage_before_the_end(self.usage, self.so_far))]
     }
 

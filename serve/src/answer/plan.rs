@@ -4,6 +4,7 @@
 //! no more memory than those that run.
 
 use super::chunks::ChunkBuilder;
+use super::returned_ids::ReturnedIds;
 use super::thinking::ThoughtReader;
 use crate::caller::Caller;
 use crate::error::ApiError;
@@ -32,6 +33,8 @@ pub(crate) struct AnswerPlan {
     pub(crate) thinking: Option<(ThinkingTags, bool)>,
     /// Whether a maximum beyond the context is refused instead of cut.
     pub(crate) is_strict: bool,
+    /// Whether the client wants to see the ids of prompts and answers.
+    pub(crate) returns_ids: bool,
 }
 
 /// The client's names of parameters that an engine may refuse.
@@ -65,6 +68,7 @@ impl AnswerPlan {
             tools,
             thinking,
             is_strict: false,
+            returns_ids: generation.returns_ids,
         }
     }
 
@@ -135,7 +139,7 @@ impl AnswerPlan {
 
     /// The builder of one answer's deltas.
     pub(super) fn builder(&self, model: &Arc<Model>, index: usize) -> ChunkBuilder {
-        match self.echo {
+        let builder = match self.echo {
             true => {
                 let prompt = Arc::clone(&self.prompts[index / self.answers_per_prompt]);
                 ChunkBuilder::with_echo(model, prompt, self.request.prompt_logprobs.is_some())
@@ -145,7 +149,13 @@ impl AnswerPlan {
                 let reader = self.tools.as_ref().map(|tools| tools.reader(model.traits));
                 ChunkBuilder::new(model, thoughts, reader)
             }
-        }
+        };
+        builder.with_ids(self.returns_ids)
+    }
+
+    /// Where the ids are collected, if the client wants to see them.
+    pub(super) fn returned_ids(&self) -> Option<ReturnedIds> {
+        self.returns_ids.then(|| ReturnedIds::new(self.prompts.clone(), self.answers_per_prompt))
     }
 }
 

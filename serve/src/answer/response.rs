@@ -271,7 +271,7 @@ impl StreamWriter for ResponseWriter {
             Delta::Arguments { text, .. } => self.arguments(text, &mut frames),
             Delta::End(finish) => self.finish(finish, &mut frames),
             // Response requests do not ask for embeddings.
-            Delta::Embedding(_) => {}
+            Delta::Embedding(_) | Delta::Ids(_) => {}
         }
         frames
     }

@@ -2,6 +2,7 @@
 
 use super::chunks::{ChunkBuilder, Delta};
 use super::plan::{AnswerPlan, ParameterNames};
+use super::returned_ids::ReturnedIds;
 use crate::error::ApiError;
 use crate::metrics::Stopwatch;
 use crate::model::Model;
@@ -90,6 +91,11 @@ impl RunningAnswers {
     /// Number of answers.
     pub(crate) fn answers(&self) -> usize {
         self.plan.answers()
+    }
+
+    /// Where the ids are collected, if the client wants to see them.
+    pub(crate) fn returned_ids(&self) -> Option<ReturnedIds> {
+        self.plan.returned_ids()
     }
 
     /// Token counts so far; complete once [`Self::next`] has returned `None`.

@@ -26,6 +26,12 @@ pub struct Options {
     /// Port to listen on; 0 for a free one
     #[arg(long, default_value_t = 8000)]
     pub(super) port: u16,
+    /// Listen on a Unix socket instead of an address; its file's permissions say who can connect
+    #[arg(long, value_name = "PATH", conflicts_with_all = ["host", "port"])]
+    pub(super) unix_socket: Option<PathBuf>,
+    /// First part of all paths, for a proxy that passes it on, such as /llm; the paths without it work, too
+    #[arg(long, value_name = "PREFIX", value_parser = base_path)]
+    base_path: Option<String>,
     /// Engine that runs the models
     #[arg(long, value_enum, default_value_t = EngineKind::Native)]
     engine: EngineKind,
@@ -215,7 +221,7 @@ impl Options {
     /// What is wrong with an address that others can reach.
     pub(super) fn exposure(&self) -> Option<String> {
         let has_keys = !self.api_key.is_empty() || self.api_key_file.is_some();
-        (!has_keys && !is_loopback(&self.host)).then(|| {
+        (!has_keys && self.unix_socket.is_none() && !is_loopback(&self.host)).then(|| {
             format!(
                 "everyone who can reach {}:{} can use this server; give `--api-key-file FILE`, or `--host 127.0.0.1`",
                 self.host, self.port
@@ -243,6 +249,7 @@ impl Options {
         Ok(ServerSettings {
             lenient: self.lenient,
             strict: self.strict,
+            base_path: self.base_path.clone(),
             api_keys: self.api_keys()?,
             origins,
             hosts,
@@ -292,6 +299,14 @@ fn seconds(text: &str) -> Result<Duration, String> {
         .ok_or_else(|| format!("`{text}` is not a number of seconds; give one from 0 to 1e9"))
 }
 
+/// A prefix of paths such as `/llm`, without a slash at the end.
+fn base_path(text: &str) -> Result<String, String> {
+    let prefix = text.trim_end_matches('/');
+    let is_path =
+        prefix.starts_with('/') && !prefix.contains("//") && prefix.parse::<axum::http::Uri>().is_ok();
+    is_path.then(|| prefix.to_owned()).ok_or_else(|| format!("`{text}` is not a path; give one such as /llm"))
+}
+
 fn at_least_one(text: &str) -> Result<usize, String> {
     text.parse().ok().filter(|n| *n > 0).ok_or_else(|| format!("`{text}` is not an integer above 0"))
 }
@@ -311,6 +326,15 @@ mod tests {
         assert!(seconds("-1").is_err() && seconds("nan").is_err());
         assert_eq!(share_of_memory(Some(16 << 30), 2), 2 << 30);
         assert_eq!((share_of_memory(Some(64 << 30), 1), share_of_memory(None, 3)), (4 << 30, 4 << 30));
+    }
+
+    #[test]
+    fn a_base_path_is_a_path() {
+        assert_eq!(base_path("/llm/").unwrap(), "/llm");
+        assert_eq!(base_path("/a/b").unwrap(), "/a/b");
+        for wrong in ["", "/", "llm", "//llm", "/a b"] {
+            assert!(base_path(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! Connections are served by hyper itself, because `axum::serve` has neither a timeout for idle connections nor a bound on
 //! their number.
 
+use super::listener::{Connection, Listener};
 use crate::connections::{Activity, Connections, Place};
 use crate::server;
 use crate::state::ServerState;
@@ -21,7 +22,6 @@ use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll};
 use std::time::Duration;
 use terminal::signals::Stop;
-use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -36,7 +36,7 @@ const HEAD_BYTES: usize = 64 << 10;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Serves until a signal, and then until running answers have ended or were ended.
-pub(super) async fn serve(listener: TcpListener, state: Arc<ServerState>) -> Result<()> {
+pub(super) async fn serve(listener: Listener, state: Arc<ServerState>) -> Result<()> {
     let stop = watch::Sender::new(false);
     let mut stopped = stop.subscribe();
     let connections = Connections::new(state.settings.max_connections);
@@ -64,7 +64,7 @@ pub(super) async fn serve(listener: TcpListener, state: Arc<ServerState>) -> Res
 
 /// Accepts connections until it must stop, and then waits for those that still answer.
 async fn accept(
-    listener: TcpListener,
+    listener: Listener,
     router: Router,
     mut stop: watch::Receiver<bool>,
     head_timeout: Duration,
@@ -82,7 +82,7 @@ async fn accept(
         match accepted {
             Ok((stream, client)) => {
                 // Without a place, the connection is closed at once.
-                if let Some(place) = places.enter(client.ip()) {
+                if let Some(place) = places.enter(client) {
                     let (protocol, router, stop) = (protocol.clone(), router.clone(), stop.clone());
                     drop(connections.spawn(serve_connection(stream, protocol, router, stop, place)));
                 }
@@ -97,14 +97,12 @@ async fn accept(
 
 /// Serves one connection.
 async fn serve_connection(
-    stream: TcpStream,
+    stream: Box<dyn Connection>,
     protocol: http1::Builder,
     router: Router,
     mut stop: watch::Receiver<bool>,
     place: Place,
 ) {
-    // A token is a small packet and must not wait until the previous one is acknowledged.
-    let _ = stream.set_nodelay(true);
     let router = TowerToHyperService::new(router);
     let activity = place.activity.clone();
     let service = service_fn(move |mut request: Request<Incoming>| {
@@ -164,6 +162,7 @@ impl Drop for WatchedBody {
 mod tests {
     use super::*;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::{TcpListener, TcpStream};
 
     #[tokio::test]
     async fn an_idle_connection_is_closed() {
@@ -173,7 +172,8 @@ mod tests {
         let router = Router::new().route("/", axum::routing::get(|| async { "ok" }));
         let timeout = Duration::from_millis(50);
         let places = Connections::new(8);
-        let serving = tokio::spawn(accept(listener, router, stop.subscribe(), timeout, places));
+        let serving =
+            tokio::spawn(accept(Listener::Tcp(listener), router, stop.subscribe(), timeout, places));
         for request in ["", "GET / HT", "GET / HTTP/1.1\r\nhost: x\r\n\r\n"] {
             let mut connection = TcpStream::connect(address).await.unwrap();
             connection.write_all(request.as_bytes()).await.unwrap();
@@ -201,7 +201,8 @@ mod tests {
         let router = Router::new().route("/", axum::routing::get(|| async { "ok" }));
         let places = Connections::new(4);
         let timeout = Duration::from_secs(60);
-        let serving = tokio::spawn(accept(listener, router, stop.subscribe(), timeout, places));
+        let serving =
+            tokio::spawn(accept(Listener::Tcp(listener), router, stop.subscribe(), timeout, places));
         let mut idle = Vec::new();
         for _ in 0..20 {
             let mut connection = TcpStream::connect(address).await.unwrap();

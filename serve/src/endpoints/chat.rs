@@ -36,7 +36,7 @@ pub(crate) async fn chat(
     left_out.extend(plan.left_out(&model, &names));
     let running = RunningAnswers::start(&state, Arc::clone(&model), plan, names).await?;
     drop(share);
-    let writer = ChatWriter::new(&model, running.answers(), has_logprobs, usage);
+    let writer = ChatWriter::new(&model, running.answers(), has_logprobs, usage, running.returned_ids());
     if streams {
         return Ok(left_out.name_in(stream(running, writer)));
     }

@@ -35,6 +35,7 @@ pub(crate) async fn completions(
         tools: None,
         thinking: None,
         is_strict: state.settings.strict,
+        returns_ids: generation.returns_ids,
     };
     let (usage, has_logprobs, streams) = (generation.usage, generation.logprobs.is_some(), generation.stream);
     let names =
@@ -42,7 +43,7 @@ pub(crate) async fn completions(
     let left_out = plan.left_out(&model, &names);
     let running = RunningAnswers::start(&state, Arc::clone(&model), plan, names).await?;
     drop(share);
-    let writer = CompletionWriter::new(&model, has_logprobs, usage);
+    let writer = CompletionWriter::new(&model, has_logprobs, usage, running.returned_ids());
     if streams {
         return Ok(left_out.name_in(stream(running, writer)));
     }

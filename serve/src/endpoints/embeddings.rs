@@ -36,6 +36,7 @@ pub(crate) async fn embeddings(
         tools: None,
         thinking: None,
         is_strict: true,
+        returns_ids: false,
     };
     let names = ParameterNames { prompt: "input", max_tokens: "input", constraint: None };
     let running = RunningAnswers::start(&state, Arc::clone(&model), plan, names).await?;

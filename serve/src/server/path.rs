@@ -1,24 +1,35 @@
-//! Paths as clients write them: a trailing slash, or two slashes in place of one, are the path without.
+//! Paths as clients write them: a trailing slash, or two slashes in place of one, are the path without. The prefix of a
+//! proxy (`--base-path`) is removed.
 
 use axum::extract::Request;
 use axum::http::Uri;
 use axum::http::uri::PathAndQuery;
 
-/// Removes slashes that mean nothing. It runs before a route is chosen.
-pub(super) async fn normalize(mut request: Request) -> Request {
+/// Removes slashes that mean nothing, and the prefix. It runs before a route is chosen.
+pub(super) fn normalize(mut request: Request, prefix: Option<&str>) -> Request {
     let path = request.uri().path();
     let is_plain = path.len() < 2 || (!path.ends_with('/') && !path.contains("//"));
-    if !is_plain && let Some(uri) = normalized(request.uri()) {
+    if (!is_plain || prefix.is_some())
+        && let Some(uri) = normalized(request.uri(), prefix)
+    {
         *request.uri_mut() = uri;
     }
     request
 }
 
-fn normalized(uri: &Uri) -> Option<Uri> {
-    let segments: Vec<&str> = uri.path().split('/').filter(|segment| !segment.is_empty()).collect();
+fn normalized(uri: &Uri, prefix: Option<&str>) -> Option<Uri> {
+    let segments = |path: &str| -> Vec<String> {
+        path.split('/').filter(|segment| !segment.is_empty()).map(str::to_owned).collect()
+    };
+    let mut segments_of_path = segments(uri.path());
+    let prefix = segments(prefix.unwrap_or_default());
+    if segments_of_path.starts_with(&prefix) {
+        segments_of_path.drain(..prefix.len());
+    }
     let query = uri.query().map(|query| format!("?{query}")).unwrap_or_default();
     let mut parts = uri.clone().into_parts();
-    parts.path_and_query = Some(PathAndQuery::try_from(format!("/{}{query}", segments.join("/"))).ok()?);
+    parts.path_and_query =
+        Some(PathAndQuery::try_from(format!("/{}{query}", segments_of_path.join("/"))).ok()?);
     Uri::from_parts(parts).ok()
 }
 
@@ -34,7 +45,22 @@ mod tests {
             ("//", "/"),
             ("http://localhost/v1/models/", "http://localhost/v1/models"),
         ] {
-            assert_eq!(normalized(&path.parse().expect("a URI")).expect("a URI").to_string(), expected);
+            let uri = normalized(&path.parse().expect("a URI"), None).expect("a URI");
+            assert_eq!(uri.to_string(), expected);
+        }
+    }
+
+    #[test]
+    fn the_prefix_of_a_proxy_is_removed() {
+        for (path, expected) in [
+            ("/llm/v1/models", "/v1/models"),
+            ("/llm", "/"),
+            ("/llm/", "/"),
+            ("/v1/models", "/v1/models"),
+            ("/llmv1/models", "/llmv1/models"),
+        ] {
+            let uri = normalized(&path.parse().expect("a URI"), Some("/llm")).expect("a URI");
+            assert_eq!(uri.to_string(), expected);
         }
     }
 }

@@ -70,6 +70,54 @@ async fn a_stream_has_the_content_of_the_whole_answer() {
     }
 }
 
+/// All ids in the events of a stream: those of the prompt, and those of the answer with an index.
+fn streamed_ids(events: &[Value], index: usize) -> [Vec<Value>; 2] {
+    let choices =
+        || events.iter().map(|event| &event["choices"][0]).filter(|choice| choice["index"] == index);
+    let ids = |value: &Value| value.as_array().cloned().unwrap_or_default();
+    let prompt = events.iter().flat_map(|event| ids(&event["prompt_token_ids"]));
+    let own_prompt = choices().flat_map(|choice| ids(&choice["prompt_token_ids"]));
+    [prompt.chain(own_prompt).collect(), choices().flat_map(|choice| ids(&choice["token_ids"])).collect()]
+}
+
+#[tokio::test]
+async fn ids_are_returned_to_those_who_ask() {
+    let server = start(settings(), Some(vec![model(Script::default()).0])).await;
+    let completion = json!({"model": "m", "prompt": "Hi", "max_tokens": 20});
+    for (path, body) in [("/v1/chat/completions", chat(json!({}))), ("/v1/completions", completion)] {
+        let with = |more: Value| {
+            let mut body = body.clone();
+            body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            body
+        };
+        let plain = server.post(path, &body).await;
+        assert!(!plain.body.contains("token_ids"), "{}", plain.body);
+        let whole = server.post(path, &with(json!({"n": 2, "return_token_ids": true}))).await.json();
+        let request = with(json!({"n": 2, "return_token_ids": true, "stream": true}));
+        let mut events = server.post(path, &request).await.events();
+        assert_eq!(events.pop().unwrap(), "[DONE]");
+        let events: Vec<Value> = events.iter().map(|event| serde_json::from_str(event).unwrap()).collect();
+        for index in 0..2 {
+            let choice = &whole["choices"][index];
+            let prompt = match path {
+                "/v1/completions" => &choice["prompt_token_ids"],
+                _ => &whole["prompt_token_ids"],
+            };
+            let tokens = whole["usage"]["completion_tokens"].as_u64().unwrap() / 2;
+            assert_eq!(prompt.as_array().unwrap().len() as u64, whole["usage"]["prompt_tokens"], "{whole}");
+            assert_eq!(choice["token_ids"].as_array().unwrap().len() as u64, tokens, "{whole}");
+            let [streamed_prompt, streamed] = streamed_ids(&events, index);
+            assert_eq!(
+                (json!(streamed_prompt), json!(streamed)),
+                (prompt.clone(), choice["token_ids"].clone())
+            );
+        }
+    }
+    let refused =
+        server.post("/v1/responses", &json!({"model": "m", "input": "a", "return_token_ids": true})).await;
+    assert_eq!(error(&refused)["param"], "return_token_ids");
+}
+
 #[tokio::test]
 async fn held_text_keeps_its_tokens_and_bytes() {
     // The two bytes of é are two tokens; the last token is a stop token without text.

@@ -47,6 +47,7 @@ pub(super) fn settings() -> ServerSettings {
     ServerSettings {
         lenient: false,
         strict: false,
+        base_path: None,
         api_keys: Vec::new(),
         origins: Origins::Listed(Vec::new()),
         hosts: Hosts::Listed(Vec::new()),

@@ -43,6 +43,7 @@ impl CompletionRequest {
         }
         generation.max_tokens = Some(max_tokens);
         generation.logprobs = logprobs(&mut fields)?;
+        generation.returns_ids = fields.boolean("return_token_ids")?.unwrap_or(false);
         best_of(&mut fields, generation.n)?;
         fields.neutral("suffix", &[json!("")], "these models were not trained to fill in the middle")?;
         fields.neutral("add_special_tokens", &[json!(true)], "send token ids to choose every token")?;

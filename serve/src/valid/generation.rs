@@ -27,6 +27,8 @@ pub(crate) struct Generation {
     pub(crate) logprobs: Option<usize>,
     pub(crate) stream: bool,
     pub(crate) usage: UsageOptions,
+    /// Whether the ids of prompts and answers are returned.
+    pub(crate) returns_ids: bool,
 }
 
 /// What of the usage a stream reports.
@@ -65,6 +67,7 @@ impl Generation {
             logprobs: None,
             stream,
             usage,
+            returns_ids: false,
         })
     }
 

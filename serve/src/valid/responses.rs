@@ -59,6 +59,11 @@ impl ResponseRequest {
         let mut generation = Generation::take(&mut fields)?;
         generation.max_tokens = fields.integer("max_output_tokens", 1..=usize::MAX)?;
         generation.logprobs = logprobs(&mut fields)?;
+        fields.neutral(
+            "return_token_ids",
+            &[json!(false)],
+            "responses have no place for ids; use chat completions",
+        )?;
         echo.text.format = format(&mut fields, &mut generation, lenient)?;
         let tools = tools(&mut fields, &mut echo, lenient, &mut left_out)?;
         generation.constrain_to_tools(tools.as_ref())?;

@@ -48,7 +48,6 @@ pub(super) fn engine_defaults() -> Vec<(&'static str, Vec<Value>)> {
         ("bad_words", vec![json!([])]),
         ("logits_processors", vec![json!([])]),
         ("return_tokens_as_token_ids", off()),
-        ("return_token_ids", off()),
         ("priority", zero()),
         ("mm_processor_kwargs", vec![json!({})]),
         ("kv_transfer_params", vec![json!({})]),
