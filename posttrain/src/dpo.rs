@@ -78,7 +78,8 @@ pub fn run(options: &Options) -> Result<u8> {
     let checkpoint = Checkpoint::open(&options.model, options.chat_template.as_deref())?;
     checkpoint.check_trainable()?;
     let kinds = RowKinds { conversations: true, documents: false };
-    let start = StartingPoint::new(checkpoint, kinds, &options.special_tokens)?;
+    let start = StartingPoint::new(checkpoint, kinds, &options.special_tokens)?
+        .saved_as(settings.training.saved_precision());
     let rules = settings.rules(&start)?;
     let cache = options.cache.clone().unwrap_or_else(|| default_cache(&options.folder.out));
     let data = trainable(&options.data, Kind::Preference, &rules, &cache)?;
@@ -115,8 +116,11 @@ fn train(
     }
     let parameters = start.load();
     let (stores, precision) = ([Some(&rows.data), rows.eval.as_ref()], training.precision);
-    let reference =
-        reference::log_probabilities(&parameters, stores, precision, compute, dpo.max_length, cache)?;
+    let reference = match losses.needs_reference() {
+        true => reference::log_probabilities(&parameters, stores, precision, compute, dpo.max_length, cache)?,
+        // Then rewards are beta times the policy's log-probabilities, as TRL reports them.
+        false => stores.into_iter().flatten().map(|store| vec![0.0; store.len()]).collect(),
+    };
     let run = Run::start(folder, about, parameters, total, compute)?;
     let Some((mut run, state)) = run else { return Ok(report_finished(folder)) };
     let (outgoing, schedule) = (start.outgoing(), training.schedule(total));
@@ -130,7 +134,7 @@ fn train(
         let batches = rows.step(step, &reference[0], micro_batch_tokens);
         let batches = run.rescued(batches, &mut learner, &outgoing, training)?;
         let totals = gradient(&mut learner, &batches, &losses)?;
-        if step == 0 {
+        if step == 0 && losses.needs_reference() {
             refuse_other_reference(&totals, cache)?;
         }
         let grad_norm =

@@ -425,18 +425,53 @@ fn eight_rows_are_learnt_by_heart() {
     assert!(last < 0.1, "loss {last}");
 }
 
-/// The first 64 pairs of `preference/train_clean.jsonl` that fit 512 positions are learned; flipped, unlearned.
-#[test]
-fn preferences_are_learned_either_way_round() {
-    let Some(data) = shared_data() else { return };
-    let folder = tempfile::tempdir().unwrap();
+/// The first 64 pairs of `preference/train_clean.jsonl` that fit 512 positions.
+fn short_pairs(data: &Path) -> Vec<Value> {
     let checkpoint = Checkpoint::open(data.join("models/stories260k").to_str().unwrap(), None).unwrap();
     let text = std::fs::read_to_string(data.join("preference/train_clean.jsonl")).unwrap();
     let tokens = |text: &Value| checkpoint.tokenizer.encode(text.as_str().unwrap()).unwrap().ids.len();
     let fits =
         |pair: &Value| tokens(&pair["prompt"]) + tokens(&pair["chosen"]).max(tokens(&pair["rejected"])) < 480;
-    let pairs: Vec<Value> =
-        text.lines().map(|line| serde_json::from_str(line).unwrap()).filter(fits).take(64).collect();
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).filter(fits).take(64).collect()
+}
+
+#[test]
+fn simpo_learns_without_a_reference() {
+    let Some(data) = shared_data() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let (rows, out) = (folder.path().join("rows.jsonl"), folder.path().join("out"));
+    write_rows(&rows, &short_pairs(&data));
+    let mut command = posttrain(folder.path());
+    command.arg("dpo").arg("--model").arg(data.join("models/stories260k")).arg("--data").arg(&rows);
+    command.arg("--out").arg(&out).args(["--loss-type", "simpo", "--beta", "2", "--simpo-gamma", "1"]);
+    command.args(["--steps", "20", "--batch-size", "16", "--learning-rate", "5e-4", "--max-length", "512"]);
+    succeeds(command.args(["--too-long", "drop"]));
+    let losses = metric(&out, "loss");
+    assert!(losses.last().unwrap() + 0.1 < losses[0], "{losses:?}");
+    let is_reference = |entry: &std::fs::DirEntry| entry.file_name() == "reference";
+    let caches = walk(folder.path());
+    assert!(!caches.iter().any(is_reference), "no reference was computed");
+}
+
+/// Every entry below a folder.
+fn walk(folder: &Path) -> Vec<std::fs::DirEntry> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let entry = entry.unwrap();
+        if entry.path().is_dir() {
+            found.extend(walk(&entry.path()));
+        }
+        found.push(entry);
+    }
+    found
+}
+
+/// Preferences are learned; flipped, unlearned.
+#[test]
+fn preferences_are_learned_either_way_round() {
+    let Some(data) = shared_data() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let pairs = short_pairs(&data);
     let flipped: Vec<Value> = pairs
         .iter()
         .map(|pair| json!({"prompt": pair["prompt"], "chosen": pair["rejected"], "rejected": pair["chosen"]}))

@@ -1,4 +1,4 @@
-//! The losses of TRL's DPOTrainer, over the log-probabilities of two replies.
+//! The losses of TRL's DPOTrainer, and SimPO of its CPOTrainer, over the log-probabilities of two replies.
 //!
 //! The formulas are those of `DPOTrainer._compute_loss` in TRL 1.16.0 with its default divergence (reverse KL); the
 //! derivatives are taken by hand. Three details are easy to miss: `sigmoid` has no label smoothing, while `robust` and
@@ -16,7 +16,7 @@ use std::fmt;
 
 mod functions;
 
-/// A loss of TRL's DPOTrainer, with TRL's name.
+/// A loss of TRL's DPOTrainer or CPOTrainer, with TRL's name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[value(rename_all = "snake_case")]
@@ -51,6 +51,8 @@ pub(crate) enum Loss {
     Sft,
     /// Sigmoid of the margin of token means, as in OLMo 2 and Tulu 3
     SigmoidNorm,
+    /// SimPO: sigmoid of the difference of the policy's token means beyond a margin, without a reference: arXiv 2405.14734
+    Simpo,
 }
 
 impl fmt::Display for Loss {
@@ -71,12 +73,14 @@ pub(super) struct LossSettings {
     pub(super) label_smoothing: f64,
     /// Width of `discopop`'s blend, in units of beta times the margin.
     pub(super) discopop_tau: f64,
+    /// Margin of `simpo`, beside beta times the difference of token means.
+    pub(super) simpo_gamma: f64,
 }
 
 impl LossSettings {
     /// Refuses settings for which a loss is undefined or an option has no effect.
     pub(super) fn check(&self) -> Result<()> {
-        let Self { losses, beta, label_smoothing, discopop_tau } = self;
+        let Self { losses, beta, label_smoothing, discopop_tau, simpo_gamma } = self;
         ensure!(!losses.is_empty(), "`loss_type` is empty; give at least one loss");
         for (loss, weight) in losses {
             ensure!(
@@ -88,6 +92,10 @@ impl LossSettings {
         ensure!(
             discopop_tau.is_finite() && *discopop_tau > 0.0,
             "`discopop_tau` is {discopop_tau}; expected a number above 0"
+        );
+        ensure!(
+            simpo_gamma.is_finite() && *simpo_gamma >= 0.0,
+            "`simpo_gamma` is {simpo_gamma}; expected a number of at least 0"
         );
         ensure!(
             (0.0..1.0).contains(label_smoothing),
@@ -102,12 +110,17 @@ impl LossSettings {
             !has(Loss::Robust) || *label_smoothing < 0.5,
             "`label_smoothing` is {label_smoothing}, but `robust` divides by 1 - 2 times it; give less than 0.5"
         );
-        let smoothed = [Loss::ExoPair, Loss::Robust, Loss::Aot, Loss::AotUnpaired];
+        let smoothed = [Loss::ExoPair, Loss::Robust, Loss::Aot, Loss::AotUnpaired, Loss::Simpo];
         ensure!(
             *label_smoothing == 0.0 || smoothed.into_iter().any(has),
-            "`label_smoothing` is {label_smoothing}, but only `exo_pair`, `robust`, `aot` and `aot_unpaired` use it; remove it"
+            "`label_smoothing` is {label_smoothing}, but only `exo_pair`, `robust`, `aot`, `aot_unpaired` and `simpo` use it; remove it"
         );
         Ok(())
+    }
+
+    /// Returns whether a loss compares the policy with the reference.
+    pub(super) fn needs_reference(&self) -> bool {
+        self.losses.iter().any(|(loss, _)| !matches!(loss, Loss::Simpo | Loss::Sft))
     }
 
     /// Returns whether a pair's loss depends on the other pairs of its batch.
@@ -186,6 +199,8 @@ pub(super) fn evaluate(pairs: &Pairs<'_>, settings: &LossSettings, mean_chosen_t
 struct Pair {
     /// Log-probability of the chosen reply by the policy.
     chosen_logp: f64,
+    /// Log-probability of the rejected reply by the policy.
+    rejected_logp: f64,
     /// Log-ratio of the chosen reply: its log-probability by the policy minus that by the reference.
     chosen: f64,
     /// Log-ratio of the rejected reply.
@@ -205,6 +220,7 @@ impl Pair {
     fn new(pairs: &Pairs<'_>, index: usize) -> Self {
         Self {
             chosen_logp: pairs.chosen[index],
+            rejected_logp: pairs.rejected[index],
             chosen: pairs.chosen[index] - pairs.reference_chosen[index],
             rejected: pairs.rejected[index] - pairs.reference_rejected[index],
             chosen_tokens: pairs.chosen_tokens[index].max(1) as f64,
@@ -213,7 +229,7 @@ impl Pair {
     }
 
     fn term(&self, loss: Loss, settings: &LossSettings, mean_chosen_tokens: f64) -> Term {
-        let LossSettings { beta, label_smoothing: flipped, discopop_tau, .. } = *settings;
+        let LossSettings { beta, label_smoothing: flipped, discopop_tau, simpo_gamma, .. } = *settings;
         match loss {
             Loss::Sigmoid => self.of_margin(beta, negative_log_sigmoid),
             Loss::Hinge => self.of_margin(beta, |z| ((1.0 - z).max(0.0), if z < 1.0 { -1.0 } else { 0.0 })),
@@ -243,6 +259,10 @@ impl Pair {
                 dchosen: -1.0 / mean_chosen_tokens,
                 drejected: 0.0,
             },
+            Loss::Simpo => self.of_policy_mean_margin(|margin| {
+                let (loss, slope) = smoothed(beta * margin - simpo_gamma, flipped);
+                (loss, beta * slope)
+            }),
             Loss::Aot | Loss::AotUnpaired => unreachable!("sorted losses need the whole batch"),
         }
     }
@@ -258,6 +278,13 @@ impl Pair {
         let margin = self.chosen / self.chosen_tokens - self.rejected / self.rejected_tokens;
         let (loss, slope) = function(scale * margin);
         let slope = scale * slope;
+        Term { loss, dchosen: slope / self.chosen_tokens, drejected: -slope / self.rejected_tokens }
+    }
+
+    /// Returns a function of the difference of the policy's log-probabilities per token.
+    fn of_policy_mean_margin(&self, function: impl Fn(f64) -> (f64, f64)) -> Term {
+        let margin = self.chosen_logp / self.chosen_tokens - self.rejected_logp / self.rejected_tokens;
+        let (loss, slope) = function(margin);
         Term { loss, dchosen: slope / self.chosen_tokens, drejected: -slope / self.rejected_tokens }
     }
 

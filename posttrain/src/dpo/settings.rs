@@ -29,10 +29,12 @@ settings! {
         loss_weights: Vec<f64> = Vec::new(),
         /// Strength of the penalty for moving away from the reference model
         beta: f64 = 0.1,
-        /// Share of preferences assumed to be wrong, for exo_pair, robust, aot and aot_unpaired
+        /// Share of preferences assumed to be wrong, for exo_pair, robust, aot, aot_unpaired and simpo
         label_smoothing: f64 = 0.0,
         /// Temperature of discopop
         discopop_tau: f64 = 0.05,
+        /// Margin of simpo, to which its paper gives beta 2 to 10
+        simpo_gamma: f64 = 0.5,
         /// Shuffle the pairs in a new order in every epoch; off keeps their order
         [num_args = 0..=1, default_missing_value = "true"]
         shuffle: bool = true,
@@ -77,13 +79,15 @@ impl Settings {
 
     /// Returns the losses with their weights.
     pub(super) fn losses(&self) -> LossSettings {
-        let DpoSettings { loss_type, loss_weights, beta, label_smoothing, discopop_tau, .. } = &self.dpo;
+        let DpoSettings { loss_type, loss_weights, beta, label_smoothing, discopop_tau, simpo_gamma, .. } =
+            &self.dpo;
         let weight = |index: usize| loss_weights.get(index).copied().unwrap_or(1.0);
         LossSettings {
             losses: loss_type.iter().enumerate().map(|(index, loss)| (*loss, weight(index))).collect(),
             beta: *beta,
             label_smoothing: *label_smoothing,
             discopop_tau: *discopop_tau,
+            simpo_gamma: *simpo_gamma,
         }
     }
 

@@ -20,6 +20,7 @@ const ALL: &[Loss] = &[
     Loss::Discopop,
     Loss::Sft,
     Loss::SigmoidNorm,
+    Loss::Simpo,
 ];
 
 /// Columns of a batch: chosen, rejected, reference chosen, reference rejected, and the token counts.
@@ -64,7 +65,7 @@ fn uniform(mut state: u64) -> impl FnMut() -> f64 {
 }
 
 fn settings(losses: &[(Loss, f64)], beta: f64) -> LossSettings {
-    LossSettings { losses: losses.to_vec(), beta, label_smoothing: 0.1, discopop_tau: 0.05 }
+    LossSettings { losses: losses.to_vec(), beta, label_smoothing: 0.1, discopop_tau: 0.05, simpo_gamma: 0.3 }
 }
 
 #[test]
@@ -188,6 +189,44 @@ fn sft_is_the_token_mean_however_the_step_is_split() {
     assert_eq!(evaluate(&part, &settings, columns.mean_chosen_tokens()).losses, whole[..2]);
 }
 
+/// A batch and the losses that tests/goldens/make_simpo_goldens.py took from TRL.
+#[derive(Deserialize)]
+struct SimpoCase {
+    chosen: Vec<f64>,
+    rejected: Vec<f64>,
+    chosen_tokens: Vec<usize>,
+    rejected_tokens: Vec<usize>,
+    beta: f64,
+    simpo_gamma: f64,
+    label_smoothing: f64,
+    losses: Vec<f64>,
+    dchosen: Vec<f64>,
+    drejected: Vec<f64>,
+}
+
+#[test]
+fn simpo_is_trls_and_needs_no_reference() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/goldens/training/simpo_losses.json");
+    let cases: Vec<SimpoCase> = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+    assert!(cases.len() >= 8);
+    for case in cases {
+        let count = case.chosen.len();
+        // Whatever a reference would say.
+        let logps = [case.chosen, case.rejected, vec![-7.0; count], vec![3.0; count]];
+        let columns = Columns { logps, tokens: [case.chosen_tokens, case.rejected_tokens] };
+        let SimpoCase { beta, simpo_gamma, label_smoothing, .. } = case;
+        let simpo = settings(&[(Loss::Simpo, 1.0)], beta);
+        let outcome = columns.evaluate(&LossSettings { simpo_gamma, label_smoothing, ..simpo });
+        let close = |ours: &[f64], theirs: &[f64]| {
+            ours.iter().zip(theirs).all(|(ours, theirs)| (ours - theirs).abs() < 1e-12 * (1.0 + theirs.abs()))
+        };
+        assert!(close(&outcome.losses, &case.losses), "{:?} {:?}", outcome.losses, case.losses);
+        assert!(close(&outcome.dchosen, &case.dchosen) && close(&outcome.drejected, &case.drejected));
+    }
+    assert!(!settings(&[(Loss::Simpo, 1.0), (Loss::Sft, 0.1)], 2.0).needs_reference());
+    assert!(settings(&[(Loss::Simpo, 1.0), (Loss::Sigmoid, 1.0)], 2.0).needs_reference());
+}
+
 /// The goldens that tests/goldens/make_preference_loss_goldens.py writes.
 #[derive(Deserialize)]
 struct Golden {
@@ -226,7 +265,13 @@ fn losses_and_derivatives_are_trls() {
     let agree = |ours: f64, theirs: f64| (ours - theirs).abs() <= 1e-6 * theirs.abs() + 1e-15;
     for case in &golden.cases {
         let GoldenCase { beta, label_smoothing, discopop_tau, .. } = *case;
-        let settings = LossSettings { losses: case.losses.clone(), beta, label_smoothing, discopop_tau };
+        let settings = LossSettings {
+            losses: case.losses.clone(),
+            beta,
+            label_smoothing,
+            discopop_tau,
+            simpo_gamma: 0.0,
+        };
         settings.check().unwrap();
         let batch = &golden.batches[case.batch];
         let columns = Columns {
@@ -245,7 +290,8 @@ fn losses_and_derivatives_are_trls() {
         }
     }
     let has_case = |loss| golden.cases.iter().any(|case| case.losses.iter().any(|(other, _)| *other == loss));
-    assert!(ALL.iter().copied().all(has_case));
+    // `simpo` is of another trainer and has a golden of its own.
+    assert!(ALL.iter().copied().all(|loss| loss == Loss::Simpo || has_case(loss)));
 }
 
 #[test]
@@ -279,7 +325,7 @@ fn meaningless_settings_are_refused() {
         ),
         (
             LossSettings { label_smoothing: 0.1, ..good },
-            "`label_smoothing` is 0.1, but only `exo_pair`, `robust`, `aot` and `aot_unpaired` use it; remove it",
+            "`label_smoothing` is 0.1, but only `exo_pair`, `robust`, `aot`, `aot_unpaired` and `simpo` use it; remove it",
         ),
     ];
     for (settings, expected) in refused {
