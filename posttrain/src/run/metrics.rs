@@ -85,8 +85,21 @@ impl Metrics {
         }
     }
 
-    /// Waits until metrics.jsonl is on disk.
+    /// Waits until metrics.jsonl is on disk. If it was removed under the run, its lines are gone: a new one begins.
     pub(super) fn sync(&mut self) {
+        if !self.path.is_file() {
+            let path = self.path.display();
+            terminal::message!(
+                "warning: {path} was removed under the run; the training continues, its curves begin again here"
+            );
+            let folder = self.path.parent().unwrap_or(Path::new("."));
+            let opened = std::fs::create_dir_all(folder)
+                .and_then(|()| File::options().create(true).append(true).open(&self.path));
+            match opened {
+                Ok(file) => (self.file, self.length) = (file, 0),
+                Err(error) => self.warn(&error),
+            }
+        }
         if let Err(error) = self.file.sync_data() {
             self.warn(&error);
         }
@@ -121,6 +134,18 @@ fn tag(name: &str) -> String {
 #[allow(clippy::unwrap_used, reason = "a test may fail loudly")]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_removed_file_begins_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let (mut metrics, _) = Metrics::open(folder.path(), 0).unwrap();
+        metrics.write(&at(1), &[("loss", 0.5)]);
+        std::fs::remove_dir_all(folder.path()).unwrap();
+        metrics.sync();
+        metrics.write(&at(2), &[("loss", 0.25)]);
+        let text = std::fs::read_to_string(folder.path().join("metrics.jsonl")).unwrap();
+        assert!(text.starts_with("{\"step\":2,") && text.lines().count() == 1, "{text}");
+    }
 
     fn at(step: u64) -> Progress {
         Progress { step, ..Progress::default() }
