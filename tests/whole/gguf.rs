@@ -1,7 +1,7 @@
 //! GGUF files as models: tokens by Hugging Face's tokenizers, logits by transformers, and every program that takes a
 //! model. `make_gguf_goldens.py` made the goldens; `tests/real_model` fetches the real file.
 
-use crate::programs::{program, refused, succeeds};
+use crate::programs::{program, refused};
 use checkpoint::Checkpoint;
 use checkpoint::gguf::ExportType;
 use engine::{
@@ -202,7 +202,7 @@ fn export_replaces_no_file() {
         command.arg("export").arg(&model).arg("--gguf").arg(&path).args(["--type", kind]);
         command
     };
-    let printed = succeeds(&mut export("q4_0"));
+    let printed = String::from_utf8(export("q4_0").output().unwrap().stdout).unwrap();
     assert!(printed.contains("model.gguf has "), "{printed}");
     let before = std::fs::read(&path).unwrap();
     refused(&mut export("f32"), "exists; remove it or give another name");

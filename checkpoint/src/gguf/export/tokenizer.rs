@@ -34,12 +34,12 @@ pub(super) fn metadata(checkpoint: &Checkpoint) -> Result<Vec<(String, Field)>, 
     }
     put("ggml.tokens", Field::Texts(vocabulary.tokens));
     put("ggml.token_type", Field::Integers(vocabulary.kinds));
-    for (key, id) in special_ids(checkpoint) {
+    let (begins, ends) = around(&json);
+    for (key, id) in special_ids(checkpoint, begins) {
         put(key, Field::Unsigned(id));
     }
-    let [begins, ends] = around(&json, checkpoint);
-    put("ggml.add_bos_token", Field::Flag(begins));
-    put("ggml.add_eos_token", Field::Flag(ends));
+    put("ggml.add_bos_token", Field::Flag(begins.is_some()));
+    put("ggml.add_eos_token", Field::Flag(ends.is_some()));
     if checkpoint.has_own_template {
         put("chat_template", Field::Text(checkpoint.template.plain_source()));
     }
@@ -135,18 +135,19 @@ fn adds_space(json: &Value) -> bool {
     scheme.is_some_and(|scheme| scheme != "never") || json["normalizer"].to_string().contains("\"Prepend\"")
 }
 
-/// The ids that have a meaning, by their keys.
-fn special_ids(checkpoint: &Checkpoint) -> Vec<(&'static str, u32)> {
+/// The ids that have a meaning, by their keys. `begins` is the token that is put before a text.
+fn special_ids(checkpoint: &Checkpoint, begins: Option<&str>) -> Vec<(&'static str, u32)> {
     let config = &checkpoint.config;
     let named = |key: &str| {
         let value = checkpoint.tokenizer_config.get(key)?;
         checkpoint.tokenizer.id(value.as_str().or_else(|| value["content"].as_str())?)
     };
+    let first = begins.and_then(|token| checkpoint.tokenizer.id(token));
     let end = config.eos_token_ids.first().copied().or_else(|| named("eos_token"));
     // A second end, such as a base model's beside that of a turn.
     let other = checkpoint.stop_ids.iter().copied().find(|id| Some(*id) != end);
     let ids = [
-        ("ggml.bos_token_id", named("bos_token").or(config.bos_token_id)),
+        ("ggml.bos_token_id", first.or_else(|| named("bos_token")).or(config.bos_token_id)),
         ("ggml.eos_token_id", end),
         ("ggml.eot_token_id", other),
         ("ggml.unknown_token_id", named("unk_token")),
@@ -155,12 +156,11 @@ fn special_ids(checkpoint: &Checkpoint) -> Vec<(&'static str, u32)> {
     ids.into_iter().filter_map(|(key, id)| id.map(|id| (key, id))).collect()
 }
 
-/// Whether the beginning and the end of sequence are put around a text.
-fn around(json: &Value, checkpoint: &Checkpoint) -> [bool; 2] {
+/// The tokens that are put before and after a text.
+fn around(json: &Value) -> (Option<&str>, Option<&str>) {
+    fn token(step: Option<&Value>) -> Option<&str> {
+        step?["SpecialToken"]["id"].as_str()
+    }
     let steps = json["post_processor"]["single"].as_array().map_or(&[][..], Vec::as_slice);
-    let is = |step: Option<&Value>, token: &str| {
-        !token.is_empty() && step.is_some_and(|step| step["SpecialToken"]["id"] == token)
-    };
-    let [bos, eos] = checkpoint.template.named_tokens();
-    [is(steps.first(), bos), is(steps.last(), eos)]
+    (token(steps.first()), token(steps.last()))
 }
