@@ -31,6 +31,7 @@ const fn maker(name: &'static str, about: &'static str) -> Maker {
             judge: recipe.task_settings::<SourceTaskSettings>().minimum_faithfulness.is_some(),
             ..OtherTeachers::default()
         },
+        user_turns: |_| false,
         make_row: |context| Box::pin(make_row(context)),
     }
 }
