@@ -18,7 +18,8 @@ pub(crate) fn scheme_hint(name: &str) -> Option<String> {
     let (address, _) = name.split_once('#')?;
     let host = address.split('/').next()?;
     let has_port = host.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
-    (has_port || host.contains('.') || host == "localhost").then(|| {
+    let is_name = host.contains('.') && !host.starts_with('.');
+    (has_port || is_name || host == "localhost").then(|| {
         format!("teacher {name} is an address without a scheme; give http://{name} or https://{name}")
     })
 }

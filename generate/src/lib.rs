@@ -9,6 +9,7 @@
 
 pub mod clean;
 pub mod estimate;
+pub mod export;
 pub mod r#gen;
 pub mod mix;
 pub mod planted;

@@ -149,6 +149,17 @@ impl RowContext<'_> {
         self.sampled_message(teacher, step, "reference", Prompt::Assistant(messages.to_vec())).await
     }
 
+    /// Returns a text of a teacher with the sampling parameters of a table of the recipe.
+    pub(crate) async fn text_of(
+        &self,
+        teacher: &Teacher,
+        step: &str,
+        sampling: &str,
+        prompt: Prompt,
+    ) -> Result<String, RowError> {
+        self.sampled_message(teacher, step, sampling, prompt).await
+    }
+
     /// Returns a message of a teacher with the sampling parameters of this kind of step.
     async fn sampled_message(
         &self,
@@ -177,7 +188,7 @@ impl RowContext<'_> {
                 failure = ("forbidden_opening", text.chars().take(40).collect());
             } else {
                 teacher.useful(step);
-                if kind == "assistant" {
+                if !matches!(kind, "user" | "reference") {
                     self.thoughts.keep(text, reply.reasoning.as_deref());
                 }
                 return Ok(text.to_owned());

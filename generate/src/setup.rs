@@ -46,7 +46,7 @@ impl Setup {
         rows: usize,
         batch_poll: Option<Duration>,
     ) -> Result<Self> {
-        let source_hash = source::check(options.source.as_deref(), rows, &options.tasks())?;
+        let source_hash = source::check(options.source.as_deref(), rows, &options.tasks()?)?;
         Self::with_source(options, rows, batch_poll, source_hash).await
     }
 
@@ -65,8 +65,8 @@ impl Setup {
         if rows == 0 || options.in_flight == 0 {
             bail!("`--rows` and `--in-flight` must be at least 1");
         }
-        let prompts = Prompts::open(options.prompts.as_deref())?;
-        let recipes = recipes(&options.tasks(), &prompts)?;
+        let prompts = options.prompts()?;
+        let recipes = recipes(&options.tasks()?, &prompts)?;
         let others = options.other_teachers();
         other_teachers::check(&others, &recipes, &prompts)?;
         let template = options.chat_template.as_deref();

@@ -1,5 +1,6 @@
 //! The command-line options of every subcommand that calls a teacher.
 
+use crate::recipe::Prompts;
 use crate::task::Task;
 use crate::tasks;
 use crate::teacher::{Rates, RequestOptions, UserTurns};
@@ -15,6 +16,9 @@ pub struct TeacherOptions {
     /// smol-constraint, smol-rewrite and smol-summarization
     #[arg(value_parser = tasks::parser())]
     pub(super) task: Option<&'static Task>,
+    /// Recipe of a task that is made of text files: a recipe.toml with its templates and schemas beside it
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["task", "prompts"])]
+    pub(super) recipe: Option<PathBuf>,
     /// Teacher model that writes the rows: a checkpoint folder, a Hugging Face id, or an OpenAI-compatible endpoint
     /// http://HOST:PORT/v1#MODEL; separate several endpoints of one model with commas
     #[arg(long)]
@@ -105,8 +109,20 @@ impl TeacherOptions {
     }
 
     /// The tasks to generate.
-    pub(super) fn tasks(&self) -> Vec<&'static Task> {
-        self.task.map_or_else(tasks::by_default, |task| vec![task])
+    pub(super) fn tasks(&self) -> Result<Vec<&'static Task>> {
+        Ok(match (&self.recipe, self.task) {
+            (Some(file), _) => vec![tasks::of_file(file)?.0],
+            (None, Some(task)) => vec![task],
+            (None, None) => tasks::by_default(),
+        })
+    }
+
+    /// The files of the recipes.
+    pub(super) fn prompts(&self) -> Result<Prompts> {
+        match &self.recipe {
+            Some(file) => Ok(tasks::of_file(file)?.1.clone()),
+            None => Prompts::open(self.prompts.as_deref()),
+        }
     }
 
     /// The name of the main teacher.

@@ -69,10 +69,7 @@ fn load(recipe: &Recipe) -> Result<TaskSettings> {
 
 /// The style of a row; `None` if its task has no styles.
 pub(crate) fn style<'a>(context: &RowContext<'a>) -> Option<&'a Style> {
-    if context.recipe.task.source != SourceTexts::Texts {
-        return None;
-    }
-    let styles = &context.recipe.task_settings::<SourceTaskSettings>().style;
+    let styles = &context.recipe.task_settings_of::<SourceTaskSettings>()?.style;
     Some(&styles[context.draw("style") as usize % styles.len()])
 }
 

@@ -69,8 +69,8 @@ enum Failure {
     /// Try again.
     Temporary(String),
     /// Try again, but this attempt may have been billed: it was sent, and no refusal came back. Prompt and answer had this
-    /// many tokens, if that is known.
-    Unanswered { reason: String, tokens: Option<(u64, u64)>, is_readable: bool },
+    /// many tokens, if that is known. `is_of_endpoint` if the endpoint did not answer as it should, and no connection broke.
+    Unanswered { reason: String, tokens: Option<(u64, u64)>, is_of_endpoint: bool },
     /// Do not try again.
     Final(Unanswered),
 }
@@ -126,7 +126,7 @@ impl Attempts {
                     count(Outcome::Failed);
                     Some(reason)
                 }
-                Err(Failure::Unanswered { reason, tokens, is_readable }) => {
+                Err(Failure::Unanswered { reason, tokens, is_of_endpoint }) => {
                     avoid = Some(permit.index());
                     permit.failed(&reason);
                     unanswered += 1;
@@ -134,7 +134,7 @@ impl Attempts {
                     let entry = WorstCase { prompt: tokens.0, completion: tokens.1 };
                     let entry = entry.unanswered(context.run, &self.model, &base, false);
                     in_flight.charge(context.run, entry).await?;
-                    if is_readable {
+                    if is_of_endpoint {
                         self.policy.unreadable(context.step, &self.model, &reason)?;
                     }
                     Some(reason)
@@ -166,14 +166,15 @@ impl Attempts {
         match endpoint.authorized(request).send().await {
             Ok(response) => read(response).await,
             Err(error) if error.is_connect() => Err(Failure::Temporary(cause(&error))),
-            Err(error) => Err(lost(cause(&error))),
+            // A connection that breaks says nothing about the endpoint; waiting in vain again and again does.
+            Err(error) => Err(lost(cause(&error), error.is_timeout())),
         }
     }
 }
 
 /// An attempt whose response did not come, or not whole.
-fn lost(reason: String) -> Failure {
-    Failure::Unanswered { reason, tokens: None, is_readable: false }
+fn lost(reason: String, is_of_endpoint: bool) -> Failure {
+    Failure::Unanswered { reason, tokens: None, is_of_endpoint }
 }
 
 /// Reads a response; with an answer, how long the endpoint wants no further request.
@@ -191,13 +192,14 @@ async fn read(response: Response) -> Result<(Reply, Option<Duration>), Failure> 
     }
     let content_type = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let content_type = content_type.unwrap_or_default().to_owned();
-    let body = whole(response).await.map_err(lost)?;
+    // A body that never ends, or drips until the time is over.
+    let body = whole(response).await.map_err(|reason| lost(reason, true))?;
     match completion(&body, &content_type) {
         Ok(reply) => Ok((reply, wait)),
         Err(NoAnswer::Error(error)) => Err(refused(*error, wait, &body)),
         Err(NoAnswer::Unanswered(reason, usage)) => {
             let tokens = usage.map(|usage| (usage.prompt_tokens, usage.completion_tokens));
-            Err(Failure::Unanswered { reason, tokens, is_readable: true })
+            Err(Failure::Unanswered { reason, tokens, is_of_endpoint: true })
         }
     }
 }

@@ -230,7 +230,7 @@ impl Endpoint {
         state.is_down = false;
         if answers {
             (state.failures, state.checks) = (0, 0);
-            terminal::message!("note: teacher {} answers again", self.base);
+            terminal::message!("note: teacher {} lists its models again and gets calls", self.base);
         } else {
             (state.failures, state.limit) = (MAX_FAILURES - 1, 1.0);
             terminal::message!(

@@ -52,7 +52,7 @@ pub(super) fn body(
     // As decimals are written, not as the nearest 64-bit number to a 32-bit one: some servers check their length.
     for name in ["temperature", "top_p"] {
         if let Some(number) = body[name].as_f64() {
-            body[name] = serde_json::from_str(&(number as f32).to_string())?;
+            body[name] = serde_json::from_str(&format!("{:?}", number as f32))?;
         }
     }
     wire.adjustments.apply(&mut body);
@@ -166,7 +166,7 @@ mod tests {
             "max_tokens": 300, "seed": 7, "response_format": {"type": "json_schema", "json_schema": schema},
         });
         let (path, body) = sent(&asked, UserTurns::Raw, None);
-        assert_eq!((path, body.to_string()), ("chat/completions", expected.to_string()));
+        assert_eq!((path, body), ("chat/completions", expected));
         let expected = json!({
             "model": "m", "prompt": "<|im_start|>user\nHi<|im_end|>\n<|im_start|>user\n", "temperature": 0.2,
             "top_p": 0.95, "max_tokens": 300, "seed": 7, "stop": USER_STOPS,

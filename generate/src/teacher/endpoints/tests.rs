@@ -110,7 +110,8 @@ async fn the_run_stops_when_patience_ends() {
         }
     };
     assert!(
-        error.contains("returns only 429 or 503 for") && error.contains("run the same command again"),
+        error.contains("returns only 429 or 503 (slow down) for")
+            && error.contains("run the same command again"),
         "{error}"
     );
 }

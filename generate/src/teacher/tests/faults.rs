@@ -95,30 +95,34 @@ async fn after_an_answer_a_rejection_concerns_its_row_until_there_are_twenty_in_
 }
 
 /// A portal in front of the endpoint answers every call with status 200, and each is paid for.
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn the_run_stops_when_twenty_responses_cannot_be_read_and_shows_them() {
     let (app, bodies) = endpoint(|_, number| match number {
         0 => Json(completion()).into_response(),
         _ => "<html>Sign in</html>".into_response(),
     });
-    let (teacher, folder) = (connect(app, 1, None).await, tempfile::tempdir().unwrap());
-    let run = run(&folder);
-    assert!(ask(&teacher, &run, "step", 0, &call("Hello")).await.is_ok());
-    let error = loop {
-        match ask(&teacher, &run, "step", bodies.lock().unwrap().len(), &call("Hello")).await {
-            Err(CallError::Failed(reason)) => assert!(reason.contains("6 attempts failed"), "{reason}"),
-            Err(CallError::Unusable(error)) => break error.to_string(),
-            other => panic!("{other:?}"),
-        }
-    };
+    let (teacher, folder) = (connect(app, 20, None).await, tempfile::tempdir().unwrap());
+    let (run, call) = (run(&folder), call("Hello"));
+    assert!(ask(&teacher, &run, "step", 0, &call).await.is_ok());
+    let error = first_error(&teacher, &run, &call).await;
     assert!(error.contains("begins with: <html>Sign in</html>") && error.contains("20 responses"), "{error}");
     assert_eq!(bodies.lock().unwrap().len(), 21);
     let charged = LedgerEntry::sum(&run.store.ledger().unwrap(), Outcome::Failed);
     assert_eq!((charged.calls, charged.completion_tokens), (20, 20 * 300), "each may have been billed");
 }
 
+/// Why the run stops when twenty calls are sent at once.
+async fn first_error(teacher: &HttpTeacher, run: &Arc<Run>, call: &Call) -> String {
+    let calls = (1..=20).map(|number| ask(teacher, run, "step", number, call));
+    let mut calls: futures::stream::FuturesUnordered<_> = calls.collect();
+    match futures::StreamExt::next(&mut calls).await.unwrap() {
+        Err(CallError::Unusable(error)) => error.to_string(),
+        other => panic!("{other:?}"),
+    }
+}
+
 /// What broke off was billed as the endpoint counts it, not at its worst case.
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn an_answer_that_broke_off_is_tried_again_and_charged_by_its_counts() {
     let (app, _) = endpoint(|_, number| {
         let mut body = completion();
@@ -257,4 +261,20 @@ async fn headers_and_parameters_are_sent_with_every_request() {
     assert!(ask(&teacher, &run(&folder), "step", 1, &call("Hello")).await.is_ok());
     let expected = (Some("api-version=2024-10-21".to_owned()), std::env::var("PATH").ok(), true);
     assert_eq!(*seen.lock().unwrap(), [expected.clone(), expected]);
+}
+
+/// A body that drips keeps a call until its time is over, and each may have been billed.
+#[tokio::test]
+async fn bodies_that_never_end_stop_the_run() {
+    let drip = async || {
+        let first = futures::stream::iter([Ok::<_, std::io::Error>("{\"choices\": [")]);
+        axum::body::Body::from_stream(futures::StreamExt::chain(first, futures::stream::pending()))
+    };
+    let name = serve(Router::new().route("/v1/chat/completions", post(drip))).await;
+    let settings = EndpointSettings { timeout: Duration::from_millis(300), ..settings(20, None) };
+    let teacher = HttpTeacher::connect(&name, ChatTemplate::chatml(), &settings).await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let (run, call) = (run(&folder), call("Hello"));
+    let error = first_error(&teacher, &run, &call).await;
+    assert!(error.contains("20 responses in a row"), "{error}");
 }
