@@ -8,7 +8,7 @@
 use super::call::{CallContext, CallError};
 use super::endpoints::{Endpoint, Endpoints, Permit};
 use super::rejection_policy::RejectionPolicy;
-use super::reply::{NoAnswer, Refusal, completion, refusal, whole};
+use super::reply::{NoAnswer, Refusal, as_far_as_it_came, completion, refusal, whole};
 use super::worst_case::WorstCase;
 use crate::budget::Cost;
 use crate::endpoint::{cause, redirect_target};
@@ -192,9 +192,11 @@ async fn read(response: Response) -> Result<(Reply, Option<Duration>), Failure> 
     }
     let content_type = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let content_type = content_type.unwrap_or_default().to_owned();
-    // A body that never ends, or drips until the time is over.
-    let body = whole(response).await.map_err(|reason| lost(reason, true))?;
-    match completion(&body, &content_type) {
+    let (body, end) = as_far_as_it_came(response).await;
+    let answer = completion(&body, &content_type);
+    match answer {
+        // Some servers forget the end of a body, whose JSON is whole.
+        Err(_) if end.is_err() => Err(lost(end.err().unwrap_or_default(), true)),
         Ok(reply) => Ok((reply, wait)),
         Err(NoAnswer::Error(error)) => Err(refused(*error, wait, &body)),
         Err(NoAnswer::Unanswered(reason, usage)) => {

@@ -36,15 +36,24 @@ pub(super) struct Refusal {
 }
 
 /// Reads a body of at most [`MAX_BODY`] bytes.
-pub(super) async fn whole(mut response: Response) -> Result<Vec<u8>, String> {
+pub(super) async fn whole(response: Response) -> Result<Vec<u8>, String> {
+    let (body, end) = as_far_as_it_came(response).await;
+    end.map(|()| body)
+}
+
+/// Reads a body of at most [`MAX_BODY`] bytes, and why it ended too early.
+pub(super) async fn as_far_as_it_came(mut response: Response) -> (Vec<u8>, Result<(), String>) {
     let mut body = Vec::new();
-    while let Some(piece) = response.chunk().await.map_err(|error| cause(&error))? {
-        if body.len() + piece.len() > MAX_BODY {
-            return Err(format!("the response has more than {MAX_BODY} bytes"));
+    loop {
+        match response.chunk().await {
+            Ok(Some(piece)) if body.len() + piece.len() > MAX_BODY => {
+                return (body, Err(format!("the response has more than {MAX_BODY} bytes")));
+            }
+            Ok(Some(piece)) => body.extend_from_slice(&piece),
+            Ok(None) => return (body, Ok(())),
+            Err(error) => return (body, Err(cause(&error))),
         }
-        body.extend_from_slice(&piece);
     }
-    Ok(body)
 }
 
 /// The text of a body: unpacked if it is gzip, which nobody asked for, and in the encoding that its type names.

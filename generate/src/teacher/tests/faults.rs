@@ -278,3 +278,15 @@ async fn bodies_that_never_end_stop_the_run() {
     let error = first_error(&teacher, &run, &call).await;
     assert!(error.contains("20 responses in a row"), "{error}");
 }
+
+/// A server that forgets the end of its bodies; what is whole by itself is read.
+#[tokio::test]
+async fn a_whole_answer_without_the_end_of_its_body_is_read() {
+    let unended = async || {
+        let parts = [Ok(completion().to_string()), Err(std::io::Error::other("no last chunk"))];
+        axum::body::Body::from_stream(futures::stream::iter(parts))
+    };
+    let name = serve(Router::new().route("/v1/chat/completions", post(unended))).await;
+    let (teacher, folder) = (open(&name, 1, None).await, tempfile::tempdir().unwrap());
+    assert_eq!(ask(&teacher, &run(&folder), "step", 1, &call("Hello")).await.unwrap().text, "Hi.");
+}
