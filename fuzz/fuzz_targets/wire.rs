@@ -8,5 +8,7 @@ fuzz_target!(|bytes: &[u8]| {
     let _ = serde_json::from_slice::<openai::completion::CompletionRequest>(bytes);
     let _ = serde_json::from_slice::<openai::embedding::EmbeddingRequest>(bytes);
     let _ = serde_json::from_slice::<openai::response_request::ResponseRequest>(bytes);
-    let _ = serde_json::from_slice::<openai::reply::CompletionReply>(bytes);
+    if let Ok(body) = openai::reply::parse(&String::from_utf8_lossy(bytes)) {
+        let _ = openai::reply::CompletionReply::read(&body);
+    }
 });

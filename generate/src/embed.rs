@@ -1,7 +1,8 @@
 //! Embeddings of texts: from an OpenAI-compatible `/v1/embeddings` endpoint, or from a checkpoint in this process
 //! (the mean of the last hidden states over the text's tokens, as `smolserve` returns it).
 
-use crate::endpoint::{self, address_and_model, cause, is_endpoint, redirect_target, retry_after};
+use crate::endpoint::{self, address_and_model, cause, is_endpoint, redirect_target};
+use crate::pauses::wanted_pause;
 use anyhow::{Context, Result, anyhow, bail};
 use base64::Engine as _;
 use checkpoint::{Checkpoint, Tokenizer};
@@ -168,7 +169,7 @@ impl EmbeddingClient {
         }
         let response = request.send().await.map_err(failed)?;
         let status = response.status();
-        let (after, target) = (retry_after(&response), redirect_target(&response));
+        let (after, target) = (wanted_pause(response.headers()), redirect_target(&response));
         let text = response.text().await.map_err(failed)?;
         let message = || format!("{status}: {}", text.chars().take(SHOWN).collect::<String>());
         match status {

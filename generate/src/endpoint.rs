@@ -9,7 +9,19 @@ use std::time::Duration;
 
 /// Whether a name is an endpoint's and not a checkpoint's.
 pub(crate) fn is_endpoint(name: &str) -> bool {
-    name.starts_with("http://") || name.starts_with("https://")
+    let lower = name.get(..8).unwrap_or(name).to_ascii_lowercase();
+    lower.starts_with("http://") || lower.starts_with("https://")
+}
+
+/// What is missing of a name that is no endpoint's but looks like one: `host:port/v1#model`.
+pub(crate) fn scheme_hint(name: &str) -> Option<String> {
+    let (address, _) = name.split_once('#')?;
+    let host = address.split('/').next()?;
+    let has_port = host.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
+    let is_name = host.contains('.') && !host.starts_with('.');
+    (has_port || is_name || host == "localhost").then(|| {
+        format!("teacher {name} is an address without a scheme; give http://{name} or https://{name}")
+    })
 }
 
 /// Splits `http://host:port/v1#model` into address and model. The address is written into logs, the store and the dataset's
@@ -20,7 +32,7 @@ pub(crate) fn address_and_model(name: &str) -> Result<(&str, &str)> {
     };
     if without_secrets(base) != base {
         bail!(
-            "{} has a user, a password or parameters, which would be written into logs and the dataset's folder; give keys in an environment variable with `--api-key-env`",
+            "{} has a user, a password or parameters, which would be written into logs and the dataset's folder; give keys in an environment variable with `--api-key-env` or `--header`, and parameters with `--query`",
             without_secrets(base)
         );
     }
@@ -35,7 +47,7 @@ pub(crate) fn address_and_model(name: &str) -> Result<(&str, &str)> {
 }
 
 /// Whether a part of an address looks like a key: it begins as keys of providers do, or is long and random.
-fn looks_secret(part: &str) -> bool {
+pub(crate) fn looks_secret(part: &str) -> bool {
     const PREFIXES: [&str; 12] =
         ["sk-", "sk_", "hf_", "gsk_", "xai-", "AIza", "nvapi-", "key-", "r8_", "fw_", "pplx-", "Bearer "];
     let is_random = part.len() >= 32
@@ -86,7 +98,9 @@ fn read_key(name: &str) -> Result<String> {
 /// A client whose calls may take this long. It follows no redirect: calls carry prompts, and whoever answers must not
 /// decide who gets them.
 pub(crate) fn client(timeout: Duration) -> Result<reqwest::Client> {
-    let builder = reqwest::Client::builder().redirect(Policy::none());
+    // Some gateways refuse clients without a name.
+    let name = concat!("smoltalk/", env!("CARGO_PKG_VERSION"));
+    let builder = reqwest::Client::builder().redirect(Policy::none()).user_agent(name);
     Ok(builder.connect_timeout(Duration::from_secs(10)).timeout(timeout).build()?)
 }
 
@@ -139,19 +153,6 @@ fn is_excepted(host: &str, variable: &impl Fn(&str) -> Option<String>) -> bool {
     })
 }
 
-/// The pause that `Retry-After` asks for, in seconds or as a date; at most five minutes.
-pub(crate) fn retry_after(response: &Response) -> Option<Duration> {
-    let text = response.headers().get("retry-after")?.to_str().ok()?;
-    let seconds = match text.parse::<f64>() {
-        Ok(seconds) => seconds,
-        Err(_) => {
-            let date = chrono::DateTime::parse_from_rfc2822(text).ok()?;
-            (date.with_timezone(&chrono::Utc) - chrono::Utc::now()).as_seconds_f64()
-        }
-    };
-    seconds.is_finite().then(|| Duration::from_secs_f64(seconds.clamp(0.0, 300.0)))
-}
-
 /// The innermost cause of a connection's failure, which is the useful one.
 pub(crate) fn cause(error: &reqwest::Error) -> String {
     let mut inner: &dyn std::error::Error = error;
@@ -165,6 +166,20 @@ pub(crate) fn cause(error: &reqwest::Error) -> String {
 #[allow(clippy::unwrap_used, reason = "a test may fail loudly")]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_address_without_a_scheme_is_recognized() {
+        for name in ["127.0.0.1:8000/v1#m", "localhost/v1#m", "api.example.com/v1#org/m"] {
+            assert!(
+                !is_endpoint(name) && scheme_hint(name).unwrap().contains(&format!("http://{name}")),
+                "{name}"
+            );
+        }
+        for name in ["org/model", "./folder#1/model", "org/model#revision"] {
+            assert_eq!(scheme_hint(name), None, "{name}");
+        }
+        assert!(is_endpoint("HTTP://host/v1#m") && is_endpoint("https://host/v1#m") && !is_endpoint("http"));
+    }
 
     #[test]
     fn an_address_contains_no_secret() {

@@ -102,6 +102,8 @@ async fn estimate_task(
     let started = Instant::now();
     Box::pin(rows::run_all(setup, recipe, run, sample)).await?;
     let (after, seconds) = (answered(run)?, started.elapsed().as_secs_f64());
+    let kept = run.store.decided(name, sample)?.into_iter().flatten().filter(|is_kept| *is_kept).count();
+    let all = decided()?;
     let made = (decided()? - decided_before) as f64;
     if made == 0.0 {
         bail!("{name}: all {sample} rows of the sample were decided before; give a larger `--sample`");
@@ -126,7 +128,20 @@ async fn estimate_task(
         dollars: dollars * rows,
         seconds: seconds / rounds * (rows / concurrent).max(1.0),
     };
-    Ok((estimate, format!("{calls:.1} calls, {prompt:.0} + {completion:.0} tokens per row")))
+    if kept == 0 {
+        terminal::message!(
+            "warning: {name}: no row of the sample is kept, and what the run would cost is lost; see `smoltalk preview {name}`"
+        );
+    }
+    let price = match kept {
+        1.. if dollars > 0.0 => format!(", ${:.4} per kept row", dollars * all as f64 / kept as f64),
+        _ => String::new(),
+    };
+    let text = format!(
+        "{calls:.1} calls, {prompt:.0} + {completion:.0} tokens per row; {kept} of {all} rows kept ({:.0}%){price}",
+        100.0 * kept as f64 / all.max(1) as f64
+    );
+    Ok((estimate, text))
 }
 
 fn answered(run: &Run) -> Result<LedgerEntry> {

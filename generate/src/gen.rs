@@ -5,7 +5,7 @@
 use crate::budget::{Budget, Limit};
 use crate::run::Run;
 use crate::setup::{Setup, TeacherOptions};
-use crate::{resume, rows, write_dataset};
+use crate::{goal, resume, write_dataset};
 use anyhow::{Context, Result, bail};
 use files::run_folder::{NO_LOCK_HELP, RESTART_HELP};
 use std::path::PathBuf;
@@ -15,15 +15,28 @@ use terminal::Stop;
 
 /// The exit code of a run that its budget ended.
 const BUDGET_EXHAUSTED: u8 = 3;
+/// The exit code of a run that kept less than a tenth of a task's rows.
+const POOR_YIELD: u8 = 4;
+/// Number of rows that are started without an option.
+const ROWS: usize = 100;
 
 /// Options of `smoltalk gen`.
 #[derive(Debug, clap::Args)]
 pub struct Options {
     #[command(flatten)]
     teachers: TeacherOptions,
-    /// Number of rows to start, per task; the dataset contains those that no filter drops
-    #[arg(long, default_value_t = 100)]
-    rows: usize,
+    /// Number of rows to start, per task; the dataset contains those that no filter drops [default: 100; with --kept and
+    /// --budget no limit]
+    #[arg(long)]
+    rows: Option<usize>,
+    /// Number of rows to keep, per task: rows are started until so many are kept, or until --rows are started or --budget is
+    /// used up
+    #[arg(long, value_name = "N")]
+    kept: Option<usize>,
+    /// Try rows again that were dropped for a reason: refused for those that the endpoint refused or failed, or a name in
+    /// dropped.jsonl, such as cut_off; repeat it for several
+    #[arg(long, value_name = "REASON", conflicts_with = "restart")]
+    retry: Vec<String>,
     /// Folder of the run and its dataset
     #[arg(long, default_value = "dataset")]
     out: PathBuf,
@@ -58,7 +71,8 @@ pub fn run(options: &Options) -> Result<u8> {
 
 async fn generate(options: &Options) -> Result<u8> {
     let poll = options.batch.then(|| Duration::from_secs_f64(options.batch_poll.clamp(0.05, 86_400.0)));
-    let setup = Setup::open(&options.teachers, options.rows, poll).await?;
+    let bound = bound(options)?;
+    let setup = Setup::open(&options.teachers, options.rows.or(options.kept).unwrap_or(ROWS), poll).await?;
     Budget::check(options.budget, &setup.prices, &setup.teachers.models())?;
     if options.restart {
         resume::set_aside(&options.out, options.no_lock)?;
@@ -72,11 +86,16 @@ async fn generate(options: &Options) -> Result<u8> {
     if !options.batch {
         resume::check_batches(&run.store)?;
     }
+    if !options.retry.is_empty() {
+        resume::undecide(&run.store, &setup.recipes, &options.retry)?;
+    }
     let stop = listen(&run)?;
+    let mut limits = Vec::new();
     for recipe in &setup.recipes {
-        if !run.is_ending() {
-            Box::pin(rows::run_all(&setup, recipe, &run, options.rows)).await?;
-        }
+        limits.push(match run.is_ending() {
+            true => bound.min(options.kept.unwrap_or(bound)),
+            false => Box::pin(goal::reach(&setup, recipe, &run, bound, options.kept)).await?,
+        });
     }
     if let Some(code) = stop.exit_code().filter(|_| run.is_stopping()) {
         terminal::message!("stopped; what is recorded is safe, run the same command again to resume");
@@ -86,14 +105,32 @@ async fn generate(options: &Options) -> Result<u8> {
         bail!("{reason}");
     }
     let is_complete = !run.budget.is_exhausted();
-    terminal::results!("{}", write_dataset::write(&setup, &run, options.rows, is_complete)?)?;
+    let written = write_dataset::write(&setup, &run, &limits, is_complete)?;
+    terminal::results!("{}", written.summary)?;
+    for line in &written.poor_yields {
+        terminal::message!("warning: {line}");
+    }
     if is_complete {
-        return Ok(0);
+        return Ok(if written.poor_yields.is_empty() { 0 } else { POOR_YIELD });
     }
     terminal::message!(
         "stopped before the budget was exceeded; run the same command with a larger `--budget` to resume"
     );
     Ok(BUDGET_EXHAUSTED)
+}
+
+/// The most rows that are started, per task.
+fn bound(options: &Options) -> Result<usize> {
+    match (options.rows, options.kept) {
+        (_, Some(0)) => bail!("`--kept 0` keeps nothing; give at least 1"),
+        (Some(rows), _) => Ok(rows),
+        (None, None) => Ok(ROWS),
+        // A position has 32 bits.
+        (None, Some(_)) if options.budget.is_some() => Ok(u32::MAX as usize),
+        (None, Some(kept)) => bail!(
+            "`--kept {kept}` would start rows without end if none is kept; give `--rows`, the most rows to start, or `--budget`"
+        ),
+    }
 }
 
 /// Handles signals: at the first one the run waits for the calls in flight and stops, at the second one it ends at

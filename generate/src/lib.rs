@@ -9,6 +9,7 @@
 
 pub mod clean;
 pub mod estimate;
+pub mod export;
 pub mod r#gen;
 pub mod mix;
 pub mod planted;
@@ -17,14 +18,17 @@ pub mod push;
 pub mod show;
 pub mod verify;
 
+mod answer;
 mod api_keys;
 mod budget;
 mod draw;
 mod embed;
 mod endpoint;
+mod goal;
 mod in_flight;
 mod install;
 mod maker;
+mod pauses;
 mod progress;
 mod recipe;
 mod report;
@@ -39,6 +43,7 @@ mod task;
 mod tasks;
 mod teacher;
 mod teachers;
+mod thoughts;
 mod trace;
 mod write_dataset;
 

@@ -19,6 +19,8 @@ enum Command {
     Estimate(generate::estimate::Options),
     /// Generate a few rows and print every prompt and reply
     Preview(generate::preview::Options),
+    /// Export the prompts of a task, to change them
+    Prompts(generate::export::Options),
     /// Deduplicate and decontaminate a dataset: drop near-duplicates and questions of evaluation sets
     Clean(generate::clean::Options),
     /// Mix generated and external datasets into one shuffled dataset
@@ -37,6 +39,7 @@ fn main() -> ExitCode {
         Command::Gen(options) => generate::r#gen::run(&options),
         Command::Estimate(options) => generate::estimate::run(&options),
         Command::Preview(options) => generate::preview::run(&options),
+        Command::Prompts(options) => generate::export::run(&options),
         Command::Clean(options) => generate::clean::run(&options),
         Command::Mix(options) => generate::mix::run(&options),
         Command::Show(options) => generate::show::run(&options),

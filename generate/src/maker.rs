@@ -15,6 +15,8 @@ pub(crate) struct Maker {
     pub(crate) load: fn(&Recipe) -> Result<TaskSettings>,
     /// Which other teachers its rows call.
     pub(crate) calls: fn(&Recipe) -> OtherTeachers,
+    /// Whether its rows ask a teacher for user's turns, with or without a source.
+    pub(crate) user_turns: fn(has_source: bool) -> bool,
     /// Makes one row.
     pub(crate) make_row: MakeRow,
 }

@@ -130,6 +130,11 @@ impl Recipe {
         self.task_settings.downcast_ref().expect("a task reads the settings that it loaded")
     }
 
+    /// Returns the settings that only this task has, if they have this type.
+    pub(crate) fn task_settings_of<T: Any>(&self) -> Option<&T> {
+        self.task_settings.downcast_ref()
+    }
+
     /// Returns the text of a file of the recipe.
     ///
     /// # Errors
@@ -176,6 +181,32 @@ impl Recipe {
         let template = self.templates.get_template(name);
         let text = template.and_then(|template| template.render(variables));
         text.with_context(|| format!("{}/{name}.jinja", self.folder))
+    }
+
+    /// Renders a text of the recipe that is no file.
+    ///
+    /// # Errors
+    /// When it is no template or one of its variables is missing.
+    pub(crate) fn rendered(&self, text: &str, variables: &Value) -> Result<String> {
+        self.templates
+            .render_str(text, variables)
+            .with_context(|| format!("{}/recipe.toml: {text}", self.folder))
+    }
+
+    /// Evaluates an expression of the recipe.
+    ///
+    /// # Errors
+    /// When it is no expression or one of its variables is missing.
+    pub(crate) fn is_true(&self, expression: &str, variables: &Value) -> Result<bool> {
+        let value =
+            self.templates.compile_expression(expression).and_then(|compiled| compiled.eval(variables));
+        Ok(value.with_context(|| format!("{}/recipe.toml: {expression}", self.folder))?.is_true())
+    }
+
+    /// For `Maker::load`: checks that a text is an expression.
+    pub(crate) fn check_expression(&self, expression: &str) -> Result<()> {
+        let compiled = self.templates.compile_expression(expression).map(drop);
+        compiled.with_context(|| format!("{}/recipe.toml: {expression}", self.folder))
     }
 
     /// Returns the step that needs the longest context, counted as the tokens of its template and its maximum

@@ -52,6 +52,22 @@ pub(crate) fn check(store: &Store, configuration: &Value, recipes: &[Recipe], ou
     )
 }
 
+/// Makes the rows undecided again that were dropped for these reasons. Answers that are recorded are used again: rows that
+/// were refused have none.
+pub(crate) fn undecide(store: &Store, recipes: &[Recipe], reasons: &[String]) -> Result<()> {
+    let names = reasons.iter().flat_map(|reason| match reason.as_str() {
+        "refused" => vec!["teacher_refused", "teacher_failed"],
+        other => vec![other],
+    });
+    let names: Vec<&str> = names.collect();
+    let mut rows = 0;
+    for recipe in recipes {
+        rows += store.undecide(recipe.task.name, &names)?;
+    }
+    terminal::message!("note: {rows} rows that were dropped as {} are tried again", names.join(", "));
+    Ok(())
+}
+
 /// Refuses to call a teacher directly for calls that are in a provider's batch: they would be billed twice.
 pub(crate) fn check_batches(store: &Store) -> Result<()> {
     match store.calls_in_batches()? {

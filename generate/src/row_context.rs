@@ -1,12 +1,14 @@
 //! The context of one row: its steps call teachers through it. A recorded answer is never requested again, an
 //! unusable one is requested again a few times, and a row without a usable answer is dropped with a reason.
 
+use crate::answer::{json_in, taken_apart};
 use crate::draw::draw;
-use crate::recipe::Recipe;
+use crate::recipe::{Recipe, Sampling};
 use crate::run::Run;
 use crate::store::{DroppedRow, Reply};
-use crate::teacher::{Call, CallContext, CallError, Prompt, Teacher};
+use crate::teacher::{Call, CallContext, CallError, Correction, Prompt, Teacher};
 use crate::teachers::Teachers;
+use crate::thoughts::Thoughts;
 use crate::trace::{Trace, TracedStep};
 use checkpoint::Message;
 use serde_json::Value;
@@ -27,6 +29,8 @@ pub(crate) struct RowContext<'a> {
     pub(crate) seed: u64,
     /// The source text, for tasks that take one.
     pub(crate) source: Option<String>,
+    /// What the teacher thought before its replies.
+    pub(crate) thoughts: Thoughts,
     /// Records the calls, if a person is to read them.
     pub(crate) trace: Option<Trace>,
     /// Answers that replace calls, by step: those of planted rows, which filters are tested on.
@@ -72,17 +76,43 @@ fn attempt_temperature(temperature: f32, attempt: u64) -> f32 {
     if attempt > 0 { temperature.max(0.5) } else { temperature }
 }
 
+/// What an answer that reached its limit lacks.
+fn not_ended(reply: &Reply, max_tokens: usize) -> String {
+    let thoughts = match reply.text.trim().is_empty() && reply.reasoning.is_some() {
+        true => ", all of them thoughts",
+        false => "",
+    };
+    format!("not ended after {max_tokens} tokens{thoughts}")
+}
+
+/// The error that a teacher is told of: without the answer, which it is shown beside it.
+fn shown(detail: &str) -> String {
+    detail.split(": ").next().unwrap_or(detail).chars().take(300).collect()
+}
+
 /// The reason and the detail of a drop because of a provider's content filter.
 fn filtered() -> (&'static str, String) {
     ("filtered", "removed by the provider's content filter".to_owned())
 }
 
-/// The reason and the detail of a drop because a reply is not JSON.
-fn not_json(reply: &Reply, max_tokens: usize, error: &serde_json::Error) -> (&'static str, String) {
-    match reply {
-        Reply { filtered: true, .. } => filtered(),
-        Reply { cut: true, text, .. } => ("cut_off", format!("not ended after {max_tokens} tokens: {text}")),
-        Reply { text, .. } => ("unusable_judgement", format!("not JSON ({error}): {text}")),
+/// The JSON of a reply, or the reason and the detail of a drop because there is none. Some servers send the JSON as what
+/// the model thought.
+fn json_of(reply: &Reply, max_tokens: usize, schema: &Value) -> Result<Value, (&'static str, String)> {
+    let text = match &reply.reasoning {
+        Some(reasoning) if reply.text.trim().is_empty() => reasoning,
+        _ => &reply.text,
+    };
+    let whole = serde_json::from_str::<Value>(text.trim());
+    match (reply, whole) {
+        (Reply { filtered: true, .. }, _) => Err(filtered()),
+        (_, Ok(value)) => Ok(value),
+        // What was cut in the middle may have a whole value in its first half.
+        (Reply { cut: true, .. }, Err(_)) => {
+            Err(("cut_off", format!("not ended after {max_tokens} tokens: {text}")))
+        }
+        (_, Err(error)) => {
+            json_in(text, schema).ok_or_else(|| ("unusable_judgement", format!("not JSON ({error}): {text}")))
+        }
     }
 }
 
@@ -119,6 +149,17 @@ impl RowContext<'_> {
         self.sampled_message(teacher, step, "reference", Prompt::Assistant(messages.to_vec())).await
     }
 
+    /// Returns a text of a teacher with the sampling parameters of a table of the recipe.
+    pub(crate) async fn text_of(
+        &self,
+        teacher: &Teacher,
+        step: &str,
+        sampling: &str,
+        prompt: Prompt,
+    ) -> Result<String, RowError> {
+        self.sampled_message(teacher, step, sampling, prompt).await
+    }
+
     /// Returns a message of a teacher with the sampling parameters of this kind of step.
     async fn sampled_message(
         &self,
@@ -127,23 +168,29 @@ impl RowContext<'_> {
         kind: &str,
         prompt: Prompt,
     ) -> Result<String, RowError> {
-        let sampling = self.recipe.sampling(kind)?;
+        let sampling = self.sampling(teacher, kind)?;
         let mut failure = ("empty", String::new());
         for attempt in 0..ATTEMPTS {
             let call = Call::new(prompt.clone(), sampling, self.draw(&format!("{step}/{attempt}")));
-            let reply = self.call(teacher, step, &call).await?;
+            let (reply, is_new) = self.call(teacher, step, &call, None).await?;
             let is_trimmed = reply.cut && self.recipe.trim_cut;
             let text = if is_trimmed { whole_sentences(&reply.text) } else { reply.text.trim() };
             let forbidden = &self.recipe.forbidden_openings;
             if reply.filtered {
                 failure = filtered();
+            } else if reply.cut && (!is_trimmed || text.is_empty()) {
+                failure = ("cut_off", not_ended(&reply, sampling.max_tokens));
+                self.useless(teacher, step, is_new, &failure.1)?;
             } else if text.is_empty() {
                 failure = ("empty", String::new());
-            } else if reply.cut && !is_trimmed {
-                failure = ("cut_off", format!("not ended after {} tokens", sampling.max_tokens));
+                self.useless(teacher, step, is_new, "they are empty")?;
             } else if kind == "user" && forbidden.iter().any(|opening| text.starts_with(opening.as_str())) {
                 failure = ("forbidden_opening", text.chars().take(40).collect());
             } else {
+                teacher.useful(step);
+                if !matches!(kind, "user" | "reference") {
+                    self.thoughts.keep(text, reply.reasoning.as_deref());
+                }
                 return Ok(text.to_owned());
             }
             if sampling.temperature == 0.0 {
@@ -151,6 +198,21 @@ impl RowContext<'_> {
             }
         }
         dropped(step, failure.0, failure.1)
+    }
+
+    /// The sampling parameters of a kind of step, with the user's limit of this teacher's answers.
+    fn sampling(&self, teacher: &Teacher, kind: &str) -> anyhow::Result<Sampling> {
+        let sampling = self.recipe.sampling(kind)?;
+        Ok(Sampling { max_tokens: teacher.max_tokens().unwrap_or(sampling.max_tokens), ..sampling })
+    }
+
+    /// Counts an answer of no use, if it was paid for just now.
+    fn useless(&self, teacher: &Teacher, step: &str, is_new: bool, reason: &str) -> anyhow::Result<()> {
+        let remedy = match reason.starts_with("not ended") {
+            true => "give a larger `--max-tokens`",
+            false => "check what the model is and how it is asked (`smoltalk preview`)",
+        };
+        if is_new { teacher.useless(step, reason, remedy) } else { Ok(()) }
     }
 
     /// Returns a judge's JSON, constrained to a schema and validated against it: an endpoint may ignore the
@@ -184,21 +246,29 @@ impl RowContext<'_> {
         check: impl Fn(Value) -> Result<T, (&'static str, String)>,
     ) -> Result<T, RowError> {
         let prompt = Prompt::Assistant(vec![Message::new("user", prompt)]);
-        let sampling = self.recipe.sampling(sampling)?;
+        let sampling = self.sampling(teacher, sampling)?;
         let mut failure = ("unusable_judgement", String::new());
+        let mut correction = None;
         for attempt in 0..ATTEMPTS {
             let mut call = Call::new(prompt.clone(), sampling, self.draw(&format!("{step}/{attempt}")));
             call.schema = Some(schema.clone());
             call.temperature = attempt_temperature(call.temperature, attempt);
-            let reply = self.call(teacher, step, &call).await?;
-            let checked = match serde_json::from_str::<Value>(reply.text.trim()) {
-                Ok(value) => check(value),
-                Err(error) => Err(not_json(&reply, sampling.max_tokens, &error)),
-            };
-            match checked {
+            let (reply, is_new) = self.call(teacher, step, &call, correction.as_ref()).await?;
+            let value = json_of(&reply, sampling.max_tokens, schema);
+            match &value {
+                Ok(value) if jsonschema::is_valid(schema, value) => teacher.useful(step),
+                Err(("filtered", _)) => {}
+                Err(("cut_off", _)) => {
+                    self.useless(teacher, step, is_new, &not_ended(&reply, sampling.max_tokens))?;
+                }
+                _ => self.useless(teacher, step, is_new, "they are not JSON of the step's schema")?,
+            }
+            match value.and_then(&check) {
                 Ok(value) => return Ok(value),
                 Err(reason) => failure = reason,
             }
+            let is_mendable = !reply.cut && !reply.filtered;
+            correction = is_mendable.then(|| Correction { answer: reply.text, error: shown(&failure.1) });
         }
         dropped(step, failure.0, failure.1)
     }
@@ -214,7 +284,7 @@ impl RowContext<'_> {
         is_verdict: impl Fn(&str) -> bool,
     ) -> Result<String, RowError> {
         let prompt = Prompt::Assistant(vec![Message::new("user", prompt)]);
-        let sampling = self.recipe.sampling("judge")?;
+        let sampling = self.sampling(teacher, "judge")?;
         let mut rejected = String::new();
         for attempt in 0..ATTEMPTS {
             // The first attempt has the seed that it had when there was only one.
@@ -222,7 +292,7 @@ impl RowContext<'_> {
             let mut call = Call::new(prompt.clone(), sampling, self.draw(&word));
             call.regex = Some(regex.to_owned());
             call.temperature = attempt_temperature(call.temperature, attempt);
-            let text = self.call(teacher, step, &call).await?.text.trim().to_owned();
+            let text = self.call(teacher, step, &call, None).await?.0.text.trim().to_owned();
             if is_verdict(&text) {
                 return Ok(text);
             }
@@ -231,19 +301,28 @@ impl RowContext<'_> {
         dropped(step, "unusable_judgement", rejected)
     }
 
-    /// Returns the answer to a call: the recorded one, or else a new one.
-    async fn call(&self, teacher: &Teacher, step: &str, call: &Call) -> Result<Reply, RowError> {
+    /// Returns the answer to a call, taken apart, and whether it is new: the recorded one, or else a new one.
+    async fn call(
+        &self,
+        teacher: &Teacher,
+        step: &str,
+        call: &Call,
+        correction: Option<&Correction>,
+    ) -> Result<(Reply, bool), RowError> {
         if let Some(text) = self.planted_answers.get(step) {
-            return Ok(Reply { text: text.clone(), ..Reply::default() });
+            return Ok((Reply { text: text.clone(), ..Reply::default() }, false));
         }
         let key = teacher.key(self.position, call);
-        let reply = match self.run.store.answer(&key)? {
+        let recorded = self.run.store.answer(&key)?;
+        let is_new = recorded.is_none();
+        let reply = match recorded {
             Some(reply) => Ok(reply),
             None if self.trace.as_ref().is_some_and(|trace| !trace.may_call) => {
                 return Err(RowError::Stopped);
             }
-            None => teacher.answer(CallContext { run: self.run, key: &key, step, call }).await,
+            None => teacher.answer(CallContext { run: self.run, key: &key, step, call, correction }).await,
         };
+        let reply = reply.map(|reply| taken_apart(reply, &call.prompt));
         if let (Some(trace), Ok(reply)) = (&self.trace, &reply) {
             trace.push(TracedStep {
                 name: step.to_owned(),
@@ -254,7 +333,7 @@ impl RowContext<'_> {
                 completion_tokens: reply.completion_tokens,
             });
         }
-        reply.map_err(|error| row_error(step, error))
+        reply.map(|reply| (reply, is_new)).map_err(|error| row_error(step, error))
     }
 }
 
@@ -283,11 +362,25 @@ mod tests {
     fn json_that_was_cut_off_has_the_reason_of_messages_that_were() {
         let reason = |cut, filtered| {
             let reply = Reply { text: "{\"score\": ".to_owned(), cut, filtered, ..Reply::default() };
-            let error = serde_json::from_str::<Value>(&reply.text).unwrap_err();
-            not_json(&reply, 128, &error)
+            json_of(&reply, 128, &Value::Bool(true)).unwrap_err()
         };
         assert_eq!(reason(true, false), ("cut_off", "not ended after 128 tokens: {\"score\": ".to_owned()));
         assert_eq!(reason(false, true).0, "filtered");
         assert_eq!(reason(false, false).0, "unusable_judgement");
+    }
+
+    #[test]
+    fn json_is_taken_out_of_thoughts_only_where_nothing_else_is() {
+        let reply = |text: &str, reasoning: &str| Reply {
+            text: text.to_owned(),
+            reasoning: Some(reasoning.to_owned()),
+            ..Reply::default()
+        };
+        let schema = serde_json::json!({"type": "object"});
+        assert_eq!(json_of(&reply("", "{\"a\": 1}"), 9, &schema).unwrap()["a"], 1);
+        assert_eq!(json_of(&reply("```\n{\"a\": 2}\n```", "{\"a\": 1}"), 9, &schema).unwrap()["a"], 2);
+        assert_eq!(json_of(&reply("Fine.", "{\"a\": 1}"), 9, &schema).unwrap_err().0, "unusable_judgement");
+        let half = Reply { cut: true, ..reply("[{\"a\": 1}, {\"a\": ", "") };
+        assert_eq!(json_of(&half, 9, &schema).unwrap_err().0, "cut_off");
     }
 }

@@ -7,6 +7,7 @@ use crate::run::Run;
 use crate::setup::Setup;
 use crate::store::{DroppedRow, Verdict};
 use crate::tasks;
+use crate::thoughts::Thoughts;
 use crate::trace::Trace;
 use anyhow::Result;
 use futures::{TryStreamExt, stream};
@@ -110,6 +111,7 @@ pub(crate) fn context<'a>(
         id,
         seed,
         source,
+        thoughts: Thoughts::new(setup.keeps_reasoning),
         trace: None,
         planted_answers: HashMap::new(),
     }
@@ -147,6 +149,7 @@ async fn verdict(context: &RowContext<'_>) -> Result<Option<Verdict>> {
 async fn make_row(context: &RowContext<'_>) -> Result<RowEnd> {
     match (tasks::maker(context.recipe.task).make_row)(context).await {
         Ok(mut row) => {
+            context.thoughts.add_to(&mut row);
             row.insert("id".to_owned(), json!(context.id));
             row.insert("source".to_owned(), json!(context.recipe.source));
             Ok(RowEnd::Decided(Verdict::Kept(row)))

@@ -12,13 +12,13 @@ use crate::budget::Prices;
 use crate::recipe::{Prompts, Recipe};
 use crate::task::{SourceTexts, Task};
 use crate::tasks;
-use crate::teacher::{EndpointSettings, Teacher};
+use crate::teacher::{EndpointSettings, RequestSettings, Role, Teacher, UserTurns};
 use crate::teachers::Teachers;
 use anyhow::{Context, Result, bail, ensure};
 use files::hash::sha256_of_file;
 use options::seconds;
 use serde_json::{Map, Value, json};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// Everything that is settled before the first call.
@@ -30,6 +30,10 @@ pub(crate) struct Setup {
     /// What determines the rows: a store with another configuration contains the rows of another run.
     pub(crate) configuration: Value,
     pub(crate) seed: u64,
+    /// Whether thoughts before replies are in the rows.
+    pub(crate) keeps_reasoning: bool,
+    /// What the user changed about the requests of each role, for the dataset's description.
+    pub(crate) requests: Value,
     /// The name of the prompts, for people.
     pub(crate) prompts: String,
     source: Option<PathBuf>,
@@ -42,7 +46,7 @@ impl Setup {
         rows: usize,
         batch_poll: Option<Duration>,
     ) -> Result<Self> {
-        let source_hash = source::check(options.source.as_deref(), rows, &options.tasks())?;
+        let source_hash = source::check(options.source.as_deref(), rows, &options.tasks()?)?;
         Self::with_source(options, rows, batch_poll, source_hash).await
     }
 
@@ -61,8 +65,8 @@ impl Setup {
         if rows == 0 || options.in_flight == 0 {
             bail!("`--rows` and `--in-flight` must be at least 1");
         }
-        let prompts = Prompts::open(options.prompts.as_deref())?;
-        let recipes = recipes(&options.tasks(), &prompts)?;
+        let prompts = options.prompts()?;
+        let recipes = recipes(&options.tasks()?, &prompts)?;
         let others = options.other_teachers();
         other_teachers::check(&others, &recipes, &prompts)?;
         let template = options.chat_template.as_deref();
@@ -71,10 +75,17 @@ impl Setup {
             terminal::message!("warning: {warning}");
         }
         check_context(&main, &recipes)?;
-        let teachers = Teachers::open(main, &others, &endpoints).await?;
+        if main.guesses_template(template.is_some())
+            && recipes.iter().any(|recipe| (tasks::maker(recipe.task).user_turns)(options.source.is_some()))
+        {
+            terminal::message!(
+                "warning: user's turns are asked for in ChatML, because an endpoint does not tell its model's template; if the \
+                 model has another one, give it with `--chat-template FILE`, or give `--user-turns chat`"
+            );
+        }
+        let teachers = Teachers::open(main, &others, &endpoints, &options.request_options()).await?;
         let prices = Prices::read(options.prices.as_deref())?;
-        let configuration =
-            configuration(options.seed, &teachers, &recipes, template, source_hash.as_deref())?;
+        let configuration = configuration(options, &teachers, &recipes, source_hash.as_deref())?;
         Ok(Self {
             teachers,
             recipes,
@@ -82,6 +93,8 @@ impl Setup {
             prices,
             configuration,
             seed: options.seed,
+            keeps_reasoning: options.keep_reasoning,
+            requests: requests(options)?,
             prompts: prompts.name(),
             source: options.source.clone(),
         })
@@ -142,21 +155,37 @@ fn endpoint_settings(options: &TeacherOptions, batch_poll: Option<Duration>) -> 
         timeout: seconds("timeout", options.timeout)?,
         patience: seconds("patience", options.patience)?,
         batch_poll,
+        rates: options.rates()?,
+        user_turns: options.user_turns,
+        request: RequestSettings::read(&options.request_options(), Role::Main)?,
     })
 }
 
+/// What the user changed about the requests of each role.
+fn requests(options: &TeacherOptions) -> Result<Value> {
+    let mut requests = Map::new();
+    for (name, role) in Role::ALL {
+        if let Some(description) = RequestSettings::read(&options.request_options(), role)?.description() {
+            requests.insert(name.to_owned(), description);
+        }
+    }
+    Ok(Value::Object(requests))
+}
+
+/// What decides the rows. How requests are sent is left out: a run that stopped because an endpoint refuses a parameter
+/// continues without it.
 fn configuration(
-    seed: u64,
+    options: &TeacherOptions,
     teachers: &Teachers,
     recipes: &[Recipe],
-    template: Option<&Path>,
     source_hash: Option<&str>,
 ) -> Result<Value> {
+    let (seed, template) = (options.seed, options.chat_template.as_deref());
     let identity = |teacher: &Option<Teacher>| teacher.as_ref().map(|teacher| teacher.identity().to_owned());
     let template = template.map(sha256_of_file).transpose().context("`--chat-template`")?;
     let writers: Vec<&str> = teachers.completions.iter().map(Teacher::identity).collect();
     let hashes = recipes.iter().map(|recipe| (recipe.task.name.to_owned(), json!(recipe.hash)));
-    Ok(json!({
+    let mut configuration = json!({
         "recipes": hashes.collect::<Map<_, _>>(),
         "seed": seed,
         "teacher": teachers.main.identity(),
@@ -166,5 +195,13 @@ fn configuration(
         "completion_teachers": (!writers.is_empty()).then_some(writers),
         "chat_template": template,
         "source": source_hash,
-    }))
+    });
+    // Runs of earlier versions have no such keys, and resume.
+    if options.user_turns == UserTurns::Chat {
+        configuration["user_turns"] = json!("chat");
+    }
+    if options.keep_reasoning {
+        configuration["keep_reasoning"] = json!(true);
+    }
+    Ok(configuration)
 }

@@ -4,6 +4,7 @@
 mod everyday_conversations;
 mod function_calling;
 mod magpie_ultra;
+mod of_texts;
 mod preferences;
 mod smol_constraint;
 mod sources;
@@ -15,8 +16,10 @@ pub(crate) use sources::style;
 use crate::maker::Maker;
 use crate::recipe::{Prompts, Recipe};
 use crate::task::Task;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
+use std::path::Path;
+use std::sync::OnceLock;
 
 /// All tasks, in the order in which they are listed and generated.
 pub(crate) static ALL: [&Maker; 8] = [
@@ -40,7 +43,25 @@ pub fn recipe(name: &str, prompts: &Prompts) -> Result<Recipe> {
 
 /// Returns the functions of a task.
 pub(crate) fn maker(task: &Task) -> &'static Maker {
-    named(task.name).expect("`ALL` contains every task")
+    let of_file = || OF_FILE.get().map(|(maker, _)| *maker).filter(|maker| maker.task.name == task.name);
+    named(task.name).or_else(of_file).expect("every task is in `ALL` or of a file")
+}
+
+/// The task of `--recipe`, and its prompts.
+static OF_FILE: OnceLock<(&Maker, Prompts)> = OnceLock::new();
+
+/// Returns the task of a recipe's file, and its prompts.
+///
+/// # Errors
+/// When the file is no such recipe, or another one was read before.
+pub(crate) fn of_file(file: &Path) -> Result<(&'static Task, &'static Prompts)> {
+    if OF_FILE.get().is_none() {
+        let _ = OF_FILE.set(of_texts::of_file(file)?);
+    }
+    match OF_FILE.get() {
+        Some((maker, prompts)) => Ok((&maker.task, prompts)),
+        None => bail!("cannot read `--recipe {}`", file.display()),
+    }
 }
 
 /// Returns the tasks that are generated if none is named.

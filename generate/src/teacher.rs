@@ -1,5 +1,7 @@
 //! The teacher of a run: a checkpoint in this process, or OpenAI-compatible endpoints.
 
+mod adjustments;
+mod attempts;
 mod batch;
 mod call;
 mod endpoint_settings;
@@ -9,14 +11,17 @@ mod local;
 mod rejection_policy;
 mod reply;
 mod request;
+mod request_settings;
 #[cfg(test)]
 mod tests;
 mod worst_case;
 
-pub(crate) use call::{Call, CallContext, CallError, Prompt};
-pub(crate) use endpoint_settings::EndpointSettings;
+pub(crate) use call::{Call, CallContext, CallError, Correction, Prompt};
+pub(crate) use endpoint_settings::{EndpointSettings, Rates, UserTurns};
+pub(crate) use request::USER_STOPS;
+pub(crate) use request_settings::{RequestOptions, RequestSettings, Role};
 
-use crate::endpoint::is_endpoint;
+use crate::endpoint::{is_endpoint, scheme_hint};
 use crate::store::{CallKey, Reply};
 use anyhow::{Result, bail};
 use batch::MAX_CALLS;
@@ -49,10 +54,19 @@ impl Teacher {
             };
             return Ok(Self::Http(HttpTeacher::connect(name, template, settings).await?));
         }
+        if let Some(hint) = scheme_hint(name) {
+            bail!("{hint}");
+        }
         if settings.batch_poll.is_some() {
             bail!("`--batch` requires an endpoint, and teacher {name} is a checkpoint; remove `--batch`");
         }
-        Ok(Self::Local(LocalTeacher::open(name, template)?))
+        if settings.request.concerns_endpoint() {
+            bail!(
+                "`--request`, `--extra-body`, `--header` and `--query` change requests to an endpoint, and teacher {name} is a \
+                 checkpoint; remove them"
+            );
+        }
+        Ok(Self::Local(LocalTeacher::open(name, template, settings.request.max_tokens)?))
     }
 
     /// Answers a call; the answer is recorded when this returns.
@@ -72,6 +86,32 @@ impl Teacher {
         first.copy_from_slice(&row);
         rest.copy_from_slice(&Sha256::digest(content.to_string().as_bytes())[..rest.len()]);
         key
+    }
+
+    /// Maximum number of tokens of every answer, where the user gave it.
+    pub(crate) fn max_tokens(&self) -> Option<usize> {
+        match self {
+            Self::Local(teacher) => teacher.max_tokens,
+            Self::Http(teacher) => teacher.settings().request.max_tokens,
+        }
+    }
+
+    /// The answer to a step could be used.
+    pub(crate) fn useful(&self, step: &str) {
+        if let Self::Http(teacher) = self {
+            teacher.policy().useful(step);
+        }
+    }
+
+    /// The answer to a step was of no use, for this reason, which `remedy` may help.
+    ///
+    /// # Errors
+    /// When an endpoint's last answers to the step were all of no use for this reason. A checkpoint may be as weak as it is.
+    pub(crate) fn useless(&self, step: &str, reason: &str, remedy: &str) -> Result<()> {
+        match self {
+            Self::Local(_) => Ok(()),
+            Self::Http(teacher) => teacher.policy().useless(step, &teacher.model, reason, remedy),
+        }
     }
 
     /// Maximum number of concurrent calls.
@@ -112,6 +152,14 @@ impl Teacher {
         match self {
             Self::Local(teacher) => teacher.tokens(text),
             Self::Http(_) => None,
+        }
+    }
+
+    /// Whether user's turns are asked for with a template that nobody gave.
+    pub(crate) fn guesses_template(&self, is_given: bool) -> bool {
+        match self {
+            Self::Local(_) => false,
+            Self::Http(teacher) => teacher.guesses_template(is_given),
         }
     }
 

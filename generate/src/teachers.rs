@@ -1,6 +1,6 @@
 //! The teachers of a run: the main one, and those that judge or write in its place.
 
-use crate::teacher::{EndpointSettings, Teacher};
+use crate::teacher::{EndpointSettings, RequestOptions, RequestSettings, Role, Teacher};
 use anyhow::Result;
 
 /// The names of the teachers besides the main one, as they were given on the command line.
@@ -36,20 +36,24 @@ impl Teachers {
         main: Teacher,
         names: &OtherNames,
         endpoints: &EndpointSettings,
+        requests: &RequestOptions<'_>,
     ) -> Result<Self> {
-        let open = async |name: &Option<String>| match name {
-            Some(name) => Teacher::open(name, None, endpoints).await.map(Some),
+        let of_role = |role| -> Result<EndpointSettings> {
+            Ok(EndpointSettings { request: RequestSettings::read(requests, role)?, ..endpoints.clone() })
+        };
+        let open = async |name: &Option<String>, role| match name {
+            Some(name) => Teacher::open(name, None, &of_role(role)?).await.map(Some),
             None => Ok(None),
         };
         let mut completions = Vec::new();
         for name in &names.completions {
-            completions.push(Teacher::open(name, None, endpoints).await?);
+            completions.push(Teacher::open(name, None, &of_role(Role::Completion)?).await?);
         }
         Ok(Self {
             main,
-            judge: open(&names.judge).await?,
-            reward: open(&names.reward).await?,
-            safety: open(&names.safety).await?,
+            judge: open(&names.judge, Role::Judge).await?,
+            reward: open(&names.reward, Role::Reward).await?,
+            safety: open(&names.safety, Role::Safety).await?,
             completions,
         })
     }

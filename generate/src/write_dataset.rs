@@ -6,6 +6,8 @@ mod config;
 mod deduped;
 mod report_page;
 
+pub(crate) use deduped::DedupedTask;
+
 use crate::install::install;
 use crate::run::Run;
 use crate::setup::Setup;
@@ -13,18 +15,25 @@ use crate::store::LedgerEntry;
 use anyhow::Result;
 use config::DatasetConfig;
 use datasets::write::{Column, ColumnType, ROWS_PER_SHARD, Shard, write_jsonl, write_shards};
-use deduped::DedupedTask;
 use files::atomic;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-/// Writes the dataset of all decided rows; returns the summary for the user.
-pub(crate) fn write(setup: &Setup, run: &Arc<Run>, rows: usize, is_complete: bool) -> Result<String> {
+/// What is said of a dataset that was written.
+pub(crate) struct Written {
+    pub(crate) summary: String,
+    /// A line for every task of which less than a tenth of the rows is kept.
+    pub(crate) poor_yields: Vec<String>,
+}
+
+/// Writes the dataset of all decided rows among the first `limits` of each task.
+pub(crate) fn write(setup: &Setup, run: &Arc<Run>, limits: &[usize], is_complete: bool) -> Result<Written> {
     let new = run.folder.new_result()?;
     let path = |name: &str| new.path().join(name);
-    let tasks = setup.recipes.iter().map(|recipe| DedupedTask::new(setup, recipe, run, rows));
+    let recipes = setup.recipes.iter().zip(limits);
+    let tasks = recipes.map(|(recipe, limit)| DedupedTask::new(setup, recipe, run, *limit, None));
     let tasks = tasks.collect::<Result<Vec<_>>>()?;
     let mut configs = Vec::new();
     for deduped in &tasks {
@@ -44,7 +53,10 @@ pub(crate) fn write(setup: &Setup, run: &Arc<Run>, rows: usize, is_complete: boo
     atomic::write(&path("run.json"), serde_json::to_string_pretty(&manifest)?)?;
     let shards: Vec<Shard> = configs.iter().flat_map(|config| config.shards.clone()).collect();
     install(&run.folder, new, &shards)?;
-    Ok(summary(run.folder.path(), &configs))
+    Ok(Written {
+        summary: summary(run.folder.path(), &configs),
+        poor_yields: poor_yields(run.folder.path(), &configs),
+    })
 }
 
 /// Writes the messages of all tasks together. Preference pairs are not conversations and are left out.
@@ -82,13 +94,34 @@ fn manifest(
             json!({"begun": config.begun, "rows": config.rows, "dropped": config.drops, "shards": shards});
         (config.name.to_owned(), body)
     };
-    json!({
+    let mut manifest = json!({
         "program": concat!("smoltalk ", env!("CARGO_PKG_VERSION")),
         "complete": is_complete,
         "configuration": setup.configuration,
         "configs": configs.iter().map(config).collect::<Map<_, _>>(),
         "calls": ledger,
-    })
+    });
+    if setup.requests.as_object().is_some_and(|requests| !requests.is_empty()) {
+        manifest["requests"] = setup.requests.clone();
+    }
+    manifest
+}
+
+/// A line for every task of which less than a tenth of the rows is kept, with the most frequent reason.
+fn poor_yields(out: &Path, configs: &[DatasetConfig]) -> Vec<String> {
+    let is_poor = |config: &&DatasetConfig| config.name != "all" && config.rows * 10 < config.begun;
+    let line = |config: &DatasetConfig| {
+        let (reason, count) = config.drops.iter().max_by_key(|(_, count)| **count)?;
+        Some(format!(
+            "{}: less than a tenth of the rows is kept, {} of {}; {count} are dropped as `{reason}`, see `smoltalk show {} \
+             --dropped`",
+            config.name,
+            config.rows,
+            config.begun,
+            out.display()
+        ))
+    };
+    configs.iter().filter(is_poor).filter_map(line).collect()
 }
 
 /// What is printed at the end.

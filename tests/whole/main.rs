@@ -36,6 +36,8 @@ mod gradients;
 mod local_http;
 /// `smoltalk mix`: counts, weights, filters, the hub.
 mod mixing;
+/// A teacher that answers and fails in every way that endpoints do.
+mod odd_teacher;
 /// What `smoltalk` does to folders, terminals and hosts that are not its own.
 mod outputs;
 /// The circle with the models that come with the project.
@@ -56,6 +58,8 @@ mod structure;
 mod task_teacher;
 /// The tasks that are made when they are named.
 mod tasks;
+/// `smoltalk gen` with teachers as people have them.
+mod teachers;
 /// `posttrain tokenizer`.
 mod tokenizer_training;
 /// Text and conversations against Hugging Face's tokenizers and templates.

@@ -43,6 +43,34 @@ impl Prompts {
         Ok(Self { folder: Some(folder.to_owned()) })
     }
 
+    /// The prompts beside a recipe's file, and the name of its folder, which names its task.
+    ///
+    /// # Errors
+    /// When the file is no `recipe.toml`, or its folder is a built-in task's.
+    pub(crate) fn of_recipe(file: &Path) -> Result<(String, Self)> {
+        let whole =
+            file.canonicalize().with_context(|| format!("cannot read `--recipe {}`", file.display()))?;
+        ensure!(
+            whole.file_name().is_some_and(|name| name == "recipe.toml"),
+            "`--recipe {}` is no recipe.toml; give the path of one",
+            file.display()
+        );
+        let folder = whole.parent().unwrap_or(&whole);
+        let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        ensure!(
+            BUILT_IN.get_dir(&name).is_none(),
+            "`--recipe {}`: `{name}` is a built-in task; name it and give `--prompts` for its folder, or rename the folder",
+            file.display()
+        );
+        // As it was given, because the dataset card names it.
+        let above = match file.parent().and_then(Path::parent) {
+            Some(above) if above.as_os_str().is_empty() => Some(Path::new(".")),
+            Some(above) => Some(above),
+            None => folder.parent(),
+        };
+        Ok((name, Self { folder: above.map(Path::to_owned) }))
+    }
+
     /// The folder whose files replace built-in ones.
     pub(crate) fn folder(&self) -> Option<&Path> {
         self.folder.as_deref()

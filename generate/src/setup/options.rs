@@ -1,9 +1,11 @@
 //! The command-line options of every subcommand that calls a teacher.
 
+use crate::recipe::Prompts;
 use crate::task::Task;
 use crate::tasks;
+use crate::teacher::{Rates, RequestOptions, UserTurns};
 use crate::teachers::OtherNames;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -14,6 +16,9 @@ pub struct TeacherOptions {
     /// smol-constraint, smol-rewrite and smol-summarization
     #[arg(value_parser = tasks::parser())]
     pub(super) task: Option<&'static Task>,
+    /// Recipe of a task that is made of text files: a recipe.toml with its templates and schemas beside it
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["task", "prompts"])]
+    pub(super) recipe: Option<PathBuf>,
     /// Teacher model that writes the rows: a checkpoint folder, a Hugging Face id, or an OpenAI-compatible endpoint
     /// http://HOST:PORT/v1#MODEL; separate several endpoints of one model with commas
     #[arg(long)]
@@ -40,6 +45,34 @@ pub struct TeacherOptions {
     /// Jinja chat template that replaces the teacher's own (for an endpoint: ChatML)
     #[arg(long)]
     pub(super) chat_template: Option<PathBuf>,
+    /// How an endpoint is asked for a user's turn (magpie-ultra and most other tasks)
+    #[arg(long, value_enum, default_value_t)]
+    pub(super) user_turns: UserTurns,
+    /// Keep what a reasoning teacher thought before a reply as the message's reasoning_content; it is dropped otherwise
+    #[arg(long)]
+    pub(super) keep_reasoning: bool,
+    /// Maximum number of tokens of every answer, in place of those in the recipe; thoughts count. ROLE is main (the
+    /// default), judge, reward, safety or completion
+    #[arg(long, value_name = "[ROLE:]N")]
+    pub(super) max_tokens: Vec<String>,
+    /// Field to set in requests to an endpoint, such as top_k=20, or to leave out, such as -seed; repeat it for several
+    #[arg(long, value_name = "[ROLE:]KEY=JSON|-KEY", allow_hyphen_values = true)]
+    pub(super) request: Vec<String>,
+    /// JSON object whose fields are added to requests, such as {"chat_template_kwargs": {"enable_thinking": false}}
+    #[arg(long, value_name = "[ROLE:]JSON")]
+    pub(super) extra_body: Vec<String>,
+    /// Header to send, and the environment variable that contains its value, such as api-key=AZURE_KEY
+    #[arg(long, value_name = "[ROLE:]NAME=VARIABLE")]
+    pub(super) header: Vec<String>,
+    /// Parameter to add to addresses, such as api-version=2024-10-21
+    #[arg(long, value_name = "[ROLE:]KEY=VALUE")]
+    pub(super) query: Vec<String>,
+    /// Maximum number of requests to each endpoint and model per minute
+    #[arg(long, value_name = "N")]
+    pub(super) requests_per_minute: Option<f64>,
+    /// Maximum number of tokens of each endpoint and model per minute: those of prompts, and the most that answers may have
+    #[arg(long, value_name = "N")]
+    pub(super) tokens_per_minute: Option<f64>,
     /// Environment variable that contains an API key: NAME for the host of --teacher, HOST=NAME for another host;
     /// repeat it for several hosts, no other host receives a key
     #[arg(long, value_name = "[HOST=]NAME")]
@@ -76,13 +109,50 @@ impl TeacherOptions {
     }
 
     /// The tasks to generate.
-    pub(super) fn tasks(&self) -> Vec<&'static Task> {
-        self.task.map_or_else(tasks::by_default, |task| vec![task])
+    pub(super) fn tasks(&self) -> Result<Vec<&'static Task>> {
+        Ok(match (&self.recipe, self.task) {
+            (Some(file), _) => vec![tasks::of_file(file)?.0],
+            (None, Some(task)) => vec![task],
+            (None, None) => tasks::by_default(),
+        })
+    }
+
+    /// The files of the recipes.
+    pub(super) fn prompts(&self) -> Result<Prompts> {
+        match &self.recipe {
+            Some(file) => Ok(tasks::of_file(file)?.1.clone()),
+            None => Prompts::open(self.prompts.as_deref()),
+        }
     }
 
     /// The name of the main teacher.
     pub(super) fn main_teacher(&self) -> Result<&str> {
         self.teacher.as_deref().with_context(no_teacher)
+    }
+
+    /// The options of requests, of all roles.
+    pub(super) fn request_options(&self) -> RequestOptions<'_> {
+        RequestOptions {
+            request: &self.request,
+            extra_body: &self.extra_body,
+            header: &self.header,
+            query: &self.query,
+            max_tokens: &self.max_tokens,
+        }
+    }
+
+    /// The limits per minute.
+    pub(super) fn rates(&self) -> Result<Rates> {
+        let rate = |flag: &str, value: Option<f64>| match value {
+            Some(value) if !(value > 0.0 && value.is_finite()) => {
+                bail!("`--{flag} {value}` is not a limit; give a number greater than 0")
+            }
+            value => Ok(value),
+        };
+        Ok(Rates {
+            requests: rate("requests-per-minute", self.requests_per_minute)?,
+            tokens: rate("tokens-per-minute", self.tokens_per_minute)?,
+        })
     }
 
     /// The names of the other teachers.

@@ -111,6 +111,27 @@ impl Store {
         })
     }
 
+    /// Returns whether any step of this name, with or without a number behind it, has an answer of a model.
+    pub(crate) fn has_answer(&self, model: &str, step: &str) -> Result<bool> {
+        self.with_connection(|connection| {
+            connection
+                .prepare_cached(
+                    "SELECT 1 FROM answers WHERE model = ?1 AND rtrim(step, '_0123456789') = ?2 LIMIT 1",
+                )?
+                .exists([model, step])
+        })
+    }
+
+    /// Makes rows undecided again that were dropped for one of these reasons; returns their number.
+    pub(crate) fn undecide(&self, task: &str, reasons: &[&str]) -> Result<usize> {
+        self.with_connection(|connection| {
+            let mut statement = connection.prepare(
+                "DELETE FROM rows WHERE task = ?1 AND NOT kept AND json_extract(body, '$.reason') = ?2",
+            )?;
+            reasons.iter().map(|reason| statement.execute([task, reason])).sum()
+        })
+    }
+
     /// Records an answer; returns once it is on disk.
     pub(crate) async fn record(&self, key: &CallKey, source: &AnswerSource<'_>, reply: &Reply) -> Result<()> {
         self.write(Statement::answer(*key, source, reply)?).await?;

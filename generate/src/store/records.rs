@@ -10,6 +10,9 @@ pub(crate) type CallKey = [u8; 16];
 #[derive(Default, Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Reply {
     pub(crate) text: String,
+    /// What the model thought before the text, where the endpoint separates it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) reasoning: Option<String>,
     /// Whether it was cut off at its token limit.
     pub(crate) cut: bool,
     /// Whether the provider's content filter removed it or its end.

@@ -29,6 +29,7 @@ pub(super) static TASK: Maker = Maker {
     },
     load,
     calls: |_| OtherTeachers::default(),
+    user_turns: |_| true,
     make_row: |context| Box::pin(make_row(context)),
 };
 

@@ -35,6 +35,7 @@ pub(super) static TASK: Maker = Maker {
     },
     load,
     calls: |_| OtherTeachers { judge: true, reward: true, safety: true, completions: false },
+    user_turns: |_| true,
     make_row: |context| Box::pin(make_row(context)),
 };
 

@@ -33,6 +33,7 @@ pub(super) static TASK: Maker = Maker {
     },
     load,
     calls: |_| OtherTeachers { judge: true, completions: true, ..OtherTeachers::default() },
+    user_turns: |has_source| !has_source,
     make_row: |context| Box::pin(make_row(context)),
 };
 

@@ -31,6 +31,7 @@ const fn maker(name: &'static str, about: &'static str) -> Maker {
             judge: recipe.task_settings::<SourceTaskSettings>().minimum_faithfulness.is_some(),
             ..OtherTeachers::default()
         },
+        user_turns: |_| false,
         make_row: |context| Box::pin(make_row(context)),
     }
 }
@@ -68,10 +69,7 @@ fn load(recipe: &Recipe) -> Result<TaskSettings> {
 
 /// The style of a row; `None` if its task has no styles.
 pub(crate) fn style<'a>(context: &RowContext<'a>) -> Option<&'a Style> {
-    if context.recipe.task.source != SourceTexts::Texts {
-        return None;
-    }
-    let styles = &context.recipe.task_settings::<SourceTaskSettings>().style;
+    let styles = &context.recipe.task_settings_of::<SourceTaskSettings>()?.style;
     Some(&styles[context.draw("style") as usize % styles.len()])
 }
 

@@ -10,6 +10,7 @@ mod provider;
 
 pub(super) use files::MAX_CALLS;
 
+use super::attempts::Unanswered;
 use super::call::{CallContext, CallError};
 use super::endpoints::Endpoints;
 use super::worst_case::WorstCase;
@@ -52,7 +53,7 @@ impl Batches {
         path: &'static str,
         body: Value,
         worst_case: WorstCase,
-    ) -> Result<Reply, CallError> {
+    ) -> Result<Reply, Unanswered> {
         let worst_cost = context.run.cost(&self.model, worst_case.prompt, worst_case.completion, true);
         let _reserved = context.run.reserve(worst_cost).await.ok_or(CallError::Stopped)?;
         let driver = self.driver.get_or_init(|| self.start(context.run));

@@ -37,6 +37,16 @@ pub(crate) struct CallContext<'a> {
     pub(crate) key: &'a CallKey,
     pub(crate) step: &'a str,
     pub(crate) call: &'a Call,
+    /// What was wrong with the answer to the attempt before, for a teacher that can be told. It follows from that answer
+    /// and is no part of the call's key.
+    pub(crate) correction: Option<&'a Correction>,
+}
+
+/// An answer that could not be used.
+#[derive(Debug, Clone)]
+pub(crate) struct Correction {
+    pub(crate) answer: String,
+    pub(crate) error: String,
 }
 
 /// Why a call has no answer.

@@ -5,7 +5,8 @@
 //! fails three times in a row is down and gets no calls until it answers a request for its models; where that returns
 //! errors repeatedly, one call is tried instead.
 
-use super::endpoint_settings::EndpointSettings;
+use super::endpoint_settings::{EndpointSettings, Rates};
+use super::request_settings::RequestSettings;
 use anyhow::{Result, anyhow};
 use reqwest::RequestBuilder;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -37,6 +38,8 @@ pub(super) struct Endpoint {
     /// Its address.
     pub(super) base: String,
     key: Option<String>,
+    request: RequestSettings,
+    rates: Rates,
     state: Mutex<State>,
 }
 
@@ -51,6 +54,8 @@ struct State {
     last_cut: Option<Instant>,
     /// How often the limit was halved since the last success.
     cuts: u32,
+    /// What the endpoint said when it last refused a call because of overload.
+    refusal: String,
     /// Failures in a row.
     failures: u32,
     is_down: bool,
@@ -73,12 +78,15 @@ impl Endpoints {
         let endpoint = |base: &String| Endpoint {
             base: base.clone(),
             key: settings.keys.of(base).map(str::to_owned),
+            request: settings.request.clone(),
+            rates: settings.rates,
             state: Mutex::new(State {
                 limit: settings.in_flight as f64,
                 in_use: 0,
                 not_before: now,
                 last_cut: None,
                 cuts: 0,
+                refusal: String::new(),
                 failures: 0,
                 is_down: false,
                 checks: 0,
@@ -94,16 +102,17 @@ impl Endpoints {
         &self.list
     }
 
-    /// Waits for a permit of the least loaded endpoint; `avoid` is the endpoint where the call failed last.
+    /// Waits for a permit of the least loaded endpoint; `avoid` is the endpoint where the call failed last, `tokens` the
+    /// most that the call may count.
     ///
     /// # Errors
     /// When no endpoint has given a successful response within the run's patience.
-    pub(super) async fn permit(self: &Arc<Self>, avoid: Option<usize>) -> Result<Permit> {
+    pub(super) async fn permit(self: &Arc<Self>, avoid: Option<usize>, tokens: u64) -> Result<Permit> {
         loop {
             let mut changed = std::pin::pin!(self.changed.notified());
             changed.as_mut().enable(); // a change from here on wakes this task
             let now = Instant::now();
-            if let Some(index) = self.choose(now, avoid) {
+            if let Some(index) = self.choose(now, avoid, tokens) {
                 return Ok(Permit { endpoints: Arc::clone(self), index, issued: now });
             }
             self.check_patience(now)?;
@@ -113,7 +122,15 @@ impl Endpoints {
         }
     }
 
-    fn choose(&self, now: Instant, avoid: Option<usize>) -> Option<usize> {
+    /// Sends an endpoint no call for this long, because it said that a limit is used up.
+    pub(super) fn wait(&self, base: &str, wait: Duration) {
+        if let Some(endpoint) = self.list.iter().find(|endpoint| endpoint.base == base) {
+            let mut state = endpoint.state();
+            state.not_before = state.not_before.max(Instant::now() + wait);
+        }
+    }
+
+    fn choose(&self, now: Instant, avoid: Option<usize>, tokens: u64) -> Option<usize> {
         // The endpoint where the call failed is only avoided if another one accepts calls now.
         let accepts_calls = |endpoint: &Endpoint| {
             let state = endpoint.state();
@@ -135,7 +152,11 @@ impl Endpoints {
             }
         }
         let (_, index) = best?;
-        self.list[index].state().in_use += 1;
+        let (mut state, rates) = (self.list[index].state(), self.list[index].rates);
+        state.in_use += 1;
+        if let Some(pace) = rates.pace(tokens) {
+            state.not_before = state.not_before.max(now) + pace;
+        }
         Some(index)
     }
 
@@ -151,7 +172,11 @@ impl Endpoints {
             return Ok(());
         }
         let state = self.list[0].state();
-        let what = if state.is_down { "does not answer" } else { "returns only 429 or 503" };
+        let what = match (state.is_down, state.refusal.is_empty()) {
+            (true, _) => "does not answer".to_owned(),
+            (false, true) => "returns only 429 or 503".to_owned(),
+            (false, false) => format!("returns only 429 or 503 ({})", state.refusal),
+        };
         Err(anyhow!(
             "teacher {} {what} for {} s; what is recorded is safe, run the same command again to resume",
             self.list.iter().map(|endpoint| endpoint.base.as_str()).collect::<Vec<_>>().join(", "),
@@ -205,7 +230,7 @@ impl Endpoint {
         state.is_down = false;
         if answers {
             (state.failures, state.checks) = (0, 0);
-            terminal::message!("note: teacher {} answers again", self.base);
+            terminal::message!("note: teacher {} lists its models again and gets calls", self.base);
         } else {
             (state.failures, state.limit) = (MAX_FAILURES - 1, 1.0);
             terminal::message!(
@@ -215,8 +240,12 @@ impl Endpoint {
         }
     }
 
-    /// Adds the API key to a request, if there is one.
+    /// Adds the API key to a request, if there is one, and the user's headers and parameters.
     pub(super) fn authorized(&self, request: RequestBuilder) -> RequestBuilder {
+        let mut request = request.headers(self.request.headers.clone());
+        if !self.request.query.is_empty() {
+            request = request.query(&self.request.query);
+        }
         match &self.key {
             Some(key) => request.bearer_auth(key),
             None => request,
@@ -243,10 +272,11 @@ impl Permit {
         state.limit = (state.limit + (1.0 / state.limit).max(MIN_GROWTH)).min(max);
     }
 
-    /// The endpoint reported overload, and accepts no call for `wait`.
-    pub(super) fn turned_away(self, wait: Option<Duration>) {
+    /// The endpoint reported overload in these words, and accepts no call for `wait`.
+    pub(super) fn turned_away(self, wait: Option<Duration>, words: &str) {
         let now = Instant::now();
         let mut state = self.endpoint().state();
+        state.refusal = words.chars().take(300).collect();
         if state.last_cut.is_none_or(|cut| self.issued > cut) {
             state.limit = (state.limit / 2.0).max(1.0);
             state.last_cut = Some(now);
@@ -276,6 +306,16 @@ impl Drop for Permit {
     fn drop(&mut self) {
         self.endpoint().state().in_use -= 1;
         self.endpoints.changed.notify_waiters();
+    }
+}
+
+impl Rates {
+    /// The pause after a call that keeps its endpoint within its limits.
+    fn pace(self, tokens: u64) -> Option<Duration> {
+        let requests = self.requests.map(|limit| 60.0 / limit);
+        let tokens = self.tokens.map(|limit| 60.0 * tokens as f64 / limit);
+        let seconds = requests.into_iter().chain(tokens).reduce(f64::max)?;
+        Some(Duration::from_secs_f64(seconds.min(3600.0)))
     }
 }
 

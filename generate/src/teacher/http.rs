@@ -1,64 +1,51 @@
-//! OpenAI-compatible endpoints as the teacher.
+//! OpenAI-compatible endpoints as the teacher: a call becomes a request, which is changed where the endpoint does not take
+//! it, and its answer is recorded.
 //!
-//! A 429 waits as long as the server asks and is not a failed attempt; 5xx, broken connections and unreadable answers are
-//! tried again elsewhere or later; any other refusal concerns the call. An attempt that was sent and returned nothing
-//! readable may have been billed: its worst-case cost is charged. The API key is read from the environment and is sent
-//! to its own host only.
+//! The API key is read from the environment and is sent to its own host only.
 
+use super::adjustments::{Adjustments, NextTry};
+use super::attempts::{Attempt, Attempts, Unanswered};
 use super::batch::Batches;
-use super::call::{CallContext, CallError};
-use super::endpoint_settings::EndpointSettings;
-use super::endpoints::{Endpoint, Endpoints, Permit};
-use super::rejection_policy::RejectionPolicy;
-use super::reply::{completion, refusal, whole};
-use super::request;
+use super::call::{Call, CallContext, CallError, Prompt};
+use super::endpoint_settings::{EndpointSettings, UserTurns};
+use super::endpoints::{Endpoint, Endpoints};
+use super::rejection_policy::{RejectionPolicy, step_name};
+use super::request::{self, Wire};
 use super::worst_case::WorstCase;
 use crate::api_keys::how_to_name;
 use crate::budget::Cost;
-use crate::endpoint::{self, address_and_model, cause, redirect_target, retry_after};
-use crate::run::InFlightCall;
-use crate::store::{AnswerSource, Outcome, Reply};
+use crate::endpoint::{self, address_and_model, cause, redirect_target};
+use crate::store::{AnswerSource, Reply};
 use anyhow::{Context, Result, anyhow, bail};
 use checkpoint::ChatTemplate;
-use reqwest::{Response, StatusCode, Url};
+use reqwest::{StatusCode, Url};
 use serde_json::Value;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// Number of attempts after which a call has failed.
-const ATTEMPTS: u32 = 6;
 /// Maximum time of the first request to an endpoint.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(30);
+/// Maximum number of times that one call is sent otherwise than before.
+const MAX_ADJUSTMENTS: u32 = 10;
 
 /// A model at one or several endpoints.
 pub(crate) struct HttpTeacher {
     pub(crate) model: String,
-    endpoints: Arc<Endpoints>,
-    client: reqwest::Client,
+    attempts: Attempts,
     template: ChatTemplate,
     batches: Option<Batches>,
-    rejections: RejectionPolicy,
+    settings: EndpointSettings,
+    adjustments: Mutex<Adjustments>,
 }
 
-/// A request, and its worst case.
-#[derive(Clone, Copy)]
-struct Attempt<'a> {
-    path: &'static str,
-    body: &'a Value,
-    worst_case: WorstCase,
-    worst_cost: Cost,
-}
-
-/// Why an attempt failed.
-enum Failure {
-    /// Wait this long and try again; a failed attempt only if there is a reason.
-    Busy(Option<Duration>, Option<String>),
-    /// Try again.
-    Temporary(String),
-    /// Try again, but this attempt may have been billed: it was sent, and no refusal came back.
-    Unanswered(String),
-    /// Do not try again.
-    Final(CallError),
+/// How a call is sent.
+#[derive(Clone, Default)]
+struct Sending {
+    adjustments: Adjustments,
+    /// What the adjustments are for, in words; said once they have worked.
+    notes: Vec<String>,
+    /// The most tokens that this call has room for.
+    room: Option<u64>,
 }
 
 impl HttpTeacher {
@@ -92,129 +79,183 @@ impl HttpTeacher {
         let batches = settings.batch_poll.map(|poll| {
             Batches::new(&model, Arc::clone(&endpoints), client.clone(), settings.patience, poll)
         });
-        Ok(Self { model, endpoints, client, template, batches, rejections: RejectionPolicy::default() })
+        let policy = RejectionPolicy::default();
+        Ok(Self {
+            attempts: Attempts { model: model.clone(), endpoints, client, policy },
+            model,
+            template,
+            batches,
+            settings: settings.clone(),
+            adjustments: Mutex::default(),
+        })
     }
 
     /// Number of endpoints that share the calls.
     pub(crate) fn endpoints(&self) -> usize {
-        self.endpoints.list().len()
+        self.attempts.endpoints.list().len()
     }
 
-    /// Answers a call.
+    /// What is known about this model's faults.
+    pub(crate) fn policy(&self) -> &RejectionPolicy {
+        &self.attempts.policy
+    }
+
+    /// The user's settings of requests.
+    pub(crate) fn settings(&self) -> &EndpointSettings {
+        &self.settings
+    }
+
+    fn adjustments(&self) -> MutexGuard<'_, Adjustments> {
+        self.adjustments.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Answers a call: sent as it is, then with what the endpoint does not take left out, until nothing more can be.
     pub(crate) async fn answer(&self, context: CallContext<'_>) -> Result<Reply, CallError> {
-        match self.ask(context).await {
-            Ok(reply) => {
-                self.rejections.answered();
-                Ok(reply)
+        let mut sending = Sending { adjustments: self.adjustments().clone(), ..Sending::default() };
+        for _ in 0..MAX_ADJUSTMENTS {
+            let (path, body) = self.request(context, &sending)?;
+            let unanswered = match self.ask(context, path, &body, sending.room).await {
+                Ok(reply) => {
+                    self.attempts.policy.answered(context.step);
+                    self.remember(&sending);
+                    return Ok(reply);
+                }
+                Err(unanswered) => unanswered,
+            };
+            let refusal = unanswered.refusal.as_ref();
+            let next = refusal
+                .and_then(|(status, words)| sending.adjustments.after(*status, words, context.call, &body));
+            match next.filter(|next| !self.is_decided_by_user(next, &sending, &body)) {
+                Some(NextTry::Adjusted(adjustments, note)) => {
+                    sending.adjustments = adjustments;
+                    sending.notes.push(note);
+                }
+                Some(NextTry::Shorter(room)) if sending.room.is_none_or(|before| room < before) => {
+                    sending.room = Some(room);
+                }
+                _ => return Err(self.judged(context, path, unanswered)?),
             }
-            Err(CallError::Rejected(Some(status), message)) => {
-                Err(self.rejections.judge(context, &self.model, status, message)?)
+        }
+        Err(CallError::Failed(format!(
+            "it was refused {MAX_ADJUSTMENTS} times, each time for another parameter"
+        )))
+    }
+
+    /// The path and the body of a call.
+    fn request(
+        &self,
+        context: CallContext<'_>,
+        sending: &Sending,
+    ) -> Result<(&'static str, Value), CallError> {
+        let wire = Wire {
+            model: &self.model,
+            template: &self.template,
+            user_turns: self.settings.user_turns,
+            adjustments: &sending.adjustments,
+            settings: &self.settings.request,
+        };
+        let shorter = sending.room.map(|room| Call {
+            max_tokens: context.call.max_tokens.min(room as usize),
+            ..context.call.clone()
+        });
+        request::body(wire, shorter.as_ref().unwrap_or(context.call), context.correction)
+            .map_err(|error| CallError::Rejected(None, error.to_string()))
+    }
+
+    /// Whether a change would make no other request: the user gave the field.
+    fn is_decided_by_user(&self, next: &NextTry, sending: &Sending, body: &Value) -> bool {
+        match next {
+            NextTry::Adjusted(adjustments, _) => {
+                let mut changed = body.clone();
+                adjustments.apply(&mut changed);
+                self.settings.request.apply(&mut changed);
+                changed == *body && sending.adjustments.road == adjustments.road
             }
-            other => other,
+            NextTry::Shorter(_) => self.settings.request.decides("max_tokens"),
         }
     }
 
-    async fn ask(&self, context: CallContext<'_>) -> Result<Reply, CallError> {
-        let (path, body) = request::body(&self.model, &self.template, context.call)
-            .map_err(|error| CallError::Rejected(None, error.to_string()))?;
-        let worst_case = WorstCase::of(context.call, &body);
+    /// Sends all further requests as this one, which was answered, and says once what is different.
+    fn remember(&self, sending: &Sending) {
+        if sending.notes.is_empty() {
+            return;
+        }
+        let mut known = self.adjustments();
+        let before = known.clone();
+        known.add(&sending.adjustments);
+        if *known != before {
+            for note in &sending.notes {
+                terminal::message!("note: teacher {}: {note}", self.model);
+            }
+        }
+    }
+
+    /// What a call without an answer means for its row.
+    fn judged(&self, context: CallContext<'_>, path: &str, unanswered: Unanswered) -> Result<CallError> {
+        let is_raw_turn = matches!(context.call.prompt, Prompt::User(_)) && path == "completions";
+        match (unanswered.error, unanswered.refusal) {
+            (CallError::Unusable(_) | CallError::Rejected(Some(_), _), Some((status, words)))
+                if is_raw_turn
+                    && is_unsupported(status, &words.message)
+                    && !context.run.store.has_answer(&self.model, &step_name(context.step))? =>
+            {
+                bail!(
+                    "teacher {} does not continue a raw prompt (/completions: {status}: {}), which user's turns are written \
+                     with; give `--user-turns chat` to ask for them in a chat, or choose a task without them (smol-rewrite, \
+                     smol-summarization, function-calling)",
+                    self.model,
+                    words.message
+                )
+            }
+            (CallError::Unusable(error), Some((404 | 405, _))) => {
+                Ok(CallError::Unusable(match self.version_hint() {
+                    Some(hint) => anyhow!("{error:#}; {hint}"),
+                    None => error,
+                }))
+            }
+            (CallError::Rejected(Some(status), message), _) => {
+                self.attempts.policy.refused(context, &self.model, status, message)
+            }
+            (error, _) => Ok(error),
+        }
+    }
+
+    /// What an address lacks under which nothing is found.
+    fn version_hint(&self) -> Option<String> {
+        let bases = self.attempts.endpoints.list().iter().map(|endpoint| &endpoint.base);
+        let base = bases.into_iter().find(|base| !base.split('/').any(is_version))?;
+        Some(format!("most endpoints are at an address with /v1: try {base}/v1"))
+    }
+
+    async fn ask(
+        &self,
+        context: CallContext<'_>,
+        path: &'static str,
+        body: &Value,
+        room: Option<u64>,
+    ) -> Result<Reply, Unanswered> {
+        let mut worst_case = WorstCase::of(context.call, body);
+        worst_case.completion = worst_case.completion.min(room.unwrap_or(u64::MAX));
         if let Some(batches) = &self.batches {
-            return batches.answer(context, path, body, worst_case).await;
+            return batches.answer(context, path, body.clone(), worst_case).await;
         }
         let worst_cost = context.run.cost(&self.model, worst_case.prompt, worst_case.completion, false);
         // The budget before the permit: a call that waits for the budget with a permit would keep the permit from a call
         // that is tried again, which keeps its part of the budget from the first one.
         let reserved = context.run.reserve(worst_cost).await.ok_or(CallError::Stopped)?;
-        let permit = self.permit(context, None).await?;
+        let permit = self.attempts.permit(context, None, worst_case.most_tokens()).await?;
         let mut in_flight = context.run.begin(context.key, reserved, worst_cost)?;
-        let attempt = Attempt { path, body: &body, worst_case, worst_cost };
-        match self.attempt_until_answered(context, permit, &mut in_flight, attempt).await {
+        let attempt = Attempt { path, body, worst_case, worst_cost };
+        match self.attempts.until_answered(context, permit, &mut in_flight, attempt).await {
             Ok((mut reply, endpoint)) => {
                 worst_case.estimate_prompt(&mut reply);
                 in_flight.end(self.record(context, &endpoint, &reply).await?)?;
                 Ok(reply)
             }
-            Err(error) => {
+            Err(unanswered) => {
                 in_flight.end(Cost::default())?;
-                Err(error)
+                Err(unanswered)
             }
-        }
-    }
-
-    /// Waits for a permit of an endpoint, unless the run stops first.
-    async fn permit(&self, context: CallContext<'_>, avoid: Option<usize>) -> Result<Permit, CallError> {
-        tokio::select! {
-            biased; // no attempt is sent once the run is stopping
-            () = context.run.until_stopping() => Err(CallError::Stopped),
-            permit = self.endpoints.permit(avoid) => Ok(permit?),
-        }
-    }
-
-    /// Sends the call, first with this permit, until there is an answer; returns it with the endpoint's address.
-    async fn attempt_until_answered<'a>(
-        &self,
-        context: CallContext<'a>,
-        mut permit: Permit,
-        in_flight: &mut InFlightCall<'a>,
-        attempt: Attempt<'_>,
-    ) -> Result<(Reply, String), CallError> {
-        let (mut failed, mut unanswered, mut avoid) = (0, 0, None);
-        loop {
-            let base = permit.endpoint().base.clone();
-            let count = |outcome| context.run.store.count_calls(&self.model, &base, outcome, 1);
-            let reason = match self.send(permit.endpoint(), attempt).await {
-                Ok(reply) => {
-                    permit.succeeded();
-                    return Ok((reply, base));
-                }
-                Err(Failure::Final(error)) => {
-                    permit.succeeded();
-                    count(Outcome::Refused);
-                    return Err(error);
-                }
-                Err(Failure::Busy(wait, reason)) => {
-                    permit.turned_away(wait);
-                    count(Outcome::Busy);
-                    reason
-                }
-                Err(Failure::Temporary(reason)) => {
-                    avoid = Some(permit.index());
-                    permit.failed(&reason);
-                    count(Outcome::Failed);
-                    Some(reason)
-                }
-                Err(Failure::Unanswered(reason)) => {
-                    avoid = Some(permit.index());
-                    permit.failed(&reason);
-                    unanswered += 1;
-                    let entry = attempt.worst_case.unanswered(context.run, &self.model, &base, false);
-                    in_flight.charge(context.run, entry).await?;
-                    Some(reason)
-                }
-            };
-            if let Some(reason) = reason {
-                failed += 1;
-                if failed == ATTEMPTS {
-                    return Err(CallError::Failed(all_failed(&reason, unanswered)));
-                }
-                tokio::select! {
-                    () = tokio::time::sleep(pause(failed, context.call.seed)) => {}
-                    () = context.run.until_stopping() => {}
-                }
-            }
-            if !in_flight.reserve_again(context.run, attempt.worst_cost).await {
-                return Err(CallError::Stopped);
-            }
-            permit = self.permit(context, avoid).await?;
-        }
-    }
-
-    async fn send(&self, endpoint: &Endpoint, attempt: Attempt<'_>) -> Result<Reply, Failure> {
-        let request = self.client.post(format!("{}/{}", endpoint.base, attempt.path)).json(attempt.body);
-        match endpoint.authorized(request).send().await {
-            Ok(response) => read(response).await,
-            Err(error) if error.is_connect() => Err(Failure::Temporary(cause(&error))),
-            Err(error) => Err(Failure::Unanswered(cause(&error))),
         }
     }
 
@@ -224,6 +265,29 @@ impl HttpTeacher {
         let source = AnswerSource { model, endpoint, step, microdollars: cost.microdollars };
         context.run.store.record(context.key, &source, reply).await?;
         Ok(cost)
+    }
+
+    /// Whether user's turns are asked for with a template that nobody gave.
+    pub(crate) fn guesses_template(&self, is_given: bool) -> bool {
+        !is_given && self.settings.user_turns == UserTurns::Raw
+    }
+}
+/// Whether a part of an address is a version of an interface: `v1`, `v1beta`.
+fn is_version(part: &str) -> bool {
+    part.strip_prefix('v').is_some_and(|rest| rest.starts_with(|letter: char| letter.is_ascii_digit()))
+}
+
+/// Whether a refusal says that the endpoint has no completions of raw prompts.
+fn is_unsupported(status: u16, message: &str) -> bool {
+    let message = message.to_lowercase();
+    match status {
+        404 | 405 | 410 | 501 => {
+            !["model `", "model \"", "model '"].iter().any(|named| message.contains(named))
+        }
+        400 | 422 => {
+            ["support", "chat model", "chat/completions"].iter().any(|words| message.contains(words))
+        }
+        _ => false,
     }
 }
 
@@ -268,42 +332,4 @@ fn parse(names: &str) -> Result<(String, Vec<String>)> {
     }
     let model = model.ok_or_else(|| anyhow!("the teacher has no name"))?;
     Ok((model.to_owned(), bases))
-}
-
-async fn read(response: Response) -> Result<Reply, Failure> {
-    let status = response.status();
-    let wait = retry_after(&response);
-    if let Some(target) = redirect_target(&response) {
-        let error =
-            anyhow!("the teacher redirects a call to {target} ({status}); give that address if you trust it");
-        return Err(Failure::Final(CallError::Unusable(error)));
-    }
-    if status.is_success() {
-        return whole(response).await.and_then(|body| completion(&body)).map_err(Failure::Unanswered);
-    }
-    let body = whole(response).await.map_err(Failure::Temporary)?;
-    Err(match refusal(status, &body) {
-        // 429 and 503 report overload; only 503 is a failed attempt.
-        CallError::Failed(_) if status == StatusCode::TOO_MANY_REQUESTS => Failure::Busy(wait, None),
-        CallError::Failed(reason) if status == StatusCode::SERVICE_UNAVAILABLE => {
-            Failure::Busy(wait, Some(reason))
-        }
-        CallError::Failed(reason) => Failure::Temporary(reason),
-        error => Failure::Final(error),
-    })
-}
-
-/// The message of a call whose attempts all failed.
-fn all_failed(reason: &str, unanswered: u32) -> String {
-    let charged = match unanswered {
-        0 => String::new(),
-        some => format!("; {some} of them may have been billed and are charged at their worst-case cost"),
-    };
-    format!("{ATTEMPTS} attempts failed, the last one with: {reason}{charged}")
-}
-
-/// Doubles from half a second to half a minute, with a jitter of a quarter that depends on the call's seed.
-fn pause(failed: u32, seed: u64) -> Duration {
-    let jitter = 0.75 + (seed >> 11) as f64 / (1u64 << 53) as f64 * 0.5;
-    Duration::from_secs_f64((0.25 * 2f64.powi(failed as i32)).min(30.0) * jitter)
 }

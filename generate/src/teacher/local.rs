@@ -17,6 +17,7 @@ const MIN_ANSWER: usize = 16;
 pub(crate) struct LocalTeacher {
     pub(crate) identity: String,
     pub(crate) warnings: Vec<String>,
+    pub(crate) max_tokens: Option<usize>,
     engine: NativeEngine,
     tokenizer: Tokenizer,
     template: ChatTemplate,
@@ -24,8 +25,9 @@ pub(crate) struct LocalTeacher {
 }
 
 impl LocalTeacher {
-    /// Loads a checkpoint folder or a Hugging Face id; `template` is a Jinja file to use instead of its own template.
-    pub(crate) fn open(name: &str, template: Option<&Path>) -> Result<Self> {
+    /// Loads a checkpoint folder or a Hugging Face id; `template` is a Jinja file to use instead of its own template,
+    /// `max_tokens` the user's limit of every answer.
+    pub(crate) fn open(name: &str, template: Option<&Path>, max_tokens: Option<usize>) -> Result<Self> {
         let checkpoint = Checkpoint::open(name, template)?;
         Ok(Self {
             identity: format!(
@@ -38,6 +40,7 @@ impl LocalTeacher {
             template: checkpoint.template,
             stop_ids: checkpoint.stop_ids,
             warnings: checkpoint.warnings,
+            max_tokens,
         })
     }
 
@@ -53,7 +56,7 @@ impl LocalTeacher {
 
     /// Answers a call.
     pub(crate) async fn answer(&self, context: CallContext<'_>) -> Result<Reply, CallError> {
-        let CallContext { run, key, step, call } = context;
+        let CallContext { run, key, step, call, .. } = context;
         let request = self.request(call)?;
         let prompt_tokens = request.prompt.len() as u64;
         let worst = run.cost(&self.identity, prompt_tokens, request.max_tokens as u64, false);
@@ -91,6 +94,7 @@ impl LocalTeacher {
             Finish::Failed(reason) => Err(CallError::Failed(reason)),
             finish => Ok(Reply {
                 text: answer.text,
+                reasoning: None,
                 cut: finish == Finish::Length,
                 filtered: false,
                 prompt_tokens,

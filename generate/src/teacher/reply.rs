@@ -4,8 +4,10 @@ use super::call::CallError;
 use crate::endpoint::cause;
 use crate::store::Reply;
 use anyhow::anyhow;
-use openai::reply::{CompletionReply, ErrorReply, ReplyUsage};
+use flate2::read::GzDecoder;
+use openai::reply::{CompletionReply, ErrorReply, ReplyEnd, ReplyFault, ReplyUsage, parse, unreadable};
 use reqwest::{Response, StatusCode};
+use std::io::Read;
 
 /// Bytes per token in the estimate for servers that count no tokens.
 pub(super) const BYTES_PER_TOKEN: u64 = 4;
@@ -16,62 +18,154 @@ pub(super) const MAX_MESSAGE: usize = 1000;
 /// Maximum number of tokens of one call that is believed, so that the store's sums cannot overflow.
 const MAX_TOKENS: u64 = u32::MAX as u64;
 
-/// Reads a body of at most [`MAX_BODY`] bytes.
-pub(super) async fn whole(mut response: Response) -> Result<Vec<u8>, String> {
-    let mut body = Vec::new();
-    while let Some(piece) = response.chunk().await.map_err(|error| cause(&error))? {
-        if body.len() + piece.len() > MAX_BODY {
-            return Err(format!("the response has more than {MAX_BODY} bytes"));
-        }
-        body.extend_from_slice(&piece);
-    }
-    Ok(body)
+/// Why a response of success has no answer.
+#[derive(Debug)]
+pub(super) enum NoAnswer {
+    /// It is an error in spite of its status; it was not billed.
+    Error(Box<Refusal>),
+    /// It may have been billed: with these counts, or with its worst case.
+    Unanswered(String, Option<ReplyUsage>),
 }
 
-/// Reads a completion's body; the error is why it cannot be used.
-pub(super) fn completion(body: &[u8]) -> Result<Reply, String> {
-    let reply: CompletionReply = serde_json::from_slice(body)
-        .map_err(|error| format!("the response is not a completion ({error})"))?;
-    let choice = reply.choices.into_iter().next().ok_or("the response has no choices")?;
-    let finish = choice.finish_reason.clone();
-    let text = choice.into_text();
-    let estimate =
-        ReplyUsage { prompt_tokens: 0, completion_tokens: (text.len() as u64).div_ceil(BYTES_PER_TOKEN) };
-    let usage = reply.usage.unwrap_or(estimate);
+/// A refusal: what it means for the call, and the provider's words.
+#[derive(Debug)]
+pub(super) struct Refusal {
+    pub(super) meaning: CallError,
+    pub(super) status: u16,
+    pub(super) words: ErrorReply,
+}
+
+/// Reads a body of at most [`MAX_BODY`] bytes.
+pub(super) async fn whole(response: Response) -> Result<Vec<u8>, String> {
+    let (body, end) = as_far_as_it_came(response).await;
+    end.map(|()| body)
+}
+
+/// Reads a body of at most [`MAX_BODY`] bytes, and why it ended too early.
+pub(super) async fn as_far_as_it_came(mut response: Response) -> (Vec<u8>, Result<(), String>) {
+    let mut body = Vec::new();
+    loop {
+        match response.chunk().await {
+            Ok(Some(piece)) if body.len() + piece.len() > MAX_BODY => {
+                return (body, Err(format!("the response has more than {MAX_BODY} bytes")));
+            }
+            Ok(Some(piece)) => body.extend_from_slice(&piece),
+            Ok(None) => return (body, Ok(())),
+            Err(error) => return (body, Err(cause(&error))),
+        }
+    }
+}
+
+/// The text of a body: unpacked if it is gzip, which nobody asked for, and in the encoding that its type names.
+fn text_of(body: &[u8], content_type: &str) -> Result<String, String> {
+    if body.starts_with(&[0x1f, 0x8b]) {
+        let mut unpacked = Vec::new();
+        let read = GzDecoder::new(body).take(MAX_BODY as u64).read_to_end(&mut unpacked);
+        read.map_err(|error| format!("the response is damaged gzip ({error})"))?;
+        return text_of(&unpacked, content_type);
+    }
+    match std::str::from_utf8(body) {
+        Ok(text) => Ok(text.to_owned()),
+        Err(_) if ["iso-8859-1", "latin1", "windows-1252"].iter().any(|name| content_type.contains(name)) => {
+            Ok(body.iter().map(|byte| char::from(*byte)).collect())
+        }
+        Err(error) => {
+            let fault = format!("the response is not UTF-8 at byte {}", error.valid_up_to());
+            Err(unreadable(&fault, &String::from_utf8_lossy(body)))
+        }
+    }
+}
+
+/// Reads a completion's body, with the content type of its response.
+pub(super) fn completion(body: &[u8], content_type: &str) -> Result<Reply, NoAnswer> {
+    let unanswered = |reason| NoAnswer::Unanswered(reason, None);
+    let text = text_of(body, &content_type.to_lowercase()).map_err(unanswered)?;
+    let value = parse(&text).map_err(unanswered)?;
+    let reply = match CompletionReply::read(&value) {
+        Ok(reply) => reply,
+        Err(ReplyFault::NoAnswer(fault)) => return Err(unanswered(unreadable(&fault, &text))),
+        Err(ReplyFault::Error(words)) => {
+            // An error without a status is the gateway's, and passes.
+            let status = words.status().and_then(|status| StatusCode::from_u16(status).ok());
+            return Err(NoAnswer::Error(Box::new(meaning(status.unwrap_or(StatusCode::BAD_GATEWAY), words))));
+        }
+    };
+    let usage = believed(&reply);
+    let ended = |word: &str| format!("the answer ended with `{word}`, which is no natural end");
+    match &reply.end {
+        ReplyEnd::Error(word) | ReplyEnd::Unknown(word) => {
+            return Err(NoAnswer::Unanswered(
+                ended(word),
+                Some(usage).filter(|usage| usage.prompt_tokens > 0),
+            ));
+        }
+        ReplyEnd::Natural | ReplyEnd::Cut | ReplyEnd::Filtered => {}
+    }
     Ok(Reply {
-        text,
-        cut: finish.as_deref() == Some("length"),
-        filtered: finish.as_deref() == Some("content_filter"),
-        prompt_tokens: usage.prompt_tokens.min(MAX_TOKENS),
-        completion_tokens: usage.completion_tokens.min(MAX_TOKENS),
+        text: reply.text,
+        reasoning: Some(reply.reasoning).filter(|reasoning| !reasoning.is_empty()),
+        cut: reply.end == ReplyEnd::Cut,
+        filtered: reply.end == ReplyEnd::Filtered,
+        prompt_tokens: usage.prompt_tokens,
+        completion_tokens: usage.completion_tokens,
     })
 }
 
+/// The counts of an answer, estimated where the server reports none.
+fn believed(reply: &CompletionReply) -> ReplyUsage {
+    let bytes = (reply.text.len() + reply.reasoning.len()) as u64;
+    let completion_tokens = match reply.usage.completion_tokens {
+        0 => bytes.div_ceil(BYTES_PER_TOKEN),
+        counted => counted,
+    };
+    ReplyUsage {
+        prompt_tokens: reply.usage.prompt_tokens.min(MAX_TOKENS),
+        completion_tokens: completion_tokens.min(MAX_TOKENS),
+    }
+}
+
 /// What a status without success means: whether it concerns this call, is temporary, or ends the run.
-pub(super) fn refusal(status: StatusCode, body: &[u8]) -> CallError {
-    let error = serde_json::from_slice::<ErrorReply>(body).map(|body| body.error).unwrap_or_default();
-    let message =
-        if error.message.is_empty() { String::from_utf8_lossy(body).into_owned() } else { error.message };
-    let message: String = message.chars().take(MAX_MESSAGE).collect();
-    let words = format!("{message} {} {}", error.kind.unwrap_or_default(), error.code.unwrap_or_default());
-    let words = words.to_lowercase();
+pub(super) fn refusal(status: StatusCode, body: &[u8]) -> Refusal {
+    let text = text_of(body, "").unwrap_or_else(|_| String::from_utf8_lossy(body).into_owned());
+    let words = parse(&text).ok().and_then(|body| ErrorReply::read(&body));
+    meaning(status, words.unwrap_or_else(|| ErrorReply { message: text, ..ErrorReply::default() }))
+}
+
+fn meaning(status: StatusCode, words: ErrorReply) -> Refusal {
+    let message: String = words.message.trim().chars().take(MAX_MESSAGE).collect();
+    Refusal { meaning: call_error(status, &message, &words), status: status.as_u16(), words }
+}
+
+fn call_error(status: StatusCode, message: &str, error: &ErrorReply) -> CallError {
+    let words = format!("{message} {} {}", error.kind, error.code).to_lowercase();
     let has_any = |signs: &[&str]| signs.iter().any(|sign| words.contains(sign));
     let unusable = || CallError::Unusable(anyhow!("the teacher returns {status}: {message}"));
     let rejected = || CallError::Rejected(Some(status.as_u16()), format!("{status}: {message}"));
     // An account without money reports it with 402, 429 or 400, and does not recover.
-    if has_any(&["insufficient_quota", "billing_hard_limit", "credit balance", "insufficient balance"]) {
+    let no_money = [
+        "insufficient_quota",
+        "billing_hard_limit",
+        "credit balance",
+        "insufficient balance",
+        "insufficient credit",
+        "insufficient funds",
+    ];
+    if has_any(&no_money) {
         return unusable();
     }
     let too_long =
         ["context_length", "exceed_context", "context size", "maximum context", "request too large"];
     if !status.is_server_error() && has_any(&too_long) {
-        return CallError::TooLong(message);
+        return CallError::TooLong(message.to_owned());
     }
     match status.as_u16() {
         // A moderator before the model rejects this prompt, not this key.
         403 if has_any(&["flagged", "moderation"]) => rejected(),
         300..=399 | 401..=405 => unusable(),
-        code if is_temporary(status) || code >= 600 => CallError::Failed(format!("status {status}")),
+        code if is_temporary(status) || code >= 600 => CallError::Failed(match message {
+            "" => format!("status {status}"),
+            message => format!("status {status}: {message}"),
+        }),
         _ => rejected(),
     }
 }
@@ -82,60 +176,4 @@ pub(super) fn is_temporary(status: StatusCode) -> bool {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "a test may fail loudly")]
-mod tests {
-    use super::*;
-    use serde_json::json;
-
-    fn kind(status: u16, body: &str) -> &'static str {
-        match refusal(StatusCode::from_u16(status).unwrap(), body.as_bytes()) {
-            CallError::TooLong(_) => "too long",
-            CallError::Rejected(..) => "rejected",
-            CallError::RejectedEarly(_) => "rejected early",
-            CallError::Failed(_) => "failed",
-            CallError::Unusable(_) => "unusable",
-            CallError::Stopped => "stopped",
-        }
-    }
-
-    #[test]
-    fn errors_of_the_account_and_temporary_errors_are_not_rejections() {
-        let error = |message: &str, code: &str| {
-            json!({"error": {"message": message, "type": "t", "code": code}}).to_string()
-        };
-        for (status, body, expected) in [
-            (400, error("no good", "x"), "rejected"),
-            (422, error("no good", "x"), "rejected"),
-            (400, error("m", "context_length_exceeded"), "too long"),
-            (429, error("Request too large for m on tokens per min", "rate_limit_exceeded"), "too long"),
-            (402, error("Insufficient Balance", "invalid_request_error"), "unusable"),
-            (402, String::new(), "unusable"),
-            (400, error("Your credit balance is too low", "x"), "unusable"),
-            (429, error("You exceeded your current quota", "insufficient_quota"), "unusable"),
-            (401, error("no key", "x"), "unusable"),
-            (403, error("no key", "x"), "unusable"),
-            (403, error("your input was flagged", "x"), "rejected"),
-            (307, String::new(), "unusable"),
-            (408, String::new(), "failed"),
-            (409, String::new(), "failed"),
-            (429, String::new(), "failed"),
-            (500, error("the maximum context worker died", "x"), "failed"),
-            (503, String::new(), "failed"),
-        ] {
-            assert_eq!(kind(status, &body), expected, "{status} {body}");
-        }
-    }
-
-    #[test]
-    fn messages_and_counts_of_a_server_are_limited() {
-        let CallError::Rejected(_, words) = refusal(StatusCode::BAD_REQUEST, &vec![b'x'; 1 << 20]) else {
-            panic!("a 400 is a rejection")
-        };
-        assert!(words.len() < 1100);
-        let body =
-            json!({"choices": [{"text": "a"}], "usage": {"prompt_tokens": u64::MAX, "completion_tokens": 1}});
-        assert_eq!(completion(body.to_string().as_bytes()).unwrap().prompt_tokens, MAX_TOKENS);
-        let body = json!({"choices": [{"text": "Half an ans", "finish_reason": "content_filter"}]});
-        assert!(completion(body.to_string().as_bytes()).unwrap().filtered);
-    }
-}
+mod tests;

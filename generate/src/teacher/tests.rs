@@ -3,10 +3,12 @@
 #![allow(clippy::unwrap_used, reason = "a test may fail loudly")]
 
 mod batches;
+mod faults;
 
 use super::call::{Call, CallContext, CallError, Prompt};
-use super::endpoint_settings::EndpointSettings;
+use super::endpoint_settings::{EndpointSettings, Rates, UserTurns};
 use super::http::HttpTeacher;
+use super::request_settings::RequestSettings;
 use crate::api_keys::ApiKeys;
 use crate::budget::{Limit, Prices};
 use crate::recipe::Sampling;
@@ -93,7 +95,16 @@ async fn open(name: &str, in_flight: usize, batch_poll: Option<Duration>) -> Htt
 }
 
 fn settings(in_flight: usize, batch_poll: Option<Duration>) -> EndpointSettings {
-    EndpointSettings { keys: ApiKeys::default(), in_flight, timeout: FOREVER, patience: FOREVER, batch_poll }
+    EndpointSettings {
+        keys: ApiKeys::default(),
+        in_flight,
+        timeout: FOREVER,
+        patience: FOREVER,
+        batch_poll,
+        rates: Rates::default(),
+        user_turns: UserTurns::Raw,
+        request: RequestSettings::default(),
+    }
 }
 
 fn call(words: &str) -> Call {
@@ -102,7 +113,7 @@ fn call(words: &str) -> Call {
 }
 
 async fn answer(teacher: &HttpTeacher, run: &Arc<Run>, key: CallKey) -> Result<Reply, CallError> {
-    let context = CallContext { run, key: &key, step: "step", call: &call("Hello") };
+    let context = CallContext { run, key: &key, step: "step", call: &call("Hello"), correction: None };
     tokio::time::timeout(FOREVER, teacher.answer(context)).await.expect("the call hangs")
 }
 
@@ -207,47 +218,6 @@ async fn an_endpoint_without_a_list_of_models_comes_up_again() {
 
 fn key(number: usize) -> CallKey {
     (number as u128).to_be_bytes()
-}
-
-/// A fault of the teacher must not drop rows, and must show before thousands of calls are paid for.
-#[tokio::test]
-async fn the_run_stops_when_the_first_calls_are_all_rejected_alike() {
-    let refuse = async || (StatusCode::BAD_REQUEST, "no such parameter");
-    let teacher = connect(Router::new().route("/v1/chat/completions", post(refuse)), 4, None).await;
-    let folder = tempfile::tempdir().unwrap();
-    let run = Arc::new(Run::open(folder.path(), Prices::default(), None).unwrap());
-    for number in [1, 1, 1].into_iter().chain(2..20) {
-        let refused = answer(&teacher, &run, key(number)).await;
-        assert!(
-            matches!(&refused, Err(CallError::RejectedEarly(words)) if words.contains("parameter")),
-            "{refused:?}"
-        );
-    }
-    let refused = answer(&teacher, &run, key(20)).await;
-    assert!(
-        matches!(&refused, Err(CallError::Unusable(error)) if error.to_string().contains("400 Bad Request: no such")),
-        "{refused:?}"
-    );
-}
-
-#[tokio::test]
-async fn a_rejection_concerns_its_row_after_an_answer_or_another_status() {
-    for (first, then) in [(200, 400), (422, 400)] {
-        let posts = Arc::new(AtomicUsize::new(0));
-        let reply = async move |State(posts): State<Arc<AtomicUsize>>| -> Response {
-            let status = if posts.fetch_add(1, Ordering::SeqCst) == 0 { first } else { then };
-            (StatusCode::from_u16(status).unwrap(), Json(completion())).into_response()
-        };
-        let app = Router::new().route("/v1/chat/completions", post(reply)).with_state(posts);
-        let teacher = connect(app, 1, None).await;
-        let folder = tempfile::tempdir().unwrap();
-        let run = Arc::new(Run::open(folder.path(), Prices::default(), None).unwrap());
-        let _ = answer(&teacher, &run, key(1)).await;
-        for number in 2..30 {
-            let refused = answer(&teacher, &run, key(number)).await;
-            assert!(matches!(refused, Err(CallError::Rejected(Some(400), _))), "{refused:?}");
-        }
-    }
 }
 
 /// An endless response must not fill the memory.

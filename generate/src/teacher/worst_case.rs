@@ -20,6 +20,11 @@ impl WorstCase {
         Self { prompt: body.to_string().len() as u64, completion: call.max_tokens as u64 }
     }
 
+    /// The most tokens that a provider counts for it.
+    pub(super) fn most_tokens(self) -> u64 {
+        self.prompt.div_ceil(BYTES_PER_TOKEN) + self.completion
+    }
+
     /// The ledger's entry of a call without an answer that may have been billed.
     pub(super) fn unanswered(self, run: &Run, model: &str, endpoint: &str, batch: bool) -> LedgerEntry {
         LedgerEntry {

@@ -31,6 +31,18 @@ pub(super) fn text(setup: &Setup, configs: &[DatasetConfig], ledger: &[LedgerEnt
         setup.seed,
         calls_in_words(ledger),
     );
+    if let Some(turns) = setup.configuration["user_turns"].as_str() {
+        text.push_str(&format!(
+            "User's turns were asked for in a {turns} (`--user-turns {turns}`), not taken from the teacher's own \
+             continuation of a raw prompt as in Magpie.\n"
+        ));
+    }
+    if let Some(requests) = setup.requests.as_object().filter(|requests| !requests.is_empty()) {
+        text.push_str("Requests were sent with changes, by role of teacher:\n\n");
+        for (role, changes) in requests {
+            text.push_str(&format!("- {role}: `{changes}`\n"));
+        }
+    }
     text.push_str("\n## Rows\n\n| config | started | kept | yield |\n| --- | --- | --- | --- |\n");
     for DatasetConfig { name, begun, rows, .. } in configs {
         let kept = percent(*rows as u64, *begun as u64);

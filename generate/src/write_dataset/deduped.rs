@@ -17,7 +17,7 @@ use std::sync::Arc;
 const PARAMETERS: Parameters = Parameters { ngram: 2, bands: 16, rows_per_band: 2 };
 
 /// A task's rows after the near-duplicate filter.
-pub(super) struct DedupedTask<'a> {
+pub(crate) struct DedupedTask<'a> {
     pub(super) setup: &'a Setup,
     pub(super) recipe: &'a Recipe,
     pub(super) run: &'a Arc<Run>,
@@ -26,7 +26,7 @@ pub(super) struct DedupedTask<'a> {
     /// For every row that its filters kept, in order: its nearest earlier row.
     nearest: Vec<NearestRow>,
     /// The number of rows in the dataset.
-    pub(super) kept: usize,
+    pub(crate) kept: usize,
     /// Rows that were dropped, by reason.
     drops: BTreeMap<String, usize>,
 }
@@ -49,8 +49,14 @@ struct NearestRow {
 }
 
 impl<'a> DedupedTask<'a> {
-    /// Reads all decided rows of a task and finds near-duplicates.
-    pub(super) fn new(setup: &'a Setup, recipe: &'a Recipe, run: &'a Arc<Run>, limit: usize) -> Result<Self> {
+    /// Reads all decided rows of a task and finds near-duplicates, up to the row with which `wanted` are kept.
+    pub(crate) fn new(
+        setup: &'a Setup,
+        recipe: &'a Recipe,
+        run: &'a Arc<Run>,
+        limit: usize,
+        wanted: Option<usize>,
+    ) -> Result<Self> {
         let mut task =
             Self { setup, recipe, run, limit, nearest: Vec::new(), kept: 0, drops: BTreeMap::new() };
         let mut index = NearDuplicates::new(PARAMETERS);
@@ -76,8 +82,17 @@ impl<'a> DedupedTask<'a> {
             let (position_plus_one, similarity) =
                 nearest.map_or((0, 0.0), |(position, similarity)| (position as u32 + 1, similarity as f32));
             task.nearest.push(NearestRow { position_plus_one, similarity, is_duplicate });
+            if wanted == Some(task.kept) {
+                task.limit = decided.position + 1;
+                break;
+            }
         }
         Ok(task)
+    }
+
+    /// The number of rows, from the first, that were read.
+    pub(crate) fn limit(&self) -> usize {
+        self.limit
     }
 
     /// The configuration of the task's own rows.

@@ -2,6 +2,7 @@
 
 use crate::run::Run;
 use crate::store::{AnswerSource, CallKey, OpenBatch, Outcome, Reply};
+use crate::teacher::attempts::Unanswered;
 use crate::teacher::batch::files::{BatchFile, BatchResult, MAX_BYTES, MAX_CALLS, into_files, result_of};
 use crate::teacher::batch::provider::Provider;
 use crate::teacher::call::CallError;
@@ -24,7 +25,7 @@ const RECORDED_TOGETHER: usize = 1000;
 /// The endpoint's name in the ledger.
 const ENDPOINT: &str = "batch";
 
-type Answer = Result<Reply, CallError>;
+type Answer = Result<Reply, Unanswered>;
 
 /// A call that waits for its batch.
 pub(super) struct WaitingCall {
@@ -36,7 +37,8 @@ pub(super) struct WaitingCall {
     pub(super) answer: oneshot::Sender<Answer>,
 }
 
-/// A call that is in no batch yet.
+/// A call as it is put into a batch.
+#[derive(Clone)]
 struct QueuedCall {
     key: CallKey,
     step: String,
@@ -57,6 +59,10 @@ pub(super) struct Driver {
     open: Vec<OpenBatch>,
     /// The calls of the open batches.
     submitted: HashSet<CallKey>,
+    /// The calls that wait, for a batch that the provider takes only in parts.
+    bodies: HashMap<CallKey, QueuedCall>,
+    /// The most calls of one batch; with fewer than at the start, one batch is open at a time.
+    most_calls: usize,
 }
 
 impl Driver {
@@ -72,6 +78,8 @@ impl Driver {
             worst_cases: HashMap::new(),
             open: Vec::new(),
             submitted: HashSet::new(),
+            bodies: HashMap::new(),
+            most_calls: MAX_CALLS,
         }
     }
 
@@ -80,7 +88,7 @@ impl Driver {
         if let Err(error) = self.run(&mut calls).await {
             // All rows wait for the same reason; the first one ends the run.
             for answer in self.waiting.into_values().flatten() {
-                let _ = answer.send(Err(CallError::Unusable(anyhow!("{error:#}"))));
+                let _ = answer.send(Err(CallError::Unusable(anyhow!("{error:#}")).into()));
             }
         }
     }
@@ -122,8 +130,12 @@ impl Driver {
         self.worst_cases.insert(key, worst_case);
         let answers = self.waiting.entry(key).or_default();
         answers.push(answer);
-        if answers.len() == 1 && !self.submitted.contains(&key) {
-            self.queued.push(QueuedCall { key, step, path, body });
+        if answers.len() == 1 {
+            let call = QueuedCall { key, step, path, body };
+            self.bodies.insert(key, call.clone());
+            if !self.submitted.contains(&key) {
+                self.queued.push(call);
+            }
         }
         Ok(())
     }
@@ -151,8 +163,13 @@ impl Driver {
     }
 
     async fn submit(&mut self) -> Result<()> {
+        if self.is_limited() && !self.open.is_empty() {
+            return Ok(());
+        }
         let mut by_path: BTreeMap<&'static str, Vec<(CallKey, String, Value)>> = BTreeMap::new();
-        for QueuedCall { key, step, path, body } in std::mem::take(&mut self.queued) {
+        let taken =
+            if self.is_limited() { self.most_calls.min(self.queued.len()) } else { self.queued.len() };
+        for QueuedCall { key, step, path, body } in self.queued.drain(..taken) {
             by_path.entry(path).or_default().push((key, step, body));
         }
         for (path, calls) in by_path {
@@ -160,6 +177,33 @@ impl Driver {
                 self.submit_file(path, file).await?;
             }
         }
+        Ok(())
+    }
+
+    /// Whether the provider takes fewer calls at a time than there are.
+    fn is_limited(&self) -> bool {
+        self.most_calls < MAX_CALLS
+    }
+
+    /// Puts the calls of a batch that was too large for the account back, for batches of half its size.
+    fn split(&mut self, batch: &OpenBatch, words: &str) -> Result<()> {
+        let half = batch.calls.len().div_ceil(2).min(self.most_calls);
+        if batch.calls.len() == 1 {
+            bail!("the provider takes no batch of a single call: {words}");
+        }
+        self.most_calls = half;
+        self.run.store.end_batch(batch.number)?;
+        for (key, _) in &batch.calls {
+            self.submitted.remove(key);
+            // Rows that do not wait yet put their calls in the queue when they come.
+            self.queued.extend(self.bodies.get(key).cloned());
+        }
+        terminal::message!(
+            "note: batch {} with {} calls is too large for the account ({words}); its calls are sent in batches of {half}, one \
+             after the other",
+            batch.number,
+            batch.calls.len()
+        );
         Ok(())
     }
 
@@ -183,9 +227,12 @@ impl Driver {
             let now = self.provider.batch(&remote).await?;
             match now.status.as_deref().unwrap_or_default() {
                 "completed" | "expired" | "cancelled" => self.take_in(&batch, &now).await?,
+                "failed" if names_limit(&now.errors.to_string()) => {
+                    self.split(&batch, &words(&now.errors))?;
+                }
                 "failed" => {
                     self.run.store.end_batch(batch.number)?;
-                    bail!("the provider refused batch {remote}: {}", now.errors);
+                    bail!("the provider refused batch {remote}: {}", words(&now.errors));
                 }
                 _ => self.open.push(batch),
             }
@@ -213,9 +260,11 @@ impl Driver {
         for (key, _) in &batch.calls {
             self.submitted.remove(key);
             self.worst_cases.remove(key);
+            self.bodies.remove(key);
             let mut result = results.remove(key).map(BatchResult::into_answer);
             for answer in self.waiting.remove(key).into_iter().flatten() {
-                let missing = || Err(CallError::Failed("the batch ended without its answer".to_owned()));
+                let missing =
+                    || Err(CallError::Failed("the batch ended without its answer".to_owned()).into());
                 let _ = answer.send(result.take().unwrap_or_else(missing));
             }
         }
@@ -288,7 +337,20 @@ impl Driver {
     fn release(&mut self) {
         self.queued.clear();
         for answer in std::mem::take(&mut self.waiting).into_values().flatten() {
-            let _ = answer.send(Err(CallError::Stopped));
+            let _ = answer.send(Err(CallError::Stopped.into()));
         }
     }
+}
+
+/// Whether a batch failed because the account may have only so many tokens or requests in batches.
+fn names_limit(errors: &str) -> bool {
+    let errors = errors.to_lowercase();
+    ["token_limit_exceeded", "enqueued token limit", "request_limit_exceeded", "too many requests in"]
+        .iter()
+        .any(|words| errors.contains(words))
+}
+
+/// The provider's words about a batch that failed.
+fn words(errors: &Value) -> String {
+    errors["data"][0]["message"].as_str().map_or_else(|| errors.to_string(), str::to_owned)
 }

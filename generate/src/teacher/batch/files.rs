@@ -3,8 +3,9 @@
 
 use crate::endpoint::cause;
 use crate::store::{CallKey, Reply};
+use crate::teacher::attempts::Unanswered;
 use crate::teacher::call::CallError;
-use crate::teacher::reply::{MAX_BODY, completion, refusal};
+use crate::teacher::reply::{MAX_BODY, NoAnswer, Refusal, completion, refusal};
 use openai::batch::{BatchAnswer, BatchCall};
 use reqwest::{Response, StatusCode};
 use serde_json::Value;
@@ -91,19 +92,20 @@ impl Line {
 #[derive(Debug)]
 pub(super) enum BatchResult {
     Answer(Reply),
-    /// An answer that cannot be read, but may have been billed.
+    /// An answer that cannot be used, but may have been billed.
     Unreadable(String),
-    Refused(CallError),
+    Refused(Unanswered),
 }
 
 impl BatchResult {
     /// The answer, or why there is none.
-    pub(super) fn into_answer(self) -> Result<Reply, CallError> {
+    pub(super) fn into_answer(self) -> Result<Reply, Unanswered> {
         match self {
             Self::Answer(reply) => Ok(reply),
             Self::Unreadable(reason) => Err(CallError::Failed(format!(
                 "{reason}; the call may have been billed and is charged at its worst-case cost"
-            ))),
+            ))
+            .into()),
             Self::Refused(refusal) => Err(refusal),
         }
     }
@@ -116,17 +118,26 @@ pub(super) fn result_of(line: &[u8]) -> Option<(CallKey, BatchResult)> {
     let response = line.response.unwrap_or_default();
     let body = response.body.to_string();
     let result = match response.status_code {
-        Some(200) => match completion(body.as_bytes()) {
+        Some(200) => match completion(body.as_bytes(), "") {
             Ok(reply) => BatchResult::Answer(reply),
-            Err(reason) => BatchResult::Unreadable(reason),
+            Err(NoAnswer::Unanswered(reason, _)) => BatchResult::Unreadable(reason),
+            Err(NoAnswer::Error(error)) => refused(*error),
         },
         Some(status @ 300..600) => {
             let status = StatusCode::from_u16(status as u16).unwrap_or_default();
-            BatchResult::Refused(refusal(status, body.as_bytes()))
+            refused(refusal(status, body.as_bytes()))
         }
-        status => BatchResult::Refused(CallError::Failed(format!("status {status:?}, error {}", line.error))),
+        status => {
+            let failed = CallError::Failed(format!("status {status:?}, error {}", line.error));
+            BatchResult::Refused(failed.into())
+        }
     };
     Some((number.to_be_bytes(), result))
+}
+
+fn refused(refusal: Refusal) -> BatchResult {
+    let Refusal { meaning, status, words } = refusal;
+    BatchResult::Refused(Unanswered { error: meaning, refusal: Some((status, words)) })
 }
 
 fn hex(key: &CallKey) -> String {

@@ -15,6 +15,8 @@ struct Provider {
     first_output: Option<String>,
     /// Whether the response to the first batch is lost.
     loses_response: bool,
+    /// The most calls that the account may have in a batch.
+    most_calls: Option<usize>,
 }
 
 type Shared = Arc<Mutex<Provider>>;
@@ -39,7 +41,17 @@ fn provider(provider: Provider) -> (Router, Shared) {
         let entry = |(index, file)| json!({"id": format!("batch-{index}"), "input_file_id": file});
         Json(json!({"data": provider.batches.iter().enumerate().map(entry).collect::<Vec<_>>()}))
     };
-    let look = async |Path(id): Path<String>| {
+    let look = async |State(shared): State<Shared>, Path(id): Path<String>| {
+        let provider = shared.lock().unwrap();
+        let calls = id.trim_start_matches("batch-").parse().map_or(0, |batch: usize| {
+            let file: Option<usize> = provider.batches[batch].trim_start_matches("file-").parse().ok();
+            file.map_or(0, |file| provider.files[file].lines().count())
+        });
+        if provider.most_calls.is_some_and(|most| calls > most) {
+            let message = "Enqueued token limit reached for m. Limit: 90,000 enqueued tokens.";
+            let errors = json!({"data": [{"code": "token_limit_exceeded", "message": message}]});
+            return Json(json!({"status": "failed", "errors": errors}));
+        }
         Json(json!({"status": "completed", "output_file_id": id.replace("batch", "output")}))
     };
     let content = async |State(shared): State<Shared>, Path(id): Path<String>| {
@@ -114,7 +126,7 @@ async fn an_answer_of_a_batch_is_charged_once() {
     let folder = tempfile::tempdir().unwrap();
     let run = with_open_batch(folder.path(), &keys);
     // The last session was killed while it recorded the batch.
-    let reply = crate::teacher::reply::completion(completion().to_string().as_bytes()).unwrap();
+    let reply = crate::teacher::reply::completion(completion().to_string().as_bytes(), "").unwrap();
     let source = AnswerSource { model: "m", endpoint: "batch", step: "step", microdollars: 0 };
     run.store.record(&keys[0], &source, &reply).await.unwrap();
     answer(&teacher, &run, keys[1]).await.unwrap();
@@ -164,4 +176,31 @@ async fn without_counts_a_batch_costs_as_much_as_a_call() {
         assert!(charged > 10, "{charged}");
     }
     assert_eq!(replies[0], replies[1]);
+}
+
+/// The account's limit is named only once the batch is looked at.
+#[tokio::test]
+async fn a_batch_that_is_too_large_for_the_account_is_sent_in_parts() {
+    let (app, shared) = provider(Provider { most_calls: Some(3), ..Provider::default() });
+    let teacher = connect(app, 1, POLL).await;
+    let folder = tempfile::tempdir().unwrap();
+    let run = Arc::new(Run::open(folder.path(), Prices::default(), None).unwrap());
+    let all = (1..=10).map(|number| answer(&teacher, &run, key(number)));
+    for reply in futures::future::join_all(all).await {
+        assert_eq!(reply.unwrap().text, "Hi.");
+    }
+    assert_eq!(answered(&run), 10, "each call is answered once");
+    let state = shared.lock().unwrap();
+    let sizes: Vec<usize> = state.files.iter().map(|file| file.lines().count()).collect();
+    assert_eq!(sizes[..3], [10, 5, 3], "halved until it fits: {sizes:?}");
+    assert!(sizes[3..].iter().all(|size| *size <= 3) && sizes[2..].iter().sum::<usize>() == 10, "{sizes:?}");
+    drop(state);
+    // A limit that no batch keeps to ends the run.
+    let (app, _) = provider(Provider { most_calls: Some(0), ..Provider::default() });
+    let teacher = connect(app, 1, POLL).await;
+    let folder = tempfile::tempdir().unwrap();
+    let run = Arc::new(Run::open(folder.path(), Prices::default(), None).unwrap());
+    let refused = answer(&teacher, &run, key(1)).await;
+    let Err(CallError::Unusable(error)) = refused else { panic!("{refused:?}") };
+    assert!(error.to_string().contains("Enqueued token limit reached"), "{error}");
 }
