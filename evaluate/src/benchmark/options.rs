@@ -3,7 +3,7 @@
 use engine::WeightFormat;
 
 /// The options for benchmark tasks.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Default, clap::Args)]
 pub struct Options {
     /// Benchmark tasks and groups, separated by commas; `smoleval tasks` lists them
     #[arg(long, value_delimiter = ',', help_heading = "Benchmark tasks")]
@@ -42,10 +42,11 @@ pub struct Options {
 }
 
 /// How weights are stored in memory.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
 #[value(rename_all = "snake_case")]
 pub(crate) enum Dtype {
     /// 32-bit floats
+    #[default]
     F32,
     /// bfloat16; activations are rounded to bfloat16, too
     Bf16,

@@ -86,7 +86,7 @@ fn answers_match_hendrycks(one: &str, other: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::shared_data;
+    use crate::shared::shared_data;
 
     fn goldens(name: &str) -> Option<Vec<Value>> {
         let text = std::fs::read_to_string(shared_data()?.join("goldens/evaluation").join(name)).ok()?;
