@@ -6,6 +6,7 @@
 mod data;
 mod encode;
 mod endpoint;
+mod in_training;
 mod job;
 mod model;
 mod native;
@@ -20,6 +21,7 @@ mod shots;
 mod store;
 mod summary;
 
+pub use in_training::{TrainingBenchmarks, TrainingScore, TrainingTasks};
 pub use options::Options;
 pub use rescore::{RescoreOptions, rescore};
 pub(crate) use settings::Settings;

@@ -22,6 +22,7 @@ mod tokenize;
 mod tokens;
 mod vocabulary;
 
+mod benchmarks;
 pub mod checkpoints;
 mod checks;
 mod run;
