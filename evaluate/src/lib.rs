@@ -17,10 +17,12 @@ mod jsonl;
 mod math;
 mod replies;
 mod results;
+mod rouge;
 mod statistics;
 mod table;
 mod task;
 mod tasks;
+mod words_to_number;
 
 #[cfg(test)]
 #[path = "../tests/shared/mod.rs"]

@@ -42,7 +42,7 @@ pub fn run(options: &Options, checker: Option<QuestionChecker>) -> Result<u8> {
         let models = models(&options.model)?;
         return benchmark::run(&benchmark::Settings {
             models: &models,
-            data: &options.data,
+            data: options.data.as_deref(),
             out: &options.out,
             limit: options.limit,
             restart: options.restart,

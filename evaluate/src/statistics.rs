@@ -41,6 +41,19 @@ pub(crate) fn average(parts: &[Estimate]) -> Estimate {
     }
 }
 
+/// The mean over all values of several parts, each with its count, with the pooled standard error of lm-evaluation-harness
+/// (`lm_eval/api/metrics.py`, `pooled_sample_stderr`).
+pub(crate) fn pooled(parts: &[(usize, Estimate)]) -> Estimate {
+    let total: f64 = parts.iter().map(|(count, _)| *count as f64).sum();
+    let value = parts.iter().map(|(count, one)| *count as f64 * one.value).sum::<f64>() / total;
+    let squares = parts.iter().map(|(count, one)| {
+        let count = *count as f64;
+        (count - 1.0) * one.standard_error.powi(2) * count
+    });
+    let variance = squares.sum::<f64>() / (total - parts.len() as f64) / total;
+    Estimate { value, standard_error: variance.sqrt() }
+}
+
 /// Σ parts / Σ wholes over clusters (instructions of a prompt, tokens of a document), with the linearized variance of a
 /// ratio (Cochran 1977, Sampling Techniques, section 2.11).
 pub(crate) fn ratio(parts: &[f64], wholes: &[f64]) -> Estimate {
@@ -95,6 +108,15 @@ mod tests {
         assert_near(estimate.value, 0.6);
         assert_near(estimate.standard_error, 0.025);
         assert!(average(&[]).value.is_nan());
+    }
+
+    #[test]
+    fn pooled_parts_count_their_values() {
+        let one = |value, standard_error| Estimate { value, standard_error };
+        let pooled = pooled(&[(10, one(0.5, 0.1)), (30, one(0.9, 0.05))]);
+        assert_near(pooled.value, 0.8);
+        // (9 * 0.01 * 10 + 29 * 0.0025 * 30) / 38 / 40
+        assert_near(pooled.standard_error, (3.075_f64 / 38.0 / 40.0).sqrt());
     }
 
     #[test]

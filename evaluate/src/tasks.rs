@@ -2,6 +2,7 @@
 
 mod arc;
 mod bbh;
+mod bbh_zeroshot;
 mod commonsense_qa;
 mod gsm8k;
 mod hellaswag;
@@ -11,7 +12,9 @@ mod mbpp;
 mod minerva_math;
 mod mmlu;
 mod mmlu_pro;
+mod mt_bench;
 mod nq_open;
+mod open_rewrite;
 mod openbookqa;
 mod piqa;
 mod smollm2;
@@ -29,6 +32,7 @@ type TasksOfFile = fn() -> (Vec<Task>, Vec<Group>);
 const FILES: &[TasksOfFile] = &[
     arc::tasks,
     bbh::tasks,
+    bbh_zeroshot::tasks,
     commonsense_qa::tasks,
     gsm8k::tasks,
     hellaswag::tasks,
@@ -38,7 +42,9 @@ const FILES: &[TasksOfFile] = &[
     minerva_math::tasks,
     mmlu::tasks,
     mmlu_pro::tasks,
+    mt_bench::tasks,
     nq_open::tasks,
+    open_rewrite::tasks,
     openbookqa::tasks,
     piqa::tasks,
     smollm2::tasks,

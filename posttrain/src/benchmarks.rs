@@ -2,7 +2,7 @@
 
 use crate::run::interval;
 use crate::settings::TrainingSettings;
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use evaluate::benchmark::{TrainingBenchmarks, TrainingTasks};
 use serde_json::{Map, Value};
 use std::path::Path;
@@ -30,14 +30,9 @@ impl Benchmarks {
         if eval_tasks.is_empty() {
             return Ok(None);
         }
-        ensure!(
-            !eval_tasks_data.is_empty(),
-            "`eval_tasks` needs the datasets of {}; give `--eval-tasks-data FOLDER`",
-            eval_tasks.join(", ")
-        );
         let tasks = TrainingBenchmarks::read(TrainingTasks {
             names: eval_tasks,
-            data: Path::new(eval_tasks_data),
+            data: (!eval_tasks_data.is_empty()).then(|| Path::new(eval_tasks_data)),
             limit: (*eval_limit > 0).then_some(*eval_limit),
             chat_template: settings.eval_chat_template,
         });

@@ -86,7 +86,7 @@ settings! {
         /// tasks` lists them
         [value_delimiter = ',']
         eval_tasks: Vec<String> = Vec::new(),
-        /// Datasets of `eval_tasks`: a folder of datasets or one data file
+        /// Datasets of `eval_tasks`: a folder of datasets, one data file or a hub id; without it the hub's cache, then the hub
         [value_name = "DIR"]
         eval_tasks_data: String = String::new(),
         /// Maximum number of documents of each of `eval_tasks`; 0 means all

@@ -22,8 +22,8 @@ use terminal::Stop;
 pub struct TrainingTasks<'a> {
     /// Names of tasks and groups.
     pub names: &'a [String],
-    /// A folder of datasets, the hub's cache or one data file.
-    pub data: &'a Path,
+    /// A folder of datasets, the hub's cache, one data file or a dataset's hub id; `None` is each task's dataset on the hub.
+    pub data: Option<&'a Path>,
     /// Maximum number of documents of each task; `None` means all.
     pub limit: Option<usize>,
     /// Whether questions are put in the model's chat template.
@@ -60,6 +60,13 @@ impl TrainingBenchmarks {
         if let Some(task) = selected.iter().find(|task| task.runs_code) {
             bail!(
                 "task `{}` runs the model's code, which is not done while a model trains; score its checkpoints with \
+                 `smoleval score`",
+                task.name
+            );
+        }
+        if let Some(task) = selected.iter().find(|task| task.judged.is_some()) {
+            bail!(
+                "task `{}` needs a judge, which is not asked while a model trains; score its checkpoints with \
                  `smoleval score`",
                 task.name
             );

@@ -172,6 +172,14 @@ fn answer(model: &str, record: &Record) -> String {
             choices.iter().zip(loglikelihoods).enumerate().map(line).collect()
         }
         Answer::Text { response, finish, .. } => format!("{response}\n[{finish}] gold: {}", record.gold),
+        Answer::Conversation { responses, judgments, .. } => {
+            let text = |(index, reply): (usize, &String)| {
+                let judgment =
+                    judgments.get(index).map_or_else(String::new, |text| format!("[judge] {text}\n"));
+                format!("[turn {}] {reply}\n{judgment}", index + 1)
+            };
+            responses.iter().enumerate().map(text).collect()
+        }
         Answer::Likelihood { loglikelihood, tokens, .. } => {
             format!("{loglikelihood:.3} over {tokens} tokens")
         }

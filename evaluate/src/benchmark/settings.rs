@@ -7,7 +7,8 @@ use std::path::Path;
 pub(crate) struct Settings<'a> {
     /// Names and locations.
     pub(crate) models: &'a [(String, String)],
-    pub(crate) data: &'a Path,
+    /// `None` is the hub.
+    pub(crate) data: Option<&'a Path>,
     pub(crate) out: &'a Path,
     pub(crate) limit: Option<usize>,
     pub(crate) restart: bool,

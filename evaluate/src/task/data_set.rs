@@ -16,12 +16,29 @@ pub(crate) struct DataSet {
     pub(crate) only: Option<(&'static str, String)>,
     /// Only rows whose column is in this range, where one file contains several splits.
     pub(crate) numbers: Option<(&'static str, std::ops::RangeInclusive<u64>)>,
+    /// Whether the hub has the repository. Otherwise its id is only a name for messages.
+    pub(crate) is_on_hub: bool,
 }
 
 impl DataSet {
     /// A split of a dataset in the hub's layout.
     pub(crate) fn new(repository: &'static str, config: &'static str, split: &'static str) -> Self {
-        Self { repository, config, split, folders: &[], files: &[], only: None, numbers: None }
+        let (folders, files) = (&[], &[]);
+        Self { repository, config, split, folders, files, only: None, numbers: None, is_on_hub: true }
+    }
+
+    /// A file that the user has in one of these folders.
+    pub(crate) fn local(
+        name: &'static str,
+        folders: &'static [&'static str],
+        files: &'static [&'static str],
+    ) -> Self {
+        Self { folders, files, is_on_hub: false, ..Self::new(name, "", files[0]) }
+    }
+
+    /// The solved examples of a task of lm-evaluation-harness, in a file of this name.
+    pub(crate) fn examples(files: &'static [&'static str]) -> Self {
+        Self::local("the file of examples", &["fewshot"], files)
     }
 
     /// Another split of the same dataset.
@@ -32,6 +49,7 @@ impl DataSet {
     /// Its name in messages.
     pub(crate) fn name(&self) -> String {
         match self.config {
+            "" if !self.is_on_hub => format!("{}, `{}`", self.repository, self.split),
             "" => format!("{}, split `{}`", self.repository, self.split),
             config => format!("{} (`{config}`), split `{}`", self.repository, self.split),
         }

@@ -2,6 +2,7 @@
 
 use super::data_set::DataSet;
 use super::document::Document;
+use super::judged::Judged;
 use super::metrics::{ChoiceMetrics, Scorer};
 use super::row::Row;
 use anyhow::Result;
@@ -68,6 +69,8 @@ pub(crate) struct Task {
     /// Makes an example of a row, where that differs.
     pub(crate) shot: Option<fn(&Row) -> Result<Document>>,
     pub(crate) scorer: Scorer,
+    /// How replies are judged, where another model does it.
+    pub(crate) judged: Option<Judged>,
     /// Whether the model's code is run, which `--allow-code` must permit.
     pub(crate) runs_code: bool,
 }
@@ -94,6 +97,7 @@ impl Task {
             document,
             shot: None,
             scorer: Scorer::Choices(ChoiceMetrics::AccuracyAndNormalized),
+            judged: None,
             runs_code: false,
         }
     }

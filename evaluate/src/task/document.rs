@@ -27,6 +27,8 @@ pub(crate) enum Question {
     Contexts { contexts: Vec<String>, continuation: String, gold: usize },
     /// A text that the model writes.
     Text(Generation),
+    /// Several turns of a conversation, each with a text that the model writes.
+    Conversation(Conversation),
     /// How likely the query itself is, as a text of its own.
     Likelihood,
 }
@@ -39,6 +41,19 @@ pub(crate) struct Generation {
     /// Maximum length, in tokens.
     pub(crate) max_tokens: usize,
     /// What the scorer compares the text with. It is kept in the results, so that they can be scored again.
+    pub(crate) gold: Value,
+}
+
+/// Turns of a conversation that the model answers one after the other.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Conversation {
+    /// What the user says, at least one text.
+    pub(crate) turns: Vec<String>,
+    /// 0 is greedy.
+    pub(crate) temperature: f32,
+    /// Maximum length of each reply, in tokens.
+    pub(crate) max_tokens: usize,
+    /// What the judge needs. It is kept in the results.
     pub(crate) gold: Value,
 }
 

@@ -37,6 +37,11 @@ impl MetricValue {
     }
 }
 
+/// Whether a metric is a share of 1, shown in percent; others count something per something.
+pub(crate) fn is_share(metric: &str) -> bool {
+    !metric.contains("per_")
+}
+
 /// Which metrics a task with choices reports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ChoiceMetrics {
@@ -53,6 +58,8 @@ pub(crate) enum Scorer {
     Choices(ChoiceMetrics),
     /// From what the document is compared with, and the text that the model wrote.
     Text(fn(&Value, &str) -> Result<Metrics>),
+    /// From what a judge wrote about each reply of a conversation.
+    Judged(fn(&[String]) -> Result<Metrics>),
     /// From the log-likelihood of the document itself.
     Perplexity,
 }

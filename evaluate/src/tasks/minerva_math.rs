@@ -22,11 +22,7 @@ const SUBJECTS: [&str; 7] = [
 const ABOUT: &str = "competition mathematics (MATH)";
 
 pub(super) fn tasks() -> (Vec<Task>, Vec<Group>) {
-    let examples = DataSet {
-        folders: &["fewshot"],
-        files: &["minerva_math"],
-        ..DataSet::new("EleutherAI/lm-evaluation-harness", "", "minerva_math")
-    };
+    let examples = DataSet::examples(&["minerva_math"]);
     let task = |name: String, data: DataSet| Task {
         shots: 4,
         shot_source: ShotSource::Fixed(examples.clone()),

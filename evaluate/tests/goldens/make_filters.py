@@ -118,7 +118,7 @@ def rouge():
     pieces = ["the ", "cat ", "sat", " on ", "a ", "mat.", "Cats", "É", "x1", "-", "\n", "  ", "İs ", "3.5"]
     for _ in range(150):
         target, text = reply(pieces, draw) * draw.randrange(1, 4), reply(pieces, draw) * draw.randrange(1, 3)
-        metrics = {"rougeL": scorer.score(target, text)["rougeL"].fmeasure}
+        metrics = {"rougeL": float(scorer.score(target, text)["rougeL"].fmeasure)}
         print(json.dumps({"task": "open_rewrite", "gold": target, "response": text, "metrics": metrics}, ensure_ascii=False))
 
 
