@@ -30,7 +30,7 @@ pub use rescore::{RescoreOptions, rescore};
 pub(crate) use settings::Settings;
 
 use crate::sandbox;
-use crate::task::{Group, GroupMean, Task};
+use crate::task::{Group, GroupMean, Task, TasksOfFile};
 use crate::tasks;
 use anyhow::{Context, Result, ensure};
 use data::Data;
@@ -51,7 +51,7 @@ use terminal::{Progress, Stop};
 pub(crate) fn run(settings: &Settings<'_>) -> Result<u8> {
     let stop = Stop::listen().context("cannot handle signals")?;
     let options = settings.options;
-    let (selected, groups) = tasks::select(&options.tasks)?;
+    let (selected, groups) = tasks::select(&options.tasks, settings.more_tasks)?;
     for task in &selected {
         ensure!(
             !task.runs_code || options.allow_code,
@@ -139,12 +139,12 @@ impl ModelRun<'_> {
     }
 }
 
-/// Prints the names of all tasks, with what they measure.
+/// Prints the names of all tasks, with what they measure; `more` are those that the caller hands in.
 ///
 /// # Errors
 /// When they cannot be written.
-pub fn list() -> Result<u8> {
-    let (tasks, groups) = tasks::all();
+pub fn list(more: &[TasksOfFile]) -> Result<u8> {
+    let (tasks, groups) = tasks::all(more);
     // The subjects of a benchmark are shown as their group alone.
     let is_alone =
         |task: &&Task| groups.iter().all(|group| is_short(group) || !group.tasks.contains(&task.name));

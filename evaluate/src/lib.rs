@@ -1,13 +1,14 @@
 //! `smoleval`: scores models on benchmarks ([`benchmark`]) and on held-out rows ([`score`]) and shows the figures side by
 //! side with their standard errors.
 //!
-//! Questions are judged by a checker that the caller provides ([`score::QuestionChecker`]); everything else is read
-//! from files.
+//! Questions are judged by a checker that the caller provides ([`score::QuestionChecker`]), and the caller may hand in
+//! tasks of its own ([`task::TasksOfFile`]); everything else is read from files.
 
 pub mod benchmark;
 pub mod report;
 pub mod sandbox;
 pub mod score;
+pub mod task;
 
 mod columns;
 mod figures;
@@ -20,7 +21,6 @@ mod results;
 mod rouge;
 mod statistics;
 mod table;
-mod task;
 mod tasks;
 mod words_to_number;
 

@@ -62,7 +62,8 @@ pub(crate) fn ratio(parts: &[f64], wholes: &[f64]) -> Estimate {
     let value = parts.iter().sum::<f64>() / whole;
     let residuals = parts.iter().zip(wholes).map(|(part, whole)| (part - value * whole).powi(2));
     let variance = residuals.sum::<f64>() * count / (count - 1.0) / whole.powi(2);
-    Estimate { value, standard_error: variance.sqrt() }
+    // One cluster's residual is 0 but for rounding, which divided by 0 is infinite.
+    Estimate { value, standard_error: if count > 1.0 { variance.sqrt() } else { f64::NAN } }
 }
 
 /// The mean difference of pairs (before, after). What both values of a pair have in common cancels.
@@ -137,6 +138,7 @@ mod tests {
         let expected = mean(&parts.map(|part| part / 2.0));
         assert_near(estimate.value, expected.value);
         assert_near(estimate.standard_error, expected.standard_error);
+        assert!(ratio(&[0.1 + 0.2], &[3.0]).standard_error.is_nan(), "one cluster says nothing");
     }
 
     #[test]

@@ -56,7 +56,7 @@ impl TrainingBenchmarks {
     /// # Errors
     /// Names the task, the file or the row that is wrong; refuses tasks that need more than the model.
     pub fn read(tasks: TrainingTasks<'_>) -> Result<Self> {
-        let (selected, groups) = tasks::select(tasks.names)?;
+        let (selected, groups) = tasks::select(tasks.names, &[])?;
         if let Some(task) = selected.iter().find(|task| task.runs_code) {
             bail!(
                 "task `{}` runs the model's code, which is not done while a model trains; score its checkpoints with \
@@ -79,6 +79,7 @@ impl TrainingBenchmarks {
             limit: tasks.limit,
             restart: false,
             options: &options,
+            more_tasks: &[],
         };
         let mut data = Data::open(tasks.data)?;
         let prepared = selected.iter().map(|task| prepare::task(task, &mut data, &settings));

@@ -3,6 +3,7 @@
 use super::store;
 use super::summary::{ModelSummary, table};
 use crate::sandbox;
+use crate::task::TasksOfFile;
 use crate::tasks;
 use anyhow::{Context, Result, ensure};
 use files::run_folder::{Lock, NO_LOCK_HELP};
@@ -27,13 +28,13 @@ pub struct RescoreOptions {
 ///
 /// # Errors
 /// Names the file or the task that cannot be scored.
-pub fn rescore(options: &RescoreOptions) -> Result<u8> {
+pub fn rescore(options: &RescoreOptions, more: &[TasksOfFile]) -> Result<u8> {
     let folders = model_folders(&options.scores)?;
     let mut summaries = Vec::new();
     for folder in &folders {
         let _lock = Lock::acquire_unless(options.no_lock, folder, "smoleval rescore")?;
         let mut summary = ModelSummary::read(folder)?;
-        let (all, groups) = tasks::all();
+        let (all, groups) = tasks::all(more);
         for name in summary.task_names() {
             let task = all.iter().find(|task| task.name == name);
             let task = task.with_context(|| format!("there is no task `{name}` in this version"))?;

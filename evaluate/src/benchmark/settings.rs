@@ -1,6 +1,7 @@
 //! What a run of benchmark tasks is given.
 
 use super::options::Options;
+use crate::task::TasksOfFile;
 use std::path::Path;
 
 /// What is scored, and where.
@@ -13,4 +14,6 @@ pub(crate) struct Settings<'a> {
     pub(crate) limit: Option<usize>,
     pub(crate) restart: bool,
     pub(crate) options: &'a Options,
+    /// Tasks beside the program's own.
+    pub(crate) more_tasks: &'a [TasksOfFile],
 }

@@ -7,23 +7,23 @@ use serde_json::Value;
 
 /// How the replies of a task are judged.
 #[derive(Debug, Clone)]
-pub(crate) struct Judged {
+pub struct Judged {
     /// The judge's prompts.
-    pub(crate) prompts: DataSet,
+    pub prompts: DataSet,
     /// Reference answers to some of the questions.
-    pub(crate) references: DataSet,
+    pub references: DataSet,
     /// The question that a row of the references is for (`id` of its gold), and the reference, which becomes `reference` of
     /// the gold.
-    pub(crate) reference: fn(&Row) -> Result<(Value, Value)>,
+    pub reference: fn(&Row) -> Result<(Value, Value)>,
     /// What the judge is asked: of the gold, the rows of the prompts, all replies and the turn that is judged.
-    pub(crate) request: fn(&Value, &[Row], &[String], usize) -> Result<JudgeRequest>,
+    pub request: fn(&Value, &[Row], &[String], usize) -> Result<JudgeRequest>,
 }
 
 /// One request to a judge.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct JudgeRequest {
+pub struct JudgeRequest {
     /// The system message; none if it is empty.
-    pub(crate) system: String,
+    pub system: String,
     /// The user's message.
-    pub(crate) prompt: String,
+    pub prompt: String,
 }

@@ -41,9 +41,16 @@ fn asked(
     options: &Options,
     limit: usize,
 ) -> BTreeMap<usize, Vec<Asked>> {
-    let (tasks, _) = crate::tasks::select(&[task.to_owned()]).expect("a task");
-    let settings =
-        Settings { models: &[], data: Some(data), out: data, limit: Some(limit), restart: false, options };
+    let (tasks, _) = crate::tasks::select(&[task.to_owned()], &[]).expect("a task");
+    let settings = Settings {
+        models: &[],
+        data: Some(data),
+        out: data,
+        limit: Some(limit),
+        restart: false,
+        options,
+        more_tasks: &[],
+    };
     let mut data = Data::open(Some(data)).expect("data");
     let prepared = prepare::task(&tasks[0], &mut data, &settings).expect("prepared");
     model.form = match options.chat_template {
