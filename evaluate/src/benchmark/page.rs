@@ -58,18 +58,24 @@ fn table(head: &[String], rows: &[Vec<String>]) -> String {
 fn scores_table(models: &[Scored], published: Option<&str>) -> String {
     let mut rows = rows(models.iter().map(|model| &model.summary));
     let mut head = rows.remove(0);
+    let score = |name: &str, row: &[String]| published::score(name, &row[0], &row[1]);
+    let is_published = |name: &&str| rows.iter().any(|row| score(name, row).is_some());
+    let mut explanation =
+        "Percent (per token and per byte: as they are), with the standard error of the mean.".to_owned();
+    if let Some(name) = published.filter(|name| !is_published(name)) {
+        explanation += &format!(" No score of {name} on these tasks is published.");
+    }
+    let published = published.filter(is_published);
     head.extend(published.map(|name| format!("{name}, published")));
     for row in &mut rows {
-        row.extend(published.map(|name| {
-            let score = published::score(name, &row[0], &row[1]);
-            score.map_or_else(String::new, |score| format!("{score:.2}"))
-        }));
+        let cell = |name| score(name, row).map_or_else(String::new, |score| format!("{score:.2}"));
+        let cell = published.map(cell);
+        row.extend(cell);
         row.iter_mut().for_each(|cell| *cell = escape(cell));
     }
-    let explanation =
-        note("Percent (per token and per byte: as they are), with the standard error of the mean.");
     format!(
-        "<section id=\"benchmarks\"><h2>Benchmarks</h2>\n{explanation}{}</section>\n",
+        "<section id=\"benchmarks\"><h2>Benchmarks</h2>\n{}{}</section>\n",
+        note(&explanation),
         table(&head, &rows)
     )
 }
@@ -182,8 +188,8 @@ fn answer(model: &str, record: &Record) -> String {
         Answer::Choices { choices, loglikelihoods, .. } => {
             let gold = record.gold.as_u64().map(|gold| gold as usize);
             let line = |(index, (choice, ll)): (usize, (&String, &f64))| {
-                let mark = if gold == Some(index) { "\u{2190} right" } else { "" };
-                format!("{ll:.3}  {choice} {mark}\n")
+                let mark = if gold == Some(index) { "\u{2713}" } else { "\u{b7}" };
+                format!("{mark} {ll:.3}  {choice}\n")
             };
             choices.iter().zip(loglikelihoods).enumerate().map(line).collect()
         }
@@ -237,6 +243,22 @@ mod tests {
             summary: ModelSummary::new(name, json!({})),
             records: BTreeMap::from([("t".to_owned(), records)]),
         }
+    }
+
+    #[test]
+    fn a_published_column_has_a_score() {
+        let mut model = scored("a", &[1.0]);
+        let summary = json!({"program": "", "name": "a", "model": {}, "groups": [], "tasks": [
+            {"task": "piqa@smollm2", "scorer": "", "shots": 0, "documents": 1, "files": {}, "first_prompt": "",
+             "first_prompt_ids": [], "seconds": 0.0,
+             "metrics": [{"metric": "acc_norm", "value": 0.5, "standard_error": null}]}]});
+        model.summary = serde_json::from_value(summary).expect("a summary");
+        let html = scores_table(std::slice::from_ref(&model), Some("SmolLM2-135M-Instruct"));
+        assert!(html.contains("<td>50.00</td><td>66.30</td>"), "{html}");
+        let html = scores_table(&[model], Some("SmolLM2-1.7B"));
+        assert!(html.contains("77.60"), "{html}");
+        let html = scores_table(&[scored("a", &[1.0])], Some("SmolLM2-1.7B"));
+        assert!(html.contains("No score of SmolLM2-1.7B") && !html.contains("published</th>"), "{html}");
     }
 
     #[test]
