@@ -6,7 +6,10 @@
 mod data;
 mod encode;
 mod endpoint;
+mod http;
+mod in_training;
 mod job;
+mod judge;
 mod model;
 mod native;
 mod options;
@@ -17,19 +20,23 @@ mod record;
 mod rescore;
 mod settings;
 mod shots;
+mod split_files;
 mod store;
 mod summary;
 
+pub use in_training::{TrainingBenchmarks, TrainingScore, TrainingTasks};
 pub use options::Options;
 pub use rescore::{RescoreOptions, rescore};
 pub(crate) use settings::Settings;
 
 use crate::sandbox;
-use crate::task::{Group, GroupMean, Task};
+use crate::task::{Group, GroupMean, Task, TasksOfFile};
 use crate::tasks;
 use anyhow::{Context, Result, ensure};
 use data::Data;
+use files::run_folder::Lock;
 use job::Job;
+use judge::Judge;
 use model::Model;
 use prepare::PreparedTask;
 use std::path::Path;
@@ -44,7 +51,7 @@ use terminal::{Progress, Stop};
 pub(crate) fn run(settings: &Settings<'_>) -> Result<u8> {
     let stop = Stop::listen().context("cannot handle signals")?;
     let options = settings.options;
-    let (selected, groups) = tasks::select(&options.tasks)?;
+    let (selected, groups) = tasks::select(&options.tasks, settings.more_tasks)?;
     for task in &selected {
         ensure!(
             !task.runs_code || options.allow_code,
@@ -55,6 +62,8 @@ pub(crate) fn run(settings: &Settings<'_>) -> Result<u8> {
     if selected.iter().any(|task| task.runs_code) {
         sandbox::check(options.unsandboxed)?;
     }
+    let judged = selected.iter().find(|task| task.judged.is_some());
+    let judge = judged.map(|task| Judge::open(&task.name, options)).transpose()?;
     let prepared: Vec<PreparedTask> = {
         // The files' rows are not needed any more once the documents are made.
         let mut data = Data::open(settings.data)?;
@@ -64,8 +73,11 @@ pub(crate) fn run(settings: &Settings<'_>) -> Result<u8> {
     for (name, location) in settings.models {
         let folder = settings.out.join(name);
         std::fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
+        let _lock = Lock::acquire_unless(options.no_lock, &folder, "smoleval score")?;
         let model = Model::open(location, options)?;
-        let Some(summary) = score_model(name, model, &prepared, &groups, &folder, settings, &stop)? else {
+        let run =
+            ModelRun { name, prepared: &prepared, groups: &groups, judge: judge.as_ref(), folder: &folder };
+        let Some(summary) = run.score(model, settings, &stop)? else {
             terminal::message!("note: stopped by a signal; run the same command again for the rest");
             return Ok(stop.exit_code().unwrap_or(terminal::errors::ERROR_EXIT_CODE));
         };
@@ -76,57 +88,63 @@ pub(crate) fn run(settings: &Settings<'_>) -> Result<u8> {
     Ok(0)
 }
 
-/// Scores one model on all tasks; `None` after a signal.
-fn score_model(
-    name: &str,
-    mut model: Model,
-    prepared: &[PreparedTask],
-    groups: &[Group],
-    folder: &Path,
-    settings: &Settings<'_>,
-    stop: &Stop,
-) -> Result<Option<ModelSummary>> {
-    for note in model.notes() {
-        terminal::message!("note: {name}: {note}");
-    }
-    let jobs: Vec<Job<'_>> = prepared
-        .iter()
-        .map(|task| model.job(task))
-        .collect::<Result<_>>()
-        .with_context(|| name.to_owned())?;
-    let mut summary = ModelSummary::new(name, model.description(settings.options));
-    for job in &jobs {
-        let mut store = Store::open(folder, &job.task.name, settings.restart)?;
-        let missing: Vec<usize> =
-            (0..job.documents.len()).filter(|index| !store.contains(&job.documents[*index].key)).collect();
-        let total = job.documents.len() as u64;
-        let progress = Progress::new(format!("{name}: {}", job.task.name), "documents", Some(total))
-            .resumed_at(total - missing.len() as u64);
-        model.score(job, &missing, stop, |record| {
-            store.append(record)?;
-            progress.advance(1);
-            Ok(())
-        })?;
-        let seconds = job.seconds + progress.elapsed().as_secs_f64();
-        if stop.is_requested() {
-            progress.finish();
-            return Ok(None);
-        }
-        progress.finish_with(&format!("{name}: {}: {total} documents in {seconds:.1} s", job.task.name));
-        let records = store.finish(job.documents.iter().map(|document| document.key.as_str()))?;
-        summary.add_task(job, &records, seconds);
-        summary.add_groups(groups);
-        summary.write(folder)?;
-    }
-    Ok(Some(summary))
+/// One model, and what it is asked.
+struct ModelRun<'a> {
+    name: &'a str,
+    prepared: &'a [PreparedTask],
+    groups: &'a [Group],
+    judge: Option<&'a Judge>,
+    folder: &'a Path,
 }
 
-/// Prints the names of all tasks, with what they measure.
+impl ModelRun<'_> {
+    /// Scores the model on all tasks; `None` after a signal.
+    fn score(&self, mut model: Model, settings: &Settings<'_>, stop: &Stop) -> Result<Option<ModelSummary>> {
+        let name = self.name;
+        for note in model.notes() {
+            terminal::message!("note: {name}: {note}");
+        }
+        let jobs = self.prepared.iter().map(|task| model.job(task)).collect::<Result<Vec<Job<'_>>>>();
+        let jobs = jobs.with_context(|| name.to_owned())?;
+        let mut summary = ModelSummary::new(name, model.description(settings.options));
+        for job in &jobs {
+            let mut store = Store::open(self.folder, &job.task.name, settings.restart)?;
+            let missing: Vec<usize> = (0..job.documents.len())
+                .filter(|index| !store.contains(&job.documents[*index].key))
+                .collect();
+            let total = job.documents.len() as u64;
+            let progress = Progress::new(format!("{name}: {}", job.task.name), "documents", Some(total))
+                .resumed_at(total - missing.len() as u64);
+            model.score(job, &missing, stop, |record| {
+                store.append(record)?;
+                progress.advance(1);
+                Ok(())
+            })?;
+            let seconds = job.seconds + progress.elapsed().as_secs_f64();
+            progress.finish();
+            if let Some(judge) = self.judge.filter(|_| !stop.is_requested()) {
+                judge.judge(job, &mut store, stop)?;
+            }
+            if stop.is_requested() {
+                return Ok(None);
+            }
+            terminal::message!("{name}: {}: {total} documents in {seconds:.1} s", job.task.name);
+            let documents = job.documents.iter().map(|one| (one.key.as_str(), one.document.doc_id));
+            let records = store.finish(documents)?;
+            summary.add_task(job, &records, seconds);
+            summary.add_groups(self.groups);
+            summary.write(self.folder)?;
+        }
+        Ok(Some(summary))
+    }
+}
+
+/// Prints the names of all tasks, with what they measure; `more` are those that the caller hands in.
 ///
 /// # Errors
 /// When they cannot be written.
-pub fn list() -> Result<u8> {
-    let (tasks, groups) = tasks::all();
+pub fn list(more: &[TasksOfFile]) -> Result<u8> {
+    let (tasks, groups) = tasks::all(more);
     // The subjects of a benchmark are shown as their group alone.
     let is_alone =
         |task: &&Task| groups.iter().all(|group| is_short(group) || !group.tasks.contains(&task.name));

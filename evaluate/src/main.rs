@@ -29,9 +29,9 @@ fn main() -> ExitCode {
     evaluate::sandbox::enter_if_asked();
     terminal::start();
     let result = match Arguments::parse().command {
-        Command::Score(options) => evaluate::score::run(&options, None),
-        Command::Tasks => evaluate::benchmark::list(),
-        Command::Rescore(options) => evaluate::benchmark::rescore(&options),
+        Command::Score(options) => evaluate::score::run(&options, None, &[]),
+        Command::Tasks => evaluate::benchmark::list(&[]),
+        Command::Rescore(options) => evaluate::benchmark::rescore(&options, &[]),
         Command::Report(options) => evaluate::report::run(&options).map(|()| 0),
     };
     errors::exit_code("smoleval", result)

@@ -19,6 +19,7 @@ use crate::benchmark;
 use crate::replies::{PromptMode, Reply};
 use crate::results::{self, ModelResults};
 use crate::table;
+use crate::task::TasksOfFile;
 use answers::Interrupted;
 use anyhow::{Context, Result, ensure};
 use files::run_folder::changes;
@@ -33,20 +34,22 @@ use terminal::Stop;
 const VERSION: u32 = 1;
 
 /// Scores benchmark tasks if `--tasks` names some; otherwise evaluates the models whose results are missing, and prints
-/// the table. Returns the exit code. Questions are asked only if there is a checker. A signal stops the evaluation; the results of the models that are complete are kept.
+/// the table. Returns the exit code. Questions are asked only if there is a checker; `more_tasks` are benchmark
+/// tasks of the caller. A signal stops the evaluation; the results of the models that are complete are kept.
 ///
 /// # Errors
 /// One line that names what is wrong and what to do.
-pub fn run(options: &Options, checker: Option<QuestionChecker>) -> Result<u8> {
+pub fn run(options: &Options, checker: Option<QuestionChecker>, more_tasks: &[TasksOfFile]) -> Result<u8> {
     if !options.benchmark.tasks.is_empty() {
         let models = models(&options.model)?;
         return benchmark::run(&benchmark::Settings {
             models: &models,
-            data: &options.data,
+            data: options.data.as_deref(),
             out: &options.out,
             limit: options.limit,
             restart: options.restart,
             options: &options.benchmark,
+            more_tasks,
         });
     }
     let stop = Stop::listen().context("cannot handle signals")?;

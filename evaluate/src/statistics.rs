@@ -41,6 +41,19 @@ pub(crate) fn average(parts: &[Estimate]) -> Estimate {
     }
 }
 
+/// The mean over all values of several parts, each with its count, with the pooled standard error of lm-evaluation-harness
+/// (`lm_eval/api/metrics.py`, `pooled_sample_stderr`).
+pub(crate) fn pooled(parts: &[(usize, Estimate)]) -> Estimate {
+    let total: f64 = parts.iter().map(|(count, _)| *count as f64).sum();
+    let value = parts.iter().map(|(count, one)| *count as f64 * one.value).sum::<f64>() / total;
+    let squares = parts.iter().map(|(count, one)| {
+        let count = *count as f64;
+        (count - 1.0) * one.standard_error.powi(2) * count
+    });
+    let variance = squares.sum::<f64>() / (total - parts.len() as f64) / total;
+    Estimate { value, standard_error: variance.sqrt() }
+}
+
 /// Σ parts / Σ wholes over clusters (instructions of a prompt, tokens of a document), with the linearized variance of a
 /// ratio (Cochran 1977, Sampling Techniques, section 2.11).
 pub(crate) fn ratio(parts: &[f64], wholes: &[f64]) -> Estimate {
@@ -49,7 +62,8 @@ pub(crate) fn ratio(parts: &[f64], wholes: &[f64]) -> Estimate {
     let value = parts.iter().sum::<f64>() / whole;
     let residuals = parts.iter().zip(wholes).map(|(part, whole)| (part - value * whole).powi(2));
     let variance = residuals.sum::<f64>() * count / (count - 1.0) / whole.powi(2);
-    Estimate { value, standard_error: variance.sqrt() }
+    // One cluster's residual is 0 but for rounding, which divided by 0 is infinite.
+    Estimate { value, standard_error: if count > 1.0 { variance.sqrt() } else { f64::NAN } }
 }
 
 /// The mean difference of pairs (before, after). What both values of a pair have in common cancels.
@@ -98,6 +112,15 @@ mod tests {
     }
 
     #[test]
+    fn pooled_parts_count_their_values() {
+        let one = |value, standard_error| Estimate { value, standard_error };
+        let pooled = pooled(&[(10, one(0.5, 0.1)), (30, one(0.9, 0.05))]);
+        assert_near(pooled.value, 0.8);
+        // (9 * 0.01 * 10 + 29 * 0.0025 * 30) / 38 / 40
+        assert_near(pooled.standard_error, (3.075_f64 / 38.0 / 40.0).sqrt());
+    }
+
+    #[test]
     fn what_pairs_have_in_common_cancels() {
         // Only one of four changes.
         let pairs = [(1.0, 1.0), (0.0, 1.0), (0.0, 0.0), (1.0, 1.0)];
@@ -115,6 +138,7 @@ mod tests {
         let expected = mean(&parts.map(|part| part / 2.0));
         assert_near(estimate.value, expected.value);
         assert_near(estimate.standard_error, expected.standard_error);
+        assert!(ratio(&[0.1 + 0.2], &[3.0]).standard_error.is_nan(), "one cluster says nothing");
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 mod arc;
 mod bbh;
+mod bbh_zeroshot;
 mod commonsense_qa;
 mod gsm8k;
 mod hellaswag;
@@ -11,7 +12,9 @@ mod mbpp;
 mod minerva_math;
 mod mmlu;
 mod mmlu_pro;
+mod mt_bench;
 mod nq_open;
+mod open_rewrite;
 mod openbookqa;
 mod piqa;
 mod smollm2;
@@ -19,16 +22,14 @@ mod texts;
 mod triviaqa;
 mod winogrande;
 
-use crate::task::{Group, Task};
+use crate::task::{Group, Task, TasksOfFile};
 use anyhow::{Result, bail};
-
-/// The tasks and groups of a file.
-type TasksOfFile = fn() -> (Vec<Task>, Vec<Group>);
 
 /// The tasks and groups of each file.
 const FILES: &[TasksOfFile] = &[
     arc::tasks,
     bbh::tasks,
+    bbh_zeroshot::tasks,
     commonsense_qa::tasks,
     gsm8k::tasks,
     hellaswag::tasks,
@@ -38,7 +39,9 @@ const FILES: &[TasksOfFile] = &[
     minerva_math::tasks,
     mmlu::tasks,
     mmlu_pro::tasks,
+    mt_bench::tasks,
     nq_open::tasks,
+    open_rewrite::tasks,
     openbookqa::tasks,
     piqa::tasks,
     smollm2::tasks,
@@ -47,10 +50,10 @@ const FILES: &[TasksOfFile] = &[
     winogrande::tasks,
 ];
 
-/// All tasks and groups.
-pub(crate) fn all() -> (Vec<Task>, Vec<Group>) {
+/// All tasks and groups; `more` are those that the caller hands in.
+pub(crate) fn all(more: &[TasksOfFile]) -> (Vec<Task>, Vec<Group>) {
     let (mut tasks, mut groups) = (Vec::new(), Vec::new());
-    for (some_tasks, some_groups) in FILES.iter().map(|file| file()) {
+    for (some_tasks, some_groups) in FILES.iter().chain(more).map(|file| file()) {
         tasks.extend(some_tasks);
         groups.extend(some_groups);
     }
@@ -61,8 +64,8 @@ pub(crate) fn all() -> (Vec<Task>, Vec<Group>) {
 ///
 /// # Errors
 /// Names what is neither a task nor a group, with the names that resemble it.
-pub(crate) fn select(names: &[String]) -> Result<(Vec<Task>, Vec<Group>)> {
-    let (tasks, groups) = all();
+pub(crate) fn select(names: &[String], more: &[TasksOfFile]) -> Result<(Vec<Task>, Vec<Group>)> {
+    let (tasks, groups) = all(more);
     let (mut selected, mut used) = (Vec::new(), Vec::new());
     for name in names {
         add(name, &tasks, &groups, &mut selected, &mut used)?;
@@ -113,18 +116,18 @@ mod tests {
 
     #[test]
     fn names_are_unique_and_groups_have_their_tasks() {
-        let (tasks, groups) = all();
+        let (tasks, groups) = all(&[]);
         let names: Vec<&String> =
             tasks.iter().map(|task| &task.name).chain(groups.iter().map(|group| &group.name)).collect();
         assert_eq!(names.len(), names.iter().collect::<BTreeSet<_>>().len());
         let every: Vec<String> = groups.iter().map(|group| group.name.clone()).collect();
-        let (_, used) = select(&every).expect("every member exists");
+        let (_, used) = select(&every, &[]).expect("every member exists");
         assert_eq!(used.len(), groups.len());
     }
 
     #[test]
     fn an_unknown_task_is_refused_with_names_that_resemble_it() {
-        let error = select(&["arc_esay".to_owned()]).expect_err("no such task").to_string();
+        let error = select(&["arc_esay".to_owned()], &[]).expect_err("no such task").to_string();
         assert!(error.contains("`arc_esay`") && error.contains("`arc_easy`"), "{error}");
     }
 }

@@ -3,9 +3,12 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may fail loudly")]
 
-mod real_model;
+#[path = "benchmarks/greedy.rs"]
+mod greedy;
+mod shared;
 
 use serde_json::Value;
+use shared::{changed_checkpoint, lines, transformers_5};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -20,42 +23,10 @@ const RELATIVE_TOLERANCE: f64 = 4e-6;
 const DOCUMENTS: usize = 12;
 
 /// The folder of shared test data and the real model's checkpoint; `None` (said in one line) where they are not there.
-fn shared() -> Option<(PathBuf, PathBuf)> {
-    let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared");
-    let shared = std::env::var_os("SMOL_SHARED").map_or(beside, PathBuf::from);
-    let data = shared.join("data");
-    if data.join("goldens/evaluation").is_dir() {
-        return Some((data.clone(), real_model::real_checkpoint(&data)?));
-    }
-    let is_required = std::env::var("SMOL_REQUIRE_SHARED").as_deref() == Ok("1");
-    assert!(!is_required, "SMOL_REQUIRE_SHARED=1, but {} is not there", data.display());
-    println!("skipped: no shared data (set SMOL_SHARED)");
-    None
-}
-
-/// The checkpoint with some files changed; the others are links.
-fn changed_checkpoint(model: &Path, name: &str, change: impl Fn(&mut Value)) -> tempfile::TempDir {
-    let folder = tempfile::tempdir().unwrap();
-    for entry in std::fs::read_dir(model).unwrap().map(Result::unwrap) {
-        let destination = folder.path().join(entry.file_name());
-        if entry.file_name() == name {
-            let mut value = serde_json::from_slice(&std::fs::read(entry.path()).unwrap()).unwrap();
-            change(&mut value);
-            std::fs::write(destination, value.to_string()).unwrap();
-        } else {
-            std::os::unix::fs::symlink(entry.path().canonicalize().unwrap(), destination).unwrap();
-        }
-    }
-    folder
-}
-
-/// The checkpoint with the tokenizer that the goldens were made with: transformers 5 replaces what splits a text by
-/// `ByteLevel` alone when the tokenizer's class is GPT2Tokenizer, so that a space before a digit after a line break is
-/// another token (46 of 5,780 requests of the goldens). `smoleval` reads `tokenizer.json` as it is.
-fn transformers_5(model: &Path) -> tempfile::TempDir {
-    changed_checkpoint(model, "tokenizer.json", |tokenizer| {
-        tokenizer["pre_tokenizer"] = tokenizer["pre_tokenizer"]["pretokenizers"][1].clone();
-    })
+fn shared_and_model() -> Option<(PathBuf, PathBuf)> {
+    let data = shared::shared_data()?;
+    let model = shared::real_checkpoint(&data)?;
+    Some((data, model))
 }
 
 fn documents() -> usize {
@@ -64,11 +35,6 @@ fn documents() -> usize {
 
 fn smoleval(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_smoleval")).args(arguments).output().unwrap()
-}
-
-fn lines(path: &Path) -> Vec<Value> {
-    let text = std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
 /// Scores tasks; returns the rows of each, by task and number of the row.
@@ -148,7 +114,7 @@ fn compare(task: &str, rows: &BTreeMap<u64, Value>, golden: &[Value], id: &str, 
 }
 
 fn compare_with_goldens(tasks: &[(&str, &str)], id: &str, more: &[&str]) {
-    let Some((data, model)) = shared() else { return };
+    let Some((data, model)) = shared_and_model() else { return };
     let limit = documents().to_string();
     let names: Vec<&str> = tasks.iter().map(|(task, _)| *task).collect();
     let more = [&["--limit", limit.as_str()], more].concat();
@@ -187,7 +153,7 @@ fn log_likelihoods_in_the_chat_template_are_lightevals() {
 
 #[test]
 fn a_score_does_not_depend_on_what_else_is_scored() {
-    let Some((data, model)) = shared() else { return };
+    let Some((data, model)) = shared_and_model() else { return };
     let data = data.join("evaluation");
     let tasks = "arc_easy,winogrande,mmlu_abstract_algebra";
     let (together, _) = score(&data, &model, tasks, &["--limit", "6", "--num-fewshot", "0"]);
@@ -202,7 +168,7 @@ fn a_score_does_not_depend_on_what_else_is_scored() {
 
 #[test]
 fn what_cannot_run_is_refused_by_name() {
-    let Some((data, model)) = shared() else { return };
+    let Some((data, model)) = shared_and_model() else { return };
     let folder = tempfile::tempdir().unwrap();
     let broken = folder.path().join("ai2_arc/ARC-Easy");
     std::fs::create_dir_all(&broken).unwrap();
@@ -241,7 +207,7 @@ fn what_cannot_run_is_refused_by_name() {
 
 #[test]
 fn a_run_continues_by_content_and_the_summary_names_its_files() {
-    let Some((data, model)) = shared() else { return };
+    let Some((data, model)) = shared_and_model() else { return };
     let out = tempfile::tempdir().unwrap();
     let data = data.join("evaluation");
     let (model, folder) = (format!("m={}", model.display()), out.path().display().to_string());

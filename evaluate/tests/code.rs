@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may fail loudly")]
 
+mod shared;
+
 use serde_json::{Value, json};
 use std::path::Path;
 use std::process::Command;
@@ -119,15 +121,9 @@ fn code_is_not_run_without_permission() {
 
 #[test]
 fn reference_solutions_pass() {
-    let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared");
-    let shared = std::env::var_os("SMOL_SHARED").map_or(beside, Into::into).join("data/evaluation");
-    if !shared.is_dir() || !can_sandbox() {
-        assert!(
-            std::env::var("SMOL_REQUIRE_SHARED").as_deref() != Ok("1"),
-            "{} is not there",
-            shared.display()
-        );
-        return println!("skipped: no shared test data at {} (set SMOL_SHARED)", shared.display());
+    let Some(shared) = shared::shared_data().map(|data| data.join("evaluation")) else { return };
+    if !can_sandbox() {
+        return;
     }
     let rows = |name: &str| {
         let path = shared.join(name);

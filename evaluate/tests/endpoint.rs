@@ -2,46 +2,13 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may fail loudly")]
 
+#[path = "endpoint/server.rs"]
+mod server;
+
 use serde_json::{Value, json};
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use server::serve;
 use std::path::Path;
 use std::process::{Command, Output};
-
-/// Serves until the process ends; returns `http://host:port/v1`.
-fn serve(answer: fn(&str, &Value) -> (u16, Value)) -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let url = format!("http://{}/v1", listener.local_addr().unwrap());
-    std::thread::spawn(move || {
-        for stream in listener.incoming().map_while(Result::ok) {
-            std::thread::spawn(move || serve_one(stream, answer));
-        }
-    });
-    url
-}
-
-fn serve_one(mut stream: TcpStream, answer: fn(&str, &Value) -> (u16, Value)) {
-    let mut reader = BufReader::new(stream.try_clone().unwrap());
-    let mut first = String::new();
-    reader.read_line(&mut first).unwrap();
-    let mut length = 0;
-    loop {
-        let mut line = String::new();
-        if reader.read_line(&mut line).unwrap() <= 2 {
-            break;
-        }
-        if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length:") {
-            length = value.trim().parse().unwrap();
-        }
-    }
-    let mut body = vec![0; length];
-    reader.read_exact(&mut body).unwrap();
-    let path = first.split_whitespace().nth(1).unwrap();
-    let (code, reply) = answer(path, &serde_json::from_slice(&body).unwrap());
-    let text = reply.to_string();
-    let head = format!("HTTP/1.1 {code} X\r\ncontent-type: application/json\r\nconnection: close\r\n");
-    write!(stream, "{head}content-length: {}\r\n\r\n{text}", text.len()).unwrap();
-}
 
 /// The made-up log-probability of a character.
 fn logprob(letter: char) -> f64 {
@@ -144,4 +111,101 @@ fn an_endpoint_that_cannot_answer_is_refused_before_the_run() {
     let message = error(&["--tasks", "openbookqa", "--chat-template"]);
     assert!(message.contains("`openbookqa`") && message.contains("`--chat-template`"), "{message}");
     assert!(!folder.path().join("out/m/openbookqa.jsonl").exists());
+}
+
+#[test]
+fn options_that_do_not_apply_to_tasks_are_refused_by_name() {
+    let folder = tempfile::tempdir().unwrap();
+    data(folder.path());
+    for more in [&["--parts", "pairs"][..], &["--kinds", "sum"], &["--per-kind", "3"], &["--shots", "5"]] {
+        let output = score(folder.path(), "http://127.0.0.1:1", &[&["--tasks", "nq_open"], more].concat());
+        let message = String::from_utf8(output.stderr).unwrap();
+        assert!(
+            !output.status.success() && message.contains(more[0]) && message.contains("--tasks"),
+            "{message}"
+        );
+    }
+    let output = score(folder.path(), "http://127.0.0.1:1", &["--dtype", "bf16"]);
+    assert!(!output.status.success() && String::from_utf8_lossy(&output.stderr).contains("--tasks"));
+}
+
+#[test]
+fn a_second_run_into_one_folder_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    data(folder.path());
+    let url = serve(completions);
+    let out = folder.path().join("out/m");
+    std::fs::create_dir_all(&out).unwrap();
+    let lock = files::run_folder::Lock::acquire(&out, "another run").unwrap();
+    let arguments = ["--tasks", "nq_open", "--chat-template"];
+    let output = score(folder.path(), &url, &arguments);
+    let message = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        !output.status.success() && message.contains("in use") && message.contains("another run"),
+        "{message}"
+    );
+    assert!(!out.join("nq_open.jsonl").exists());
+    drop(lock);
+    assert!(score(folder.path(), &url, &arguments).status.success());
+}
+
+/// A hub with one dataset, and a model.
+fn hub_and_model(path: &str, body: &Value) -> (u16, Value) {
+    let row = json!({"question_stem": "Süß is", "choices": {"text": ["sugar", "salt"], "label": ["A", "B"]},
+                     "answerKey": "A"});
+    let text = row.to_string();
+    if path.contains("/api/datasets/") && path.contains("openbookqa/revision/main") {
+        let hash = files::hash::sha256(&text);
+        let file = |name: &str| json!({"rfilename": name, "size": text.len(), "lfs": {"sha256": hash, "size": text.len()}});
+        let files = ["README.md", "additional/test.jsonl", "main/test-00000-of-00001.jsonl"].map(file);
+        return (200, json!({"sha": "c0ffee", "siblings": files}));
+    }
+    match path.contains("/resolve/c0ffee/main/test-00000-of-00001.jsonl") {
+        true => (200, row),
+        false if path.starts_with("/v1/") => completions(path, body),
+        false => (404, json!({"error": "no such dataset"})),
+    }
+}
+
+#[test]
+fn a_dataset_is_fetched_once_from_the_hub() {
+    let folder = tempfile::tempdir().unwrap();
+    let url = serve(hub_and_model);
+    let hub = url.trim_end_matches("/v1").to_owned();
+    let run = |hub: &str, out: &str, more: &[&str]| {
+        let (model, out) = (format!("m={url}"), folder.path().join(out).display().to_string());
+        let fixed = ["score", "--model", &model, "--out", &out, "--endpoint-model", "any"];
+        let mut command = Command::new(env!("CARGO_BIN_EXE_smoleval"));
+        command.args([&fixed[..], more].concat()).env("HF_ENDPOINT", hub);
+        command.env("HF_HUB_CACHE", folder.path().join("cache")).env_remove("HF_HUB_OFFLINE");
+        let output = command.output().unwrap();
+        (output.status.success(), String::from_utf8(output.stderr).unwrap())
+    };
+    let files = |out: &str| {
+        let text = std::fs::read_to_string(folder.path().join(out).join("m/results.json")).unwrap();
+        serde_json::from_str::<Value>(&text).unwrap()["tasks"][0]["files"].clone()
+    };
+    let tasks = ["--tasks", "openbookqa"];
+    let (is_done, message) = run(&hub, "first", &tasks);
+    assert!(is_done, "{message}");
+    let names = files("first");
+    let hash = &names["allenai/openbookqa@c0ffee/main/test-00000-of-00001.jsonl"];
+    assert!(hash.as_str().is_some_and(|hash| hash.len() == 64), "{names}");
+    // No hub any more: the cache has the file.
+    let (is_done, message) = run("http://127.0.0.1:1", "second", &tasks);
+    assert!(is_done && files("second") == names, "{message}");
+    let (is_done, message) = run(&hub, "third", &["--tasks", "openbookqa", "--data", "mirror/openbookqa"]);
+    assert!(is_done && files("third").to_string().contains("mirror/openbookqa@c0ffee/"), "{message}");
+    let (is_done, message) = run(&hub, "none", &["--tasks", "piqa"]);
+    assert!(!is_done && message.contains("baber/piqa"), "{message}");
+    let (is_done, message) = run(&hub, "none", &["--tasks", "piqa", "--data", "mirror/openbookqa"]);
+    let reason = "mirror/openbookqa on the hub has no validation";
+    assert!(!is_done && message.contains(reason), "{message}");
+    let (is_done, message) = run(&hub, "none", &["--tasks", "perplexity"]);
+    assert!(
+        !is_done && message.contains("is not on the hub") && message.contains("`--data FOLDER`"),
+        "{message}"
+    );
+    let (is_done, message) = run(&hub, "none", &["--tasks", "piqa", "--data", "no folder"]);
+    assert!(!is_done && message.contains("no folder does not exist"), "{message}");
 }

@@ -2,15 +2,13 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may fail loudly")]
 
+mod shared;
+
 use serde_json::{Value, json};
+use shared::lines;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
-
-fn lines(path: &Path) -> Vec<Value> {
-    let text = std::fs::read_to_string(path).unwrap();
-    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
-}
 
 /// Writes a folder of results with these replies and scores them; returns the rows of each task.
 fn rescored(rows: &BTreeMap<String, Vec<Value>>) -> BTreeMap<String, Vec<Value>> {
@@ -67,16 +65,7 @@ fn filters_are_lm_evals() {
 
 #[test]
 fn ifeval_and_gsm8k_verdicts_are_lm_evals() {
-    let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared");
-    let data = std::env::var_os("SMOL_SHARED").map_or(beside, Into::into).join("data");
-    if !data.join("goldens/evaluation").is_dir() {
-        assert!(
-            std::env::var("SMOL_REQUIRE_SHARED").as_deref() != Ok("1"),
-            "{} is not there",
-            data.display()
-        );
-        return println!("skipped: no shared test data at {} (set SMOL_SHARED)", data.display());
-    }
+    let Some(data) = shared::shared_data() else { return };
     let golden = lines(&data.join("goldens/evaluation/ifeval_chat.jsonl"));
     let inputs: BTreeMap<u64, Value> = lines(&data.join("evaluation/ifeval/input_data.jsonl"))
         .into_iter()

@@ -7,6 +7,7 @@
 
 pub mod audit;
 pub mod score;
+pub mod tasks;
 pub mod texts;
 pub mod world;
 

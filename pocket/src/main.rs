@@ -22,6 +22,10 @@ enum Command {
     Audit(pocket::audit::Options),
     /// Score models on held-out questions, requests, pairs and documents
     Score(evaluate::score::Options),
+    /// List the benchmark tasks that `score --tasks` takes
+    Tasks,
+    /// Score stored answers to benchmark tasks again, without a model
+    Rescore(evaluate::benchmark::RescoreOptions),
 }
 
 fn main() -> ExitCode {
@@ -33,6 +37,8 @@ fn main() -> ExitCode {
         Command::Texts(options) => pocket::texts::run(&options).map(|()| 0),
         Command::Audit(options) => pocket::audit::run(&options).map(|()| 0),
         Command::Score(options) => pocket::score::run(&options),
+        Command::Tasks => evaluate::benchmark::list(&[pocket::tasks::tasks]),
+        Command::Rescore(options) => evaluate::benchmark::rescore(&options, &[pocket::tasks::tasks]),
     };
     errors::exit_code("smolpocket", result)
 }

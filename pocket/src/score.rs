@@ -1,6 +1,8 @@
-//! `smolpocket score`: `smoleval score` with the questions of the pocket world, which only its checker can judge.
+//! `smolpocket score`: `smoleval score` with the questions of the pocket world, which only its checker can judge, and with
+//! its tasks.
 
 use crate::questions::{Verdict, check};
+use crate::tasks::tasks;
 use anyhow::Result;
 use evaluate::score::{Options, QuestionChecker};
 
@@ -9,7 +11,7 @@ use evaluate::score::{Options, QuestionChecker};
 /// # Errors
 /// Those of `smoleval score`.
 pub fn run(options: &Options) -> Result<u8> {
-    evaluate::score::run(options, Some(QuestionChecker { is_right }))
+    evaluate::score::run(options, Some(QuestionChecker { is_right }), &[tasks])
 }
 
 /// Whether a reply answers a question of the world; the error says why the question has no answer.

@@ -285,3 +285,51 @@ fn errors_name_the_file_and_the_line() {
     let pairs = [&score[..], &["--parts", "pairs"]].concat();
     assert_names(refused(&pairs, path), &["world/pairs/test.jsonl", "`--parts`"]);
 }
+
+#[test]
+fn the_worlds_rows_are_benchmark_tasks() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    world(&path.join("world"));
+    for source in ["code", "copybook"] {
+        rows(
+            &path.join(format!("world/held-out/{source}/documents.jsonl")),
+            [json!({"text": "Mara has 3."})],
+        );
+    }
+    checkpoint(&path.join("zero"), Some(&ChatTemplate::chatml()), || 0.0);
+    let (list, _) = succeeds(&["tasks"], path);
+    assert!(list.contains("pocket_questions") && list.contains("arc_easy"), "{list}");
+    let score = ["score", "--model", "zero", "--data", "world", "--out", "scores", "--tasks", "pocket"];
+    let (table, _) = succeeds(&[&score[..], &["--max-reply-tokens", "4"]].concat(), path);
+    assert!(table.contains("pocket_documents_web"), "{table}");
+    let results = result(&path.join("scores/zero/results.json"));
+    let metric = |task: &str, index: usize| {
+        let tasks = results["tasks"].as_array().unwrap();
+        let task = tasks.iter().find(|one| one["task"] == task).unwrap();
+        (task["documents"].clone(), task["metrics"][index].clone())
+    };
+    // All 259 tokens are always equally likely, and equally likely replies are shorter ones' gain: three of four pairs.
+    assert_near(&metric("pocket_documents_web", 0).1["value"], 259_f64.ln());
+    assert_near(&metric("pocket_pairs", 0).1["value"], 0.75);
+    assert_eq!(
+        metric("pocket_questions", 0),
+        (json!(52), json!({"metric": "acc", "value": 0.0, "standard_error": 0.0}))
+    );
+    assert_eq!(metric("pocket_requests", 1).1["metric"], "inst_level_strict_acc");
+    let (again, _) = succeeds(&["rescore", "scores"], path);
+    let tasks = |text: &str| -> Vec<String> {
+        let lines =
+            text.lines().filter(|line| line.starts_with("pocket_") && !line.starts_with("pocket_documents "));
+        lines.map(str::to_owned).collect()
+    };
+    assert_eq!((tasks(&again), tasks(&again).len()), (tasks(&table), 12));
+
+    let questions = path.join("world/questions/test.jsonl");
+    let text = std::fs::read_to_string(&questions).unwrap();
+    let mut row: Value = serde_json::from_str(text.lines().next().unwrap()).unwrap();
+    row["answer"] = json!("nowhere");
+    std::fs::write(&questions, format!("{row}\n")).unwrap();
+    let error = refused(&score, path);
+    assert!(error.contains("questions/test.jsonl, row 1") && error.contains("nowhere"), "{error}");
+}

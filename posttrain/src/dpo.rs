@@ -3,6 +3,7 @@
 //! The reference is the model that the run starts from. Its log-probabilities are computed once and cached under the
 //! hash of weights, rows and arithmetic, so there is never a second model in memory.
 
+use crate::benchmarks::Benchmarks;
 use crate::checks::{refuse_nan, refuse_two_evaluations};
 use crate::compute;
 use crate::examples::Kind;
@@ -106,7 +107,7 @@ fn train(
     start: &StartingPoint,
     mut rows: Rows,
     folder: &RunFolder,
-    about: Map<String, Value>,
+    mut about: Map<String, Value>,
     cache: &Path,
 ) -> Result<u8> {
     let (Settings { dpo, training }, losses) = (settings, settings.losses());
@@ -114,6 +115,7 @@ fn train(
     if Run::has_finished(folder, &about)? {
         return Ok(report_finished(folder));
     }
+    let benchmarks = Benchmarks::read(training, total, &mut about)?;
     let parameters = start.load();
     let (stores, precision) = ([Some(&rows.data), rows.eval.as_ref()], training.precision);
     let reference = match losses.needs_reference() {
@@ -128,6 +130,7 @@ fn train(
         (interval(training.eval_steps, total), interval(training.save_steps, total));
     let mut learner = Learner::new(state, dpo.max_length, compute, training.optimizer())?;
     run.mend(&mut learner, &outgoing, training)?;
+    run.score_benchmarks(benchmarks.as_ref(), &mut learner, &outgoing, training)?;
     let mut window = PairTotals::default();
     while run.progress.step < total {
         let step = run.progress.step;
@@ -155,6 +158,7 @@ fn train(
             run.log(&borrowed(&totals.values("eval_")));
             is_best = run.record_evaluation(totals.mean_loss());
         }
+        run.score_benchmarks(benchmarks.as_ref(), &mut learner, &outgoing, training)?;
         let stop_signal = run.stop_signal();
         let saves = is_best || stop_signal.is_some() || is_due(save_every);
         // A checkpoint ends the window of the means, so that a resumed run logs what an undisturbed one does.

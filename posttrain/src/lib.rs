@@ -23,6 +23,7 @@ mod tokenize;
 mod tokens;
 mod vocabulary;
 
+mod benchmarks;
 pub mod checkpoints;
 mod checks;
 mod run;

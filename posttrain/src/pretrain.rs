@@ -1,6 +1,7 @@
 //! `posttrain pretrain`: from random weights or a checkpoint, on documents of several sources mixed by weight, in stages
 //! that may change the mixture, the phase of the learning rate, the sequence length and the RoPE base.
 
+use crate::benchmarks::Benchmarks;
 use crate::checks::refuse_nan;
 use crate::compute;
 use crate::examples::{LossOn, Rules, TooLong};
@@ -107,9 +108,10 @@ fn train(
     origin: Origin,
     sources: Vec<Source>,
     folder: &RunFolder,
-    about: Map<String, Value>,
+    mut about: Map<String, Value>,
 ) -> Result<u8> {
     let (training, total) = (&settings.training, plan.total());
+    let benchmarks = Benchmarks::read(training, total, &mut about)?;
     let run = Run::start(folder, about, origin.parameters, total, compute)?;
     let Some((mut run, state)) = run else { return Ok(report_finished(folder)) };
     let mut mixture = Mixture { sources, state: run.progress.mixture.clone() };
@@ -123,6 +125,7 @@ fn train(
     enter(&mut learner, &plan.stages[current], origin.positions)?;
     let config = learner.state().parameters.config.clone();
     run.mend(&mut learner, &origin.parts.outgoing(&config), training)?;
+    run.score_benchmarks(benchmarks.as_ref(), &mut learner, &origin.parts.outgoing(&config), training)?;
     while run.progress.step < total {
         let step = run.progress.step;
         let (index, stage) = plan.stage(step);
@@ -163,6 +166,7 @@ fn train(
             let is_best = evaluate(&mut run, &mut learner, &mixture, evaluation);
             run.rescued(is_best, &mut learner, &outgoing, training)?
         };
+        run.score_benchmarks(benchmarks.as_ref(), &mut learner, &outgoing, training)?;
         let stop_signal = run.stop_signal();
         let saves = is_best || stop_signal.is_some() || is_due(save_every);
         // A checkpoint ends the window of the means, so that a resumed run logs what an undisturbed one does.

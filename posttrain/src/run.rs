@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use terminal::Stop;
 use training::{ComputeSettings, Learner, Optimizer, Parameters, TrainingState};
 
+mod benchmarks;
 mod folder;
 mod manifest;
 mod metrics;

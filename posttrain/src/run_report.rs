@@ -5,7 +5,7 @@
 
 use anyhow::Context;
 use report::chart::{self, Chart, Point};
-use report::html::{Tile, escape, facts, settings, tiles};
+use report::html::{Tile, escape, facts, panel, settings, tiles};
 use report::metrics::Metrics;
 use report::numbers::{duration, short};
 use report::{Page, STYLE};
@@ -27,7 +27,10 @@ const CHARTS: [(&str, &str, &[&str]); 9] = [
 ];
 
 /// Metrics without a chart: they only count.
-const UNCHARTED: [&str; 4] = ["step", "seconds", "num_tokens", "epoch"];
+const UNCHARTED: [&str; 5] = ["step", "seconds", "num_tokens", "epoch", "benchmark_seconds"];
+
+/// What the key of a benchmark's standard error ends in.
+const STANDARD_ERROR: &str = "_stderr";
 
 /// What this page has beside the base style: the run's state after its name.
 const STATE_STYLE: &str = "h1 { display: flex; flex-wrap: wrap; align-items: center; gap: 14px; }\n\
@@ -67,10 +70,11 @@ fn read(path: &Path) -> anyhow::Result<Option<Vec<u8>>> {
 
 fn page(run: &Map<String, Value>, metrics: Metrics, notes: &[String]) -> String {
     let (header, figures, steps) = (header(run, notes), figures(&metrics), metrics.steps());
+    let benchmarks = benchmarks(&metrics);
     let charts: String = charts(metrics).iter().map(|chart| chart.figure(steps)).collect();
     let command = text(run.get("command")).unwrap_or_else(|| "run".to_owned());
     let body = format!(
-        "{header}{figures}<main class=\"charts\">\n{charts}</main>\n<div class=\"panels wide\">\n{}</div>\n",
+        "{header}{figures}<main class=\"charts\">\n{charts}</main>\n<div class=\"panels wide\">\n{benchmarks}{}</div>\n",
         tables(run)
     );
     let page = Page {
@@ -89,7 +93,7 @@ fn charts(mut metrics: Metrics) -> Vec<Chart> {
         let lines = keys.iter().flat_map(|key| metrics.take(key)).collect();
         charts.push(Chart { title: title.into(), unit, lines, skips_start: title == "Loss" });
     }
-    let keys = metrics.keys().filter(|key| !UNCHARTED.contains(key));
+    let keys = metrics.keys().filter(|key| !UNCHARTED.contains(key) && !key.ends_with(STANDARD_ERROR));
     let mut others: Vec<String> = keys.map(str::to_owned).collect();
     // An evaluation is drawn in the chart of its metric, which may first appear after it.
     others.sort_by_key(|key| key.starts_with("eval_"));
@@ -98,7 +102,9 @@ fn charts(mut metrics: Metrics) -> Vec<Chart> {
         let group = key.split_once('/').map_or(key.as_str(), |(group, _)| group);
         let keys = others.iter().filter(|other| other.split('/').next() == Some(group));
         let lines = keys.flat_map(|key| metrics.take(key)).collect();
-        charts.push(Chart { title: heading(group), unit: "", lines, skips_start: false });
+        // A benchmark task keeps its name as it is typed.
+        let title = group.strip_prefix("eval_").map_or_else(|| heading(group), str::to_owned);
+        charts.push(Chart { title, unit: "", lines, skips_start: false });
     }
     charts.retain(|chart| !chart.lines.is_empty());
     charts
@@ -151,6 +157,32 @@ fn figures(metrics: &Metrics) -> String {
         Tile { name, figure, aside: aside.unwrap_or_default() }
     });
     tiles(&all)
+}
+
+/// Returns the first and the last score of each benchmark task, with its standard error.
+fn benchmarks(metrics: &Metrics) -> String {
+    let scores = |key: &str| -> Option<String> {
+        let errors = metrics.points(&format!("{key}{STANDARD_ERROR}"));
+        let text = |(step, value): &Point| {
+            let error = errors.iter().find(|(other, _)| other == step);
+            let error = error.map_or_else(String::new, |(_, error)| format!(" ± {error:.4}"));
+            format!("{value:.4}{error} at step {step}")
+        };
+        let points = metrics.points(key);
+        match points {
+            [] => None,
+            [only] => Some(text(only)),
+            [first, .., last] => Some(format!("{}; {}", text(first), text(last))),
+        }
+    };
+    let of_task = |key: &str| {
+        let (task, metric) = key.strip_prefix("eval_")?.split_once('/')?;
+        let is_score = task != "loss" && !metric.ends_with(STANDARD_ERROR);
+        Some((format!("{task}, {metric}"), scores(key).filter(|_| is_score)?))
+    };
+    let rows: Vec<(String, String)> = metrics.keys().filter_map(of_task).collect();
+    let rows: Vec<(&str, String)> = rows.iter().map(|(name, text)| (name.as_str(), text.clone())).collect();
+    if rows.is_empty() { String::new() } else { panel("Benchmark scores", &facts(&rows)) }
 }
 
 /// Returns tables of the configuration, then of everything else in run.json.

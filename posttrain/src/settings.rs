@@ -82,6 +82,20 @@ settings! {
         logging_steps: u64 = 1,
         /// Steps between two evaluations; 0 means ten in a run
         eval_steps: u64 = 0,
+        /// Benchmark tasks that score the model before the first step and while it trains, separated by commas; `smoleval
+        /// tasks` lists them
+        [value_delimiter = ',']
+        eval_tasks: Vec<String> = Vec::new(),
+        /// Datasets of `eval_tasks`: a folder of datasets, one data file or a hub id; without it the hub's cache, then the hub
+        [value_name = "DIR"]
+        eval_tasks_data: String = String::new(),
+        /// Maximum number of documents of each of `eval_tasks`; 0 means all
+        eval_limit: usize = 0,
+        /// Steps between two scorings of `eval_tasks`; 0 means ten in a run
+        eval_every: u64 = 0,
+        /// Put the questions of `eval_tasks` in the model's chat template
+        [num_args = 0..=1, default_missing_value = "true"]
+        eval_chat_template: bool = false,
         /// Steps between two checkpoints; 0 means ten in a run
         save_steps: u64 = 0,
         /// Maximum number of checkpoints to keep, in addition to the best
@@ -190,15 +204,19 @@ impl TrainingSettings {
     }
 }
 
+/// Settings that decide nothing about a run's weights.
+const UNRELATED: [&str; 6] =
+    ["device", "eval_tasks", "eval_tasks_data", "eval_limit", "eval_every", "eval_chat_template"];
+
 /// Returns the settings by which a run is recognized. The device is not one of them: a checkpoint resumes on any device,
-/// with other last bits.
+/// with other last bits. Nor are the benchmark tasks that score the model.
 ///
 /// # Errors
 /// When a value cannot be written as JSON; all of ours can.
 pub(crate) fn identity(settings: &impl Serialize) -> Result<serde_json::Value> {
     let mut value = serde_json::to_value(settings)?;
     if let Some(fields) = value.as_object_mut() {
-        fields.remove("device");
+        UNRELATED.iter().for_each(|name| drop(fields.remove(*name)));
     }
     Ok(value)
 }
@@ -219,6 +237,17 @@ pub(crate) fn check_flags(flags: &TrainingFlags, settings: &TrainingSettings) ->
             "`--warmup-ratio` has no effect, because `warmup_steps` is {}; remove one of them",
             settings.warmup_steps
         );
+    }
+    if settings.eval_tasks.is_empty() {
+        let unused = [
+            ("--eval-tasks-data", flags.eval_tasks_data.is_some()),
+            ("--eval-limit", flags.eval_limit.is_some()),
+            ("--eval-every", flags.eval_every.is_some()),
+            ("--eval-chat-template", flags.eval_chat_template.is_some()),
+        ];
+        if let Some((flag, _)) = unused.into_iter().find(|(_, is_given)| *is_given) {
+            bail!("`{flag}` has no effect without benchmark tasks; give `--eval-tasks` or remove it");
+        }
     }
     Ok(())
 }
@@ -259,7 +288,7 @@ mod tests {
 
     /// A run that was started on one device resumes on another; `auto` is recorded as such, whatever it was resolved to.
     #[test]
-    fn the_device_is_no_part_of_a_runs_identity() {
+    fn the_device_and_the_benchmarks_are_no_part_of_a_runs_identity() {
         let identity_on = |device, micro_batch_tokens| {
             identity(&TrainingSettings { device, micro_batch_tokens, ..TrainingSettings::default() }).unwrap()
         };
@@ -267,5 +296,14 @@ mod tests {
         assert_eq!(identity_on(cpu, MicroBatch::Auto), identity_on(cuda, MicroBatch::Auto));
         assert_eq!(identity_on(cpu, MicroBatch::Auto)["micro_batch_tokens"], "auto");
         assert_ne!(identity_on(cpu, MicroBatch::Auto), identity_on(cpu, MicroBatch::Tokens(4096)));
+        let scored = TrainingSettings {
+            eval_tasks: vec!["arc_easy".to_owned()],
+            eval_tasks_data: "data".to_owned(),
+            eval_limit: 5,
+            eval_every: 2,
+            eval_chat_template: true,
+            ..TrainingSettings::default()
+        };
+        assert_eq!(identity(&scored).unwrap(), identity(&TrainingSettings::default()).unwrap());
     }
 }

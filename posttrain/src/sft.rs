@@ -1,5 +1,6 @@
 //! `posttrain sft`: supervised fine-tuning on conversations, prompts with completions, and documents.
 
+use crate::benchmarks::Benchmarks;
 use crate::checks::{refuse_nan, refuse_two_evaluations};
 use crate::compute;
 use crate::examples::Kind;
@@ -93,10 +94,11 @@ fn train(
     start: &StartingPoint,
     mut rows: Rows,
     folder: &RunFolder,
-    about: Map<String, Value>,
+    mut about: Map<String, Value>,
 ) -> Result<u8> {
     let Settings { sft, training } = settings;
     let total = rows.total_steps(sft);
+    let benchmarks = Benchmarks::read(training, total, &mut about)?;
     let run = Run::start(folder, about, start.load(), total, compute)?;
     let Some((mut run, state)) = run else { return Ok(report_finished(folder)) };
     let (outgoing, schedule) = (start.outgoing(), training.schedule(total));
@@ -104,6 +106,7 @@ fn train(
         (interval(training.eval_steps, total), interval(training.save_steps, total));
     let mut learner = Learner::new(state, sft.max_length, compute, training.optimizer())?;
     run.mend(&mut learner, &outgoing, training)?;
+    run.score_benchmarks(benchmarks.as_ref(), &mut learner, &outgoing, training)?;
     let mut window = Totals::default();
     while run.progress.step < total {
         let step = run.progress.step;
@@ -127,6 +130,7 @@ fn train(
             let is_best = evaluate(&mut run, &mut learner, &rows, compute);
             run.rescued(is_best, &mut learner, &outgoing, training)?
         };
+        run.score_benchmarks(benchmarks.as_ref(), &mut learner, &outgoing, training)?;
         let stop_signal = run.stop_signal();
         let saves = is_best || stop_signal.is_some() || is_due(save_every);
         // A checkpoint ends the window of the means, so that a resumed run logs what an undisturbed one does.

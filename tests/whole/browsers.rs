@@ -2,9 +2,11 @@
 
 use crate::clients::{Served, long_stories};
 use crate::local_http;
+use crate::programs::{program, succeeds};
 use axum::Router;
 use axum::response::Html;
 use axum::routing::get;
+use serde_json::json;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
@@ -94,5 +96,53 @@ fn pages_of_strangers_read_and_generate_nothing() {
         // Pages of this machine are no strangers.
         let own = attempts(&chromium, &served.address, "localhost");
         assert!(own.starts_with("models:200:true health:200:true chat:200:true simple:415:true"), "{own}");
+    }
+}
+
+/// A page of scores whose search box gets these words before it is read.
+fn searched(chromium: &Path, page: &str, words: &str) -> String {
+    // The page's policy forbids scripts that are not its own.
+    let start = page.find("<meta http-equiv=\"Content-Security-Policy\"").unwrap();
+    let length = page[start..].find('>').unwrap() + 1;
+    let script = format!(
+        "<script>const box = document.getElementById('search'); box.value = '{words}'; \
+         box.dispatchEvent(new Event('input'));</script></body>"
+    );
+    let page = (page[..start].to_owned() + &page[start + length..]).replace("</body>", &script);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("page.html");
+    std::fs::write(&path, page).unwrap();
+    opened(chromium, &format!("file://{}", path.display()))
+}
+
+#[test]
+fn documents_of_a_report_are_searchable() {
+    let Some(chromium) = chromium() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let model = folder.path().join("scores/m");
+    std::fs::create_dir_all(&model).unwrap();
+    let row = |index: usize, query: &str, value: f64| {
+        json!({"task": "nq_open", "doc_id": index, "key": index.to_string(), "scorer": "", "query": query, "gold": ["x"],
+               "response": "Well.", "finish": "stop", "tokens": 1, "metrics": {"exact_match": value}})
+    };
+    let rows = [row(0, "The moon", 0.0), row(1, "the MOON again", 1.0), row(2, "the sun", 0.0)];
+    let text: String = rows.iter().map(|row| format!("{row}\n")).collect();
+    std::fs::write(model.join("nq_open.jsonl"), text).unwrap();
+    let task = json!({"task": "nq_open", "scorer": "", "shots": 0, "documents": 3, "metrics": [], "files": {},
+                      "first_prompt": "", "first_prompt_ids": [], "seconds": 0.0});
+    let results = json!({"program": "test", "name": "m", "model": {}, "groups": [], "tasks": [task]});
+    std::fs::write(model.join("results.json"), results.to_string()).unwrap();
+    let page = folder.path().join("report.html");
+    let mut report = program("smoleval");
+    succeeds(report.arg("report").arg(folder.path().join("scores")).arg("--out").arg(&page));
+    let page = std::fs::read_to_string(page).unwrap();
+    for (words, shown) in [("moon", 2), ("moon wrong", 1), ("nq_open", 3), ("mars", 0)] {
+        let found = searched(&chromium, &page, words);
+        assert!(found.contains(&format!(">{shown} of 3<")), "{words}: {found}");
+        assert_eq!(
+            found.matches("<article").count() - found.matches(" hidden=\"\"").count(),
+            shown,
+            "{words}"
+        );
     }
 }

@@ -3,6 +3,8 @@
 
 /// What a request may ask of the engine, and that an answer depends on nothing else.
 mod answers;
+/// `posttrain --eval-tasks`: scores while a model trains.
+mod benchmarks;
 /// Pages in a browser, and what `smolserve` gives them.
 mod browsers;
 /// `smoltalk clean` with an endpoint's embeddings.

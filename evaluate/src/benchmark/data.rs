@@ -1,20 +1,33 @@
 //! The rows of datasets, wherever the user has them: one file, a folder of datasets in the hub's tree or under short
-//! names, or the hub's own cache.
+//! names, the hub's own cache, or the hub itself.
 
+use super::split_files::{incomplete, split_names, stems};
 use crate::task::{DataSet, Row};
 use anyhow::{Context, Result, bail, ensure};
+use hub::{Id, Kind, Repository, Settings};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-/// The extensions of data files, without those of compression.
-const FORMATS: [&str; 4] = [".jsonl", ".parquet", ".json", ".ndjson"];
-
 /// The place that `--data` names, and what was read of it.
 pub(super) struct Data {
-    root: PathBuf,
+    place: Place,
     read: BTreeMap<PathBuf, (Rc<Vec<Row>>, String)>,
+}
+
+enum Place {
+    /// A file or a folder.
+    Local(PathBuf),
+    /// The hub's cache and the hub: each dataset under its own id, or all of them in this one.
+    Hub(Option<Id>),
+}
+
+/// A data file, and its name in results.
+#[derive(Debug, PartialEq)]
+struct DataFile {
+    path: PathBuf,
+    name: String,
 }
 
 /// Rows and the SHA-256 of each file that they come from.
@@ -24,14 +37,20 @@ pub(super) struct Rows {
 }
 
 impl Data {
-    /// Refuses a place that does not exist.
-    pub(super) fn open(root: &Path) -> Result<Self> {
-        ensure!(
-            root.exists(),
-            "{} does not exist; give `--data` a data file, a folder of datasets or the hub's cache",
-            root.display()
-        );
-        Ok(Self { root: root.to_owned(), read: BTreeMap::new() })
+    /// `None` is the hub. Refuses a place that neither exists nor can be a hub id.
+    pub(super) fn open(place: Option<&Path>) -> Result<Self> {
+        let place = match place {
+            None => Place::Hub(None),
+            Some(path) if path.exists() => Place::Local(path.to_owned()),
+            Some(path) => Place::Hub(Some(path.to_str().and_then(Id::parse).with_context(|| {
+                format!(
+                    "{} does not exist; give `--data` a data file, a folder of datasets, the hub's cache or a \
+                     dataset's hub id (`owner/name`), or leave it out for the tasks' own datasets on the hub",
+                    path.display()
+                )
+            })?)),
+        };
+        Ok(Self { place, read: BTreeMap::new() })
     }
 
     /// All rows of a dataset's split.
@@ -39,14 +58,17 @@ impl Data {
     /// # Errors
     /// Names the dataset and how to get it, or the file and the row that cannot be read.
     pub(super) fn rows(&mut self, set: &DataSet) -> Result<Rows> {
-        let (mut rows, mut files) = (Vec::new(), BTreeMap::new());
-        let paths = match self.root.is_file() {
-            true => vec![self.root.clone()],
-            false => locate(&self.root, set)?,
+        let found = match &self.place {
+            Place::Local(file) if file.is_file() => {
+                vec![DataFile { path: file.clone(), name: file_name(file) }]
+            }
+            Place::Local(root) => locate(root, set)?,
+            Place::Hub(id) => fetch(id.as_ref(), set)?,
         };
-        for path in paths {
-            let (file_rows, hash) = self.read_file(&path)?;
-            files.insert(self.name(&path), hash);
+        let (mut rows, mut files) = (Vec::new(), BTreeMap::new());
+        for file in &found {
+            let (file_rows, hash) = self.read_file(file)?;
+            files.insert(file.name.clone(), hash);
             match &set.only {
                 None => rows.extend(file_rows.iter().cloned()),
                 Some((column, wanted)) => rows.extend(only(&file_rows, column, wanted)),
@@ -57,31 +79,28 @@ impl Data {
                 row.columns.get(*column).and_then(Value::as_u64).is_none_or(|one| range.contains(&one))
             });
         }
-        ensure!(!rows.is_empty(), "{} has no rows in {}", set.name(), self.root.display());
+        let names = || found.iter().map(|file| file.name.as_str()).collect::<Vec<_>>().join(", ");
+        ensure!(!rows.is_empty(), "{} has no rows in {}", set.name(), names());
         Ok(Rows { rows, files })
     }
 
-    fn read_file(&mut self, path: &Path) -> Result<(Rc<Vec<Row>>, String)> {
-        if let Some((rows, hash)) = self.read.get(path) {
+    fn read_file(&mut self, file: &DataFile) -> Result<(Rc<Vec<Row>>, String)> {
+        if let Some((rows, hash)) = self.read.get(&file.path) {
             return Ok((Rc::clone(rows), hash.clone()));
         }
-        let place = self.name(path);
-        let objects = datasets::file_objects(path)?.map(|object| {
+        let objects = datasets::file_objects(&file.path)?.map(|object| {
             let (number, columns) = object?;
-            Ok(Row { columns, place: format!("{place}, row {number}") })
+            Ok(Row { columns, place: format!("{}, row {number}", file.name) })
         });
         let rows = Rc::new(objects.collect::<Result<Vec<Row>, datasets::Error>>()?);
-        let hash = files::hash::sha256_of_file(path)?;
-        self.read.insert(path.to_owned(), (Rc::clone(&rows), hash.clone()));
+        let hash = files::hash::sha256_of_file(&file.path)?;
+        self.read.insert(file.path.clone(), (Rc::clone(&rows), hash.clone()));
         Ok((rows, hash))
     }
+}
 
-    /// A path as results name it: below `--data`.
-    fn name(&self, path: &Path) -> String {
-        let below = path.strip_prefix(&self.root).ok().filter(|below| !below.as_os_str().is_empty());
-        let file_name = || path.file_name().map(PathBuf::from).unwrap_or_default();
-        below.map_or_else(file_name, Path::to_owned).display().to_string()
-    }
+fn file_name(path: &Path) -> String {
+    path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
 }
 
 /// Rows with a value in a column; a file without the column is of one subject already.
@@ -90,37 +109,118 @@ fn only(rows: &[Row], column: &str, wanted: &str) -> Vec<Row> {
     rows.iter().filter(has).cloned().collect()
 }
 
-/// The files of a split below a folder, in the order of their names.
-fn locate(root: &Path, set: &DataSet) -> Result<Vec<PathBuf>> {
-    let name = set.repository.rsplit('/').next().unwrap_or_default();
-    let mut stems: Vec<String> = set.files.iter().map(|file| (*file).to_owned()).collect();
-    stems.push(set.split.to_owned());
-    stems.extend(
-        [set.config, name]
-            .iter()
-            .flat_map(|prefix| [format!("{prefix}-{}", set.split), format!("{prefix}_{}", set.split)]),
-    );
-    let mut folders = Vec::new();
-    for base in bases(root, set, name)? {
-        let subject = set.only.as_ref().map(|(_, subject)| base.join(subject));
-        let inner = [base.join(set.config), base.join("data").join(set.config), base.join("data"), base];
-        folders.extend(inner.into_iter().chain(subject));
+/// The files of a split on the hub. What the cache has whole needs no network.
+fn fetch(id: Option<&Id>, set: &DataSet) -> Result<Vec<DataFile>> {
+    let stem = stems(set).remove(0);
+    let Some(own) = Id::parse(set.repository).filter(|_| set.is_on_hub) else {
+        bail!(
+            "{} is not on the hub; put {stem}.json in FOLDER/{} and give `--data FOLDER` with all datasets in it",
+            set.name(),
+            set.folders.first().unwrap_or(&"")
+        );
+    };
+    let id = id.unwrap_or(&own);
+    let settings = Settings::from_environment()?;
+    let cached = Repository::open(settings.clone().offline(), Kind::Dataset, id);
+    let cached = cached.ok().and_then(|repository| {
+        let names = names_on_hub(&repository, set).filter(|names| incomplete(names).is_none())?;
+        let folder = repository.fetch(&names).ok()?;
+        Some(hub_files(id, &repository, &folder, &names))
+    });
+    if let Some(files) = cached {
+        return Ok(files);
     }
-    for folder in folders.iter().filter(|folder| folder.is_dir()) {
-        for stem in &stems {
-            let files = files_with_stem(folder, stem)?;
-            if !files.is_empty() {
-                return Ok(files);
+    let repository = Repository::open(settings, Kind::Dataset, id).with_context(|| set.name())?;
+    let names = names_on_hub(&repository, set).with_context(|| {
+        format!(
+            "the dataset {id} on the hub has no {stem} of {}; give `--data FOLDER` with the file",
+            set.name()
+        )
+    })?;
+    if let Some(reason) = incomplete(&names) {
+        bail!("{} on the hub: {reason}", set.name());
+    }
+    let folder = repository.fetch(&names).with_context(|| set.name())?;
+    Ok(hub_files(id, &repository, &folder, &names))
+}
+
+fn hub_files(id: &Id, repository: &Repository, folder: &Path, names: &[String]) -> Vec<DataFile> {
+    let file = |name: &String| DataFile {
+        path: folder.join(name),
+        name: format!("{}@{}/{name}", id.repository(), repository.commit()),
+    };
+    names.iter().map(file).collect()
+}
+
+/// The names of a split's files in a repository.
+fn names_on_hub(repository: &Repository, set: &DataSet) -> Option<Vec<String>> {
+    let folders = inner_folders(set);
+    let in_folder = |folder: &str| {
+        let own = repository.names().iter().filter_map(|name| {
+            let (parent, file) = name.rsplit_once('/').unwrap_or(("", name));
+            (parent == folder).then(|| file.to_owned())
+        });
+        own.collect::<Vec<String>>()
+    };
+    for folder in &folders {
+        let names = in_folder(folder);
+        for stem in stems(set) {
+            let found = split_names(names.clone(), &stem);
+            if !found.is_empty() {
+                let prefix = if folder.is_empty() { String::new() } else { format!("{folder}/") };
+                return Some(found.into_iter().map(|name| format!("{prefix}{name}")).collect());
             }
         }
     }
-    let place = root.display();
-    bail!(
-        "{} is not below {place}; download it with `hf download --repo-type dataset {1} --local-dir \
-         {place}/{1}`, or put {2}.jsonl in {place}/{1}{3}{4}",
-        set.name(),
+    None
+}
+
+/// The folders of a repository that may have a configuration's files, the most certain first.
+fn inner_folders(set: &DataSet) -> Vec<String> {
+    let mut folders = match set.config {
+        "" => vec![String::new(), "data".to_owned()],
+        config => vec![config.to_owned(), format!("data/{config}"), "data".to_owned(), String::new()],
+    };
+    folders.extend(set.only.as_ref().map(|(_, subject)| subject.clone()));
+    folders
+}
+
+/// The files of a split below a folder, in the order of their names.
+fn locate(root: &Path, set: &DataSet) -> Result<Vec<DataFile>> {
+    let short = set.repository.rsplit('/').next().unwrap_or_default();
+    let bases = bases(root, set, short)?;
+    let folders = bases.iter().flat_map(|base| inner_folders(set).into_iter().map(|inner| base.join(inner)));
+    for folder in folders.filter(|folder| folder.is_dir()) {
+        let entries =
+            std::fs::read_dir(&folder).with_context(|| format!("cannot read {}", folder.display()))?;
+        let names: Vec<String> =
+            entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()).collect();
+        for stem in stems(set) {
+            let found = split_names(names.clone(), &stem);
+            if let Some(reason) = incomplete(&found) {
+                bail!("{}: {reason} in {}; download the others", set.name(), folder.display());
+            }
+            if !found.is_empty() {
+                let name = |path: &Path| path.strip_prefix(root).unwrap_or(path).display().to_string();
+                let file = |path: PathBuf| DataFile { name: name(&path), path };
+                return Ok(found.into_iter().map(|name| file(folder.join(name))).collect());
+            }
+        }
+    }
+    bail!("{}", missing(root, set))
+}
+
+/// How to get what is not below a folder.
+fn missing(root: &Path, set: &DataSet) -> String {
+    let (place, name, stem) = (root.display(), set.name(), stems(set).remove(0));
+    if !set.is_on_hub {
+        let folder = set.folders.first().unwrap_or(&"");
+        return format!("{name} is not below {place}; put {stem}.json (or .jsonl) in {place}/{folder}");
+    }
+    format!(
+        "{name} is not below {place}; download it with `hf download --repo-type dataset {0} --local-dir \
+         {place}/{0}`, put {stem}.jsonl in {place}/{0}{1}{2}, or leave `--data` out to fetch it",
         set.repository,
-        stems[0],
         if set.config.is_empty() { "" } else { "/" },
         set.config
     )
@@ -166,30 +266,6 @@ fn snapshots(repository: &Path) -> Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-/// `STEM.jsonl`, or the shards `STEM-00000-of-00002.parquet`, also compressed.
-fn files_with_stem(folder: &Path, stem: &str) -> Result<Vec<PathBuf>> {
-    let entries = std::fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))?;
-    let mut files: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
-    files.retain(|path| {
-        let Some(name) = path.file_name().and_then(|name| name.to_str()) else { return false };
-        let name = name.strip_suffix(".gz").or_else(|| name.strip_suffix(".zst")).unwrap_or(name);
-        let bare = FORMATS.iter().find_map(|format| name.strip_suffix(format));
-        bare.is_some_and(|bare| bare == stem || bare.strip_prefix(stem).is_some_and(is_shard))
-    });
-    files.sort();
-    // The same rows in two formats are not two shards.
-    let first_is_whole = files.first().is_some_and(|path| !path.to_string_lossy().contains("-of-"));
-    files.truncate(if first_is_whole { 1 } else { usize::MAX });
-    Ok(files)
-}
-
-/// Whether the rest of a name is `-00000-of-00002`.
-fn is_shard(rest: &str) -> bool {
-    let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    let numbers = rest.strip_prefix('-').and_then(|rest| rest.split_once("-of-"));
-    numbers.is_some_and(|(index, count)| digits(index) && digits(count))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -199,6 +275,10 @@ mod tests {
         std::fs::create_dir_all(path.parent().expect("a parent")).expect("a folder");
         std::fs::write(&path, "{\"question\": \"q\"}\n").expect("a file");
         path
+    }
+
+    fn paths(files: Vec<DataFile>) -> Vec<PathBuf> {
+        files.into_iter().map(|file| file.path).collect()
     }
 
     #[test]
@@ -215,7 +295,7 @@ mod tests {
             let path = write(folder.path(), name);
             write(folder.path(), "ai2_arc/ARC-Challenge/test.jsonl");
             write(folder.path(), "other/test.jsonl");
-            assert_eq!(locate(folder.path(), &set).expect("a file"), [path], "{name}");
+            assert_eq!(paths(locate(folder.path(), &set).expect("a file")), [path], "{name}");
         }
     }
 
@@ -236,8 +316,11 @@ mod tests {
         let first = write(folder.path(), "mmlu/all/test-00000-of-00002.parquet");
         let second = write(folder.path(), "mmlu/all/test-00001-of-00002.parquet");
         assert_eq!(
-            locate(folder.path(), &DataSet::new("cais/mmlu", "all", "test")).expect("files"),
-            [first, second]
+            paths(locate(folder.path(), &DataSet::new("cais/mmlu", "all", "test")).expect("files")),
+            [first, second.clone()]
         );
+        std::fs::remove_file(second).expect("removed");
+        let error = locate(folder.path(), &DataSet::new("cais/mmlu", "all", "test")).expect_err("half of it");
+        assert!(error.to_string().contains("1 of 2 shards"), "{error}");
     }
 }

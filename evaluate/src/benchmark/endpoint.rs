@@ -1,6 +1,7 @@
 //! Asking an OpenAI-compatible endpoint: `/completions` with echoed log-probabilities, `/chat/completions` for replies in
 //! a chat.
 
+use super::http::{Client, concurrently};
 use super::job::{self, EncodedDocument, Job, JobDocument, Work};
 use super::options::Options;
 use super::prepare::{PreparedDocument, PreparedTask};
@@ -9,27 +10,14 @@ use crate::task::python::strip_end;
 use crate::task::{Dialect, Question, Task};
 use anyhow::{Context, Result, bail, ensure};
 use files::hash::sha256;
-use reqwest::redirect::Policy;
 use serde_json::{Value, json};
-use std::sync::mpsc;
-use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 use terminal::Stop;
-
-/// Requests that are in flight at a time.
-const CONCURRENCY: usize = 16;
-/// Attempts of one request, with growing pauses between them.
-const ATTEMPTS: u32 = 4;
-/// Maximum time of one request.
-const TIMEOUT: Duration = Duration::from_secs(600);
 
 /// An endpoint that is evaluated.
 pub(super) struct EndpointModel {
-    client: reqwest::blocking::Client,
-    /// Without a slash at its end, such as `http://localhost:8000/v1`.
-    url: String,
+    client: Client,
     model: String,
-    key: Option<String>,
     chat: bool,
     examples_as_turns: bool,
     max_tokens: Option<usize>,
@@ -42,14 +30,10 @@ impl EndpointModel {
     /// When the name of the model is not given.
     pub(super) fn open(url: &str, options: &Options) -> Result<Self> {
         let model = options.endpoint_model.clone();
-        // A redirect would carry the prompts, and the key, to another host.
-        let client = reqwest::blocking::Client::builder().timeout(TIMEOUT).redirect(Policy::none()).build();
         Ok(Self {
-            client: client.context("the HTTP client cannot be made")?,
-            url: url.trim_end_matches('/').to_owned(),
+            client: Client::new(url, &["OPENAI_API_KEY"])?,
             model: model
                 .with_context(|| format!("{url} serves models by name; give `--endpoint-model NAME`"))?,
-            key: std::env::var("OPENAI_API_KEY").ok().filter(|key| !key.is_empty()),
             chat: options.chat_template,
             examples_as_turns: !options.one_message,
             max_tokens: options.max_reply_tokens,
@@ -57,7 +41,7 @@ impl EndpointModel {
     }
 
     pub(super) fn description(&self) -> Value {
-        json!({ "endpoint": self.url, "model": self.model, "chat_template": self.chat })
+        json!({ "endpoint": self.client.url(), "model": self.model, "chat_template": self.chat })
     }
 
     /// What is sent for each document of a task.
@@ -106,6 +90,10 @@ impl EndpointModel {
                 }
                 Work::GenerateText { body, stops }
             }
+            Question::Conversation(conversation) => {
+                ensure!(self.chat, "task `{}` is a conversation; give `--chat-template`", task.name);
+                Work::Converse { seeds: job::seeds(task, prepared.doc_id, conversation.turns.len()) }
+            }
             _ if self.chat => bail!(
                 "task `{}` compares log-likelihoods, which no chat endpoint gives; remove `--chat-template`",
                 task.name
@@ -122,7 +110,7 @@ impl EndpointModel {
             Work::GenerateText { body, stops } => json!([body, stops]),
             _ => Value::Null,
         };
-        let identity = format!("{} {}", self.url, self.model);
+        let identity = format!("{} {}", self.client.url(), self.model);
         let form = if self.chat { "chat" } else { "plain" };
         let key = job::key(&sha256(identity), task, form, &texts, prepared, &decoding);
         let text = texts.into_iter().next().unwrap_or_default();
@@ -139,27 +127,10 @@ impl EndpointModel {
         job: &Job<'_>,
         missing: &[usize],
         stop: &Stop,
-        mut finish: impl FnMut(Record) -> Result<()>,
+        finish: impl FnMut(Record) -> Result<()>,
     ) -> Result<()> {
-        let waiting = Mutex::new(missing.iter());
-        let (records, received) = mpsc::channel::<Result<Record>>();
-        std::thread::scope(|scope| {
-            for _ in 0..CONCURRENCY.min(missing.len()) {
-                let (records, waiting) = (records.clone(), &waiting);
-                scope.spawn(move || {
-                    while !stop.is_requested() {
-                        let next = waiting.lock().unwrap_or_else(PoisonError::into_inner).next();
-                        let Some(index) = next else { return };
-                        if records.send(self.answer(job.task, &job.documents[*index])).is_err() {
-                            return;
-                        }
-                    }
-                });
-            }
-            drop(records);
-            // Dropping the receiver on an error ends the threads after their current request.
-            received.into_iter().try_for_each(|record| finish(record?))
-        })
+        let answer = |index: &usize| self.answer(job.task, &job.documents[*index]);
+        concurrently(missing, stop, answer, finish)
     }
 
     fn answer(&self, task: &Task, document: &JobDocument<'_>) -> Result<Record> {
@@ -176,19 +147,45 @@ impl EndpointModel {
             }
             Work::GenerateText { body, stops } => {
                 let path = if self.chat { "chat/completions" } else { "completions" };
-                let reply = self.post(path, body)?;
+                let reply = self.client.post(path, body)?;
                 let choice = &reply["choices"][0];
                 let text = if self.chat { &choice["message"]["content"] } else { &choice["text"] };
-                let text =
-                    text.as_str().with_context(|| format!("{} returned no text: {reply}", self.url))?;
+                let text = text
+                    .as_str()
+                    .with_context(|| format!("{} returned no text: {reply}", self.client.url()))?;
                 let end =
                     stops.iter().filter_map(|stop| text.find(stop.as_str())).min().unwrap_or(text.len());
                 let finish = choice["finish_reason"].as_str().unwrap_or("stop").to_owned();
                 let tokens = reply["usage"]["completion_tokens"].as_u64().unwrap_or(0) as usize;
                 job::record(task, document, Answer::Text { response: text[..end].to_owned(), finish, tokens })
             }
+            Work::Converse { seeds } => job::record(task, document, self.converse(document, seeds)?),
             _ => bail!("this document was prepared for a checkpoint"),
         }
+    }
+
+    /// Has a conversation, turn by turn.
+    fn converse(&self, document: &JobDocument<'_>, seeds: &[u64]) -> Result<Answer> {
+        let Question::Conversation(conversation) = &document.document.document.question else {
+            bail!("this document is no conversation");
+        };
+        let (mut responses, mut tokens) = (Vec::new(), 0);
+        for seed in seeds {
+            let prompt = document.document.prompts[0].continued(&conversation.turns, &responses);
+            let message = |(role, content): (&str, String)| json!({"role": role, "content": content});
+            let messages: Vec<Value> = prompt.messages(true).into_iter().map(message).collect();
+            let body = json!({
+                "model": self.model, "messages": messages, "temperature": conversation.temperature,
+                // Half of the seeds do not fit in the numbers of other servers.
+                "seed": seed >> 33, "max_tokens": self.max_tokens.unwrap_or(conversation.max_tokens),
+            });
+            let reply = self.client.post("chat/completions", &body)?;
+            let text = reply["choices"][0]["message"]["content"].as_str();
+            let text = text.with_context(|| format!("{} returned no text: {reply}", self.client.url()))?;
+            responses.push(text.to_owned());
+            tokens += reply["usage"]["completion_tokens"].as_u64().unwrap_or(0) as usize;
+        }
+        Ok(Answer::Conversation { responses, tokens, judge: None, judgments: Vec::new() })
     }
 
     /// The log-likelihood of a continuation, whether it is greedy, and its number of tokens.
@@ -197,14 +194,14 @@ impl EndpointModel {
             "model": self.model, "prompt": format!("{context}{continuation}"), "echo": true, "logprobs": 1,
             "max_tokens": 1, "temperature": 0,
         });
-        let reply = self.post("completions", &body)?;
+        let reply = self.client.post("completions", &body)?;
         let logprobs = &reply["choices"][0]["logprobs"];
         let list = |name: &str| {
             let missing = || {
                 format!(
                     "{} returned no `{name}` of the prompt; log-likelihoods need `/completions` with `echo` and \
                      `logprobs`",
-                    self.url
+                    self.client.url()
                 )
             };
             logprobs[name].as_array().filter(|list| list.len() > 1).with_context(missing)
@@ -228,36 +225,7 @@ impl EndpointModel {
                 highest.max_by(|one, other| one.1.total_cmp(&other.1)).map(|(token, _)| token.as_str());
             is_greedy &= highest.is_none() || highest == tokens[index].as_str();
         }
-        ensure!(count > 0, "{} returned no log-probability of {continuation:?}", self.url);
+        ensure!(count > 0, "{} returned no log-probability of {continuation:?}", self.client.url());
         Ok((sum, is_greedy, count))
-    }
-
-    /// Sends a request, several times if the server is busy or does not answer.
-    fn post(&self, path: &str, body: &Value) -> Result<Value> {
-        let url = format!("{}/{path}", self.url);
-        let mut attempt = 0;
-        loop {
-            attempt += 1;
-            let mut request = self.client.post(&url).json(body);
-            if let Some(key) = &self.key {
-                request = request.bearer_auth(key);
-            }
-            let reason = match request.send() {
-                Ok(response) => {
-                    let status = response.status();
-                    let text = response.text().with_context(|| format!("{url} broke off"))?;
-                    if status.is_success() {
-                        return serde_json::from_str(&text)
-                            .with_context(|| format!("{url} did not return JSON"));
-                    }
-                    let reason = format!("{url} returned {}: {}", status.as_u16(), text.trim());
-                    ensure!(status == 429 || status.is_server_error(), "{reason}");
-                    reason
-                }
-                Err(error) => format!("{url} did not answer: {error:#}"),
-            };
-            ensure!(attempt < ATTEMPTS, "{reason}");
-            std::thread::sleep(Duration::from_millis(500 << attempt));
-        }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::prepare::{PreparedDocument, PreparedTask};
 use super::record::{Answer, Record, scorer};
-use crate::task::{Dialect, Question, Task};
+use crate::task::{Dialect, Question, Row, Task};
 use anyhow::Result;
 use engine::{Request, ScoringRequest};
 use files::hash::sha256;
@@ -14,6 +14,8 @@ use std::time::Instant;
 pub(super) struct Job<'a> {
     pub(super) task: &'a Task,
     pub(super) shots: usize,
+    /// The judge's prompts, for a task that is judged.
+    pub(super) judge_prompts: &'a [Row],
     pub(super) documents: Vec<JobDocument<'a>>,
     pub(super) files: BTreeMap<String, String>,
     pub(super) merged_borders: usize,
@@ -36,6 +38,8 @@ pub(super) enum Work {
     Score(Vec<ScoringRequest>),
     /// A prompt in ids.
     Generate(Box<Request>),
+    /// Turns of a conversation, as [`Question::Conversation`] has them, with the random seed of each reply.
+    Converse { seeds: Vec<u64> },
     /// Contexts and continuations as text.
     ScoreText(Vec<(String, String)>),
     /// A prompt as text or as messages, with what decides the reply.
@@ -60,6 +64,7 @@ impl<'a> Job<'a> {
         let mut job = Self {
             task: &prepared.task,
             shots: prepared.shots,
+            judge_prompts: &prepared.judge_prompts,
             documents: Vec::with_capacity(documents.len()),
             files: prepared.files.clone(),
             merged_borders: 0,
@@ -92,9 +97,19 @@ pub(super) fn key(
         Question::Choices { choices, gold } => json!([choices, gold, task.target_delimiter]),
         Question::Contexts { continuation, gold, .. } => json!([continuation, gold, task.target_delimiter]),
         Question::Text(generation) => generation.gold.clone(),
+        Question::Conversation(one) => json!([one.turns, one.temperature, one.max_tokens]),
         Question::Likelihood => Value::Null,
     };
     sha256(json!([model, task.name, scorer(task), form, texts, asked, decoding]).to_string())
+}
+
+/// The seeds of the replies of a conversation: each follows from the task, the row and the turn.
+pub(super) fn seeds(task: &Task, doc_id: usize, turns: usize) -> Vec<u64> {
+    let seed = |turn: usize| {
+        let hash = sha256(json!([task.name, doc_id, turn]).to_string());
+        u64::from_str_radix(&hash[..16], 16).unwrap_or_default()
+    };
+    (0..turns).map(seed).collect()
 }
 
 /// The record of a document's log-likelihoods. `tokens` is their number, for texts.
@@ -145,6 +160,7 @@ pub(super) fn record(task: &Task, document: &JobDocument<'_>, answer: Answer) ->
     let gold = match &prepared.question {
         Question::Choices { gold, .. } | Question::Contexts { gold, .. } => json!(gold),
         Question::Text(generation) => generation.gold.clone(),
+        Question::Conversation(conversation) => conversation.gold.clone(),
         Question::Likelihood => Value::Null,
     };
     let mut record = Record {

@@ -5,10 +5,12 @@ use super::job::{self, EncodedDocument, Job, JobDocument, Work};
 use super::options::Options;
 use super::prepare::{PreparedDocument, PreparedTask};
 use super::record::{Answer, Record};
-use crate::task::{Dialect, Question, Task};
+use crate::task::{Conversation, Dialect, Question, Task};
 use anyhow::{Context, Result, bail, ensure};
 use checkpoint::Checkpoint;
-use engine::{ContinuationScore, Engine, Events, Finish, NativeEngine, Request, Scorer, ScoringRequest};
+use engine::{
+    ContinuationScore, Engine, Events, Finish, NativeEngine, Request, Sampling, Scorer, ScoringRequest,
+};
 use files::hash::sha256;
 use serde_json::{Value, json};
 use std::collections::VecDeque;
@@ -144,6 +146,14 @@ impl NativeModel {
                     ..Request::default()
                 }))
             }
+            Question::Conversation(conversation) => {
+                ensure!(
+                    self.form != Form::Plain,
+                    "task `{}` is a conversation; give `--chat-template`",
+                    task.name
+                );
+                Work::Converse { seeds: job::seeds(task, prepared.doc_id, conversation.turns.len()) }
+            }
             Question::Likelihood => {
                 let (context, continuation) = encoder.pair("", &texts[0])?;
                 Work::Score(vec![ScoringRequest { context, continuations: vec![continuation] }])
@@ -160,9 +170,10 @@ impl NativeModel {
                 self.scoring(task, &encoder, parts, &mut merged)?
             }
         };
-        self.check_length(task, prepared, &work)?;
+        self.check_length(&encoder, task, prepared, &work)?;
         let asked = match &work {
             Work::Generate(request) => json!([request.stop_strings, request.max_tokens]),
+            Work::Converse { seeds } => json!([seeds, self.max_tokens]),
             _ => Value::Null,
         };
         let key = job::key(&self.identity, task, &format!("{:?}", self.form), &texts, prepared, &asked);
@@ -203,7 +214,13 @@ impl NativeModel {
         Ok(Work::Score(requests))
     }
 
-    fn check_length(&self, task: &Task, prepared: &PreparedDocument, work: &Work) -> Result<()> {
+    fn check_length(
+        &self,
+        encoder: &Encoder<'_>,
+        task: &Task,
+        prepared: &PreparedDocument,
+        work: &Work,
+    ) -> Result<()> {
         let context = self.checkpoint.config.max_positions;
         let (needed, what) = match work {
             Work::Score(requests) => {
@@ -213,6 +230,15 @@ impl NativeModel {
                 (requests.iter().map(longest).max().unwrap_or(0), "its longest choice")
             }
             Work::Generate(request) => (request.prompt.len() + request.max_tokens, "the reply"),
+            Work::Converse { .. } => match &prepared.document.question {
+                Question::Conversation(one) => {
+                    let empty = vec![String::new(); one.turns.len() - 1];
+                    let prompt = prepared.prompts[0].continued(&one.turns, &empty);
+                    let tokens = encoder.ids(&encoder.text(&prompt, self.form)?)?.len();
+                    (tokens + one.turns.len() * self.reply_tokens(one), "all replies")
+                }
+                _ => (0, ""),
+            },
             _ => (0, ""),
         };
         ensure!(
@@ -240,6 +266,7 @@ impl NativeModel {
         let Some(first) = documents.first() else { return Ok(()) };
         match first.work {
             Work::Score(_) => self.score_continuations(job.task, &documents, stop, &mut finish),
+            Work::Converse { .. } => self.converse(job.task, &documents, stop, &mut finish),
             _ => self.generate(job.task, &documents, stop, &mut finish),
         }
     }
@@ -285,10 +312,7 @@ impl NativeModel {
         stop: &Stop,
         finish: &mut impl FnMut(Record) -> Result<()>,
     ) -> Result<()> {
-        self.scorer = None;
-        if self.engine.is_none() {
-            self.engine = Some(NativeEngine::start(&self.checkpoint, self.options)?);
-        }
+        self.start_engine()?;
         let engine = self.engine.as_ref().context("the engine was started above")?;
         let mut waiting = documents.iter();
         let mut in_flight: VecDeque<(&JobDocument<'_>, Events)> = VecDeque::new();
@@ -299,20 +323,94 @@ impl NativeModel {
                 in_flight.push_back((document, engine.submit((**request).clone())?));
             }
             let Some((document, events)) = in_flight.pop_front() else { break };
-            let answer = events.collect_blocking();
-            let ending = match answer.finish {
-                Finish::Failed(reason) | Finish::ConstraintFailed(reason) => {
-                    bail!("the engine failed: {reason}")
-                }
-                Finish::Length => "length",
-                _ => "stop",
-            };
-            let tokens = answer.ids.len();
-            let answer = Answer::Text { response: answer.text, finish: ending.to_owned(), tokens };
+            let (response, ending, tokens) = text_of(events)?;
+            let answer = Answer::Text { response, finish: ending.to_owned(), tokens };
             finish(job::record(task, document, answer)?)?;
         }
         Ok(())
     }
+
+    fn start_engine(&mut self) -> Result<()> {
+        self.scorer = None;
+        if self.engine.is_none() {
+            self.engine = Some(NativeEngine::start(&self.checkpoint, self.options)?);
+        }
+        Ok(())
+    }
+
+    fn reply_tokens(&self, conversation: &Conversation) -> usize {
+        self.max_tokens.unwrap_or(conversation.max_tokens)
+    }
+
+    /// Has conversations, many at a time, turn by turn.
+    fn converse(
+        &mut self,
+        task: &Task,
+        documents: &[&JobDocument<'_>],
+        stop: &Stop,
+        finish: &mut impl FnMut(Record) -> Result<()>,
+    ) -> Result<()> {
+        self.start_engine()?;
+        for batch in documents.chunks(BATCH) {
+            let mut replies: Vec<Vec<String>> = vec![Vec::new(); batch.len()];
+            let mut tokens = vec![0; batch.len()];
+            loop {
+                let turns =
+                    batch.iter().zip(&replies).map(|(document, replies)| self.next_turn(document, replies));
+                let in_flight = turns.collect::<Result<Vec<Option<Events>>>>()?;
+                if in_flight.iter().all(Option::is_none) {
+                    break;
+                }
+                for (index, events) in in_flight.into_iter().enumerate() {
+                    let Some(events) = events else { continue };
+                    let (reply, _, count) = text_of(events)?;
+                    replies[index].push(reply);
+                    tokens[index] += count;
+                }
+                if stop.is_requested() {
+                    return Ok(());
+                }
+            }
+            for ((document, responses), tokens) in batch.iter().zip(replies).zip(tokens) {
+                let answer = Answer::Conversation { responses, tokens, judge: None, judgments: Vec::new() };
+                finish(job::record(task, document, answer)?)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Asks for the next reply of a conversation; none if it has all.
+    fn next_turn(&self, document: &JobDocument<'_>, replies: &[String]) -> Result<Option<Events>> {
+        let (Work::Converse { seeds }, Question::Conversation(conversation)) =
+            (&document.work, &document.document.document.question)
+        else {
+            return Ok(None);
+        };
+        let Some(seed) = seeds.get(replies.len()) else { return Ok(None) };
+        let encoder = Encoder::new(&self.checkpoint);
+        let prompt = document.document.prompts[0].continued(&conversation.turns, replies);
+        let request = Request {
+            prompt: encoder.ids(&encoder.text(&prompt, Form::Chat { examples_as_turns: true })?)?,
+            sampling: Sampling { temperature: conversation.temperature, seed: *seed, ..Sampling::default() },
+            max_tokens: self.reply_tokens(conversation),
+            stop_ids: self.checkpoint.stop_ids.clone(),
+            deliver_at_end: true,
+            ..Request::default()
+        };
+        let engine = self.engine.as_ref().context("the engine was started")?;
+        Ok(Some(engine.submit(request)?))
+    }
+}
+
+/// A reply, how it ended, and its tokens.
+fn text_of(events: Events) -> Result<(String, &'static str, usize)> {
+    let answer = events.collect_blocking();
+    let ending = match answer.finish {
+        Finish::Failed(reason) | Finish::ConstraintFailed(reason) => bail!("the engine failed: {reason}"),
+        Finish::Length => "length",
+        _ => "stop",
+    };
+    Ok((answer.text, ending, answer.ids.len()))
 }
 
 fn record_of_scores(

@@ -1,9 +1,10 @@
 //! The options of `smoleval score` that only apply to benchmark tasks.
 
 use engine::WeightFormat;
+use files::run_folder::NO_LOCK_HELP;
 
 /// The options for benchmark tasks.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Default, clap::Args)]
 pub struct Options {
     /// Benchmark tasks and groups, separated by commas; `smoleval tasks` lists them
     #[arg(long, value_delimiter = ',', help_heading = "Benchmark tasks")]
@@ -24,7 +25,7 @@ pub struct Options {
     #[arg(long, requires = "tasks", value_name = "TEXT", help_heading = "Benchmark tasks")]
     pub(crate) system: Option<String>,
     /// Storage format of the weights in memory
-    #[arg(long, value_enum, default_value = "f32", help_heading = "Benchmark tasks")]
+    #[arg(long, value_enum, default_value = "f32", requires = "tasks", help_heading = "Benchmark tasks")]
     pub(crate) dtype: Dtype,
     /// Maximum length of a reply, in tokens [default: the task's own]
     #[arg(long, requires = "tasks", value_name = "TOKENS", help_heading = "Benchmark tasks")]
@@ -33,6 +34,15 @@ pub struct Options {
     /// OPENAI_API_KEY
     #[arg(long, requires = "tasks", value_name = "NAME", help_heading = "Benchmark tasks")]
     pub(crate) endpoint_model: Option<String>,
+    /// Endpoint of the judge of conversations, a URL such as http://localhost:8000/v1; the key is read from JUDGE_API_KEY or
+    /// OPENAI_API_KEY
+    #[arg(long, requires = "tasks", value_name = "URL", help_heading = "Benchmark tasks")]
+    pub(crate) judge: Option<String>,
+    /// Name of the judge at its endpoint
+    #[arg(long, requires = "judge", value_name = "NAME", help_heading = "Benchmark tasks")]
+    pub(crate) judge_model: Option<String>,
+    #[arg(long, requires = "tasks", help = NO_LOCK_HELP, help_heading = "Benchmark tasks")]
+    pub(crate) no_lock: bool,
     /// Run code that the model writes, in a sandbox
     #[arg(long, requires = "tasks", help_heading = "Benchmark tasks")]
     pub(crate) allow_code: bool,
@@ -42,10 +52,11 @@ pub struct Options {
 }
 
 /// How weights are stored in memory.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
 #[value(rename_all = "snake_case")]
 pub(crate) enum Dtype {
     /// 32-bit floats
+    #[default]
     F32,
     /// bfloat16; activations are rounded to bfloat16, too
     Bf16,

@@ -7,6 +7,7 @@ use super::rescore::model_folders;
 use super::store;
 use super::summary::{ModelSummary, rows};
 use crate::statistics::{self, Estimate};
+use crate::task::is_share;
 use anyhow::Result;
 use report::escape;
 use report::html::note;
@@ -43,10 +44,11 @@ pub(crate) fn sections(scores: &Path, documents: usize, published: Option<&str>)
     ])
 }
 
+/// A table; the cells of `rows` are HTML.
 fn table(head: &[String], rows: &[Vec<String>]) -> String {
     let head: String = head.iter().map(|cell| format!("<th>{}</th>", escape(cell))).collect();
     let row = |row: &Vec<String>| {
-        let cells: String = row.iter().map(|cell| format!("<td>{}</td>", escape(cell))).collect();
+        let cells: String = row.iter().map(|cell| format!("<td>{cell}</td>")).collect();
         format!("<tr>{cells}</tr>\n")
     };
     let rows: String = rows.iter().map(row).collect();
@@ -56,17 +58,24 @@ fn table(head: &[String], rows: &[Vec<String>]) -> String {
 fn scores_table(models: &[Scored], published: Option<&str>) -> String {
     let mut rows = rows(models.iter().map(|model| &model.summary));
     let mut head = rows.remove(0);
+    let score = |name: &str, row: &[String]| published::score(name, &row[0], &row[1]);
+    let is_published = |name: &&str| rows.iter().any(|row| score(name, row).is_some());
+    let mut explanation =
+        "Percent (per token and per byte: as they are), with the standard error of the mean.".to_owned();
+    if let Some(name) = published.filter(|name| !is_published(name)) {
+        explanation += &format!(" No score of {name} on these tasks is published.");
+    }
+    let published = published.filter(is_published);
     head.extend(published.map(|name| format!("{name}, published")));
     for row in &mut rows {
-        row.extend(published.map(|name| {
-            let score = published::score(name, &row[0], &row[1]);
-            score.map_or_else(String::new, |score| format!("{score:.2}"))
-        }));
+        let cell = |name| score(name, row).map_or_else(String::new, |score| format!("{score:.2}"));
+        let cell = published.map(cell);
+        row.extend(cell);
+        row.iter_mut().for_each(|cell| *cell = escape(cell));
     }
-    let explanation =
-        note("Percent (per token and per byte: as they are), with the standard error of the mean.");
     format!(
-        "<section id=\"benchmarks\"><h2>Benchmarks</h2>\n{explanation}{}</section>\n",
+        "<section id=\"benchmarks\"><h2>Benchmarks</h2>\n{}{}</section>\n",
+        note(&explanation),
         table(&head, &rows)
     )
 }
@@ -81,10 +90,10 @@ fn differences(models: &[Scored]) -> String {
     for (task, records) in &first.records {
         let Some(metrics) = records.first().map(|record| &record.metrics) else { continue };
         for (metric, _) in metrics {
-            let mut row = vec![task.clone(), metric.clone()];
+            let mut row = vec![escape(task), escape(metric)];
             for other in others {
                 let pairs = pairs(records, other.records.get(task).map_or(&[], Vec::as_slice), metric);
-                row.push(difference(&pairs));
+                row.push(difference(metric, &pairs));
             }
             rows.push(row);
         }
@@ -92,8 +101,8 @@ fn differences(models: &[Scored]) -> String {
     let mut head = vec!["task".to_owned(), "metric".to_owned()];
     head.extend(others.iter().map(|other| format!("{} - {}", other.summary.name(), first.summary.name())));
     let explanation = note(
-        "The mean difference over the documents that both answered, in points, with its standard error. What both find \
-         easy or hard cancels.",
+        "The mean difference over the documents that both answered, in points (per token and per byte: as it is), with its \
+         standard error; bold where it is more than two of them. What both find easy or hard cancels.",
     );
     format!(
         "<section id=\"differences\"><h2>Differences</h2>\n{explanation}{}</section>\n",
@@ -106,7 +115,8 @@ fn pairs(one: &[Record], other: &[Record], metric: &str) -> Vec<(f64, f64)> {
     let others: BTreeMap<usize, &Record> = other.iter().map(|record| (record.doc_id, record)).collect();
     let pair =
         |record: &Record| Some((number(record, metric)?, number(others.get(&record.doc_id)?, metric)?));
-    one.iter().filter_map(pair).collect()
+    // A document without a rating has no value.
+    one.iter().filter_map(pair).filter(|(one, other)| one.is_finite() && other.is_finite()).collect()
 }
 
 /// A metric of a document as one number.
@@ -116,12 +126,22 @@ fn number(record: &Record, metric: &str) -> Option<f64> {
     Some(part / whole)
 }
 
-fn difference(pairs: &[(f64, f64)]) -> String {
+/// The mean difference of pairs of a metric: of shares in points, of others as they are; bold where it is more than two
+/// standard errors.
+fn difference(metric: &str, pairs: &[(f64, f64)]) -> String {
     if pairs.is_empty() {
         return String::new();
     }
     let Estimate { value, standard_error } = statistics::mean_difference(pairs);
-    format!("{:+.2} ± {:.2} ({} documents)", 100.0 * value, 100.0 * standard_error, pairs.len())
+    let (scale, digits) = if is_share(metric) { (100.0, 2) } else { (1.0, 4) };
+    let text = format!(
+        "{:+.digits$} ± {:.digits$} ({} documents)",
+        scale * value,
+        scale * standard_error,
+        pairs.len()
+    );
+    let is_clear = value.abs() > 2.0 * standard_error;
+    if is_clear { format!("<b>{}</b>", escape(&text)) } else { escape(&text) }
 }
 
 fn documents_section(models: &[Scored], count: usize) -> String {
@@ -154,7 +174,9 @@ fn documents_section(models: &[Scored], count: usize) -> String {
 }
 
 fn answer(model: &str, record: &Record) -> String {
-    let is_right = record.metrics.first().is_some_and(|(name, _)| number(record, name) == Some(1.0));
+    // Of the first metric that says right or wrong; a count or a length is neither.
+    let verdict = record.metrics.iter().find(|(name, _)| is_share(name));
+    let is_right = verdict.map(|(name, _)| number(record, name) == Some(1.0));
     let metrics: Vec<String> = record
         .metrics
         .iter()
@@ -166,19 +188,31 @@ fn answer(model: &str, record: &Record) -> String {
         Answer::Choices { choices, loglikelihoods, .. } => {
             let gold = record.gold.as_u64().map(|gold| gold as usize);
             let line = |(index, (choice, ll)): (usize, (&String, &f64))| {
-                let mark = if gold == Some(index) { "\u{2190} right" } else { "" };
-                format!("{ll:.3}  {choice} {mark}\n")
+                let mark = if gold == Some(index) { "\u{2713}" } else { "\u{b7}" };
+                format!("{mark} {ll:.3}  {choice}\n")
             };
             choices.iter().zip(loglikelihoods).enumerate().map(line).collect()
         }
         Answer::Text { response, finish, .. } => format!("{response}\n[{finish}] gold: {}", record.gold),
+        Answer::Conversation { responses, judgments, .. } => {
+            let text = |(index, reply): (usize, &String)| {
+                let judgment =
+                    judgments.get(index).map_or_else(String::new, |text| format!("[judge] {text}\n"));
+                format!("[turn {}] {reply}\n{judgment}", index + 1)
+            };
+            responses.iter().enumerate().map(text).collect()
+        }
         Answer::Likelihood { loglikelihood, tokens, .. } => {
             format!("{loglikelihood:.3} over {tokens} tokens")
         }
     };
-    let (class, sign) = if is_right { ("right", "\u{2713} right") } else { ("wrong", "\u{2717} wrong") };
+    let (class, sign) = match is_right {
+        Some(true) => ("right", "\u{2713} right, "),
+        Some(false) => ("wrong", "\u{2717} wrong, "),
+        None => ("", ""),
+    };
     format!(
-        "<div class=\"verdict {class}\"><p><b>{}</b> <span>{sign}, {}</span></p><p class=\"reply\">{}</p></div>",
+        "<div class=\"verdict {class}\"><p><b>{}</b> <span>{sign}{}</span></p><p class=\"reply\">{}</p></div>",
         escape(model),
         escape(&metrics.join(", ")),
         escape(&text)
@@ -212,10 +246,29 @@ mod tests {
     }
 
     #[test]
+    fn a_published_column_has_a_score() {
+        let mut model = scored("a", &[1.0]);
+        let summary = json!({"program": "", "name": "a", "model": {}, "groups": [], "tasks": [
+            {"task": "piqa@smollm2", "scorer": "", "shots": 0, "documents": 1, "files": {}, "first_prompt": "",
+             "first_prompt_ids": [], "seconds": 0.0,
+             "metrics": [{"metric": "acc_norm", "value": 0.5, "standard_error": null}]}]});
+        model.summary = serde_json::from_value(summary).expect("a summary");
+        let html = scores_table(std::slice::from_ref(&model), Some("SmolLM2-135M-Instruct"));
+        assert!(html.contains("<td>50.00</td><td>66.30</td>"), "{html}");
+        let html = scores_table(&[model], Some("SmolLM2-1.7B"));
+        assert!(html.contains("77.60"), "{html}");
+        let html = scores_table(&[scored("a", &[1.0])], Some("SmolLM2-1.7B"));
+        assert!(html.contains("No score of SmolLM2-1.7B") && !html.contains("published</th>"), "{html}");
+    }
+
+    #[test]
     fn differences_are_paired_and_texts_are_escaped() {
         let models = [scored("a", &[0.0, 1.0, 0.0, 1.0]), scored("b", &[1.0, 1.0, 0.0, 1.0])];
         let html = differences(&models);
-        assert!(html.contains("+25.00 ± 25.00 (4 documents)"), "{html}");
+        assert!(html.contains("<td>+25.00 ± 25.00 (4 documents)</td>"), "{html}");
+        let models = [scored("a", &[0.0; 4]), scored("<i>b", &[1.0, 1.0, 0.0, 1.0])];
+        let html = differences(&models);
+        assert!(html.contains("<b>+75.00 ± 25.00 (4 documents)</b>") && !html.contains("<i>"), "{html}");
         let html = documents_section(&models, 2);
         assert!(!html.contains("<script>") && html.matches("<article").count() == 2, "{html}");
         assert!(html.contains("\u{2717} wrong, acc 0") && html.contains("\u{2713} right, acc 1"), "{html}");

@@ -4,8 +4,9 @@ use super::data::Data;
 use super::settings::Settings;
 use super::shots::Shots;
 use crate::task::python::Random;
-use crate::task::{Dialect, Document, Prompt, Task, prompts};
+use crate::task::{Dialect, Document, Judged, Prompt, Question, Row, Task, prompts};
 use anyhow::{Context, Result, ensure};
+use serde_json::Value;
 use std::collections::BTreeMap;
 
 /// The seed of lighteval's order of documents.
@@ -16,6 +17,8 @@ pub(super) struct PreparedTask {
     pub(super) task: Task,
     pub(super) shots: usize,
     pub(super) documents: Vec<PreparedDocument>,
+    /// The judge's prompts, for a task that is judged.
+    pub(super) judge_prompts: Vec<Row>,
     /// The SHA-256 of every file that was read, by its path.
     pub(super) files: BTreeMap<String, String>,
 }
@@ -55,11 +58,13 @@ fn prepare(task: &Task, data: &mut Data, settings: &Settings<'_>) -> Result<Prep
     order.truncate(settings.limit.unwrap_or(usize::MAX));
     let count = options.num_fewshot.unwrap_or(task.shots);
     let mut shots = Shots::read(task, count, data, random)?;
+    let judge = task.judged.as_ref().map(|judged| JudgeFiles::read(judged, data)).transpose()?;
     let mut task = task.clone();
     task.description = shots.description.take().unwrap_or(task.description);
     let documents = order.into_iter().map(|doc_id| {
         let row = &rows[doc_id];
-        let document = (task.document)(row).with_context(|| row.place.clone())?;
+        let mut document = (task.document)(row).with_context(|| row.place.clone())?;
+        judge.iter().for_each(|judge| judge.add_reference(&mut document));
         let examples = shots.next(row)?;
         let prompts = prompts(&task, &document, &examples, options.system.as_deref());
         Ok(PreparedDocument { doc_id, document, prompts })
@@ -67,5 +72,35 @@ fn prepare(task: &Task, data: &mut Data, settings: &Settings<'_>) -> Result<Prep
     let documents = documents.collect::<Result<Vec<_>>>()?;
     let mut files = read.files;
     files.extend(std::mem::take(&mut shots.files));
-    Ok(PreparedTask { task, shots: count, documents, files })
+    let JudgeFiles { prompts, files: of_judge, .. } = judge.unwrap_or_default();
+    files.extend(of_judge);
+    Ok(PreparedTask { task, shots: count, documents, judge_prompts: prompts, files })
+}
+
+/// The judge's prompts, and the reference answers by the id of their question.
+#[derive(Default)]
+struct JudgeFiles {
+    prompts: Vec<Row>,
+    references: Vec<(Value, Value)>,
+    files: BTreeMap<String, String>,
+}
+
+impl JudgeFiles {
+    fn read(judged: &Judged, data: &mut Data) -> Result<Self> {
+        let (prompts, references) = (data.rows(&judged.prompts)?, data.rows(&judged.references)?);
+        let reference = |row: &Row| (judged.reference)(row).with_context(|| row.place.clone());
+        let mut files = prompts.files;
+        files.extend(references.files);
+        let references = references.rows.iter().map(reference).collect::<Result<_>>()?;
+        Ok(Self { prompts: prompts.rows, references, files })
+    }
+
+    fn add_reference(&self, document: &mut Document) {
+        if let Question::Conversation(conversation) = &mut document.question
+            && let Some((_, reference)) =
+                self.references.iter().find(|(id, _)| *id == conversation.gold["id"])
+        {
+            conversation.gold["reference"] = reference.clone();
+        }
+    }
 }

@@ -48,6 +48,18 @@ pub(crate) enum Answer {
         /// Its length in tokens.
         tokens: usize,
     },
+    /// The replies of a conversation.
+    Conversation {
+        responses: Vec<String>,
+        /// Their length in tokens.
+        tokens: usize,
+        /// Who judged them.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        judge: Option<String>,
+        /// What the judge wrote about each.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        judgments: Vec<String>,
+    },
     /// The log-likelihood of the document itself.
     Likelihood { loglikelihood: f64, tokens: usize, bytes: usize },
 }
@@ -78,6 +90,8 @@ fn metrics(task: &Task, gold: &Value, answer: &Answer) -> Result<Metrics> {
             Ok(choice_metrics(kind, loglikelihoods, lengths, gold))
         }
         (Scorer::Text(score), Answer::Text { response, .. }) => score(gold, response),
+        (Scorer::Judged(_), Answer::Conversation { judgments, .. }) if judgments.is_empty() => Ok(Vec::new()),
+        (Scorer::Judged(score), Answer::Conversation { judgments, .. }) => score(judgments),
         (Scorer::Perplexity, Answer::Likelihood { loglikelihood, tokens, bytes }) => {
             Ok(crate::task::perplexity_metrics(*loglikelihood, *tokens, *bytes))
         }

@@ -3,8 +3,10 @@
 use super::store;
 use super::summary::{ModelSummary, table};
 use crate::sandbox;
+use crate::task::TasksOfFile;
 use crate::tasks;
 use anyhow::{Context, Result, ensure};
+use files::run_folder::{Lock, NO_LOCK_HELP};
 use std::path::{Path, PathBuf};
 
 /// The options of `smoleval rescore`.
@@ -15,6 +17,8 @@ pub struct RescoreOptions {
     /// Run code that the model wrote, in a sandbox
     #[arg(long)]
     allow_code: bool,
+    #[arg(long, help = NO_LOCK_HELP)]
+    no_lock: bool,
     /// Run code although this system cannot cut it off from the network or from files
     #[arg(long, requires = "allow_code")]
     unsandboxed: bool,
@@ -24,12 +28,13 @@ pub struct RescoreOptions {
 ///
 /// # Errors
 /// Names the file or the task that cannot be scored.
-pub fn rescore(options: &RescoreOptions) -> Result<u8> {
+pub fn rescore(options: &RescoreOptions, more: &[TasksOfFile]) -> Result<u8> {
     let folders = model_folders(&options.scores)?;
     let mut summaries = Vec::new();
     for folder in &folders {
+        let _lock = Lock::acquire_unless(options.no_lock, folder, "smoleval rescore")?;
         let mut summary = ModelSummary::read(folder)?;
-        let (all, groups) = tasks::all();
+        let (all, groups) = tasks::all(more);
         for name in summary.task_names() {
             let task = all.iter().find(|task| task.name == name);
             let task = task.with_context(|| format!("there is no task `{name}` in this version"))?;

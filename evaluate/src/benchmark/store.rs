@@ -17,29 +17,40 @@ pub(super) struct Store {
     path: PathBuf,
     file: File,
     records: HashMap<String, Record>,
+    /// The file of documents that were scored with other settings, and what is in it.
+    earlier_path: PathBuf,
+    earlier: HashMap<String, Record>,
     unsynced: usize,
 }
 
 impl Store {
-    /// Opens the file of a task; what is there is kept unless the task is to be started over.
+    /// Opens the file of a task; what is there is kept, also what another run has scored with other settings. If the task
+    /// is to be started over, it is not used again.
     ///
     /// # Errors
-    /// When the file cannot be read or written.
+    /// When a file cannot be read or written.
     pub(super) fn open(folder: &Path, task: &str, restart: bool) -> Result<Self> {
         let path = folder.join(format!("{task}.jsonl"));
-        let records = match restart {
-            true => HashMap::new(),
-            false => read(&path)?.into_iter().map(|record| (record.key.clone(), record)).collect(),
-        };
+        let earlier_path = folder.join(format!("{task}.earlier.jsonl"));
+        let mut earlier = by_key(read(&earlier_path)?);
+        earlier.extend(by_key(read(&path)?));
+        let records = if restart { HashMap::new() } else { std::mem::take(&mut earlier) };
+        if restart && !earlier.is_empty() {
+            write_all(&earlier_path, in_order(&earlier).into_iter())?;
+        }
         // Also ends a line that a killed run left unfinished.
-        write_all(&path, records.values())?;
+        write_all(&path, in_order(&records).into_iter())?;
         let file = File::options().append(true).open(&path);
         let file = file.with_context(|| format!("cannot write {}", path.display()))?;
-        Ok(Self { path, file, records, unsynced: 0 })
+        Ok(Self { path, file, records, earlier_path, earlier, unsynced: 0 })
     }
 
     pub(super) fn contains(&self, key: &str) -> bool {
         self.records.contains_key(key)
+    }
+
+    pub(super) fn get(&self, key: &str) -> Option<&Record> {
+        self.records.get(key)
     }
 
     /// Writes a scored document.
@@ -59,17 +70,39 @@ impl Store {
         Ok(())
     }
 
-    /// Writes the file with the documents of these keys, in their order, and returns them.
+    /// Writes the file with the documents of these keys and rows, in their order, and returns them. Equal documents have
+    /// one key. Documents of other keys go to `TASK.earlier.jsonl`, where a run with their settings finds them.
     ///
     /// # Errors
-    /// When one is missing, or the disk refuses the file.
-    pub(super) fn finish<'a>(mut self, keys: impl Iterator<Item = &'a str>) -> Result<Vec<Record>> {
-        let records: Vec<Record> = keys
-            .map(|key| self.records.remove(key).with_context(|| format!("no document has the key {key}")))
-            .collect::<Result<_>>()?;
+    /// When one is missing, or the disk refuses a file.
+    pub(super) fn finish<'a>(
+        mut self,
+        documents: impl Iterator<Item = (&'a str, usize)>,
+    ) -> Result<Vec<Record>> {
+        let record = |(key, doc_id): (&'a str, usize)| {
+            let record = self.records.get(key).with_context(|| format!("no document has the key {key}"))?;
+            Ok(Record { doc_id, ..record.clone() })
+        };
+        let records: Vec<Record> = documents.map(record).collect::<Result<_>>()?;
+        self.earlier.extend(std::mem::take(&mut self.records));
+        records.iter().for_each(|record| drop(self.earlier.remove(&record.key)));
+        if !self.earlier.is_empty() || self.earlier_path.exists() {
+            write_all(&self.earlier_path, in_order(&self.earlier).into_iter())?;
+        }
         write_all(&self.path, records.iter())?;
         Ok(records)
     }
+}
+
+fn by_key(records: Vec<Record>) -> HashMap<String, Record> {
+    records.into_iter().map(|record| (record.key.clone(), record)).collect()
+}
+
+/// Records in an order that does not depend on the hash map's.
+fn in_order(records: &HashMap<String, Record>) -> Vec<&Record> {
+    let mut list: Vec<&Record> = records.values().collect();
+    list.sort_by(|one, other| (one.doc_id, &one.key).cmp(&(other.doc_id, &other.key)));
+    list
 }
 
 /// The records of a file; a line that is not whole is left out.
@@ -129,9 +162,37 @@ mod tests {
         let mut store = Store::open(folder.path(), "t", false).expect("a store");
         assert!(store.contains("a") && !store.contains("b"));
         store.append(record("b")).expect("written");
-        let records = store.finish(["b", "a"].into_iter()).expect("both");
+        let records = store.finish([("b", 3), ("a", 3)].into_iter()).expect("both");
         assert_eq!(records, [record("b"), record("a")]);
         assert_eq!(read(&path).expect("read"), records);
         assert!(!Store::open(folder.path(), "t", true).expect("a store").contains("a"), "started over");
+    }
+
+    #[test]
+    fn documents_of_other_settings_are_kept_beside() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let open = |restart| Store::open(folder.path(), "t", restart).expect("a store");
+        let file = |name: &str| read(&folder.path().join(name)).expect("read");
+        let mut store = open(false);
+        ["a", "b"].into_iter().for_each(|key| store.append(record(key)).expect("written"));
+        store.finish([("a", 3)].into_iter()).expect("one");
+        assert_eq!((file("t.jsonl"), file("t.earlier.jsonl")), (vec![record("a")], vec![record("b")]));
+        // The other settings again: nothing is asked twice.
+        let store = open(false);
+        assert!(store.contains("a") && store.contains("b"));
+        store.finish([("b", 3)].into_iter()).expect("the other");
+        assert_eq!((file("t.jsonl"), file("t.earlier.jsonl")), (vec![record("b")], vec![record("a")]));
+        // Started over, and killed: the earlier answers are still there.
+        drop(open(true));
+        assert_eq!((file("t.jsonl").len(), file("t.earlier.jsonl").len()), (0, 2));
+    }
+
+    #[test]
+    fn equal_rows_share_a_key() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut store = Store::open(folder.path(), "t", false).expect("a store");
+        store.append(record("a")).expect("written");
+        let records = store.finish([("a", 3), ("a", 8)].into_iter()).expect("both rows");
+        assert_eq!(records.iter().map(|record| record.doc_id).collect::<Vec<_>>(), [3, 8]);
     }
 }

@@ -4,7 +4,7 @@
 use super::job::Job;
 use super::record::Record;
 use crate::statistics::{self, Estimate};
-use crate::task::{Group, GroupMean, MetricValue, Task};
+use crate::task::{Group, GroupMean, MetricValue, Task, is_share};
 use anyhow::{Context, Result};
 use files::atomic;
 use serde::{Deserialize, Serialize};
@@ -190,25 +190,12 @@ fn group_metrics(mean: GroupMean, parts: &[(usize, &[Metric])]) -> Vec<Metric> {
             .map(|(documents, metrics)| Some((*documents, of_part(metrics, name)?)))
             .collect::<Option<_>>()?;
         let estimate = match mean {
-            GroupMean::OfDocuments => pooled(&estimates),
+            GroupMean::OfDocuments => statistics::pooled(&estimates),
             _ => statistics::average(&estimates.into_iter().map(|(_, one)| one).collect::<Vec<_>>()),
         };
         Some(Metric { metric: name.to_owned(), estimate })
     };
     first.iter().filter_map(|one| metric(&one.metric)).collect()
-}
-
-/// The mean over all documents of several tasks, with the pooled standard error of lm-evaluation-harness
-/// (`lm_eval/api/metrics.py`, `pooled_sample_stderr`).
-fn pooled(parts: &[(usize, Estimate)]) -> Estimate {
-    let total: f64 = parts.iter().map(|(count, _)| *count as f64).sum();
-    let value = parts.iter().map(|(count, one)| *count as f64 * one.value).sum::<f64>() / total;
-    let squares = parts.iter().map(|(count, one)| {
-        let count = *count as f64;
-        (count - 1.0) * one.standard_error.powi(2) * count
-    });
-    let variance = squares.sum::<f64>() / (total - parts.len() as f64) / total;
-    Estimate { value, standard_error: variance.sqrt() }
 }
 
 /// The scores of several models: a head, then one row for each metric of a task or group, with a cell for each model
@@ -247,8 +234,7 @@ pub(crate) fn table(models: &[ModelSummary]) -> String {
 
 /// A share in percent, any other figure as it is, with its standard error.
 fn cell(metric: &str, Estimate { value, standard_error }: Estimate) -> String {
-    let is_share = !metric.contains("per_");
-    let (scale, digits) = if is_share { (100.0, 2) } else { (1.0, 4) };
+    let (scale, digits) = if is_share(metric) { (100.0, 2) } else { (1.0, 4) };
     match standard_error.is_nan() {
         true => format!("{:.digits$}", scale * value),
         false => format!("{:.digits$} ± {:.digits$}", scale * value, scale * standard_error),
@@ -273,15 +259,12 @@ mod tests {
     #[test]
     fn a_group_counts_documents_or_tasks() {
         let one = |value, standard_error| Estimate { value, standard_error };
-        let parts = [(10, one(0.5, 0.1)), (30, one(0.9, 0.05))];
-        let pooled = pooled(&parts);
-        assert!((pooled.value - 0.8).abs() < 1e-12);
-        // (9 * 0.01 * 10 + 29 * 0.0025 * 30) / 38 / 40
-        assert!((pooled.standard_error - (3.075_f64 / 38.0 / 40.0).sqrt()).abs() < 1e-12);
         let metrics = |value| vec![Metric { metric: "acc".to_owned(), estimate: one(value, 0.1) }];
         let (first, second) = (metrics(0.5), metrics(0.9));
-        let average = group_metrics(GroupMean::OfTasks, &[(10, &first), (30, &second)]);
-        assert!((average[0].estimate.value - 0.7).abs() < 1e-12);
+        for (mean, expected) in [(GroupMean::OfTasks, 0.7), (GroupMean::OfDocuments, 0.8)] {
+            let group = group_metrics(mean, &[(10, &first), (30, &second)]);
+            assert!((group[0].estimate.value - expected).abs() < 1e-12);
+        }
     }
 
     #[test]

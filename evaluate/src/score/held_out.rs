@@ -42,10 +42,10 @@ impl HeldOut {
     /// # Errors
     /// Names the file and the line; for a missing file, the files that are expected.
     pub(super) fn read(options: &Options, checker: Option<QuestionChecker>) -> Result<Self> {
-        let folder = &options.data;
+        let folder = options.data.as_deref().context("`--data` is missing")?;
         ensure!(folder.is_dir(), "the folder {} does not exist; {HINT}", folder.display());
         let mut held_out = Self::default();
-        held_out.read_questions(options, checker)?;
+        held_out.read_questions(folder, options, checker)?;
         let limit = options.limited(usize::MAX);
         if options.measures(Part::Requests) {
             let check = |row: RequestRow, _| row.check();
@@ -66,8 +66,12 @@ impl HeldOut {
         Ok(held_out)
     }
 
-    fn read_questions(&mut self, options: &Options, checker: Option<QuestionChecker>) -> Result<()> {
-        let folder = &options.data;
+    fn read_questions(
+        &mut self,
+        folder: &Path,
+        options: &Options,
+        checker: Option<QuestionChecker>,
+    ) -> Result<()> {
         let Some(checker) = checker else {
             if options.parts.contains(&Part::Questions) {
                 bail!("this program has no checker of answers; remove `questions` from `--parts`");

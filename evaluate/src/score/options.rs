@@ -12,31 +12,31 @@ pub struct Options {
     #[arg(long, required = true, value_name = "[NAME=]DIR")]
     pub(super) model: Vec<String>,
     /// Folder of held-out rows: questions/, requests/, pairs/, held-out/. For benchmark tasks, a folder of datasets, the
-    /// hub's cache or one data file
-    #[arg(long)]
-    pub(super) data: PathBuf,
+    /// hub's cache, one data file or a dataset's hub id; without it, each task's dataset from the hub's cache or the hub
+    #[arg(long, required_unless_present = "tasks")]
+    pub(super) data: Option<PathBuf>,
     /// Folder of the results: NAME.json and NAME.replies.jsonl for each model; NAME/results.json and NAME/TASK.jsonl for
     /// benchmark tasks
     #[arg(long)]
     pub(super) out: PathBuf,
     /// Parts to measure, separated by commas [default: all]
-    #[arg(long, value_enum, value_delimiter = ',')]
+    #[arg(long, value_enum, value_delimiter = ',', conflicts_with = "tasks")]
     pub(super) parts: Vec<Part>,
     /// Kinds of questions to ask, separated by commas [default: all]
-    #[arg(long, value_delimiter = ',')]
+    #[arg(long, value_delimiter = ',', conflicts_with = "tasks")]
     pub(super) kinds: Vec<String>,
     /// Maximum number of questions of each kind
-    #[arg(long, default_value_t = 250)]
+    #[arg(long, default_value_t = 250, conflicts_with = "tasks")]
     pub(super) per_kind: usize,
     /// Number of solved examples before a question: 0 (in the chat template), 5 (as plain text) or 0,5 (both)
     /// [default: 0; 0,5 for a model without a chat template]
-    #[arg(long, value_parser = mode, value_delimiter = ',')]
+    #[arg(long, value_parser = mode, value_delimiter = ',', conflicts_with = "tasks")]
     pub(super) shots: Vec<PromptMode>,
     /// Maximum number of rows of each kind and file, or of each task, for a quick look
     #[arg(long)]
     pub(super) limit: Option<usize>,
     /// Maximum length of a reply, in tokens
-    #[arg(long, default_value_t = 128)]
+    #[arg(long, default_value_t = 128, conflicts_with = "tasks")]
     pub(super) max_tokens: usize,
     /// Score models again although their inputs have not changed
     #[arg(long)]

@@ -2,13 +2,14 @@
 
 use super::data_set::DataSet;
 use super::document::Document;
+use super::judged::Judged;
 use super::metrics::{ChoiceMetrics, Scorer};
 use super::row::Row;
 use anyhow::Result;
 
 /// Whose prompts, shots and metrics a task repeats. They are never mixed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Dialect {
+pub enum Dialect {
     /// lm-evaluation-harness 0.4.13.
     LmEval,
     /// The lighteval tasks of the SmolLM2 paper (huggingface/smollm, text/evaluation/smollm2/tasks.py).
@@ -17,7 +18,7 @@ pub(crate) enum Dialect {
 
 impl Dialect {
     /// Its name in results.
-    pub(crate) fn name(self) -> &'static str {
+    pub fn name(self) -> &'static str {
         match self {
             Self::LmEval => "lm-eval-0.4.13",
             Self::SmolLm2 => "smollm2",
@@ -27,7 +28,7 @@ impl Dialect {
 
 /// Where the solved examples before a question come from.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) enum ShotSource {
+pub enum ShotSource {
     /// There are none.
     None,
     /// The first rows of a split.
@@ -44,37 +45,42 @@ pub(crate) enum ShotSource {
 
 /// A task. `Task { shots: 5, ..Task::new(...) }` is the usual form.
 #[derive(Debug, Clone)]
-pub(crate) struct Task {
+pub struct Task {
     /// Its name for `--tasks`. Another dialect than lm-evaluation-harness's ends in `@smollm2`.
-    pub(crate) name: String,
+    pub name: String,
     /// What it measures, in a few words.
-    pub(crate) about: &'static str,
+    pub about: &'static str,
     /// Increased whenever the same row would give another prompt or verdict.
-    pub(crate) version: u32,
-    pub(crate) dialect: Dialect,
+    pub version: u32,
+    /// Whose form it has.
+    pub dialect: Dialect,
     /// The rows that are evaluated.
-    pub(crate) data: DataSet,
-    pub(crate) shot_source: ShotSource,
+    pub data: DataSet,
+    /// Where its solved examples come from.
+    pub shot_source: ShotSource,
     /// The number of solved examples, unless `--num-fewshot` changes it.
-    pub(crate) shots: usize,
+    pub shots: usize,
     /// The text before the examples; a system message in a chat.
-    pub(crate) description: String,
+    pub description: String,
     /// What separates a question from its answer.
-    pub(crate) target_delimiter: &'static str,
+    pub target_delimiter: &'static str,
     /// What separates an example from the next one.
-    pub(crate) shot_delimiter: &'static str,
+    pub shot_delimiter: &'static str,
     /// Makes a document of a row.
-    pub(crate) document: fn(&Row) -> Result<Document>,
+    pub document: fn(&Row) -> Result<Document>,
     /// Makes an example of a row, where that differs.
-    pub(crate) shot: Option<fn(&Row) -> Result<Document>>,
-    pub(crate) scorer: Scorer,
+    pub shot: Option<fn(&Row) -> Result<Document>>,
+    /// How its documents are scored.
+    pub scorer: Scorer,
+    /// How replies are judged, where another model does it.
+    pub judged: Option<Judged>,
     /// Whether the model's code is run, which `--allow-code` must permit.
-    pub(crate) runs_code: bool,
+    pub runs_code: bool,
 }
 
 impl Task {
     /// A task of lm-evaluation-harness with choices and without examples.
-    pub(crate) fn new(
+    pub fn new(
         name: impl Into<String>,
         about: &'static str,
         data: DataSet,
@@ -94,12 +100,13 @@ impl Task {
             document,
             shot: None,
             scorer: Scorer::Choices(ChoiceMetrics::AccuracyAndNormalized),
+            judged: None,
             runs_code: false,
         }
     }
 
     /// The task in the dialect of the SmolLM2 paper, whose targets carry their own leading space.
-    pub(crate) fn smollm2(
+    pub fn smollm2(
         name: &str,
         about: &'static str,
         data: DataSet,
@@ -115,7 +122,7 @@ impl Task {
 
 /// How the score of a group follows from its tasks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum GroupMean {
+pub enum GroupMean {
     /// Each document counts the same.
     OfDocuments,
     /// Each task counts the same.
@@ -126,9 +133,13 @@ pub(crate) enum GroupMean {
 
 /// A name for several tasks.
 #[derive(Debug, Clone)]
-pub(crate) struct Group {
-    pub(crate) name: String,
-    pub(crate) about: &'static str,
-    pub(crate) tasks: Vec<String>,
-    pub(crate) mean: GroupMean,
+pub struct Group {
+    /// Its name for `--tasks`.
+    pub name: String,
+    /// What it measures, in a few words.
+    pub about: &'static str,
+    /// The names of its tasks and of groups in it.
+    pub tasks: Vec<String>,
+    /// How its score follows from theirs.
+    pub mean: GroupMean,
 }

@@ -5,12 +5,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 /// The metrics of one document, by name.
-pub(crate) type Metrics = Vec<(String, MetricValue)>;
+pub type Metrics = Vec<(String, MetricValue)>;
 
 /// The value of a metric of one document.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
-pub(crate) enum MetricValue {
+pub enum MetricValue {
     /// A number; the task's score is the mean over documents.
     Number(f64),
     /// Verdicts on parts of the document; the score is the share of true ones over all documents.
@@ -37,9 +37,14 @@ impl MetricValue {
     }
 }
 
+/// Whether a metric is a share of 1, shown in percent; others count something per something.
+pub(crate) fn is_share(metric: &str) -> bool {
+    !metric.contains("per_")
+}
+
 /// Which metrics a task with choices reports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum ChoiceMetrics {
+pub enum ChoiceMetrics {
     /// `acc`: the likeliest choice is the right one.
     Accuracy,
     /// `acc`, and `acc_norm`: the choice with the highest log-likelihood per character is the right one.
@@ -48,11 +53,13 @@ pub(crate) enum ChoiceMetrics {
 
 /// How documents of a task are scored.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Scorer {
+pub enum Scorer {
     /// From the log-likelihoods of choices.
     Choices(ChoiceMetrics),
     /// From what the document is compared with, and the text that the model wrote.
     Text(fn(&Value, &str) -> Result<Metrics>),
+    /// From what a judge wrote about each reply of a conversation.
+    Judged(fn(&[String]) -> Result<Metrics>),
     /// From the log-likelihood of the document itself.
     Perplexity,
 }

@@ -54,6 +54,17 @@ impl Prompt {
         messages
     }
 
+    /// The prompt of the next turn of a conversation: this one, then each reply with the user's turn after it. `turns` are
+    /// all of the user's, the first of which this prompt has.
+    pub(crate) fn continued(&self, turns: &[String], replies: &[String]) -> Self {
+        let mut all = self.turns.clone();
+        for (reply, turn) in replies.iter().zip(&turns[1..]) {
+            all.push(Turn { role: "assistant", content: reply.clone(), delimiter: "" });
+            all.push(Turn { role: "user", content: turn.clone(), delimiter: "" });
+        }
+        Self { turns: all }
+    }
+
     /// The beginning of the reply, if the prompt contains it.
     pub(crate) fn reply_start(&self) -> Option<&str> {
         let last = self.turns.last().filter(|turn| turn.role == "assistant");

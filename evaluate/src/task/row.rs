@@ -5,15 +5,16 @@ use serde_json::{Map, Value};
 
 /// A row and its location.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Row {
-    pub(crate) columns: Map<String, Value>,
+pub struct Row {
+    /// Its values by column.
+    pub columns: Map<String, Value>,
     /// The file and the line, for messages.
-    pub(crate) place: String,
+    pub place: String,
 }
 
 impl Row {
     /// The value of a column; `a.b` is the field `b` of the column `a`.
-    pub(crate) fn value(&self, column: &str) -> Result<&Value> {
+    pub fn value(&self, column: &str) -> Result<&Value> {
         let mut fields = column.split('.');
         let mut value = fields.next().and_then(|name| self.columns.get(name));
         for field in fields {
@@ -24,13 +25,13 @@ impl Row {
     }
 
     /// A column of text.
-    pub(crate) fn text(&self, column: &str) -> Result<&str> {
+    pub fn text(&self, column: &str) -> Result<&str> {
         let value = self.value(column)?;
         value.as_str().with_context(|| format!("`{column}` is {value}; expected text"))
     }
 
     /// A column of several texts, at least one.
-    pub(crate) fn texts(&self, column: &str) -> Result<Vec<String>> {
+    pub fn texts(&self, column: &str) -> Result<Vec<String>> {
         let value = self.value(column)?;
         let texts =
             value.as_array().and_then(|list| list.iter().map(Value::as_str).collect::<Option<Vec<_>>>());
@@ -41,7 +42,7 @@ impl Row {
     }
 
     /// A column with the index of one of `count` choices, as a number or as digits.
-    pub(crate) fn index(&self, column: &str, count: usize) -> Result<usize> {
+    pub fn index(&self, column: &str, count: usize) -> Result<usize> {
         let value = self.value(column)?;
         let index = value.as_u64().or_else(|| value.as_str()?.parse().ok()).map(|index| index as usize);
         match index {
@@ -51,7 +52,7 @@ impl Row {
     }
 
     /// The index of the answer's label in the column of labels.
-    pub(crate) fn labeled(&self, labels: &str, answer: &str) -> Result<usize> {
+    pub fn labeled(&self, labels: &str, answer: &str) -> Result<usize> {
         let (labels_of_row, label) = (self.texts(labels)?, self.text(answer)?.trim());
         let index = labels_of_row.iter().position(|one| one == label);
         index.with_context(|| {
@@ -60,7 +61,7 @@ impl Row {
     }
 
     /// The texts of a column, of which there must be exactly this many.
-    pub(crate) fn exactly(&self, column: &str, count: usize) -> Result<Vec<String>> {
+    pub fn exactly(&self, column: &str, count: usize) -> Result<Vec<String>> {
         let texts = self.texts(column)?;
         ensure!(texts.len() == count, "`{column}` has {} texts; expected {count}", texts.len());
         Ok(texts)

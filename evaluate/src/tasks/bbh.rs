@@ -18,14 +18,14 @@ const NAMES: &str = "\
      sports_understanding temporal_sequences tracking_shuffled_objects_five_objects \
      tracking_shuffled_objects_seven_objects tracking_shuffled_objects_three_objects web_of_lies word_sorting";
 
-const ABOUT: &str = "27 tasks that need several steps (BIG-Bench Hard)";
+pub(super) const ABOUT: &str = "27 tasks that need several steps (BIG-Bench Hard)";
 const STOPS: [&str; 3] = ["</s>", "Q", "\n\n"];
 /// It drops the last character of the line, which is meant for a final period.
 const ANSWER: &str = "(?<=the answer is )(.*)(?=.)";
 
 pub(super) fn tasks() -> (Vec<Task>, Vec<Group>) {
     let (mut tasks, mut groups) = (Vec::new(), Vec::new());
-    let names: Vec<&'static str> = NAMES.split_whitespace().collect();
+    let names: Vec<&'static str> = names().collect();
     for (form, document, scorer) in [
         ("cot_fewshot", cot_document as fn(&Row) -> _, score_cot as fn(&Value, &str) -> _),
         ("fewshot", direct_document, score_direct),
@@ -70,7 +70,8 @@ pub(super) fn tasks() -> (Vec<Task>, Vec<Group>) {
     (tasks, groups)
 }
 
-fn data(name: &'static str, split: &'static str) -> DataSet {
+/// The rows of a task.
+pub(super) fn data(name: &'static str, split: &'static str) -> DataSet {
     let only = Some(("task", name.to_owned()));
     DataSet {
         folders: &["lighteval/big_bench_hard"],
@@ -80,12 +81,14 @@ fn data(name: &'static str, split: &'static str) -> DataSet {
     }
 }
 
-fn examples() -> DataSet {
-    DataSet {
-        folders: &["fewshot"],
-        files: &["bbh"],
-        ..DataSet::new("EleutherAI/lm-evaluation-harness", "", "bbh")
-    }
+/// Descriptions and examples of all tasks.
+pub(super) fn examples() -> DataSet {
+    DataSet::examples(&["bbh"])
+}
+
+/// The names of the tasks.
+pub(super) fn names() -> impl Iterator<Item = &'static str> {
+    NAMES.split_whitespace()
 }
 
 fn cot_document(row: &Row) -> Result<Document> {

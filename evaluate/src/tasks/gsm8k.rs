@@ -21,11 +21,7 @@ pub(super) fn tasks() -> (Vec<Task>, Vec<Group>) {
     let about = "grade-school arithmetic (GSM8K)";
     let data = DataSet::new("openai/gsm8k", "main", "test");
     let train = || ShotSource::Random(data.with_split("train"));
-    let examples = DataSet {
-        folders: &["fewshot"],
-        files: &["gsm8k_cot"],
-        ..DataSet::new("EleutherAI/lm-evaluation-harness", "", "gsm8k_cot")
-    };
+    let examples = DataSet::examples(&["gsm8k_cot"]);
     let standard = Task {
         shots: 5,
         shot_source: train(),

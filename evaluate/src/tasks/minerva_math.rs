@@ -22,11 +22,7 @@ const SUBJECTS: [&str; 7] = [
 const ABOUT: &str = "competition mathematics (MATH)";
 
 pub(super) fn tasks() -> (Vec<Task>, Vec<Group>) {
-    let examples = DataSet {
-        folders: &["fewshot"],
-        files: &["minerva_math"],
-        ..DataSet::new("EleutherAI/lm-evaluation-harness", "", "minerva_math")
-    };
+    let examples = DataSet::examples(&["minerva_math"]);
     let task = |name: String, data: DataSet| Task {
         shots: 4,
         shot_source: ShotSource::Fixed(examples.clone()),
@@ -86,7 +82,7 @@ fn answers_match_hendrycks(one: &str, other: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::shared_data;
+    use crate::shared::shared_data;
 
     fn goldens(name: &str) -> Option<Vec<Value>> {
         let text = std::fs::read_to_string(shared_data()?.join("goldens/evaluation").join(name)).ok()?;

@@ -4,11 +4,7 @@ use crate::task::{DataSet, Document, Group, Question, Row, Scorer, Task};
 use anyhow::Result;
 
 pub(super) fn tasks() -> (Vec<Task>, Vec<Group>) {
-    let data = DataSet {
-        folders: &["texts"],
-        files: &["texts", "documents", "test"],
-        ..DataSet::new("your/texts", "", "validation")
-    };
+    let data = DataSet::local("texts", &["texts"], &["texts", "documents", "test", "validation"]);
     let about = "log-likelihood of texts in the column `text`, per token and per byte";
     (vec![Task { scorer: Scorer::Perplexity, ..Task::new("perplexity", about, data, document) }], Vec::new())
 }

@@ -1,6 +1,7 @@
 //! The metrics of a run: metrics.jsonl and TensorBoard events. They are for people, so what cannot be written is reported
 //! once, and the training continues.
 
+use super::benchmarks::SECONDS;
 use crate::checkpoints::Progress;
 use crate::tensorboard::Events;
 use anyhow::{Context, Result};
@@ -17,6 +18,8 @@ pub(super) struct Metrics {
     /// Bytes of whole lines in `file`.
     length: u64,
     has_failed: bool,
+    /// The last step that earlier processes scored benchmark tasks at.
+    scored: Option<u64>,
     /// `None` after they could not be written.
     events: Option<Events>,
 }
@@ -51,10 +54,19 @@ impl Metrics {
                 last + 1
             )
         });
+        let is_scored = |line: &&[u8]| {
+            serde_json::from_slice::<Value>(line).is_ok_and(|line| line.get(SECONDS).is_some())
+        };
+        let scored = kept.iter().filter(|line| is_scored(line)).next_back().and_then(step_of);
         let file = OpenOptions::new().create(true).append(true).open(&path).with_context(cannot)?;
         let events = Events::create(&folder.join("tensorboard"), step);
         let events = events.map_err(|error| warn_events(&error)).ok();
-        Ok((Self { path, file, length: text.len() as u64, has_failed: false, events }, note))
+        Ok((Self { path, file, length: text.len() as u64, has_failed: false, scored, events }, note))
+    }
+
+    /// Whether an earlier process has scored benchmark tasks at a step.
+    pub(super) fn has_scores(&self, step: u64) -> bool {
+        self.scored == Some(step)
     }
 
     /// Writes values at the current step.
@@ -168,6 +180,18 @@ mod tests {
         assert_eq!(text, expected);
         let (_, note) = Metrics::open(folder.path(), 9).unwrap();
         assert!(note.unwrap().contains("no lines of the steps 4 to 9"));
+    }
+
+    /// What a signal stopped is scored when the run resumes; what was scored is not scored again.
+    #[test]
+    fn the_last_scored_step_is_known_after_a_restart() {
+        let folder = tempfile::tempdir().unwrap();
+        let lines = "{\"step\":2,\"benchmark_seconds\":1.5}\n{\"step\":3,\"loss\":1.0}\n{\"step\":4,\"benchmark_seconds\":2}\n";
+        std::fs::write(folder.path().join("metrics.jsonl"), lines).unwrap();
+        let (metrics, _) = Metrics::open(folder.path(), 4).unwrap();
+        assert!(metrics.has_scores(4));
+        let (metrics, _) = Metrics::open(folder.path(), 3).unwrap();
+        assert!(metrics.has_scores(2) && !metrics.has_scores(3) && !metrics.has_scores(4));
     }
 
     /// TensorBoard's folder is a file: no reason not to train.

@@ -3,52 +3,19 @@
 
 use super::*;
 use crate::benchmark::data::Data;
-use crate::benchmark::options::Dtype;
 use crate::benchmark::{Settings, prepare};
+use crate::shared::{self, lines};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-#[path = "../../../tests/real_model/mod.rs"]
-mod real_model;
-
-/// Tasks of the goldens that this program does not have.
-const MISSING: [&str; 1] = ["bbh_zeroshot_date_understanding"];
-
-/// The real model's checkpoint with the tokenizer that the goldens were made with: transformers 5 replaces what splits a
-/// text by `ByteLevel` alone.
 fn golden_checkpoint() -> Option<(PathBuf, tempfile::TempDir)> {
-    let data = crate::shared_data()?;
-    let model = real_model::real_checkpoint(&data)?;
-    let folder = tempfile::tempdir().expect("a folder");
-    for entry in std::fs::read_dir(&model).expect("a folder").flatten() {
-        let destination = folder.path().join(entry.file_name());
-        if entry.file_name() == "tokenizer.json" {
-            let text = std::fs::read(entry.path()).expect("a tokenizer");
-            let mut tokenizer: Value = serde_json::from_slice(&text).expect("JSON");
-            tokenizer["pre_tokenizer"] = tokenizer["pre_tokenizer"]["pretokenizers"][1].clone();
-            std::fs::write(destination, tokenizer.to_string()).expect("a file");
-        } else {
-            let original = entry.path().canonicalize().expect("a path");
-            std::os::unix::fs::symlink(original, destination).expect("a link");
-        }
-    }
-    Some((data, folder))
+    let data = shared::shared_data()?;
+    let model = shared::real_checkpoint(&data)?;
+    Some((data, shared::transformers_5(&model)))
 }
 
 fn options(shots: u64, chat: bool, one_message: bool) -> Options {
-    Options {
-        tasks: Vec::new(),
-        num_fewshot: Some(shots as usize),
-        samples: Vec::new(),
-        chat_template: chat,
-        one_message,
-        system: None,
-        dtype: Dtype::F32,
-        max_reply_tokens: None,
-        endpoint_model: None,
-        allow_code: false,
-        unsandboxed: false,
-    }
+    Options { num_fewshot: Some(shots as usize), chat_template: chat, one_message, ..Options::default() }
 }
 
 /// `[3, 17]` as Python's json.dumps writes it.
@@ -74,9 +41,17 @@ fn asked(
     options: &Options,
     limit: usize,
 ) -> BTreeMap<usize, Vec<Asked>> {
-    let (tasks, _) = crate::tasks::select(&[task.to_owned()]).expect("a task");
-    let settings = Settings { models: &[], data, out: data, limit: Some(limit), restart: false, options };
-    let mut data = Data::open(data).expect("data");
+    let (tasks, _) = crate::tasks::select(&[task.to_owned()], &[]).expect("a task");
+    let settings = Settings {
+        models: &[],
+        data: Some(data),
+        out: data,
+        limit: Some(limit),
+        restart: false,
+        options,
+        more_tasks: &[],
+    };
+    let mut data = Data::open(Some(data)).expect("data");
     let prepared = prepare::task(&tasks[0], &mut data, &settings).expect("prepared");
     model.form = match options.chat_template {
         true => Form::Chat { examples_as_turns: !options.one_message },
@@ -90,6 +65,7 @@ fn asked(
         let requests = match &document.work {
             Work::Generate(request) => vec![vec![(request.prompt.clone(), Vec::new())]],
             Work::ScoreText(_) | Work::GenerateText { .. } => unreachable!("it is a checkpoint"),
+            Work::Converse { .. } => unreachable!("no golden is a conversation"),
             Work::Score(requests) => requests
                 .iter()
                 .map(|one| one.continuations.iter().map(|rest| (one.context.clone(), rest.clone())).collect())
@@ -99,11 +75,6 @@ fn asked(
         (document.document.doc_id, asked.collect())
     };
     job.documents.iter().map(of_document).collect()
-}
-
-fn lines(path: &Path) -> Vec<Value> {
-    let text = std::fs::read_to_string(path).expect("goldens");
-    text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
 }
 
 #[test]
@@ -121,9 +92,6 @@ fn prompts_and_ids_are_lm_evals() {
     }
     let mut compared = 0;
     for ((task, shots, chat, multiturn), rows) in by_form {
-        if MISSING.contains(&task.as_str()) {
-            continue;
-        }
         let options = options(shots, chat, !multiturn);
         let documents = asked(&task, &data.join("evaluation"), &mut model, &options, 3);
         for row in rows {
