@@ -4,6 +4,7 @@ use crate::task::Task;
 use crate::tasks;
 use crate::teachers::OtherNames;
 use anyhow::{Context, Result};
+use datasets::ReadOptions;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -21,6 +22,8 @@ pub struct TeacherOptions {
     /// Source texts to rewrite or summarize, or prompts for preferences: a file or a folder of rows
     #[arg(long)]
     pub(super) source: Option<PathBuf>,
+    #[command(flatten)]
+    pub(super) reading: ReadOptions,
     /// Folder of prompts in the layout of the built-in ones (TASK/recipe.toml, TASK/STEP.jinja, ...); its files
     /// replace the built-in files with the same paths
     #[arg(long, value_name = "DIR")]
