@@ -2,6 +2,7 @@
 
 use crate::options::{ColumnRole, NamedColumn, missing, rename};
 use crate::row::{ChatRow, Message, Row, TextRow};
+use crate::weight::weight;
 use message::{Object, messages, system, text};
 use serde_json::Value;
 
@@ -10,9 +11,8 @@ mod pair;
 mod preference;
 mod role;
 mod transcript;
-pub(crate) mod tree;
+mod tree;
 mod unused;
-pub(crate) mod weight;
 
 /// The layout of a file's rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -188,7 +188,7 @@ impl Layout {
         if !is_told {
             unused::refuse(&row)?;
         }
-        weight::weight(row.metadata())
+        weight(row.metadata())
             .map_err(|reason| format!("{reason}; or leave the column with `--columns ignore=COLUMN`"))?;
         Ok(row)
     }

@@ -25,7 +25,9 @@ mod read;
 mod recorded;
 mod source;
 mod splits;
+mod trees;
 mod unchanged;
+mod weight;
 
 pub use configs::{Choice, choose};
 pub use error::Error;

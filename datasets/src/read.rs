@@ -1,10 +1,10 @@
 //! Rows from a file or a folder, one at a time, so that memory does not grow with the data. All commands read here.
 
 use crate::layout::Layout;
-use crate::layout::tree::{Trees, is_flat_message};
 use crate::options::{NamedColumn, ReadOptions};
 use crate::recorded::Recorded;
 use crate::source::{self, ChosenFiles, Format, NumberedObject, Object, chosen_files};
+use crate::trees::{Trees, is_flat_message};
 use crate::{Error, Row};
 use serde_json::{Map, Value};
 use std::collections::VecDeque;
@@ -203,7 +203,7 @@ impl RawRows {
     fn open_next(&mut self) -> Option<Result<(), Error>> {
         let path = self.files.pop_front()?;
         // All of it is read anyway.
-        let opened = self.recorded.check_content(&path).and_then(|()| source::objects(&path));
+        let opened = self.recorded.check_content(&path).and_then(|()| source::objects(&path, has_layout));
         Some(opened.map(|objects| {
             self.open = Some(OpenFile { objects: with_trees(&path, objects), path, layout: None })
         }))
@@ -272,6 +272,10 @@ fn with_trees(
         }
         _ => Box::new(objects),
     }
+}
+
+fn has_layout(object: &Map<String, Value>) -> bool {
+    Layout::of(object, &[]).is_ok()
 }
 
 fn invalid(error: &Error) -> InvalidRow {

@@ -1,6 +1,6 @@
 //! The rows that all programs exchange: generation writes them, training and evaluation read them.
 
-use crate::layout::weight::weight;
+use crate::weight::weight;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 

@@ -136,12 +136,15 @@ pub type FileObject = Result<(usize, Map<String, Value>), Error>;
 /// # Errors
 /// When the file cannot be read or is no data file. Broken rows are errors of the iterator.
 pub fn file_objects(path: &Path) -> Result<impl Iterator<Item = FileObject> + Send, Error> {
-    Ok(objects(path)?.map(|object| object.map(|row| (row.number, row.object))))
+    Ok(objects(path, |_| true)?.map(|object| object.map(|row| (row.number, row.object))))
 }
 
+/// Whether an object is a row by itself.
+pub(crate) type IsRow = fn(&Map<String, Value>) -> bool;
+
 /// The objects of one file, as a stream. The first character decides whether JSON is an array or lines, whatever the
-/// name states.
-pub(crate) fn objects(path: &Path) -> Result<Box<dyn Iterator<Item = Object> + Send>, Error> {
+/// name states; of a single object that `is_row` does not accept, the rows within it.
+pub(crate) fn objects(path: &Path, is_row: IsRow) -> Result<Box<dyn Iterator<Item = Object> + Send>, Error> {
     compression::refuse_foreign(path)?;
     let format = Format::of(path);
     match format {
@@ -150,7 +153,7 @@ pub(crate) fn objects(path: &Path) -> Result<Box<dyn Iterator<Item = Object> + S
         Some(Format::Csv) => Ok(Box::new(CsvRows::open(path, b',')?)),
         Some(Format::Tsv) => Ok(Box::new(CsvRows::open(path, b'\t')?)),
         Some(Format::Text) => Ok(Box::new(Paragraphs::new(Lines::open(path)?))),
-        _ => json::objects(Lines::open(path)?, format == Some(Format::Json)),
+        _ => json::objects(Lines::open(path)?, format == Some(Format::Json), is_row),
     }
 }
 

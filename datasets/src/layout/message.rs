@@ -1,8 +1,8 @@
 //! Messages in the formats of OpenAI, ShareGPT, Gemini and others, and the text columns of a row.
 
 use super::role::Role;
-use super::weight::weight;
 use crate::row::Message;
+use crate::weight::weight;
 use serde_json::{Map, Value, json};
 
 pub(super) type Object = Map<String, Value>;

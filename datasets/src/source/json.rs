@@ -1,6 +1,7 @@
 //! The objects of JSON files: one per line, in sequence over any number of lines, in an array, in a list of a single
 //! object, or by columns.
 
+use super::IsRow;
 use super::mend::{Mended, first_value, parse};
 use super::text::{Lines, NumberedObject, Object};
 use crate::Error;
@@ -12,10 +13,11 @@ use std::path::PathBuf;
 pub(super) fn objects(
     mut lines: Lines,
     is_whole: bool,
+    is_row: IsRow,
 ) -> Result<Box<dyn Iterator<Item = Object> + Send>, Error> {
     match lines.first_character()? {
         Some(b'[') => array_or_lines(lines),
-        Some(b'{') if is_whole => Ok(Box::new(sequence(lines)?.into_iter())),
+        Some(b'{') if is_whole => Ok(Box::new(sequence(lines, is_row)?.into_iter())),
         _ => Ok(Box::new(std::iter::from_fn(move || next_object(&mut lines)))),
     }
 }
@@ -81,7 +83,7 @@ fn is_conversation(value: &Value) -> bool {
 }
 
 /// Objects in sequence, each over any number of lines; of a single one that is no row its rows.
-fn sequence(mut lines: Lines) -> Result<Vec<Object>, Error> {
+fn sequence(mut lines: Lines, is_row: IsRow) -> Result<Vec<Object>, Error> {
     let text = lines.rest()?;
     let (mut objects, mut line, mut end) = (Vec::new(), 1, 0);
     loop {
@@ -103,7 +105,7 @@ fn sequence(mut lines: Lines) -> Result<Vec<Object>, Error> {
         line += text[start..end].matches('\n').count();
     }
     if let [Ok(only)] = objects.as_slice()
-        && let Some(rows) = rows_within(&only.object)
+        && let Some(rows) = rows_within(&only.object, is_row)
     {
         let rows = rows.into_iter().zip(1..);
         return Ok(rows
@@ -114,14 +116,14 @@ fn sequence(mut lines: Lines) -> Result<Vec<Object>, Error> {
 }
 
 /// The rows of an object that is none itself: those of its only list of objects, or one for each index of its columns.
-fn rows_within(object: &Map<String, Value>) -> Option<Vec<Map<String, Value>>> {
+fn rows_within(object: &Map<String, Value>, is_row: IsRow) -> Option<Vec<Map<String, Value>>> {
     let is_rows = |value: &&Value| {
         value.as_array().is_some_and(|list| {
             !list.is_empty() && list.iter().all(|row| row.is_object() && !is_message(row))
         })
     };
     let lists: Vec<&Value> = object.values().filter(is_rows).collect();
-    if crate::layout::Layout::of(object, &[]).is_err() {
+    if !is_row(object) {
         let [rows] = lists.as_slice() else { return None };
         return Some(rows.as_array()?.iter().filter_map(|row| row.as_object().cloned()).collect());
     }
