@@ -85,7 +85,11 @@ fn rows_are_those_of_pythons_datasets() {
     };
     let folder = tempfile::tempdir().unwrap();
     let mut command = Command::new(python);
-    command.args(["-c", PYTHON]).arg(folder.path()).env("HF_HUB_OFFLINE", "1").env("HF_HOME", folder.path().join("cache"));
+    command
+        .args(["-c", PYTHON])
+        .arg(folder.path())
+        .env("HF_HUB_OFFLINE", "1")
+        .env("HF_HOME", folder.path().join("cache"));
     let output = command.output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let (mut compared, mut differences) = (0, Vec::new());
@@ -94,7 +98,8 @@ fn rows_are_those_of_pythons_datasets() {
         let (name, split) = (theirs["path"].as_str().unwrap(), theirs["split"].as_str().unwrap());
         let path = folder.path().join(name);
         let found = ours(&path, split, path.is_dir());
-        let expected: Vec<Value> = theirs["rows"].as_array().unwrap().iter().cloned().map(without_nulls).collect();
+        let expected: Vec<Value> =
+            theirs["rows"].as_array().unwrap().iter().cloned().map(without_nulls).collect();
         compared += 1;
         if found != expected {
             differences.push(format!("{name}, {split}: {found:?} where load_dataset has {expected:?}"));

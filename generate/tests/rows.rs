@@ -26,8 +26,13 @@ fn write_lines(path: &Path, lines: &[String]) {
 fn mix(folder: &Path, source: &str) -> anyhow::Result<u8> {
     let recipe = folder.join("mix.toml");
     let data = folder.join("rows.jsonl");
-    std::fs::write(&recipe, format!("name = \"m\"\n[[source]]\nname = \"s\"\ndata = {:?}\n{source}", data.to_str().unwrap())).unwrap();
-    let arguments = ["mix", recipe.to_str().unwrap(), "--out", folder.join("out").to_str().unwrap()].map(str::to_owned);
+    std::fs::write(
+        &recipe,
+        format!("name = \"m\"\n[[source]]\nname = \"s\"\ndata = {:?}\n{source}", data.to_str().unwrap()),
+    )
+    .unwrap();
+    let arguments =
+        ["mix", recipe.to_str().unwrap(), "--out", folder.join("out").to_str().unwrap()].map(str::to_owned);
     generate::mix::run(&Mix::try_parse_from(arguments)?.options)
 }
 
@@ -35,7 +40,9 @@ fn contents(folder: &Path) -> Vec<String> {
     let rows = datasets::read(&folder.join("out")).unwrap().map(|located| located.unwrap().row);
     let mut all: Vec<String> = rows
         .map(|row| match row {
-            Row::Chat(row) => row.messages.iter().map(|message| message.content.clone()).collect::<Vec<_>>().join("|"),
+            Row::Chat(row) => {
+                row.messages.iter().map(|message| message.content.clone()).collect::<Vec<_>>().join("|")
+            }
             other => panic!("{other:?}"),
         })
         .collect();
@@ -48,7 +55,8 @@ fn a_source_has_columns_by_name_and_leaves_invalid_and_rejected_rows_out_by_name
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     let row = |q: &str, a: &str, label: bool| json!({"q": q, "a": a, "label": label}).to_string();
-    let lines = [row("1", "one", true), row("2", "two", false), "{\"q\": NaN}".to_owned(), row("3", "three", true)];
+    let lines =
+        [row("1", "one", true), row("2", "two", false), "{\"q\": NaN}".to_owned(), row("3", "three", true)];
     write_lines(&folder.join("rows.jsonl"), &lines);
     let reason = format!("{:#}", mix(folder, "").unwrap_err());
     assert!(reason.contains("--columns prompt=COLUMN,reply=COLUMN"), "{reason}");
@@ -57,7 +65,8 @@ fn a_source_has_columns_by_name_and_leaves_invalid_and_rejected_rows_out_by_name
     assert!(reason.contains("rows.jsonl, line 3: not JSON"), "{reason}");
     mix(folder, &format!("{columns}skip_invalid = true\n")).unwrap();
     assert_eq!(contents(folder), ["1|one", "3|three"]);
-    let mixed: Value = serde_json::from_str(&std::fs::read_to_string(folder.join("out/mix.json")).unwrap()).unwrap();
+    let mixed: Value =
+        serde_json::from_str(&std::fs::read_to_string(folder.join("out/mix.json")).unwrap()).unwrap();
     let source = &mixed["sources"][0];
     assert_eq!((&source["rows"], &source["filtered"]["rejected_reply"]), (&json!(2), &json!(1)));
     assert!(source["invalid"][0].as_str().unwrap().contains("rows.jsonl, line 3"), "{source}");
@@ -72,16 +81,34 @@ fn a_source_has_columns_by_name_and_leaves_invalid_and_rejected_rows_out_by_name
 fn clean_goes_on_after_a_bad_line_and_drops_empty_replies() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
-    let row = |index: usize| json!({"prompt": format!("{index}"), "completion": format!("answer {index}"), "id": index % 90}).to_string();
+    let row = |index: usize| {
+        json!({"prompt": format!("{index}"), "completion": format!("answer {index}"), "id": index % 90})
+            .to_string()
+    };
     let mut lines: Vec<String> = (0..99).map(row).collect();
     lines.insert(9, "{\"prompt\": NaN}".to_owned());
     lines.push(json!({"prompt": "empty", "completion": " "}).to_string());
     write_lines(&folder.join("rows.jsonl"), &lines);
     let out = folder.join("clean");
-    let arguments = ["clean", folder.join("rows.jsonl").to_str().unwrap(), "--out", out.to_str().unwrap(), "--no-near-duplicates", "--skip-invalid"].map(str::to_owned);
+    let arguments = [
+        "clean",
+        folder.join("rows.jsonl").to_str().unwrap(),
+        "--out",
+        out.to_str().unwrap(),
+        "--no-near-duplicates",
+        "--skip-invalid",
+    ]
+    .map(str::to_owned);
     generate::clean::run(&Clean::try_parse_from(arguments).unwrap().options).unwrap();
-    let manifest: Value = serde_json::from_str(&std::fs::read_to_string(out.join("clean.json")).unwrap()).unwrap();
-    assert_eq!((&manifest["rows"], &manifest["kept"], &manifest["dropped"]["empty_reply"]), (&json!(100), &json!(99), &json!(1)));
-    assert_eq!(manifest["skipped"], json!(["rows.jsonl, line 10: not JSON (expected value at line 1 column 12)"]));
+    let manifest: Value =
+        serde_json::from_str(&std::fs::read_to_string(out.join("clean.json")).unwrap()).unwrap();
+    assert_eq!(
+        (&manifest["rows"], &manifest["kept"], &manifest["dropped"]["empty_reply"]),
+        (&json!(100), &json!(99), &json!(1))
+    );
+    assert_eq!(
+        manifest["skipped"],
+        json!(["rows.jsonl, line 10: not JSON (expected value at line 1 column 12)"])
+    );
     assert_eq!(manifest["repeated_ids"], 9);
 }

@@ -167,12 +167,16 @@ fn add(example: &mut Example, tokens: Tokens, is_document: bool, rules: &Rules<'
     let Tokens { mut sequence, mut weights } = tokens;
     let (length, limit) = (sequence.ids.len(), rules.max_length);
     if length > limit && rules.too_long == TooLong::Split && is_document {
-        let pieces = sequence.ids.chunks(limit).zip(sequence.trained.chunks(limit)).enumerate();
-        for (index, (ids, trained)) in pieces.filter(|(_, (ids, _))| ids.len() > 1) {
-            let piece = Sequence { ids: ids.to_vec().into(), trained: trained.to_vec().into() };
-            example.sequences.push(piece);
-            let weights = weights.as_ref().map(|weights| weights[index * limit..][..ids.len()].to_vec());
-            push_weights(example, weights);
+        for start in (0..length).step_by(limit) {
+            let end = length.min(start + limit);
+            if end - start == 1 {
+                // No token comes before it that it could be predicted from.
+                example.lost += 1;
+                continue;
+            }
+            let (ids, trained) = (sequence.ids[start..end].to_vec(), sequence.trained[start..end].to_vec());
+            example.sequences.push(Sequence { ids: ids.into(), trained: trained.into() });
+            push_weights(example, weights.as_ref().map(|weights| weights[start..end].to_vec()));
         }
         return Ok(());
     }

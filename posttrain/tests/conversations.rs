@@ -145,10 +145,10 @@ fn thoughts_that_the_template_removes_leave_the_last_turn_to_train() {
 fn variables_reach_the_template_and_a_rows_come_first() {
     let template = format!("{{{{ mood }}}}|{}", chatml());
     let line = |kwargs: Value| json!({"prompt": "Hi", "completion": "Hello", "chat_template_kwargs": kwargs});
-    let run = json!({"mood": "run"});
+    let run: &'static Value = Box::leak(Box::new(json!({"mood": "run"})));
     let text = |kwargs: Value| {
-        let change = |rules| Rules { template_args: run.as_object(), ..rules };
-        with(line(kwargs), &template, change).unwrap().1.remove(0)
+        let found = with(line(kwargs), &template, |rules| Rules { template_args: run.as_object(), ..rules });
+        found.unwrap().1.remove(0)
     };
     assert!(text(Value::Null).starts_with("run|"));
     assert!(text(json!({"mood": "row"})).starts_with("row|"));
@@ -234,12 +234,12 @@ fn odd_rows_are_counted_and_bad_ones_dropped() {
 fn long_documents_can_be_split_and_what_is_cut_is_counted() {
     let line = json!({"text": "the cat sat on the mat and the dog lay on the rug ".repeat(20)});
     let whole = sft(line.clone(), &chatml()).0.sequences[0].ids.len();
-    let at = |too_long: TooLong| {
+    let at = |too_long| {
         with(line.clone(), &chatml(), |rules| Rules { max_length: 50, too_long, ..rules }).unwrap().0
     };
     let cut = at(TooLong::Cut);
     assert_eq!((cut.sequences.len(), cut.cut, cut.lost), (1, 1, whole - 50));
     let split = at(TooLong::Split);
     let tokens: usize = split.sequences.iter().map(|sequence| sequence.ids.len()).sum();
-    assert!(split.sequences.len() > 1 && whole - tokens <= 1 && split.lost == 0);
+    assert!(split.sequences.len() > 1 && whole - tokens == split.lost && split.lost <= 1);
 }
