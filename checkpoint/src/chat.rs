@@ -32,6 +32,9 @@ pub struct Message {
     /// What an assistant thought before its content; templates of reasoning models decide whether they show it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reasoning_content: Option<String>,
+    /// Any other field, for templates that read it.
+    #[serde(flatten)]
+    pub extra: Map<String, Value>,
 }
 
 impl Message {
@@ -50,6 +53,22 @@ pub struct RenderedChat {
     pub ids: Vec<u32>,
     /// The role of each token (T).
     pub roles: Vec<TokenRole>,
+    /// Indexes of the messages whose `reasoning_content` the template does not print.
+    pub unprinted_reasoning: Vec<usize>,
+}
+
+/// How a whole conversation becomes tokens.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Rendering<'a> {
+    /// The tools that the template may print.
+    pub tools: Option<&'a Value>,
+    /// Variables of the template, such as `enable_thinking`.
+    pub variables: Option<&'a Map<String, Value>>,
+    /// The first message whose tokens are looked for. A template may change those before it: some remove the thoughts of
+    /// earlier turns.
+    pub first: usize,
+    /// Whether special tokens that a message spells are text.
+    pub special_tokens_as_text: bool,
 }
 
 /// The role of a token in its conversation.
@@ -90,7 +109,7 @@ pub fn render_unfinished(
     let Some((last, earlier)) = messages.split_last() else {
         return Err(unknown("there is no message to continue"));
     };
-    let mark = unused_characters(messages)[0];
+    let mark = unused_characters(messages, &MARKS)[0];
     let marked = Message { content: format!("{}{mark}", last.content), ..last.clone() };
     let messages = as_json(&[earlier, &[marked]].concat());
     let text = template.render_with(&messages, tools, false, variables)?;
@@ -120,7 +139,7 @@ pub fn render_text(
 /// # Errors
 /// When the template does not print a user's content unchanged, or raises an exception.
 pub fn render_user_opening(template: &ChatTemplate, messages: &[Message]) -> Result<String, Error> {
-    let mark = unused_characters(messages)[0];
+    let mark = unused_characters(messages, &MARKS)[0];
     let mut opened = messages.to_vec();
     opened.push(Message::new("user", mark));
     let text = template.render(&as_json(&opened), None, false)?;
@@ -144,19 +163,124 @@ pub fn render(
     messages: &[Message],
     tools: Option<&Value>,
 ) -> Result<RenderedChat, Error> {
-    let text = template.render(&as_json(messages), tools, false)?;
-    let contents = content_spans(template, messages, tools, &text)?;
-    let encoded = tokenizer.encode(&text)?;
-    let special: Vec<(u32, Range<usize>)> = encoded
-        .ids
+    render_as(template, tokenizer, messages, Rendering { tools, ..Rendering::default() })
+}
+
+/// As [`render`], in the way that `how` says. An assistant's reasoning is content where the template prints it before the
+/// content.
+///
+/// # Errors
+/// As [`render`].
+pub fn render_as(
+    template: &ChatTemplate,
+    tokenizer: &Tokenizer,
+    messages: &[Message],
+    how: Rendering<'_>,
+) -> Result<RenderedChat, Error> {
+    let split;
+    let (messages, mark) = match how.special_tokens_as_text {
+        true => {
+            let mark = unused_characters(messages, &SPLIT_MARKS);
+            split = split_special_tokens(tokenizer, messages, mark[0]);
+            (split.as_slice(), Some(mark[0]))
+        }
+        false => (messages, None),
+    };
+    let no_variables = Map::new();
+    let variables = how.variables.unwrap_or(&no_variables);
+    let text = template.render_with(&as_json(messages), how.tools, false, variables)?;
+    let first = how.first.min(messages.len().saturating_sub(1));
+    let contents = content_spans(template, messages, how.tools, variables, first, &text)?;
+    let (ids, ranges) = encode(tokenizer, &text, mark)?;
+    let special: Vec<(u32, Range<usize>)> = ids
         .iter()
-        .zip(&encoded.ranges)
+        .zip(&ranges)
         .filter(|(id, _)| tokenizer.is_special(**id))
         .map(|(id, range)| (*id, range.clone()))
         .collect();
-    let spans = message_spans(messages, &contents, &special, text.len())?;
-    let roles = encoded.ranges.iter().map(|range| role_of(range, &spans)).collect();
-    Ok(RenderedChat { text, ids: encoded.ids, roles })
+    let of_spans = &messages[first..];
+    let mut spans = message_spans(of_spans, &contents, &special, text.len())?;
+    let mut unprinted_reasoning = add_reasoning(&mut spans, of_spans, &text, || opening(template, variables));
+    unprinted_reasoning.iter_mut().for_each(|index| *index += first);
+    let roles = ranges.iter().map(|range| role_of(range, &spans, first)).collect();
+    let text = mark.map_or_else(|| text.clone(), |mark| text.replace(mark, ""));
+    Ok(RenderedChat { text, ids, roles, unprinted_reasoning })
+}
+
+/// The token ids of a text and their ranges in it; nothing is one token that has `mark` inside.
+fn encode(
+    tokenizer: &Tokenizer,
+    text: &str,
+    mark: Option<&str>,
+) -> Result<(Vec<u32>, Vec<Range<usize>>), Error> {
+    let Some(mark) = mark else {
+        let encoded = tokenizer.encode(text)?;
+        return Ok((encoded.ids, encoded.ranges));
+    };
+    let (mut ids, mut ranges, mut start) = (Vec::new(), Vec::new(), 0);
+    for piece in text.split(mark) {
+        let encoded = tokenizer.encode(piece)?;
+        ids.extend(encoded.ids);
+        ranges.extend(encoded.ranges.into_iter().map(|range| range.start + start..range.end + start));
+        start += piece.len() + mark.len();
+    }
+    Ok((ids, ranges))
+}
+
+/// Puts a mark after the first character of each special token that a message spells.
+fn split_special_tokens(tokenizer: &Tokenizer, messages: &[Message], mark: &str) -> Vec<Message> {
+    let names: Vec<String> = tokenizer.special_ids().iter().filter_map(|id| tokenizer.token(*id)).collect();
+    let split = |content: String, name: &String| match name.char_indices().nth(1) {
+        Some((second, _)) => content.replace(name, &format!("{}{mark}{}", &name[..second], &name[second..])),
+        None => content,
+    };
+    let of = |text: &String| names.iter().fold(text.clone(), split);
+    let message = |message: &Message| Message {
+        content: of(&message.content),
+        reasoning_content: message.reasoning_content.as_ref().map(of),
+        ..message.clone()
+    };
+    messages.iter().map(message).collect()
+}
+
+/// What the template prints before an assistant's turn; empty if it cannot be told.
+fn opening(template: &ChatTemplate, variables: &Map<String, Value>) -> String {
+    let messages = as_json(&[Message::new("user", "Hi")]);
+    let text = |prompt: bool| template.render_with(&messages, None, prompt, variables).unwrap_or_default();
+    let (without, with) = (text(false), text(true));
+    with.strip_prefix(&without).unwrap_or_default().to_owned()
+}
+
+/// Extends contents over the reasoning that the template prints before them; returns the messages whose reasoning it does
+/// not print.
+fn add_reasoning(
+    spans: &mut [Span],
+    messages: &[Message],
+    text: &str,
+    opening: impl FnOnce() -> String,
+) -> Vec<usize> {
+    let thoughts = |message: &Message| {
+        message.reasoning_content.as_deref().map(str::trim).unwrap_or_default().to_owned()
+    };
+    if messages.iter().all(|message| thoughts(message).is_empty()) {
+        return Vec::new();
+    }
+    let (opening, mut unprinted) = (opening(), Vec::new());
+    for (index, (span, message)) in spans.iter_mut().zip(messages).enumerate() {
+        let reasoning = thoughts(message);
+        if reasoning.is_empty() {
+            continue;
+        }
+        let before = &text[span.whole.start..span.content.start];
+        let Some(at) = before.find(&reasoning) else {
+            unprinted.push(index);
+            continue;
+        };
+        let header = before.find(&opening).map(|start| start + opening.len());
+        let start = header.filter(|end| !opening.is_empty() && *end <= at).unwrap_or(at);
+        span.content.start = span.whole.start + start;
+    }
+    unprinted
 }
 
 /// The bytes of a message in the text: all of it, and its content.
@@ -170,16 +294,24 @@ fn as_json(messages: &[Message]) -> Value {
     serde_json::to_value(messages).expect("messages are plain JSON")
 }
 
-/// The byte range of every message's content in `text`, found by rendering again with marks around the contents.
+/// The byte range of every message's content in `text`, from the first message on, found by rendering again with marks
+/// around the contents.
 fn content_spans(
     template: &ChatTemplate,
     messages: &[Message],
     tools: Option<&Value>,
+    variables: &Map<String, Value>,
+    first: usize,
     text: &str,
 ) -> Result<Vec<Range<usize>>, Error> {
-    let [open, close] = unused_characters(messages);
-    let marked: Vec<Message> = messages.iter().map(|message| mark(message, open, close)).collect();
-    let marked = template.render(&as_json(&marked), tools, false)?;
+    let [open, close] = unused_characters(messages, &MARKS);
+    let marked: Vec<Message> = messages
+        .iter()
+        .enumerate()
+        .map(|(index, message)| if index < first { message.clone() } else { mark(message, open, close) })
+        .collect();
+    let marked = template.render_with(&as_json(&marked), tools, false, variables)?;
+    let messages = &messages[first..];
     let mut plain = String::with_capacity(text.len());
     let mut spans = Vec::with_capacity(messages.len());
     for (index, piece) in marked.split(open).enumerate() {
@@ -192,7 +324,9 @@ fn content_spans(
         spans.push(start..plain.len());
         plain.push_str(after);
     }
-    let unknown = |message: usize, reason: &str| Err(Error::Spans { message, reason: reason.to_owned() });
+    let unknown = |message: usize, reason: &str| {
+        Err(Error::Spans { message: first + message, reason: reason.to_owned() })
+    };
     if spans.len() != messages.len() {
         return unknown(
             spans.len().min(messages.len() - 1),
@@ -230,17 +364,26 @@ fn with_margins(span: Range<usize>, message: &Message, text: &str) -> Range<usiz
     start..end
 }
 
-/// Two private-use characters that no message contains.
-fn unused_characters(messages: &[Message]) -> [&'static str; 2] {
-    const PAIRS: [[&str; 2]; 4] = [
-        ["\u{e0f0}", "\u{e0f1}"],
-        ["\u{f8e2}", "\u{f8e3}"],
-        ["\u{fffa0}", "\u{fffa1}"],
-        ["\u{10fff0}", "\u{10fff1}"],
-    ];
+/// Pairs of private-use characters, which mark the start and the end of contents.
+const MARKS: [[&str; 2]; 4] = [
+    ["\u{e0f0}", "\u{e0f1}"],
+    ["\u{f8e2}", "\u{f8e3}"],
+    ["\u{fffa0}", "\u{fffa1}"],
+    ["\u{10fff0}", "\u{10fff1}"],
+];
+/// Other ones, which split special tokens.
+const SPLIT_MARKS: [[&str; 2]; 4] = [
+    ["\u{e0f2}", "\u{e0f3}"],
+    ["\u{f8e4}", "\u{f8e5}"],
+    ["\u{fffa2}", "\u{fffa3}"],
+    ["\u{10fff2}", "\u{10fff3}"],
+];
+
+/// The first of the pairs that no message contains.
+fn unused_characters(messages: &[Message], pairs: &'static [[&'static str; 2]; 4]) -> [&'static str; 2] {
     let unused =
         |pair: &&[&str; 2]| !messages.iter().any(|m| pair.iter().any(|mark| m.content.contains(mark)));
-    *PAIRS.iter().find(unused).unwrap_or(&PAIRS[0])
+    *pairs.iter().find(unused).unwrap_or(&pairs[0])
 }
 
 /// Extends content spans to message spans: the content includes its stop token, the message its header.
@@ -305,13 +448,13 @@ fn add_headers(spans: &mut [Span], special: &[(u32, Range<usize>)], stops: &[u32
 /// A token belongs to the message in which it starts; it is content if it ends in the content. One that starts in the
 /// header counts as content, as in transformers' assistant masks: after `[/INST]` the first word of Llama 2 is one token
 /// with the space before it, and the model must learn it.
-fn role_of(range: &Range<usize>, spans: &[Span]) -> TokenRole {
+fn role_of(range: &Range<usize>, spans: &[Span], first: usize) -> TokenRole {
     let Some(index) = spans.iter().position(|span| span.whole.contains(&range.start)) else {
         return TokenRole::default();
     };
     let content = &spans[index].content;
     TokenRole {
-        message: Some(index as u32),
+        message: Some((first + index) as u32),
         content: range.end > content.start && range.end <= content.end && range.start < range.end,
     }
 }

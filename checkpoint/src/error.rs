@@ -47,6 +47,14 @@ pub enum Error {
         /// Why, and what to do.
         reason: hub::Error,
     },
+    /// A dataset on the hub has nothing that can be read.
+    #[error("{id} on the hub: {reason}")]
+    Dataset {
+        /// The hub id.
+        id: String,
+        /// What is missing, and what to do.
+        reason: String,
+    },
     /// The chat template cannot be parsed or rendered.
     #[error("chat template: {0}")]
     Template(String),

@@ -70,6 +70,37 @@ impl HubDataset {
     }
 }
 
+impl HubDataset {
+    /// Downloads the dataset card and the data files that `choose` selects of it and of the names that `is_data` accepts;
+    /// returns the folder that contains them.
+    ///
+    /// # Errors
+    /// Those of `choose`, and when a file cannot be downloaded.
+    pub fn fetch_data(
+        &self,
+        choose: impl FnOnce(Option<&str>, &[String]) -> Result<Vec<String>, String>,
+        is_data: impl Fn(&str) -> bool,
+    ) -> Result<PathBuf, Error> {
+        const CARD: &str = "README.md";
+        let card = match self.names().iter().any(|name| name == CARD) {
+            true => {
+                let path = self.fetch(&[CARD.to_owned()])?.join(CARD);
+                Some(crate::error::read_to_string(&path)?)
+            }
+            false => None,
+        };
+        let data: Vec<String> = self.names().iter().filter(|name| is_data(name)).cloned().collect();
+        let unusable = |reason: String| Error::Dataset { id: self.id.clone(), reason };
+        let chosen = choose(card.as_deref(), &data).map_err(unusable)?;
+        if chosen.is_empty() {
+            return Err(unusable(
+                "has no data file in a supported format; choose another dataset".to_owned(),
+            ));
+        }
+        self.fetch(&chosen)
+    }
+}
+
 /// Whether a name can be a hub id: `owner/name`, of letters, digits, `-`, `_` and `.`, maybe with `@revision`.
 pub fn is_id(name: &str) -> bool {
     Id::parse(name).is_some()

@@ -169,6 +169,18 @@ impl ChatTemplate {
         self.variables.contains(variable)
     }
 
+    /// The template of a moment, which `strftime_now` prints whenever it is rendered.
+    #[must_use]
+    pub fn at(mut self, moment: chrono::DateTime<chrono::Local>) -> Self {
+        self.environment.add_function("strftime_now", move |format: String| formatted(moment, &format));
+        self
+    }
+
+    /// Whether it prints the time at which it is rendered.
+    pub fn prints_time(&self) -> bool {
+        self.source.contains("strftime_now")
+    }
+
     /// The special tokens that it prints by name, such as `<|im_start|>`, and its end of sequence; sorted. A tokenizer
     /// without one of them would split it as plain text.
     pub fn special_names(&self) -> Vec<String> {
@@ -263,9 +275,13 @@ fn raise_exception(message: String) -> Result<Value, minijinja::Error> {
 }
 
 fn strftime_now(format: &str) -> Result<String, minijinja::Error> {
+    formatted(chrono::Local::now(), format)
+}
+
+fn formatted(moment: chrono::DateTime<chrono::Local>, format: &str) -> Result<String, minijinja::Error> {
     let mut text = String::new();
     // `to_string` would panic on a format that chrono does not know.
-    write!(text, "{}", chrono::Local::now().format(format)).map_err(|_| {
+    write!(text, "{}", moment.format(format)).map_err(|_| {
         minijinja::Error::new(ErrorKind::InvalidOperation, format!("strftime_now: `{format}` is no format"))
     })?;
     Ok(text)

@@ -61,7 +61,7 @@ pub fn wants_short_call_ids(template: &ChatTemplate) -> bool {
 }
 
 /// Whether the template prints its tools, found by rendering one.
-fn prints_tools(template: &ChatTemplate) -> bool {
+pub fn prints_tools(template: &ChatTemplate) -> bool {
     const NAME: &str = "a_tool_to_look_for";
     let parameters = json!({"type": "object", "properties": {}});
     let tools = json!([{"type": "function", "function":

@@ -119,6 +119,8 @@ impl Shape {
     fn fit(&self, value: Value) -> Value {
         match (self, value) {
             (_, Value::Null) => Value::Null,
+            // Some rows have a value as JSON text already where others have the value: one encoding for both.
+            (shape, Value::String(text)) if shape.is_json() && is_json_text(&text) => Value::String(text),
             (shape, value) if shape.is_json() => Value::String(value.to_string()),
             (Self::List(item), Value::Array(items)) => {
                 items.into_iter().map(|value| item.fit(value)).collect()
@@ -127,6 +129,11 @@ impl Shape {
             (_, value) => value,
         }
     }
+}
+
+/// Whether a text is an object or a list as JSON.
+fn is_json_text(text: &str) -> bool {
+    text.starts_with(['{', '[']) && serde_json::from_str::<Value>(text).is_ok()
 }
 
 /// A list whose items may be null.

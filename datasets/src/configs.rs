@@ -52,8 +52,15 @@ pub struct Choice<'a> {
     pub split: Option<&'a str>,
 }
 
-/// Those of all data files below a folder that its dataset card selects; all of them if no card names any.
-pub(crate) fn chosen(folder: &Path, files: Vec<PathBuf>, choice: Choice<'_>) -> Result<Vec<PathBuf>, Error> {
+/// The files of a folder that are read, and those that no card and no name assigns to a split.
+#[derive(Debug, Default)]
+pub(crate) struct Chosen {
+    pub(crate) files: Vec<PathBuf>,
+    pub(crate) left_out: Vec<(PathBuf, String)>,
+}
+
+/// Those of all data files below a folder that its dataset card, or their names, assign to the configuration and split.
+pub(crate) fn chosen(folder: &Path, files: Vec<PathBuf>, choice: Choice<'_>) -> Result<Chosen, Error> {
     let path = folder.join("README.md");
     let card = std::fs::read(&path).ok().map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
     let name = |file: &PathBuf| -> String {
@@ -62,8 +69,19 @@ pub(crate) fn chosen(folder: &Path, files: Vec<PathBuf>, choice: Choice<'_>) -> 
     };
     let names: Vec<String> = files.iter().map(name).collect();
     let path = if card.is_some() { path } else { folder.to_owned() };
-    let chosen = choose(card.as_deref(), &names, choice).map_err(|reason| Error::NotData { path, reason })?;
-    Ok(files.into_iter().zip(names).filter(|(_, name)| chosen.contains(name)).map(|(file, _)| file).collect())
+    let (wanted, nameless) =
+        select(card.as_deref(), &names, choice).map_err(|reason| Error::NotData { path, reason })?;
+    let mut chosen = Chosen::default();
+    for (file, name) in files.into_iter().zip(names) {
+        if wanted.contains(&name) {
+            chosen.files.push(file);
+        } else if nameless.contains(&name) {
+            let reason = "its name says no split where the names of other files do; rename it, as in train-1.jsonl, or give \
+                          the file by itself";
+            chosen.left_out.push((file, reason.to_owned()));
+        }
+    }
+    Ok(chosen)
 }
 
 /// Those of a dataset's file names that its dataset card, if it has one, selects.
@@ -71,6 +89,15 @@ pub(crate) fn chosen(folder: &Path, files: Vec<PathBuf>, choice: Choice<'_>) -> 
 /// # Errors
 /// Lists the configurations or splits when the one named is not among them.
 pub fn choose(card: Option<&str>, names: &[String], choice: Choice<'_>) -> Result<Vec<String>, String> {
+    Ok(select(card, names, choice)?.0)
+}
+
+/// As [`choose`], with the names that say no split where others do.
+fn select(
+    card: Option<&str>,
+    names: &[String],
+    choice: Choice<'_>,
+) -> Result<(Vec<String>, Vec<String>), String> {
     let front = card.and_then(front_matter).map(serde_saphyr::from_str::<Front>).transpose();
     let front = front.map_err(|error| format!("the front matter cannot be read: {error}"))?;
     let configs = front.map(|front| front.configs).unwrap_or_default();
@@ -80,14 +107,14 @@ pub fn choose(card: Option<&str>, names: &[String], choice: Choice<'_>) -> Resul
     };
     let Some((name, data_files)) = config.and_then(|one| Some((&one.config_name, one.data_files.as_ref()?)))
     else {
-        return by_file_name(names, choice.split);
+        return crate::splits::by_name(names, choice.split);
     };
     let patterns = patterns(data_files, choice.split)?;
     let chosen: Vec<String> = names.iter().filter(|name| matches(name, &patterns)).cloned().collect();
     if chosen.is_empty() {
         return Err(format!("the configuration `{name}` names {patterns:?}; no file matches"));
     }
-    Ok(chosen)
+    Ok((chosen, Vec::new()))
 }
 
 fn named_config<'a>(configs: &'a [Config], wanted: &str) -> Result<&'a Config, String> {
@@ -96,28 +123,6 @@ fn named_config<'a>(configs: &'a [Config], wanted: &str) -> Result<&'a Config, S
         let names = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
         format!("has no configuration `{wanted}`; it has {names}")
     })
-}
-
-/// The files of a split that no dataset card assigns: those whose names contain the split's name as a word. Files whose
-/// names contain no split's name are `train`.
-fn by_file_name(names: &[String], split: Option<&str>) -> Result<Vec<String>, String> {
-    let Some(split) = split else { return Ok(names.to_vec()) };
-    let has =
-        |name: &str, word: &str| name.split(|c: char| !c.is_ascii_alphanumeric()).any(|part| part == word);
-    let mut splits = split.split('+');
-    let of_split: Vec<String> =
-        names.iter().filter(|name| splits.clone().any(|split| has(name, split))).cloned().collect();
-    let others = ["train", "test", "validation", "valid", "dev", "eval"];
-    let has_no_split = |name: &&String| !others.iter().any(|other| has(name, other));
-    match of_split.is_empty() {
-        false => Ok(of_split),
-        true if splits.any(|split| split == "train") => {
-            Ok(names.iter().filter(has_no_split).cloned().collect())
-        }
-        true => {
-            Err(format!("no file's name contains `{split}`, and no dataset card assigns files to that split"))
-        }
-    }
 }
 
 /// The text between the two lines of `---` with which a dataset card may start.
@@ -142,7 +147,7 @@ fn default_config(configs: &[Config]) -> Result<Option<&Config>, String> {
     }
 }
 
-/// The patterns of a split; by default those of `train`, or of all splits where there is no `train`.
+/// The patterns of a split; by default those of `train`, or of the only split.
 fn patterns(data_files: &DataFiles, split: Option<&str>) -> Result<Vec<String>, String> {
     let listed = |paths: &Paths| match paths.clone() {
         Paths::One(path) => vec![path],
@@ -156,11 +161,7 @@ fn patterns(data_files: &DataFiles, split: Option<&str>) -> Result<Vec<String>, 
         }
         (DataFiles::Splits(splits), _) => {
             let names: Vec<&str> = splits.iter().map(|one| one.split.as_str()).collect();
-            let train: &[&str] = if names.contains(&"train") { &["train"] } else { &names };
-            let wanted: Vec<&str> = split.map_or(train.to_vec(), |split| split.split('+').collect());
-            if let Some(unknown) = wanted.iter().find(|split| !names.contains(split)) {
-                return Err(format!("has no split `{unknown}`; it has {}", names.join(", ")));
-            }
+            let wanted = crate::splits::wanted(&names, split)?;
             let of_split = splits.iter().filter(|one| wanted.contains(&one.split.as_str()));
             Ok(of_split.flat_map(|one| listed(&one.path)).collect())
         }
@@ -191,7 +192,7 @@ mod tests {
         let files = names.iter().map(|name| folder.path().join(name)).collect();
         let chosen = chosen(folder.path(), files, Choice::default())?;
         let name = |file: PathBuf| file.strip_prefix(folder.path()).unwrap().to_str().unwrap().to_owned();
-        Ok(chosen.into_iter().map(name).collect())
+        Ok(chosen.files.into_iter().map(name).collect())
     }
 
     #[test]
@@ -243,13 +244,13 @@ mod tests {
             of(Some(card), Some("one"), Some("test")).unwrap_err(),
             "has no split `test`; it has train"
         );
-        // Without a dataset card the files' names decide.
+        // Without a dataset card the names of files and folders decide.
         assert_eq!(of(None, None, Some("test")).unwrap(), "data/all/test-0.parquet");
         assert_eq!(
             of(None, None, Some("train")).unwrap(),
             "data/all/train-0.parquet data/one/train-0.parquet"
         );
-        assert!(of(None, None, Some("dev")).unwrap_err().contains("no file's name contains `dev`"));
+        assert!(of(None, None, Some("dev")).unwrap_err().contains("has no split `dev`; it has train, test"));
         assert!(of(None, Some("all"), None).unwrap_err().ends_with("it has none"));
         let plain = ["a.jsonl".to_owned(), "test.jsonl".to_owned()];
         let train = Choice { config: None, split: Some("train") };

@@ -1,8 +1,9 @@
 //! Evaluation sets whose questions training data must not contain. IFEval, GSM8K, HumanEval and MT-Bench are recognized
 //! by name or by their fields; any other set is read by the column of its questions.
 
+use crate::Choice;
 use crate::Error;
-use crate::source::{Format, data_files, objects};
+use crate::source::{Format, data_files, file_objects};
 use serde_json::{Map, Value};
 use std::path::Path;
 
@@ -62,8 +63,8 @@ impl EvaluationSet {
     pub fn read(name: Option<&str>, path: &Path, column: Option<&str>) -> Result<Self, Error> {
         let mut known = KNOWN.iter().find(|known| Some(known.name) == name);
         let mut set = Self { name: name.unwrap_or_default().to_owned(), items: Vec::new() };
-        for file in data_files(path)? {
-            for object in objects(&file)? {
+        for file in data_files(path, Choice::default())? {
+            for object in file_objects(&file)? {
                 let (number, object) = object?;
                 known = known.or_else(|| KNOWN.iter().find(|known| known.matches(&object)));
                 let text = column.or(known.map(|known| known.text)).unwrap_or("text");

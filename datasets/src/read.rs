@@ -1,13 +1,15 @@
-//! Rows from a file or a folder, one at a time, so that memory does not grow with the data.
+//! Rows from a file or a folder, one at a time, so that memory does not grow with the data. All commands read here.
 
-use crate::configs::Choice;
 use crate::layout::Layout;
+use crate::options::{NamedColumn, ReadOptions};
 use crate::recorded::Recorded;
-use crate::source::{self, ChosenFiles, Format, Object, chosen_files};
+use crate::source::{self, ChosenFiles, Format, NumberedObject, Object, chosen_files};
+use crate::trees::{Trees, is_flat_message};
 use crate::{Error, Row};
 use serde_json::{Map, Value};
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// A row and its location.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,7 +18,7 @@ pub struct LocatedRow {
     pub row: Row,
     /// Its file.
     pub file: PathBuf,
-    /// Its line (its row in Parquet), from 1.
+    /// Its line (its row in Parquet and Arrow), from 1.
     pub number: usize,
 }
 
@@ -29,8 +31,21 @@ pub struct RawRow {
     pub layout: Layout,
     /// Its file.
     pub file: PathBuf,
-    /// Its line (its row in Parquet), from 1.
+    /// Its line (its row in Parquet and Arrow), from 1.
     pub number: usize,
+    /// What the user says of the columns.
+    columns: Arc<[NamedColumn]>,
+}
+
+/// A row that was left out because it cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InvalidRow {
+    /// Its file.
+    pub file: PathBuf,
+    /// Its line (its row in Parquet and Arrow), from 1; 0 for the whole file.
+    pub number: usize,
+    /// File, line and reason in one line.
+    pub reason: String,
 }
 
 /// The rows of a path, in the order of its files' names.
@@ -49,6 +64,10 @@ pub struct RawRows {
     skipped: Vec<(PathBuf, String)>,
     recorded: Recorded,
     is_folder: bool,
+    columns: Arc<[NamedColumn]>,
+    skip_invalid: bool,
+    invalid: Vec<InvalidRow>,
+    surrogates: usize,
 }
 
 struct OpenFile {
@@ -58,20 +77,20 @@ struct OpenFile {
     objects: Box<dyn Iterator<Item = Object> + Send>,
 }
 
-/// Opens a file or every data file below a folder.
+/// Opens a file or the data files below a folder.
 ///
 /// # Errors
-/// When the path is missing or contains no data. Broken rows are errors of the iterator.
+/// When the path is missing or contains no data. Broken rows are errors of the iterator, which goes on after them.
 pub fn read(path: &Path) -> Result<Rows, Error> {
-    read_chosen(path, Choice::default())
+    read_with(path, &ReadOptions::default())
 }
 
-/// Opens a file, or the files of a folder that its dataset card assigns to a configuration and a split.
+/// As [`read()`], as the options say: of a configuration and a split, with columns by name, without invalid rows.
 ///
 /// # Errors
 /// As [`read()`], and when the card has no such configuration or split.
-pub fn read_chosen(path: &Path, choice: Choice<'_>) -> Result<Rows, Error> {
-    Ok(Rows { raw: open(path, choice)? })
+pub fn read_with(path: &Path, options: &ReadOptions) -> Result<Rows, Error> {
+    Ok(Rows { raw: read_raw_with(path, options)? })
 }
 
 /// The rows as objects, to write them back with all their columns.
@@ -79,14 +98,16 @@ pub fn read_chosen(path: &Path, choice: Choice<'_>) -> Result<Rows, Error> {
 /// # Errors
 /// Those of [`read()`].
 pub fn read_raw(path: &Path) -> Result<RawRows, Error> {
-    open(path, Choice::default())
+    read_raw_with(path, &ReadOptions::default())
 }
 
-fn open(path: &Path, choice: Choice<'_>) -> Result<RawRows, Error> {
-    let is_folder = path.is_dir();
-    let ChosenFiles { files, left_out, recorded } = chosen_files(path, choice)?;
-    let (files, skipped) = (files.into(), left_out);
-    Ok(RawRows { files, open: None, layouts: Vec::new(), skipped, recorded, is_folder })
+/// As [`read_raw`], as the options say.
+///
+/// # Errors
+/// Those of [`read_with`].
+pub fn read_raw_with(path: &Path, options: &ReadOptions) -> Result<RawRows, Error> {
+    let chosen = chosen_files(path, options.choice())?;
+    Ok(RawRows::new(chosen, path.is_dir(), &options.columns, options.skip_invalid))
 }
 
 impl RawRow {
@@ -95,8 +116,8 @@ impl RawRow {
     /// # Errors
     /// Names the file, the line and what was expected.
     pub fn row(self) -> Result<LocatedRow, Error> {
-        let Self { object, layout, file, number } = self;
-        match layout.row(object) {
+        let Self { object, layout, file, number, columns } = self;
+        match layout.row(object, &columns) {
             Ok(row) => Ok(LocatedRow { row, file, number }),
             Err(reason) => Err(row_error(&file, number, reason)),
         }
@@ -109,9 +130,20 @@ impl Rows {
         self.raw.layouts()
     }
 
-    /// The files of a folder that contain no rows and the links that lead out of it, with the reason. A file named by itself is an error instead.
+    /// The files of a folder that are not read although they look like data, with the reason. A file named by itself is an
+    /// error instead.
     pub fn skipped(&self) -> &[(PathBuf, String)] {
         self.raw.skipped()
+    }
+
+    /// Takes the rows that were left out since the last call.
+    pub fn take_invalid(&mut self) -> Vec<InvalidRow> {
+        self.raw.take_invalid()
+    }
+
+    /// Characters read so far that were halves of surrogate pairs and became U+FFFD.
+    pub fn surrogates(&self) -> usize {
+        self.raw.surrogates
     }
 }
 
@@ -119,34 +151,66 @@ impl Iterator for Rows {
     type Item = Result<LocatedRow, Error>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        Some(self.raw.next()?.and_then(RawRow::row))
+        loop {
+            let row = self.raw.next()?.and_then(RawRow::row);
+            match row {
+                Err(error) if self.raw.skip_invalid => self.raw.invalid.push(invalid(&error)),
+                row => return Some(row),
+            }
+        }
     }
 }
 
 impl RawRows {
+    fn new(chosen: ChosenFiles, is_folder: bool, columns: &[NamedColumn], skip_invalid: bool) -> Self {
+        let ChosenFiles { files, left_out, recorded } = chosen;
+        Self {
+            files: files.into(),
+            open: None,
+            layouts: Vec::new(),
+            skipped: left_out,
+            recorded,
+            is_folder,
+            columns: columns.into(),
+            skip_invalid,
+            invalid: Vec::new(),
+            surrogates: 0,
+        }
+    }
+
     /// The layout of each file read so far.
     pub fn layouts(&self) -> &[(PathBuf, Layout)] {
         &self.layouts
     }
 
-    /// The files of a folder that contain no rows and the links that lead out of it, with the reason. A file named by itself is an error instead.
+    /// The files of a folder that are not read although they look like data, with the reason. A file named by itself is an
+    /// error instead.
     pub fn skipped(&self) -> &[(PathBuf, String)] {
         &self.skipped
+    }
+
+    /// Takes the rows that were left out since the last call.
+    pub fn take_invalid(&mut self) -> Vec<InvalidRow> {
+        std::mem::take(&mut self.invalid)
+    }
+
+    /// Characters read so far that were halves of surrogate pairs and became U+FFFD.
+    pub fn surrogates(&self) -> usize {
+        self.surrogates
     }
 
     /// Opens the next file; `None` after the last.
     fn open_next(&mut self) -> Option<Result<(), Error>> {
         let path = self.files.pop_front()?;
         // All of it is read anyway.
-        let opened = self.recorded.check_content(&path).and_then(|()| source::objects(&path));
-        Some(opened.map(|objects| self.open = Some(OpenFile { path, layout: None, objects })))
+        let opened = self.recorded.check_content(&path).and_then(|()| source::objects(&path, has_layout));
+        Some(opened.map(|objects| {
+            self.open = Some(OpenFile { objects: with_trees(&path, objects), path, layout: None })
+        }))
     }
-}
 
-impl Iterator for RawRows {
-    type Item = Result<RawRow, Error>;
-
-    fn next(&mut self) -> Option<Self::Item> {
+    /// The next object that can be read, or the error of one that cannot.
+    fn next_object(&mut self) -> Option<Result<RawRow, Error>> {
         loop {
             let Some(open) = &mut self.open else {
                 match self.open_next()? {
@@ -154,20 +218,18 @@ impl Iterator for RawRows {
                     Err(error) => return Some(Err(error)),
                 }
             };
-            let (number, object) = match open.objects.next() {
+            let NumberedObject { number, object, surrogates } = match open.objects.next() {
                 None => {
                     self.open = None;
                     continue;
                 }
-                Some(Err(error)) => {
-                    // After a broken line the numbers of later ones cannot be trusted.
-                    self.open = None;
-                    return Some(Err(error));
-                }
+                // The next line is another row: what is broken as a whole ends by itself.
+                Some(Err(error)) => return Some(Err(error)),
                 Some(Ok(numbered)) => numbered,
             };
+            self.surrogates += surrogates;
             let file = open.path.clone();
-            let layout = match open.layout.map_or_else(|| Layout::of(&object), Ok) {
+            let layout = match open.layout.map_or_else(|| Layout::of(&object, &self.columns), Ok) {
                 Ok(layout) => layout,
                 // Folders contain other JSON files too, such as an index of the data files.
                 Err(reason) if self.is_folder && Format::of(&file) == Some(Format::Json) => {
@@ -180,9 +242,49 @@ impl Iterator for RawRows {
             if open.layout.replace(layout).is_none() {
                 self.layouts.push((file.clone(), layout));
             }
-            return Some(Ok(RawRow { object, layout, file, number }));
+            return Some(Ok(RawRow { object, layout, file, number, columns: self.columns.clone() }));
         }
     }
+}
+
+impl Iterator for RawRows {
+    type Item = Result<RawRow, Error>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            match self.next_object()? {
+                Err(error) if self.skip_invalid => self.invalid.push(invalid(&error)),
+                row => return Some(row),
+            }
+        }
+    }
+}
+
+/// The objects of a file; messages of Open-Assistant's trees, one per line, are put together.
+fn with_trees(
+    path: &Path,
+    objects: Box<dyn Iterator<Item = Object> + Send>,
+) -> Box<dyn Iterator<Item = Object> + Send> {
+    let mut objects = objects.peekable();
+    match objects.peek() {
+        Some(Ok(first)) if is_flat_message(&first.object) => {
+            Box::new(Trees::new(path.to_owned(), Box::new(objects)))
+        }
+        _ => Box::new(objects),
+    }
+}
+
+fn has_layout(object: &Map<String, Value>) -> bool {
+    Layout::of(object, &[]).is_ok()
+}
+
+fn invalid(error: &Error) -> InvalidRow {
+    let (file, number) = match error {
+        Error::Row { path, number, .. } => (path.clone(), *number),
+        Error::NotData { path, .. } => (path.clone(), 0),
+        Error::File(_) => (PathBuf::new(), 0),
+    };
+    InvalidRow { file, number, reason: error.to_string() }
 }
 
 fn row_error(file: &Path, number: usize, reason: String) -> Error {

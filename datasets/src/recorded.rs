@@ -203,8 +203,8 @@ mod tests {
         assert_eq!(rows(folder.path()), Ok(4));
         assert_eq!(rows(&folder.path().join("data/default")), Ok(4));
         assert_eq!(rows(&shards[1]), Ok(2));
-        // What the user adds under another name is read as before.
-        std::fs::write(folder.path().join("data/default/more.jsonl"), "{\"text\": \"more\"}").unwrap();
+        // What the user adds under another name of the split is read as before.
+        std::fs::write(folder.path().join("data/default/train-more.jsonl"), "{\"text\": \"more\"}").unwrap();
         assert_eq!(rows(&folder.path().join("data/default")), Ok(5));
     }
 

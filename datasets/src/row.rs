@@ -1,5 +1,6 @@
 //! The rows that all programs exchange: generation writes them, training and evaluation read them.
 
+use crate::weight::weight;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -22,6 +23,18 @@ impl Message {
     /// A message of text alone.
     pub fn new(role: &str, content: impl Into<String>) -> Self {
         Self { role: role.to_owned(), content: content.into(), tool_calls: None, extra: Map::new() }
+    }
+
+    /// How much it adds to the loss, from 0 to 1; `None` if it does not say.
+    pub fn weight(&self) -> Option<f64> {
+        weight(&self.extra).ok().flatten()
+    }
+
+    /// Whether it says and calls nothing.
+    pub fn is_empty(&self) -> bool {
+        let has_calls =
+            self.tool_calls.as_ref().and_then(Value::as_array).is_some_and(|calls| !calls.is_empty());
+        self.content.trim().is_empty() && !has_calls
     }
 }
 
@@ -81,6 +94,42 @@ impl Row {
             Self::Text(row) => Some(&row.text),
             Self::Chat(row) => last_reply(&row.messages).map(|index| row.messages[index].content.as_str()),
             Self::Preference(row) => last_reply(&row.chosen).map(|index| row.chosen[index].content.as_str()),
+        }
+    }
+
+    /// All columns that are no part of the conversation, the pair or the document.
+    pub fn metadata(&self) -> &Map<String, Value> {
+        match self {
+            Self::Chat(row) => &row.metadata,
+            Self::Preference(row) => &row.metadata,
+            Self::Text(row) => &row.metadata,
+        }
+    }
+
+    /// How much the row adds to the loss, from 0 to 1; `None` if it does not say.
+    pub fn weight(&self) -> Option<f64> {
+        weight(self.metadata()).ok().flatten()
+    }
+
+    /// Why the row is no example of what an assistant should say: its reply is labeled as a bad one (KTO), or it has
+    /// images, videos or sounds, of which only the text would remain. `None` for any other row.
+    pub fn unfit(&self) -> Option<&'static str> {
+        const MEDIA: [&str; 6] = ["image", "images", "video", "videos", "audio", "audios"];
+        let is_empty = |value: &Value| match value {
+            Value::Null => true,
+            Value::String(text) => text.is_empty(),
+            Value::Array(items) => items.is_empty(),
+            _ => false,
+        };
+        let metadata = self.metadata();
+        let is_bad = ["label", "kto_tag"].iter().any(|name| metadata.get(*name) == Some(&Value::Bool(false)));
+        match self {
+            Self::Text(_) => None,
+            Self::Chat(_) if is_bad => Some("rejected_reply"),
+            _ if MEDIA.iter().any(|name| metadata.get(*name).is_some_and(|value| !is_empty(value))) => {
+                Some("has_media")
+            }
+            _ => None,
         }
     }
 

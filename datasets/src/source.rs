@@ -3,16 +3,23 @@
 use crate::Error;
 use crate::configs::Choice;
 use crate::recorded::Recorded;
-use parquet_rows::ParquetRows;
+use batches::BatchRows;
+use csv_rows::CsvRows;
 use serde_json::{Map, Value};
-use std::collections::HashSet;
 use std::path::{Path, PathBuf};
-use text::{Elements, Lines, Paragraphs};
+use text::{Lines, Paragraphs};
 
-pub(crate) use text::Object;
+pub(crate) use text::{NumberedObject, Object};
 
-mod parquet_rows;
+pub(crate) mod batches;
+mod collect;
+mod compression;
+mod csv_rows;
+mod json;
+mod mend;
 mod text;
+
+use collect::Collector;
 
 /// The format that a file's name states.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,19 +27,28 @@ pub(crate) enum Format {
     JsonLines,
     Json,
     Parquet,
+    Arrow,
+    Csv,
+    Tsv,
     Text,
 }
 
+/// What is read, for errors.
+const READ: &str = ".jsonl, .json, .parquet, .arrow, .csv, .tsv or .txt";
+
 impl Format {
-    /// The format of an extension, before `.gz` or `.zst`; `None` for any other file.
+    /// The format of an extension, before that of a compression; `None` for any other file.
     pub(crate) fn of(path: &Path) -> Option<Self> {
         // A name need not be UTF-8 for its extension to be read.
         let name = path.file_name()?.to_string_lossy().to_ascii_lowercase();
-        let name = name.strip_suffix(".gz").or_else(|| name.strip_suffix(".zst")).unwrap_or(&name);
+        let name = compression::EXTENSIONS.iter().find_map(|end| name.strip_suffix(end)).unwrap_or(&name);
         match name.rsplit_once('.')?.1 {
-            "jsonl" | "ndjson" => Some(Self::JsonLines),
+            "jsonl" | "ndjson" | "jsonlines" | "jl" => Some(Self::JsonLines),
             "json" => Some(Self::Json),
             "parquet" => Some(Self::Parquet),
+            "arrow" => Some(Self::Arrow),
+            "csv" => Some(Self::Csv),
+            "tsv" => Some(Self::Tsv),
             "txt" => Some(Self::Text),
             _ => None,
         }
@@ -40,7 +56,7 @@ impl Format {
 
     /// What errors count in this format.
     pub(crate) fn unit(self) -> &'static str {
-        if self == Self::Parquet { "row" } else { "line" }
+        if matches!(self, Self::Parquet | Self::Arrow) { "row" } else { "line" }
     }
 }
 
@@ -48,30 +64,28 @@ impl Format {
 #[derive(Debug, Default)]
 pub(crate) struct ChosenFiles {
     pub(crate) files: Vec<PathBuf>,
-    /// Links that lead out of the folder, with the reason why they are not followed.
+    /// Links that lead out of the folder, and files whose names say nothing where those of others name splits, with the
+    /// reason why they are not read.
     pub(crate) left_out: Vec<(PathBuf, String)>,
     pub(crate) recorded: Recorded,
 }
 
-/// The data files of a path, sorted: the file itself, or those below a folder that its dataset card selects; all of them
-/// without a card. Links that lead out of the folder are left out; [`left_out`] names them.
+/// The data files of a path, sorted: the file itself, or those below a folder that its dataset card or their names assign
+/// to the configuration and the split. [`left_out`] names those that neither assigns.
 ///
 /// # Errors
 /// When the path is missing or contains no data file; when it is an unfinished or damaged dataset of this project.
-pub fn data_files(path: &Path) -> Result<Vec<PathBuf>, Error> {
-    Ok(chosen_files(path, Choice::default())?.files)
+pub fn data_files(path: &Path, choice: Choice<'_>) -> Result<Vec<PathBuf>, Error> {
+    Ok(chosen_files(path, choice)?.files)
 }
 
-/// The links below a folder that are not followed, each with the reason.
+/// The files below a folder that are not read although their names state that they contain rows, each with the reason:
+/// links that lead out of it, and files of no split where the names of others name splits.
 ///
 /// # Errors
-/// When the folder cannot be read.
-pub fn left_out(path: &Path) -> Result<Vec<(PathBuf, String)>, Error> {
-    let mut chosen = ChosenFiles::default();
-    if path.is_dir() {
-        Collector::new(path)?.collect(path, &mut chosen)?;
-    }
-    Ok(chosen.left_out)
+/// Those of [`data_files`].
+pub fn left_out(path: &Path, choice: Choice<'_>) -> Result<Vec<(PathBuf, String)>, Error> {
+    Ok(chosen_files(path, choice)?.left_out)
 }
 
 /// The data files of a path that belong to a configuration and a split.
@@ -87,20 +101,21 @@ pub(crate) fn chosen_files(path: &Path, choice: Choice<'_>) -> Result<ChosenFile
         if Format::of(path).is_none() {
             return Err(Error::NotData {
                 path: path.to_owned(),
-                reason: "not a data file; expected .jsonl, .json, .parquet or .txt, also with .gz or .zst"
-                    .to_owned(),
+                reason: format!("not a data file; expected {READ}, also with .gz, .zst, .xz or .bz2"),
             });
         }
         chosen.files.push(path.to_owned());
     } else {
         Collector::new(path)?.collect(path, &mut chosen)?;
         chosen.files.sort();
-        chosen.files = crate::configs::chosen(path, std::mem::take(&mut chosen.files), choice)?;
+        let names = crate::configs::chosen(path, std::mem::take(&mut chosen.files), choice)?;
+        chosen.files = names.files;
+        chosen.left_out.extend(names.left_out);
         if let (true, Some((link, reason))) = (chosen.files.is_empty(), chosen.left_out.first()) {
             return Err(Error::NotData { path: link.to_owned(), reason: reason.to_owned() });
         }
         if chosen.files.is_empty() {
-            let reason = "the folder contains no .jsonl, .json, .parquet or .txt file".to_owned();
+            let reason = format!("the folder contains no {READ} file");
             return Err(Error::NotData { path: path.to_owned(), reason });
         }
     }
@@ -113,63 +128,6 @@ pub fn is_data(name: &str) -> bool {
     Format::of(Path::new(name)).is_some()
 }
 
-/// Finds the data files below a folder, without leaving it.
-struct Collector {
-    root: PathBuf,
-    /// The files that the links of a snapshot in the cache of the Hugging Face hub lead to.
-    blobs: Option<PathBuf>,
-    seen: HashSet<PathBuf>,
-}
-
-impl Collector {
-    fn new(folder: &Path) -> Result<Self, Error> {
-        let root = folder.canonicalize().map_err(|error| Error::file("read", folder, error))?;
-        let snapshots =
-            root.ancestors().find(|above| above.file_name().is_some_and(|name| name == "snapshots"));
-        let blobs = snapshots.and_then(Path::parent).map(|repository| repository.join("blobs"));
-        Ok(Self { root, blobs, seen: HashSet::new() })
-    }
-
-    fn collect(&mut self, folder: &Path, chosen: &mut ChosenFiles) -> Result<(), Error> {
-        let real = folder.canonicalize().map_err(|error| Error::file("read", folder, error))?;
-        // A symbolic link may point to a folder above it.
-        if !self.seen.insert(real) {
-            return Ok(());
-        }
-        let entries = std::fs::read_dir(folder).map_err(|error| Error::file("read", folder, error))?;
-        for entry in entries {
-            let path = entry.map_err(|error| Error::file("read", folder, error))?.path();
-            let is_hidden = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
-            let is_wanted = |path: &Path| path.is_dir() || Format::of(path).is_some();
-            if is_hidden || !is_wanted(&path) {
-                continue;
-            }
-            if let Some(target) = self.outside(&path) {
-                let reason = format!(
-                    "it is a link to {}, outside the dataset; copy what it leads to if it belongs to the dataset",
-                    target.display()
-                );
-                chosen.left_out.push((path, reason));
-            } else if path.is_dir() {
-                self.collect(&path, chosen)?;
-            } else {
-                chosen.files.push(path);
-            }
-        }
-        Ok(())
-    }
-
-    /// Where a link leads that leaves the folder.
-    fn outside(&self, path: &Path) -> Option<PathBuf> {
-        path.symlink_metadata().ok().filter(|metadata| metadata.file_type().is_symlink())?;
-        // A link to nothing is an error when it is read.
-        let target = path.canonicalize().ok()?;
-        let is_inside = target.starts_with(&self.root)
-            || self.blobs.as_ref().is_some_and(|blobs| target.starts_with(blobs));
-        (!is_inside).then_some(target)
-    }
-}
-
 /// The object of a row with its line (its row in Parquet), from 1.
 pub type FileObject = Result<(usize, Map<String, Value>), Error>;
 
@@ -178,25 +136,24 @@ pub type FileObject = Result<(usize, Map<String, Value>), Error>;
 /// # Errors
 /// When the file cannot be read or is no data file. Broken rows are errors of the iterator.
 pub fn file_objects(path: &Path) -> Result<impl Iterator<Item = FileObject> + Send, Error> {
-    objects(path)
+    Ok(objects(path, |_| true)?.map(|object| object.map(|row| (row.number, row.object))))
 }
 
+/// Whether an object is a row by itself.
+pub(crate) type IsRow = fn(&Map<String, Value>) -> bool;
+
 /// The objects of one file, as a stream. The first character decides whether JSON is an array or lines, whatever the
-/// name states.
-pub(crate) fn objects(path: &Path) -> Result<Box<dyn Iterator<Item = Object> + Send>, Error> {
-    match Format::of(path) {
-        Some(Format::Parquet) => Ok(Box::new(ParquetRows::open(path)?)),
+/// name states; of a single object that `is_row` does not accept, the rows within it.
+pub(crate) fn objects(path: &Path, is_row: IsRow) -> Result<Box<dyn Iterator<Item = Object> + Send>, Error> {
+    compression::refuse_foreign(path)?;
+    let format = Format::of(path);
+    match format {
+        Some(Format::Parquet) => Ok(Box::new(BatchRows::open(path, false)?)),
+        Some(Format::Arrow) => Ok(Box::new(BatchRows::open(path, true)?)),
+        Some(Format::Csv) => Ok(Box::new(CsvRows::open(path, b',')?)),
+        Some(Format::Tsv) => Ok(Box::new(CsvRows::open(path, b'\t')?)),
         Some(Format::Text) => Ok(Box::new(Paragraphs::new(Lines::open(path)?))),
-        _ => {
-            let mut lines = Lines::open(path)?;
-            match lines.first_character() {
-                Some(b'[') => Ok(Box::new(Elements::read(lines)?)),
-                Some(b'{') if Format::of(path) == Some(Format::Json) => {
-                    Ok(Box::new(lines.whole_objects()?.into_iter()))
-                }
-                _ => Ok(Box::new(std::iter::from_fn(move || lines.next_object()))),
-            }
-        }
+        _ => json::objects(Lines::open(path)?, format == Some(Format::Json), is_row),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use crate::Error;
 use crate::columns::{Columns, list};
+use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Field, Schema};
 use files::atomic::NewFile;
 use files::checksum::Content;
@@ -156,13 +157,52 @@ fn write_schema<E: From<Error>>(
         let reason = format!("{received} rows came where {total_rows} were announced");
         return Err(Error::NotData { path: folder.to_owned(), reason }.into());
     }
+    Ok(finish_shards(written)?)
+}
+
+/// Gives the shards their names, once all of them are whole.
+pub(crate) fn finish_shards(written: Vec<(NewFile, PathBuf, usize)>) -> Result<Vec<Shard>, Error> {
     let mut shards = Vec::new();
     for (file, path, rows) in written {
-        file.commit().map_err(Error::from)?;
-        let sha256 = sha256_of_file(&path).map_err(Error::from)?;
+        file.commit()?;
+        let sha256 = sha256_of_file(&path)?;
         shards.push(Shard { bytes: size(&path)?, sha256, path, rows });
     }
     Ok(shards)
+}
+
+/// A shard that is being written.
+pub(crate) struct NewShard {
+    path: PathBuf,
+    writer: ArrowWriter<NewFile>,
+}
+
+impl NewShard {
+    pub(crate) fn write(&mut self, batch: &RecordBatch) -> Result<(), Error> {
+        self.writer.write(batch).map_err(|error| cannot_write(&self.path, error.to_string()))
+    }
+
+    pub(crate) fn finish(self) -> Result<NewFile, Error> {
+        let Self { path, writer } = self;
+        writer.into_inner().map_err(|error| cannot_write(&path, error.to_string()))
+    }
+}
+
+/// Starts a shard.
+pub(crate) fn new_shard(path: &Path, schema: Arc<Schema>) -> Result<NewShard, Error> {
+    let level = ZstdLevel::try_new(3).map_err(|error| cannot_write(path, error.to_string()))?;
+    let properties = WriterProperties::builder()
+        .set_compression(Compression::ZSTD(level))
+        .set_max_row_group_row_count(Some(GROUP_ROWS))
+        .build();
+    let file = NewFile::create(path)?;
+    let writer = ArrowWriter::try_new(file, schema, Some(properties))
+        .map_err(|error| cannot_write(path, error.to_string()))?;
+    Ok(NewShard { path: path.to_owned(), writer })
+}
+
+fn cannot_write(path: &Path, reason: String) -> Error {
+    Error::file("write", path, std::io::Error::other(reason))
 }
 
 fn write_shard<E: From<Error>>(
@@ -170,15 +210,8 @@ fn write_shard<E: From<Error>>(
     schema: Arc<Schema>,
     rows: impl Iterator<Item = Result<Map<String, Value>, E>>,
 ) -> Result<(NewFile, usize), E> {
-    let failed = |reason: String| Error::file("write", path, std::io::Error::other(reason));
-    let level = ZstdLevel::try_new(3).map_err(|error| failed(error.to_string()))?;
-    let properties = WriterProperties::builder()
-        .set_compression(Compression::ZSTD(level))
-        .set_max_row_group_row_count(Some(GROUP_ROWS))
-        .build();
-    let file = NewFile::create(path).map_err(Error::from)?;
-    let mut writer = ArrowWriter::try_new(file, schema.clone(), Some(properties))
-        .map_err(|error| failed(error.to_string()))?;
+    let failed = |reason: String| cannot_write(path, reason);
+    let mut writer = new_shard(path, schema.clone()).map_err(E::from)?;
     let mut decoder = arrow::json::ReaderBuilder::new(schema)
         .with_strict_mode(true)
         .with_batch_size(GROUP_ROWS)
@@ -186,7 +219,7 @@ fn write_shard<E: From<Error>>(
         .map_err(|error| failed(error.to_string()))?;
     let mut flush = |decoder: &mut arrow::json::reader::Decoder| -> Result<(), Error> {
         if let Some(batch) = decoder.flush().map_err(|error| failed(error.to_string()))? {
-            writer.write(&batch).map_err(|error| failed(error.to_string()))?;
+            writer.write(&batch)?;
         }
         Ok(())
     };
@@ -199,7 +232,8 @@ fn write_shard<E: From<Error>>(
         }
     }
     flush(&mut decoder)?;
-    Ok((writer.into_inner().map_err(|error| failed(error.to_string()))?, count))
+    drop(flush);
+    Ok((writer.finish()?, count))
 }
 
 fn field(column: &Column) -> Field {

@@ -180,7 +180,7 @@ impl Worker {
         if !self.options.reuse_prefixes {
             return waits;
         }
-        for index in 0..self.running.len() {
+        for (index, waits) in waits.iter_mut().enumerate() {
             let (earlier, rest) = self.running.split_at_mut(index);
             let sequence = &mut rest[0];
             if !sequence.can_reuse_prefix() {
@@ -193,7 +193,7 @@ impl Worker {
                 Some((source, positions)) if positions > found && source.cache.length >= positions => {
                     sequence.set_prefix(source.cache.fork(self.model.cache_shape(), positions));
                 }
-                Some((_, positions)) if positions >= found + WORTH_WAITING => waits[index] = true,
+                Some((_, positions)) if positions >= found + WORTH_WAITING => *waits = true,
                 _ => sequence.set_prefix(KvCache::with_prefix(cached)),
             }
         }

@@ -14,6 +14,7 @@ mod tests;
 use crate::embed::Embedder;
 use anyhow::{Context, Result};
 use compare::Compare;
+use datasets::ReadOptions;
 use datasets::contamination::Method;
 use datasets::evaluation_set::EvaluationSet;
 use datasets::near_duplicate::Parameters;
@@ -71,9 +72,8 @@ pub struct Options {
     /// Decontaminate mathematical text: 13-grams and the longest common subsequence instead of 10-grams and blocks
     #[arg(long, requires = "decontaminate")]
     math: bool,
-    /// Leave out rows that cannot be read, and list them, instead of stopping
-    #[arg(long)]
-    skip_unreadable: bool,
+    #[command(flatten)]
+    reading: ReadOptions,
     #[arg(long, help = NO_LOCK_HELP)]
     no_lock: bool,
 }
@@ -88,11 +88,12 @@ pub fn run(options: &Options) -> Result<u8> {
     let sets = options.decontaminate.iter().map(|spec| evaluation_set(spec)).collect::<Result<Vec<_>>>()?;
     let open = |name: &String| Embedder::open(name, options.api_key_env.as_deref());
     let embedder = options.embeddings.as_ref().map(open).transpose()?;
-    let survey = Survey::read(&options.input, options.skip_unreadable)?;
+    let survey = Survey::read(&options.input, &options.reading)?;
     for skipped in &survey.skipped {
         terminal::message!("warning: skipped {skipped}");
     }
     let mut decisions = Decisions::keep_all(survey.rows.len());
+    decisions.drop_empty(&survey);
     // Contaminated rows are dropped first, so that none of them represents a cluster of duplicates.
     if !sets.is_empty() {
         let method = if options.math { Method::Math } else { Method::Chat };

@@ -15,6 +15,7 @@ use crate::tasks;
 use crate::teacher::{EndpointSettings, RequestSettings, Role, Teacher, UserTurns};
 use crate::teachers::Teachers;
 use anyhow::{Context, Result, bail, ensure};
+use datasets::ReadOptions;
 use files::hash::sha256_of_file;
 use options::seconds;
 use serde_json::{Map, Value, json};
@@ -37,6 +38,8 @@ pub(crate) struct Setup {
     /// The name of the prompts, for people.
     pub(crate) prompts: String,
     source: Option<PathBuf>,
+    /// How the source is read.
+    reading: ReadOptions,
 }
 
 impl Setup {
@@ -46,7 +49,8 @@ impl Setup {
         rows: usize,
         batch_poll: Option<Duration>,
     ) -> Result<Self> {
-        let source_hash = source::check(options.source.as_deref(), rows, &options.tasks()?)?;
+        let source_hash =
+            source::check(options.source.as_deref(), &options.reading, rows, &options.tasks()?)?;
         Self::with_source(options, rows, batch_poll, source_hash).await
     }
 
@@ -97,6 +101,7 @@ impl Setup {
             requests: requests(options)?,
             prompts: prompts.name(),
             source: options.source.clone(),
+            reading: options.reading.clone(),
         })
     }
 
@@ -107,7 +112,7 @@ impl Setup {
     ) -> Result<Box<dyn Iterator<Item = Result<Option<String>>>>> {
         Ok(match &self.source {
             Some(path) if recipe.task.source != SourceTexts::None => {
-                Box::new(source::texts(path, recipe.task)?.map(|text| text.map(Some)))
+                Box::new(source::texts(path, &self.reading, recipe.task)?.map(|text| text.map(Some)))
             }
             _ => Box::new(std::iter::repeat_with(|| Ok(None))),
         })

@@ -6,6 +6,7 @@
 use crate::benchmarks::Benchmarks;
 use crate::checks::{refuse_nan, refuse_two_evaluations};
 use crate::compute;
+use crate::data::{DataFlags, located};
 use crate::examples::Kind;
 use crate::recipe;
 use crate::run::{Run, RunFolder, about, data_purposes, interval, report_finished};
@@ -63,6 +64,8 @@ pub struct Options {
     #[command(flatten)]
     dpo: DpoFlags,
     #[command(flatten)]
+    rows: DataFlags,
+    #[command(flatten)]
     training: TrainingFlags,
 }
 
@@ -71,7 +74,11 @@ pub struct Options {
 /// # Errors
 /// One line that names what is wrong and what to do.
 pub fn run(options: &Options) -> Result<u8> {
-    let flags = [recipe::table_of(&options.dpo)?, recipe::table_of(&options.training)?];
+    let flags = [
+        recipe::table_of(&options.dpo)?,
+        recipe::table_of(&options.rows)?,
+        recipe::table_of(&options.training)?,
+    ];
     let settings: Settings = recipe::resolve(options.recipe.as_deref(), &flags)?;
     settings.check()?;
     check_flags(&options.training, &settings.training)?;
@@ -79,20 +86,25 @@ pub fn run(options: &Options) -> Result<u8> {
     let checkpoint = Checkpoint::open(&options.model, options.chat_template.as_deref())?;
     checkpoint.check_trainable()?;
     let kinds = RowKinds { conversations: true, documents: false };
-    let start = StartingPoint::new(checkpoint, kinds, &options.special_tokens)?
+    let reading = settings.data.options();
+    let [data, eval_data] = [located(&options.data, &reading)?, located(&options.eval_data, &reading)?];
+    let mut start = StartingPoint::new(checkpoint, kinds, &options.special_tokens)?
         .saved_as(settings.training.saved_precision());
-    let rules = settings.rules(&start)?;
+    let day = start.set_day(&options.folder)?;
+    let template_args = settings.data.template_args()?;
+    let rules = settings.rules(&start, &template_args)?;
     let cache = options.cache.clone().unwrap_or_else(|| default_cache(&options.folder.out));
-    let data = trainable(&options.data, Kind::Preference, &rules, &cache)?;
-    let eval = match options.eval_data.as_slice() {
+    let data = trainable(&data, &reading, Kind::Preference, &rules, &cache)?;
+    let eval = match eval_data.as_slice() {
         [] => None,
-        paths => Some(trainable(paths, Kind::Preference, &rules, &cache)?),
+        paths => Some(trainable(paths, &reading, Kind::Preference, &rules, &cache)?),
     };
     let rows = Rows::new(data, eval, &settings)?;
     let configuration = configuration(&settings, &rows, &start)?;
     let data = data_purposes(&options.data, &options.eval_data);
     let mut about = about("dpo", &options.model, &data, &configuration, &start.notes);
     about.insert("rows".to_owned(), serde_json::to_value(&rows.data.counts)?);
+    about.extend(day.map(|day| ("day".to_owned(), day.into())));
     if let Some(eval) = &rows.eval {
         about.insert("eval_rows".to_owned(), serde_json::to_value(&eval.counts)?);
     }
@@ -110,7 +122,7 @@ fn train(
     mut about: Map<String, Value>,
     cache: &Path,
 ) -> Result<u8> {
-    let (Settings { dpo, training }, losses) = (settings, settings.losses());
+    let (Settings { dpo, training, .. }, losses) = (settings, settings.losses());
     let (total, micro_batch_tokens) = (rows.total_steps(dpo), compute.micro_batch_tokens);
     if Run::has_finished(folder, &about)? {
         return Ok(report_finished(folder));

@@ -1,7 +1,9 @@
 //! `posttrain inspect`: rows as the model sees them, with the trained tokens marked, and the counts of all rows. It
 //! tokenizes with the code that training uses, so what it shows is what is trained.
 
-use crate::examples::{Dropped, Example, Kind, LossOn, Rules, TooLong, example};
+use crate::data::{DataFlags, DataSettings, located};
+use crate::examples::{Dropped, Example, Kind, Rules, TooLong, TrainOn, example};
+use crate::recipe;
 use crate::tokens::Counts;
 use crate::vocabulary::{StartingPoint, row_kinds};
 use anyhow::{Result, ensure};
@@ -29,8 +31,8 @@ pub struct Options {
     #[arg(long)]
     counts: bool,
     /// Which tokens add to the loss
-    #[arg(long, default_value = "assistant")]
-    loss_on: LossOn,
+    #[arg(long, alias = "loss-on", default_value = "assistant")]
+    train_on: TrainOn,
     /// Maximum tokens of a row; by default the model's positions
     #[arg(long)]
     max_length: Option<usize>,
@@ -43,6 +45,8 @@ pub struct Options {
     /// Special tokens to add to the tokenizer, comma-separated, as in training
     #[arg(long, value_delimiter = ',')]
     special_tokens: Vec<String>,
+    #[command(flatten)]
+    rows: DataFlags,
     /// Print trained tokens in green; without color they are between ⟦ and ⟧
     #[arg(long, default_value = "auto")]
     color: Color,
@@ -65,24 +69,29 @@ enum Color {
 /// One line that names what is wrong and what to do.
 pub fn run(options: &Options) -> Result<u8> {
     let checkpoint = Checkpoint::open(&options.model, options.chat_template.as_deref())?;
-    let start = StartingPoint::new(checkpoint, row_kinds(&options.data)?, &options.special_tokens)?;
+    let settings: DataSettings = recipe::resolve(None, &[recipe::table_of(&options.rows)?])?;
+    let (reading, template_args) = (settings.options(), settings.template_args()?);
+    let data = located(&options.data, &reading)?;
+    let start = StartingPoint::new(checkpoint, row_kinds(&data, &reading)?, &options.special_tokens)?;
+    let max_length = options.max_length.unwrap_or(start.config.max_positions);
     let rules = Rules {
-        template: &start.template,
-        tokenizer: &start.tokenizer,
         document_end: start.document_end,
-        max_length: options.max_length.unwrap_or(start.config.max_positions),
         too_long: options.too_long,
-        loss_on: options.loss_on,
+        train_on: options.train_on,
+        ..Rules::new(&start.template, &start.tokenizer, max_length)
     };
+    let rules = settings.rules(rules, &template_args);
     ensure!(rules.max_length >= 2, "`--max-length {}` is too small; give at least 2", rules.max_length);
     start.notes.iter().for_each(|note| terminal::message!("note: {note}"));
     let terminal = std::io::stdout().is_terminal();
     let color = options.color == Color::Always || (options.color == Color::Auto && terminal);
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
     let (mut counts, mut longest) = (Counts::default(), 0);
-    for path in &options.data {
-        for located in datasets::read(path)? {
+    for path in &data {
+        let mut rows = datasets::read_with(path, &reading)?;
+        while let Some(located) = rows.next() {
             let located = located?;
+            report_invalid(&mut counts, &mut rows);
             counts.rows += 1;
             let kind = match located.row {
                 datasets::Row::Preference(_) => Kind::Preference,
@@ -99,6 +108,11 @@ pub fn run(options: &Options) -> Result<u8> {
                 }
             }
         }
+        report_invalid(&mut counts, &mut rows);
+        counts.surrogates += rows.surrogates();
+        for (file, reason) in rows.skipped() {
+            terminal::message!("warning: {} is skipped: {reason}", file.display());
+        }
     }
     let share = 100.0 * counts.trained_tokens as f64 / counts.tokens.max(1) as f64;
     // As above.
@@ -110,10 +124,21 @@ pub fn run(options: &Options) -> Result<u8> {
     Ok(0)
 }
 
+/// Counts the rows that were left out, and prints where they are and why.
+fn report_invalid(counts: &mut Counts, rows: &mut datasets::Rows) {
+    for invalid in rows.take_invalid() {
+        counts.rows += 1;
+        *counts.dropped.entry("invalid".to_owned()).or_default() += 1;
+        terminal::message!("warning: left out: {}", invalid.reason);
+    }
+}
+
 fn count(counts: &mut Counts, longest: &mut usize, example: &Result<Example, Dropped>) {
     match example {
         Ok(example) => {
             counts.cut += example.cut;
+            counts.lost += example.lost;
+            example.notes.iter().for_each(|note| counts.note(note));
             for sequence in &example.sequences {
                 counts.sequences += 1;
                 counts.tokens += sequence.ids.len();

@@ -17,6 +17,7 @@ pub mod recipe;
 mod schedule;
 mod settings;
 
+mod data;
 pub mod examples;
 mod order;
 mod tokenize;

@@ -4,7 +4,8 @@
 use crate::benchmarks::Benchmarks;
 use crate::checks::refuse_nan;
 use crate::compute;
-use crate::examples::{LossOn, Rules, TooLong};
+use crate::data::DataFlags;
+use crate::examples::{Rules, TrainOn};
 use crate::recipe;
 use crate::run::{Run, RunFolder, about, interval, report_finished};
 use crate::settings::{TrainingFlags, check_flags, identity};
@@ -57,6 +58,8 @@ pub struct Options {
     record_order: Option<PathBuf>,
     #[command(flatten)]
     pretrain: PretrainFlags,
+    #[command(flatten)]
+    rows: DataFlags,
     #[command(flatten)]
     training: TrainingFlags,
 }
@@ -234,7 +237,11 @@ fn evaluate(run: &mut Run, learner: &mut Learner, mixture: &Mixture, sizes: Eval
 
 /// Returns the settings from recipe and flags, with the sources of `--data`.
 fn resolve(options: &Options) -> Result<Settings> {
-    let flags = [recipe::table_of(&options.pretrain)?, recipe::table_of(&options.training)?];
+    let flags = [
+        recipe::table_of(&options.pretrain)?,
+        recipe::table_of(&options.rows)?,
+        recipe::table_of(&options.training)?,
+    ];
     let mut settings: Settings = recipe::resolve(options.recipe.as_deref(), &flags)?;
     settings.training.check()?;
     check_flags(&options.training, &settings.training)?;
@@ -273,17 +280,18 @@ fn check_pretrain_flags(options: &Options, settings: &Settings) -> Result<()> {
 }
 
 fn open_sources(settings: &Settings, origin: &Origin, cache: &Path) -> Result<Vec<Source>> {
+    let (template, tokenizer) = (&origin.parts.template, &origin.parts.tokenizer);
+    let template_args = settings.data.template_args()?;
     let rules = Rules {
-        template: &origin.parts.template,
-        tokenizer: &origin.parts.tokenizer,
         document_end: origin.parts.document_end,
-        max_length: usize::MAX,
-        too_long: TooLong::Cut,
-        loss_on: LossOn::All,
+        train_on: TrainOn::All,
+        fractions: false,
+        ..Rules::new(template, tokenizer, usize::MAX)
     };
-    let seed = settings.training.seed;
+    let rules = settings.data.rules(rules, &template_args);
+    let (seed, reading) = (settings.training.seed, settings.data.options());
     let open = |source: &SourceSettings| {
-        Source::open(&source.name, &source.paths, source.held_out, &rules, seed, cache)
+        Source::open(&source.name, (&source.paths, &reading), source.held_out, &rules, seed, cache)
     };
     settings.sources.iter().map(open).collect()
 }

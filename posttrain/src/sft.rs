@@ -3,6 +3,7 @@
 use crate::benchmarks::Benchmarks;
 use crate::checks::{refuse_nan, refuse_two_evaluations};
 use crate::compute;
+use crate::data::{DataFlags, located};
 use crate::examples::Kind;
 use crate::recipe;
 use crate::run::{Run, RunFolder, about, data_purposes, interval, report_finished};
@@ -11,11 +12,11 @@ use crate::tokenize::{default_cache, trainable};
 use crate::vocabulary::{StartingPoint, row_kinds};
 use anyhow::Result;
 use checkpoint::Checkpoint;
-use rows::Rows;
+use rows::{Rows, WeightedBatch};
 use serde_json::{Map, Value};
 use settings::SftFlags;
 use std::path::PathBuf;
-use training::{Batch, ComputeSettings, Learner, Totals};
+use training::{ComputeSettings, Learner, Totals};
 
 mod rows;
 mod settings;
@@ -51,6 +52,8 @@ pub struct Options {
     #[command(flatten)]
     sft: SftFlags,
     #[command(flatten)]
+    rows: DataFlags,
+    #[command(flatten)]
     training: TrainingFlags,
 }
 
@@ -59,27 +62,36 @@ pub struct Options {
 /// # Errors
 /// One line that names what is wrong and what to do.
 pub fn run(options: &Options) -> Result<u8> {
-    let flags = [recipe::table_of(&options.sft)?, recipe::table_of(&options.training)?];
+    let flags = [
+        recipe::table_of(&options.sft)?,
+        recipe::table_of(&options.rows)?,
+        recipe::table_of(&options.training)?,
+    ];
     let settings: Settings = recipe::resolve(options.recipe.as_deref(), &flags)?;
     settings.check()?;
     check_flags(&options.training, &settings.training)?;
     refuse_two_evaluations(&options.eval_data, settings.sft.eval_split)?;
     let checkpoint = Checkpoint::open(&options.model, options.chat_template.as_deref())?;
     checkpoint.check_trainable()?;
-    let start = StartingPoint::new(checkpoint, row_kinds(&options.data)?, &options.special_tokens)?
+    let reading = settings.data.options();
+    let [data, eval_data] = [located(&options.data, &reading)?, located(&options.eval_data, &reading)?];
+    let mut start = StartingPoint::new(checkpoint, row_kinds(&data, &reading)?, &options.special_tokens)?
         .saved_as(settings.training.saved_precision());
-    let rules = settings.rules(&start)?;
+    let day = start.set_day(&options.folder)?;
+    let template_args = settings.data.template_args()?;
+    let rules = settings.rules(&start, &template_args)?;
     let cache = options.cache.clone().unwrap_or_else(|| default_cache(&options.folder.out));
-    let data = trainable(&options.data, Kind::Sft, &rules, &cache)?;
-    let eval = match options.eval_data.as_slice() {
+    let data = trainable(&data, &reading, Kind::Sft, &rules, &cache)?;
+    let eval = match eval_data.as_slice() {
         [] => None,
-        paths => Some(trainable(paths, Kind::Sft, &rules, &cache)?),
+        paths => Some(trainable(paths, &reading, Kind::Sft, &rules, &cache)?),
     };
     let rows = Rows::new(data, eval, &settings)?;
     let configuration = configuration(&settings, &rows, &start)?;
     let data = data_purposes(&options.data, &options.eval_data);
     let mut about = about("sft", &options.model, &data, &configuration, &start.notes);
     about.insert("rows".to_owned(), serde_json::to_value(&rows.data.counts)?);
+    about.extend(day.map(|day| ("day".to_owned(), day.into())));
     if let Some(eval) = &rows.eval {
         about.insert("eval_rows".to_owned(), serde_json::to_value(&eval.counts)?);
     }
@@ -96,7 +108,7 @@ fn train(
     folder: &RunFolder,
     mut about: Map<String, Value>,
 ) -> Result<u8> {
-    let Settings { sft, training } = settings;
+    let Settings { sft, training, .. } = settings;
     let total = rows.total_steps(sft);
     let benchmarks = Benchmarks::read(training, total, &mut about)?;
     let run = Run::start(folder, about, start.load(), total, compute)?;
@@ -112,17 +124,13 @@ fn train(
         let step = run.progress.step;
         let batches = rows.step(step, compute.micro_batch_tokens);
         let batches = run.rescued(batches, &mut learner, &outgoing, training)?;
-        // One denominator for the whole step, whatever its split into micro-batches.
-        let trained: usize = batches.iter().map(|batch| batch.targets.len()).sum();
-        let mut totals = Totals::default();
-        for batch in &batches {
-            totals.add(&learner.gradient(batch, 1.0 / trained as f32)?);
-        }
+        let trained: usize = batches.iter().map(|weighted| weighted.batch.targets.len()).sum();
+        let totals = gradient(&mut learner, &batches)?;
         let grad_norm =
             refuse_nan(totals.mean_loss(), step).and_then(|()| learner.update(schedule.rate(step)));
         let grad_norm = grad_norm.map_err(|error| run.diverged(error))?;
-        let tokens = batches.iter().map(Batch::tokens).sum();
-        run.count_step(tokens, batches.iter().map(Batch::attended).sum(), trained);
+        let tokens = batches.iter().map(|weighted| weighted.batch.tokens()).sum();
+        run.count_step(tokens, batches.iter().map(|weighted| weighted.batch.attended()).sum(), trained);
         window.merge(&totals);
         let done = run.progress.step;
         let is_due = |every: u64| done.is_multiple_of(every) || done == total;
@@ -153,6 +161,22 @@ fn train(
         }
     }
     run.finish(&mut learner, &outgoing, training)
+}
+
+/// Adds the gradient of a step's mean loss, weighted where the rows have weights; returns its totals, without weights.
+fn gradient(learner: &mut Learner, batches: &[WeightedBatch]) -> Result<Totals> {
+    // One denominator for the whole step, whatever its split into micro-batches: the sum of the weights.
+    let total = batches.iter().map(WeightedBatch::weight).sum::<f64>() as f32;
+    let mut totals = Totals::default();
+    for WeightedBatch { batch, weights } in batches {
+        totals.add(&match weights {
+            None => learner.gradient(batch, 1.0 / total)?,
+            Some(weights) => {
+                learner.weighted_gradient(batch, |_| weights.iter().map(|weight| weight / total).collect())?
+            }
+        });
+    }
+    Ok(totals)
 }
 
 /// Logs the loss of the evaluation rows; returns whether it is the best so far.

@@ -3,7 +3,7 @@
 use crate::examples::{Kind, Rules, example};
 use crate::tokens::{Counts, Store, Writer, remove_abandoned};
 use anyhow::{Context, Result, bail};
-use datasets::LocatedRow;
+use datasets::{LocatedRow, ReadOptions};
 use files::hash::Hasher;
 use rayon::prelude::*;
 use serde_json::json;
@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use terminal::Progress;
 
 /// Raised whenever the same rows and rules would give other tokens.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 /// Rows that are tokenized together.
 const CHUNK: usize = 512;
 
@@ -20,8 +20,14 @@ const CHUNK: usize = 512;
 ///
 /// # Errors
 /// Names the file and line of a row that cannot be read.
-pub(crate) fn tokenized(paths: &[PathBuf], kind: Kind, rules: &Rules<'_>, cache: &Path) -> Result<Store> {
-    let folder = cache.join(key(paths, kind, rules)?);
+pub(crate) fn tokenized(
+    paths: &[PathBuf],
+    options: &ReadOptions,
+    kind: Kind,
+    rules: &Rules<'_>,
+    cache: &Path,
+) -> Result<Store> {
+    let folder = cache.join(key(paths, options, kind, rules)?);
     let vocabulary = rules.tokenizer.vocab_size();
     match Store::open(&folder, vocabulary) {
         Ok(Some(store)) => return Ok(store),
@@ -35,14 +41,22 @@ pub(crate) fn tokenized(paths: &[PathBuf], kind: Kind, rules: &Rules<'_>, cache:
     let mut writer = Writer::create(&folder)?;
     let progress = Progress::new("tokenizing", "rows", None);
     for path in paths {
-        let mut rows = datasets::read(path)?;
+        let mut rows = datasets::read_with(path, options)?;
         loop {
             let chunk: Vec<LocatedRow> = rows.by_ref().take(CHUNK).collect::<Result<_, _>>()?;
+            for invalid in rows.take_invalid() {
+                writer.counts.rows += 1;
+                writer.drop_row(&invalid.file, invalid.number, "invalid", &invalid.reason)?;
+            }
             if chunk.is_empty() {
                 break;
             }
             write_chunk(&mut writer, &chunk, kind, rules)?;
             progress.set_with(writer.counts.rows as u64, || format!("{} tokens", writer.counts.tokens));
+        }
+        writer.counts.surrogates += rows.surrogates();
+        for (file, reason) in rows.skipped() {
+            terminal::message!("warning: {} is skipped: {reason}", file.display());
         }
     }
     progress.finish();
@@ -64,8 +78,14 @@ fn remove(folder: &Path) -> Result<()> {
 ///
 /// # Errors
 /// As `tokenized`, and when there is nothing to train on.
-pub(crate) fn trainable(paths: &[PathBuf], kind: Kind, rules: &Rules<'_>, cache: &Path) -> Result<Store> {
-    let store = tokenized(paths, kind, rules, cache)?;
+pub(crate) fn trainable(
+    paths: &[PathBuf],
+    options: &ReadOptions,
+    kind: Kind,
+    rules: &Rules<'_>,
+    cache: &Path,
+) -> Result<Store> {
+    let store = tokenized(paths, options, kind, rules, cache)?;
     let names = paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ");
     if store.is_empty() {
         let first = store.first_dropped().map_or_else(String::new, |row| format!("; the first: {row}"));
@@ -94,8 +114,13 @@ fn write_chunk(writer: &mut Writer, chunk: &[LocatedRow], kind: Kind, rules: &Ru
         writer.counts.rows += 1;
         match example {
             Ok(example) => {
-                example.sequences.iter().try_for_each(|sequence| writer.push(sequence))?;
+                for (index, sequence) in example.sequences.iter().enumerate() {
+                    writer
+                        .push(sequence, example.weights.as_ref().map(|weights| weights[index].as_slice()))?;
+                }
                 writer.counts.cut += example.cut;
+                writer.counts.lost += example.lost;
+                example.notes.iter().for_each(|note| writer.counts.note(note));
             }
             Err(dropped) => {
                 writer.drop_row(&located.file, located.number, dropped.reason, &dropped.detail)?;
@@ -116,38 +141,36 @@ fn cache_below(user: Option<PathBuf>, out: &Path) -> PathBuf {
 }
 
 /// Returns the hash of everything that decides the tokens.
-fn key(paths: &[PathBuf], kind: Kind, rules: &Rules<'_>) -> Result<String> {
+fn key(paths: &[PathBuf], options: &ReadOptions, kind: Kind, rules: &Rules<'_>) -> Result<String> {
     let mut hasher = Hasher::default();
     let rules_text = json!({
         "version": VERSION,
         "program": env!("CARGO_PKG_VERSION"),
         "named_tokens": rules.template.named_tokens(),
-        // A template that prints the date is another one tomorrow.
-        "day": rules.template.source().contains("strftime_now").then(today),
+        // A template that prints the date is another one on another day.
+        "day": rules.template.render(&json!([]), None, false).ok().filter(|_| rules.template.prints_time()),
+        "reading": options,
+        "tools": rules.tools,
+        "template_args": rules.template_args,
+        "split_special_tokens": rules.split_special_tokens,
+        "fractions": rules.fractions,
         "kind": kind,
         "template": rules.template.source(),
         "document_end": rules.document_end,
         "max_length": rules.max_length,
         "too_long": rules.too_long,
-        "loss_on": rules.loss_on,
+        "train_on": rules.train_on,
     });
     hasher.update(rules_text.to_string());
     hasher.update(rules.tokenizer.to_json()?);
     for path in paths {
-        hash_data(&mut hasher, path)?;
+        hash_data(&mut hasher, path, options)?;
     }
     Ok(hasher.finish())
 }
 
-fn today() -> String {
-    chrono::Local::now().format("%Y-%m-%d").to_string()
-}
-
-fn hash_data(hasher: &mut Hasher, path: &Path) -> Result<()> {
-    for (link, reason) in datasets::left_out(path)? {
-        terminal::message!("warning: {} is skipped: {reason}", link.display());
-    }
-    for file in datasets::data_files(path)? {
+fn hash_data(hasher: &mut Hasher, path: &Path, options: &ReadOptions) -> Result<()> {
+    for file in datasets::data_files(path, options.choice())? {
         let cannot = || format!("cannot read {}", file.display());
         let mut opened = std::fs::File::open(&file).with_context(cannot)?;
         // The same bytes are other rows in another format.

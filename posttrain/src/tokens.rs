@@ -1,6 +1,7 @@
 //! Tokenized sequences on disk: written once, named by the hash of everything that decides them, and read by every run. A
 //! folder contains `tokens.bin` (u32 little-endian, the highest bit set where a token is trained), `starts.bin` (u64, the
-//! index of each sequence's first token, then the total), `dropped.jsonl`, and the list of these with the counts.
+//! index of each sequence's first token, then the total), `dropped.jsonl`, and the list of these with the counts; where
+//! tokens have fractions as weights also `weights.bin` (f32 of every token).
 
 use anyhow::{Context, Result};
 use files::atomic::{self, NewFolder};
@@ -21,6 +22,8 @@ pub(crate) use store::Store;
 
 /// The files of a folder beside its list.
 const FILES: [&str; 3] = ["tokens.bin", "starts.bin", "dropped.jsonl"];
+/// The file of weights, where a token has another one than 0 or 1.
+const WEIGHTS: &str = "weights.bin";
 /// Age from which on an unfinished store is removed where locks do not tell whether it is in use.
 const ABANDONED: Duration = Duration::from_secs(7 * 24 * 3600);
 /// Age of a store that has no file yet, and so no lock.
@@ -31,6 +34,7 @@ const TRAINED: u32 = 1 << 31;
 
 /// How many rows became sequences, and how many were cut or dropped.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub(crate) struct Counts {
     /// Rows read.
     pub(crate) rows: usize,
@@ -42,8 +46,14 @@ pub(crate) struct Counts {
     pub(crate) trained_tokens: usize,
     /// Sequences that were cut at `max_length`.
     pub(crate) cut: usize,
+    /// Tokens that were cut off.
+    pub(crate) lost: usize,
     /// Rows without a sequence, by reason.
     pub(crate) dropped: BTreeMap<String, usize>,
+    /// Rows with something odd about them that were used, by what it is.
+    pub(crate) notes: BTreeMap<String, usize>,
+    /// Characters that were halves of surrogate pairs and became U+FFFD.
+    pub(crate) surrogates: usize,
 }
 
 impl Counts {
@@ -54,6 +64,11 @@ impl Counts {
         self.tokens += other.tokens;
         self.trained_tokens += other.trained_tokens;
         self.cut += other.cut;
+        self.lost += other.lost;
+        self.surrogates += other.surrogates;
+        for (note, count) in &other.notes {
+            *self.notes.entry(note.clone()).or_default() += count;
+        }
         for (reason, count) in &other.dropped {
             *self.dropped.entry(reason.clone()).or_default() += count;
         }
@@ -66,15 +81,48 @@ impl Counts {
         let dropped: Vec<String> = reasons.collect();
         let dropped =
             if dropped.is_empty() { "none dropped".into() } else { dropped.join(", ") + " dropped" };
+        let cut = match self.lost {
+            0 => format!("{} cut", number(self.cut)),
+            lost => format!("{} cut ({} tokens lost)", number(self.cut), number(lost)),
+        };
+        let mut notes: Vec<String> =
+            self.notes.iter().map(|(note, count)| note_text(note, number(*count))).collect();
+        if self.surrogates > 0 {
+            notes.push(format!("{} halves of surrogate pairs became U+FFFD", number(self.surrogates)));
+        }
+        let notes =
+            if notes.is_empty() { String::new() } else { format!("; of the rows used {}", notes.join(", ")) };
         format!(
-            "{} rows: {} sequences, {} tokens, {} trained; {} cut, {dropped}",
+            "{} rows: {} sequences, {} tokens, {} trained; {cut}, {dropped}{notes}",
             number(self.rows),
             number(self.sequences),
             number(self.tokens),
             number(self.trained_tokens),
-            number(self.cut)
         )
     }
+
+    /// Counts what is odd about a row that is used.
+    pub(crate) fn note(&mut self, note: &str) {
+        *self.notes.entry(note.to_owned()).or_default() += 1;
+    }
+}
+
+/// Returns a note in words, with its number of rows.
+fn note_text(note: &str, rows: String) -> String {
+    let text = match note {
+        "empty_replies" => "have an empty reply, which trains the stop token alone",
+        "two_user_turns" => "have two messages of the user in a row",
+        "special_tokens_in_text" => {
+            "spell a special token, which is read as one (`--split-special-tokens` keeps it text)"
+        }
+        "reasoning_not_printed" => "have reasoning that the chat template does not print",
+        "last_turn_only" => {
+            "train their last turn only, because the chat template removes the thoughts of earlier ones"
+        }
+        "tools_as_words" => "have tools or calls in words, because the chat template prints none",
+        other => other,
+    };
+    format!("{rows} {text}")
 }
 
 /// Writes a store beside its folder; the folder appears with `finish`.
@@ -85,6 +133,8 @@ pub(crate) struct Writer {
     new: NewFolder,
     /// The writers of [`FILES`]. The first file is locked, so that other runs see that the store is being written.
     files: [NewFile; 3],
+    /// The writer of [`WEIGHTS`], from the first sequence with weights on.
+    weights: Option<NewFile>,
     /// The counts of what was written so far.
     pub(crate) counts: Counts,
 }
@@ -118,7 +168,8 @@ impl Writer {
         let files = [create(FILES[0])?, create(FILES[1])?, create(FILES[2])?];
         // Without locks, what a killed run leaves is removed later.
         let _ = files[0].file.get_ref().try_lock();
-        let mut writer = Self { folder: folder.to_owned(), new, files, counts: Counts::default() };
+        let counts = Counts::default();
+        let mut writer = Self { folder: folder.to_owned(), new, files, weights: None, counts };
         writer.write(1, &0u64.to_le_bytes())?;
         Ok(writer)
     }
@@ -127,11 +178,12 @@ impl Writer {
         self.files[file].write(bytes).with_context(|| self.cannot())
     }
 
-    /// Adds a sequence.
+    /// Adds a sequence with the weights of its tokens, all 1 by default.
     ///
     /// # Errors
     /// When it cannot be written, for example because the disk is full.
-    pub(crate) fn push(&mut self, sequence: &Sequence<'_>) -> Result<()> {
+    pub(crate) fn push(&mut self, sequence: &Sequence<'_>, weights: Option<&[f32]>) -> Result<()> {
+        self.push_weights(sequence.ids.len(), weights)?;
         let stored = |(id, trained): (&u32, &bool)| if *trained { id | TRAINED } else { *id };
         let tokens = sequence.ids.iter().zip(sequence.trained.iter()).map(stored);
         let bytes: Vec<u8> = tokens.flat_map(u32::to_le_bytes).collect();
@@ -140,6 +192,23 @@ impl Writer {
         self.counts.tokens += sequence.ids.len();
         self.counts.trained_tokens += sequence.trained_tokens();
         self.write(1, &(self.counts.tokens as u64).to_le_bytes())
+    }
+
+    /// Adds the weights of a sequence once there are any; those of the sequences before it are 1.
+    fn push_weights(&mut self, tokens: usize, weights: Option<&[f32]>) -> Result<()> {
+        let cannot = self.cannot();
+        if weights.is_some() && self.weights.is_none() {
+            let file = File::create(self.new.path().join(WEIGHTS)).with_context(|| cannot.clone())?;
+            let mut file = NewFile { file: BufWriter::new(file), content: Checksummer::new(Algorithm::Xxh3) };
+            (0..self.counts.tokens)
+                .try_for_each(|_| file.write(&1f32.to_le_bytes()))
+                .with_context(|| cannot.clone())?;
+            self.weights = Some(file);
+        }
+        let Some(file) = &mut self.weights else { return Ok(()) };
+        let weight = |token: usize| weights.map_or(1.0, |weights| weights[token]);
+        let bytes: Vec<u8> = (0..tokens).flat_map(|token| weight(token).to_le_bytes()).collect();
+        file.write(&bytes).with_context(|| cannot)
     }
 
     /// Records a row without a sequence: its file, line and reason.
@@ -158,12 +227,13 @@ impl Writer {
     /// As `push`.
     pub(crate) fn finish(self) -> Result<()> {
         let cannot = self.cannot();
-        let Self { folder, new, files, counts } = self;
+        let Self { folder, new, files, weights, counts } = self;
         let about = serde_json::to_value(&counts)?.as_object().cloned().unwrap_or_default();
         let mut manifest = Manifest { about, ..Manifest::default() };
         // The lock lasts until the store has its name.
         let _lock = files[0].file.get_ref().try_clone();
-        for (name, mut written) in FILES.into_iter().zip(files) {
+        let weights = weights.map(|weights| (WEIGHTS, weights));
+        for (name, mut written) in FILES.into_iter().zip(files).chain(weights) {
             let synced = written.file.flush().and_then(|()| written.file.get_ref().sync_all());
             synced.with_context(|| cannot.clone())?;
             let content: Content = written.content.finish();
@@ -209,7 +279,7 @@ mod tests {
 
     fn written(path: &Path) -> Store {
         let mut writer = Writer::create(path).unwrap();
-        sequences().iter().for_each(|sequence| writer.push(sequence).unwrap());
+        sequences().iter().for_each(|sequence| writer.push(sequence, None).unwrap());
         writer.drop_row(Path::new("rows.jsonl"), 7, "no_trained_token", "").unwrap();
         writer.finish().unwrap();
         Store::open(path, 100).unwrap().unwrap()
@@ -225,6 +295,27 @@ mod tests {
         assert_eq!([store.sequence(0).unwrap(), store.sequence(1).unwrap()], sequences());
         assert!(store.counts.line().contains("1 no_trained_token dropped"), "{}", store.counts.line());
         assert_eq!(std::fs::read_dir(path.parent().unwrap()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn weights_are_stored_from_the_first_one_on_and_damage_to_them_is_noticed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("store");
+        let [one, two] = sequences();
+        let mut writer = Writer::create(&path).unwrap();
+        writer.push(&two, None).unwrap();
+        writer.push(&one, Some(&[0.0, 0.25, 0.0])).unwrap();
+        writer.push(&two, None).unwrap();
+        writer.finish().unwrap();
+        let store = Store::open(&path, 100).unwrap().unwrap();
+        let weights = |index: usize| store.weights(index).unwrap().unwrap();
+        assert_eq!([weights(0), weights(1), weights(2)], [vec![1.0], vec![0.0, 0.25, 0.0], vec![1.0]]);
+        assert_eq!(written(&folder.path().join("plain")).weights(0).unwrap(), None);
+        let file = path.join(WEIGHTS);
+        let mut bytes = std::fs::read(&file).unwrap();
+        bytes[9] ^= 1;
+        std::fs::write(&file, bytes).unwrap();
+        assert!(format!("{:#}", Store::open(&path, 100).unwrap_err()).contains("damaged"));
     }
 
     #[test]

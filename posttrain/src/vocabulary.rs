@@ -2,14 +2,20 @@
 //! prints and the tokenizer lacks are added, the embedding gets rows for them, and the end of a generation follows from
 //! the template.
 
-use anyhow::Result;
+use crate::run::RunFolder;
+use anyhow::{Context, Result};
 use checkpoint::folder::{CheckpointWriter, end_of_message};
 use checkpoint::weights::Precision;
 use checkpoint::{ChatTemplate, Checkpoint, ModelConfig, Tokenizer};
+use chrono::{Local, NaiveDate};
+use datasets::ReadOptions;
 use report::numbers::separated;
 use serde_json::{Map, Value};
 use std::path::PathBuf;
 use training::Parameters;
+
+/// How run.json writes a day.
+const DAY: &str = "%Y-%m-%d";
 
 /// A checkpoint that is ready for training.
 #[derive(Debug)]
@@ -84,6 +90,25 @@ impl StartingPoint {
         self
     }
 
+    /// Sets the day that the template prints to the one on which the run began, which its run.json keeps, so that a resumed
+    /// run trains the same texts. Returns the day, if the template prints one.
+    ///
+    /// # Errors
+    /// When run.json contains another kind of day.
+    pub(crate) fn set_day(&mut self, folder: &RunFolder) -> Result<Option<String>> {
+        if !self.template.prints_time() {
+            return Ok(None);
+        }
+        let day = folder.recorded("day").unwrap_or_else(|| Local::now().format(DAY).to_string());
+        let noon = NaiveDate::parse_from_str(&day, DAY).ok().and_then(|date| date.and_hms_opt(12, 0, 0));
+        let noon = noon.and_then(|noon| noon.and_local_timezone(Local).earliest());
+        let noon =
+            noon.with_context(|| format!("`day` of run.json is {day}; expected a day as 2026-01-31"))?;
+        self.template = self.template.clone().at(noon);
+        self.notes.push(format!("the chat template prints the date; all rows have that of {day}"));
+        Ok(Some(day))
+    }
+
     /// Returns the weights, in memory, with embedding rows for all tokens.
     pub(crate) fn load(&self) -> Parameters {
         let mut parameters = Parameters::from_weights(&self.checkpoint.config, &self.checkpoint.weights);
@@ -110,11 +135,12 @@ impl StartingPoint {
 ///
 /// # Errors
 /// When a path cannot be read.
-pub(crate) fn row_kinds(paths: &[PathBuf]) -> Result<RowKinds> {
+pub(crate) fn row_kinds(paths: &[PathBuf], options: &ReadOptions) -> Result<RowKinds> {
     let mut kinds = RowKinds::default();
+    let of_file = ReadOptions { config: None, split: None, ..options.clone() };
     for path in paths {
-        for file in datasets::data_files(path)? {
-            match datasets::read(&file)?.next() {
+        for file in datasets::data_files(path, options.choice())? {
+            match datasets::read_with(&file, &of_file)?.next() {
                 Some(Ok(located)) if matches!(located.row, datasets::Row::Text(_)) => kinds.documents = true,
                 Some(Ok(_)) => kinds.conversations = true,
                 // Reading the rows reports the error.

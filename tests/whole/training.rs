@@ -3,7 +3,7 @@ use crate::programs::{
 };
 use checkpoint::{ChatTemplate, Checkpoint};
 use engine::{CacheFormat, Engine, KvCache, NativeEngine, Options, Request, WeightFormat};
-use posttrain::examples::{Kind, LossOn, Rules, TooLong, example};
+use posttrain::examples::{Kind, Rules, example};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
@@ -88,14 +88,7 @@ impl Golden {
         let row = datasets::read(&path).unwrap().next().unwrap().unwrap().row;
         let checkpoint = Checkpoint::open(stories260k().unwrap().to_str().unwrap(), None).unwrap();
         let template = ChatTemplate::new(self.template(), "<s>", "</s>").unwrap();
-        let rules = Rules {
-            template: &template,
-            tokenizer: &checkpoint.tokenizer,
-            document_end: None,
-            max_length: 512,
-            too_long: TooLong::Cut,
-            loss_on: LossOn::Assistant,
-        };
+        let rules = Rules::new(&template, &checkpoint.tokenizer, 512);
         let sequences = example(&row, kind, &rules).unwrap().sequences;
         let mask =
             |trained: &[bool]| trained.iter().map(|trained| if *trained { '1' } else { '0' }).collect();

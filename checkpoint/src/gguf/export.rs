@@ -86,7 +86,7 @@ pub fn export(checkpoint: &Checkpoint, path: &Path, kind: ExportType) -> Result<
     let (described, heads): (Vec<Described>, Vec<Option<usize>>) = tensors.into_iter().unzip();
     write(path, &metadata, &described, |index, bytes| match names.get(index) {
         Some((name, shape)) => {
-            put_tensor(checkpoint, name, shape, described[index].kind, heads[index], bytes)
+            put_tensor(checkpoint, name, shape, described[index].kind, heads[index], bytes);
         }
         None => quantize(TensorType::F32, divisors.as_deref().unwrap_or_default(), bytes),
     })

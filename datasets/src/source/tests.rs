@@ -29,7 +29,7 @@ fn links_that_leave_a_dataset_are_left_out_by_name() {
     names.sort();
     assert_eq!(names, [Path::new("folder"), Path::new("notes.txt")]);
     assert!(reading.skipped()[0].1.contains("outside the dataset"));
-    assert_eq!(left_out(folder).unwrap().len(), 2);
+    assert_eq!(left_out(folder, Choice::default()).unwrap().len(), 2);
     // Named by themselves they are what the user asked for.
     assert_eq!(rows(&folder.join("notes.txt")), 1);
     let only = tempfile::tempdir().unwrap();

@@ -7,10 +7,10 @@ use super::options::Options;
 use super::record::{Answer, Record};
 use super::store::Store;
 use crate::task::JudgeRequest;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use openai::chat::ChatRequest;
 use openai::message::{Content, Message};
-use openai::reply::CompletionReply;
+use openai::reply::{CompletionReply, ReplyFault};
 use openai::request::Sampling;
 use terminal::{Progress, Stop};
 
@@ -103,9 +103,10 @@ impl Judge {
             max_tokens: Some(max_tokens),
             ..ChatRequest::default()
         };
-        let reply: CompletionReply = serde_json::from_value(self.client.post("chat/completions", &body)?)
-            .with_context(|| format!("{} did not return a chat completion", self.client.url()))?;
-        let choice = reply.choices.into_iter().next();
-        Ok(choice.with_context(|| format!("{} returned no choice", self.client.url()))?.into_text())
+        match CompletionReply::read(&self.client.post("chat/completions", &body)?) {
+            Ok(reply) => Ok(reply.text),
+            Err(ReplyFault::Error(error)) => bail!("{} reports: {}", self.client.url(), error.message),
+            Err(ReplyFault::NoAnswer(reason)) => bail!("{}: {reason}", self.client.url()),
+        }
     }
 }

@@ -44,6 +44,13 @@ impl Decisions {
         self.dropped[row].is_none()
     }
 
+    /// Drops rows that say nothing where a reply or a text should be.
+    pub(super) fn drop_empty(&mut self, survey: &Survey) {
+        for (row, name) in survey.rows.iter().enumerate().filter(|(_, name)| name.is_empty) {
+            self.dropped[row] = Some(RowDrop { reason: "empty_reply", detail: json!({"id": name.id}) });
+        }
+    }
+
     /// Drops rows that contain a question of an evaluation set.
     pub(super) fn drop_contaminated(
         &mut self,
@@ -53,7 +60,9 @@ impl Decisions {
     ) -> Result<()> {
         let index = Contamination::new(sets, method);
         let (mut hits, mut candidates) = (Vec::new(), 0);
-        for text in survey.texts("decontaminating", |_| true, whole_text)? {
+        let kept: Vec<bool> = (0..survey.rows.len()).map(|row| self.keeps(row)).collect();
+        let dropped_before = kept.iter().filter(|kept| !**kept).count();
+        for text in survey.texts("decontaminating", |row| kept[row], whole_text)? {
             let (row, text) = text?;
             let matches = index.matches(&text);
             candidates += usize::from(!matches.is_empty());
@@ -78,7 +87,7 @@ impl Decisions {
             "questions_shorter_than_an_ngram": index.too_short(),
             "rows": survey.rows.len(),
             "rows_sharing_an_ngram": candidates,
-            "rows_contaminated": self.dropped.iter().flatten().count(),
+            "rows_contaminated": self.dropped.iter().flatten().count() - dropped_before,
             "hits": hits,
         }));
         Ok(())

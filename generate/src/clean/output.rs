@@ -39,13 +39,8 @@ pub(super) fn write(survey: &Survey, settings: &CleanSettings, decisions: &Decis
     let folder = OutputFolder::open(&settings.out, &FOLDER, settings.no_lock)?;
     let new = folder.new_result()?;
     let path = |name: &str| new.path().join(name);
-    let columns = survey.columns(|row| decisions.keeps(row))?;
     let kept = decisions.dropped.iter().filter(|dropped| dropped.is_none()).count();
-    let rows = survey.raw_rows()?.filter_map(|raw| match raw {
-        Ok((index, raw)) => decisions.keeps(index).then_some(Ok(raw.object)),
-        Err(error) => Some(Err(error)),
-    });
-    let shards = write_inferred_shards(&path("data"), "train", &columns, kept, ROWS_PER_SHARD, rows)?;
+    let (shards, as_json) = write_rows(&path("data"), survey, decisions, kept)?;
     let lines = (0..survey.rows.len())
         .filter_map(|row| dropped_line(survey, decisions, row).map(Ok::<_, anyhow::Error>));
     write_jsonl(&path("dropped.jsonl"), lines)?;
@@ -54,11 +49,33 @@ pub(super) fn write(survey: &Survey, settings: &CleanSettings, decisions: &Decis
         atomic::write(&path("contamination.json"), pretty(report)?)?;
     }
     let mut manifest = manifest(new.path(), survey, settings, decisions, &shards);
-    manifest["written_as_json_text"] = json!(columns.as_json());
+    manifest["written_as_json_text"] = json!(as_json);
     atomic::write(&path("README.md"), body(kept, &manifest))?;
     atomic::write(&path("clean.json"), pretty(&manifest)?)?;
     install(&folder, new, &shards)?;
     Ok(summary(&settings.out, &manifest))
+}
+
+/// Writes the rows that are kept; also returns the columns that are written as JSON text. The rows of Parquet and Arrow
+/// files keep their columns as they are.
+fn write_rows(
+    folder: &Path,
+    survey: &Survey,
+    decisions: &Decisions,
+    kept: usize,
+) -> Result<(Vec<Shard>, Vec<String>)> {
+    if let Some(files) = survey.unchanged_files()?
+        && let Some(keeps) = survey.by_location(|row| decisions.keeps(row))
+    {
+        return Ok((files.write(folder, "train", kept, ROWS_PER_SHARD, keeps)?, Vec::new()));
+    }
+    let columns = survey.columns(|row| decisions.keeps(row))?;
+    let rows = survey.raw_rows()?.filter_map(|raw| match raw {
+        Ok((index, raw)) => decisions.keeps(index).then_some(Ok(raw.object)),
+        Err(error) => Some(Err(error)),
+    });
+    let shards = write_inferred_shards(folder, "train", &columns, kept, ROWS_PER_SHARD, rows)?;
+    Ok((shards, columns.as_json()))
 }
 
 fn dropped_line(survey: &Survey, decisions: &Decisions, row: usize) -> Option<Map<String, Value>> {
@@ -108,6 +125,9 @@ fn manifest(
         "embeddings": embeddings,
         "kept_without_an_embedding": decisions.not_embedded,
         "skipped": survey.skipped,
+        "without_a_reply": survey.without_reply,
+        "repeated_ids": survey.repeated_ids,
+        "surrogates_replaced": survey.surrogates,
         "shards": shards.iter().map(|shard| shard.entry(folder)).collect::<Vec<_>>(),
     })
 }
@@ -161,6 +181,15 @@ fn summary(out: &Path, manifest: &Value) -> String {
             "  {} rows share an n-gram with a question; {} questions are shorter than an n-gram and cannot be found\n",
             decontamination["rows_sharing_an_ngram"], decontamination["questions_shorter_than_an_ngram"]
         ));
+    }
+    for (field, what) in [
+        ("without_a_reply", "rows have no reply of an assistant and are kept"),
+        ("repeated_ids", "rows have an id that an earlier row has and are kept"),
+        ("surrogates_replaced", "halves of surrogate pairs became U+FFFD"),
+    ] {
+        if manifest[field].as_u64().is_some_and(|count| count > 0) {
+            text.push_str(&format!("  {} {what}\n", manifest[field]));
+        }
     }
     for field in ["skipped", "kept_without_an_embedding", "written_as_json_text"] {
         let count = manifest[field].as_array().map_or(0, Vec::len);

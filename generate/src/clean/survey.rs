@@ -3,8 +3,9 @@
 
 use anyhow::{Context, Result, bail};
 use datasets::columns::Columns;
-use datasets::{RawRow, Row, read_raw};
+use datasets::{Message, RawRow, ReadOptions, Row, UnchangedFiles, read_raw_with};
 use serde_json::Value;
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use terminal::Progress;
 
@@ -22,6 +23,14 @@ pub(super) struct Survey {
     skips_rows: bool,
     /// The layouts of the files.
     pub(super) layouts: Vec<String>,
+    /// How the rows are read.
+    reading: ReadOptions,
+    /// Rows whose last message is not the assistant's, where others' is.
+    pub(super) without_reply: usize,
+    /// Ids that more than one row has.
+    pub(super) repeated_ids: usize,
+    /// Halves of surrogate pairs that became U+FFFD.
+    pub(super) surrogates: usize,
 }
 
 /// The location of a row, and its id.
@@ -29,6 +38,8 @@ pub(super) struct RowName {
     file: u32,
     number: usize,
     pub(super) id: Option<String>,
+    /// Whether a reply or the text is blank.
+    pub(super) is_empty: bool,
 }
 
 impl Survey {
@@ -36,7 +47,7 @@ impl Survey {
     ///
     /// # Errors
     /// Lists the rows that cannot be read, unless these are to be skipped; refuses an input without rows.
-    pub(super) fn read(input: &Path, skip_unreadable: bool) -> Result<Self> {
+    pub(super) fn read(input: &Path, reading: &ReadOptions) -> Result<Self> {
         let mut survey = Self {
             input: input.to_owned(),
             rows: Vec::new(),
@@ -44,25 +55,41 @@ impl Survey {
             skipped: Vec::new(),
             skips_rows: false,
             layouts: Vec::new(),
+            // What cannot be read is counted here.
+            reading: ReadOptions { skip_invalid: false, ..reading.clone() },
+            without_reply: 0,
+            repeated_ids: 0,
+            surrogates: 0,
         };
         let progress = Progress::new("reading", "rows", None);
         let mut unreadable = Vec::new();
-        let mut reading = read_raw(input)?;
-        for raw in reading.by_ref() {
+        let mut rows = read_raw_with(input, &survey.reading)?;
+        let mut ids = HashSet::new();
+        for raw in rows.by_ref() {
             progress.advance(1);
             match raw.and_then(|raw| Ok((survey.name(&raw), raw.row()?))) {
-                Ok((name, _)) => survey.rows.push(name),
+                Ok((name, located)) => {
+                    survey.without_reply += usize::from(has_no_reply(&located.row));
+                    survey.repeated_ids +=
+                        usize::from(name.id.as_ref().is_some_and(|id| !ids.insert(hash(id))));
+                    survey.rows.push(RowName { is_empty: is_empty(&located.row), ..name });
+                }
                 Err(error) => unreadable.push(error.to_string()),
             }
         }
         progress.finish();
-        if !unreadable.is_empty() && !skip_unreadable {
+        if !unreadable.is_empty() && !reading.skip_invalid {
             return refuse(input, &unreadable);
         }
-        let skipped = reading.skipped().iter().map(|(file, reason)| format!("{}: {reason}", file.display()));
+        survey.surrogates = rows.surrogates();
+        let skipped = rows.skipped().iter().map(|(file, reason)| format!("{}: {reason}", file.display()));
         survey.skips_rows = !unreadable.is_empty();
-        survey.skipped = skipped.chain(unreadable).collect();
-        for (_, layout) in reading.layouts() {
+        // Where the data was on this machine is nobody else's business.
+        let prefix =
+            input.parent().map(|parent| format!("{}/", parent.display())).filter(|prefix| prefix.len() > 1);
+        let without = |text: String| prefix.as_ref().map_or(text.clone(), |prefix| text.replace(prefix, ""));
+        survey.skipped = skipped.chain(unreadable).map(without).collect();
+        for (_, layout) in rows.layouts() {
             let layout = format!("{layout:?}");
             if !survey.layouts.contains(&layout) {
                 survey.layouts.push(layout);
@@ -75,8 +102,7 @@ impl Survey {
     }
 
     fn name(&mut self, raw: &RawRow) -> RowName {
-        let file = raw.file.strip_prefix(&self.input).ok().filter(|path| !path.as_os_str().is_empty());
-        let file = file.or(raw.file.file_name().map(Path::new)).unwrap_or(&raw.file).display().to_string();
+        let file = self.shown(&raw.file);
         if self.files.last() != Some(&file) {
             self.files.push(file);
         }
@@ -85,7 +111,39 @@ impl Survey {
             Some(Value::Number(id)) => Some(id.to_string()),
             _ => None,
         };
-        RowName { file: self.files.len() as u32 - 1, number: raw.number, id }
+        RowName { file: self.files.len() as u32 - 1, number: raw.number, id, is_empty: false }
+    }
+
+    /// A file's path within the input.
+    fn shown(&self, file: &Path) -> String {
+        let within = file.strip_prefix(&self.input).ok().filter(|path| !path.as_os_str().is_empty());
+        within.or(file.file_name().map(Path::new)).unwrap_or(file).display().to_string()
+    }
+
+    /// Returns whether rows are kept by file and number, asked in the order of the rows; `None` for rows that are not
+    /// those of their files one by one.
+    pub(super) fn by_location<'a>(
+        &'a self,
+        keeps: impl Fn(usize) -> bool + 'a,
+    ) -> Option<impl FnMut(&Path, usize) -> bool + 'a> {
+        // Trees are put together from several rows.
+        let is_one_by_one = self.layouts.iter().all(|layout| layout != "Tree");
+        let mut next = 0;
+        is_one_by_one.then_some(move |file: &Path, number: usize| {
+            let row = self.rows.get(next);
+            let is_next = row
+                .is_some_and(|row| row.number == number && self.files[row.file as usize] == self.shown(file));
+            next += usize::from(is_next);
+            is_next && keeps(next - 1)
+        })
+    }
+
+    /// Files that are copied column by column, if the input is Parquet or Arrow of one schema.
+    ///
+    /// # Errors
+    /// When a file cannot be read.
+    pub(super) fn unchanged_files(&self) -> Result<Option<UnchangedFiles>> {
+        Ok(UnchangedFiles::find(&self.input, &self.reading)?)
     }
 
     /// The location of a row: file and number.
@@ -96,7 +154,7 @@ impl Survey {
 
     /// Iterates over the rows with their index in `rows`, as they are in their files.
     pub(super) fn raw_rows(&self) -> Result<impl Iterator<Item = Result<(usize, RawRow)>> + use<>> {
-        let rows = read_raw(&self.input)?;
+        let rows = read_raw_with(&self.input, &self.reading)?;
         // Rows that the survey could not read have no index.
         let all_are_rows = !self.skips_rows;
         let is_row = move |raw: &RawRow| all_are_rows || raw.clone().row().is_ok();
@@ -113,7 +171,9 @@ impl Survey {
         text: impl Fn(&Row) -> String + 'a,
     ) -> Result<impl Iterator<Item = Result<(usize, String)>> + 'a> {
         let progress = Progress::new(stage, "rows", Some(self.rows.len() as u64));
-        let rows = read_raw(&self.input)?.filter_map(|raw| raw.and_then(RawRow::row).ok()).enumerate();
+        let rows = read_raw_with(&self.input, &self.reading)?
+            .filter_map(|raw| raw.and_then(RawRow::row).ok())
+            .enumerate();
         let counted = rows.inspect(move |_| progress.advance(1));
         Ok(counted
             .filter(move |(index, _)| is_wanted(*index))
@@ -133,6 +193,26 @@ impl Survey {
     }
 }
 
+/// Whether a reply or the text of a row is blank.
+fn is_empty(row: &Row) -> bool {
+    match row {
+        Row::Text(row) => row.text.trim().is_empty(),
+        Row::Chat(row) => {
+            row.messages.iter().any(|message| message.role == "assistant" && message.is_empty())
+        }
+        Row::Preference(row) => row.chosen.iter().all(Message::is_empty),
+    }
+}
+
+/// Whether a conversation has nothing that an assistant says.
+fn has_no_reply(row: &Row) -> bool {
+    matches!(row, Row::Chat(row) if row.messages.iter().all(|message| message.role != "assistant"))
+}
+
+fn hash(text: &str) -> u64 {
+    random::fnv1a(text)
+}
+
 fn refuse<T>(input: &Path, unreadable: &[String]) -> Result<T> {
     let listed = unreadable.len().min(LISTED);
     let more = match unreadable.len() - listed {
@@ -140,7 +220,7 @@ fn refuse<T>(input: &Path, unreadable: &[String]) -> Result<T> {
         more => format!("; and {more} more"),
     };
     bail!(
-        "{}: {} rows cannot be read ({}{more}); correct them, or give `--skip-unreadable` to leave them out",
+        "{}: {} rows cannot be read ({}{more}); correct them, or give `--skip-invalid` to leave them out",
         input.display(),
         unreadable.len(),
         unreadable[..listed].join("; ")

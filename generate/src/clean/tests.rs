@@ -108,12 +108,12 @@ fn unreadable_rows_and_foreign_folders_are_refused() {
     let refused = |arguments: &[&str]| format!("{:#}", clean(folder, arguments).unwrap_err());
     let reason = refused(&[]);
     assert!(
-        reason.contains("worse.jsonl, line 1: instruction is 3") && reason.contains("--skip-unreadable"),
+        reason.contains("worse.jsonl, line 1: instruction is 3") && reason.contains("--skip-invalid"),
         "{reason}"
     );
     assert!(refused(&["--decontaminate", "mine=nowhere.jsonl"]).contains("nowhere.jsonl"));
     assert!(refused(&["--similarity", "1.5"]).contains("from 0 to 1"));
-    clean(folder, &["--skip-unreadable", "--no-near-duplicates"]).unwrap();
+    clean(folder, &["--skip-invalid", "--no-near-duplicates"]).unwrap();
     let manifest: Value =
         serde_json::from_str(&std::fs::read_to_string(folder.join("out/clean.json")).unwrap()).unwrap();
     assert_eq!((&manifest["kept"], &manifest["rows"]), (&json!(5), &json!(5)));
@@ -121,5 +121,5 @@ fn unreadable_rows_and_foreign_folders_are_refused() {
     for name in ["clean.json", "checksums.json"] {
         std::fs::remove_file(folder.join("out").join(name)).unwrap();
     }
-    assert!(refused(&["--skip-unreadable"]).contains("did not write"));
+    assert!(refused(&["--skip-invalid"]).contains("did not write"));
 }

@@ -53,8 +53,8 @@ pub(super) fn body(recipe: &MixRecipe, portions: &[Portion<'_>], seed: u64, kind
 /// The location of a source with its configuration and split.
 fn data(portion: &Portion<'_>) -> String {
     let source = portion.source;
-    let parts = [Some(&source.data), source.config.as_ref(), source.split.as_ref()];
-    parts.into_iter().flatten().cloned().collect::<Vec<_>>().join(", ")
+    let parts = [Some(source.data_name()), source.config.clone(), source.split.clone()];
+    parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
 /// The content of `mix.json`: the recipe as it was read, the counts, and the files.
@@ -70,13 +70,19 @@ pub(super) fn manifest(
         .map(|portion| {
             json!({
                 "name": portion.source.name, "asked": portion.requested, "available": portion.counts.rows,
-                "rows": portion.taken, "filtered": portion.counts.filtered, "unwritten": portion.counts.unwritten
+                "rows": portion.taken, "filtered": portion.counts.filtered, "unwritten": portion.counts.unwritten,
+                "invalid": portion.counts.invalid
             })
         })
         .collect();
+    // Where the data was on this machine is nobody else's business.
+    let mut shown = json!(recipe);
+    for (source, portion) in shown["source"].as_array_mut().into_iter().flatten().zip(portions) {
+        source["data"] = portion.source.data_name().into();
+    }
     let shards: Vec<Value> = shards.iter().map(|shard| shard.entry(out)).collect();
     json!({
-        "program": concat!("smoltalk ", env!("CARGO_PKG_VERSION")), "recipe": recipe, "seed": seed,
+        "program": concat!("smoltalk ", env!("CARGO_PKG_VERSION")), "recipe": shown, "seed": seed,
         "rows": rows, "sources": sources, "shards": shards
     })
 }

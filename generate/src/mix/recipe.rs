@@ -1,6 +1,7 @@
 //! The recipe of a mix: its sources, how many rows of each, and which of them; checked once, when it is read.
 
 use anyhow::{Context, Result, anyhow, bail};
+use datasets::{NamedColumn, ReadOptions};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -31,6 +32,12 @@ pub(super) struct MixSource {
     pub(super) config: Option<String>,
     /// One of its splits, or several: `train+test`.
     pub(super) split: Option<String>,
+    /// Columns by name, as `prompt=question`.
+    #[serde(default)]
+    pub(super) columns: Vec<NamedColumn>,
+    /// Whether rows that cannot be used are left out.
+    #[serde(default)]
+    pub(super) skip_invalid: bool,
     /// Number of rows; without a count and a weight all rows are taken.
     pub(super) count: Option<usize>,
     /// Its share of the rows, relative to the other weights.
@@ -49,6 +56,27 @@ pub(super) struct MixSource {
     /// Rows with one of these values in their own column `source` are not taken.
     #[serde(default)]
     pub(super) drop_sources: Vec<String>,
+}
+
+impl MixSource {
+    /// How its rows are read.
+    pub(super) fn reading(&self) -> ReadOptions {
+        ReadOptions {
+            columns: self.columns.clone(),
+            config: self.config.clone(),
+            split: self.split.clone(),
+            skip_invalid: self.skip_invalid,
+        }
+    }
+
+    /// What it is called in a card that others read: a Hugging Face id, or the name of the file or folder.
+    pub(super) fn data_name(&self) -> String {
+        let path = Path::new(&self.data);
+        match path.file_name().filter(|_| path.exists()) {
+            Some(name) => name.to_string_lossy().into_owned(),
+            None => self.data.clone(),
+        }
+    }
 }
 
 impl MixRecipe {

@@ -1,7 +1,6 @@
 //! The rows of a source: which of them pass the filters, and what the mix writes of each.
 
 use super::recipe::MixSource;
-use super::source_location::choice;
 use anyhow::{Context, Result, bail};
 use checkpoint::tools::with_tools_as_text;
 use checkpoint::{ChatTemplate, Tokenizer};
@@ -62,6 +61,8 @@ pub(super) struct SourceCounts {
     pub(super) filtered: BTreeMap<&'static str, usize>,
     /// Rows with fields in messages that are not written, by field.
     pub(super) unwritten: BTreeMap<String, usize>,
+    /// Rows that cannot be used and were left out, with file, line and reason.
+    pub(super) invalid: Vec<String>,
 }
 
 impl SourceCounts {
@@ -70,7 +71,9 @@ impl SourceCounts {
         let filtered = self.filtered.iter().map(|(name, count)| format!("{count} left out by {name}"));
         let unwritten =
             self.unwritten.iter().map(|(name, count)| format!("{name} of {count} rows is not written"));
-        let all: Vec<String> = filtered.chain(unwritten).collect();
+        let invalid = (!self.invalid.is_empty())
+            .then(|| format!("{} invalid left out, listed in mix.json", self.invalid.len()));
+        let all: Vec<String> = filtered.chain(unwritten).chain(invalid).collect();
         if all.is_empty() { String::new() } else { format!(" ({})", all.join(", ")) }
     }
 }
@@ -85,6 +88,9 @@ impl RowFilters<'_> {
     /// The name of the filter that leaves a row out; `None` if it passes.
     fn rejecting_filter(&self, row: &Row) -> Result<Option<&'static str>> {
         let source = self.source;
+        if let Some(reason) = row.unfit() {
+            return Ok(Some(reason));
+        }
         let origin = metadata(row).get("source").and_then(Value::as_str);
         if origin.is_some_and(|origin| source.drop_sources.iter().any(|dropped| dropped == origin)) {
             return Ok(Some("drop_sources"));
@@ -119,7 +125,7 @@ impl RowFilters<'_> {
 /// Counts the rows of a source.
 pub(super) fn count(folder: &Path, filters: &RowFilters<'_>) -> Result<SourceCounts> {
     let mut counts = SourceCounts::default();
-    let mut rows = datasets::read_chosen(folder, choice(filters.source))?;
+    let mut rows = datasets::read_with(folder, &filters.source.reading())?;
     for (index, located) in rows.by_ref().enumerate() {
         let located = located?;
         let kind = RowKind::of(&located.row);
@@ -144,6 +150,9 @@ pub(super) fn count(folder: &Path, filters: &RowFilters<'_>) -> Result<SourceCou
     for (file, reason) in rows.skipped() {
         terminal::message!("warning: {} is skipped: {reason}", file.display());
     }
+    let invalid = rows.take_invalid().into_iter();
+    counts.invalid =
+        invalid.map(|row| row.reason.replace(&filters.source.data, &filters.source.data_name())).collect();
     Ok(counts)
 }
 
@@ -154,7 +163,7 @@ pub(super) fn for_each(
     mut action: impl FnMut(Vec<u8>) -> Result<()>,
 ) -> Result<()> {
     let template = ChatTemplate::chatml();
-    for located in datasets::read_chosen(folder, choice(filters.source))? {
+    for located in datasets::read_with(folder, &filters.source.reading())? {
         let located = located?;
         if filters.rejecting_filter(&located.row)?.is_some() {
             continue;

@@ -4,7 +4,6 @@
 use super::recipe::MixSource;
 use anyhow::{Context, Result, anyhow, bail};
 use checkpoint::{HubDataset, is_hub_id};
-use datasets::Choice;
 use std::path::{Path, PathBuf};
 
 /// The location of a source.
@@ -13,11 +12,6 @@ pub(super) enum SourceLocation {
     Local(PathBuf),
     /// A dataset on the hub, and the number of its data files.
     Hub { dataset: Box<HubDataset>, files: usize },
-}
-
-/// The configuration and the split of a dataset that a source selects.
-pub(super) fn choice(source: &MixSource) -> Choice<'_> {
-    Choice { config: source.config.as_deref(), split: source.split.as_deref() }
 }
 
 impl SourceLocation {
@@ -59,7 +53,7 @@ fn chosen(dataset: &HubDataset, source: &MixSource) -> Result<Vec<String>> {
         false => None,
     };
     let data: Vec<String> = dataset.names().iter().filter(|name| datasets::is_data(name)).cloned().collect();
-    let chosen = datasets::choose(card.as_deref(), &data, choice(source))
+    let chosen = datasets::choose(card.as_deref(), &data, source.reading().choice())
         .map_err(|reason| anyhow!("{} on the hub: {reason}", source.data))?;
     if chosen.is_empty() {
         bail!("{} on the hub has no data file in a supported format; choose another dataset", source.data);

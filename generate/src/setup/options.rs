@@ -6,6 +6,7 @@ use crate::tasks;
 use crate::teacher::{Rates, RequestOptions, UserTurns};
 use crate::teachers::OtherNames;
 use anyhow::{Context, Result, bail};
+use datasets::ReadOptions;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -26,6 +27,8 @@ pub struct TeacherOptions {
     /// Source texts to rewrite or summarize, or prompts for preferences: a file or a folder of rows
     #[arg(long)]
     pub(super) source: Option<PathBuf>,
+    #[command(flatten)]
+    pub(super) reading: ReadOptions,
     /// Folder of prompts in the layout of the built-in ones (TASK/recipe.toml, TASK/STEP.jinja, ...); its files
     /// replace the built-in files with the same paths
     #[arg(long, value_name = "DIR")]

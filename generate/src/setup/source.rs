@@ -2,6 +2,7 @@
 
 use crate::task::{SourceTexts, Task};
 use anyhow::{Result, bail};
+use datasets::ReadOptions;
 use files::hash::sha256;
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -10,7 +11,12 @@ use std::path::Path;
 ///
 /// # Errors
 /// When a row cannot be read, so that a broken line 17 costs nothing; when a source is needed or not used.
-pub(super) fn check(path: Option<&Path>, rows: usize, tasks: &[&'static Task]) -> Result<Option<String>> {
+pub(super) fn check(
+    path: Option<&Path>,
+    reading: &ReadOptions,
+    rows: usize,
+    tasks: &[&'static Task],
+) -> Result<Option<String>> {
     let Some(taker) = tasks.iter().find(|task| task.source != SourceTexts::None) else {
         if let (Some(path), Some(task)) = (path, tasks.first()) {
             bail!("task `{}` takes no source texts; remove `--source {}`", task.name, path.display());
@@ -26,7 +32,7 @@ pub(super) fn check(path: Option<&Path>, rows: usize, tasks: &[&'static Task]) -
             taker.name
         );
     };
-    let (hash, count) = read_all(path, taker)?;
+    let (hash, count) = read_all(path, reading, taker)?;
     if count < rows {
         terminal::message!("warning: `--rows {rows}` is more than the {count} texts of the source");
     }
@@ -34,13 +40,27 @@ pub(super) fn check(path: Option<&Path>, rows: usize, tasks: &[&'static Task]) -
 }
 
 /// The hash of all texts and their number.
-fn read_all(path: &Path, task: &Task) -> Result<(String, usize)> {
-    let (mut hash, mut count) = (String::new(), 0);
-    let mut rows = datasets::read(path)?;
+fn read_all(path: &Path, reading: &ReadOptions, task: &Task) -> Result<(String, usize)> {
+    let (mut hash, mut count, mut unfit, mut without_text) = (String::new(), 0, 0, 0);
+    let mut rows = datasets::read_with(path, reading)?;
     for located in rows.by_ref() {
-        if let Some(text) = task.source_text(&located?.row) {
-            hash = sha256(format!("{hash}{text}"));
-            count += 1;
+        let located = located?;
+        match (located.row.unfit(), task.source_text(&located.row)) {
+            (Some(_), _) => unfit += 1,
+            (None, Some(text)) => {
+                hash = sha256(format!("{hash}{text}"));
+                count += 1;
+            }
+            (None, None) => without_text += 1,
+        }
+    }
+    for invalid in rows.take_invalid() {
+        terminal::message!("warning: left out: {}", invalid.reason);
+    }
+    for (rows, what) in [(unfit, "a reply labeled as bad, or media"), (without_text, "no text for this task")]
+    {
+        if rows > 0 {
+            terminal::message!("note: {rows} rows of the source have {what} and are left out");
         }
     }
     for (file, reason) in rows.skipped() {
@@ -58,10 +78,12 @@ fn read_all(path: &Path, task: &Task) -> Result<(String, usize)> {
 /// Iterates over the texts that a task takes from a source.
 pub(super) fn texts(
     path: &Path,
+    reading: &ReadOptions,
     task: &'static Task,
 ) -> Result<impl Iterator<Item = Result<String>> + use<>> {
-    let rows = datasets::read(path)?;
+    let rows = datasets::read_with(path, reading)?;
     Ok(rows.filter_map(move |located| match located {
+        Ok(located) if located.row.unfit().is_some() => None,
         Ok(located) => task.source_text(&located.row).map(|text| Ok(text.to_owned())),
         Err(error) => Some(Err(error.into())),
     }))

@@ -18,7 +18,8 @@ pub(super) fn text(setup: &Setup, configs: &[DatasetConfig], ledger: &[LedgerEnt
     });
     let front = FrontMatter {
         pretty_name: "SmolTalk-style synthetic data".to_owned(),
-        languages: vec!["en".to_owned()],
+        // Rows are in whatever language their sources and prompts are.
+        languages: Vec::new(),
         tags: vec!["synthetic".to_owned(), "smoltalk".to_owned()],
         rows: configs.first().map_or(0, |config| config.rows),
         configs: loadable.collect(),

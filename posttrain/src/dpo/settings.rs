@@ -2,10 +2,12 @@
 
 use super::loss::{Loss, LossSettings};
 use crate::checks::refuse_beyond_positions;
-use crate::examples::{LossOn, Rules, TooLong};
+use crate::data::DataSettings;
+use crate::examples::{Rules, TooLong};
 use crate::settings::{TrainingSettings, at_least_one, settings, within};
 use crate::vocabulary::StartingPoint;
 use anyhow::{Result, ensure};
+use serde_json::{Map, Value};
 use training::memory::Lengths;
 
 settings! {
@@ -49,6 +51,8 @@ pub struct Settings {
     #[serde(flatten)]
     pub(crate) dpo: DpoSettings,
     #[serde(flatten)]
+    pub(crate) data: DataSettings,
+    #[serde(flatten)]
     pub(crate) training: TrainingSettings,
 }
 
@@ -56,7 +60,7 @@ impl Default for Settings {
     fn default() -> Self {
         // TRL's default: preferences need much smaller steps than supervised fine-tuning.
         let training = TrainingSettings { learning_rate: 1e-6, ..TrainingSettings::default() };
-        Self { dpo: DpoSettings::default(), training }
+        Self { dpo: DpoSettings::default(), data: DataSettings::default(), training }
     }
 }
 
@@ -91,17 +95,16 @@ impl Settings {
         }
     }
 
-    /// Returns how rows become sequences.
-    pub(super) fn rules<'a>(&self, start: &'a StartingPoint) -> Result<Rules<'a>> {
+    /// Returns how rows become sequences, with variables for the template.
+    pub(super) fn rules<'a>(
+        &self,
+        start: &'a StartingPoint,
+        template_args: &'a Map<String, Value>,
+    ) -> Result<Rules<'a>> {
         refuse_beyond_positions(self.dpo.max_length, start)?;
-        Ok(Rules {
-            template: &start.template,
-            tokenizer: &start.tokenizer,
-            document_end: start.document_end,
-            max_length: self.dpo.max_length,
-            too_long: self.dpo.too_long,
-            loss_on: LossOn::Assistant,
-        })
+        let rules = Rules::new(&start.template, &start.tokenizer, self.dpo.max_length);
+        let rules = Rules { document_end: start.document_end, too_long: self.dpo.too_long, ..rules };
+        Ok(self.data.rules(rules, template_args))
     }
 
     /// Returns the maximum tokens of a pair and of a step.

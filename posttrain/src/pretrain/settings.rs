@@ -1,5 +1,6 @@
 //! The settings of pretraining: the model to start from, sources of documents, and stages.
 
+use crate::data::DataSettings;
 use crate::schedule::ScheduleType;
 use crate::settings::{TrainingSettings, settings, within};
 use anyhow::{Result, ensure};
@@ -40,6 +41,8 @@ pub struct Settings {
     #[serde(flatten)]
     pub(super) pretrain: PretrainSettings,
     #[serde(flatten)]
+    pub(super) data: DataSettings,
+    #[serde(flatten)]
     pub(super) training: TrainingSettings,
     pub(super) sources: Vec<SourceSettings>,
     pub(super) stages: Vec<StageSettings>,
@@ -52,8 +55,8 @@ impl Default for Settings {
             learning_rate: 5e-4,
             ..TrainingSettings::default()
         };
-        let pretrain = PretrainSettings::default();
-        Self { pretrain, training, sources: Vec::new(), stages: Vec::new() }
+        let (pretrain, data) = (PretrainSettings::default(), DataSettings::default());
+        Self { pretrain, data, training, sources: Vec::new(), stages: Vec::new() }
     }
 }
 

@@ -1,10 +1,12 @@
 //! A source of documents: tokenized once to shards on disk, one for each data file, then read as an endless stream
 //! of tokens, each epoch in another order of documents. The last documents are held out.
 
+use crate::data::located;
 use crate::examples::{Kind, Rules};
 use crate::tokenize::{report_counts, tokenized};
 use crate::tokens::{Counts, Store};
 use anyhow::{Result, ensure};
+use datasets::ReadOptions;
 use random::{mix, permutation};
 use std::path::{Path, PathBuf};
 use training::Sequence;
@@ -51,19 +53,20 @@ impl Source {
     /// Tokenizes what was not tokenized before. The last `held_out` of the tokens, a share, are not trained on.
     pub(super) fn open(
         name: &str,
-        paths: &[PathBuf],
+        (paths, options): (&[PathBuf], &ReadOptions),
         held_out: f64,
         rules: &Rules<'_>,
         seed: u64,
         cache: &Path,
     ) -> Result<Self> {
         let mut shards = Vec::new();
-        for path in paths {
-            for (link, reason) in datasets::left_out(path)? {
-                terminal::message!("warning: {} is skipped: {reason}", link.display());
+        let of_file = ReadOptions { config: None, split: None, ..options.clone() };
+        for path in &located(paths, options)? {
+            for (file, reason) in datasets::left_out(path, options.choice())? {
+                terminal::message!("warning: {} is skipped: {reason}", file.display());
             }
-            for file in datasets::data_files(path)? {
-                shards.push(tokenized(&[file], Kind::Sft, rules, cache)?);
+            for file in datasets::data_files(path, options.choice())? {
+                shards.push(tokenized(&[file], &of_file, Kind::Sft, rules, cache)?);
             }
         }
         report_counts(&format!("source {name}"), &shards.iter().collect::<Vec<_>>());

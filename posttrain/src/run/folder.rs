@@ -24,6 +24,14 @@ pub(crate) struct RunFolder {
     pub(crate) no_lock: bool,
 }
 
+impl RunFolder {
+    /// Returns a text that the run.json of the run to be resumed contains, if there is one.
+    pub(crate) fn recorded(&self, name: &str) -> Option<String> {
+        let previous = previous_run(&self.out).ok().flatten().filter(|_| !self.restart)?;
+        previous.manifest.get(name).and_then(Value::as_str).map(str::to_owned)
+    }
+}
+
 /// The previous run in a folder.
 #[derive(Debug, Default)]
 pub(super) struct Previous {

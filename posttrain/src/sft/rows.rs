@@ -50,10 +50,12 @@ impl Rows {
     ///
     /// # Errors
     /// When the tokens cannot be read.
-    pub(super) fn step(&mut self, step: u64, micro_batch_tokens: usize) -> Result<Vec<Batch>> {
+    pub(super) fn step(&mut self, step: u64, micro_batch_tokens: usize) -> Result<Vec<WeightedBatch>> {
         let packs = self.order.step(step).iter();
         let rows: Vec<u32> = packs.flat_map(|pack| self.packs[*pack as usize].clone()).collect();
-        batches(&self.data, &rows, micro_batch_tokens)
+        let length = |row: u32| self.data.length(row as usize);
+        let batches = micro_batches(&rows, length, micro_batch_tokens).into_iter();
+        batches.map(|rows| WeightedBatch::read(&self.data, &rows)).collect()
     }
 
     /// Returns whether there are rows to evaluate on.
@@ -76,6 +78,38 @@ impl Rows {
     pub(super) fn name(&self) -> String {
         let stores = [Some(&self.data), self.eval.as_ref()];
         stores.into_iter().flatten().map(Store::name).collect::<Vec<_>>().join("+")
+    }
+}
+
+/// A micro-batch, with the weight of each target where not all have 1.
+#[derive(Debug)]
+pub(super) struct WeightedBatch {
+    pub(super) batch: Batch,
+    pub(super) weights: Option<Vec<f32>>,
+}
+
+impl WeightedBatch {
+    fn read(store: &Store, rows: &[u32]) -> Result<Self> {
+        let mut sequences = Vec::with_capacity(rows.len());
+        let mut weights = Vec::new();
+        for row in rows {
+            let sequence = store.sequence(*row as usize)?;
+            if let Some(of_tokens) = store.weights(*row as usize)? {
+                let targets = sequence.trained.iter().zip(of_tokens).skip(1);
+                weights.extend(targets.filter(|(trained, _)| **trained).map(|(_, weight)| weight));
+            }
+            sequences.push(sequence);
+        }
+        let weights = weights.iter().any(|weight| *weight != 1.0).then_some(weights);
+        Ok(Self { batch: Batch::new(sequences), weights })
+    }
+
+    /// Returns the sum of the weights of its targets.
+    pub(super) fn weight(&self) -> f64 {
+        match &self.weights {
+            None => self.batch.targets.len() as f64,
+            Some(weights) => weights.iter().map(|weight| f64::from(*weight)).sum(),
+        }
     }
 }
 

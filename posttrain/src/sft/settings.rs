@@ -1,10 +1,12 @@
 //! The settings of supervised fine-tuning.
 
 use crate::checks::refuse_beyond_positions;
-use crate::examples::{LossOn, Rules, TooLong};
+use crate::data::DataSettings;
+use crate::examples::{Rules, TooLong, TrainOn};
 use crate::settings::{TrainingSettings, at_least_one, settings, within};
 use crate::vocabulary::StartingPoint;
 use anyhow::{Result, ensure};
+use serde_json::{Map, Value};
 use training::memory::Lengths;
 
 settings! {
@@ -21,7 +23,8 @@ settings! {
         /// What to do with longer rows
         too_long: TooLong = TooLong::Cut,
         /// Which tokens add to the loss
-        loss_on: LossOn = LossOn::Assistant,
+        [alias = "loss-on"]
+        train_on: TrainOn = TrainOn::Assistant,
         /// Fill packs of `max_length` tokens with whole rows that do not attend to each other
         [num_args = 0..=1, default_missing_value = "true"]
         packing: bool = true,
@@ -38,6 +41,8 @@ settings! {
 pub struct Settings {
     #[serde(flatten)]
     pub(crate) sft: SftSettings,
+    #[serde(flatten)]
+    pub(crate) data: DataSettings,
     #[serde(flatten)]
     pub(crate) training: TrainingSettings,
 }
@@ -57,17 +62,17 @@ impl Settings {
         Ok(())
     }
 
-    /// Returns how rows become sequences.
-    pub(super) fn rules<'a>(&self, start: &'a StartingPoint) -> Result<Rules<'a>> {
+    /// Returns how rows become sequences, with variables for the template.
+    pub(super) fn rules<'a>(
+        &self,
+        start: &'a StartingPoint,
+        template_args: &'a Map<String, Value>,
+    ) -> Result<Rules<'a>> {
         refuse_beyond_positions(self.sft.max_length, start)?;
-        Ok(Rules {
-            template: &start.template,
-            tokenizer: &start.tokenizer,
-            document_end: start.document_end,
-            max_length: self.sft.max_length,
-            too_long: self.sft.too_long,
-            loss_on: self.sft.loss_on,
-        })
+        let SftSettings { max_length, too_long, train_on, .. } = self.sft;
+        let rules = Rules::new(&start.template, &start.tokenizer, max_length);
+        let rules = Rules { document_end: start.document_end, too_long, train_on, ..rules };
+        Ok(self.data.rules(rules, template_args))
     }
 
     /// Returns the maximum tokens of a pack and of a step.

@@ -1,7 +1,7 @@
 //! A store that is read: checked whole against its list when it is opened, then read one range at a time. It is not
 //! memory-mapped, so that a failing disk or a truncated file is an error, after which the run can still be saved.
 
-use super::{Counts, FILES, TRAINED};
+use super::{Counts, FILES, TRAINED, WEIGHTS};
 use anyhow::{Context, Result};
 use files::Error;
 use files::checksum::{Algorithm, Checksummer, Content};
@@ -25,6 +25,8 @@ pub(crate) struct Store {
     pub(crate) counts: Counts,
     /// Seeking and reading are one operation.
     tokens: Mutex<File>,
+    /// The weights of the tokens, where not all are 0 or 1.
+    weights: Option<Mutex<File>>,
     /// The index of each sequence's first token, then the number of tokens.
     starts: Vec<u64>,
     /// Ids are below it.
@@ -49,8 +51,12 @@ impl Store {
         if manifest.files.get(FILES[0]) != Some(&content) {
             return Err(damaged(&path, "contains other bytes than were written").into());
         }
+        let weights = match manifest.files.get(WEIGHTS) {
+            Some(content) => Some(Mutex::new(open_weights(&folder.join(WEIGHTS), content)?)),
+            None => None,
+        };
         let folder = folder.to_owned();
-        Ok(Some(Self { folder, counts, tokens: Mutex::new(tokens), starts, vocabulary }))
+        Ok(Some(Self { folder, counts, tokens: Mutex::new(tokens), weights, starts, vocabulary }))
     }
 
     /// Returns its name, the hash of everything that decides it.
@@ -93,6 +99,20 @@ impl Store {
     /// As `tokens`.
     pub(crate) fn sequence(&self, index: usize) -> Result<Sequence<'static>, Error> {
         self.tokens(self.start(index), self.start(index + 1))
+    }
+
+    /// Returns the weights of a sequence's tokens in the loss; `None` where all that are trained have 1.
+    ///
+    /// # Errors
+    /// Names the file that cannot be read.
+    pub(crate) fn weights(&self, index: usize) -> Result<Option<Vec<f32>>, Error> {
+        let Some(file) = &self.weights else { return Ok(None) };
+        let mut bytes = vec![0; 4 * self.length(index)];
+        let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
+        let start = SeekFrom::Start(4 * self.start(index) as u64);
+        let read = file.seek(start).and_then(|_| file.read_exact(&mut bytes));
+        read.map_err(|reason| Error::file("read", &self.folder.join(WEIGHTS), shorter(reason)))?;
+        Ok(Some(bytes.as_chunks::<4>().0.iter().map(|weight| f32::from_le_bytes(*weight)).collect()))
     }
 
     /// Returns a range of all tokens as one sequence.
@@ -149,6 +169,25 @@ fn check_tokens(file: &mut File, path: &Path, vocabulary: usize) -> Result<Conte
     match largest as usize >= vocabulary && largest > 0 {
         true => Err(beyond_vocabulary(path, largest, vocabulary)),
         false => Ok(summer.finish()),
+    }
+}
+
+/// Opens the weights, all of which are read once and compared with their checksum.
+fn open_weights(path: &Path, content: &Content) -> Result<File, Error> {
+    let failed = |reason| Error::file("read", path, reason);
+    let mut file = File::open(path).map_err(failed)?;
+    let (mut piece, mut summer) = (Vec::with_capacity(PIECE), Checksummer::new(Algorithm::Xxh3));
+    loop {
+        piece.clear();
+        let count = file.by_ref().take(PIECE as u64).read_to_end(&mut piece).map_err(failed)?;
+        summer.update(&piece);
+        if count < PIECE {
+            break;
+        }
+    }
+    match summer.finish() == *content {
+        true => Ok(file),
+        false => Err(damaged(path, "contains other bytes than were written")),
     }
 }
 

@@ -46,7 +46,7 @@ fn message(mut fields: Fields, lenient: bool) -> Result<Message, ApiError> {
     }
     fields.neutral("function_call", &[], "use `tool_calls`")?;
     fields.finish(lenient)?;
-    Ok(Message { role, content, tool_calls, tool_call_id, name, reasoning_content })
+    Ok(Message { role, content, tool_calls, tool_call_id, name, reasoning_content, ..Message::default() })
 }
 
 /// Takes what an assistant thought, in llama.cpp's and in vLLM's spelling.

@@ -1,0 +1,114 @@
+//! `smoltalk mix` and `smoltalk show` over rows as people have them.
+
+#![allow(clippy::unwrap_used, reason = "a test may fail loudly")]
+
+use clap::Parser;
+use datasets::Row;
+use serde_json::{Value, json};
+use std::path::Path;
+
+#[derive(Parser)]
+struct Mix {
+    #[command(flatten)]
+    options: generate::mix::Options,
+}
+
+#[derive(Parser)]
+struct Clean {
+    #[command(flatten)]
+    options: generate::clean::Options,
+}
+
+fn write_lines(path: &Path, lines: &[String]) {
+    std::fs::write(path, lines.join("\n")).unwrap();
+}
+
+fn mix(folder: &Path, source: &str) -> anyhow::Result<u8> {
+    let recipe = folder.join("mix.toml");
+    let data = folder.join("rows.jsonl");
+    std::fs::write(
+        &recipe,
+        format!("name = \"m\"\n[[source]]\nname = \"s\"\ndata = {:?}\n{source}", data.to_str().unwrap()),
+    )
+    .unwrap();
+    let arguments =
+        ["mix", recipe.to_str().unwrap(), "--out", folder.join("out").to_str().unwrap()].map(str::to_owned);
+    generate::mix::run(&Mix::try_parse_from(arguments)?.options)
+}
+
+fn contents(folder: &Path) -> Vec<String> {
+    let rows = datasets::read(&folder.join("out")).unwrap().map(|located| located.unwrap().row);
+    let mut all: Vec<String> = rows
+        .map(|row| match row {
+            Row::Chat(row) => {
+                row.messages.iter().map(|message| message.content.clone()).collect::<Vec<_>>().join("|")
+            }
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    all.sort();
+    all
+}
+
+#[test]
+fn a_source_has_columns_by_name_and_leaves_invalid_and_rejected_rows_out_by_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let row = |q: &str, a: &str, label: bool| json!({"q": q, "a": a, "label": label}).to_string();
+    let lines =
+        [row("1", "one", true), row("2", "two", false), "{\"q\": NaN}".to_owned(), row("3", "three", true)];
+    write_lines(&folder.join("rows.jsonl"), &lines);
+    let reason = format!("{:#}", mix(folder, "").unwrap_err());
+    assert!(reason.contains("--columns prompt=COLUMN,reply=COLUMN"), "{reason}");
+    let columns = "columns = [\"prompt=q\", \"reply=a\"]\n";
+    let reason = format!("{:#}", mix(folder, columns).unwrap_err());
+    assert!(reason.contains("rows.jsonl, line 3: not JSON"), "{reason}");
+    mix(folder, &format!("{columns}skip_invalid = true\n")).unwrap();
+    assert_eq!(contents(folder), ["1|one", "3|three"]);
+    let mixed: Value =
+        serde_json::from_str(&std::fs::read_to_string(folder.join("out/mix.json")).unwrap()).unwrap();
+    let source = &mixed["sources"][0];
+    assert_eq!((&source["rows"], &source["filtered"]["rejected_reply"]), (&json!(2), &json!(1)));
+    assert!(source["invalid"][0].as_str().unwrap().contains("rows.jsonl, line 3"), "{source}");
+    // Nobody learns where the data was.
+    let root = folder.to_str().unwrap();
+    for name in ["mix.json", "README.md"] {
+        assert!(!std::fs::read_to_string(folder.join("out").join(name)).unwrap().contains(root), "{name}");
+    }
+}
+
+#[test]
+fn clean_goes_on_after_a_bad_line_and_drops_empty_replies() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let row = |index: usize| {
+        json!({"prompt": format!("{index}"), "completion": format!("answer {index}"), "id": index % 90})
+            .to_string()
+    };
+    let mut lines: Vec<String> = (0..99).map(row).collect();
+    lines.insert(9, "{\"prompt\": NaN}".to_owned());
+    lines.push(json!({"prompt": "empty", "completion": " "}).to_string());
+    write_lines(&folder.join("rows.jsonl"), &lines);
+    let out = folder.join("clean");
+    let arguments = [
+        "clean",
+        folder.join("rows.jsonl").to_str().unwrap(),
+        "--out",
+        out.to_str().unwrap(),
+        "--no-near-duplicates",
+        "--skip-invalid",
+    ]
+    .map(str::to_owned);
+    generate::clean::run(&Clean::try_parse_from(arguments).unwrap().options).unwrap();
+    let manifest: Value =
+        serde_json::from_str(&std::fs::read_to_string(out.join("clean.json")).unwrap()).unwrap();
+    assert_eq!(
+        (&manifest["rows"], &manifest["kept"], &manifest["dropped"]["empty_reply"]),
+        (&json!(100), &json!(99), &json!(1))
+    );
+    assert_eq!(
+        manifest["skipped"],
+        json!(["rows.jsonl, line 10: not JSON (expected value at line 1 column 12)"])
+    );
+    assert_eq!(manifest["repeated_ids"], 9);
+}
