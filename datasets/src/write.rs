@@ -47,6 +47,8 @@ pub enum ColumnType {
     Texts,
     /// A list of `{role, content}`.
     Messages,
+    /// A list of `{role, content, reasoning_content}`; the last is null where a message has none.
+    ReasonedMessages,
 }
 
 /// A Parquet file that was written.
@@ -243,12 +245,15 @@ fn field(column: &Column) -> Field {
         ColumnType::Float => DataType::Float64,
         ColumnType::Boolean => DataType::Boolean,
         ColumnType::Texts => list(DataType::Utf8),
-        ColumnType::Messages => list(DataType::Struct(
-            vec![Field::new("role", DataType::Utf8, true), Field::new("content", DataType::Utf8, true)]
-                .into(),
-        )),
+        ColumnType::Messages => list(texts(&["role", "content"])),
+        ColumnType::ReasonedMessages => list(texts(&["role", "content", "reasoning_content"])),
     };
     Field::new(&column.name, data_type, true)
+}
+
+/// A struct of texts.
+fn texts(names: &[&str]) -> DataType {
+    DataType::Struct(names.iter().map(|name| Field::new(*name, DataType::Utf8, true)).collect())
 }
 
 fn size(path: &Path) -> Result<u64, Error> {

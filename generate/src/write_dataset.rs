@@ -38,7 +38,7 @@ pub(crate) fn write(setup: &Setup, run: &Arc<Run>, limits: &[usize], is_complete
     let mut configs = Vec::new();
     for deduped in &tasks {
         let (task, folder) = (deduped.recipe.task, path("data").join(deduped.recipe.task.name));
-        let columns = task.all_columns();
+        let columns = with_reasoning(task.all_columns(), setup.keeps_reasoning);
         let shards = write_shards(&folder, "train", &columns, deduped.kept, ROWS_PER_SHARD, deduped.rows())?;
         configs.push(deduped.config(shards));
     }
@@ -59,6 +59,14 @@ pub(crate) fn write(setup: &Setup, run: &Arc<Run>, limits: &[usize], is_complete
     })
 }
 
+/// The columns, with thoughts in their messages if they are kept.
+fn with_reasoning(mut columns: Vec<Column>, keeps_reasoning: bool) -> Vec<Column> {
+    for column in columns.iter_mut().filter(|column| keeps_reasoning && column.kind == ColumnType::Messages) {
+        column.kind = ColumnType::ReasonedMessages;
+    }
+    columns
+}
+
 /// Writes the messages of all tasks together. Preference pairs are not conversations and are left out.
 fn all_conversations(
     new: &Path,
@@ -67,6 +75,8 @@ fn all_conversations(
 ) -> Result<DatasetConfig> {
     let columns = [("messages", ColumnType::Messages), ("source", ColumnType::Text)];
     let columns = columns.map(|(name, kind)| Column { name: name.to_owned(), kind });
+    let keeps_reasoning = tasks.iter().any(|deduped| deduped.setup.keeps_reasoning);
+    let columns = with_reasoning(columns.into(), keeps_reasoning);
     // Configurations are in the order of their tasks.
     let chats = tasks.iter().zip(configs).filter(|(deduped, _)| deduped.recipe.task.has_messages());
     let begun = chats.clone().map(|(_, config)| config.begun).sum();

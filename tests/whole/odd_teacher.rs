@@ -165,7 +165,7 @@ fn instance(schema: &Value, hash: u64) -> Value {
         "integer" => json!(5),
         "array" => json!([]),
         "boolean" => json!(hash.is_multiple_of(2)),
-        _ => json!(format!("words {} {END}", hash % 100_000)),
+        _ => json!(format!("{}{} {END}", "many words ".repeat(8), hash % 100_000)),
     }
 }
 

@@ -213,7 +213,7 @@ fn as_many_rows_are_started_as_it_takes_to_keep_a_number() {
     ends(&output, 0);
     assert_eq!(content(&out), content(&whole));
     let (output, _) = with("few", &["--kept", "120", "--rows", "60"]);
-    assert!(ends(&output, 0).contains("59 of the 120 rows of `--kept` are kept, from 60"));
+    assert!(ends(&output, 0).contains("58 of the 120 rows of `--kept` are kept, from 60"));
     let (output, _) = with("unbound", &["--kept", "5"]);
     assert!(ends(&output, 2).contains("give `--rows`"));
 }
@@ -262,12 +262,16 @@ fn exported_prompts_are_the_built_in_ones() {
 #[test]
 fn tasks_of_text_files_alone_are_made_from_their_recipes() {
     let folder = tempfile::tempdir().unwrap();
-    let source = write_source(folder.path(), 12);
+    let (texts, prompts) = (write_source(folder.path(), 12), folder.path().join("prompts.jsonl"));
+    let prompt = |index: usize| {
+        json!({"messages": [{"role": "user", "content": format!("Name {index} rivers.")}]}).to_string()
+    };
+    std::fs::write(&prompts, (0..12).map(prompt).collect::<Vec<_>>().join("\n")).unwrap();
     let teacher = OddTeacher::start(Manner::ChatOnly);
-    for (name, has_source, columns) in [
-        ("evol-instruct", true, vec!["operation"]),
-        ("backtranslation", true, vec![]),
-        ("personas", false, vec!["field", "kind", "persona"]),
+    for (name, source, columns) in [
+        ("evol-instruct", Some(&prompts), vec!["operation"]),
+        ("backtranslation", Some(&texts), vec![]),
+        ("personas", None, vec!["field", "kind", "persona"]),
     ] {
         let recipe = of_project(&format!("generate/recipes/{name}/recipe.toml"));
         let out = folder.path().join(name);
@@ -277,8 +281,8 @@ fn tasks_of_text_files_alone_are_made_from_their_recipes() {
             .arg(&out)
             .arg("--recipe")
             .arg(recipe);
-        if has_source {
-            command.arg("--source").arg(&source);
+        if let Some(source) = source {
+            command.arg("--source").arg(source);
         }
         let output = command.output().unwrap();
         ends(&output, 0);

@@ -39,7 +39,9 @@ pub(super) fn body(
     correction: Option<&Correction>,
 ) -> Result<(&'static str, Value)> {
     let (path, mut body) = plain_body(wire, call)?;
-    if let (Some(schema), Some(messages)) = (&call.schema, body["messages"].as_array_mut()) {
+    if let (Some(schema), Some(messages)) =
+        (&call.schema, body.get_mut("messages").and_then(Value::as_array_mut))
+    {
         let in_words = wire.adjustments.road != JsonRoad::Schema || correction.is_some();
         say_what_is_wrong(messages, correction);
         if in_words && let Some(last) = messages.last_mut() {

@@ -283,8 +283,12 @@ async fn bodies_that_never_end_stop_the_run() {
 #[tokio::test]
 async fn a_whole_answer_without_the_end_of_its_body_is_read() {
     let unended = async || {
-        let parts = [Ok(completion().to_string()), Err(std::io::Error::other("no last chunk"))];
-        axum::body::Body::from_stream(futures::stream::iter(parts))
+        let whole = futures::stream::iter([Ok(completion().to_string())]);
+        let broken = futures::stream::once(async {
+            tokio::time::sleep(Duration::from_millis(100)).await; // what is sent before arrives
+            Err(std::io::Error::other("no last chunk"))
+        });
+        axum::body::Body::from_stream(futures::StreamExt::chain(whole, broken))
     };
     let name = serve(Router::new().route("/v1/chat/completions", post(unended))).await;
     let (teacher, folder) = (open(&name, 1, None).await, tempfile::tempdir().unwrap());
