@@ -15,7 +15,7 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     /// Score models on benchmark tasks or held-out rows and print a table of them side by side
-    Score(evaluate::score::Options),
+    Score(Box<evaluate::score::Options>),
     /// List the benchmark tasks that `score --tasks` takes
     Tasks,
     /// Score stored answers to benchmark tasks again, without a model

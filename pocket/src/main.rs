@@ -21,7 +21,7 @@ enum Command {
     /// Judge datasets with the world's own checkers, and measure filters on planted rows
     Audit(pocket::audit::Options),
     /// Score models on held-out questions, requests, pairs and documents
-    Score(evaluate::score::Options),
+    Score(Box<evaluate::score::Options>),
     /// List the benchmark tasks that `score --tasks` takes
     Tasks,
     /// Score stored answers to benchmark tasks again, without a model

@@ -105,8 +105,8 @@ fn searched(chromium: &Path, page: &str, words: &str) -> String {
     let start = page.find("<meta http-equiv=\"Content-Security-Policy\"").unwrap();
     let length = page[start..].find('>').unwrap() + 1;
     let script = format!(
-        "<script>const box = document.getElementById('search'); box.value = '{words}'; \
-         box.dispatchEvent(new Event('input'));</script></body>"
+        "<script>{{ const input = document.getElementById('search'); input.value = '{words}'; \
+         input.dispatchEvent(new Event('input')); }}</script></body>"
     );
     let page = (page[..start].to_owned() + &page[start + length..]).replace("</body>", &script);
     let folder = tempfile::tempdir().unwrap();

@@ -56,7 +56,7 @@ fn table(head: &[String], rows: &[Vec<String>]) -> String {
 }
 
 fn scores_table(models: &[Scored], published: Option<&str>) -> String {
-    let mut rows = rows(models.iter().map(|model| &model.summary));
+    let mut rows = rows(&models.iter().map(|model| &model.summary));
     let mut head = rows.remove(0);
     let score = |name: &str, row: &[String]| published::score(name, &row[0], &row[1]);
     let is_published = |name: &&str| rows.iter().any(|row| score(name, row).is_some());

@@ -200,7 +200,7 @@ fn group_metrics(mean: GroupMean, parts: &[(usize, &[Metric])]) -> Vec<Metric> {
 
 /// The scores of several models: a head, then one row for each metric of a task or group, with a cell for each model
 /// behind the names of the task and the metric.
-pub(super) fn rows<'a>(models: impl Iterator<Item = &'a ModelSummary> + Clone) -> Vec<Vec<String>> {
+pub(super) fn rows<'a>(models: &(impl Iterator<Item = &'a ModelSummary> + Clone)) -> Vec<Vec<String>> {
     let mut lines: Vec<(&str, &str)> = Vec::new();
     for (name, metric, _) in models.clone().flat_map(ModelSummary::scores) {
         if !lines.contains(&(name, metric)) {
@@ -221,7 +221,7 @@ pub(super) fn rows<'a>(models: impl Iterator<Item = &'a ModelSummary> + Clone) -
 
 /// [`rows`] as text, in columns.
 pub(crate) fn table(models: &[ModelSummary]) -> String {
-    let rows = rows(models.iter());
+    let rows = rows(&models.iter());
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
     let widths: Vec<usize> = (0..rows[0].len()).map(width).collect();
     let line = |row: &Vec<String>| {

@@ -106,20 +106,20 @@ fn document(row: &Row, end: &str) -> Result<Document> {
 }
 
 fn score_direct(kind: Kind, gold: &Value, reply: &str) -> Result<Metrics> {
-    metrics(gold, reply.to_owned(), kind.find(gold, reply, first)?)
+    metrics(gold, reply, kind.find(gold, reply, first)?.as_deref())
 }
 
 fn score_thought(kind: Kind, gold: &Value, reply: &str) -> Result<Metrics> {
     let sentence = first(find_all(SENTENCE, reply)).unwrap_or_else(|| NOTHING.to_owned());
-    metrics(gold, sentence, kind.find(gold, reply, last)?)
+    metrics(gold, &sentence, kind.find(gold, reply, last)?.as_deref())
 }
 
-fn metrics(gold: &Value, strict: String, flexible: Option<String>) -> Result<Metrics> {
+fn metrics(gold: &Value, strict: &str, flexible: Option<&str>) -> Result<Metrics> {
     let target = gold["target"].as_str().context("`gold` has no `target`")?;
     let right = |answer: &str| MetricValue::Number(f64::from(MATCH.matches(answer, [target])));
     Ok(vec![
-        ("exact_match,strict-match".to_owned(), right(&strict)),
-        ("exact_match,flexible-extract".to_owned(), right(flexible.as_deref().unwrap_or(NOTHING))),
+        ("exact_match,strict-match".to_owned(), right(strict)),
+        ("exact_match,flexible-extract".to_owned(), right(flexible.unwrap_or(NOTHING))),
     ])
 }
 

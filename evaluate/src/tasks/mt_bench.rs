@@ -56,9 +56,9 @@ fn request(gold: &Value, prompts: &[Row], replies: &[String], turn: usize) -> Re
     let prompt = prompt.with_context(|| format!("judge_prompts has no prompt `{name}`"))?;
     let text = |list: &Value, index: usize| list[index].as_str().map(str::to_owned);
     let mut fields: Vec<(String, String)> = Vec::new();
-    for index in 0..=turn {
+    for (index, reply) in replies.iter().enumerate().take(turn + 1) {
         let question = text(&gold["turns"], index).context("`gold` has no turn")?;
-        let mut texts = vec![("question", question), ("answer", replies[index].clone())];
+        let mut texts = vec![("question", question), ("answer", reply.clone())];
         if needs_reference {
             let reference = text(&gold["reference"], index);
             texts.push(("ref_answer", reference.context("there is no reference answer to this question")?));

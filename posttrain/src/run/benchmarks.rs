@@ -1,6 +1,7 @@
 //! Scoring benchmark tasks in a run: the current weights are written beside the checkpoints as the checkpoint that would
 //! be saved now, asked, and removed. Nothing of the run's state changes.
 
+use super::metrics::SCORING_SECONDS;
 use super::{Run, refuse_nan_weights};
 use crate::benchmarks::Benchmarks;
 use crate::settings::TrainingSettings;
@@ -11,9 +12,6 @@ use files::atomic::NewFolder;
 use files::checksum::Algorithm;
 use std::time::Instant;
 use training::Learner;
-
-/// The key in metrics.jsonl that a scoring always has: how long it took.
-pub(super) const SECONDS: &str = "benchmark_seconds";
 
 impl Run {
     /// Scores the benchmark tasks if they are due after the current step, and logs the scores. A step that an earlier
@@ -68,7 +66,7 @@ impl Run {
             }
             texts.push(text);
         }
-        values.push((SECONDS.to_owned(), seconds));
+        values.push((SCORING_SECONDS.to_owned(), seconds));
         self.log(&values.iter().map(|(name, value)| (name.as_str(), *value)).collect::<Vec<_>>());
         self.line(&format!("step {}: {}", self.progress.step, texts.join(", ")));
     }

@@ -1,7 +1,6 @@
 //! The metrics of a run: metrics.jsonl and TensorBoard events. They are for people, so what cannot be written is reported
 //! once, and the training continues.
 
-use super::benchmarks::SECONDS;
 use crate::checkpoints::Progress;
 use crate::tensorboard::Events;
 use anyhow::{Context, Result};
@@ -9,6 +8,9 @@ use serde_json::{Map, Value, json};
 use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
+
+/// The key that a scoring of benchmark tasks always has: how long it took.
+pub(super) const SCORING_SECONDS: &str = "benchmark_seconds";
 
 /// The files that metrics are written to.
 #[derive(Debug)]
@@ -55,9 +57,9 @@ impl Metrics {
             )
         });
         let is_scored = |line: &&[u8]| {
-            serde_json::from_slice::<Value>(line).is_ok_and(|line| line.get(SECONDS).is_some())
+            serde_json::from_slice::<Value>(line).is_ok_and(|line| line.get(SCORING_SECONDS).is_some())
         };
-        let scored = kept.iter().filter(|line| is_scored(line)).next_back().and_then(step_of);
+        let scored = kept.iter().rfind(|line| is_scored(line)).and_then(step_of);
         let file = OpenOptions::new().create(true).append(true).open(&path).with_context(cannot)?;
         let events = Events::create(&folder.join("tensorboard"), step);
         let events = events.map_err(|error| warn_events(&error)).ok();
