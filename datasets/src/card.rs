@@ -53,6 +53,22 @@ pub fn card(front: &FrontMatter, body: &str) -> String {
     format!("{text}---\n\n{}\n", body.trim_end())
 }
 
+/// Text from outside, such as the name of a folder, as Markdown that prints it: on one line, without markup.
+pub fn plain(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
+            '<' => shown.push_str("&lt;"),
+            '>' => shown.push_str("&gt;"),
+            '&' => shown.push_str("&amp;"),
+            '\\' | '`' | '*' | '_' | '[' | ']' | '|' | '#' | '~' | '!' => shown.extend(['\\', character]),
+            other if other.is_control() => shown.push(' '),
+            other => shown.push(other),
+        }
+    }
+    shown
+}
+
 /// Text as a YAML string: every JSON string is one.
 fn quoted(text: &str) -> String {
     serde_json::Value::from(text).to_string()
@@ -74,6 +90,13 @@ fn size_category(rows: usize) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_from_outside_are_no_markup() {
+        let name = "x`<img src=a onerror=b>\n---\n# y|z";
+        assert_eq!(plain(name), "x\\`&lt;img src=a onerror=b&gt; --- \\# y\\|z");
+        assert_eq!(plain("my data-2.0"), "my data-2.0");
+    }
 
     #[test]
     fn odd_names_stay_strings() {

@@ -10,6 +10,7 @@ use anyhow::{Result, ensure};
 use checkpoint::{Checkpoint, Tokenizer};
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
+use terminal::printable;
 use training::Sequence;
 
 /// The command line of `posttrain inspect`.
@@ -156,7 +157,7 @@ fn heading(location: &str, color: bool) -> String {
 
 fn example_text(example: &Result<Example, Dropped>, tokenizer: &Tokenizer, ids: bool, color: bool) -> String {
     match example {
-        Err(Dropped { reason, detail }) => format!("dropped: {reason} ({detail})\n"),
+        Err(Dropped { reason, detail }) => format!("dropped: {reason} ({})\n", printable(detail)),
         Ok(example) => {
             let is_pair = example.sequences.len() == 2;
             let names = if is_pair { ["chosen:\n", "rejected:\n"] } else { ["", ""] };
@@ -179,7 +180,8 @@ fn marked_text(sequence: &Sequence<'_>, tokenizer: &Tokenizer, color: bool) -> S
     let tokens: Vec<(u32, bool)> = sequence.ids.iter().copied().zip(is_trained(sequence)).collect();
     for run in tokens.chunk_by(|one, next| one.1 == next.1) {
         let bytes: Vec<u8> = run.iter().flat_map(|(id, _)| bytes_of(tokenizer, *id)).copied().collect();
-        let words = String::from_utf8_lossy(&bytes);
+        // A row may spell what a terminal obeys.
+        let words = printable(&String::from_utf8_lossy(&bytes));
         if run[0].1 {
             text.extend([open, &words, close]);
         } else {

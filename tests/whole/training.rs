@@ -498,6 +498,26 @@ fn preferences_are_learned_either_way_round() {
 }
 
 #[test]
+fn inspect_spells_out_what_a_terminal_would_obey() {
+    let Some(model) = stories260k() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let rows = folder.path().join("rows.jsonl");
+    let messages = json!([
+        {"role": "user", "content": "Hi\u{1b}[2J"}, {"role": "assistant", "content": "\u{202e}olleH\u{1b}]0;x\u{7}"}
+    ]);
+    write_rows(&rows, &[json!({"messages": messages})]);
+    for more in [&[][..], &["--ids"], &["--color", "always"]] {
+        let mut inspect = posttrain(folder.path());
+        let output =
+            inspect.arg("inspect").arg(&rows).arg("--model").arg(&model).args(more).output().unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        let colors = text.replace("\u{1b}[32m", "").replace("\u{1b}[1m", "").replace("\u{1b}[0m", "");
+        assert!(output.status.success() && !colors.contains(['\u{1b}', '\u{7}', '\u{202e}']), "{text:?}");
+        assert!(text.contains("olleH") || more == ["--ids"], "{text:?}");
+    }
+}
+
+#[test]
 fn bad_input_is_one_clear_line() {
     let Some(model) = stories260k() else { return };
     let folder = tempfile::tempdir().unwrap();

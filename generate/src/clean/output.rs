@@ -6,7 +6,7 @@ use super::settings::CleanSettings;
 use super::survey::Survey;
 use crate::install::install;
 use anyhow::{Result, bail};
-use datasets::card::{Config, FrontMatter, card};
+use datasets::card::{Config, FrontMatter, card, plain};
 use datasets::write::{ROWS_PER_SHARD, Shard, write_inferred_shards, write_jsonl};
 use files::atomic;
 use files::output_folder::{FolderKind, OutputFolder};
@@ -144,7 +144,8 @@ fn body(kept: usize, manifest: &Value) -> String {
         ..FrontMatter::default()
     };
     let mut text = format!(
-        "# {input}, cleaned\n\nMade from {} rows by smoltalk clean {}; {kept} are kept. `dropped.jsonl` contains every dropped row with the reason.\n\n| dropped | rows |\n| --- | --- |\n",
+        "# {}, cleaned\n\nMade from {} rows by smoltalk clean {}; {kept} are kept. `dropped.jsonl` contains every dropped row with the reason.\n\n| dropped | rows |\n| --- | --- |\n",
+        plain(input),
         manifest["rows"],
         env!("CARGO_PKG_VERSION")
     );
@@ -163,7 +164,7 @@ fn body(kept: usize, manifest: &Value) -> String {
         ("written_as_json_text", "Written as JSON text, because its values have no single type"),
     ] {
         for entry in manifest[field].as_array().into_iter().flatten().filter_map(Value::as_str) {
-            text.push_str(&format!("- {title}: {entry}\n"));
+            text.push_str(&format!("- {title}: {}\n", plain(entry)));
         }
     }
     card(&front, &text)

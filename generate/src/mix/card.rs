@@ -4,7 +4,7 @@
 use super::portion::Portion;
 use super::recipe::MixRecipe;
 use super::rows::RowKind;
-use datasets::card::{Config, FrontMatter, card};
+use datasets::card::{Config, FrontMatter, card, plain};
 use datasets::write::Shard;
 use serde_json::{Value, json};
 use std::path::Path;
@@ -25,7 +25,7 @@ pub(super) fn body(recipe: &MixRecipe, portions: &[Portion<'_>], seed: u64, kind
     };
     let mut text = format!(
         "# {}\n\nMixed by smoltalk {} with seed {seed}: {rows} {}.\n\n## Sources\n\n",
-        recipe.name,
+        plain(&recipe.name),
         env!("CARGO_PKG_VERSION"),
         kind.name()
     );
@@ -33,8 +33,8 @@ pub(super) fn body(recipe: &MixRecipe, portions: &[Portion<'_>], seed: u64, kind
     for portion in portions {
         text.push_str(&format!(
             "| {} | {} | {} | {} | {} | {} |\n",
-            portion.source.name,
-            data(portion),
+            plain(&portion.source.name),
+            plain(&data(portion)),
             portion.requested,
             portion.counts.rows,
             portion.taken,
@@ -42,7 +42,7 @@ pub(super) fn body(recipe: &MixRecipe, portions: &[Portion<'_>], seed: u64, kind
         ));
     }
     for portion in portions.iter().filter(|portion| portion.taken > portion.counts.rows) {
-        text.push_str(&format!("\nRows of {} are repeated.\n", portion.source.name));
+        text.push_str(&format!("\nRows of {} are repeated.\n", plain(&portion.source.name)));
     }
     for portion in portions.iter().filter(|portion| portion.taken < portion.requested) {
         text.push_str(&format!("\nFewer rows than the recipe asks for: {}.\n", portion.shortage()));

@@ -141,7 +141,7 @@ impl StreamWriter for ChatWriter {
                 token_ids: None,
             };
             let prompt_token_ids = self.ids.as_ref().filter(|_| index == 0).map(|ids| ids.prompt(0));
-            Frame::new(&ChatCompletionChunk { prompt_token_ids, ..self.chunk(Some(choice), usage.clone()) })
+            Frame::new(&ChatCompletionChunk { prompt_token_ids, ..self.chunk(Some(choice), usage) })
         };
         (0..self.answers).map(chunk).collect()
     }
