@@ -47,7 +47,8 @@ pub(crate) fn router(state: &Arc<ServerState>) -> Router {
         .route("/metrics", get(metrics::metrics));
     let open = Router::new()
         .route("/health", get(health::health))
-        .route("/", get(chat_page::chat_page))
+        .route("/", get(chat_page::page))
+        .route("/page/{*path}", get(chat_page::file))
         .route("/openapi.json", get(openapi::openapi))
         .method_not_allowed_fallback(fallback::method_not_allowed);
     let observed = Arc::clone(state);

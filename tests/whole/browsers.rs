@@ -1,8 +1,9 @@
 //! What pages in a real browser get from `smolserve`: headless Chromium, where this machine has one.
 
 use crate::clients::{Served, long_stories};
+use crate::devtools::Page;
 use crate::local_http;
-use crate::programs::{program, succeeds};
+use crate::programs::{of_project, program, succeeds};
 use axum::Router;
 use axum::response::Html;
 use axum::routing::get;
@@ -145,4 +146,146 @@ fn documents_of_a_report_are_searchable() {
             "{words}"
         );
     }
+}
+
+/// Records what the page's policy refuses, and sets fields as a person does.
+const WATCH: &str = r#"
+window.violations = [];
+document.addEventListener("securitypolicyviolation", event =>
+  violations.push(`${event.violatedDirective} ${event.blockedURI} ${event.sample}`));
+window.fill = (id, value) => {
+  const field = document.getElementById(id);
+  if (field.type === "checkbox") field.checked = value; else field.value = value;
+  field.dispatchEvent(new Event("change", {bubbles: true}));
+};
+window.click = label => [...document.querySelectorAll("button")].find(button => button.textContent === label).click();
+window.texts = selector => [...document.querySelectorAll(selector)].map(node => node.innerText);
+"#;
+/// Whether no answer is being written, and the last one is whole.
+const ANSWERED: &str = "document.getElementById('stop').hidden && texts('.note').at(-1)?.includes('tokens')";
+
+/// What the page's database has.
+const STORED: &str = "new Promise(done => { indexedDB.open('smolserve').onsuccess = event => event.target.result \
+    .transaction('conversations').objectStore('conversations').getAll().onsuccess = all => done(all.target.result); })";
+
+/// A browser with the chat page of a server, once the models are listed.
+fn chat_page(chromium: &Path, served: &Served) -> Page {
+    let mut page = Page::start(chromium, WATCH);
+    page.open(&served.address);
+    page.wait("document.querySelector('#lanes select')?.value === 'stories'");
+    page
+}
+
+fn send(page: &mut Page, message: &str) {
+    page.value("document.getElementById('input').focus()");
+    page.write(message);
+    page.press("Enter", 13);
+}
+
+/// The page obeyed its policy, and nothing in it failed.
+#[track_caller]
+fn is_clean(page: &mut Page) {
+    assert_eq!(page.value("violations"), serde_json::json!([]));
+    assert_eq!(page.complaints, Vec::<String>::new());
+}
+
+#[test]
+fn the_chat_page_answers_again_and_side_by_side_and_keeps_its_history() {
+    let Some(chromium) = chromium() else { return };
+    let served = Served::start(&of_project("models/pocket-instruct"), &[]);
+    let mut page = chat_page(&chromium, &served);
+    page.value("fill('set-max_tokens', '2'); fill('set-ignore_eos', true)");
+    send(&mut page, "What can you do?");
+    page.wait(ANSWERED);
+    page.wait("texts('#context')[0].includes(' of 1,024 tokens')");
+    page.wait("texts('.note')[0].includes('+ 2 tokens') && texts('.note')[0].includes('cut at max tokens')");
+    page.value("fill('set-max_tokens', '5'); click('Continue')");
+    page.wait("texts('.note')[0]?.includes('+ 7 tokens')");
+    page.value("click('Retry')");
+    page.wait("texts('.chooser').some(text => text.includes('2/2'))");
+    page.value("document.querySelector('#lanes .add').click()");
+    page.value("fill(document.querySelectorAll('#lanes .kind')[1].id = 'kind', 'text')");
+    send(&mut page, "And then?");
+    page.wait("texts('.answers').length === 2 && document.getElementById('stop').hidden");
+    page.wait("[...document.querySelectorAll('.answers')].at(-1).querySelectorAll('.note').length === 2");
+    let shown = page.value("texts('.body').join('|')");
+    assert!(shown.as_str().unwrap().len() > 10, "{shown}");
+    // The history is written after the answers: two of the first message's lane, and two side by side.
+    page.wait(&format!(
+        "{STORED}.then(([one]) => Object.values(one.turns).flatMap(turn => Object.keys(turn.answers)).length === 3 \
+         && !JSON.stringify(one).includes('isWriting'))"
+    ));
+    page.reload();
+    page.wait("texts('.note').length >= 3");
+    assert_eq!(page.value("texts('.body').join('|')"), shown);
+    is_clean(&mut page);
+}
+
+#[test]
+fn hostile_markdown_of_a_model_runs_nothing() {
+    let Some(chromium) = chromium() else { return };
+    let served = Served::start(&of_project("models/pocket-instruct"), &[]);
+    let mut page = chat_page(&chromium, &served);
+    // The model has no choice but to write this.
+    let hostile = concat!(
+        r#"<img src=x onerror="hacked=1"> <script>hacked=2</script> [a](javascript:hacked=3) "#,
+        r#"![b](https://evil.test/pixel.png) [c](https://example.org "t\" onmouseover=\"hacked=4") "#,
+        r#"<iframe src="javascript:parent.hacked=5"></iframe> <style>*{display:none}</style> `x`"#,
+    );
+    page.value("fill('set-constraint', 'guided_choice')");
+    page.value(&format!("fill('set-constraint_text', {})", serde_json::json!(hostile)));
+    send(&mut page, "Hello");
+    page.wait(ANSWERED);
+    page.wait("texts('.markdown code').includes('x')");
+    assert_eq!(page.value("typeof hacked"), "undefined");
+    let elements =
+        "img, script, iframe, style, svg, form, input, object, embed, [onerror], [onmouseover], [style]";
+    assert_eq!(
+        page.value(&format!("document.querySelectorAll(`#talk .markdown :is({elements})`).length")),
+        0
+    );
+    let links = page
+        .value("[...document.querySelectorAll('.markdown a[href]')].map(a => [a.protocol, a.rel, a.target])");
+    let safe = serde_json::json!(["https:", "noopener noreferrer nofollow", "_blank"]);
+    assert_eq!(links, serde_json::json!([safe, safe]));
+    let text = page.value("texts('.markdown')[0]");
+    assert!(text.as_str().unwrap().contains("<script>hacked=2</script>"), "{text}");
+    is_clean(&mut page);
+    // The policy holds even where the page would be at fault.
+    let attempt =
+        "try { document.body.insertAdjacentHTML('beforeend', '<b>x</b>'); 'run' } catch { 'refused' }";
+    assert_eq!(page.value(attempt), "refused");
+    page.value(
+        "{ const s = document.createElement('style'); s.textContent = 'a{}'; document.head.append(s); }",
+    );
+    page.wait("violations.some(text => text.startsWith('style-src'))");
+}
+
+#[test]
+fn the_chat_page_keeps_an_api_key_for_the_session_only_unless_told() {
+    let Some(chromium) = chromium() else { return };
+    let served = Served::start(&of_project("models/pocket-instruct"), &["--api-key", "sk-SECRET"]);
+    let mut page = Page::start(&chromium, WATCH);
+    page.open(&served.address);
+    page.wait("texts('#alert')[0].includes('requires an API key')");
+    page.value("fill('key', 'sk-SECRET')");
+    page.wait("document.querySelector('#lanes select').value === 'stories'");
+    send(&mut page, "Hello");
+    page.wait(ANSWERED);
+    page.wait("location.hash.length > 1");
+    let places = "[localStorage, sessionStorage].map(storage => JSON.stringify(storage).includes('SECRET'))";
+    assert_eq!(page.value(places), serde_json::json!([false, true]));
+    page.value("fill('keep', true)");
+    assert_eq!(page.value(places), serde_json::json!([true, true]));
+    page.value("fill('keep', false)");
+    assert_eq!(page.value(places), serde_json::json!([false, true]));
+    page.value("fill('keep', true); document.getElementById('forget').click()");
+    assert_eq!(page.value(places), serde_json::json!([false, false]));
+    page.reload();
+    page.wait("texts('#alert')[0]?.includes('requires an API key')");
+    assert_eq!(page.value("[key.value, keep.checked]"), serde_json::json!(["", false]));
+    // Conversations stay, and have no key.
+    page.wait("texts('article.user').length === 1");
+    let stored = format!("{STORED}.then(all => [all.length, JSON.stringify(all).includes('SECRET')])");
+    assert_eq!(page.value(&stored), serde_json::json!([1, false]));
 }

@@ -20,6 +20,9 @@ mod damage;
 /// What a power loss may leave of datasets.
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod data_crash_states;
+/// A browser that is driven as a person would.
+#[cfg(unix)]
+mod devtools;
 /// `smoltalk gen` against endpoints that fail, die, cost money or answer in batches.
 mod endpoints;
 /// Every model family against transformers.
