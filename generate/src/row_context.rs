@@ -256,12 +256,13 @@ impl RowContext<'_> {
             let (reply, is_new) = self.call(teacher, step, &call, correction.as_ref()).await?;
             let value = json_of(&reply, sampling.max_tokens, schema);
             match &value {
-                Ok(value) if jsonschema::is_valid(schema, value) => teacher.useful(step),
+                // What does not fit the schema may be the row's matter.
+                Ok(_) => teacher.useful(step),
                 Err(("filtered", _)) => {}
                 Err(("cut_off", _)) => {
                     self.useless(teacher, step, is_new, &not_ended(&reply, sampling.max_tokens))?;
                 }
-                _ => self.useless(teacher, step, is_new, "they are not JSON of the step's schema")?,
+                Err(_) => self.useless(teacher, step, is_new, "they are not JSON")?,
             }
             match value.and_then(&check) {
                 Ok(value) => return Ok(value),

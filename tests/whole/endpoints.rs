@@ -310,9 +310,9 @@ fn a_preview_shows_every_step_and_an_estimate_is_the_runs_beginning() {
     let folder = tempfile::tempdir().unwrap();
     let teacher = ScriptedTeacher::start(Duration::from_millis(2), false);
     let mut preview = program("smoltalk");
-    preview.args(["preview", "smol-constraint", "--n", "3", "--teacher", &teacher.name]);
+    preview.args(["preview", "smol-constraint", "--n", "8", "--teacher", &teacher.name]);
     let text = String::from_utf8(ends(preview, 0).stdout).unwrap();
-    assert_eq!(text.matches("== smol-constraint ").count(), 3, "{text}");
+    assert_eq!(text.matches("== smol-constraint ").count(), 8, "{text}");
     for word in
         ["-- user (scripted: 10 + ", "[user]\n  reply:\n    Tell me in ", "-- instruction_ids", "-- kept"]
     {

@@ -206,7 +206,9 @@ fn a_checkpoint_teaches_in_this_process() {
             "--out",
             out.to_str().unwrap(),
         ]);
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        // 4: a model of 260,000 parameters keeps next to nothing.
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(matches!(output.status.code(), Some(0 | 4)), "{error}");
         content(out)
     };
     let (first, second) = (folder.path().join("a"), folder.path().join("b"));
@@ -326,11 +328,12 @@ fn a_hub_id_is_fetched_once_and_works_offline_after() {
     assert_eq!(error.lines().count(), 1, "{error}");
     assert!(error.contains("someone/stories") && error.contains("check the name and the network"), "{error}");
     let hub = start_hub(data.join("models/stories260k"));
+    // 4: so small a model keeps next to nothing.
     let (code, error) = make(&hub, "fetched");
-    assert_eq!(code, Some(0), "{error}");
+    assert!(matches!(code, Some(0 | 4)), "{error}");
     assert_eq!(run_json(&folder.path().join("fetched"))["configs"]["magpie-ultra"]["begun"], 2);
     let (code, error) = make("http://127.0.0.1:9", "offline");
-    assert_eq!(code, Some(0), "{error}");
+    assert!(matches!(code, Some(0 | 4)), "{error}");
 }
 
 /// The pocket world's prompts are for contexts of 512 tokens.

@@ -175,7 +175,7 @@ fn pairs_are_what_dpo_reads_and_ties_are_dropped() {
     // Where all four are the same, nobody needs to rate them.
     let steady = Teacher::start("steady");
     let output = generate("preferences", &steady, 20, &folder.path().join("steady"), &[]);
-    assert_eq!((output.status.code(), steady.asked()), (Some(0), 20 * 5));
+    assert_eq!((output.status.code(), steady.asked()), (Some(4), 20 * 5));
     let dropped = std::fs::read_to_string(folder.path().join("steady/dropped.jsonl")).unwrap();
     assert_eq!(dropped.matches("all 4 completions are the same").count(), 20, "{dropped}");
     // Other writers are another dataset.
