@@ -19,7 +19,7 @@ enum Command {
     /// Write letters and stories for `smoltalk gen --source`
     Texts(pocket::texts::Options),
     /// Judge datasets with the world's own checkers, and measure filters on planted rows
-    Audit(pocket::audit::Options),
+    Audit(Box<pocket::audit::Options>),
     /// Score models on held-out questions, requests, pairs and documents
     Score(Box<evaluate::score::Options>),
     /// List the benchmark tasks that `score --tasks` takes
