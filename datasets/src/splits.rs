@@ -74,15 +74,15 @@ fn sharded(name: &str) -> Option<String> {
 /// By a folder whose name is one of the words, or has it between marks, at its start or at its end.
 fn in_folder(name: &str) -> Option<String> {
     let (folders, _) = name.rsplit_once('/')?;
-    let has = |word: &&str| folders.split('/').any(|folder| has_word(folder, word, true));
-    WORDS.iter().find(|(_, words)| words.iter().any(|word| has(&word))).map(|(split, _)| (*split).to_owned())
+    let has = |word: &str| folders.split('/').any(|folder| has_word(folder, word, true));
+    WORDS.iter().find(|(_, words)| words.iter().any(|word| has(word))).map(|(split, _)| (*split).to_owned())
 }
 
 /// By a word in the file's name that a mark follows.
 fn in_file(name: &str) -> Option<String> {
     let file = name.rsplit('/').next()?;
-    let has = |word: &&str| has_word(file, word, false);
-    WORDS.iter().find(|(_, words)| words.iter().any(|word| has(&word))).map(|(split, _)| (*split).to_owned())
+    let has = |word: &str| has_word(file, word, false);
+    WORDS.iter().find(|(_, words)| words.iter().any(|word| has(word))).map(|(split, _)| (*split).to_owned())
 }
 
 /// Whether a name has the word between marks: at the start or after one; before one or, if that counts, at the end.

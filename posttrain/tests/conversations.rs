@@ -279,7 +279,8 @@ fn equal_weights_train_the_weights_that_none_train_and_others_do_not() {
             ["sft", "--steps", "2", "--batch-size", "4", "--max-length", "64", "--learning-rate", "1e-3"];
         let more = ["--model", model.to_str().unwrap(), "--data", &data, "--out", &out];
         let cache = path("cache");
-        let line = fixed.iter().chain(&more).chain(&["--cache", &cache]);
+        let more = more.into_iter().chain(["--cache", &cache]);
+        let line = fixed.into_iter().chain(more);
         let options = <Line as clap::Parser>::try_parse_from(line).unwrap().options;
         assert_eq!(posttrain::sft::run(&options).unwrap(), 0);
         std::fs::read(format!("{out}/model.safetensors")).unwrap()
