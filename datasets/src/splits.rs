@@ -27,6 +27,14 @@ pub(crate) fn by_name(names: &[String], split: Option<&str>) -> Result<(Vec<Stri
     if names.is_empty() {
         return Ok(Default::default());
     }
+    if split.is_none() && !present.contains(&"train") && splits.iter().any(Option::is_none) {
+        let all = present.join("+");
+        return Err(format!(
+            "has the splits {}, but no `train`, and files whose names say no split; name a split, as in `--split {all}`, \
+             or give the files by themselves",
+            present.join(", ")
+        ));
+    }
     let wanted = wanted(&present, split)?;
     let of = |is_in: &dyn Fn(&Option<String>) -> bool| -> Vec<String> {
         names.iter().zip(&splits).filter(|(_, split)| is_in(split)).map(|(name, _)| name.clone()).collect()
@@ -126,6 +134,9 @@ mod tests {
             "data/train_sft-00000-of-00002.parquet | "
         );
         assert_eq!(chosen(&["dev.jsonl"], None).unwrap(), "dev.jsonl | ");
+        // Rows to test on are not trained on because the others have no name.
+        let reason = chosen(&["rows.jsonl", "test.jsonl"], None).unwrap_err();
+        assert!(reason.contains("no `train`, and files whose names say no split"), "{reason}");
         let reason = chosen(&["dev.jsonl", "test.jsonl"], None).unwrap_err();
         assert!(reason.contains("has the splits validation, test, but no `train`"), "{reason}");
         assert!(chosen(&files, Some("dev")).unwrap_err().contains("it has train, validation, test"));
