@@ -211,9 +211,10 @@ mod tests {
     }
 
     #[test]
-    fn all_files_of_other_folders_are_read() {
+    fn names_decide_in_folders_whose_card_names_no_files() {
         for card in ["# No front matter\n", "---\nlicense: mit\n---\n", "---\nnever closed\n"] {
-            assert_eq!(chosen_of(card).unwrap().len(), 4, "{card}");
+            let train = ["data/all/train-0.parquet", "data/one/train-0.parquet"];
+            assert_eq!(chosen_of(card).unwrap(), train, "{card}");
         }
     }
 
@@ -254,6 +255,6 @@ mod tests {
         assert!(of(None, Some("all"), None).unwrap_err().ends_with("it has none"));
         let plain = ["a.jsonl".to_owned(), "test.jsonl".to_owned()];
         let train = Choice { config: None, split: Some("train") };
-        assert_eq!(choose(None, &plain, train).unwrap(), ["a.jsonl"]);
+        assert_eq!(choose(None, &plain, train).unwrap_err(), "has no split `train`; it has test");
     }
 }

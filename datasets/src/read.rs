@@ -205,7 +205,7 @@ impl RawRows {
         // All of it is read anyway.
         let opened = self.recorded.check_content(&path).and_then(|()| source::objects(&path, has_layout));
         Some(opened.map(|objects| {
-            self.open = Some(OpenFile { objects: with_trees(&path, objects), path, layout: None })
+            self.open = Some(OpenFile { objects: with_trees(&path, objects), path, layout: None });
         }))
     }
 

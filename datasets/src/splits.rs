@@ -27,6 +27,14 @@ pub(crate) fn by_name(names: &[String], split: Option<&str>) -> Result<(Vec<Stri
     if names.is_empty() {
         return Ok(Default::default());
     }
+    if split.is_none() && !present.contains(&"train") && splits.iter().any(Option::is_none) {
+        let all = present.join("+");
+        return Err(format!(
+            "has the splits {}, but no `train`, and files whose names say no split; name a split, as in `--split {all}`, \
+             or give the files by themselves",
+            present.join(", ")
+        ));
+    }
     let wanted = wanted(&present, split)?;
     let of = |is_in: &dyn Fn(&Option<String>) -> bool| -> Vec<String> {
         names.iter().zip(&splits).filter(|(_, split)| is_in(split)).map(|(name, _)| name.clone()).collect()
@@ -74,15 +82,15 @@ fn sharded(name: &str) -> Option<String> {
 /// By a folder whose name is one of the words, or has it between marks, at its start or at its end.
 fn in_folder(name: &str) -> Option<String> {
     let (folders, _) = name.rsplit_once('/')?;
-    let has = |word: &&str| folders.split('/').any(|folder| has_word(folder, word, true));
-    WORDS.iter().find(|(_, words)| words.iter().any(|word| has(&word))).map(|(split, _)| (*split).to_owned())
+    let has = |word: &str| folders.split('/').any(|folder| has_word(folder, word, true));
+    WORDS.iter().find(|(_, words)| words.iter().any(|word| has(word))).map(|(split, _)| (*split).to_owned())
 }
 
 /// By a word in the file's name that a mark follows.
 fn in_file(name: &str) -> Option<String> {
     let file = name.rsplit('/').next()?;
-    let has = |word: &&str| has_word(file, word, false);
-    WORDS.iter().find(|(_, words)| words.iter().any(|word| has(&word))).map(|(split, _)| (*split).to_owned())
+    let has = |word: &str| has_word(file, word, false);
+    WORDS.iter().find(|(_, words)| words.iter().any(|word| has(word))).map(|(split, _)| (*split).to_owned())
 }
 
 /// Whether a name has the word between marks: at the start or after one; before one or, if that counts, at the end.
@@ -126,6 +134,9 @@ mod tests {
             "data/train_sft-00000-of-00002.parquet | "
         );
         assert_eq!(chosen(&["dev.jsonl"], None).unwrap(), "dev.jsonl | ");
+        // Rows to test on are not trained on because the others have no name.
+        let reason = chosen(&["rows.jsonl", "test.jsonl"], None).unwrap_err();
+        assert!(reason.contains("no `train`, and files whose names say no split"), "{reason}");
         let reason = chosen(&["dev.jsonl", "test.jsonl"], None).unwrap_err();
         assert!(reason.contains("has the splits validation, test, but no `train`"), "{reason}");
         assert!(chosen(&files, Some("dev")).unwrap_err().contains("it has train, validation, test"));

@@ -234,7 +234,6 @@ fn write_shard<E: From<Error>>(
         }
     }
     flush(&mut decoder)?;
-    drop(flush);
     Ok((writer.finish()?, count))
 }
 

@@ -236,8 +236,10 @@ fn rows_of_parquet_files_keep_every_column_as_it_is() {
     let losses = first.column(3).as_any().downcast_ref::<Float32Array>().unwrap();
     assert!(losses.value(0).is_nan() && losses.null_count_is_zero());
     assert!(files.write(&out, "train", 5, one, |_, _| true).is_err(), "another number of rows is an error");
-    std::fs::write(folder.path().join("more.jsonl"), LINES).unwrap();
-    assert!(UnchangedFiles::find(folder.path(), &ReadOptions::default()).unwrap().is_none());
+    let mixed = tempfile::tempdir().unwrap();
+    std::fs::copy(&path, mixed.path().join("rows.parquet")).unwrap();
+    std::fs::write(mixed.path().join("more.jsonl"), LINES).unwrap();
+    assert!(UnchangedFiles::find(mixed.path(), &ReadOptions::default()).unwrap().is_none());
 }
 
 trait NoNulls {
@@ -258,7 +260,9 @@ fn train_is_train_and_files_of_no_split_are_named() {
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(path, format!("{{\"text\": \"{name}\"}}\n")).unwrap();
     };
-    ["data/train-00000-of-00001.jsonl", "data/test-00000-of-00001.jsonl", "notes.jsonl"].map(write);
+    for name in ["data/train-00000-of-00001.jsonl", "data/test-00000-of-00001.jsonl", "notes.jsonl"] {
+        write(name);
+    }
     let texts = |split: Option<&str>| -> Vec<String> {
         let options = ReadOptions { split: split.map(str::to_owned), ..ReadOptions::default() };
         let rows = read_with(folder.path(), &options).unwrap().map(|located| located.unwrap().row);

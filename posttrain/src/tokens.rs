@@ -86,7 +86,7 @@ impl Counts {
             lost => format!("{} cut ({} tokens lost)", number(self.cut), number(lost)),
         };
         let mut notes: Vec<String> =
-            self.notes.iter().map(|(note, count)| note_text(note, number(*count))).collect();
+            self.notes.iter().map(|(note, count)| note_text(note, &number(*count))).collect();
         if self.surrogates > 0 {
             notes.push(format!("{} halves of surrogate pairs became U+FFFD", number(self.surrogates)));
         }
@@ -108,7 +108,7 @@ impl Counts {
 }
 
 /// Returns a note in words, with its number of rows.
-fn note_text(note: &str, rows: String) -> String {
+fn note_text(note: &str, rows: &str) -> String {
     let text = match note {
         "empty_replies" => "have an empty reply, which trains the stop token alone",
         "two_user_turns" => "have two messages of the user in a row",

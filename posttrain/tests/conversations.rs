@@ -243,3 +243,49 @@ fn long_documents_can_be_split_and_what_is_cut_is_counted() {
     let tokens: usize = split.sequences.iter().map(|sequence| sequence.ids.len()).sum();
     assert!(split.sequences.len() > 1 && whole - tokens == split.lost && split.lost <= 1);
 }
+
+#[test]
+fn a_template_of_a_moment_prints_that_moment_whenever_it_is_rendered() {
+    use chrono::{Local, NaiveDate};
+    let noon = NaiveDate::from_ymd_opt(2001, 2, 3).unwrap().and_hms_opt(12, 0, 0).unwrap();
+    let template = ChatTemplate::new("{{ strftime_now('%d %B %Y') }}", "", "").unwrap();
+    assert!(template.prints_time());
+    let template = template.at(noon.and_local_timezone(Local).earliest().unwrap());
+    assert_eq!(template.render(&json!([]), None, false).unwrap(), "03 February 2001");
+}
+
+/// One weight for all rows changes nothing, to the bit: a step's loss is the weighted mean.
+#[test]
+fn equal_weights_train_the_weights_that_none_train_and_others_do_not() {
+    #[derive(clap::Parser)]
+    struct Line {
+        #[command(flatten)]
+        options: posttrain::sft::Options,
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/pocket-instruct");
+    let trained = |name: &str, weight: &dyn Fn(usize) -> Option<f64>| {
+        let row = |index: usize| {
+            let mut row = json!({"prompt": format!("Say {index}."), "completion": format!("It is {index}.")});
+            if let Some(weight) = weight(index) {
+                row["weight"] = weight.into();
+            }
+            row.to_string()
+        };
+        let (data, out) = (path(&format!("{name}.jsonl")), path(name));
+        std::fs::write(&data, (0..4).map(row).collect::<Vec<_>>().join("\n")).unwrap();
+        let fixed =
+            ["sft", "--steps", "2", "--batch-size", "4", "--max-length", "64", "--learning-rate", "1e-3"];
+        let more = ["--model", model.to_str().unwrap(), "--data", &data, "--out", &out];
+        let cache = path("cache");
+        let more = more.into_iter().chain(["--cache", &cache]);
+        let line = fixed.into_iter().chain(more);
+        let options = <Line as clap::Parser>::try_parse_from(line).unwrap().options;
+        assert_eq!(posttrain::sft::run(&options).unwrap(), 0);
+        std::fs::read(format!("{out}/model.safetensors")).unwrap()
+    };
+    let none = trained("none", &|_| None);
+    assert!(none == trained("halves", &|_| Some(0.5)));
+    assert!(none != trained("mixed", &|index| Some(if index == 0 { 0.1 } else { 1.0 })));
+}
