@@ -20,6 +20,7 @@ async fn every_request_is_one_line_without_contents() {
     // request registers the statements, and the second subscriber enables them. All tasks run on this thread.
     let warm_up = tracing::subscriber::set_default(subscriber().with_writer(std::io::sink).finish());
     assert_eq!(server.get("/health").await.status, 200);
+    assert_eq!(server.get("/nowhere").await.status, 404);
     drop(warm_up);
     let _guard = tracing::subscriber::set_default(subscriber().with_writer(file).finish());
     let body = chat(json!({"messages": [{"role": "user", "content": "a secret"}]})).to_string();
