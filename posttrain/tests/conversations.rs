@@ -1,7 +1,11 @@
 //! What of a row is trained: what serving would give to the model, with the weights that the row states, and nothing that
 //! the template does not print.
 
-#![allow(clippy::unwrap_used, reason = "a test may fail loudly")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::needless_pass_by_value,
+    reason = "a test may fail loudly, and is short"
+)]
 
 use checkpoint::{ChatTemplate, Tokenizer};
 use datasets::Row;
