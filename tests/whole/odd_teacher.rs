@@ -103,7 +103,7 @@ async fn answer(State((shared, manner)): State<(Shared, Manner)>, bytes: String)
             _ => (whole_text(&body, hash), "stop"),
         };
         let message = json!({"content": text, "reasoning_content": "Hm, let me think."});
-        return body_of(message, finish, &json!({"prompt_tokens": 50, "completion_tokens": 30}));
+        return body_of(&message, finish, &json!({"prompt_tokens": 50, "completion_tokens": 30}));
     }
     if let Some(response) = refused_parameter(&body) {
         return response;
@@ -169,7 +169,7 @@ fn instance(schema: &Value, hash: u64) -> Value {
     }
 }
 
-fn body_of(message: Value, finish: &str, usage: &Value) -> Response {
+fn body_of(message: &Value, finish: &str, usage: &Value) -> Response {
     let choice = json!({"index": 0, "message": message, "finish_reason": finish, "logprobs": null});
     json!({"id": "x", "choices": [choice], "usage": usage}).to_string().into_response()
 }
@@ -207,7 +207,7 @@ fn fault(account: &mut Account, body: &Value, bytes: &str, hash: u64) -> Respons
         finish => {
             account.counted += 80;
             let content = if finish == "content_filter" { "" } else { half };
-            body_of(json!({"content": content}), finish, &usage)
+            body_of(&json!({"content": content}), finish, &usage)
         }
     }
 }

@@ -23,7 +23,7 @@ struct TextSettings {
     about: String,
     /// What is taken from `--source` as the variable `source`.
     #[serde(default)]
-    texts: Texts,
+    texts: SourceKind,
     /// Variables that are drawn for each row, by name.
     #[serde(default)]
     draw: BTreeMap<String, Vec<Choice>>,
@@ -38,7 +38,7 @@ struct TextSettings {
 /// What a row takes from `--source`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
-enum Texts {
+enum SourceKind {
     #[default]
     None,
     /// The user's first message of a row.
@@ -119,9 +119,9 @@ pub(super) fn of_file(file: &Path) -> Result<(&'static Maker, Prompts)> {
             about: settings.about.leak(),
             by_default: false,
             source: match settings.texts {
-                Texts::None => SourceTexts::None,
-                Texts::Prompts => SourceTexts::Prompts,
-                Texts::Texts => SourceTexts::Texts,
+                SourceKind::None => SourceTexts::None,
+                SourceKind::Prompts => SourceTexts::Prompts,
+                SourceKind::Texts => SourceTexts::Texts,
             },
             shape: RowShape::Conversation,
             columns: columns.leak(),
@@ -211,7 +211,7 @@ async fn make_row(context: &RowContext<'_>) -> Result<Map<String, Value>, RowErr
             return dropped(&step.name, &step.reason, variables[&step.name].to_string());
         }
     }
-    row(context, settings, variables)
+    row(context, settings, &variables)
 }
 
 /// The answer to a step: JSON of its schema, or a text.
@@ -230,7 +230,7 @@ async fn answer(context: &RowContext<'_>, step: &Step, variables: &Value) -> Res
 fn row(
     context: &RowContext<'_>,
     settings: &TextSettings,
-    variables: Map<String, Value>,
+    variables: &Map<String, Value>,
 ) -> Result<Map<String, Value>, RowError> {
     let all = Value::Object(variables.clone());
     let mut messages = Vec::new();

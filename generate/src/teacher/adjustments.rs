@@ -198,7 +198,7 @@ fn without_limits(schema: &mut Value) {
             for (name, value) in keywords {
                 match (name.as_str(), value) {
                     ("properties" | "$defs", Value::Object(named)) => {
-                        named.values_mut().for_each(without_limits)
+                        named.values_mut().for_each(without_limits);
                     }
                     ("enum" | "const" | "required", _) => {}
                     (_, value) => without_limits(value),

@@ -47,7 +47,7 @@ pub(super) struct Attempt<'a> {
 #[derive(Debug)]
 pub(super) struct Unanswered {
     pub(super) error: CallError,
-    pub(super) refusal: Option<(u16, ErrorReply)>,
+    pub(super) refusal: Option<Box<(u16, ErrorReply)>>,
 }
 
 impl From<CallError> for Unanswered {
@@ -216,7 +216,7 @@ fn refused(refusal: Refusal, wait: Option<Duration>, body: &[u8]) -> Failure {
             Failure::Busy { wait, is_failed: status == 503, reason }
         }
         CallError::Failed(reason) => Failure::Temporary(reason),
-        error => Failure::Final(Unanswered { error, refusal: Some((status, refusal.words)) }),
+        error => Failure::Final(Unanswered { error, refusal: Some(Box::new((status, refusal.words))) }),
     }
 }
 

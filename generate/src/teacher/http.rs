@@ -122,7 +122,7 @@ impl HttpTeacher {
                 }
                 Err(unanswered) => unanswered,
             };
-            let refusal = unanswered.refusal.as_ref();
+            let refusal = unanswered.refusal.as_deref();
             let next = refusal
                 .and_then(|(status, words)| sending.adjustments.after(*status, words, context.call, &body));
             match next.filter(|next| !self.is_decided_by_user(next, &sending, &body)) {
@@ -193,7 +193,7 @@ impl HttpTeacher {
     /// What a call without an answer means for its row.
     fn judged(&self, context: CallContext<'_>, path: &str, unanswered: Unanswered) -> Result<CallError> {
         let is_raw_turn = matches!(context.call.prompt, Prompt::User(_)) && path == "completions";
-        match (unanswered.error, unanswered.refusal) {
+        match (unanswered.error, unanswered.refusal.map(|refusal| *refusal)) {
             (CallError::Unusable(_) | CallError::Rejected(Some(_), _), Some((status, words)))
                 if is_raw_turn
                     && is_unsupported(status, &words.message)

@@ -196,7 +196,7 @@ mod tests {
             ),
         ]
         .concat();
-        for text in [format!(": hello\n\n{parts}data: [DONE]\n\n"), parts.clone()] {
+        for text in [format!(": hello\n\n{parts}data: [DONE]\n\n"), parts] {
             let whole = parse(&text).unwrap();
             assert_eq!(
                 whole["choices"][0]["message"],

@@ -137,7 +137,7 @@ pub(super) fn result_of(line: &[u8]) -> Option<(CallKey, BatchResult)> {
 
 fn refused(refusal: Refusal) -> BatchResult {
     let Refusal { meaning, status, words } = refusal;
-    BatchResult::Refused(Unanswered { error: meaning, refusal: Some((status, words)) })
+    BatchResult::Refused(Unanswered { error: meaning, refusal: Some(Box::new((status, words))) })
 }
 
 fn hex(key: &CallKey) -> String {

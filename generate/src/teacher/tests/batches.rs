@@ -190,11 +190,9 @@ async fn a_batch_that_is_too_large_for_the_account_is_sent_in_parts() {
         assert_eq!(reply.unwrap().text, "Hi.");
     }
     assert_eq!(answered(&run), 10, "each call is answered once");
-    let state = shared.lock().unwrap();
-    let sizes: Vec<usize> = state.files.iter().map(|file| file.lines().count()).collect();
+    let sizes: Vec<usize> = shared.lock().unwrap().files.iter().map(|file| file.lines().count()).collect();
     assert_eq!(sizes[..3], [10, 5, 3], "halved until it fits: {sizes:?}");
     assert!(sizes[3..].iter().all(|size| *size <= 3) && sizes[2..].iter().sum::<usize>() == 10, "{sizes:?}");
-    drop(state);
     // A limit that no batch keeps to ends the run.
     let (app, _) = provider(Provider { most_calls: Some(0), ..Provider::default() });
     let teacher = connect(app, 1, POLL).await;
