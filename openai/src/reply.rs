@@ -229,7 +229,7 @@ mod tests {
         assert_eq!((error.message.as_str(), error.code.as_str(), error.kind.as_str()), ("no", "c", "t"));
     }
 
-    fn of_message(message: Value) -> CompletionReply {
+    fn of_message(message: &Value) -> CompletionReply {
         CompletionReply::read(&json!({"choices": [{"message": message, "finish_reason": "stop"}]})).unwrap()
     }
 
@@ -247,13 +247,13 @@ mod tests {
     fn parts_are_joined_and_thoughts_kept_apart() {
         let text = json!({"type": "text", "text": "One "});
         let thinking = json!({"type": "thinking", "thinking": [{"type": "text", "text": "Hm."}]});
-        let reply = of_message(json!({"content": [thinking, text, {"type": "output_text", "text": "two."}]}));
+        let reply = of_message(&json!({"content": [thinking, text, {"type": "output_text", "text": "two."}]}));
         assert_eq!((reply.text.as_str(), reply.reasoning.as_str()), ("One two.", "Hm."));
         for name in ["reasoning_content", "reasoning", "thinking"] {
-            let reply = of_message(json!({"content": "Two.", name: "Hm."}));
+            let reply = of_message(&json!({"content": "Two.", name: "Hm."}));
             assert_eq!((reply.text.as_str(), reply.reasoning.as_str()), ("Two.", "Hm."), "{name}");
         }
-        let refused = of_message(json!({"content": null, "refusal": "I cannot help with that."}));
+        let refused = of_message(&json!({"content": null, "refusal": "I cannot help with that."}));
         assert_eq!((refused.text.as_str(), refused.end), ("", ReplyEnd::Filtered));
     }
 
