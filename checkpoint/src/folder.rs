@@ -13,6 +13,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 mod save;
+mod small_files;
 mod verify;
 
 pub use save::CheckpointWriter;
@@ -55,7 +56,7 @@ impl Checkpoint {
             return Self::open_gguf(name, template);
         }
         let folder = locate(name)?;
-        verify::check_small_files(&folder)?;
+        small_files::check(&folder)?;
         let config = ModelConfig::read(&required(&folder, "config.json")?)?;
         let tokenizer = Tokenizer::read(&required(&folder, "tokenizer.json")?, &config)?;
         let weights = Weights::open(&folder, &config)?;
@@ -232,7 +233,7 @@ pub fn tokenizer_folder(name: &str) -> Result<PathBuf, Error> {
     } else {
         return Err(Error::NoCheckpoint(name.to_owned()));
     };
-    verify::check_small_files(&folder)?;
+    small_files::check(&folder)?;
     Ok(folder)
 }
 

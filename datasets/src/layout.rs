@@ -1,9 +1,9 @@
 //! The common layouts of rows, recognized from a file's first row and converted to [`Row`].
 
 use crate::options::{ColumnRole, NamedColumn, missing, rename};
-use crate::row::{ChatRow, Message, Row, TextRow};
+use crate::row::{Message, Row, TextRow};
 use crate::weight::weight;
-use message::{Object, messages, system, text};
+use message::{Object, chat, messages, system, text};
 use serde_json::Value;
 
 mod message;
@@ -263,11 +263,4 @@ fn names(object: &Object) -> String {
     let names: Vec<&str> = object.keys().map(String::as_str).take(8).collect();
     let more = if object.len() > names.len() { ", among others" } else { "" };
     format!("{names:?}{more}")
-}
-
-fn chat(messages: Vec<Message>, metadata: Object) -> Result<Row, String> {
-    if messages.is_empty() {
-        return Err("the conversation has no message".to_owned());
-    }
-    Ok(Row::Chat(ChatRow { messages, metadata }))
 }

@@ -136,12 +136,14 @@ pub(crate) fn rename(object: &mut Map<String, Value>, columns: &[NamedColumn]) {
     object.extend(taken);
 }
 
-/// The first column named by the flags that a row lacks.
+/// The first column named by the flags that a row lacks. A column to be ignored may be missing: the files of a folder may
+/// have different columns.
 pub(crate) fn missing<'a>(
     object: &Map<String, Value>,
     columns: &'a [NamedColumn],
 ) -> Option<&'a NamedColumn> {
-    columns.iter().find(|named| !object.contains_key(&named.column))
+    let is_needed = |named: &&NamedColumn| named.role != ColumnRole::Ignore;
+    columns.iter().filter(is_needed).find(|named| !object.contains_key(&named.column))
 }
 
 #[cfg(test)]
@@ -162,6 +164,8 @@ mod tests {
     #[test]
     fn columns_take_the_names_of_their_roles() {
         let columns = ["prompt=q", "reply=prompt", "ignore=z"].map(|text| text.parse().unwrap());
+        let without = json!({"q": "Hi", "prompt": "Hello"}).as_object().unwrap().clone();
+        assert!(missing(&without, &columns).is_none(), "what is to be ignored may be missing");
         let mut row = json!({"q": "Hi", "prompt": "Hello", "z": 1}).as_object().unwrap().clone();
         assert!(missing(&row, &columns).is_none());
         rename(&mut row, &columns);

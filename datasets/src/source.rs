@@ -9,66 +9,25 @@ use serde_json::{Map, Value};
 use std::path::{Path, PathBuf};
 use text::{Lines, Paragraphs};
 
+pub(crate) use chosen::ChosenFiles;
+pub(crate) use format::Format;
+pub(crate) use json::IsRow;
 pub(crate) use text::{NumberedObject, Object};
 
 pub(crate) mod batches;
+mod chosen;
 mod collect;
 mod compression;
 mod csv_rows;
+mod format;
 mod json;
 mod mend;
 mod text;
 
 use collect::Collector;
 
-/// The format that a file's name states.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Format {
-    JsonLines,
-    Json,
-    Parquet,
-    Arrow,
-    Csv,
-    Tsv,
-    Text,
-}
-
 /// What is read, for errors.
 const READ: &str = ".jsonl, .json, .parquet, .arrow, .csv, .tsv or .txt";
-
-impl Format {
-    /// The format of an extension, before that of a compression; `None` for any other file.
-    pub(crate) fn of(path: &Path) -> Option<Self> {
-        // A name need not be UTF-8 for its extension to be read.
-        let name = path.file_name()?.to_string_lossy().to_ascii_lowercase();
-        let name = compression::EXTENSIONS.iter().find_map(|end| name.strip_suffix(end)).unwrap_or(&name);
-        match name.rsplit_once('.')?.1 {
-            "jsonl" | "ndjson" | "jsonlines" | "jl" => Some(Self::JsonLines),
-            "json" => Some(Self::Json),
-            "parquet" => Some(Self::Parquet),
-            "arrow" => Some(Self::Arrow),
-            "csv" => Some(Self::Csv),
-            "tsv" => Some(Self::Tsv),
-            "txt" => Some(Self::Text),
-            _ => None,
-        }
-    }
-
-    /// What errors count in this format.
-    pub(crate) fn unit(self) -> &'static str {
-        if matches!(self, Self::Parquet | Self::Arrow) { "row" } else { "line" }
-    }
-}
-
-/// The files of a path that are read.
-#[derive(Debug, Default)]
-pub(crate) struct ChosenFiles {
-    pub(crate) files: Vec<PathBuf>,
-    /// Links that lead out of the folder, and files whose names say nothing where those of others name splits, with the
-    /// reason why they are not read.
-    pub(crate) left_out: Vec<(PathBuf, String)>,
-    pub(crate) recorded: Recorded,
-}
 
 /// The data files of a path, sorted: the file itself, or those below a folder that its dataset card or their names assign
 /// to the configuration and the split. [`left_out`] names those that neither assigns.
@@ -138,9 +97,6 @@ pub type FileObject = Result<(usize, Map<String, Value>), Error>;
 pub fn file_objects(path: &Path) -> Result<impl Iterator<Item = FileObject> + Send, Error> {
     Ok(objects(path, |_| true)?.map(|object| object.map(|row| (row.number, row.object))))
 }
-
-/// Whether an object is a row by itself.
-pub(crate) type IsRow = fn(&Map<String, Value>) -> bool;
 
 /// The objects of one file, as a stream. The first character decides whether JSON is an array or lines, whatever the
 /// name states; of a single object that `is_row` does not accept, the rows within it.

@@ -247,7 +247,8 @@ mod tests {
     fn parts_are_joined_and_thoughts_kept_apart() {
         let text = json!({"type": "text", "text": "One "});
         let thinking = json!({"type": "thinking", "thinking": [{"type": "text", "text": "Hm."}]});
-        let reply = of_message(&json!({"content": [thinking, text, {"type": "output_text", "text": "two."}]}));
+        let reply =
+            of_message(&json!({"content": [thinking, text, {"type": "output_text", "text": "two."}]}));
         assert_eq!((reply.text.as_str(), reply.reasoning.as_str()), ("One two.", "Hm."));
         for name in ["reasoning_content", "reasoning", "thinking"] {
             let reply = of_message(&json!({"content": "Two.", name: "Hm."}));

@@ -204,7 +204,7 @@ fn shards_and_jsonl_read_back_as_written() {
         write_shards(folder.path(), "train", &columns, 2500, 1200.try_into().unwrap(), rows()).unwrap();
     assert_eq!(shards.iter().map(|shard| shard.rows).collect::<Vec<_>>(), [1200, 1200, 100]);
     assert!(shards[2].path.ends_with("train-00002-of-00003.parquet"));
-    write_jsonl(&folder.path().join("z.jsonl"), rows()).unwrap();
+    write_jsonl(&folder.path().join("train-z.jsonl"), rows()).unwrap();
     let found: Vec<Row> = read(folder.path()).unwrap().map(|located| located.unwrap().row).collect();
     assert_eq!(found.len(), 5000);
     for (index, found) in found.iter().enumerate() {

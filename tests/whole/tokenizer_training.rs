@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use tests::shared_data;
 
-const FILES: [&str; 3] = ["tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"];
+const FILES: [&str; 4] =
+    ["tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "checksums.json"];
 
 fn train(data: &[PathBuf], out: &Path, more: &[&str]) -> Output {
     train_with(data, out, more, &[])

@@ -1,7 +1,7 @@
 //! Messages in the formats of OpenAI, ShareGPT, Gemini and others, and the text columns of a row.
 
 use super::role::Role;
-use crate::row::Message;
+use crate::row::{ChatRow, Message, Row};
 use crate::weight::weight;
 use serde_json::{Map, Value, json};
 
@@ -211,4 +211,12 @@ pub(super) fn short(value: &Value) -> String {
         Some((end, _)) => format!("{}...", &text[..end]),
         None => text,
     }
+}
+
+/// A row of a conversation.
+pub(super) fn chat(messages: Vec<Message>, metadata: Object) -> Result<Row, String> {
+    if messages.is_empty() {
+        return Err("the conversation has no message".to_owned());
+    }
+    Ok(Row::Chat(ChatRow { messages, metadata }))
 }

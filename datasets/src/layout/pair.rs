@@ -1,7 +1,7 @@
 //! A prompt with its reply in columns of their own, under the many names that these have.
 
-use super::message::{Object, messages, optional_text, short, system, text, turns};
-use super::{chat, transcript};
+use super::message::{Object, chat, messages, optional_text, short, system, text, turns};
+use super::transcript;
 use crate::row::{Message, Row};
 use serde_json::{Value, json};
 

@@ -1,7 +1,8 @@
 //! The data files below a folder: without leaving it, and of one that Python's datasets saved to disk those that its
 //! description lists.
 
-use super::{ChosenFiles, Format};
+use super::chosen::ChosenFiles;
+use super::format::Format;
 use crate::Error;
 use serde_json::Value;
 use std::collections::HashSet;

@@ -1,12 +1,14 @@
 //! The objects of JSON files: one per line, in sequence over any number of lines, in an array, in a list of a single
 //! object, or by columns.
 
-use super::IsRow;
 use super::mend::{Mended, first_value, parse};
 use super::text::{Lines, NumberedObject, Object};
 use crate::Error;
 use serde_json::{Map, Value};
 use std::path::PathBuf;
+
+/// Whether an object is a row by itself.
+pub(crate) type IsRow = fn(&Map<String, Value>) -> bool;
 
 /// The objects of a file. The first character decides what they are in; `is_whole` says that the file's name promises one
 /// value and not lines.

@@ -1,11 +1,11 @@
 //! The metadata of a tokenizer, from the text of its `tokenizer.json`. llama.cpp knows how a text is split by a name, so
 //! a tokenizer that splits otherwise cannot be exported.
 
-use super::super::tokenizer::rule_name;
-use super::super::tokenizer::vocabulary::{BYTE, CONTROL, NORMAL, UNKNOWN, UNUSED, USER_DEFINED};
-use super::Field;
 use crate::error::Error;
 use crate::folder::Checkpoint;
+use crate::gguf::tokenizer::rule_name;
+use crate::gguf::tokenizer::vocabulary::{BYTE, CONTROL, NORMAL, UNKNOWN, UNUSED, USER_DEFINED};
+use crate::gguf::write::Field;
 use serde_json::Value;
 use std::collections::HashMap;
 
