@@ -72,6 +72,8 @@ pub struct Rules<'a> {
     pub split_special_tokens: bool,
     /// Whether the loss can weight tokens by fractions.
     pub fractions: bool,
+    /// Whether pairs of equal replies or equal scores are dropped.
+    pub drop_ties: bool,
 }
 
 impl<'a> Rules<'a> {
@@ -88,6 +90,7 @@ impl<'a> Rules<'a> {
             template_args: None,
             split_special_tokens: false,
             fractions: true,
+            drop_ties: true,
         }
     }
 }
@@ -157,7 +160,7 @@ pub fn example(row: &Row, kind: Kind, rules: &Rules<'_>) -> Result<Example, Drop
         add(&mut example, tokens, is_document, rules)?;
     }
     if kind == Kind::Preference {
-        refuse_pair(row, &example)?;
+        refuse_pair(row, &example, rules.drop_ties)?;
     }
     Ok(example)
 }
@@ -215,15 +218,15 @@ fn push_weights(example: &mut Example, weights: Option<Vec<f32>>) {
 }
 
 /// Refuses a pair from which nothing can be learned, or the wrong thing.
-fn refuse_pair(row: &Row, example: &Example) -> Result<(), Dropped> {
+fn refuse_pair(row: &Row, example: &Example, drop_ties: bool) -> Result<(), Dropped> {
     let Row::Preference(pair) = row else { return Ok(()) };
     let scores = [("score_chosen", "score_rejected"), ("chosen_score", "rejected_score")];
     let score = |name: &str| pair.metadata.get(name).and_then(Value::as_f64);
     let tie = scores.iter().find(|(one, other)| score(one).is_some() && score(one) == score(other));
-    if let Some((one, other)) = tie {
+    if let Some((one, other)) = tie.filter(|_| drop_ties) {
         return Err(Dropped::new("tie", format!("`{one}` and `{other}` are equal")));
     }
-    if example.sequences[0].ids == example.sequences[1].ids {
+    if drop_ties && example.sequences[0].ids == example.sequences[1].ids {
         return Err(Dropped::new("tie", "chosen and rejected are the same tokens"));
     }
     if pair.chosen.iter().all(Message::is_empty) {

@@ -153,6 +153,7 @@ fn key(paths: &[PathBuf], options: &ReadOptions, kind: Kind, rules: &Rules<'_>) 
         "tools": rules.tools,
         "template_args": rules.template_args,
         "split_special_tokens": rules.split_special_tokens,
+        "drop_ties": rules.drop_ties,
         "fractions": rules.fractions,
         "kind": kind,
         "template": rules.template.source(),

@@ -179,6 +179,8 @@ fn ten_dpo_steps_equal_trls() {
             &list("loss_type"),
         ]);
         command.args(["--loss-weights", &list("loss_weights")]);
+        // TRL trains on pairs of equal replies.
+        command.args(["--drop-ties", "false"]);
         golden_flags(&mut command, "1e-4", "700");
         succeeds(&mut command);
         let steps = run["steps"].as_array().unwrap();

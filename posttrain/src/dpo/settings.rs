@@ -23,6 +23,9 @@ settings! {
         max_length: usize = 1024,
         /// What to do with longer pairs
         too_long: TooLong = TooLong::Cut,
+        /// Drop pairs of equal replies or equal scores, from which nothing can be learned
+        [num_args = 0..=1, default_missing_value = "true"]
+        drop_ties: bool = true,
         /// Losses, comma-separated; they are added up
         [value_delimiter = ',', num_args = 1.., value_enum]
         loss_type: Vec<Loss> = vec![Loss::Sigmoid],
@@ -103,7 +106,8 @@ impl Settings {
     ) -> Result<Rules<'a>> {
         refuse_beyond_positions(self.dpo.max_length, start)?;
         let rules = Rules::new(&start.template, &start.tokenizer, self.dpo.max_length);
-        let rules = Rules { document_end: start.document_end, too_long: self.dpo.too_long, ..rules };
+        let DpoSettings { too_long, drop_ties, .. } = self.dpo;
+        let rules = Rules { document_end: start.document_end, too_long, drop_ties, ..rules };
         Ok(self.data.rules(rules, template_args))
     }
 
