@@ -380,8 +380,14 @@ fn changes(previous: &Previous, about: &Map<String, Value>) -> Vec<Change> {
     run_folder::changes(before, &about["configuration"])
 }
 
-/// Prints that a run has finished before, and returns its exit code.
+/// Prints that a run has finished before, and returns its exit code. What it left beside its report, if it was killed
+/// after it had finished, is removed; that is no reason to fail.
 pub(crate) fn report_finished(folder: &RunFolder) -> u8 {
+    if let Ok(lock) = Lock::acquire_unless(folder.no_lock, &folder.out, "posttrain")
+        && lock.is_held()
+    {
+        let _ = files::atomic::remove_abandoned(&folder.out, Duration::ZERO);
+    }
     terminal::message!(
         "this run has finished: its model is in {}; give `--restart` to train it again",
         folder.out.display()
