@@ -45,7 +45,7 @@ impl State {
     }
 }
 
-/// A tenth of the states, chosen by a seed; all of them where [`ALL`] is set.
+/// A tenth of the states, chosen by a seed; all of them where SMOL_ALL_CRASH_STATES is set.
 pub fn chosen(states: &[State], seed: u64) -> impl Iterator<Item = &State> {
     let is_chosen =
         move |index: u64| std::env::var_os(ALL).is_some() || random::mix(seed, index).is_multiple_of(10);
