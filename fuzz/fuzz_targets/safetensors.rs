@@ -1,7 +1,8 @@
 //! Weights: one safetensors file, or an index and a file, against a small config.
 #![no_main]
 
-use checkpoint::{ModelConfig, Weights};
+use checkpoint::ModelConfig;
+use checkpoint::weights::Weights;
 use libfuzzer_sys::fuzz_target;
 use std::cell::RefCell;
 
