@@ -32,7 +32,7 @@ pub struct Message {
     /// What an assistant thought before its content; templates of reasoning models decide whether they show it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reasoning_content: Option<String>,
-    /// Any other field, for templates that read it.
+    /// All other fields of the message. A template may read them.
     #[serde(flatten)]
     pub extra: Map<String, Value>,
 }
@@ -53,21 +53,21 @@ pub struct RenderedChat {
     pub ids: Vec<u32>,
     /// The role of each token (T).
     pub roles: Vec<TokenRole>,
-    /// Indexes of the messages whose `reasoning_content` the template does not print.
+    /// Indexes of messages with a `reasoning_content` that the template does not print.
     pub unprinted_reasoning: Vec<usize>,
 }
 
-/// How a whole conversation becomes tokens.
+/// Options of [`render_as`].
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Rendering<'a> {
-    /// The tools that the template may print.
+    /// The tools that the template gets, in OpenAI's format.
     pub tools: Option<&'a Value>,
-    /// Variables of the template, such as `enable_thinking`.
+    /// Variables that the template gets, such as `enable_thinking`.
     pub variables: Option<&'a Map<String, Value>>,
-    /// The first message whose tokens are looked for. A template may change those before it: some remove the thoughts of
-    /// earlier turns.
+    /// Index of the first message whose tokens must be found. The template may change the messages before it: some
+    /// templates remove the reasoning of earlier turns.
     pub first: usize,
-    /// Whether special tokens that a message spells are text.
+    /// Whether the spelling of a special token in a message, such as `<|im_end|>`, is tokenized as ordinary text.
     pub special_tokens_as_text: bool,
 }
 
@@ -166,8 +166,8 @@ pub fn render(
     render_as(template, tokenizer, messages, Rendering { tools, ..Rendering::default() })
 }
 
-/// As [`render`], in the way that `how` says. An assistant's reasoning is content where the template prints it before the
-/// content.
+/// As [`render`], with options. Where the template prints an assistant's reasoning before its content, the reasoning is
+/// part of the content.
 ///
 /// # Errors
 /// As [`render`].
@@ -175,10 +175,10 @@ pub fn render_as(
     template: &ChatTemplate,
     tokenizer: &Tokenizer,
     messages: &[Message],
-    how: Rendering<'_>,
+    options: Rendering<'_>,
 ) -> Result<RenderedChat, Error> {
     let split;
-    let (messages, mark) = match how.special_tokens_as_text {
+    let (messages, mark) = match options.special_tokens_as_text {
         true => {
             let mark = unused_characters(messages, &SPLIT_MARKS);
             split = split_special_tokens(tokenizer, messages, mark[0]);
@@ -187,10 +187,10 @@ pub fn render_as(
         false => (messages, None),
     };
     let no_variables = Map::new();
-    let variables = how.variables.unwrap_or(&no_variables);
-    let text = template.render_with(&as_json(messages), how.tools, false, variables)?;
-    let first = how.first.min(messages.len().saturating_sub(1));
-    let contents = content_spans(template, messages, how.tools, variables, first, &text)?;
+    let variables = options.variables.unwrap_or(&no_variables);
+    let text = template.render_with(&as_json(messages), options.tools, false, variables)?;
+    let first = options.first.min(messages.len().saturating_sub(1));
+    let contents = content_spans(template, messages, options.tools, variables, first, &text)?;
     let (ids, ranges) = encode(tokenizer, &text, mark)?;
     let special: Vec<(u32, Range<usize>)> = ids
         .iter()
@@ -203,11 +203,15 @@ pub fn render_as(
     let mut unprinted_reasoning = add_reasoning(&mut spans, of_spans, &text, || opening(template, variables));
     unprinted_reasoning.iter_mut().for_each(|index| *index += first);
     let roles = ranges.iter().map(|range| role_of(range, &spans, first)).collect();
-    let text = mark.map_or_else(|| text.clone(), |mark| text.replace(mark, ""));
+    let text = match mark {
+        Some(mark) => text.replace(mark, ""),
+        None => text,
+    };
     Ok(RenderedChat { text, ids, roles, unprinted_reasoning })
 }
 
-/// The token ids of a text and their ranges in it; nothing is one token that has `mark` inside.
+/// The token ids of a text and the byte range of each. With a mark, the text is split at each mark and the parts are
+/// tokenized one by one.
 fn encode(
     tokenizer: &Tokenizer,
     text: &str,
@@ -227,7 +231,8 @@ fn encode(
     Ok((ids, ranges))
 }
 
-/// Puts a mark after the first character of each special token that a message spells.
+/// Inserts a mark after the first character of every special token's spelling in the messages, so that [`encode`] splits
+/// it.
 fn split_special_tokens(tokenizer: &Tokenizer, messages: &[Message], mark: &str) -> Vec<Message> {
     let names: Vec<String> = tokenizer.special_ids().iter().filter_map(|id| tokenizer.token(*id)).collect();
     let split = |content: String, name: &String| match name.char_indices().nth(1) {
@@ -243,7 +248,7 @@ fn split_special_tokens(tokenizer: &Tokenizer, messages: &[Message], mark: &str)
     messages.iter().map(message).collect()
 }
 
-/// What the template prints before an assistant's turn; empty if it cannot be told.
+/// The text that the template prints before an assistant's reply; empty if the template does not show it.
 fn opening(template: &ChatTemplate, variables: &Map<String, Value>) -> String {
     let messages = as_json(&[Message::new("user", "Hi")]);
     let text = |prompt: bool| template.render_with(&messages, None, prompt, variables).unwrap_or_default();
@@ -251,8 +256,8 @@ fn opening(template: &ChatTemplate, variables: &Map<String, Value>) -> String {
     with.strip_prefix(&without).unwrap_or_default().to_owned()
 }
 
-/// Extends contents over the reasoning that the template prints before them; returns the messages whose reasoning it does
-/// not print.
+/// Extends each content to begin with the reasoning that the template prints before it. Returns the indexes of messages
+/// whose reasoning is not printed.
 fn add_reasoning(
     spans: &mut [Span],
     messages: &[Message],
@@ -272,7 +277,8 @@ fn add_reasoning(
             continue;
         }
         let before = &text[span.whole.start..span.content.start];
-        let Some(at) = before.find(&reasoning) else {
+        // The last one: the header may spell the same.
+        let Some(at) = before.rfind(&reasoning) else {
             unprinted.push(index);
             continue;
         };
@@ -294,8 +300,8 @@ fn as_json(messages: &[Message]) -> Value {
     serde_json::to_value(messages).expect("messages are plain JSON")
 }
 
-/// The byte range of every message's content in `text`, from the first message on, found by rendering again with marks
-/// around the contents.
+/// The byte range in `text` of the content of each message from `first` on. They are found by rendering the messages again
+/// with marks around the contents.
 fn content_spans(
     template: &ChatTemplate,
     messages: &[Message],
@@ -364,7 +370,8 @@ fn with_margins(span: Range<usize>, message: &Message, text: &str) -> Range<usiz
     start..end
 }
 
-/// Pairs of private-use characters, which mark the start and the end of contents.
+/// Pairs of Unicode private-use characters: the first marks the start of a content, the second its end. The first pair that
+/// no message contains is used.
 const MARKS: [[&str; 2]; 4] = [
     ["\u{e0f0}", "\u{e0f1}"],
     ["\u{f8e2}", "\u{f8e3}"],
@@ -381,8 +388,9 @@ const SPLIT_MARKS: [[&str; 2]; 4] = [
 
 /// The first of the pairs that no message contains.
 fn unused_characters(messages: &[Message], pairs: &'static [[&'static str; 2]; 4]) -> [&'static str; 2] {
-    let unused =
-        |pair: &&[&str; 2]| !messages.iter().any(|m| pair.iter().any(|mark| m.content.contains(mark)));
+    // In no field: templates print more than contents.
+    let all = as_json(messages).to_string();
+    let unused = |pair: &&[&str; 2]| !pair.iter().any(|mark| all.contains(mark));
     *pairs.iter().find(unused).unwrap_or(&pairs[0])
 }
 

@@ -37,10 +37,14 @@ mod unix {
     use std::path::Path;
     use std::ptr;
     use std::sync::OnceLock;
-    use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
+    use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 
     /// Maps that can be watched at a time; those beyond it fault as without this module.
     const SLOTS: usize = 1024;
+    /// Bytes of a path that are reported; of a longer one, the last.
+    const PATH: usize = 600;
+    /// Bytes of a line: the program's name (up to 255), the path, and the words around them.
+    const LINE: usize = 1024;
     /// The exit code of a program that an error ended, as in the crate `terminal`.
     const ERROR_EXIT_CODE: i32 = 2;
 
@@ -51,8 +55,8 @@ mod unix {
         /// First address; 0 while the slot is free or being filled.
         start: AtomicUsize,
         length: AtomicUsize,
-        /// The line to print. It is never freed, because a handler may be reading it: some 200 bytes for each map.
-        line: AtomicPtr<u8>,
+        /// The line to print. It is part of the slot, because a handler must not read what may be freed.
+        line: [AtomicU8; LINE],
         line_length: AtomicUsize,
     }
 
@@ -62,7 +66,7 @@ mod unix {
                 is_taken: AtomicBool::new(false),
                 start: AtomicUsize::new(0),
                 length: AtomicUsize::new(0),
-                line: AtomicPtr::new(ptr::null_mut()),
+                line: [const { AtomicU8::new(0) }; LINE],
                 line_length: AtomicUsize::new(0),
             }
         }
@@ -91,9 +95,9 @@ mod unix {
             slot.is_taken.compare_exchange(false, true, Ordering::SeqCst, Ordering::SeqCst).is_ok()
         };
         let slot = WATCHED.iter().find(take)?;
-        let line = Box::leak(line(path).into_boxed_slice());
-        slot.line.store(line.as_mut_ptr(), Ordering::SeqCst);
-        slot.line_length.store(line.len(), Ordering::SeqCst);
+        let line = line(path);
+        slot.line.iter().zip(&line).for_each(|(stored, byte)| stored.store(*byte, Ordering::SeqCst));
+        slot.line_length.store(line.len().min(LINE), Ordering::SeqCst);
         slot.length.store(map.len(), Ordering::SeqCst);
         // Last: from here on the handler finds it.
         slot.start.store(map.as_ptr().addr(), Ordering::SeqCst);
@@ -108,6 +112,8 @@ mod unix {
             and copy the file again\n";
         // A stranger's file name may contain what controls a terminal.
         let path = terminal::printable(&path.to_string_lossy());
+        let last = (path.len().saturating_sub(PATH)..).find(|start| path.is_char_boundary(*start));
+        let path = &path[last.unwrap_or(path.len())..];
         [b"\n", program.as_slice(), b": cannot read ", path.as_bytes(), reason.as_slice()].concat()
     }
 
@@ -140,11 +146,13 @@ mod unix {
         if code > 0
             && let Some(slot) = WATCHED.iter().find(|slot| slot.contains(address))
         {
-            let (line, length) = (slot.line.load(Ordering::SeqCst), slot.line_length.load(Ordering::SeqCst));
-            // SAFETY: line and length were stored before `start`, by which the slot was found, and the line is never
-            // freed. A slot that is released and taken again meanwhile has the line of another file, as long as its own.
+            let mut line = [0; LINE];
+            line.iter_mut().zip(&slot.line).for_each(|(byte, stored)| *byte = stored.load(Ordering::SeqCst));
+            let length = slot.line_length.load(Ordering::SeqCst).min(LINE);
+            // SAFETY: the line is this function's own, and `length` is within it. The faulting map is still watched, so its
+            // slot is not filled with another line meanwhile.
             unsafe {
-                libc::write(libc::STDERR_FILENO, line.cast(), length);
+                libc::write(libc::STDERR_FILENO, line.as_ptr().cast(), length);
                 libc::_exit(ERROR_EXIT_CODE);
             }
         }

@@ -24,10 +24,10 @@ const MAX_SOURCE: usize = 1 << 20;
 const MAX_OUTPUT: usize = 64 << 20;
 /// Maximum bytes that a filter may make of one value.
 const MAX_FILTERED: usize = 64 << 20;
-/// How long a template may print for one conversation.
+/// Maximum time to render one conversation; checked whenever the template prints.
 const MAX_TIME: Duration = Duration::from_secs(20);
 /// Maximum instructions of the template engine for one conversation: about a second. A loop that prints nothing ends by
-/// them. The largest published template takes about 300 a message.
+/// them. The largest published template takes about 300 per message.
 const MAX_INSTRUCTIONS: u64 = 20_000_000;
 /// Bytes of the stack that a template is parsed on: the parser recurses along chains of `not`, filters and attributes.
 const PARSER_STACK: usize = 256 << 20;

@@ -54,7 +54,7 @@ const KNOWN: [KnownSet; 4] = [
 ];
 
 impl EvaluationSet {
-    /// Reads a file or folder of JSONL, JSON or Parquet, also compressed as `.gz` or `.zst`. The questions are in `column`;
+    /// Reads a data file, or a folder of them: its test split, if it has one. The questions are in `column`;
     /// without one, in the column of the well-known set with this name or with the first row's fields; otherwise in
     /// `text`. Without a name the set has the name of the well-known set, or of its file.
     ///
@@ -63,7 +63,9 @@ impl EvaluationSet {
     pub fn read(name: Option<&str>, path: &Path, column: Option<&str>) -> Result<Self, Error> {
         let mut known = KNOWN.iter().find(|known| Some(known.name) == name);
         let mut set = Self { name: name.unwrap_or_default().to_owned(), items: Vec::new() };
-        for file in data_files(path, Choice::default())? {
+        // What is measured with: the test split, where the names of files tell it.
+        let test = Choice { config: None, split: Some("test") };
+        for file in data_files(path, test).or_else(|_| data_files(path, Choice::default()))? {
             for object in file_objects(&file)? {
                 let (number, object) = object?;
                 known = known.or_else(|| KNOWN.iter().find(|known| known.matches(&object)));

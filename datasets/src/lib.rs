@@ -32,6 +32,7 @@ mod weight;
 pub use configs::{Choice, choose};
 pub use error::Error;
 pub use layout::Layout;
+pub use matching::longest_common_subsequence;
 pub use options::{ColumnRole, NamedColumn, ReadOptions};
 pub use read::{InvalidRow, LocatedRow, RawRow, RawRows, Rows, read, read_raw, read_raw_with, read_with};
 pub use row::{ChatRow, Message, PreferenceRow, Row, TextRow};

@@ -92,7 +92,7 @@ impl Runs<'_> {
 }
 
 /// The length of the longest common subsequence.
-pub(crate) fn longest_common_subsequence<T: Eq>(first: &[T], second: &[T]) -> usize {
+pub fn longest_common_subsequence<T: Eq>(first: &[T], second: &[T]) -> usize {
     // For the items of the first so far and each prefix of the second.
     let mut lengths = vec![0; second.len() + 1];
     for one in first {

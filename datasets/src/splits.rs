@@ -55,7 +55,7 @@ pub(crate) fn wanted<'a>(present: &[&'a str], split: Option<&'a str>) -> Result<
         None => {
             let all = present.join("+");
             return Err(format!(
-                "has the splits {}, but no `train`; name one, as in `--split {all}`",
+                "has the splits {}, but no `train`; name one or several, as in `--split {all}`",
                 present.join(", ")
             ));
         }
@@ -69,13 +69,11 @@ pub(crate) fn wanted<'a>(present: &[&'a str], split: Option<&'a str>) -> Result<
 /// `data/SPLIT-00000-of-00001*.*`.
 fn sharded(name: &str) -> Option<String> {
     let file = name.strip_prefix("data/").filter(|file| !file.contains('/'))?;
-    let (stem, _) = file.split_once('.')?;
-    let mut parts = stem.rsplitn(4, '-');
-    let (count, of, index, split) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
+    let (start, rest) = file.split_once("-of-")?;
+    let (split, index) = start.rsplit_once('-')?;
     let is_number = |text: &str| text.len() >= 5 && text.as_bytes()[..5].iter().all(u8::is_ascii_digit);
-    let is_split = !split.is_empty()
-        && split.split('.').all(|part| part.chars().all(|c| c.is_alphanumeric() || c == '_'));
-    (is_split && of == "of" && index.len() == 5 && is_number(index) && is_number(count))
+    let is_split = !split.is_empty() && split.chars().all(|c| c.is_alphanumeric() || c == '_');
+    (is_split && index.len() == 5 && is_number(index) && is_number(rest) && rest.contains('.'))
         .then(|| split.to_owned())
 }
 
@@ -117,6 +115,10 @@ mod tests {
     fn train_is_train_and_names_say_the_split() {
         let hub = ["data/test-00000-of-00001.parquet", "data/train-00000-of-00001.parquet", "extra.jsonl"];
         assert_eq!(chosen(&hub, None).unwrap(), "data/train-00000-of-00001.parquet | extra.jsonl");
+        // Older uploads have a hash in their names.
+        let hashed =
+            ["data/test_gen-00000-of-00001-a6c9fb89.parquet", "data/train-00000-of-00001-b7d2.parquet"];
+        assert_eq!(chosen(&hashed, Some("test_gen")).unwrap(), format!("{} | ", hashed[0]));
         let files = ["test.jsonl", "train.jsonl", "valid.jsonl"];
         assert_eq!(chosen(&files, None).unwrap(), "train.jsonl | ");
         assert_eq!(chosen(&files, Some("validation")).unwrap(), "valid.jsonl | ");

@@ -74,12 +74,14 @@ impl Sequence {
         self.cache.length == 0 && request.prompt_logprobs.is_none() && !request.embedding
     }
 
-    /// Returns how many first positions it can take from another one, which has them or will have computed them: at least
-    /// one id remains to be run.
+    /// Returns whether it may share more than `positions` first positions with another one.
+    pub(crate) fn can_share(&self, source: &Self, positions: usize) -> bool {
+        self.prefix_scope() == source.prefix_scope() && self.ids.len().min(source.ids.len()) > positions
+    }
+
+    /// Returns how many of its first positions equal those of `source`, computed or still to be computed. At least one id
+    /// remains to be run.
     pub(crate) fn shared_with(&self, source: &Self) -> usize {
-        if self.prefix_scope() != source.prefix_scope() {
-            return 0;
-        }
         let most = self.ids.len().saturating_sub(1).min(source.ids.len());
         self.ids[..most].iter().zip(&source.ids).take_while(|(own, other)| own == other).count()
     }

@@ -22,8 +22,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::time::Instant;
 use tokio::sync::mpsc::UnboundedSender;
 
-/// Positions for whose sake a sequence waits for another one that computes them: a step without them costs about as much
-/// as computing so many positions.
+/// Minimum number of shared positions for which a sequence waits until another one has computed them. Waiting costs a
+/// step, which takes about as long as computing this many positions.
 const WORTH_WAITING: usize = 16;
 
 /// A checked request on its way to the thread.
@@ -187,14 +187,29 @@ impl Worker {
                 continue;
             }
             let cached = self.prefixes.find(sequence.ids(), sequence.prefix_scope());
-            let found = cached.len() * BLOCK_POSITIONS;
-            let shared = earlier.iter().map(|source| (source, sequence.shared_with(source)));
-            match shared.max_by_key(|(source, positions)| (*positions, source.cache.length.min(*positions))) {
-                Some((source, positions)) if positions > found && source.cache.length >= positions => {
-                    sequence.set_prefix(source.cache.fork(self.model.cache_shape(), positions));
+            // The most positions that can be taken now, and from whom; the most that another prompt will have.
+            let (mut ready, mut from, mut promised) = (cached.len() * BLOCK_POSITIONS, None, 0);
+            for source in earlier.iter() {
+                if !sequence.can_share(source, ready) {
+                    continue;
                 }
-                Some((_, positions)) if positions >= found + WORTH_WAITING => *waits = true,
-                _ => sequence.set_prefix(KvCache::with_prefix(cached)),
+                let shared = sequence.shared_with(source);
+                // A source that generates has one position less than ids, always.
+                if source.pending() == 1 || source.cache.length >= shared {
+                    let computed = shared.min(source.cache.length);
+                    if computed > ready {
+                        (ready, from) = (computed, Some(source));
+                    }
+                } else {
+                    promised = promised.max(shared);
+                }
+            }
+            if promised >= ready + WORTH_WAITING {
+                *waits = true;
+            } else if let Some(source) = from {
+                sequence.set_prefix(source.cache.fork(self.model.cache_shape(), ready));
+            } else {
+                sequence.set_prefix(KvCache::with_prefix(cached));
             }
         }
         waits

@@ -1,5 +1,7 @@
 //! ROUGE-L (Lin 2004) as the package rouge_score 0.1.2 computes it, without a stemmer.
 
+use datasets::longest_common_subsequence;
+
 /// The F-measure of the longest common subsequence of words, from 0 to 1.
 pub(crate) fn rouge_l(target: &str, prediction: &str) -> f64 {
     let (target, prediction) = (words(target), words(prediction));
@@ -16,17 +18,4 @@ fn words(text: &str) -> Vec<String> {
     let lower = text.to_lowercase();
     let words = lower.split(|letter: char| !letter.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
     words.map(str::to_owned).collect()
-}
-
-fn longest_common_subsequence(one: &[String], other: &[String]) -> usize {
-    let mut lengths = vec![0; other.len() + 1];
-    for word in one {
-        let mut diagonal = 0;
-        for (index, candidate) in other.iter().enumerate() {
-            let above = lengths[index + 1];
-            lengths[index + 1] = if word == candidate { diagonal + 1 } else { above.max(lengths[index]) };
-            diagonal = above;
-        }
-    }
-    lengths[other.len()]
 }

@@ -19,6 +19,14 @@ const THOUGHTS: [(&str, &str); 7] = [
 const CLOSINGS: [&str; 3] = ["</think>", "[/THINK]", "◁/think▷"];
 /// Channels of gpt-oss: what is before the last of these is its analysis.
 const FINAL_CHANNEL: &str = "<|channel|>final<|message|>";
+/// What stands around the texts of the channels before the final one.
+const CHANNEL_MARKS: [&str; 5] = [
+    "<|channel|>analysis<|message|>",
+    "<|channel|>commentary<|message|>",
+    "<|end|>",
+    "<|start|>assistant",
+    "<|channel|>analysis",
+];
 /// Special tokens that end turns or texts, which some servers do not leave out.
 const ENDS: [&str; 14] = [
     "<|im_end|>",
@@ -62,8 +70,11 @@ pub(crate) fn taken_apart(mut reply: Reply, prompt: &Prompt) -> Reply {
 
 /// The thoughts at the start of a text, and what follows them. Thoughts that never end leave no text.
 fn without_thoughts(text: &str) -> (String, &str) {
-    if let Some((analysis, text)) = text.rsplit_once(FINAL_CHANNEL) {
-        return (analysis.replace("<|channel|>analysis<|message|>", ""), text);
+    if text.trim_start().starts_with("<|channel|>") {
+        // Without a final channel there is no text.
+        let (analysis, text) = text.rsplit_once(FINAL_CHANNEL).unwrap_or((text, ""));
+        let marks = |analysis: String, mark: &&str| analysis.replace(mark, "");
+        return (CHANNEL_MARKS.iter().fold(analysis.to_owned(), marks).trim().to_owned(), text);
     }
     let (mut thoughts, mut rest) = (String::new(), text);
     while let Some((open, close)) = THOUGHTS.iter().find(|(open, _)| rest.trim_start().starts_with(open)) {
@@ -100,13 +111,16 @@ pub(crate) fn json_in(text: &str, schema: &Value) -> Option<Value> {
     if let Ok(value) = serde_json::from_str::<Value>(text.trim()) {
         return Some(value);
     }
+    // A schema that is none fits nothing.
+    let validator = jsonschema::validator_for(schema).ok();
+    let fits = |value: &Value| validator.as_ref().is_some_and(|validator| validator.is_valid(value));
     let (mut first, mut at) = (None, 0);
     for _ in 0..MAX_PLACES {
         let Some(place) = text[at..].find(['{', '[']) else { break };
         at += place;
         let mut values = serde_json::Deserializer::from_str(&text[at..]).into_iter::<Value>();
         match values.next() {
-            Some(Ok(value)) if jsonschema::is_valid(schema, &value) => return Some(value),
+            Some(Ok(value)) if fits(&value) => return Some(value),
             Some(Ok(value)) => {
                 at += values.byte_offset();
                 first.get_or_insert(value);
@@ -138,11 +152,14 @@ mod tests {
             "[THINK]Hm.[/THINK]Yes.",
             "<thinking>Hm.</thinking> Yes.",
             "<|channel|>analysis<|message|>Hm.<|channel|>final<|message|>Yes.",
+            "<|channel|>analysis<|message|>Hm.<|end|><|start|>assistant<|channel|>final<|message|>Yes.",
         ] {
             assert_eq!(apart(text), ("Yes.".to_owned(), hm.clone()), "{text}");
         }
         assert_eq!(apart("<think>\n\n</think>\n\nYes."), ("Yes.".to_owned(), None));
-        assert_eq!(apart("<think>Hm."), (String::new(), hm), "thoughts that were cut");
+        let no_text = (String::new(), hm);
+        assert_eq!(apart("<think>Hm."), no_text, "thoughts that were cut");
+        assert_eq!(apart("<|channel|>analysis<|message|>Hm."), no_text, "no final channel");
         for text in ["Yes.", "The tag <think> opens and </think> closes.", "  Indented text"] {
             assert_eq!(apart(text), (text.to_owned(), None), "{text}");
         }

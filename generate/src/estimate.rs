@@ -130,7 +130,7 @@ async fn estimate_task(
     };
     if kept == 0 {
         terminal::message!(
-            "warning: {name}: no row of the sample is kept, and what the run would cost is lost; see `smoltalk preview {name}`"
+            "warning: {name}: no row of the sample was kept; check the prompts with `smoltalk preview {name}` before you generate"
         );
     }
     let price = match kept {

@@ -180,10 +180,10 @@ impl RowContext<'_> {
                 failure = filtered();
             } else if reply.cut && (!is_trimmed || text.is_empty()) {
                 failure = ("cut_off", not_ended(&reply, sampling.max_tokens));
-                self.useless(teacher, step, is_new, &failure.1)?;
+                self.useless(teacher, step, is_new, failure.0, &failure.1)?;
             } else if text.is_empty() {
                 failure = ("empty", String::new());
-                self.useless(teacher, step, is_new, "they are empty")?;
+                self.useless(teacher, step, is_new, failure.0, "they are empty")?;
             } else if kind == "user" && forbidden.iter().any(|opening| text.starts_with(opening.as_str())) {
                 failure = ("forbidden_opening", text.chars().take(40).collect());
             } else {
@@ -206,11 +206,21 @@ impl RowContext<'_> {
         Ok(Sampling { max_tokens: teacher.max_tokens().unwrap_or(sampling.max_tokens), ..sampling })
     }
 
-    /// Counts an answer of no use, if it was paid for just now.
-    fn useless(&self, teacher: &Teacher, step: &str, is_new: bool, reason: &str) -> anyhow::Result<()> {
-        let remedy = match reason.starts_with("not ended") {
-            true => "give a larger `--max-tokens`",
-            false => "check what the model is and how it is asked (`smoltalk preview`)",
+    /// Counts an answer of no use, if it was paid for just now. `drop` is the reason by which its row is dropped.
+    fn useless(
+        &self,
+        teacher: &Teacher,
+        step: &str,
+        is_new: bool,
+        drop: &str,
+        reason: &str,
+    ) -> anyhow::Result<()> {
+        let remedy = match drop {
+            "cut_off" => "run the same command again with a larger `--max-tokens` and `--retry cut_off`",
+            // The answers are recorded and would be used again.
+            _ => {
+                "check what the model is and how it is asked (`smoltalk preview`), then start over with `--restart`"
+            }
         };
         if is_new { teacher.useless(step, reason, remedy) } else { Ok(()) }
     }
@@ -260,9 +270,10 @@ impl RowContext<'_> {
                 Ok(_) => teacher.useful(step),
                 Err(("filtered", _)) => {}
                 Err(("cut_off", _)) => {
-                    self.useless(teacher, step, is_new, &not_ended(&reply, sampling.max_tokens))?;
+                    let reason = not_ended(&reply, sampling.max_tokens);
+                    self.useless(teacher, step, is_new, "cut_off", &reason)?;
                 }
-                Err(_) => self.useless(teacher, step, is_new, "they are not JSON")?,
+                Err(_) => self.useless(teacher, step, is_new, "unusable_judgement", "they are not JSON")?,
             }
             match value.and_then(&check) {
                 Ok(value) => return Ok(value),

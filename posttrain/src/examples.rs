@@ -169,6 +169,9 @@ pub fn example(row: &Row, kind: Kind, rules: &Rules<'_>) -> Result<Example, Drop
 fn add(example: &mut Example, tokens: Tokens, is_document: bool, rules: &Rules<'_>) -> Result<(), Dropped> {
     let Tokens { mut sequence, mut weights } = tokens;
     let (length, limit) = (sequence.ids.len(), rules.max_length);
+    if sequence.trained_tokens() == 0 {
+        return Err(Dropped::new("no_trained_token", "no token has a weight above 0"));
+    }
     if length > limit && rules.too_long == TooLong::Split && is_document {
         for start in (0..length).step_by(limit) {
             let end = length.min(start + limit);
@@ -196,9 +199,7 @@ fn add(example: &mut Example, tokens: Tokens, is_document: bool, rules: &Rules<'
         example.lost += length - limit;
     }
     if sequence.trained_tokens() == 0 {
-        let detail =
-            if length > limit { "cut before the first trained token" } else { "no assistant message" };
-        return Err(Dropped::new("no_trained_token", detail));
+        return Err(Dropped::new("no_trained_token", "cut before the first trained token"));
     }
     example.sequences.push(sequence);
     push_weights(example, weights);
@@ -378,7 +379,11 @@ fn tools(row: &Row, messages: &[Message]) -> Result<Value, Dropped> {
             })?
         }
         Some(tools @ Value::Array(_)) => tools.clone(),
-        _ => Value::Null,
+        None | Some(Value::Null | Value::String(_)) => Value::Null,
+        Some(other) => {
+            let detail = format!("the column `tools` is {other}; expected a list");
+            return Err(Dropped::new("unreadable_tools", detail));
+        }
     };
     let is_empty = tools.as_array().is_none_or(Vec::is_empty);
     let is_described = messages.iter().any(|message| message.content.contains("<tools>"));

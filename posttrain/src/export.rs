@@ -5,7 +5,6 @@ use checkpoint::Checkpoint;
 use checkpoint::gguf::{self, ExportType};
 use clap::ValueEnum;
 use report::numbers::separated;
-use std::io::Write;
 use std::path::PathBuf;
 
 /// The options of `posttrain export`.
@@ -64,6 +63,6 @@ pub fn run(options: &Options) -> Result<u8> {
     checkpoint.warnings.iter().for_each(|warning| terminal::message!("warning: {warning}"));
     let bytes = gguf::export(&checkpoint, path, options.kind.into())?;
     // A closed pipe is no failure: the file is written.
-    let _ = writeln!(std::io::stdout(), "{} has {} bytes", path.display(), separated(bytes));
+    let _ = terminal::results!("{} has {} bytes", path.display(), separated(bytes));
     Ok(0)
 }

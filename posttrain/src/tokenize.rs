@@ -143,12 +143,13 @@ fn cache_below(user: Option<PathBuf>, out: &Path) -> PathBuf {
 /// Returns the hash of everything that decides the tokens.
 fn key(paths: &[PathBuf], options: &ReadOptions, kind: Kind, rules: &Rules<'_>) -> Result<String> {
     let mut hasher = Hasher::default();
+    let one_message = json!([{"role": "user", "content": "Hi"}]);
     let rules_text = json!({
         "version": VERSION,
         "program": env!("CARGO_PKG_VERSION"),
         "named_tokens": rules.template.named_tokens(),
         // A template that prints the date is another one on another day.
-        "day": rules.template.render(&json!([]), None, false).ok().filter(|_| rules.template.prints_time()),
+        "day": rules.template.prints_time().then(|| rules.template.render(&one_message, None, false).ok()),
         "reading": options,
         "tools": rules.tools,
         "template_args": rules.template_args,

@@ -4,6 +4,7 @@ use engine::{
 };
 use proptest::prelude::*;
 use serde_json::{Value, json};
+use std::time::Duration;
 use tests::shared_data;
 
 fn stories() -> Option<Checkpoint> {
@@ -164,6 +165,36 @@ fn requests_that_arrive_together_compute_what_they_share_once() {
     for (request, events) in requests.iter().zip(again) {
         assert_eq!(answer(&alone, request.clone()), events.collect_blocking());
     }
+}
+
+/// A prompt that continues another request's prompt and answer does not wait for the whole answer.
+#[test]
+fn a_prompt_that_follows_an_answer_being_written_begins_at_once() {
+    let Some(checkpoint) = stories() else { return };
+    let engine = NativeEngine::start(&checkpoint, Options::default()).unwrap();
+    let first = Request {
+        prompt: prompt(&checkpoint, "Once upon a time there was a girl named Lily."),
+        max_tokens: 400,
+        ..Request::default()
+    };
+    let said = answer(&engine, first.clone());
+    let next = Request { prompt: [first.prompt.clone(), said.ids].concat(), max_tokens: 1, ..first.clone() };
+    let alone = answer(&engine, next.clone());
+    // Another engine has nothing of either.
+    let engine = NativeEngine::start(&checkpoint, Options::default()).unwrap();
+    let mut writing = engine.submit(first).unwrap();
+    assert_eq!(engine.submit(next).unwrap().collect_blocking(), alone);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    let so_far = async {
+        let mut events = Vec::new();
+        while let Ok(Some(event)) = tokio::time::timeout(Duration::ZERO, writing.next()).await {
+            events.push(event);
+        }
+        events
+    };
+    let so_far = runtime.block_on(so_far);
+    let is_done = so_far.iter().any(|event| matches!(event, engine::Event::Done(_)));
+    assert!(!is_done, "the first answer is still being written: {} tokens", so_far.len());
 }
 
 #[test]

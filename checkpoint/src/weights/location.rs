@@ -32,7 +32,7 @@ pub(super) fn weight_files(folder: &Path) -> Result<Vec<PathBuf>, Error> {
         .collect()
 }
 
-/// The path of a shard. Others' folders are not opened because an index names them.
+/// The path of a shard. An index must not make the program open files of other folders.
 fn shard(folder: &Path, name: &str) -> Result<PathBuf, String> {
     let mut parts = Path::new(name).components();
     if !matches!((parts.next(), parts.next()), (Some(Component::Normal(_)), None)) {

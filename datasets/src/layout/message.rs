@@ -53,7 +53,7 @@ pub(super) fn messages(value: &Value, name: &str) -> Result<Vec<Message>, String
         }
         Value::Array(turns) => {
             let lists: Result<Vec<_>, _> = turns.iter().map(|turn| turn_messages(turn, name)).collect();
-            Ok(lists?.concat())
+            Ok(lists?.into_iter().flatten().collect())
         }
         Value::Object(lists) => messages(&transposed(lists, name)?, name),
         Value::String(text) => messages(&parsed(text, name)?, name),

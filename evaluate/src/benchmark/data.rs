@@ -114,7 +114,7 @@ fn fetch(id: Option<&Id>, set: &DataSet) -> Result<Vec<DataFile>> {
     let stem = stems(set).remove(0);
     let Some(own) = Id::parse(set.repository).filter(|_| set.is_on_hub) else {
         bail!(
-            "{} is not on the hub; put {stem}.json in FOLDER/{} and give `--data FOLDER` with all datasets in it",
+            "{} is not on the hub; put {stem}.json (or .jsonl) in FOLDER/{} and give `--data FOLDER` with all datasets in it",
             set.name(),
             set.folders.first().unwrap_or(&"")
         );

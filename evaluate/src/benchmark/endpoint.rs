@@ -108,6 +108,7 @@ impl EndpointModel {
         };
         let decoding = match &work {
             Work::GenerateText { body, stops } => json!([body, stops]),
+            Work::Converse { seeds } => json!([seeds, self.max_tokens]),
             _ => Value::Null,
         };
         let identity = format!("{} {}", self.client.url(), self.model);
@@ -176,7 +177,7 @@ impl EndpointModel {
             let messages: Vec<Value> = prompt.messages(true).into_iter().map(message).collect();
             let body = json!({
                 "model": self.model, "messages": messages, "temperature": conversation.temperature,
-                // Half of the seeds do not fit in the numbers of other servers.
+                // Servers may accept seeds of 31 bits only.
                 "seed": seed >> 33, "max_tokens": self.max_tokens.unwrap_or(conversation.max_tokens),
             });
             let reply = self.client.post("chat/completions", &body)?;

@@ -57,10 +57,9 @@ impl Client {
             if let Some(key) = &self.key {
                 request = request.bearer_auth(key);
             }
-            let reason = match request.send() {
-                Ok(response) => {
-                    let status = response.status();
-                    let text = response.text().with_context(|| format!("{url} broke off"))?;
+            let answered = request.send().and_then(|response| Ok((response.status(), response.text()?)));
+            let reason = match answered {
+                Ok((status, text)) => {
                     if status.is_success() {
                         return serde_json::from_str(&text)
                             .with_context(|| format!("{url} did not return JSON"));
@@ -69,7 +68,7 @@ impl Client {
                     ensure!(status == 429 || status.is_server_error(), "{reason}");
                     reason
                 }
-                Err(error) => format!("{url} did not answer: {error:#}"),
+                Err(error) => format!("{url} did not answer, or broke off: {error:#}"),
             };
             ensure!(attempt < ATTEMPTS, "{reason}");
             std::thread::sleep(Duration::from_millis(500 << attempt));
@@ -77,7 +76,8 @@ impl Client {
     }
 }
 
-/// Does work on several items at a time, and hands each result over as it comes. Nothing is begun after a signal.
+/// Does work on several items at a time, and hands each result over as it comes. Nothing is begun after a signal or an
+/// error; what is in flight then is still handed over, because it is paid for.
 ///
 /// # Errors
 /// The first error of the work or of `finish`.
@@ -103,7 +103,15 @@ pub(super) fn concurrently<Item: Sync, Output: Send>(
             });
         }
         drop(results);
-        // Dropping the receiver on an error ends the threads after their current request.
-        received.into_iter().try_for_each(|result| finish(result?))
+        let mut outcome = Ok(());
+        for result in received {
+            if let Err(error) = result.and_then(&mut finish)
+                && outcome.is_ok()
+            {
+                outcome = Err(error);
+                *waiting.lock().unwrap_or_else(PoisonError::into_inner) = [].iter();
+            }
+        }
+        outcome
     })
 }

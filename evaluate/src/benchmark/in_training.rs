@@ -2,6 +2,7 @@
 //! after the other is asked about the same documents.
 
 use super::data::Data;
+use super::job::JobDocument;
 use super::native::NativeModel;
 use super::options::Options;
 use super::prepare::{self, PreparedTask};
@@ -10,7 +11,7 @@ use super::settings::Settings;
 use super::summary::ModelSummary;
 use crate::task::Group;
 use crate::tasks;
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use serde_json::{Map, Value, json};
 use std::collections::HashMap;
 use std::path::Path;
@@ -108,16 +109,20 @@ impl TrainingBenchmarks {
             let start = Instant::now();
             let job = model.job(prepared)?;
             let all: Vec<usize> = (0..job.documents.len()).collect();
-            let mut scored: HashMap<String, Record> = HashMap::new();
+            let mut scored: HashMap<usize, Record> = HashMap::new();
             model.score(&job, &all, stop, |record| {
-                scored.insert(record.key.clone(), record);
+                scored.insert(record.doc_id, record);
                 Ok(())
             })?;
             if stop.is_requested() {
                 return Ok(None);
             }
-            let in_order = job.documents.iter().filter_map(|document| scored.get(&document.key).cloned());
-            summary.add_task(&job, &in_order.collect::<Vec<_>>(), start.elapsed().as_secs_f64());
+            let of = |document: &JobDocument<'_>| {
+                let id = document.document.doc_id;
+                scored.remove(&id).with_context(|| format!("document {id} has no score"))
+            };
+            let in_order: Vec<Record> = job.documents.iter().map(of).collect::<Result<_>>()?;
+            summary.add_task(&job, &in_order, start.elapsed().as_secs_f64());
         }
         summary.add_groups(&self.groups);
         let score = |(task, metric, estimate): (&str, &str, crate::statistics::Estimate)| TrainingScore {

@@ -10,7 +10,7 @@ use crate::task::JudgeRequest;
 use anyhow::{Context, Result, bail};
 use openai::chat::ChatRequest;
 use openai::message::{Content, Message};
-use openai::reply::{CompletionReply, ReplyFault};
+use openai::reply::{CompletionReply, ReplyEnd, ReplyFault};
 use openai::request::Sampling;
 use terminal::{Progress, Stop};
 
@@ -104,7 +104,12 @@ impl Judge {
             ..ChatRequest::default()
         };
         match CompletionReply::read(&self.client.post("chat/completions", &body)?) {
-            Ok(reply) => Ok(reply.text),
+            Ok(reply) => match reply.end {
+                ReplyEnd::Error(word) | ReplyEnd::Unknown(word) => {
+                    bail!("{} ended its answer with `{word}`", self.client.url())
+                }
+                _ => Ok(reply.text),
+            },
             Err(ReplyFault::Error(error)) => bail!("{} reports: {}", self.client.url(), error.message),
             Err(ReplyFault::NoAnswer(reason)) => bail!("{}: {reason}", self.client.url()),
         }

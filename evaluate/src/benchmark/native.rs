@@ -18,6 +18,8 @@ use std::ops::ControlFlow;
 use std::time::Instant;
 use terminal::Stop;
 
+/// The form of a conversation, whatever the form of other prompts is: each turn is a turn of the template.
+const CONVERSATION: Form = Form::Chat { examples_as_turns: true };
 /// Increased whenever the same weights and ids would give other log-likelihoods or texts.
 const ENGINE_VERSION: u32 = 1;
 /// The number of texts that are written together.
@@ -189,7 +191,7 @@ impl NativeModel {
     }
 
     /// The requests for contexts, each with its ids, and their continuations; those that follow each other with the same
-    /// context are one request. `merged` counts the contexts whose last token became a part of the continuation's first.
+    /// context are one request. `merged` counts the continuations whose first token took in the context's last one.
     fn scoring(
         &self,
         task: &Task,
@@ -234,7 +236,7 @@ impl NativeModel {
                 Question::Conversation(one) => {
                     let empty = vec![String::new(); one.turns.len() - 1];
                     let prompt = prepared.prompts[0].continued(&one.turns, &empty);
-                    let tokens = encoder.ids(&encoder.text(&prompt, self.form)?)?.len();
+                    let tokens = encoder.ids(&encoder.text(&prompt, CONVERSATION)?)?.len();
                     (tokens + one.turns.len() * self.reply_tokens(one), "all replies")
                 }
                 _ => (0, ""),
@@ -361,14 +363,15 @@ impl NativeModel {
                 if in_flight.iter().all(Option::is_none) {
                     break;
                 }
+                // Conversations that are complete are recorded, also after a signal.
+                if stop.is_requested() {
+                    return Ok(());
+                }
                 for (index, events) in in_flight.into_iter().enumerate() {
                     let Some(events) = events else { continue };
                     let (reply, _, count) = text_of(events)?;
                     replies[index].push(reply);
                     tokens[index] += count;
-                }
-                if stop.is_requested() {
-                    return Ok(());
                 }
             }
             for ((document, responses), tokens) in batch.iter().zip(replies).zip(tokens) {
@@ -390,7 +393,7 @@ impl NativeModel {
         let encoder = Encoder::new(&self.checkpoint);
         let prompt = document.document.prompts[0].continued(&conversation.turns, replies);
         let request = Request {
-            prompt: encoder.ids(&encoder.text(&prompt, Form::Chat { examples_as_turns: true })?)?,
+            prompt: encoder.ids(&encoder.text(&prompt, CONVERSATION)?)?,
             sampling: Sampling { temperature: conversation.temperature, seed: *seed, ..Sampling::default() },
             max_tokens: self.reply_tokens(conversation),
             stop_ids: self.checkpoint.stop_ids.clone(),

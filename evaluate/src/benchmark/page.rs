@@ -174,9 +174,10 @@ fn documents_section(models: &[Scored], count: usize) -> String {
 }
 
 fn answer(model: &str, record: &Record) -> String {
-    // Of the first metric that says right or wrong; a count or a length is neither.
+    // Of the first metric that is a share, if it is 0 or 1: what lies between is neither right nor wrong.
     let verdict = record.metrics.iter().find(|(name, _)| is_share(name));
-    let is_right = verdict.map(|(name, _)| number(record, name) == Some(1.0));
+    let value = verdict.and_then(|(name, _)| number(record, name));
+    let is_right = value.filter(|value| *value == 0.0 || *value == 1.0).map(|value| value == 1.0);
     let metrics: Vec<String> = record
         .metrics
         .iter()

@@ -2,6 +2,8 @@
 
 use super::python::strip;
 use fancy_regex::Regex;
+use std::cell::RefCell;
+use std::collections::HashMap;
 
 /// What is ignored when a reply is compared with an answer.
 #[derive(Debug, Clone, Copy, Default)]
@@ -57,6 +59,24 @@ pub(crate) fn find_all(pattern: &str, text: &str) -> Vec<Option<String>> {
     found
 }
 
+/// Compiled patterns that are kept; some tasks make a pattern for each document.
+const KEPT: usize = 256;
+
+/// The pattern, compiled once for all documents.
 fn compiled(pattern: &str) -> Regex {
-    Regex::new(pattern).unwrap_or_else(|error| panic!("a task has the pattern `{pattern}`: {error}"))
+    thread_local! {
+        static COMPILED: RefCell<HashMap<String, Regex>> = RefCell::default();
+    }
+    COMPILED.with_borrow_mut(|known| {
+        if let Some(regex) = known.get(pattern) {
+            return regex.clone();
+        }
+        let regex =
+            Regex::new(pattern).unwrap_or_else(|error| panic!("a task has the pattern `{pattern}`: {error}"));
+        if known.len() == KEPT {
+            known.clear();
+        }
+        known.insert(pattern.to_owned(), regex.clone());
+        regex
+    })
 }

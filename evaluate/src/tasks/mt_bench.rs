@@ -61,7 +61,15 @@ fn request(gold: &Value, prompts: &[Row], replies: &[String], turn: usize) -> Re
         let mut texts = vec![("question", question), ("answer", reply.clone())];
         if needs_reference {
             let reference = text(&gold["reference"], index);
-            texts.push(("ref_answer", reference.context("there is no reference answer to this question")?));
+            texts.push((
+                "ref_answer",
+                reference.with_context(|| {
+                    format!(
+                        "question {} has no reference answer; add it to reference_answer-gpt-4.jsonl",
+                        gold["id"]
+                    )
+                })?,
+            ));
         }
         fields.extend(texts.into_iter().flat_map(|(field, text)| {
             [(format!("{field}_{}", index + 1), text.clone()), (field.to_owned(), text)]

@@ -84,10 +84,13 @@ impl Survey {
         survey.surrogates = rows.surrogates();
         let skipped = rows.skipped().iter().map(|(file, reason)| format!("{}: {reason}", file.display()));
         survey.skips_rows = !unreadable.is_empty();
-        // Where the data was on this machine is nobody else's business.
+        // Published files must not contain paths of this machine. Every text begins with its path.
         let prefix =
             input.parent().map(|parent| format!("{}/", parent.display())).filter(|prefix| prefix.len() > 1);
-        let without = |text: String| prefix.as_ref().map_or(text.clone(), |prefix| text.replace(prefix, ""));
+        let without = |text: String| match prefix.as_ref().and_then(|prefix| text.strip_prefix(prefix)) {
+            Some(rest) => rest.to_owned(),
+            None => text,
+        };
         survey.skipped = skipped.chain(unreadable).map(without).collect();
         for (_, layout) in rows.layouts() {
             let layout = format!("{layout:?}");

@@ -96,22 +96,25 @@ impl Sorting {
     /// Sorts rows and keeps the first ones; those without the column come last.
     pub(super) fn keep(&self, rows: &mut Vec<RawRow>, count: usize) {
         rows.sort_by(|one, other| {
-            let value = |row: &RawRow| row.object.get(&self.column).filter(|value| !value.is_null()).cloned();
-            match (value(one), value(other)) {
-                (Some(one), Some(other)) if self.from_largest => compare(&other, &one),
-                (Some(one), Some(other)) => compare(&one, &other),
-                (one, other) => other.is_some().cmp(&one.is_some()),
+            let has_value = |value: &&Value| !value.is_null();
+            let values = [one, other].map(|row| row.object.get(&self.column).filter(has_value));
+            match values {
+                [Some(one), Some(other)] if self.from_largest => compare(other, one),
+                [Some(one), Some(other)] => compare(one, other),
+                [one, other] => other.is_some().cmp(&one.is_some()),
             }
         });
         rows.truncate(count);
     }
 }
 
-/// Compares as numbers where both are numbers, as texts otherwise.
+/// Compares numbers as numbers and texts as texts; numbers come before texts, so that the order is total.
 fn compare(one: &Value, other: &Value) -> Ordering {
     match (number(one), number(other)) {
         (Some(one), Some(other)) => one.total_cmp(&other),
-        _ => text_of(one).cmp(&text_of(other)),
+        (Some(_), None) => Ordering::Less,
+        (None, Some(_)) => Ordering::Greater,
+        (None, None) => text_of(one).cmp(&text_of(other)),
     }
 }
 
@@ -140,6 +143,11 @@ mod tests {
         }
         for text in ["score>9", "score=10", "text=red", "none=1", "absent~x"] {
             assert!(!holds(text), "{text}");
+        }
+        let mixed = [json!(2), json!("10"), json!("1x"), json!("a")];
+        for pair in mixed.windows(2) {
+            assert_eq!(compare(&pair[0], &pair[1]), Ordering::Less, "{pair:?}");
+            assert_eq!(compare(&pair[1], &pair[0]), Ordering::Greater, "{pair:?}");
         }
         assert!("score".parse::<Condition>().is_err() && "=3".parse::<Condition>().is_err());
     }

@@ -74,7 +74,9 @@ impl Adjustments {
         {
             fields.insert("max_tokens".to_owned(), json!(asked.min(most)));
         }
+        // Only chats have the newer name.
         if self.has_max_completion_tokens
+            && fields.contains_key("messages")
             && let Some(asked) = fields.remove("max_tokens")
         {
             fields.insert("max_completion_tokens".to_owned(), asked);
@@ -138,7 +140,8 @@ impl Adjustments {
         let message = refusal.message.to_lowercase();
         let is_sent = |name: &str| body.get(name).is_some();
         let is_named = |name: &str| refusal.param.as_deref() == Some(name) || has_word(&message, name);
-        if is_sent("max_tokens") && is_named("max_tokens") && !self.has_max_completion_tokens {
+        let is_chat = is_sent("messages");
+        if is_chat && is_sent("max_tokens") && is_named("max_tokens") && !self.has_max_completion_tokens {
             self.has_max_completion_tokens = true;
             return Some("`max_tokens` is sent as `max_completion_tokens`".to_owned());
         }

@@ -224,7 +224,7 @@ fn refused(refusal: Refusal, wait: Option<Duration>, body: &[u8]) -> Failure {
 fn all_failed(reason: &str, unanswered: u32) -> String {
     let charged = match unanswered {
         0 => String::new(),
-        some => format!("; {some} of them may have been billed and are charged at their worst-case cost"),
+        some => format!("; {some} of them may have been billed and are charged"),
     };
     format!("{ATTEMPTS} attempts failed, the last one with: {reason}{charged}")
 }

@@ -114,7 +114,7 @@ impl HttpTeacher {
         let mut sending = Sending { adjustments: self.adjustments().clone(), ..Sending::default() };
         for _ in 0..MAX_ADJUSTMENTS {
             let (path, body) = self.request(context, &sending)?;
-            let unanswered = match self.ask(context, path, &body, sending.room).await {
+            let unanswered = match self.ask(context, path, &body).await {
                 Ok(reply) => {
                     self.attempts.policy.answered(context.step);
                     self.remember(&sending);
@@ -125,7 +125,7 @@ impl HttpTeacher {
             let refusal = unanswered.refusal.as_deref();
             let next = refusal
                 .and_then(|(status, words)| sending.adjustments.after(*status, words, context.call, &body));
-            match next.filter(|next| !self.is_decided_by_user(next, &sending, &body)) {
+            match next.filter(|next| !self.is_decided_by_user(context, next, &sending, &body)) {
                 Some(NextTry::Adjusted(adjustments, note)) => {
                     sending.adjustments = adjustments;
                     sending.notes.push(note);
@@ -163,13 +163,17 @@ impl HttpTeacher {
     }
 
     /// Whether a change would make no other request: the user gave the field.
-    fn is_decided_by_user(&self, next: &NextTry, sending: &Sending, body: &Value) -> bool {
+    fn is_decided_by_user(
+        &self,
+        context: CallContext<'_>,
+        next: &NextTry,
+        sending: &Sending,
+        body: &Value,
+    ) -> bool {
         match next {
             NextTry::Adjusted(adjustments, _) => {
-                let mut changed = body.clone();
-                adjustments.apply(&mut changed);
-                self.settings.request.apply(&mut changed);
-                changed == *body && sending.adjustments.road == adjustments.road
+                let changed = Sending { adjustments: adjustments.clone(), ..sending.clone() };
+                self.request(context, &changed).is_ok_and(|(_, changed)| changed == *body)
             }
             NextTry::Shorter(_) => self.settings.request.decides("max_tokens"),
         }
@@ -232,10 +236,8 @@ impl HttpTeacher {
         context: CallContext<'_>,
         path: &'static str,
         body: &Value,
-        room: Option<u64>,
     ) -> Result<Reply, Unanswered> {
-        let mut worst_case = WorstCase::of(context.call, body);
-        worst_case.completion = worst_case.completion.min(room.unwrap_or(u64::MAX));
+        let worst_case = WorstCase::of(context.call, body);
         if let Some(batches) = &self.batches {
             return batches.answer(context, path, body.clone(), worst_case).await;
         }

@@ -137,9 +137,7 @@ impl RejectionPolicy {
             return Ok(());
         }
         Err(anyhow!(
-            "teacher {model} gave {MAX_ALIKE} answers in a row to the step `{name}` that are of no use: {reason}; {remedy}, \
-             then run the same command again, with `--retry {}` for rows that were dropped because of it",
-            if reason.starts_with("not ended") { "cut_off" } else { "unusable_judgement" }
+            "teacher {model} gave {MAX_ALIKE} answers in a row to the step `{name}` that are of no use: {reason}; {remedy}"
         ))
     }
 }

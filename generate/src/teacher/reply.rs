@@ -58,12 +58,14 @@ pub(super) async fn as_far_as_it_came(mut response: Response) -> (Vec<u8>, Resul
 
 /// The text of a body: unpacked if it is gzip, which nobody asked for, and in the encoding that its type names.
 fn text_of(body: &[u8], content_type: &str) -> Result<String, String> {
-    if body.starts_with(&[0x1f, 0x8b]) {
-        let mut unpacked = Vec::new();
+    let mut unpacked = Vec::new();
+    let body = if body.starts_with(&[0x1f, 0x8b]) {
         let read = GzDecoder::new(body).take(MAX_BODY as u64).read_to_end(&mut unpacked);
         read.map_err(|error| format!("the response is damaged gzip ({error})"))?;
-        return text_of(&unpacked, content_type);
-    }
+        unpacked.as_slice()
+    } else {
+        body
+    };
     match std::str::from_utf8(body) {
         Ok(text) => Ok(text.to_owned()),
         Err(_) if ["iso-8859-1", "latin1", "windows-1252"].iter().any(|name| content_type.contains(name)) => {

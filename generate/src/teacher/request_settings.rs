@@ -60,12 +60,20 @@ impl RequestSettings {
         let mut settings = Self::default();
         for option in of_role(options.extra_body, role) {
             let object = serde_json::from_str::<Map<String, Value>>(option);
-            settings
-                .set
-                .extend(object.with_context(|| format!("`--extra-body {option}` is no JSON object"))?);
+            settings.set.extend(
+                object.context("an `--extra-body` is no JSON object; give one such as '{\"top_k\": 20}'")?,
+            );
         }
         for option in of_role(options.request, role) {
             settings.add_field(option)?;
+        }
+        for (key, value) in &settings.set {
+            // What is set is in run.json and the dataset card.
+            ensure!(
+                !contains_secret(value),
+                "`{key}` (`--request`, `--extra-body`) looks like an API key, which would be in run.json and the dataset card; \
+                 give it with `--header NAME=VARIABLE` or `--api-key-env`"
+            );
         }
         for option in of_role(options.header, role) {
             settings.add_header(option)?;
@@ -100,11 +108,11 @@ impl RequestSettings {
             return Ok(());
         }
         let Some((key, value)) = option.split_once('=').filter(|(key, _)| !key.is_empty()) else {
-            bail!("`--request {option}` is neither KEY=JSON nor -KEY")
+            bail!("a `--request` is neither KEY=JSON nor -KEY, such as top_k=20 or -seed")
         };
         let value = serde_json::from_str(value).with_context(|| {
             format!(
-                "`--request {option}`: the value is not JSON; texts have quotation marks: {key}='\"{value}\"'"
+                "`--request {key}=...`: the value is not JSON; texts have quotation marks: {key}='\"TEXT\"'"
             )
         })?;
         self.set.insert(key.to_owned(), value);
@@ -150,6 +158,16 @@ impl RequestSettings {
             return None;
         }
         Some(json!({"set": set, "left_out": left_out, "query": query, "max_tokens": max_tokens}))
+    }
+}
+
+/// Whether a value is, or has inside, what looks like an API key.
+fn contains_secret(value: &Value) -> bool {
+    match value {
+        Value::String(text) => endpoint::looks_secret(text),
+        Value::Array(values) => values.iter().any(contains_secret),
+        Value::Object(fields) => fields.values().any(contains_secret),
+        _ => false,
     }
 }
 
@@ -212,6 +230,8 @@ mod tests {
         };
         assert!(refused(&["effort=low"], &[], &[]).contains("effort='\"low\"'"));
         assert!(refused(&["seed"], &[], &[]).contains("neither KEY=JSON nor -KEY"));
+        let key = refused(&["user_key=\"sk-SECRET123\""], &[], &[]);
+        assert!(key.contains("`user_key`") && key.contains("--header") && !key.contains("SECRET"), "{key}");
         assert!(refused(&["-messages"], &[], &[]).contains("no teacher can be asked without it"));
         for (header, query) in [("api-key=sk-live-SECRET", ""), ("", "key=sk-live-SECRET")] {
             let list = |one: &str| if one.is_empty() { vec![] } else { vec![one.to_owned()] };

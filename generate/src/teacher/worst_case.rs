@@ -15,9 +15,14 @@ pub(super) struct WorstCase {
 }
 
 impl WorstCase {
-    /// Of a call with this body.
+    /// Of a call with this body, which may ask for more than the recipe does (`--request`). A body without a limit is
+    /// taken to have the call's.
     pub(super) fn of(call: &Call, body: &Value) -> Self {
-        Self { prompt: body.to_string().len() as u64, completion: call.max_tokens as u64 }
+        let limits =
+            ["max_tokens", "max_completion_tokens"].into_iter().filter_map(|name| body[name].as_u64());
+        let answer = limits.max().unwrap_or(call.max_tokens as u64);
+        let answers = body["n"].as_u64().unwrap_or(1).max(1);
+        Self { prompt: body.to_string().len() as u64, completion: answer.saturating_mul(answers) }
     }
 
     /// The most tokens that a provider counts for it.

@@ -236,8 +236,8 @@ impl Pair {
             Loss::ExoPair => self.of_margin(beta, |z| exo(z, flipped)),
             Loss::Robust => self.of_margin(beta, |z| robust(z, flipped)),
             Loss::Discopop => self.of_margin(beta, |z| discopop(z, discopop_tau)),
-            Loss::Ipo => self.of_mean_margin(1.0, |z| square(z - 0.5 / beta)),
-            Loss::SigmoidNorm => self.of_mean_margin(beta, negative_log_sigmoid),
+            Loss::Ipo => self.of_mean_margin(self.ratios(), 1.0, |z| square(z - 0.5 / beta)),
+            Loss::SigmoidNorm => self.of_mean_margin(self.ratios(), beta, negative_log_sigmoid),
             Loss::NcaPair => self.of_each(beta, nca_chosen, |z| half(negative_log_sigmoid_of_negated(z))),
             Loss::BcoPair => self.of_each(beta, negative_log_sigmoid, negative_log_sigmoid_of_negated),
             // Beta is in the target, it does not scale the log-ratio.
@@ -259,10 +259,10 @@ impl Pair {
                 dchosen: -1.0 / mean_chosen_tokens,
                 drejected: 0.0,
             },
-            Loss::Simpo => self.of_policy_mean_margin(|margin| {
-                let (loss, slope) = smoothed(beta * margin - simpo_gamma, flipped);
-                (loss, beta * slope)
-            }),
+            Loss::Simpo => {
+                let policy = [self.chosen_logp, self.rejected_logp];
+                self.of_mean_margin(policy, beta, |z| smoothed(z - simpo_gamma, flipped))
+            }
             Loss::Aot | Loss::AotUnpaired => unreachable!("sorted losses need the whole batch"),
         }
     }
@@ -273,18 +273,21 @@ impl Pair {
         Term { loss, dchosen: scale * slope, drejected: -scale * slope }
     }
 
-    /// Returns a function of scale times the difference of the log-ratios per token.
-    fn of_mean_margin(&self, scale: f64, function: impl Fn(f64) -> (f64, f64)) -> Term {
-        let margin = self.chosen / self.chosen_tokens - self.rejected / self.rejected_tokens;
-        let (loss, slope) = function(scale * margin);
-        let slope = scale * slope;
-        Term { loss, dchosen: slope / self.chosen_tokens, drejected: -slope / self.rejected_tokens }
+    /// The log-ratios of both replies.
+    fn ratios(&self) -> [f64; 2] {
+        [self.chosen, self.rejected]
     }
 
-    /// Returns a function of the difference of the policy's log-probabilities per token.
-    fn of_policy_mean_margin(&self, function: impl Fn(f64) -> (f64, f64)) -> Term {
-        let margin = self.chosen_logp / self.chosen_tokens - self.rejected_logp / self.rejected_tokens;
-        let (loss, slope) = function(margin);
+    /// Returns a function of scale times the difference of the replies' values per token.
+    fn of_mean_margin(
+        &self,
+        [chosen, rejected]: [f64; 2],
+        scale: f64,
+        function: impl Fn(f64) -> (f64, f64),
+    ) -> Term {
+        let margin = chosen / self.chosen_tokens - rejected / self.rejected_tokens;
+        let (loss, slope) = function(scale * margin);
+        let slope = scale * slope;
         Term { loss, dchosen: slope / self.chosen_tokens, drejected: -slope / self.rejected_tokens }
     }
 

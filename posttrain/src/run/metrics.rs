@@ -99,12 +99,12 @@ impl Metrics {
         }
     }
 
-    /// Waits until metrics.jsonl is on disk. If it was removed under the run, its lines are gone: a new one begins.
+    /// Waits until metrics.jsonl is on disk. If it was removed while the run wrote it, its lines are gone: a new one begins.
     pub(super) fn sync(&mut self) {
         if !self.path.is_file() {
             let path = self.path.display();
             terminal::message!(
-                "warning: {path} was removed under the run; the training continues, its curves begin again here"
+                "warning: {path} was removed while this run was writing it; the training continues, earlier metrics are lost"
             );
             let folder = self.path.parent().unwrap_or(Path::new("."));
             let opened = std::fs::create_dir_all(folder)

@@ -86,8 +86,8 @@ impl ChatWriter {
     }
 
     /// The chunk of one answer, with the ids that were chosen since its last one.
-    fn part(&mut self, index: usize, part: Part<'_>) -> Frame {
-        let logprobs = if part.tokens.is_empty() { None } else { self.logprobs(part.tokens) };
+    fn part(&mut self, index: usize, part: Part) -> Frame {
+        let logprobs = if part.tokens.is_empty() { None } else { self.logprobs(&part.tokens) };
         let token_ids = self.ids.as_mut().map(|ids| ids.take(index));
         let choice =
             ChatChunkChoice { index, delta: part.delta, logprobs, finish_reason: part.finish, token_ids };
@@ -97,13 +97,13 @@ impl ChatWriter {
 
 /// What a chunk says.
 #[derive(Default)]
-struct Part<'a> {
+struct Part {
     delta: ChatDelta,
-    tokens: &'a [ScoredToken],
+    tokens: Vec<ScoredToken>,
     finish: Option<FinishReason>,
 }
 
-impl Part<'_> {
+impl Part {
     fn call(call: ToolCallDelta) -> Self {
         Self { delta: ChatDelta { tool_calls: Some(vec![call]), ..ChatDelta::default() }, ..Self::default() }
     }
@@ -147,28 +147,28 @@ impl StreamWriter for ChatWriter {
     }
 
     fn delta(&mut self, index: usize, delta: Delta) -> Vec<Frame> {
-        let part = match &delta {
+        let part = match delta {
             Delta::Text { text, tokens } => {
-                let delta = ChatDelta { content: Some(text.clone()), ..ChatDelta::default() };
+                let delta = ChatDelta { content: Some(text), ..ChatDelta::default() };
                 Part { delta, tokens, finish: None }
             }
             Delta::Thought { text, tokens } => {
-                let delta = ChatDelta { reasoning_content: Some(text.clone()), ..ChatDelta::default() };
+                let delta = ChatDelta { reasoning_content: Some(text), ..ChatDelta::default() };
                 Part { delta, tokens, finish: None }
             }
             Delta::CallBegins { index, id, name } => {
-                let function = FunctionCallDelta { name: Some(name.clone()), arguments: String::new() };
+                let function = FunctionCallDelta { name: Some(name), arguments: String::new() };
                 let kind = Some(FunctionType::default());
-                Part::call(ToolCallDelta { index: *index, id: Some(id.clone()), kind, function })
+                Part::call(ToolCallDelta { index, id: Some(id), kind, function })
             }
             Delta::Arguments { index, text } => {
-                let function = FunctionCallDelta { name: None, arguments: text.clone() };
-                Part::call(ToolCallDelta { index: *index, id: None, kind: None, function })
+                let function = FunctionCallDelta { name: None, arguments: text };
+                Part::call(ToolCallDelta { index, id: None, kind: None, function })
             }
-            Delta::End(finish) => Part { finish: Some(*finish), ..Part::default() },
+            Delta::End(finish) => Part { finish: Some(finish), ..Part::default() },
             Delta::Ids(ids) => {
                 if let Some(returned) = &mut self.ids {
-                    returned.add(index, ids.clone());
+                    returned.add(index, ids);
                 }
                 return Vec::new();
             }

@@ -1,6 +1,6 @@
-//! Where the server listens: an address, or a Unix socket, which only those can reach whom its file's permissions let.
+//! Where the server listens: a TCP address, or a Unix socket, to which only users who may write its file can connect.
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
@@ -40,7 +40,9 @@ impl Listener {
     /// Names the address that cannot be used.
     pub(super) async fn tcp(host: &str, port: u16) -> Result<Self> {
         let listener = TcpListener::bind((host, port)).await;
-        Ok(Self::Tcp(listener.with_context(|| format!("cannot listen on {host}:{port} (--host, --port)"))?))
+        Ok(Self::Tcp(
+            listener.with_context(|| format!("cannot listen on {host}:{port} (`--host`, `--port`)"))?,
+        ))
     }
 
     /// Listens on a Unix socket. The socket of a server that has died is replaced.
@@ -50,16 +52,18 @@ impl Listener {
     #[cfg(unix)]
     pub(super) fn unix(path: &Path) -> Result<Self> {
         use std::os::unix::fs::FileTypeExt;
-        let cannot = || format!("cannot listen on {} (--unix-socket)", path.display());
+        let cannot = || format!("cannot listen on {} (`--unix-socket`)", path.display());
         if let Ok(found) = path.symlink_metadata() {
-            ensure!(
-                found.file_type().is_socket(),
-                "{} exists and is not a socket (--unix-socket)",
-                path.display()
-            );
-            let is_in_use = std::os::unix::net::UnixStream::connect(path).is_ok();
-            ensure!(!is_in_use, "{} is in use by another server (--unix-socket)", path.display());
-            std::fs::remove_file(path).with_context(cannot)?;
+            let other = "give another path for `--unix-socket`";
+            ensure!(found.file_type().is_socket(), "{} exists and is not a socket; {other}", path.display());
+            match std::os::unix::net::UnixStream::connect(path) {
+                Ok(_) => bail!("{} is in use by another server; {other}", path.display()),
+                // Nobody listens any more.
+                Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+                    std::fs::remove_file(path).with_context(cannot)?;
+                }
+                Err(error) => return Err(error).with_context(cannot),
+            }
         }
         let listener = UnixListener::bind(path).with_context(cannot)?;
         Ok(Self::Unix(listener, SocketFile(path.to_owned())))
@@ -67,7 +71,7 @@ impl Listener {
 
     #[cfg(not(unix))]
     pub(super) fn unix(path: &Path) -> Result<Self> {
-        anyhow::bail!("this system has no Unix sockets (--unix-socket {})", path.display())
+        bail!("this system has no Unix sockets (`--unix-socket {}`)", path.display())
     }
 
     /// Where clients find the server.
@@ -85,7 +89,7 @@ impl Listener {
         }
     }
 
-    /// The next connection, and who opened it: behind a Unix socket everybody is this machine.
+    /// The next connection and its client's address; clients of a Unix socket count as 127.0.0.1.
     pub(super) async fn accept(&self) -> io::Result<(Box<dyn Connection>, IpAddr)> {
         match self {
             Self::Tcp(listener) => {

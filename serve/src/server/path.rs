@@ -18,18 +18,14 @@ pub(super) fn normalize(mut request: Request, prefix: Option<&str>) -> Request {
 }
 
 fn normalized(uri: &Uri, prefix: Option<&str>) -> Option<Uri> {
-    let segments = |path: &str| -> Vec<String> {
-        path.split('/').filter(|segment| !segment.is_empty()).map(str::to_owned).collect()
-    };
-    let mut segments_of_path = segments(uri.path());
-    let prefix = segments(prefix.unwrap_or_default());
-    if segments_of_path.starts_with(&prefix) {
-        segments_of_path.drain(..prefix.len());
+    fn segments(path: &str) -> Vec<&str> {
+        path.split('/').filter(|segment| !segment.is_empty()).collect()
     }
+    let (own, prefix) = (segments(uri.path()), segments(prefix.unwrap_or_default()));
+    let rest = own.strip_prefix(prefix.as_slice()).unwrap_or(&own);
     let query = uri.query().map(|query| format!("?{query}")).unwrap_or_default();
     let mut parts = uri.clone().into_parts();
-    parts.path_and_query =
-        Some(PathAndQuery::try_from(format!("/{}{query}", segments_of_path.join("/"))).ok()?);
+    parts.path_and_query = Some(PathAndQuery::try_from(format!("/{}{query}", rest.join("/"))).ok()?);
     Uri::from_parts(parts).ok()
 }
 

@@ -2,7 +2,7 @@
 //! a tokenizer that splits otherwise cannot be exported.
 
 use crate::error::Error;
-use crate::folder::Checkpoint;
+use crate::folder::{Checkpoint, end_of_message};
 use crate::gguf::tokenizer::rule_name;
 use crate::gguf::tokenizer::vocabulary::{BYTE, CONTROL, NORMAL, UNKNOWN, UNUSED, USER_DEFINED};
 use crate::gguf::write::Field;
@@ -109,13 +109,15 @@ fn merges(json: &Value) -> Vec<(String, String)> {
     json["model"]["merges"].as_array().into_iter().flatten().filter_map(pair).collect()
 }
 
-/// Of each token the negative place of the first pair that makes it: llama.cpp merges the best score first.
+/// Of each token the negative place of the first pair that makes it: llama.cpp merges the best score first. A token that
+/// no pair makes comes after all others.
 fn scores(tokens: &[String], merges: &[(String, String)]) -> Vec<f32> {
     let mut places: HashMap<String, usize> = HashMap::new();
     for (place, (left, right)) in merges.iter().enumerate() {
         places.entry(format!("{left}{right}")).or_insert(place);
     }
-    tokens.iter().map(|token| places.get(token).map_or(0.0, |place| -(*place as f32) - 1.0)).collect()
+    let place = |token: &String| places.get(token).copied().unwrap_or(merges.len());
+    tokens.iter().map(|token| -(place(token) as f32) - 1.0).collect()
 }
 
 /// Whether the steps around a SentencePiece vocabulary are those that llama.cpp has.
@@ -143,13 +145,17 @@ fn special_ids(checkpoint: &Checkpoint, begins: Option<&str>) -> Vec<(&'static s
         checkpoint.tokenizer.id(value.as_str().or_else(|| value["content"].as_str())?)
     };
     let first = begins.and_then(|token| checkpoint.tokenizer.id(token));
-    let end = config.eos_token_ids.first().copied().or_else(|| named("eos_token"));
-    // A second end, such as a base model's beside that of a turn.
-    let other = checkpoint.stop_ids.iter().copied().find(|id| Some(*id) != end);
+    let end = named("eos_token").or_else(|| config.eos_token_ids.first().copied());
+    // The end of a turn, and other ends, such as a base model's.
+    let of_turn = end_of_message(&checkpoint.tokenizer, &checkpoint.template).filter(|id| Some(*id) != end);
+    let mut others =
+        checkpoint.stop_ids.iter().copied().filter(|id| Some(*id) != end && Some(*id) != of_turn);
+    let of_turn = of_turn.or_else(|| others.next());
     let ids = [
         ("ggml.bos_token_id", first.or_else(|| named("bos_token")).or(config.bos_token_id)),
         ("ggml.eos_token_id", end),
-        ("ggml.eot_token_id", other),
+        ("ggml.eot_token_id", of_turn),
+        ("ggml.eom_token_id", others.next()),
         ("ggml.unknown_token_id", named("unk_token")),
         ("ggml.padding_token_id", named("pad_token").or(config.pad_token_id)),
     ];
@@ -161,6 +167,36 @@ fn around(json: &Value) -> (Option<&str>, Option<&str>) {
     fn token(step: Option<&Value>) -> Option<&str> {
         step?["SpecialToken"]["id"].as_str()
     }
-    let steps = json["post_processor"]["single"].as_array().map_or(&[][..], Vec::as_slice);
+    let own = &json["post_processor"];
+    let several = own["processors"].as_array().into_iter().flatten();
+    let template = several.into_iter().find(|step| step["type"] == "TemplateProcessing").unwrap_or(own);
+    let steps = template["single"].as_array().map_or(&[][..], Vec::as_slice);
     (token(steps.first()), token(steps.last()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn what_is_put_around_a_text_is_found_in_every_form() {
+        let begin = json!({"SpecialToken": {"id": "<s>", "type_id": 0}});
+        let template =
+            json!({"type": "TemplateProcessing", "single": [begin, {"Sequence": {"id": "A", "type_id": 0}}]});
+        // Llama 3's form.
+        let several = json!({"type": "Sequence", "processors": [{"type": "ByteLevel"}, template]});
+        for processor in [template, several] {
+            assert_eq!(around(&json!({"post_processor": processor})), (Some("<s>"), None));
+        }
+        assert_eq!(around(&json!({"post_processor": {"type": "ByteLevel"}})), (None, None));
+        assert_eq!(around(&json!({"post_processor": null})), (None, None));
+    }
+
+    #[test]
+    fn tokens_that_no_pair_makes_are_merged_last() {
+        let tokens = ["a", "b", "ab", "abc"].map(str::to_owned);
+        let merges = [("a".to_owned(), "b".to_owned())];
+        assert_eq!(scores(&tokens, &merges)[2..], [-1.0, -2.0]);
+    }
 }
