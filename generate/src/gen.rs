@@ -74,6 +74,9 @@ async fn generate(options: &Options) -> Result<u8> {
     let bound = bound(options)?;
     let setup = Setup::open(&options.teachers, options.rows.or(options.kept).unwrap_or(ROWS), poll).await?;
     Budget::check(options.budget, &setup.prices, &setup.teachers.models())?;
+    if options.budget.is_some() {
+        setup.check_bounded(&options.teachers)?;
+    }
     if options.restart {
         resume::set_aside(&options.out, options.no_lock)?;
     }

@@ -7,7 +7,7 @@ mod prompts;
 pub use prompts::Prompts;
 
 use crate::task::Task;
-use anyhow::{Context, Result, anyhow, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use files::hash::sha256;
 use minijinja::Environment;
 use serde::Deserialize;
@@ -207,6 +207,32 @@ impl Recipe {
     pub(crate) fn check_expression(&self, expression: &str) -> Result<()> {
         let compiled = self.templates.compile_expression(expression).map(drop);
         compiled.with_context(|| format!("{}/recipe.toml: {expression}", self.folder))
+    }
+
+    /// For `Maker::load`: checks that a text is a template over these variables.
+    pub(crate) fn check_template(&self, text: &str, variables: &[&str]) -> Result<()> {
+        let place = || format!("{}/recipe.toml: {text}", self.folder);
+        let template = self.templates.template_from_str(text).with_context(place)?;
+        self.check_variables(&template, variables).with_context(place)
+    }
+
+    /// For `Maker::load`: checks that a file is a template over these variables.
+    pub(crate) fn check_prompt(&self, name: &str, variables: &[&str]) -> Result<()> {
+        self.file(&format!("{name}.jinja"))?;
+        let place = || format!("{}/{name}.jinja", self.folder);
+        let template = self.templates.get_template(name).with_context(place)?;
+        self.check_variables(&template, variables).with_context(place)
+    }
+
+    fn check_variables(&self, template: &minijinja::Template<'_, '_>, variables: &[&str]) -> Result<()> {
+        let is_known = |name: &String| {
+            variables.contains(&name.as_str()) || self.templates.globals().any(|(global, _)| global == name)
+        };
+        let unknown = template.undeclared_variables(false).into_iter().find(|name| !is_known(name));
+        match unknown {
+            None => Ok(()),
+            Some(name) => bail!("there is no variable `{name}` here; there are {}", variables.join(", ")),
+        }
     }
 
     /// Returns the step that needs the longest context, counted as the tokens of its template and its maximum

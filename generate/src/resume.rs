@@ -5,6 +5,7 @@ use crate::recipe::Recipe;
 use crate::run::{FOLDER, IN_FLIGHT_FILE, STORE_FILE};
 use crate::store::{self, Store, into_single_file};
 use anyhow::{Context, Result, bail};
+use files::hash::sha256;
 use files::manifest::FILE_NAME;
 use files::output_folder::{NEW_RESULT, OutputFolder};
 use files::run_folder::{self, Lock};
@@ -28,6 +29,9 @@ const RUN_FILES: [&str; 9] = [
     "report.html",
 ];
 
+/// The SHA-256 of the recorded configuration.
+const CHECKSUM: &str = "configuration_sha256";
+
 /// Records the configuration of a new run, or compares it with the recorded one.
 ///
 /// # Errors
@@ -37,9 +41,10 @@ pub(crate) fn check(store: &Store, configuration: &Value, recipes: &[Recipe], ou
     let texts = recipes.iter().map(|recipe| (recipe.task.name.to_owned(), json!(recipe.texts())));
     let texts = Value::Object(texts.collect());
     let Some(recorded) = store.meta("configuration")? else {
-        store.set_meta("configuration", &configuration.to_string())?;
-        return store.set_meta("recipes", &texts.to_string());
+        let (text, texts) = (configuration.to_string(), texts.to_string());
+        return store.set_meta(&[("configuration", &text), (CHECKSUM, &sha256(&text)), ("recipes", &texts)]);
     };
+    let recorded = whole(store, recorded, &configuration.to_string())?;
     let recorded: Value =
         serde_json::from_str(&recorded).context("the configuration in the run's store cannot be read")?;
     let changes = run_folder::changes(&recorded, configuration);
@@ -50,6 +55,26 @@ pub(crate) fn check(store: &Store, configuration: &Value, recipes: &[Recipe], ou
         "{refusal}; rows of different settings are never mixed in one dataset{}",
         difference(&recorded_texts, &texts)
     )
+}
+
+/// The recorded configuration, if it is what was recorded. A damaged one is written again where this command has the
+/// settings of which the checksum is.
+fn whole(store: &Store, recorded: String, now: &str) -> Result<String> {
+    let checksum = store.meta(CHECKSUM)?;
+    // A run of an earlier version has no checksum.
+    let is_whole = checksum.as_ref().is_none_or(|checksum| *checksum == sha256(&recorded));
+    if is_whole || recorded == now {
+        return Ok(recorded);
+    }
+    if checksum != Some(sha256(now)) {
+        bail!(
+            "the settings in the run's store are damaged; give exactly the command that began the run, which writes them again, \
+             or put a backup of the store in its place"
+        );
+    }
+    terminal::message!("warning: the settings in the run's store were damaged and are written again");
+    store.set_meta(&[("configuration", now)])?;
+    Ok(now.to_owned())
 }
 
 /// Makes the rows undecided again that were dropped for these reasons. Answers that are recorded are used again: rows that
@@ -186,6 +211,24 @@ mod tests {
         assert_eq!(names, [".lock", "set-aside-1"]);
         let aside = Run::open(&killed.join("set-aside-1"), Prices::default(), None).unwrap();
         assert_eq!(aside.store.calls_in_batches().unwrap(), 1);
+    }
+
+    #[test]
+    fn damaged_settings_are_no_changed_ones() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(&folder.path().join(STORE_FILE)).unwrap();
+        let check = |settings: &Value| {
+            check(&store, settings, &[], folder.path()).map_err(|error| format!("{error:#}"))
+        };
+        let (settings, others) = (json!({"seed": 1}), json!({"seed": 3}));
+        check(&settings).unwrap();
+        assert!(check(&others).unwrap_err().contains("seed"));
+        // One bit makes another seed of it.
+        store.set_meta(&[("configuration", &others.to_string())]).unwrap();
+        let error = check(&json!({"seed": 2})).unwrap_err();
+        assert!(error.contains("are damaged") && error.contains("the command that began the run"), "{error}");
+        check(&settings).unwrap();
+        assert_eq!(store.meta("configuration").unwrap(), Some(settings.to_string()));
     }
 
     #[test]

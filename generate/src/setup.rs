@@ -73,6 +73,7 @@ impl Setup {
         let recipes = recipes(&options.tasks()?, &prompts)?;
         let others = options.other_teachers();
         other_teachers::check(&others, &recipes, &prompts)?;
+        other_teachers::check_requests(&others, &options.request_options())?;
         let template = options.chat_template.as_deref();
         let main = Teacher::open(options.main_teacher()?, template, &endpoints).await?;
         for warning in main.warnings() {
@@ -103,6 +104,19 @@ impl Setup {
             source: options.source.clone(),
             reading: options.reading.clone(),
         })
+    }
+
+    /// Refuses a budget where nothing bounds the length of an answer.
+    pub(crate) fn check_bounded(&self, options: &TeacherOptions) -> Result<()> {
+        for (name, role) in Role::ALL {
+            let settings = RequestSettings::read(&options.request_options(), role)?;
+            ensure!(
+                !settings.has_endless_answers(),
+                "`--request {name}:-max_tokens` lets answers be of any length, which `--budget` cannot hold; remove one of them, or \
+                 add `--request {name}:max_completion_tokens=N`"
+            );
+        }
+        Ok(())
     }
 
     /// Iterates over the source texts of a task's rows in order; without end for a task without a source.

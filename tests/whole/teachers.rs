@@ -168,7 +168,10 @@ fn answers_that_are_thoughts_alone_stop_the_run_and_name_the_flag() {
     let (teacher, out) = (OddTeacher::start(Manner::OnlyThinks), folder.path().join("out"));
     let more = ["--rows", "200", "--in-flight", "4", "--source", source.to_str().unwrap()];
     let text = ends(&generate("smol-rewrite", &teacher, &out, &more), 2);
-    assert!(text.contains("all of them thoughts; give a larger `--max-tokens`"), "{text}");
+    assert!(
+        text.contains("all of them thoughts; run the same command again with a larger `--max-tokens`"),
+        "{text}"
+    );
     assert!(text.contains("not ended after 1024 tokens"), "{text}");
     assert!(teacher.requests() < 100, "{} calls before it stopped", teacher.requests());
 }

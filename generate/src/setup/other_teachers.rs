@@ -3,13 +3,14 @@
 use crate::maker::OtherTeachers;
 use crate::recipe::{Prompts, Recipe};
 use crate::tasks::{ALL, maker};
+use crate::teacher::{RequestOptions, RequestSettings, Role};
 use crate::teachers::OtherNames;
 use anyhow::{Result, bail};
 
 /// Refuses a teacher that no step would call.
 pub(super) fn check(names: &OtherNames, recipes: &[Recipe], prompts: &Prompts) -> Result<()> {
-    type Role = fn(&OtherTeachers) -> bool;
-    let roles: [(Role, &str, bool); 4] = [
+    type Calls = fn(&OtherTeachers) -> bool;
+    let roles: [(Calls, &str, bool); 4] = [
         (|called| called.judge, "--judge-teacher", names.judge.is_some()),
         (|called| called.reward, "--reward-teacher", names.reward.is_some()),
         (|called| called.safety, "--safety-teacher", names.safety.is_some()),
@@ -32,6 +33,25 @@ pub(super) fn check(names: &OtherNames, recipes: &[Recipe], prompts: &Prompts) -
             tasks.join(", "),
             callers.join(", ")
         );
+    }
+    Ok(())
+}
+
+/// Refuses options of requests to a teacher that the run does not have.
+pub(super) fn check_requests(names: &OtherNames, requests: &RequestOptions<'_>) -> Result<()> {
+    let roles = [
+        (Role::Judge, "judge", names.judge.is_some()),
+        (Role::Reward, "reward", names.reward.is_some()),
+        (Role::Safety, "safety", names.safety.is_some()),
+        (Role::Completion, "completion", !names.completions.is_empty()),
+    ];
+    for (role, name, is_named) in roles {
+        if !is_named && RequestSettings::read(requests, role)? != RequestSettings::default() {
+            bail!(
+                "an option begins with `{name}:`, and the run has no such teacher; give `--{name}-teacher`, or remove \
+                 `{name}:` to set it for the main teacher"
+            );
+        }
     }
     Ok(())
 }
@@ -81,5 +101,18 @@ mod tests {
         }
         let judged = with_settings("smol-rewrite", "minimum_faithfulness = 3").unwrap();
         assert_eq!(refused(judged, "--judge-teacher"), None);
+    }
+
+    #[test]
+    fn options_of_a_teacher_that_is_not_there_are_refused() {
+        let refused = |more: &[&str]| {
+            let line = [&["smoltalk", "magpie-ultra", "--request", "judge:-seed"], more].concat();
+            let options = Line::parse_from(line).options;
+            let error = check_requests(&options.other_teachers(), &options.request_options());
+            error.err().map(|error| error.to_string())
+        };
+        let error = refused(&[]).unwrap();
+        assert!(error.contains("`--judge-teacher`"), "{error}");
+        assert_eq!(refused(&["--judge-teacher", "http://host/v1#m"]), None);
     }
 }

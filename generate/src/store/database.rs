@@ -76,12 +76,15 @@ impl Store {
         })
     }
 
-    /// Records a value about the run; an existing one stays.
-    pub(crate) fn set_meta(&self, key: &str, value: &str) -> Result<()> {
+    /// Records values about the run, all or none, in place of earlier ones.
+    pub(crate) fn set_meta(&self, entries: &[(&str, &str)]) -> Result<()> {
         self.with_connection(|connection| {
-            connection.execute("INSERT OR IGNORE INTO meta VALUES (?1, ?2)", [key, value])
-        })?;
-        Ok(())
+            let transaction = connection.unchecked_transaction()?;
+            for (key, value) in entries {
+                transaction.execute("INSERT OR REPLACE INTO meta VALUES (?1, ?2)", [key, value])?;
+            }
+            transaction.commit()
+        })
     }
 
     /// Returns a recorded answer.

@@ -23,7 +23,7 @@ fn filled() -> (TempDir, PathBuf) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join(STORE);
     let store = Store::open(&path).unwrap();
-    store.set_meta("configuration", r#"{"seed": 1}"#).unwrap();
+    store.set_meta(&[("configuration", r#"{"seed": 1}"#)]).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let source = AnswerSource { model: "m", endpoint: "e", step: "user", microdollars: 3 };
     for number in 1..=20 {
@@ -195,7 +195,7 @@ fn killed() -> (TempDir, PathBuf) {
     let open = folder.path().join("open");
     std::fs::create_dir(&open).unwrap();
     let store = Store::open(&open.join(STORE)).unwrap();
-    store.set_meta("configuration", r#"{"seed": 1}"#).unwrap();
+    store.set_meta(&[("configuration", r#"{"seed": 1}"#)]).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let source = AnswerSource { model: "m", endpoint: "e", step: "user", microdollars: 3 };
     for number in 1..=20 {

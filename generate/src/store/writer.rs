@@ -5,13 +5,18 @@ use super::checksums::{Checksum, answer_checksum};
 use super::ledger::{AnswerSource, LedgerEntry, Outcome};
 use super::records::{CallKey, Reply};
 use anyhow::Result;
-use rusqlite::{Connection, Transaction, params};
+use rusqlite::{Connection, ErrorCode, Transaction, params};
 use std::collections::BTreeMap;
+use std::io::{self, Write as _};
+use std::path::Path;
 use std::sync::mpsc;
 use tokio::sync::oneshot;
 
 /// Maximum number of writes in one commit.
 const COMMIT_WRITES: usize = 4096;
+
+/// Size of the file that is written to learn what the system refuses, in bytes.
+const PROBE: usize = 128 << 10;
 
 /// A write for the thread.
 pub(super) struct Write {
@@ -50,11 +55,29 @@ pub(super) fn write_all(mut connection: Connection, receiver: &mpsc::Receiver<Wr
     while let Ok(first) = receiver.recv() {
         let mut batch = vec![first];
         batch.extend(receiver.try_iter().take(COMMIT_WRITES - 1));
-        let result = commit(&mut connection, &batch).map_err(|error| error.to_string());
+        let result = commit(&mut connection, &batch).map_err(|error| reason(&connection, &error));
         for done in batch.into_iter().filter_map(|write| write.done) {
             // A caller that was dropped does not need the result.
             let _ = done.send(result.clone());
         }
+    }
+}
+
+/// An error in words. SQLite says "disk I/O error" for all that the system refuses, a quota for example: what it says to a
+/// small file in the same folder is added.
+fn reason(connection: &Connection, error: &rusqlite::Error) -> String {
+    if error.sqlite_error_code() != Some(ErrorCode::SystemIoFailure) {
+        return error.to_string();
+    }
+    let probe = || -> io::Result<()> {
+        let folder = connection.path().and_then(|path| Path::new(path).parent());
+        let mut file = tempfile::tempfile_in(folder.unwrap_or(Path::new(".")))?;
+        file.write_all(&[0; PROBE])?;
+        file.sync_data()
+    };
+    match probe() {
+        Ok(()) => error.to_string(),
+        Err(system) => format!("{error}: {system}"),
     }
 }
 
@@ -110,4 +133,24 @@ fn write_ledger(
         statement.execute(params![model, endpoint, outcome, calls, prompt, completion, money])?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may fail loudly")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_io_error_has_the_reason_of_the_system() {
+        let folder = tempfile::tempdir().unwrap();
+        let inner = folder.path().join("inner");
+        std::fs::create_dir(&inner).unwrap();
+        let connection = Connection::open(inner.join("store")).unwrap();
+        let failure = |code| rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(code), None);
+        let (io, other) = (failure(rusqlite::ffi::SQLITE_IOERR), failure(rusqlite::ffi::SQLITE_CORRUPT));
+        assert_eq!(reason(&connection, &io), io.to_string(), "the folder takes files");
+        std::fs::remove_dir_all(&inner).unwrap();
+        assert!(reason(&connection, &io).contains("No such file"), "{}", reason(&connection, &io));
+        assert_eq!(reason(&connection, &other), other.to_string());
+    }
 }

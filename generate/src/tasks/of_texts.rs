@@ -7,7 +7,7 @@ use crate::recipe::{Prompts, Recipe, TaskSettings};
 use crate::row_context::{RowContext, RowError, dropped};
 use crate::task::{RowShape, SourceTexts, Task};
 use crate::teacher::Prompt;
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use checkpoint::Message;
 use datasets::write::ColumnType;
 use serde::Deserialize;
@@ -143,6 +143,12 @@ fn load(recipe: &Recipe) -> Result<TaskSettings> {
     recipe.needs_entries(&settings.message, "message")?;
     for (name, values) in &settings.draw {
         recipe.needs_entries(values, name)?;
+        let is_weight = |value: &Choice| weight(value).is_finite() && weight(value) >= 0.0;
+        ensure!(
+            values.iter().all(is_weight) && values.iter().any(|value| weight(value) > 0.0),
+            "{}: the weights of `{name}` are not numbers of at least 0, one of them above 0",
+            recipe.task.name
+        );
     }
     for RowMessage { role, .. } in &settings.message {
         ensure!(
@@ -158,13 +164,14 @@ fn load(recipe: &Recipe) -> Result<TaskSettings> {
             recipe.task.name
         );
     }
-    let mut names: Vec<&str> = settings.draw.keys().map(String::as_str).collect();
+    let mut names = vec!["source"];
+    names.extend(settings.draw.keys().map(String::as_str));
     for step in &settings.step {
-        recipe.file(&format!("{}.jinja", step.name))?;
+        recipe.check_prompt(&step.name, &names)?;
         recipe.sampling(&step.sampling)?;
         let name = step.name.as_str();
         ensure!(
-            name != "source" && !names.contains(&name),
+            !names.contains(&name),
             "{}: the step `{name}` has the name of another variable; rename it",
             recipe.task.name
         );
@@ -173,15 +180,25 @@ fn load(recipe: &Recipe) -> Result<TaskSettings> {
             recipe.check_expression(expression)?;
         }
     }
+    for message in &settings.message {
+        recipe.check_template(&message.content, &names)?;
+    }
+    let unknown = settings.columns.iter().find(|column| !names.contains(&column.as_str()));
+    if let Some(column) = unknown {
+        bail!("{}: the column `{column}` is no variable; there are {}", recipe.task.name, names.join(", "));
+    }
     Ok(Box::new(settings))
+}
+
+fn weight(choice: &Choice) -> f64 {
+    match choice {
+        Choice::Plain(_) => 1.0,
+        Choice::Weighted { weight, .. } => *weight,
+    }
 }
 
 /// Draws a value by weight.
 fn drawn(values: &[Choice], draw: u64) -> &str {
-    let weight = |choice: &Choice| match choice {
-        Choice::Plain(_) => 1.0,
-        Choice::Weighted { weight, .. } => weight.max(0.0),
-    };
     let mut remaining = random::unit(draw) * values.iter().map(weight).sum::<f64>();
     let choice = values.iter().find(|choice| {
         remaining -= weight(choice);

@@ -52,6 +52,19 @@ const LIMITS: [&str; 14] = [
     "minProperties",
     "maxProperties",
 ];
+/// Words of a refusal of a parameter that the endpoint does not have, and not of its value.
+const UNKNOWN_WORDS: [&str; 10] = [
+    "max_completion_tokens",
+    "unsupported",
+    "not supported",
+    "unknown",
+    "unrecognized",
+    "not permitted",
+    "not allowed",
+    "unexpected",
+    "deprecated",
+    "extra ",
+];
 /// Words of a refusal that concerns how JSON is asked for.
 const JSON_WORDS: [&str; 6] =
     ["response_format", "json_schema", "json schema", "invalid schema", "structured output", "guided"];
@@ -141,7 +154,13 @@ impl Adjustments {
         let is_sent = |name: &str| body.get(name).is_some();
         let is_named = |name: &str| refusal.param.as_deref() == Some(name) || has_word(&message, name);
         let is_chat = is_sent("messages");
-        if is_chat && is_sent("max_tokens") && is_named("max_tokens") && !self.has_max_completion_tokens {
+        let is_unknown = UNKNOWN_WORDS.iter().any(|word| message.contains(word));
+        if is_chat
+            && is_sent("max_tokens")
+            && is_named("max_tokens")
+            && is_unknown
+            && !self.has_max_completion_tokens
+        {
             self.has_max_completion_tokens = true;
             return Some("`max_tokens` is sent as `max_completion_tokens`".to_owned());
         }

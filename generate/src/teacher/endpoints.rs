@@ -50,6 +50,8 @@ struct State {
     in_use: usize,
     /// No call is sent before.
     not_before: Instant,
+    /// No call is sent before because of its limits per minute, which says nothing against it.
+    paced_until: Instant,
     /// When the limit was last halved.
     last_cut: Option<Instant>,
     /// How often the limit was halved since the last success.
@@ -84,6 +86,7 @@ impl Endpoints {
                 limit: settings.in_flight as f64,
                 in_use: 0,
                 not_before: now,
+                paced_until: now,
                 last_cut: None,
                 cuts: 0,
                 refusal: String::new(),
@@ -127,6 +130,7 @@ impl Endpoints {
         if let Some(endpoint) = self.list.iter().find(|endpoint| endpoint.base == base) {
             let mut state = endpoint.state();
             state.not_before = state.not_before.max(Instant::now() + wait);
+            state.paced_until = state.not_before;
         }
     }
 
@@ -156,6 +160,7 @@ impl Endpoints {
         state.in_use += 1;
         if let Some(pace) = rates.pace(tokens) {
             state.not_before = state.not_before.max(now) + pace;
+            state.paced_until = state.not_before;
         }
         Some(index)
     }
@@ -163,8 +168,9 @@ impl Endpoints {
     fn check_patience(&self, now: Instant) -> Result<()> {
         let useless_for = |endpoint: &Endpoint| {
             let state = endpoint.state();
-            // A busy endpoint may still answer.
-            let is_working = state.in_use > 0 && !state.is_down && state.cuts == 0;
+            // A busy endpoint may still answer, and one that is asked slowly has not been asked.
+            let is_working =
+                (state.in_use > 0 || state.paced_until >= now) && !state.is_down && state.cuts == 0;
             if is_working { Duration::ZERO } else { now.saturating_duration_since(state.last_success) }
         };
         let shortest = self.list.iter().map(useless_for).min().unwrap_or_default();

@@ -89,7 +89,15 @@ pub(super) fn completion(body: &[u8], content_type: &str) -> Result<Reply, NoAns
         Err(ReplyFault::Error(words)) => {
             // An error without a status is the gateway's, and passes.
             let status = words.status().and_then(|status| StatusCode::from_u16(status).ok());
-            return Err(NoAnswer::Error(Box::new(meaning(status.unwrap_or(StatusCode::BAD_GATEWAY), words))));
+            let refusal = meaning(status.unwrap_or(StatusCode::BAD_GATEWAY), words);
+            // What was counted before the error is billed.
+            let usage = ReplyUsage::read(&value["usage"]);
+            return Err(match &refusal.meaning {
+                CallError::Failed(reason) if usage.completion_tokens > 0 => {
+                    NoAnswer::Unanswered(format!("an error in place of the answer: {reason}"), Some(usage))
+                }
+                _ => NoAnswer::Error(Box::new(refusal)),
+            });
         }
     };
     let usage = believed(&reply);

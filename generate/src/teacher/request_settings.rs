@@ -146,6 +146,12 @@ impl RequestSettings {
         self.set.contains_key(field) || self.left_out.contains(field)
     }
 
+    /// Whether the length of answers is not sent, so that nothing bounds what a call costs.
+    pub(crate) fn has_endless_answers(&self) -> bool {
+        self.left_out.contains("max_tokens")
+            && !["max_tokens", "max_completion_tokens"].iter().any(|name| self.set.contains_key(*name))
+    }
+
     /// Whether anything but the length of answers is given.
     pub(crate) fn concerns_endpoint(&self) -> bool {
         *self != Self { max_tokens: self.max_tokens, ..Self::default() }
@@ -228,7 +234,7 @@ mod tests {
             };
             format!("{:#}", RequestSettings::read(&options, Role::Main).unwrap_err())
         };
-        assert!(refused(&["effort=low"], &[], &[]).contains("effort='\"low\"'"));
+        assert!(refused(&["effort=low"], &[], &[]).contains("effort='\"TEXT\"'"));
         assert!(refused(&["seed"], &[], &[]).contains("neither KEY=JSON nor -KEY"));
         let key = refused(&["user_key=\"sk-SECRET123\""], &[], &[]);
         assert!(key.contains("`user_key`") && key.contains("--header") && !key.contains("SECRET"), "{key}");

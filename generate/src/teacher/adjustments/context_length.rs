@@ -18,8 +18,7 @@ impl ContextError {
     /// Reads the messages of OpenAI, vLLM, Anthropic and servers that repeat them; `None` for any other message.
     pub(super) fn read(message: &str) -> Option<Self> {
         let message = message.to_lowercase();
-        // "supports at most 16384 completion tokens"
-        if let Some(most) = number_between(&message, "at most ", " completion tokens") {
+        if let Some(most) = longest_answer(&message) {
             return Some(Self::LongestAnswer(most)).filter(|_| most >= LEAST);
         }
         // "input length and `max_tokens` exceed context limit: 197202 + 21333 > 200000"
@@ -55,6 +54,24 @@ impl ContextError {
     }
 }
 
+/// The most tokens of an answer that a message allows: "supports at most 16384 completion tokens", "the valid range of
+/// max_tokens is [1, 8192]", "max_tokens must be less than or equal to 8192", "max_tokens: 32000 > 8192".
+fn longest_answer(message: &str) -> Option<u64> {
+    if let Some(most) = number_between(message, "at most ", " completion tokens") {
+        return Some(most);
+    }
+    let (_, rest) =
+        message.split_once("max_tokens").or_else(|| message.split_once("max_completion_tokens"))?;
+    let range = rest.split_once("[1").map(|(_, rest)| rest.trim_start_matches([',', ' ']));
+    let bound = ["less than or equal to ", "at most ", "<= "].iter().find_map(|words| rest.split_once(words));
+    let bound = range.or(bound.map(|(_, bound)| bound));
+    let bound = bound.or_else(|| {
+        let (asked, bound) = rest.strip_prefix(": ")?.split_once(" > ")?;
+        first_number(asked).map(|_| bound)
+    });
+    first_number(bound?.trim_start_matches('`'))
+}
+
 fn number_between(text: &str, before: &str, after: &str) -> Option<u64> {
     let (number, _) = text.split_once(before)?.1.split_once(after)?;
     number.replace(',', "").parse().ok()
@@ -86,6 +103,14 @@ mod tests {
         assert_eq!(read(anthropic), Some(ContextError::Room(2798)));
         let cap = "max_tokens is too large: 32768. This model supports at most 16,384 completion tokens, whereas you provided 32768.";
         assert_eq!(read(cap), Some(ContextError::LongestAnswer(16384)));
+        for message in [
+            "Invalid max_tokens value, the valid range of max_tokens is [1, 8192]",
+            "Range of max_tokens should be [1, 8192]",
+            "`max_tokens` must be less than or equal to `8192`, the maximum value for `max_tokens`",
+            "max_tokens: 32000 > 8192, which is the maximum allowed number of output tokens for this model",
+        ] {
+            assert_eq!(read(message), Some(ContextError::LongestAnswer(8192)), "{message}");
+        }
         let long = "This model's maximum context length is 1024 tokens. However, your messages resulted in 2000 tokens.";
         assert_eq!(read(long), Some(ContextError::TooLong));
         let full = "maximum context length is 1024 tokens. However, you requested 2044 tokens (1020 in the messages, 1024 in the completion)";

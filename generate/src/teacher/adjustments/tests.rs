@@ -13,7 +13,7 @@ fn call() -> Call {
 fn body() -> Value {
     let schema = json!({"type": "object", "properties": {"pattern": {"type": "string", "minLength": 1}}, "required": ["pattern"]});
     let format = json!({"type": "json_schema", "json_schema": {"name": "answer", "schema": schema}});
-    json!({"model": "m", "max_tokens": 1024, "temperature": 0.5, "top_p": 0.9, "seed": 7, "stop": ["a"], "response_format": format})
+    json!({"model": "m", "messages": [], "max_tokens": 1024, "temperature": 0.5, "top_p": 0.9, "seed": 7, "stop": ["a"], "response_format": format})
 }
 
 /// The body that is sent after refusals with these messages.
@@ -87,4 +87,19 @@ fn a_refusal_that_names_nothing_of_the_request_changes_nothing() {
     let mut sent = body();
     next.apply(&mut sent);
     assert_eq!(sent["max_tokens"], 512);
+}
+
+#[test]
+fn a_value_that_is_refused_does_not_rename_its_parameter() {
+    let after = |message: &str| {
+        let refusal = ErrorReply { message: message.to_owned(), ..ErrorReply::default() };
+        Adjustments::default().after(400, &refusal, &call(), &body())
+    };
+    assert_eq!(after("max_tokens is not a number that this model likes"), None);
+    let Some(NextTry::Adjusted(next, _)) = after("Range of max_tokens should be [1, 512]") else {
+        panic!("it is a limit of all calls")
+    };
+    let mut sent = body();
+    next.apply(&mut sent);
+    assert_eq!((sent["max_tokens"].as_u64(), sent.get("max_completion_tokens")), (Some(512), None));
 }
