@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// A folder of datasets with six questions.
-fn datasets(workshop: &Workshop) -> PathBuf {
+pub(crate) fn datasets(workshop: &Workshop) -> PathBuf {
     let rows = (0..6).map(|index| {
         let choices = json!({"text": [format!("{index}"), "no".to_owned()], "label": ["A", "B"]});
         json!({"question": format!("Count {index}."), "choices": choices, "answerKey": if index % 2 == 0 {"A"} else {"B"}})
