@@ -81,6 +81,16 @@ fn files(folder: &Path) {
     );
 }
 
+fn references(folder: &Path, rows: &[Value]) {
+    let text: Vec<String> = rows.iter().map(Value::to_string).collect();
+    std::fs::write(folder.join("mt-bench/reference_answer-gpt-4.jsonl"), text.join("\n")).unwrap();
+}
+
+/// The reference answers to the question of mathematics.
+fn reference(second: &str) -> Value {
+    json!({"question_id": 111, "choices": [{"turns": ["two", second]}]})
+}
+
 fn score(folder: &Path, url: &str, more: &[&str]) -> Output {
     let (data, out) = (folder.display().to_string(), folder.join("out").display().to_string());
     let model = format!("m={url}");
@@ -113,13 +123,21 @@ fn replies_are_stored_then_judged() {
     let message = error(&["--chat-template", "--judge", "http://127.0.0.1:1", "--judge-model", "judge"]);
     assert!(message.contains("the judge") && ASKED.load(Ordering::SeqCst) == 0, "{message}");
 
+    // A question without its reference answer is refused before the first reply.
+    let good = judge("judge");
+    let good: Vec<&str> = good.iter().map(String::as_str).collect();
+    references(folder.path(), &[json!({"question_id": 112, "choices": [{"turns": ["x", "y"]}]})]);
+    let message = error(&good);
+    assert!(message.contains("question 111 has no reference answer"), "{message}");
+    assert_eq!(ASKED.load(Ordering::SeqCst), 0, "{message}");
+    references(folder.path(), &[reference("four")]);
+
     // A judge that fails later loses no reply.
     let broken = judge("broken");
     let message = error(&broken.iter().map(String::as_str).collect::<Vec<_>>());
     assert!(message.contains("returned 400"), "{message}");
     assert_eq!((rows(folder.path()).len(), ASKED.load(Ordering::SeqCst)), (2, 4));
-    let good = judge("judge");
-    let output = score(folder.path(), &url, &good.iter().map(String::as_str).collect::<Vec<_>>());
+    let output = score(folder.path(), &url, &good);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     assert_eq!(ASKED.load(Ordering::SeqCst), 4, "nothing is asked again");
     let rows = rows(folder.path());
@@ -154,4 +172,24 @@ fn replies_are_stored_then_judged() {
         .unwrap();
     let table = String::from_utf8(rescore.stdout).unwrap();
     assert!(rescore.status.success() && table.contains("5.5000"), "{table}");
+    judged_again(folder.path(), &url, &good, &rows);
+}
+
+/// Changes a reference answer, and then the file of the replies.
+fn judged_again(folder: &Path, url: &str, good: &[&str], before: &[Value]) {
+    // Another reference answer: the stored replies to its question are judged again, the others' judgments stay.
+    references(folder, &[reference("five")]);
+    assert!(score(folder, url, good).status.success());
+    let after = rows(folder);
+    assert_eq!(ASKED.load(Ordering::SeqCst), 4, "nothing is asked again");
+    assert_eq!(after[0], before[0]);
+    assert!(after[1]["judgments"][1].as_str().unwrap().starts_with("R two five"), "{}", after[1]);
+
+    // A file with other documents than the scores are of: a run was stopped.
+    let path = folder.join("out/m/mt_bench.jsonl");
+    std::fs::write(&path, format!("{}\n", after[0])).unwrap();
+    let rescore =
+        Command::new(env!("CARGO_BIN_EXE_smoleval")).arg("rescore").arg(folder.join("out")).output().unwrap();
+    let message = String::from_utf8(rescore.stderr).unwrap();
+    assert!(!rescore.status.success() && message.contains("has 1 documents"), "{message}");
 }

@@ -112,14 +112,14 @@ fn only(rows: &[Row], column: &str, wanted: &str) -> Vec<Row> {
 /// The files of a split on the hub. What the cache has whole needs no network.
 fn fetch(id: Option<&Id>, set: &DataSet) -> Result<Vec<DataFile>> {
     let stem = stems(set).remove(0);
-    let Some(own) = Id::parse(set.repository).filter(|_| set.is_on_hub) else {
+    let own = Id::parse(set.repository).filter(|_| set.is_on_hub);
+    let Some(id) = id.or(own.as_ref()) else {
         bail!(
             "{} is not on the hub; put {stem}.json (or .jsonl) in FOLDER/{} and give `--data FOLDER` with all datasets in it",
             set.name(),
             set.folders.first().unwrap_or(&"")
         );
     };
-    let id = id.unwrap_or(&own);
     let settings = Settings::from_environment()?;
     let cached = Repository::open(settings.clone().offline(), Kind::Dataset, id);
     let cached = cached.ok().and_then(|repository| {

@@ -186,7 +186,7 @@ impl EndpointModel {
             responses.push(text.to_owned());
             tokens += reply["usage"]["completion_tokens"].as_u64().unwrap_or(0) as usize;
         }
-        Ok(Answer::Conversation { responses, tokens, judge: None, judgments: Vec::new() })
+        Ok(Answer::Conversation { responses, tokens, judge: None, judge_key: None, judgments: Vec::new() })
     }
 
     /// The log-likelihood of a continuation, whether it is greedy, and its number of tokens.

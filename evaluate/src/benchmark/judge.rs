@@ -2,20 +2,31 @@
 //! that a judge that fails loses none; its texts are stored, too, and can be read again without it.
 
 use super::http::{Client, concurrently};
-use super::job::Job;
+use super::job::{Job, JobDocument};
 use super::options::Options;
 use super::record::{Answer, Record};
 use super::store::Store;
-use crate::task::JudgeRequest;
+use crate::task::{JudgeRequest, Question, Task};
 use anyhow::{Context, Result, bail};
+use files::hash::sha256;
 use openai::chat::ChatRequest;
 use openai::message::{Content, Message};
 use openai::reply::{CompletionReply, ReplyEnd, ReplyFault};
 use openai::request::Sampling;
+use serde_json::json;
 use terminal::{Progress, Stop};
 
 /// Maximum length of a judgment, in tokens.
 const MAX_TOKENS: u64 = 2048;
+
+/// Replies that are to be judged.
+struct Waiting {
+    record: Record,
+    /// One for each reply.
+    requests: Vec<JudgeRequest>,
+    /// SHA-256 of the judge and of what it is asked.
+    key: String,
+}
 
 /// A judge.
 pub(super) struct Judge {
@@ -52,16 +63,14 @@ impl Judge {
     /// # Errors
     /// When the judge does not answer, or a line cannot be written; what is judged is stored.
     pub(super) fn judge(&self, job: &Job<'_>, store: &mut Store, stop: &Stop) -> Result<()> {
-        let name = self.name();
-        let is_waiting = |record: &&Record| match &record.answer {
-            Answer::Conversation { judge, .. } => judge.as_deref() != Some(&name),
-            _ => false,
-        };
-        let records = job.documents.iter().filter_map(|document| store.get(&document.key));
-        let waiting: Vec<Record> = records.filter(is_waiting).cloned().collect();
+        let mut waiting = Vec::new();
+        for document in &job.documents {
+            let Some(record) = store.get(&document.key) else { continue };
+            waiting.extend(self.waiting(job, document, record)?);
+        }
         let progress =
             Progress::new(format!("{}: judgments", job.task.name), "documents", Some(waiting.len() as u64));
-        let judged = |record: &Record| self.judged(job, record, &name);
+        let judged = |one: &Waiting| self.judged(job.task, one);
         concurrently(&waiting, stop, judged, |record| {
             store.append(record)?;
             progress.advance(1);
@@ -71,18 +80,33 @@ impl Judge {
         Ok(())
     }
 
-    fn judged(&self, job: &Job<'_>, record: &Record, name: &str) -> Result<Record> {
-        let mut record = record.clone();
+    /// What this judge is still to be asked about a document; `None` if its judgments are of these very questions.
+    fn waiting(&self, job: &Job<'_>, document: &JobDocument<'_>, record: &Record) -> Result<Option<Waiting>> {
         let judged = job.task.judged.as_ref().context("the task has no judge")?;
-        if let Answer::Conversation { responses, judge, judgments, .. } = &mut record.answer {
-            let texts = (0..responses.len()).map(|turn| {
-                let request = (judged.request)(&record.gold, job.judge_prompts, responses, turn)?;
-                self.ask(&request, MAX_TOKENS)
-            });
+        let (Answer::Conversation { responses, judge_key, .. }, Question::Conversation(conversation)) =
+            (&record.answer, &document.document.document.question)
+        else {
+            return Ok(None);
+        };
+        // The stored record may have been made with other reference answers.
+        let record = Record { gold: conversation.gold.clone(), ..record.clone() };
+        let request = |turn| (judged.request)(&record.gold, job.judge_prompts, responses, turn);
+        let requests = (0..responses.len()).map(request).collect::<Result<Vec<_>>>()?;
+        let texts: Vec<_> = requests.iter().map(|one| [&one.system, &one.prompt]).collect();
+        let key = sha256(json!([self.name(), MAX_TOKENS, texts]).to_string());
+        let is_judged = judge_key.as_ref() == Some(&key);
+        Ok((!is_judged).then_some(Waiting { record, requests, key }))
+    }
+
+    fn judged(&self, task: &Task, waiting: &Waiting) -> Result<Record> {
+        let mut record = waiting.record.clone();
+        if let Answer::Conversation { judge, judge_key, judgments, .. } = &mut record.answer {
+            let texts = waiting.requests.iter().map(|request| self.ask(request, MAX_TOKENS));
             *judgments = texts.collect::<Result<_>>()?;
-            *judge = Some(name.to_owned());
+            *judge = Some(self.name());
+            *judge_key = Some(waiting.key.clone());
         }
-        record.score(job.task)?;
+        record.score(task)?;
         Ok(record)
     }
 

@@ -375,7 +375,13 @@ impl NativeModel {
                 }
             }
             for ((document, responses), tokens) in batch.iter().zip(replies).zip(tokens) {
-                let answer = Answer::Conversation { responses, tokens, judge: None, judgments: Vec::new() };
+                let answer = Answer::Conversation {
+                    responses,
+                    tokens,
+                    judge: None,
+                    judge_key: None,
+                    judgments: Vec::new(),
+                };
                 finish(job::record(task, document, answer)?)?;
             }
         }

@@ -4,7 +4,6 @@
 use super::published;
 use super::record::{Answer, Record};
 use super::rescore::model_folders;
-use super::store;
 use super::summary::{ModelSummary, rows};
 use crate::statistics::{self, Estimate};
 use crate::task::is_share;
@@ -34,8 +33,9 @@ pub(crate) fn sections(scores: &Path, documents: usize, published: Option<&str>)
     for folder in folders {
         let summary = ModelSummary::read(&folder)?;
         let names = summary.task_names();
-        let read = |name: String| Ok((name.clone(), store::read(&folder.join(format!("{name}.jsonl")))?));
-        models.push(Scored { summary, records: names.into_iter().map(read).collect::<Result<_>>()? });
+        let read = |name: String| Ok((name.clone(), summary.records(&folder, &name)?));
+        let records = names.into_iter().map(read).collect::<Result<_>>()?;
+        models.push(Scored { summary, records });
     }
     Ok(vec![
         ("benchmarks", "Benchmarks", scores_table(&models, published)),
@@ -113,17 +113,9 @@ fn differences(models: &[Scored]) -> String {
 /// The values of a metric on the documents that both have.
 fn pairs(one: &[Record], other: &[Record], metric: &str) -> Vec<(f64, f64)> {
     let others: BTreeMap<usize, &Record> = other.iter().map(|record| (record.doc_id, record)).collect();
-    let pair =
-        |record: &Record| Some((number(record, metric)?, number(others.get(&record.doc_id)?, metric)?));
+    let pair = |record: &Record| Some((record.number(metric)?, others.get(&record.doc_id)?.number(metric)?));
     // A document without a rating has no value.
     one.iter().filter_map(pair).filter(|(one, other)| one.is_finite() && other.is_finite()).collect()
-}
-
-/// A metric of a document as one number.
-fn number(record: &Record, metric: &str) -> Option<f64> {
-    let (_, value) = record.metrics.iter().find(|(name, _)| name == metric)?;
-    let (part, whole) = value.parts();
-    Some(part / whole)
 }
 
 /// The mean difference of pairs of a metric: of shares in points, of others as they are; bold where it is more than two
@@ -176,13 +168,13 @@ fn documents_section(models: &[Scored], count: usize) -> String {
 fn answer(model: &str, record: &Record) -> String {
     // Of the first metric that is a share, if it is 0 or 1: what lies between is neither right nor wrong.
     let verdict = record.metrics.iter().find(|(name, _)| is_share(name));
-    let value = verdict.and_then(|(name, _)| number(record, name));
+    let value = verdict.and_then(|(name, _)| record.number(name));
     let is_right = value.filter(|value| *value == 0.0 || *value == 1.0).map(|value| value == 1.0);
     let metrics: Vec<String> = record
         .metrics
         .iter()
         .map(|(name, _)| {
-            format!("{name} {}", number(record, name).map_or_else(String::new, report::numbers::short))
+            format!("{name} {}", record.number(name).map_or_else(String::new, report::numbers::short))
         })
         .collect();
     let text = match &record.answer {

@@ -64,7 +64,10 @@ fn prepare(task: &Task, data: &mut Data, settings: &Settings<'_>) -> Result<Prep
     let documents = order.into_iter().map(|doc_id| {
         let row = &rows[doc_id];
         let mut document = (task.document)(row).with_context(|| row.place.clone())?;
-        judge.iter().for_each(|judge| judge.add_reference(&mut document));
+        if let Some(judge) = &judge {
+            judge.add_reference(&mut document);
+            judge.check(&task, &document).with_context(|| row.place.clone())?;
+        }
         let examples = shots.next(row)?;
         let prompts = prompts(&task, &document, &examples, options.system.as_deref());
         Ok(PreparedDocument { doc_id, document, prompts })
@@ -102,5 +105,17 @@ impl JudgeFiles {
         {
             conversation.gold["reference"] = reference.clone();
         }
+    }
+
+    /// Makes the judge's requests for empty replies, so that a missing prompt or reference is noticed before the first
+    /// reply is made.
+    fn check(&self, task: &Task, document: &Document) -> Result<()> {
+        if let (Question::Conversation(conversation), Some(judged)) = (&document.question, &task.judged) {
+            let replies = vec![String::new(); conversation.turns.len()];
+            for turn in 0..replies.len() {
+                (judged.request)(&conversation.gold, &self.prompts, &replies, turn)?;
+            }
+        }
+        Ok(())
     }
 }

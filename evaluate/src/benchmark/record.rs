@@ -56,6 +56,9 @@ pub(crate) enum Answer {
         /// Who judged them.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         judge: Option<String>,
+        /// SHA-256 of the judge and of what it was asked about the replies.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        judge_key: Option<String>,
         /// What the judge wrote about each.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         judgments: Vec<String>,
@@ -74,6 +77,13 @@ impl Record {
             .with_context(|| format!("document {} of task `{}`", self.doc_id, task.name))?;
         self.scorer = scorer(task);
         Ok(())
+    }
+
+    /// A metric as one number.
+    pub(crate) fn number(&self, metric: &str) -> Option<f64> {
+        let (_, value) = self.metrics.iter().find(|(name, _)| name == metric)?;
+        let (part, whole) = value.parts();
+        Some(part / whole)
     }
 }
 

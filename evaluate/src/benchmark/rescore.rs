@@ -45,17 +45,11 @@ pub fn rescore(options: &RescoreOptions, more: &[TasksOfFile]) -> Result<u8> {
             if task.runs_code {
                 sandbox::check(options.unsandboxed)?;
             }
-            let path = folder.join(format!("{name}.jsonl"));
-            ensure!(
-                path.is_file(),
-                "{} does not exist; run `smoleval score --tasks {name}` again",
-                path.display()
-            );
-            let mut records = store::read(&path)?;
+            let mut records = summary.records(folder, &name)?;
             for record in &mut records {
                 record.score(task)?;
             }
-            store::write_all(&path, records.iter())?;
+            store::write_all(&folder.join(format!("{name}.jsonl")), records.iter())?;
             summary.replace_task(task, &records)?;
         }
         summary.add_groups(&groups);

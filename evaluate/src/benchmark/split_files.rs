@@ -26,9 +26,13 @@ pub(super) fn split_names(mut names: Vec<String>, stem: &str) -> Vec<String> {
         })
     });
     names.sort();
-    // The same rows in two formats are not two shards.
-    let first_is_whole = names.first().is_some_and(|name| !name.contains("-of-"));
-    names.truncate(if first_is_whole { 1 } else { usize::MAX });
+    // The same rows in two formats, or as a whole and in shards, are there once.
+    let Some(first) = names.first().cloned() else { return names };
+    if first.contains("-of-") {
+        names.retain(|name| extensions(name) == extensions(&first));
+    } else {
+        names.truncate(1);
+    }
     names
 }
 
@@ -44,6 +48,11 @@ pub(super) fn incomplete(names: &[String]) -> Option<String> {
 fn bare(name: &str) -> Option<&str> {
     let name = name.strip_suffix(".gz").or_else(|| name.strip_suffix(".zst")).unwrap_or(name);
     FORMATS.iter().find_map(|format| name.strip_suffix(format))
+}
+
+/// The extensions of a data file's name, that of compression included.
+fn extensions(name: &str) -> Option<&str> {
+    Some(&name[bare(name)?.len()..])
 }
 
 /// The number of shards, if the rest of a name is `-00000-of-00002`.
@@ -70,5 +79,8 @@ mod tests {
         assert_eq!(incomplete(&found[..1]).as_deref(), Some("1 of 2 shards"));
         let whole = split_names(names(&["test.jsonl", "test.parquet"]), "test");
         assert_eq!((whole.len(), incomplete(&whole)), (1, None));
+        let shard = |extension: &str| format!("test-00000-of-00001.{extension}");
+        let twice = split_names(vec![shard("parquet"), shard("jsonl.gz")], "test");
+        assert_eq!((twice.clone(), incomplete(&twice)), (vec![shard("jsonl.gz")], None));
     }
 }

@@ -131,6 +131,27 @@ impl ModelSummary {
         self.tasks.iter().map(|task| task.task.clone()).collect()
     }
 
+    /// The stored documents of a task.
+    ///
+    /// # Errors
+    /// When the file holds others than those that `results.json` is about: a run into this folder was stopped.
+    pub(super) fn records(&self, folder: &Path, task: &str) -> Result<Vec<Record>> {
+        let path = folder.join(format!("{task}.jsonl"));
+        let again = || format!("run `smoleval score --tasks {task}` again");
+        anyhow::ensure!(path.is_file(), "{} does not exist; {}", path.display(), again());
+        let records = super::store::read(&path)?;
+        let summary = self.tasks.iter().find(|summary| summary.task == task);
+        let expected = summary.with_context(|| format!("no results of task `{task}`"))?.documents;
+        anyhow::ensure!(
+            records.len() == expected,
+            "{} has {} documents, and results.json has the score of {expected}: a later run was stopped; {}",
+            path.display(),
+            records.len(),
+            again()
+        );
+        Ok(records)
+    }
+
     /// Replaces a task's scores by those of records that were scored again.
     pub(super) fn replace_task(&mut self, task: &Task, records: &[Record]) -> Result<()> {
         let summary = self.tasks.iter_mut().find(|summary| summary.task == task.name);
