@@ -23,11 +23,13 @@ mod shots;
 mod split_files;
 mod store;
 mod summary;
+mod values;
 
 pub use in_training::{TrainingBenchmarks, TrainingScore, TrainingTasks};
 pub use options::Options;
 pub use rescore::{RescoreOptions, rescore};
 pub(crate) use settings::Settings;
+pub use values::{TaskValues, values_of_models};
 
 use crate::sandbox;
 use crate::task::{Group, GroupMean, Task, TasksOfFile};
@@ -50,6 +52,16 @@ use terminal::{Progress, Stop};
 /// One line that names the task, the row or the option that is wrong, before anything is computed.
 pub(crate) fn run(settings: &Settings<'_>) -> Result<u8> {
     let stop = Stop::listen().context("cannot handle signals")?;
+    let Some(summaries) = score_models(settings, &stop)? else {
+        return Ok(stop.exit_code().unwrap_or(terminal::errors::ERROR_EXIT_CODE));
+    };
+    terminal::print_results(&summary::table(&summaries))?;
+    terminal::results!("a line for each document is in {}", settings.out.display())?;
+    Ok(0)
+}
+
+/// Scores the models one after another; `None` after a signal.
+fn score_models(settings: &Settings<'_>, stop: &Stop) -> Result<Option<Vec<ModelSummary>>> {
     let options = settings.options;
     let (selected, groups) = tasks::select(&options.tasks, settings.more_tasks)?;
     for task in &selected {
@@ -77,15 +89,13 @@ pub(crate) fn run(settings: &Settings<'_>) -> Result<u8> {
         let model = Model::open(location, options)?;
         let run =
             ModelRun { name, prepared: &prepared, groups: &groups, judge: judge.as_ref(), folder: &folder };
-        let Some(summary) = run.score(model, settings, &stop)? else {
+        let Some(summary) = run.score(model, settings, stop)? else {
             terminal::message!("note: stopped by a signal; run the same command again for the rest");
-            return Ok(stop.exit_code().unwrap_or(terminal::errors::ERROR_EXIT_CODE));
+            return Ok(None);
         };
         summaries.push(summary);
     }
-    terminal::print_results(&summary::table(&summaries))?;
-    terminal::results!("a line for each document is in {}", settings.out.display())?;
-    Ok(0)
+    Ok(Some(summaries))
 }
 
 /// One model, and what it is asked.

@@ -1,4 +1,5 @@
-//! `posttrain pretrain | sft | dpo`: training loops, from rows to a checkpoint; plus `inspect`, `tokenizer` and `export`.
+//! `posttrain pretrain | sft | dpo`: training loops, from rows to a checkpoint; plus `ablate`, `inspect`, `tokenizer` and
+//! `export`.
 //!
 //! Each subcommand is a file of its own name, and its `run` is the whole command. The arithmetic of a step is in the
 //! crate `training`.
@@ -7,6 +8,7 @@ pub mod dpo;
 pub mod pretrain;
 pub mod sft;
 
+pub mod ablate;
 pub mod export;
 pub mod inspect;
 pub mod tokenizer;

@@ -24,6 +24,8 @@ enum Command {
     Inspect(posttrain::inspect::Options),
     /// Train a byte-level BPE tokenizer with the settings of SmolLM2's
     Tokenizer(posttrain::tokenizer::Options),
+    /// Compare pretraining runs that differ in their mixture or in one setting, and propose a mixture
+    Ablate(posttrain::ablate::Options),
     /// Write a checkpoint as a GGUF file, for llama.cpp and the programs that are built on it
     Export(posttrain::export::Options),
 }
@@ -42,6 +44,7 @@ fn main() -> ExitCode {
         Command::Dpo(options) => posttrain::dpo::run(&options),
         Command::Inspect(options) => posttrain::inspect::run(&options),
         Command::Tokenizer(options) => posttrain::tokenizer::run(&options),
+        Command::Ablate(options) => posttrain::ablate::run(&options),
         Command::Export(options) => posttrain::export::run(&options),
     });
     terminal::errors::exit_code("posttrain", result)

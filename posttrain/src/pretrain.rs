@@ -64,6 +64,23 @@ pub struct Options {
     training: TrainingFlags,
 }
 
+impl Options {
+    /// A run with nothing but a recipe, as `posttrain ablate` starts it.
+    pub(crate) fn of_recipe(recipe: &Path, model: Option<&str>, out: &Path, cache: Option<&Path>) -> Self {
+        Self {
+            model: model.map(str::to_owned),
+            data: Vec::new(),
+            folder: RunFolder { out: out.to_owned(), restart: false, accept_changes: false, no_lock: false },
+            recipe: Some(recipe.to_owned()),
+            cache: cache.map(Path::to_owned),
+            record_order: None,
+            pretrain: PretrainFlags::default(),
+            rows: DataFlags::default(),
+            training: TrainingFlags::default(),
+        }
+    }
+}
+
 /// Trains until the last step or a signal. Returns the exit code.
 ///
 /// # Errors
@@ -296,15 +313,32 @@ fn open_sources(settings: &Settings, origin: &Origin, cache: &Path) -> Result<Ve
     settings.sources.iter().map(open).collect()
 }
 
-/// Checks that a recipe resolves, and that its stages make a plan over sources of any size.
-#[cfg(test)]
-pub(crate) fn check_recipe(path: &Path) -> Result<()> {
+/// Checks what can be known of a recipe before its data is read: settings, sources and stages.
+///
+/// # Errors
+/// Names what is wrong.
+pub(crate) fn check_settings(path: &Path) -> Result<()> {
+    planned(path).map(drop)
+}
+
+/// The settings of a recipe, and its plan over sources of any size.
+fn planned(path: &Path) -> Result<(Settings, Plan)> {
     let settings: Settings = recipe::resolve(Some(path), &[])?;
     settings.training.check()?;
+    settings.check_sources()?;
     let sizes: Vec<(String, u64)> = settings.sources.iter().map(|source| (source.name.clone(), 1)).collect();
     let PretrainSettings { tokens, batch_tokens, sequence_length, .. } = settings.pretrain;
+    // Without a number, every source is read once; how many tokens that is follows from the data.
+    let tokens = if tokens == 0.0 && settings.stages.is_empty() { 1e12 } else { tokens };
     let common = Common { tokens, batch_tokens, sequence_length, rope_theta: 1e4 };
     let plan = Plan::new(&settings.stages, &sizes, common, &settings.training)?;
+    Ok((settings, plan))
+}
+
+/// Checks that a recipe resolves, that its stages make a plan, and that the rate ends at 0.
+#[cfg(test)]
+pub(crate) fn check_recipe(path: &Path) -> Result<()> {
+    let (settings, plan) = planned(path)?;
     let last = plan.total() - 1;
     ensure!(
         plan.rate(last) < 1e-5 * settings.training.learning_rate,

@@ -111,3 +111,11 @@ fn every_recipe_resolves_to_settings_that_a_run_accepts() {
         }
     }
 }
+
+#[test]
+fn every_plan_of_an_ablation_is_accepted() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("recipes/ablate");
+    for name in ["web-mixture", "finemath-annealing", "swarm"] {
+        crate::ablate::check_plan(&folder.join(format!("{name}.toml"))).unwrap();
+    }
+}

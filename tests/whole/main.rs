@@ -1,6 +1,8 @@
 //! Whole-system tests: real files, real processes, numbers from other implementations.
 #![allow(clippy::unwrap_used, reason = "a test may fail loudly")]
 
+/// `posttrain ablate`: equal conditions, and the mixture that was planted.
+mod ablation;
 /// What a request may ask of the engine, and that an answer depends on nothing else.
 mod answers;
 /// `posttrain --eval-tasks`: scores while a model trains.
