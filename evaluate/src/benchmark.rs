@@ -42,6 +42,7 @@ use judge::Judge;
 use model::Model;
 use prepare::PreparedTask;
 use std::path::Path;
+use std::time::Duration;
 use store::Store;
 use summary::ModelSummary;
 use terminal::{Progress, Stop};
@@ -86,6 +87,8 @@ fn score_models(settings: &Settings<'_>, stop: &Stop) -> Result<Option<Vec<Model
         let folder = settings.out.join(name);
         std::fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
         let _lock = Lock::acquire_unless(options.no_lock, &folder, "smoleval score")?;
+        // What a killed run left.
+        files::atomic::remove_abandoned(&folder, Duration::ZERO)?;
         let model = Model::open(location, options)?;
         let run =
             ModelRun { name, prepared: &prepared, groups: &groups, judge: judge.as_ref(), folder: &folder };

@@ -28,6 +28,7 @@ fn dataset(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     ];
     let (mut files, mut folders) = (BTreeMap::new(), vec![folder.to_owned()]);
     let is_run = folder.join("store.sqlite").exists();
+    let is_tokenizer = folder.join("tokenizer.json").exists();
     while let Some(inner) = folders.pop() {
         for entry in std::fs::read_dir(inner).unwrap() {
             let path = entry.unwrap().path();
@@ -35,6 +36,8 @@ fn dataset(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
             if path.is_dir() {
                 folders.extend(Some(path).filter(|_| !name.starts_with("set-aside-")));
             } else if name != ".lock"
+                // No lock says that another tokenizer is not being written here: they go after a day.
+                && !(is_tokenizer && name.starts_with(".writing-"))
                 && !(is_run && (COUNT_CALLS.contains(&&*name) || name.ends_with("-shm")))
             {
                 let bytes = std::fs::read(&path).unwrap();

@@ -1,7 +1,7 @@
 //! The plan of an ablation: a pretraining recipe, what varies, and its values. An arm has nothing but a name and its value,
 //! so that two arms cannot differ in anything else.
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use random::{mix, unit};
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -94,7 +94,8 @@ impl Plan {
     pub(super) fn read(path: &Path) -> Result<Self> {
         let text =
             std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-        let file: PlanFile = toml::from_str(&text).with_context(|| path.display().to_string())?;
+        let file: PlanFile =
+            toml::from_str(&text).map_err(|error| anyhow!("{}: {}", path.display(), error.message()))?;
         let recipe = path.parent().unwrap_or(Path::new(".")).join(&file.recipe);
         let text =
             std::fs::read_to_string(&recipe).with_context(|| format!("cannot read {}", recipe.display()))?;
