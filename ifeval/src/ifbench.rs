@@ -56,3 +56,59 @@ impl fmt::Debug for Check {
         formatter.write_str("Check")
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may fail loudly")]
+mod tests {
+    use crate::Instruction;
+    use serde_json::json;
+
+    #[test]
+    fn an_error_names_the_argument_and_its_value() {
+        let error = |id, kwargs: serde_json::Value| {
+            Instruction::ifbench(id, kwargs.as_object().unwrap()).map(|_| ()).unwrap_err().to_string()
+        };
+        let refused = [
+            (error("count:words", json!({})), ["IFBench", "count:words"]),
+            (error("numbers", json!({})), ["IFBench", "numbers"]),
+            (error("count:numbers", json!({"N": null})), ["count:numbers", "`N` is missing"]),
+            (error("count:numbers", json!({"N": -1})), ["`N` is -1", "from 0 on"]),
+            (error("count:numbers", json!({"N": 2.5})), ["`N` is 2.5", "integer"]),
+            (error("count:words_japanese", json!({"N": 0})), ["`N` is 0", "from 1 on"]),
+            (error("sentence:keyword", json!({"word": "", "N": 1})), ["`word` is \"\"", "not empty"]),
+            (error("ratio:stop_words", json!({"percentage": "9"})), ["percentage", "\"9\""]),
+            (error("format:quotes", json!({"N": 1})), ["format:quotes", "no argument `N`"]),
+        ];
+        for (message, parts) in refused {
+            assert!(parts.iter().all(|part| message.contains(part)), "{message}");
+        }
+    }
+
+    #[test]
+    fn zero_is_an_argument_and_null_is_none() {
+        let check = |id, kwargs: serde_json::Value, text| {
+            Instruction::ifbench(id, kwargs.as_object().unwrap()).unwrap().strict(text)
+        };
+        let span = json!({"prompt_to_repeat": "Why?", "n_start": 0, "n_end": 2.0, "N": null});
+        assert!(
+            check("repeat:repeat_span", span.clone(), " why\n") && !check("repeat:repeat_span", span, "hy")
+        );
+        assert!(
+            check("count:numbers", json!({"N": 0}), "none") && !check("count:numbers", json!({"N": 0}), "1")
+        );
+    }
+
+    /// The reference raises an exception at these.
+    #[test]
+    fn what_the_reference_cannot_check_does_not_follow() {
+        let check = |id, text| Instruction::ifbench(id, &serde_json::Map::new()).unwrap().strict(text);
+        let cities = format!("ID,Country,City,Year,Count\n{}", "1,a,b,2,3\n".repeat(7));
+        assert!(check("custom:csv_city", &cities) && !check("custom:csv_city", &cities.replace('b', "b\rb")));
+        let row = "\"a\"\t\"b\"\t\"c\"\t\"d\"\t\"e\"\n";
+        let header =
+            "StudentID\tSubject\tGrade\tSemester\tScore\n".replace('\t', "\"\t\"").replace('\n', "\"\n");
+        let students = format!("\"{header}{}", row.repeat(3));
+        assert!(check("custom:csv_quotes", &students));
+        assert!(!check("custom:csv_quotes", &students.replace("\"c\"", " ")));
+    }
+}

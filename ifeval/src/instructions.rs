@@ -85,7 +85,9 @@ impl Instruction {
     /// Whether any of the response's eight loosened forms follows the instruction: with or without its first line, its
     /// last line and its asterisks.
     pub fn loose(&self, response: &str) -> bool {
-        loosened_forms(response).iter().any(|form| self.strict(form))
+        let forms = loosened_forms(response);
+        // Without asterisks, half of the forms are equal to earlier ones.
+        (0..forms.len()).any(|at| !forms[..at].contains(&forms[at]) && self.strict(&forms[at]))
     }
 }
 
