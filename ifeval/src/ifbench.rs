@@ -5,12 +5,12 @@
 //! 0th word), there is an error instead. Where the check itself fails on a response, the response does not follow: a lone
 //! carriage return inside a line of CSV, a field of it with more than 131,072 characters, a blank field in `custom:csv_quotes`.
 
+mod check;
 mod count;
 mod csv;
 mod custom;
 mod first_tag;
 mod format;
-mod ids;
 mod ratio;
 mod repeat;
 mod sentence;
@@ -18,43 +18,23 @@ mod syllables;
 mod text;
 mod words;
 
-use crate::instructions::{Arguments, InstructionError};
-pub use ids::IFBENCH_IDS;
-use std::fmt;
+use crate::arguments::{Arguments, InstructionError};
+pub(crate) use check::Check;
 
-/// An instruction with its arguments.
-pub(crate) struct Check(Box<dyn Fn(&str) -> bool + Send + Sync>);
-
-impl Check {
-    pub(crate) fn new(id: &str, arguments: &mut Arguments<'_>) -> Result<Check, InstructionError> {
-        let (group, name) = id.split_once(':').unwrap_or((id, ""));
-        let check = match group {
-            "count" => count::check(name, arguments)?,
-            "ratio" => ratio::check(name, arguments)?,
-            "words" => words::check(name, arguments)?,
-            "sentence" => sentence::check(name, arguments)?,
-            "format" => format::check(name, arguments)?,
-            "custom" => custom::check(name),
-            "repeat" => repeat::check(name, arguments)?,
-            _ => None,
-        };
-        check.ok_or_else(|| InstructionError::UnknownIfbenchId(id.to_owned()))
-    }
-
-    fn of(is_met: impl Fn(&str) -> bool + Send + Sync + 'static) -> Check {
-        Check(Box::new(is_met))
-    }
-
-    /// Whether the text follows the instruction.
-    pub(crate) fn is_met_by(&self, text: &str) -> bool {
-        (self.0)(text)
-    }
-}
-
-impl fmt::Debug for Check {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("Check")
-    }
+/// The check of the instruction `id`.
+pub(crate) fn check(id: &str, arguments: &mut Arguments<'_>) -> Result<Check, InstructionError> {
+    let (group, name) = id.split_once(':').unwrap_or((id, ""));
+    let check = match group {
+        "count" => count::check(name, arguments)?,
+        "ratio" => ratio::check(name, arguments)?,
+        "words" => words::check(name, arguments)?,
+        "sentence" => sentence::check(name, arguments)?,
+        "format" => format::check(name, arguments)?,
+        "custom" => custom::check(name),
+        "repeat" => repeat::check(name, arguments)?,
+        _ => None,
+    };
+    check.ok_or_else(|| InstructionError::UnknownIfbenchId(id.to_owned()))
 }
 
 #[cfg(test)]

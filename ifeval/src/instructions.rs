@@ -6,16 +6,12 @@
 //! not a letter (two of IFEval's prompts ask for `#` and `!`) is counted as it is, where the reference counts a random
 //! letter. Of IFBench, they are its own package's; [`crate::ifbench`] says what differs.
 
-mod arguments;
 mod check;
-mod ids;
 mod text;
 
+use crate::arguments::{Arguments, InstructionError};
 use crate::{ifbench, python};
-pub(crate) use arguments::Arguments;
-pub use arguments::InstructionError;
 use check::Check;
-pub use ids::INSTRUCTION_IDS;
 use serde_json::{Map, Value};
 
 /// One verifiable instruction with its arguments.
@@ -52,7 +48,7 @@ impl Instruction {
     /// Names the id if it is unknown, or the argument that is missing, unusable or not one of the instruction's.
     pub fn ifbench(id: &str, kwargs: &Map<String, Value>) -> Result<Instruction, InstructionError> {
         let mut arguments = Arguments::without_null(id, kwargs);
-        let check = ifbench::Check::new(id, &mut arguments)?;
+        let check = ifbench::check(id, &mut arguments)?;
         arguments.refuse_unused()?;
         Ok(Instruction { id: id.to_owned(), check: AnyCheck::Ifbench(check) })
     }

@@ -3,10 +3,13 @@
 //! a figure measured here can be compared with a published one. The library maps a text to a verdict; it needs no model, no
 //! network and no dataset.
 
+mod arguments;
+mod ids;
 mod ifbench;
 mod instructions;
 mod nltk;
 mod python;
 
-pub use ifbench::IFBENCH_IDS;
-pub use instructions::{INSTRUCTION_IDS, Instruction, InstructionError};
+pub use arguments::InstructionError;
+pub use ids::{IFBENCH_IDS, INSTRUCTION_IDS};
+pub use instructions::Instruction;

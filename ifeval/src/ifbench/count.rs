@@ -1,9 +1,11 @@
 //! IFBench's group `count`: how many words, names, numbers, marks or keywords there are.
 
-use super::{Check, text};
-use crate::instructions::{Arguments, InstructionError};
+use super::check::Check;
+use super::text;
+use crate::arguments::{Arguments, InstructionError};
 use crate::{nltk, python};
 use std::collections::HashSet;
+use std::sync::LazyLock;
 
 pub(super) fn check(name: &str, arguments: &mut Arguments<'_>) -> Result<Option<Check>, InstructionError> {
     Ok(Some(match name {
@@ -21,7 +23,7 @@ pub(super) fn check(name: &str, arguments: &mut Arguments<'_>) -> Result<Option<
         }
         "person_names" => {
             let minimum = arguments.whole("N")?;
-            Check::of(move |text| NAMES.iter().filter(|name| has_word(text, name)).count() >= minimum)
+            Check::of(move |text| NAMES.split(' ').filter(|name| has_word(text, name)).count() >= minimum)
         }
         "numbers" => {
             let count = arguments.whole("N")?;
@@ -90,8 +92,9 @@ fn is_every_nth_japanese(text: &str, cycle: usize) -> bool {
 }
 
 fn pronouns(text: &str) -> usize {
+    static WORDS: LazyLock<HashSet<&str>> = LazyLock::new(|| PRONOUNS.split(' ').collect());
     let words = nltk::word_tokenize(&text.replace('/', " ").to_lowercase());
-    words.iter().filter(|word| PRONOUNS.contains(&word.as_str())).count()
+    words.iter().filter(|word| WORDS.contains(word.as_str())).count()
 }
 
 /// Five keywords, once, twice, three, five and seven times, in upper or lower case and also inside of words.
@@ -109,123 +112,16 @@ fn keywords(arguments: &mut Arguments<'_>) -> Result<Check, InstructionError> {
 }
 
 /// The names that the instruction lists.
-const NAMES: [&str; 50] = [
-    "Emma",
-    "Liam",
-    "Sophia",
-    "Jackson",
-    "Olivia",
-    "Noah",
-    "Ava",
-    "Lucas",
-    "Isabella",
-    "Mason",
-    "Mia",
-    "Ethan",
-    "Charlotte",
-    "Alexander",
-    "Amelia",
-    "Benjamin",
-    "Harper",
-    "Leo",
-    "Zoe",
-    "Daniel",
-    "Chloe",
-    "Samuel",
-    "Lily",
-    "Matthew",
-    "Grace",
-    "Owen",
-    "Abigail",
-    "Gabriel",
-    "Ella",
-    "Jacob",
-    "Scarlett",
-    "Nathan",
-    "Victoria",
-    "Elijah",
-    "Layla",
-    "Nicholas",
-    "Audrey",
-    "David",
-    "Hannah",
-    "Christopher",
-    "Penelope",
-    "Thomas",
-    "Nora",
-    "Andrew",
-    "Aria",
-    "Joseph",
-    "Claire",
-    "Ryan",
-    "Stella",
-    "Jonathan",
-];
+const NAMES: &str = "\
+    Emma Liam Sophia Jackson Olivia Noah Ava Lucas Isabella Mason Mia Ethan Charlotte Alexander Amelia \
+    Benjamin Harper Leo Zoe Daniel Chloe Samuel Lily Matthew Grace Owen Abigail Gabriel Ella Jacob \
+    Scarlett Nathan Victoria Elijah Layla Nicholas Audrey David Hannah Christopher Penelope Thomas Nora \
+    Andrew Aria Joseph Claire Ryan Stella Jonathan";
 
 /// The words that the reference counts as pronouns: personal, possessive, reflexive, demonstrative, interrogative, relative
 /// and indefinite ones.
-const PRONOUNS: [&str; 63] = [
-    "i",
-    "me",
-    "we",
-    "us",
-    "you",
-    "he",
-    "him",
-    "she",
-    "her",
-    "it",
-    "they",
-    "them",
-    "my",
-    "mine",
-    "our",
-    "ours",
-    "your",
-    "yours",
-    "his",
-    "hers",
-    "its",
-    "their",
-    "theirs",
-    "myself",
-    "ourselves",
-    "yourself",
-    "yourselves",
-    "himself",
-    "herself",
-    "itself",
-    "themselves",
-    "this",
-    "that",
-    "these",
-    "those",
-    "who",
-    "whom",
-    "whose",
-    "which",
-    "what",
-    "whoever",
-    "whomever",
-    "whatever",
-    "whichever",
-    "anybody",
-    "anyone",
-    "anything",
-    "everybody",
-    "everyone",
-    "everything",
-    "nobody",
-    "nothing",
-    "somebody",
-    "someone",
-    "something",
-    "each",
-    "either",
-    "neither",
-    "both",
-    "all",
-    "some",
-    "any",
-    "none",
-];
+const PRONOUNS: &str = "\
+    i me we us you he him she her it they them my mine our ours your yours his hers its their theirs \
+    myself ourselves yourself yourselves himself herself itself themselves this that these those who \
+    whom whose which what whoever whomever whatever whichever anybody anyone anything everybody everyone \
+    everything nobody nothing somebody someone something each either neither both all some any none";

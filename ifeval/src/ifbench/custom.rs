@@ -1,6 +1,7 @@
 //! IFBench's group `custom`: instructions that are a whole task of one prompt, without arguments.
 
-use super::{Check, csv, text};
+use super::check::Check;
+use super::{csv, text};
 use crate::nltk;
 use crate::python::{self, Flag};
 use fancy_regex::Regex;
@@ -193,4 +194,21 @@ fn number(digits: &str, length: usize) -> Option<u32> {
 
 fn pattern(pattern: &str) -> Regex {
     python::regex(pattern, Flag::None).expect("a fixed pattern")
+}
+
+#[cfg(test)]
+mod tests {
+    /// The expected values are those of ifbench 0.2.0.
+    #[test]
+    fn dates_are_those_of_the_reference() {
+        let is_met = |text| super::check("date_format_list").is_some_and(|check| check.is_met_by(text));
+        for dates in ["1805-12-02", "1769-00-99,\n1821-02-29 ", "１８０５-08-31", "1805-04-00"] {
+            assert!(is_met(dates), "{dates}");
+        }
+        for dates in
+            ["1805-04-31", "1805-02-30", "1805-13-01", "1822-01-01", "1805-1-02", "1805-12-02,", "²805-12-02"]
+        {
+            assert!(!is_met(dates), "{dates}");
+        }
+    }
 }

@@ -37,7 +37,6 @@ impl Model {
 
     /// The tags and weights of a feature; none if the model does not have it.
     fn feature(&self, group: u8, key: &str) -> impl Iterator<Item = (usize, f64)> {
-        // A key of the map lives as long as the program, and a borrowed one is found by comparing.
         let weights = self.weights.get(&(group, key)).copied().unwrap_or_default();
         weights.chunks_exact(3).map(|three| {
             let packed = u32::from_le_bytes([three[0], three[1], three[2], 0]);

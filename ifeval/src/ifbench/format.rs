@@ -1,7 +1,8 @@
 //! IFBench's group `format`: brackets, quotes, lists, lines and case.
 
-use super::{Check, text};
-use crate::instructions::{Arguments, InstructionError};
+use super::check::Check;
+use super::text;
+use crate::arguments::{Arguments, InstructionError};
 use crate::nltk;
 use crate::python::{self, Flag};
 use fancy_regex::Regex;

@@ -1,9 +1,10 @@
 //! IFBench's group `ratio`: shares of words, of kinds of sentences and of what a text has in common with another.
 
-use super::Check;
-use crate::instructions::{Arguments, InstructionError};
+use super::check::Check;
+use crate::arguments::{Arguments, InstructionError};
 use crate::{nltk, python};
 use std::collections::HashSet;
+use std::sync::LazyLock;
 
 pub(super) fn check(name: &str, arguments: &mut Arguments<'_>) -> Result<Option<Check>, InstructionError> {
     Ok(Some(match name {
@@ -40,8 +41,9 @@ fn ending_in(sentences: &[&str], mark: char) -> usize {
 
 /// The stop words among a hundred words; none if there is no word.
 fn stop_word_percentage(text: &str) -> Option<f64> {
+    static WORDS: LazyLock<HashSet<&str>> = LazyLock::new(|| STOP_WORDS.split(' ').collect());
     let words = nltk::count_words(text);
-    let is_stop_word = |word: &&str| STOP_WORDS.contains(&word.to_lowercase().as_str());
+    let is_stop_word = |word: &&str| WORDS.contains(word.to_lowercase().as_str());
     let stop_words = nltk::words(text).filter(is_stop_word).count();
     (words > 0).then(|| stop_words as f64 / words as f64 * 100.0)
 }
@@ -61,158 +63,12 @@ fn are_three_of_one_length(text: &str) -> bool {
 
 /// NLTK's English stop words, which extend the list of Snowball (<https://snowballstem.org>, BSD-3-Clause), without those
 /// that have an apostrophe and so are no run of letters.
-const STOP_WORDS: [&str; 153] = [
-    "a",
-    "about",
-    "above",
-    "after",
-    "again",
-    "against",
-    "ain",
-    "all",
-    "am",
-    "an",
-    "and",
-    "any",
-    "are",
-    "aren",
-    "as",
-    "at",
-    "be",
-    "because",
-    "been",
-    "before",
-    "being",
-    "below",
-    "between",
-    "both",
-    "but",
-    "by",
-    "can",
-    "couldn",
-    "d",
-    "did",
-    "didn",
-    "do",
-    "does",
-    "doesn",
-    "doing",
-    "don",
-    "down",
-    "during",
-    "each",
-    "few",
-    "for",
-    "from",
-    "further",
-    "had",
-    "hadn",
-    "has",
-    "hasn",
-    "have",
-    "haven",
-    "having",
-    "he",
-    "her",
-    "here",
-    "hers",
-    "herself",
-    "him",
-    "himself",
-    "his",
-    "how",
-    "i",
-    "if",
-    "in",
-    "into",
-    "is",
-    "isn",
-    "it",
-    "its",
-    "itself",
-    "just",
-    "ll",
-    "m",
-    "ma",
-    "me",
-    "mightn",
-    "more",
-    "most",
-    "mustn",
-    "my",
-    "myself",
-    "needn",
-    "no",
-    "nor",
-    "not",
-    "now",
-    "o",
-    "of",
-    "off",
-    "on",
-    "once",
-    "only",
-    "or",
-    "other",
-    "our",
-    "ours",
-    "ourselves",
-    "out",
-    "over",
-    "own",
-    "re",
-    "s",
-    "same",
-    "shan",
-    "she",
-    "should",
-    "shouldn",
-    "so",
-    "some",
-    "such",
-    "t",
-    "than",
-    "that",
-    "the",
-    "their",
-    "theirs",
-    "them",
-    "themselves",
-    "then",
-    "there",
-    "these",
-    "they",
-    "this",
-    "those",
-    "through",
-    "to",
-    "too",
-    "under",
-    "until",
-    "up",
-    "ve",
-    "very",
-    "was",
-    "wasn",
-    "we",
-    "were",
-    "weren",
-    "what",
-    "when",
-    "where",
-    "which",
-    "while",
-    "who",
-    "whom",
-    "why",
-    "will",
-    "with",
-    "won",
-    "wouldn",
-    "y",
-    "you",
-    "your",
-    "yours",
-    "yourself",
-    "yourselves",
-];
+const STOP_WORDS: &str = "\
+    a about above after again against ain all am an and any are aren as at be because been before being \
+    below between both but by can couldn d did didn do does doesn doing don down during each few for \
+    from further had hadn has hasn have haven having he her here hers herself him himself his how i if \
+    in into is isn it its itself just ll m ma me mightn more most mustn my myself needn no nor not now o \
+    of off on once only or other our ours ourselves out over own re s same shan she should shouldn so \
+    some such t than that the their theirs them themselves then there these they this those through to \
+    too under until up ve very was wasn we were weren what when where which while who whom why will with \
+    won wouldn y you your yours yourself yourselves";

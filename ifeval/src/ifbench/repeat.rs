@@ -1,7 +1,7 @@
 //! IFBench's group `repeat`: what must be repeated of the prompt.
 
-use super::Check;
-use crate::instructions::{Arguments, InstructionError};
+use super::check::Check;
+use crate::arguments::{Arguments, InstructionError};
 use crate::python;
 
 /// What `repeat_simple` asks for, in lower case.

@@ -1,7 +1,8 @@
 //! IFBench's group `sentence`: what a sentence must be like, by its number or by the one before it.
 
-use super::{Check, text};
-use crate::instructions::{Arguments, InstructionError};
+use super::check::Check;
+use super::text;
+use crate::arguments::{Arguments, InstructionError};
 use crate::nltk;
 use crate::python::{self, Flag};
 

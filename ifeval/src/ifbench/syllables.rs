@@ -31,11 +31,10 @@ mod tests {
     /// The expected values are those of syllapy 0.8.0.
     #[test]
     fn parities_are_those_of_syllapy() {
-        for odd in ["the", "cat", "banana", "bottle", "rhythms", "queue", "beautiful", "area", "日本", "e"]
-        {
-            assert_eq!(is_odd(odd), odd != "bottle", "{odd}");
+        for odd in ["the", "cat", "banana", "rhythms", "queue", "beautiful", "area", "日本", "e"] {
+            assert!(is_odd(odd), "{odd}");
         }
-        for even in ["table", "open", "absolutely", "2nd", "٣", "selfcare"] {
+        for even in ["table", "open", "bottle", "absolutely", "2nd", "٣", "selfcare"] {
             assert!(!is_odd(even), "{even}");
         }
     }

@@ -1,7 +1,8 @@
 //! IFBench's group `words`: what each word, or each pair of neighbors, must be like.
 
-use super::{Check, first_tag, syllables, text};
-use crate::instructions::{Arguments, InstructionError};
+use super::check::Check;
+use super::{first_tag, syllables, text};
+use crate::arguments::{Arguments, InstructionError};
 use crate::{nltk, python};
 use std::collections::HashMap;
 

@@ -1,8 +1,7 @@
 //! IFEval's and IFBench's `kwargs`, read one by one. An argument that is missing, unusable or not read at all is an error
 //! that names it.
 
-use super::ids::INSTRUCTION_IDS;
-use crate::ifbench::IFBENCH_IDS;
+use crate::ids::{IFBENCH_IDS, INSTRUCTION_IDS};
 use serde_json::{Map, Value};
 
 /// Why an id and its arguments are not an instruction.
