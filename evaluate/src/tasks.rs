@@ -7,6 +7,7 @@ mod commonsense_qa;
 mod gsm8k;
 mod hellaswag;
 mod humaneval;
+mod ifbench;
 mod ifeval;
 mod mbpp;
 mod minerva_math;
@@ -34,6 +35,7 @@ const FILES: &[TasksOfFile] = &[
     gsm8k::tasks,
     hellaswag::tasks,
     humaneval::tasks,
+    ifbench::tasks,
     ifeval::tasks,
     mbpp::tasks,
     minerva_math::tasks,

@@ -9,18 +9,28 @@ mod treebank;
 use fancy_regex::Regex;
 use std::sync::LazyLock;
 
-/// The number of words: runs of `\w`, as `RegexpTokenizer` finds them.
-pub(crate) fn count_words(text: &str) -> usize {
+/// The words: runs of `\w`, as `RegexpTokenizer` finds them.
+pub(crate) fn words(text: &str) -> impl Iterator<Item = &str> {
     static WORD: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"\w+").expect("a fixed pattern"));
-    WORD.find_iter(text).flatten().count()
+    WORD.find_iter(text).flatten().map(|word| word.as_str())
+}
+
+/// The number of [`words`].
+pub(crate) fn count_words(text: &str) -> usize {
+    words(text).count()
+}
+
+/// `nltk.sent_tokenize`: the sentences by the English Punkt model, without the white space between them.
+pub(crate) fn sentences(text: &str) -> Vec<&str> {
+    punkt::sentences(text)
 }
 
 /// The number of sentences by the English Punkt model.
 pub(crate) fn count_sentences(text: &str) -> usize {
-    punkt::sentences(text).len()
+    sentences(text).len()
 }
 
 /// `nltk.word_tokenize`: the Treebank tokens of each sentence.
 pub(crate) fn word_tokenize(text: &str) -> Vec<String> {
-    punkt::sentences(text).into_iter().flat_map(treebank::tokens).collect()
+    sentences(text).into_iter().flat_map(treebank::tokens).collect()
 }

@@ -3,6 +3,7 @@
 
 use fancy_regex::Regex;
 use serde::de::IgnoredAny;
+use unicode_properties::{GeneralCategory, GeneralCategoryGroup, UnicodeGeneralCategory};
 
 /// `str.isspace` of one character: Unicode white space and the four ASCII separators.
 pub(crate) fn is_space(letter: char) -> bool {
@@ -29,6 +30,40 @@ pub(crate) fn is_upper(text: &str) -> bool {
 pub(crate) fn is_lower(text: &str) -> bool {
     !text.contains(|letter: char| letter.is_uppercase() || is_title(letter))
         && text.contains(char::is_lowercase)
+}
+
+/// `str.isalpha()` of one character.
+pub(crate) fn is_alpha(letter: char) -> bool {
+    letter.general_category_group() == GeneralCategoryGroup::Letter
+}
+
+/// `str.isalnum()` of one character.
+pub(crate) fn is_alphanumeric(letter: char) -> bool {
+    is_alpha(letter) || letter.general_category_group() == GeneralCategoryGroup::Number
+}
+
+/// `str.isdigit()` of one character: also superscripts and digits in circles, but not `½` and `⑩`.
+pub(crate) fn is_digit(letter: char) -> bool {
+    is_decimal(letter)
+        || matches!(
+            letter,
+            '²' | '³' | '¹' | '\u{1369}'..='\u{1371}' | '\u{19da}' | '⁰' | '⁴'..='⁹' | '₀'..='₉'
+                | '①'..='⑨' | '⑴'..='⑼' | '⒈'..='⒐' | '⓪' | '⓵'..='⓽' | '⓿' | '❶'..='❾' | '➀'..='➈'
+                | '➊'..='➒' | '\u{10a40}'..='\u{10a43}' | '\u{10e60}'..='\u{10e68}' | '\u{11052}'..='\u{1105a}'
+                | '\u{1f100}'..='\u{1f10a}'
+        )
+}
+
+/// The value of a decimal digit of any script, as `int` reads it. Scripts have their ten digits in a row, from 0 on.
+pub(crate) fn digit_value(digit: char) -> Option<u32> {
+    let is_digit_before =
+        |steps: u32| char::from_u32((digit as u32).wrapping_sub(steps)).is_some_and(is_decimal);
+    is_decimal(digit).then(|| (1..).take_while(|steps| is_digit_before(*steps)).count() as u32 % 10)
+}
+
+/// Unicode's category Nd: `\d`.
+fn is_decimal(letter: char) -> bool {
+    letter.general_category() == GeneralCategory::DecimalNumber
 }
 
 /// Unicode's category Lt, for which the standard library has no test.
@@ -245,6 +280,25 @@ mod tests {
         assert!(is_lower("ß 1") && !is_lower("") && !is_lower("aǅ"));
         assert_eq!(strip("\x1f a \u{2003}"), "a");
         assert_eq!(words("a\x1cb\u{a0} c").collect::<Vec<_>>(), ["a", "b", "c"]);
+    }
+
+    #[test]
+    fn digits_are_those_of_python() {
+        for (digit, value) in
+            [('0', 0), ('7', 7), ('٣', 3), ('９', 9), ('𝟘', 0), ('𝟡', 9), ('𝟬', 0), ('𞥙', 9)]
+        {
+            assert_eq!(digit_value(digit), Some(value), "{digit}");
+        }
+        assert!(
+            digit_value('²').is_none() && is_digit('²') && is_digit('⑨') && !is_digit('½') && !is_digit('⑩')
+        );
+        assert!(
+            is_alpha('é')
+                && is_alpha('日')
+                && !is_alpha('Ⅷ')
+                && is_alphanumeric('Ⅷ')
+                && !is_alphanumeric('_')
+        );
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may fail loudly")]
 
-use ifeval::{INSTRUCTION_IDS, Instruction};
+use ifeval::{IFBENCH_IDS, INSTRUCTION_IDS, Instruction};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -30,6 +30,34 @@ fn instructions(word: &str) -> Vec<Instruction> {
     let none = json!({});
     let kwargs = |id: &str| all.get(id).unwrap_or(&none).as_object().unwrap();
     INSTRUCTION_IDS.iter().filter_map(|id| Instruction::new(id, kwargs(id)).ok()).collect()
+}
+
+/// IFBench's instructions, each with `word` and `number` as its arguments; those that refuse them are left out.
+fn ifbench_instructions(word: &str, number: usize) -> Vec<Instruction> {
+    let arguments = |id: &str| match id {
+        "count:word_count_range" => json!({"min_words": number, "max_words": number + 1}),
+        "count:unique_word_count"
+        | "count:person_names"
+        | "count:numbers"
+        | "count:words_japanese"
+        | "count:pronouns" => json!({"N": number}),
+        "count:conjunctions" | "words:repeats" | "sentence:increment" => json!({"small_n": number}),
+        "count:keywords_multiple" => {
+            json!({"keyword1": word, "keyword2": word, "keyword3": word, "keyword4": word, "keyword5": word})
+        }
+        "ratio:stop_words" => json!({"percentage": number}),
+        "ratio:overlap" => json!({"percentage": number, "reference_text": word}),
+        "words:keywords_specific_position" => json!({"keyword": word, "n": number, "m": number}),
+        "words:words_position" => json!({"keyword": word}),
+        "sentence:keyword" => json!({"word": word, "N": number}),
+        "format:options" => json!({"options": word}),
+        "format:list" => json!({"sep": word}),
+        "repeat:repeat_change" => json!({"prompt_to_repeat": word}),
+        "repeat:repeat_span" => json!({"prompt_to_repeat": word, "n_start": number, "n_end": number + 2}),
+        _ => json!({}),
+    };
+    let instruction = |id: &&str| Instruction::ifbench(id, arguments(id).as_object().unwrap()).ok();
+    IFBENCH_IDS.iter().filter_map(instruction).collect()
 }
 
 /// Any characters, or those that a check looks for.
@@ -81,12 +109,25 @@ fn text() -> impl Strategy<Value = String> {
     prop_oneof![any::<String>(), prop::collection::vec(marks, 0..40).prop_map(|parts| parts.concat())]
 }
 
+#[test]
+fn every_id_of_ifbench_has_its_arguments() {
+    assert_eq!(ifbench_instructions("word", 1).len(), IFBENCH_IDS.len());
+}
+
 proptest! {
     #[test]
     fn every_text_has_a_verdict(response in text(), word in text()) {
         let instructions = instructions("word").into_iter().chain(instructions(&word)).collect::<Vec<_>>();
         prop_assert!(instructions.len() >= INSTRUCTION_IDS.len());
         for instruction in &instructions {
+            let (strict, loose) = (instruction.strict(&response), instruction.loose(&response));
+            prop_assert!(loose || !strict, "{}: the response itself is one of its loosened forms", instruction.id());
+        }
+    }
+
+    #[test]
+    fn every_text_has_a_verdict_of_ifbench(response in text(), word in text(), number in 0_usize..5) {
+        for instruction in ifbench_instructions(&word, number) {
             let (strict, loose) = (instruction.strict(&response), instruction.loose(&response));
             prop_assert!(loose || !strict, "{}: the response itself is one of its loosened forms", instruction.id());
         }
@@ -103,6 +144,11 @@ proptest! {
         for id in INSTRUCTION_IDS {
             for name in ["keywords", "letter", "num_words", "relation", "language", "end_phrase", "section_spliter"] {
                 let _ = Instruction::new(id, json!({name: value}).as_object().unwrap());
+            }
+        }
+        for id in IFBENCH_IDS {
+            for name in ["N", "small_n", "percentage", "keyword", "word", "options", "sep", "prompt_to_repeat"] {
+                let _ = Instruction::ifbench(id, json!({name: value}).as_object().unwrap());
             }
         }
     }

@@ -1,7 +1,7 @@
 //! The check of each of the 25 instructions: its arguments are read and its patterns compiled once.
 
-use super::arguments::{Arguments, InstructionError, Relation};
 use super::text;
+use crate::arguments::{Arguments, InstructionError, Relation};
 use crate::nltk;
 use crate::python::{self, Flag};
 use fancy_regex::Regex;

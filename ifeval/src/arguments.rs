@@ -1,7 +1,7 @@
-//! IFEval's `kwargs`, read one by one. An argument that is missing, unusable or not read at all is an error that names
-//! it.
+//! IFEval's and IFBench's `kwargs`, read one by one. An argument that is missing, unusable or not read at all is an error
+//! that names it.
 
-use super::ids::INSTRUCTION_IDS;
+use crate::ids::{IFBENCH_IDS, INSTRUCTION_IDS};
 use serde_json::{Map, Value};
 
 /// Why an id and its arguments are not an instruction.
@@ -10,6 +10,9 @@ pub enum InstructionError {
     /// None of IFEval's 25 ids.
     #[error("IFEval has no instruction `{0}`; give one of {ids}", ids = INSTRUCTION_IDS.join(", "))]
     UnknownId(String),
+    /// None of IFBench's 58 ids.
+    #[error("IFBench has no instruction `{0}`; give one of {ids}", ids = IFBENCH_IDS.join(", "))]
+    UnknownIfbenchId(String),
     /// A required argument is absent; the reference would draw it at random.
     #[error("`{id}`: the argument `{argument}` is missing, null, zero or empty; give {expected}")]
     Missing {
@@ -44,13 +47,13 @@ pub enum InstructionError {
 
 /// How a count is compared with the argument.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Relation {
+pub(crate) enum Relation {
     LessThan,
     AtLeast,
 }
 
 /// The arguments of an instruction, and which of them were read.
-pub(super) struct Arguments<'a> {
+pub(crate) struct Arguments<'a> {
     id: &'a str,
     values: Vec<(&'a str, &'a Value)>,
     names_read: Vec<&'static str>,
@@ -58,7 +61,7 @@ pub(super) struct Arguments<'a> {
 
 impl<'a> Arguments<'a> {
     /// The arguments without those whose value is false in Python, as in the reference.
-    pub(super) fn new(id: &'a str, kwargs: &'a Map<String, Value>) -> Arguments<'a> {
+    pub(crate) fn new(id: &'a str, kwargs: &'a Map<String, Value>) -> Arguments<'a> {
         let is_truthy = |value: &Value| match value {
             Value::Null => false,
             Value::Bool(value) => *value,
@@ -72,13 +75,36 @@ impl<'a> Arguments<'a> {
         Arguments { id, values, names_read: Vec::new() }
     }
 
+    /// The arguments without those that are null, as in IFBench's reference.
+    pub(crate) fn without_null(id: &'a str, kwargs: &'a Map<String, Value>) -> Arguments<'a> {
+        let values = kwargs.iter().filter(|(_, value)| !value.is_null());
+        let values = values.map(|(name, value)| (name.as_str(), value)).collect();
+        Arguments { id, values, names_read: Vec::new() }
+    }
+
+    /// An integer of at least 0.
+    pub(crate) fn whole(&mut self, argument: &'static str) -> Result<usize, InstructionError> {
+        self.read(argument, "an integer from 0 on", whole_number)
+    }
+
+    /// A finite number of at least 0.
+    pub(crate) fn number(&mut self, argument: &'static str) -> Result<f64, InstructionError> {
+        let number = |value: &Value| value.as_f64().filter(|number| *number >= 0.0);
+        self.read(argument, "a number from 0 on", number)
+    }
+
+    /// A string with a character.
+    pub(crate) fn filled_text(&mut self, argument: &'static str) -> Result<String, InstructionError> {
+        self.parse(argument, "a string that is not empty", |text| (!text.is_empty()).then(|| text.to_owned()))
+    }
+
     /// An integer of at least 1.
-    pub(super) fn count(&mut self, argument: &'static str) -> Result<usize, InstructionError> {
+    pub(crate) fn count(&mut self, argument: &'static str) -> Result<usize, InstructionError> {
         self.read(argument, "an integer from 1 on", positive_integer)
     }
 
     /// An integer from 1 to `maximum`.
-    pub(super) fn count_up_to(
+    pub(crate) fn count_up_to(
         &mut self,
         argument: &'static str,
         maximum: usize,
@@ -88,12 +114,12 @@ impl<'a> Arguments<'a> {
     }
 
     /// A string that is not empty.
-    pub(super) fn text(&mut self, argument: &'static str) -> Result<String, InstructionError> {
+    pub(crate) fn text(&mut self, argument: &'static str) -> Result<String, InstructionError> {
         self.read(argument, "a string", |value| value.as_str().map(str::to_owned))
     }
 
     /// A string that `parse` accepts.
-    pub(super) fn parse<T>(
+    pub(crate) fn parse<T>(
         &mut self,
         argument: &'static str,
         expected: &str,
@@ -103,7 +129,7 @@ impl<'a> Arguments<'a> {
     }
 
     /// A list of strings that `parse` accepts.
-    pub(super) fn parse_list<T>(
+    pub(crate) fn parse_list<T>(
         &mut self,
         argument: &'static str,
         expected: &str,
@@ -115,7 +141,7 @@ impl<'a> Arguments<'a> {
     }
 
     /// "less than" or "at least".
-    pub(super) fn relation(&mut self, argument: &'static str) -> Result<Relation, InstructionError> {
+    pub(crate) fn relation(&mut self, argument: &'static str) -> Result<Relation, InstructionError> {
         self.parse(argument, "\"less than\" or \"at least\"", |text| match text {
             "less than" => Some(Relation::LessThan),
             "at least" => Some(Relation::AtLeast),
@@ -124,7 +150,7 @@ impl<'a> Arguments<'a> {
     }
 
     /// An error if there is an argument that was not read.
-    pub(super) fn refuse_unused(self) -> Result<(), InstructionError> {
+    pub(crate) fn refuse_unused(self) -> Result<(), InstructionError> {
         match self.values.iter().find(|(name, _)| !self.names_read.contains(name)) {
             Some((name, _)) => {
                 Err(InstructionError::Unexpected { id: self.id.to_owned(), argument: (*name).to_owned() })
@@ -153,8 +179,12 @@ impl<'a> Arguments<'a> {
     }
 }
 
-/// `100`, or `100.0`: tables with missing values store integers as floats.
 fn positive_integer(value: &Value) -> Option<usize> {
-    let number = value.as_f64().filter(|number| number.fract() == 0.0 && (1.0..1e15).contains(number))?;
+    whole_number(value).filter(|number| *number > 0)
+}
+
+/// `100`, or `100.0`: tables with missing values store integers as floats.
+fn whole_number(value: &Value) -> Option<usize> {
+    let number = value.as_f64().filter(|number| number.fract() == 0.0 && (0.0..1e15).contains(number))?;
     Some(number as usize)
 }
