@@ -6,8 +6,13 @@
 const FLOORS: usize = 200;
 /// The ridge that keeps the rates of a domain that hardly varies near 0.
 const RIDGE: f64 = 1e-6;
+/// Sweeps of the coordinate descent for shares.
+const SWEEPS: usize = 2000;
 /// Steps of the descent on the simplex.
 const STEPS: usize = 20_000;
+
+/// What a loss follows from (the weights of the domains, or the losses of components), and the loss.
+pub(super) type Point = (Vec<f64>, f64);
 
 /// A fitted law.
 #[derive(Debug, Clone, PartialEq)]
@@ -19,7 +24,7 @@ pub(super) struct Law {
 impl Law {
     /// Fits the law to mixtures (weights of all domains, which add up to 1) and their losses. At least one point more than
     /// domains is needed.
-    pub(super) fn fit(points: &[(Vec<f64>, f64)]) -> Self {
+    pub(super) fn fit(points: &[Point]) -> Self {
         let lowest = points.iter().map(|(_, loss)| *loss).fold(f64::INFINITY, f64::min);
         // From just under the lowest loss down to 0, in even ratios of the gap.
         let floors = (0..FLOORS).map(|index| {
@@ -45,7 +50,7 @@ impl Law {
 }
 
 /// The rates of the least squares of log(loss - floor), weighted so that they are nearly those of the loss.
-fn rates(points: &[(Vec<f64>, f64)], floor: f64) -> Vec<f64> {
+fn rates(points: &[Point], floor: f64) -> Vec<f64> {
     let count = points.first().map_or(0, |(weights, _)| weights.len());
     let (mut matrix, mut right) = (vec![vec![0.0; count]; count], vec![0.0; count]);
     for (weights, loss) in points {
@@ -81,6 +86,32 @@ fn solved(mut matrix: Vec<Vec<f64>>, mut right: Vec<f64>) -> Vec<f64> {
         right[pivot] = (right[pivot] - known) / matrix[pivot][pivot];
     }
     right
+}
+
+/// The share of each component in a loss: the non-negative numbers s, and the constant, with which constant + Σ s x component
+/// is nearest to it. A held-out loss of several kinds of documents is such a sum of the losses of the kinds; a law of its own
+/// could only have its minimum at a single domain.
+pub(super) fn shares(points: &[Point]) -> (Vec<f64>, f64) {
+    let (count, total) = (points.first().map_or(0, |(components, _)| components.len()), points.len() as f64);
+    let mean = |index: usize| points.iter().map(|(components, _)| components[index]).sum::<f64>() / total;
+    let means: Vec<f64> = (0..count).map(mean).collect();
+    let whole = points.iter().map(|(_, loss)| loss).sum::<f64>() / total;
+    let column =
+        |index: usize| points.iter().map(|(components, _)| components[index] - means[index]).collect();
+    let columns: Vec<Vec<f64>> = (0..count).map(column).collect();
+    let mut residual: Vec<f64> = points.iter().map(|(_, loss)| loss - whole).collect();
+    let mut shares = vec![0.0; count];
+    for _ in 0..SWEEPS {
+        for (share, column) in shares.iter_mut().zip(&columns) {
+            let square: f64 = column.iter().map(|value| value * value).sum();
+            let product: f64 = column.iter().zip(&residual).map(|(value, rest)| value * rest).sum();
+            let next = if square > 0.0 { (*share + product / square).max(0.0) } else { 0.0 };
+            residual.iter_mut().zip(column).for_each(|(rest, value)| *rest -= (next - *share) * value);
+            *share = next;
+        }
+    }
+    let known: f64 = shares.iter().zip(&means).map(|(share, mean)| share * mean).sum();
+    (shares, whole - known)
 }
 
 /// The weighted sum of losses that is expected of a mixture.
@@ -131,6 +162,20 @@ mod tests {
         for weights in mixtures(50, 4) {
             assert!((fitted.loss(&weights) - law.loss(&weights)).abs() < 2e-3, "{fitted:?}");
         }
+    }
+
+    #[test]
+    fn the_kinds_in_a_loss_are_found() {
+        let components = mixtures(12, 3);
+        let whole = |one: &Vec<f64>| 0.3 + 0.7 * one[0] + 0.2 * one[2];
+        let points: Vec<_> = components.iter().map(|one| (one.clone(), whole(one))).collect();
+        let (shares, constant) = shares(&points);
+        // The components add up to 1 here, so that a constant is also a share of each.
+        for (components, loss) in &points {
+            let expected: f64 = shares.iter().zip(components).map(|(share, one)| share * one).sum();
+            assert!((constant + expected - loss).abs() < 1e-6, "{shares:?} {constant}");
+        }
+        assert!(shares.iter().all(|share| *share >= 0.0) && shares[0] > shares[2], "{shares:?}");
     }
 
     #[test]

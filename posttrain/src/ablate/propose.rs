@@ -1,7 +1,7 @@
 //! The mixture that the fitted laws expect to be best, and how far they are to be trusted.
 
 use super::compare::RunScores;
-use super::law::{Law, best, objective};
+use super::law::{Law, Point, best, objective, shares};
 use super::plan::{MIXTURE, Plan};
 use anyhow::{Result, ensure};
 use std::collections::BTreeMap;
@@ -50,53 +50,87 @@ fn domains(plan: &Plan) -> Result<Vec<String>> {
     Ok(domains)
 }
 
-/// Fits a law to each target's loss over all runs, and minimizes their sum.
+/// A run, with its mixture in the order of the domains.
+type MixedRun<'a> = (Vec<f64>, &'a RunScores);
+
+/// The laws of all runs, and what they expect to be best.
 pub(super) fn proposal(plan: &Plan, scores: &[RunScores]) -> Result<Proposal> {
     let domains = domains(plan)?;
-    let mut arms: Vec<(Vec<f64>, &RunScores)> = Vec::new();
+    let mut runs: Vec<MixedRun<'_>> = Vec::new();
     for score in scores {
         let arm = plan.arms.iter().find(|arm| arm.name == score.arm);
         let weights = arm.map(|arm| plan.weights(arm)).transpose()?.unwrap_or_default();
         let weights = domains.iter().map(|name| weights.get(name).copied().unwrap_or_default()).collect();
-        arms.push((weights, score));
+        runs.push((weights, score));
     }
-    let all: Vec<&(Vec<f64>, &RunScores)> = arms.iter().collect();
-    let weights = best(&laws(plan, &all));
     let (mut errors, mut measured) = (Vec::new(), BTreeMap::<&str, Vec<f64>>::new());
-    for (weights, score) in &arms {
-        let others: Vec<_> = arms.iter().filter(|(_, other)| other.arm != score.arm).collect();
+    for (weights, score) in &runs {
+        let others: Vec<&MixedRun<'_>> = runs.iter().filter(|(_, other)| other.arm != score.arm).collect();
         let value = score.objective(plan);
-        errors.push((objective(&laws(plan, &others), weights) - value).abs());
+        errors.push((Model::fit(plan, &domains, &others).objective(weights) - value).abs());
         measured.entry(&score.arm).or_default().push(value);
     }
     let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len() as f64;
     let measured: Vec<(&str, f64)> = measured.into_iter().map(|(arm, values)| (arm, mean(&values))).collect();
-    let (lowest, highest) =
-        measured.iter().fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), (_, value)| {
-            (low.min(*value), high.max(*value))
-        });
-    let best_arm = measured.iter().find(|(_, value)| *value == lowest).map(|(arm, _)| (*arm).to_owned());
+    let lowest = measured.iter().min_by(|one, other| one.1.total_cmp(&other.1));
+    let (best_arm, lowest) =
+        lowest.map_or((String::new(), f64::NAN), |(arm, value)| ((*arm).to_owned(), *value));
+    let highest = measured.iter().map(|(_, value)| *value).fold(f64::NEG_INFINITY, f64::max);
+    let model = Model::fit(plan, &domains, &runs.iter().collect::<Vec<_>>());
+    let weights = best(&model.laws);
     Ok(Proposal {
-        expected: objective(&laws(plan, &all), &weights),
+        expected: model.objective(&weights),
         weights: domains.into_iter().zip(weights).collect(),
-        best_arm: (best_arm.unwrap_or_default(), lowest),
+        best_arm: (best_arm, lowest),
         error: mean(&errors),
         range: highest - lowest,
     })
 }
 
-/// A law for the held-out loss of each target, with its part.
-fn laws(plan: &Plan, runs: &[&(Vec<f64>, &RunScores)]) -> Vec<(f64, Law)> {
-    let Some((_, first)) = runs.first() else { return Vec::new() };
-    let law = |source: &String| {
-        let part = plan.target(source, first.losses.len());
-        let points: Vec<(Vec<f64>, f64)> = runs
-            .iter()
-            .filter_map(|(weights, run)| Some((weights.clone(), *run.losses.get(source)?)))
-            .collect();
-        (part > 0.0).then(|| (part, Law::fit(&points)))
-    };
-    first.losses.keys().filter_map(law).collect()
+/// How the objective follows from the mixture: a constant and a sum of laws, each with its part.
+struct Model {
+    constant: f64,
+    laws: Vec<(f64, Law)>,
+}
+
+impl Model {
+    /// Fits a law to the held-out loss of each domain. A target that is a domain has its law; any other is the sum of the
+    /// domains' losses that is nearest to it.
+    fn fit(plan: &Plan, domains: &[String], runs: &[&MixedRun<'_>]) -> Self {
+        let loss = |run: &MixedRun<'_>, source: &str| run.1.losses.get(source).copied();
+        let held_out: Vec<&String> =
+            domains.iter().filter(|domain| runs.iter().all(|run| loss(run, domain).is_some())).collect();
+        let law = |source: &str| {
+            let points: Vec<Point> =
+                runs.iter().filter_map(|run| Some((run.0.clone(), loss(run, source)?))).collect();
+            Law::fit(&points)
+        };
+        let mut laws: Vec<(f64, Law)> = held_out.iter().map(|domain| (0.0, law(domain))).collect();
+        let mut constant = 0.0;
+        let Some(sources) = runs.first().map(|run| &run.1.losses) else { return Self { constant, laws } };
+        for source in sources.keys() {
+            let part = plan.target(source, sources.len());
+            if let Some(index) = held_out.iter().position(|domain| *domain == source) {
+                laws[index].0 += part;
+            } else if part > 0.0 && held_out.is_empty() {
+                laws.push((part, law(source)));
+            } else if part > 0.0 {
+                let components = |run: &&MixedRun<'_>| -> Option<Point> {
+                    let of_domains =
+                        held_out.iter().map(|domain| loss(run, domain)).collect::<Option<_>>()?;
+                    Some((of_domains, loss(run, source)?))
+                };
+                let (found, rest) = shares(&runs.iter().filter_map(components).collect::<Vec<_>>());
+                constant += part * rest;
+                laws.iter_mut().zip(found).for_each(|(law, share)| law.0 += part * share);
+            }
+        }
+        Self { constant, laws }
+    }
+
+    fn objective(&self, weights: &[f64]) -> f64 {
+        self.constant + objective(&self.laws, weights)
+    }
 }
 
 impl Proposal {
