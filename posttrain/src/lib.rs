@@ -1,9 +1,11 @@
-//! `posttrain pretrain | sft | dpo`: training loops, from rows to a checkpoint; plus `inspect`, `tokenizer` and `export`.
+//! `posttrain pretrain | sft | dpo | kto`: training loops, from rows to a checkpoint; plus `merge`, `average`,
+//! `inspect`, `tokenizer` and `export`.
 //!
 //! Each subcommand is a file of its own name, and its `run` is the whole command. The arithmetic of a step is in the
 //! crate `training`.
 
 pub mod dpo;
+pub mod kto;
 pub mod pretrain;
 pub mod sft;
 
@@ -11,15 +13,21 @@ pub mod export;
 pub mod inspect;
 pub mod tokenizer;
 
+pub mod average;
+pub mod merge;
+
 mod compute;
 mod device;
+mod lora;
 pub mod recipe;
 mod schedule;
 mod settings;
+mod time_limit;
 
 mod data;
 pub mod examples;
 mod order;
+mod reference;
 mod tokenize;
 mod tokens;
 mod vocabulary;
@@ -27,6 +35,7 @@ mod vocabulary;
 mod benchmarks;
 pub mod checkpoints;
 mod checks;
+mod derived;
 mod run;
 
 mod meter;
