@@ -36,6 +36,7 @@ mod benchmarks;
 pub mod checkpoints;
 mod checks;
 mod derived;
+mod model_card;
 mod run;
 
 mod meter;

@@ -3,6 +3,7 @@
 
 use crate::checkpoints::{self, Newest, Progress};
 use crate::meter::Meter;
+use crate::model_card;
 use crate::run_report;
 use crate::settings::{Kept, TrainingSettings};
 use crate::time_limit;
@@ -103,7 +104,7 @@ impl Run {
             checkpoint.unwrap_or_else(|| (Progress::default(), Optimizer::new(weights)));
         let (metrics, note) = Metrics::open(out, progress.step)?;
         events.extend(note);
-        let meter = Meter::new(&parameters.config, compute, total, progress.step)?;
+        let meter = Meter::new(&parameters, compute, total, progress.step)?;
         manifest.insert("state".into(), "running".into());
         manifest.insert("mfu_convention".into(), meter.convention().into());
         let mut run = Self {
@@ -318,6 +319,8 @@ impl Run {
         self.manifest.insert("finished".into(), now().into());
         self.manifest.insert("files".into(), serde_json::to_value(files)?);
         self.write_manifest()?;
+        let card = model_card::write(&self.folder, &self.manifest);
+        self.warn(card);
         self.write_report();
         let best = self.progress.best.map_or_else(String::new, |(step, loss)| match is_best {
             true => {
