@@ -19,6 +19,7 @@ pub mod merge;
 mod compute;
 mod device;
 mod lora;
+mod lora_modules;
 pub mod recipe;
 mod schedule;
 mod settings;

@@ -1,11 +1,10 @@
 //! `--lora-rank`: a run that trains an adapter over frozen weights instead of the weights themselves. What such a run
 //! starts from, and what of it is saved.
 
-use crate::compute::TrainedSize;
-use crate::settings::{TrainingFlags, TrainingSettings, within};
-use crate::vocabulary::StartingPoint;
-use anyhow::{Context, Result, bail, ensure};
-use checkpoint::adapter::{AdapterConfig, AdapterMatrices, LinearModule};
+use crate::lora_modules::modules;
+use crate::settings::TrainingSettings;
+use anyhow::{Context, Result, ensure};
+use checkpoint::adapter::{AdapterConfig, AdapterMatrices};
 use checkpoint::folder::AdapterRecord;
 use checkpoint::weights::Precision;
 use checkpoint::{Checkpoint, ModelConfig, is_hub_id};
@@ -14,11 +13,6 @@ use training::memory::AdapterSize;
 use training::{
     AdapterSettings, Base, ComputeSettings, Learner, OptimizerSettings, Parameters, TrainingState,
 };
-
-/// The value of `lora_modules` for all linear layers.
-pub(crate) const ALL_LINEAR: &str = "all-linear";
-/// Largest rank: beyond it an adapter is larger than what it adapts.
-const MAX_RANK: usize = 8192;
 
 /// An adapter that is trained.
 #[derive(Clone, Debug)]
@@ -34,64 +28,6 @@ pub(crate) struct LoraAdapter {
 /// What a run trains, besides its state: nothing more, or frozen weights with an adapter's settings.
 #[derive(Debug)]
 pub(crate) struct Frozen(Option<(Base, AdapterSettings)>);
-
-/// Refuses values that no adapter can have.
-///
-/// # Errors
-/// Names the key and its value.
-pub(crate) fn check(settings: &TrainingSettings) -> Result<()> {
-    within("`lora_alpha`", settings.lora_alpha, 0.0, f64::MAX)?;
-    within("`lora_dropout`", settings.lora_dropout, 0.0, 0.9)?;
-    ensure!(
-        settings.lora_rank <= MAX_RANK,
-        "`lora_rank` is {}; expected at most {MAX_RANK}",
-        settings.lora_rank
-    );
-    modules(&settings.lora_modules).map(drop)
-}
-
-/// Refuses flags that would have no effect.
-///
-/// # Errors
-/// Names the flag.
-pub(crate) fn check_flags(flags: &TrainingFlags, settings: &TrainingSettings) -> Result<()> {
-    let of_new = [
-        ("--lora-alpha", flags.lora_alpha.is_some()),
-        ("--lora-modules", flags.lora_modules.is_some()),
-        ("--lora-rslora", flags.lora_rslora.is_some()),
-    ];
-    let given =
-        |flags: &[(&'static str, bool)]| flags.iter().find(|(_, is_given)| *is_given).map(|flag| flag.0);
-    if !settings.lora_init.is_empty() {
-        let rank = ("--lora-rank", flags.lora_rank.is_some());
-        if let Some(flag) = given(&[&of_new[..], &[rank]].concat()) {
-            bail!("`{flag}` has no effect with `--lora-init`, whose adapter has its own; remove one of them");
-        }
-    } else if settings.lora_rank == 0 {
-        let dropout = ("--lora-dropout", flags.lora_dropout.is_some());
-        if let Some(flag) = given(&[&of_new[..], &[dropout]].concat()) {
-            bail!("`{flag}` has no effect without an adapter; give `--lora-rank 16` or remove it");
-        }
-    }
-    Ok(())
-}
-
-fn modules(names: &[String]) -> Result<Vec<LinearModule>> {
-    if names == [ALL_LINEAR] {
-        return Ok(LinearModule::ALL.to_vec());
-    }
-    let module = |name: &String| {
-        LinearModule::of_name(name).with_context(|| {
-            let known = LinearModule::ALL.map(LinearModule::name).join(", ");
-            format!("`lora_modules` contains `{name}`; expected `{ALL_LINEAR}` alone, or some of {known}")
-        })
-    };
-    let mut modules = names.iter().map(module).collect::<Result<Vec<_>>>()?;
-    modules.sort_unstable();
-    modules.dedup();
-    ensure!(!modules.is_empty(), "`lora_modules` is empty; give `{ALL_LINEAR}` or some layers");
-    Ok(modules)
-}
 
 impl LoraAdapter {
     /// Returns the adapter that a run over this checkpoint trains, if its settings ask for one.
@@ -148,12 +84,15 @@ impl LoraAdapter {
     ///
     /// # Errors
     /// When the adapter to continue does not fit the model.
-    fn start(&self, start: &StartingPoint) -> Result<(Parameters, Frozen)> {
-        let config = &start.config;
+    pub(crate) fn start(
+        &self,
+        checkpoint: &Checkpoint,
+        config: &ModelConfig,
+    ) -> Result<(Parameters, Frozen)> {
         ensure!(
-            config.vocab_size == start.checkpoint.config.vocab_size,
+            config.vocab_size == checkpoint.config.vocab_size,
             "the vocabulary grows from {} to {} tokens, but an adapter does not train the embedding; train all weights first, or give a template without new special tokens",
-            start.checkpoint.config.vocab_size,
+            checkpoint.config.vocab_size,
             config.vocab_size
         );
         let mut parameters = self.settings.start(config);
@@ -169,7 +108,7 @@ impl LoraAdapter {
                 parameters.values[tensor.range.clone()].copy_from_slice(values);
             }
         }
-        let base = Base::from_weights(config, &start.checkpoint.weights);
+        let base = Base::from_weights(config, &checkpoint.weights);
         Ok((parameters, Frozen(Some((base, self.settings.clone())))))
     }
 
@@ -191,26 +130,6 @@ fn base_name(name: &str) -> String {
     match path.canonicalize() {
         Ok(whole) if path.exists() || !is_hub_id(name) => whole.display().to_string(),
         _ => name.to_owned(),
-    }
-}
-
-impl StartingPoint {
-    /// Returns the size of what a run trains from here.
-    pub(crate) fn size(&self) -> TrainedSize<'_> {
-        let stored = self.checkpoint.weights.stored();
-        let adapter = self.adapter.as_ref().map(|adapter| adapter.size(&self.config, stored));
-        TrainedSize { config: &self.config, adapter }
-    }
-
-    /// Returns the weights that a run trains from here, and what is frozen under them.
-    ///
-    /// # Errors
-    /// When the vocabulary grows under an adapter, or the adapter to continue does not fit.
-    pub(crate) fn trained(&self) -> Result<(Parameters, Frozen)> {
-        match &self.adapter {
-            None => Ok((self.load(), Frozen(None))),
-            Some(adapter) => adapter.start(self),
-        }
     }
 }
 

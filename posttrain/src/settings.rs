@@ -4,9 +4,10 @@
 //! and the command-line flags, all of them optional. So every key of a recipe is a flag, and neither list can drift.
 
 use crate::device::{DeviceChoice, MicroBatch};
+use crate::lora_modules::{ALL_LINEAR, MAX_RANK, modules};
 use crate::schedule::{Schedule, ScheduleType};
 use crate::time_limit::TimeLimit;
-use anyhow::{Result, bail};
+use anyhow::{Result, bail, ensure};
 use serde::Serialize;
 use training::OptimizerSettings;
 
@@ -85,7 +86,7 @@ settings! {
         /// Linear layers that are adapted, comma-separated: all-linear, or q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj,
         /// down_proj
         [value_delimiter = ',', num_args = 1..]
-        lora_modules: Vec<String> = vec![crate::lora::ALL_LINEAR.to_owned()],
+        lora_modules: Vec<String> = vec![ALL_LINEAR.to_owned()],
         /// Scale what the adapter adds by alpha / sqrt(rank), which suits large ranks
         [num_args = 0..=1, default_missing_value = "true"]
         lora_rslora: bool = false,
@@ -190,9 +191,20 @@ impl TrainingSettings {
         if let MicroBatch::Tokens(tokens) = self.micro_batch_tokens {
             at_least_one("`micro_batch_tokens`", tokens as u64)?;
         }
-        crate::lora::check(self)?;
+        self.check_lora()?;
         at_least_one("`logging_steps`", self.logging_steps)?;
         at_least_one("`save_total_limit`", self.save_total_limit as u64)
+    }
+
+    /// Refuses values that no adapter can have.
+    ///
+    /// # Errors
+    /// Names the key and its value.
+    fn check_lora(&self) -> Result<()> {
+        within("`lora_alpha`", self.lora_alpha, 0.0, f64::MAX)?;
+        within("`lora_dropout`", self.lora_dropout, 0.0, 0.9)?;
+        ensure!(self.lora_rank <= MAX_RANK, "`lora_rank` is {}; expected at most {MAX_RANK}", self.lora_rank);
+        modules(&self.lora_modules).map(drop)
     }
 
     /// Returns the steps of the warm-up in a run of `total` steps.
@@ -294,7 +306,7 @@ pub(crate) fn check_flags(flags: &TrainingFlags, settings: &TrainingSettings) ->
             settings.warmup_steps
         );
     }
-    crate::lora::check_flags(flags, settings)?;
+    check_lora_flags(flags, settings)?;
     if settings.eval_tasks.is_empty() {
         let unused = [
             ("--eval-tasks-data", flags.eval_tasks_data.is_some()),
@@ -304,6 +316,32 @@ pub(crate) fn check_flags(flags: &TrainingFlags, settings: &TrainingSettings) ->
         ];
         if let Some((flag, _)) = unused.into_iter().find(|(_, is_given)| *is_given) {
             bail!("`{flag}` has no effect without benchmark tasks; give `--eval-tasks` or remove it");
+        }
+    }
+    Ok(())
+}
+
+/// Refuses flags that would have no effect.
+///
+/// # Errors
+/// Names the flag.
+fn check_lora_flags(flags: &TrainingFlags, settings: &TrainingSettings) -> Result<()> {
+    let of_new = [
+        ("--lora-alpha", flags.lora_alpha.is_some()),
+        ("--lora-modules", flags.lora_modules.is_some()),
+        ("--lora-rslora", flags.lora_rslora.is_some()),
+    ];
+    let given =
+        |flags: &[(&'static str, bool)]| flags.iter().find(|(_, is_given)| *is_given).map(|flag| flag.0);
+    if !settings.lora_init.is_empty() {
+        let rank = ("--lora-rank", flags.lora_rank.is_some());
+        if let Some(flag) = given(&[&of_new[..], &[rank]].concat()) {
+            bail!("`{flag}` has no effect with `--lora-init`, whose adapter has its own; remove one of them");
+        }
+    } else if settings.lora_rank == 0 {
+        let dropout = ("--lora-dropout", flags.lora_dropout.is_some());
+        if let Some(flag) = given(&[&of_new[..], &[dropout]].concat()) {
+            bail!("`{flag}` has no effect without an adapter; give `--lora-rank 16` or remove it");
         }
     }
     Ok(())

@@ -2,7 +2,8 @@
 //! prints and the tokenizer lacks are added, the embedding gets rows for them, and the end of a generation follows from
 //! the template.
 
-use crate::lora::LoraAdapter;
+use crate::compute::TrainedSize;
+use crate::lora::{Frozen, LoraAdapter};
 use crate::run::RunFolder;
 use crate::settings::TrainingSettings;
 use anyhow::{Context, Result};
@@ -135,6 +136,24 @@ impl StartingPoint {
         }
         parameters.config = self.config.clone();
         parameters
+    }
+
+    /// Returns the size of what a run trains from here.
+    pub(crate) fn size(&self) -> TrainedSize<'_> {
+        let stored = self.checkpoint.weights.stored();
+        let adapter = self.adapter.as_ref().map(|adapter| adapter.size(&self.config, stored));
+        TrainedSize { config: &self.config, adapter }
+    }
+
+    /// Returns the weights that a run trains from here, and what is frozen under them.
+    ///
+    /// # Errors
+    /// When the vocabulary grows under an adapter, or the adapter to continue does not fit.
+    pub(crate) fn trained(&self) -> Result<(Parameters, Frozen)> {
+        match &self.adapter {
+            None => Ok((self.load(), Frozen::nothing())),
+            Some(adapter) => adapter.start(&self.checkpoint, &self.config),
+        }
     }
 
     /// Returns what a saved checkpoint contains besides weights.
