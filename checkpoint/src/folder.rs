@@ -7,16 +7,17 @@ use crate::error::{Error, read_to_string};
 use crate::gguf::{self, GgufFile, GgufText};
 use crate::hint::hint;
 use crate::weights::Weights;
-use crate::{ChatTemplate, ModelConfig, Tokenizer, hub};
+use crate::{ChatTemplate, ModelConfig, Tokenizer, adapter, hub};
 use serde_json::{Map, Value};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+mod adapted;
 mod save;
 mod small_files;
 mod verify;
 
-pub use save::CheckpointWriter;
+pub use save::{AdapterRecord, CheckpointWriter};
 
 /// A complete, consistent checkpoint.
 #[derive(Debug)]
@@ -46,7 +47,8 @@ pub struct Checkpoint {
 }
 
 impl Checkpoint {
-    /// Opens a folder, a GGUF file, or a hub id such as `HuggingFaceTB/SmolLM2-135M-Instruct`, which is downloaded.
+    /// Opens a folder, a GGUF file, or a hub id such as `HuggingFaceTB/SmolLM2-135M-Instruct`, which is downloaded. The
+    /// folder of an adapter opens as its base model with the adapter added to the weights.
     /// `template` is a Jinja file that replaces the checkpoint's own chat template.
     ///
     /// # Errors
@@ -57,6 +59,9 @@ impl Checkpoint {
         }
         let folder = locate(name)?;
         small_files::check(&folder)?;
+        if adapter::is_at(&folder) {
+            return Self::open_adapted(name, folder, template);
+        }
         let config = ModelConfig::read(&required(&folder, "config.json")?)?;
         let tokenizer = Tokenizer::read(&required(&folder, "tokenizer.json")?, &config)?;
         let weights = Weights::open(&folder, &config)?;
@@ -334,7 +339,6 @@ mod tests {
     #[test]
     fn a_folder_that_is_no_checkpoint_is_named_for_what_it_is() {
         for (file, expected) in [
-            ("adapter_config.json", "is an adapter (PEFT); merge it"),
             ("model-Q4_K.gguf", "contains a GGUF file; give the path of that file"),
             ("pytorch_model.bin", "has pytorch_model.bin; load it with transformers"),
             ("tokenizer.model", "has only a slow tokenizer"),

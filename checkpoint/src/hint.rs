@@ -10,7 +10,7 @@ pub(crate) fn hint(folder: &Path) -> &'static str {
         entries.into_iter().any(|entry| entry.file_name().to_string_lossy().ends_with(end))
     };
     if has("adapter_config.json") {
-        return "it is an adapter (PEFT); merge it into its base model with `merge_and_unload` and save that";
+        return "it is an adapter (PEFT); give a folder that also names its base model, or merge it with `posttrain merge`";
     }
     if has_end(".gguf") {
         return "it contains a GGUF file; give the path of that file";

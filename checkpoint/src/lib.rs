@@ -2,6 +2,7 @@
 //! tokenizer and chat template, and how a conversation becomes tokens ([`chat`]). Training, generation, evaluation and
 //! serving all use this code, so that a model is served with the tokens it was trained on.
 
+pub mod adapter;
 pub mod architecture;
 pub mod config;
 pub mod folder;

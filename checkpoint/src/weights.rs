@@ -4,6 +4,7 @@
 //! refused before any arithmetic. After that, reading a tensor cannot fail.
 
 use crate::ModelConfig;
+use crate::adapter::AdapterMatrices;
 use crate::error::Error;
 use crate::gguf::{GgufFile, TensorType};
 use crate::mapped::Watch;
@@ -35,6 +36,8 @@ pub struct Weights {
     file_indices: BTreeMap<String, usize>,
     /// The weights of a GGUF file, in place of the two above.
     gguf: Option<GgufWeights>,
+    /// What is added to them.
+    adapter: Option<AdapterMatrices>,
 }
 
 #[derive(Debug)]
@@ -64,7 +67,8 @@ impl Weights {
     /// Names the file that is missing or truncated, or the tensor that is missing, has another shape than the config states,
     /// is not part of the architecture, or holds no usable values.
     pub fn open(folder: &Path, config: &ModelConfig) -> Result<Self, Error> {
-        let mut weights = Self { files: Vec::new(), file_indices: BTreeMap::new(), gguf: None };
+        let mut weights =
+            Self { files: Vec::new(), file_indices: BTreeMap::new(), gguf: None, adapter: None };
         for path in location::weight_files(folder)? {
             weights.map(path)?;
         }
@@ -80,7 +84,18 @@ impl Weights {
         let path = file.path().to_owned();
         let gguf =
             GgufWeights::new(file, architecture, config).map_err(|reason| Error::invalid(&path, reason))?;
-        Ok(Self { files: Vec::new(), file_indices: BTreeMap::new(), gguf: Some(gguf) })
+        Ok(Self { files: Vec::new(), file_indices: BTreeMap::new(), gguf: Some(gguf), adapter: None })
+    }
+
+    /// These weights with an adapter added to them, in f32, whenever they are read.
+    #[must_use]
+    pub fn with_adapter(self, adapter: AdapterMatrices) -> Self {
+        Self { adapter: Some(adapter), ..self }
+    }
+
+    /// Whether an adapter is added to them.
+    pub fn is_adapted(&self) -> bool {
+        self.adapter.is_some()
     }
 
     /// A tensor as f32, row-major; the conversion is exact.
@@ -88,10 +103,15 @@ impl Weights {
     /// # Panics
     /// When `name` is not one of [`expected_tensors`], which `open` has checked.
     pub fn tensor(&self, name: &str) -> Vec<f32> {
-        if let Some(gguf) = &self.gguf {
-            return gguf.tensor(name);
+        let mut values = match &self.gguf {
+            Some(gguf) => gguf.tensor(name),
+            None => widen(&self.view(name)),
+        };
+        if let Some(change) = self.adapter.as_ref().and_then(|adapter| adapter.of_weight(name)) {
+            let columns = values.len() / self.rows(name).len();
+            values.chunks_exact_mut(columns).enumerate().for_each(|(row, out)| change.add_row(row, out));
         }
-        widen(&self.view(name))
+        values
     }
 
     /// A matrix (N, K) whose rows are read one at a time, so that the whole is never in memory.
@@ -99,8 +119,9 @@ impl Weights {
     /// # Panics
     /// As [`Weights::tensor`].
     pub fn rows(&self, name: &str) -> Rows<'_> {
+        let change = self.adapter.as_ref().and_then(|adapter| adapter.of_weight(name));
         if let Some(gguf) = &self.gguf {
-            return gguf.rows(name);
+            return gguf.rows(name).with_change(change);
         }
         let view = self.view(name);
         let columns = view.shape().last().copied().unwrap_or(1);
@@ -109,10 +130,11 @@ impl Weights {
             Dtype::F16 => TensorType::F16,
             _ => TensorType::Bf16,
         };
-        Rows::new(view.data(), kind, columns, None)
+        Rows::new(view.data(), kind, columns, None).with_change(change)
     }
 
-    /// The smallest precision that represents every tensor exactly; f16 and the types of a GGUF file need [`Precision::F32`].
+    /// The smallest precision that represents every tensor of the files exactly, without an adapter; f16 and the types of a
+    /// GGUF file need [`Precision::F32`].
     pub fn stored(&self) -> Precision {
         let all_bf16 =
             |file: &MappedFile| file.metadata.tensors().values().all(|tensor| tensor.dtype == Dtype::BF16);
@@ -144,6 +166,9 @@ impl Weights {
         let mut hasher = Hasher::default();
         for map in self.maps() {
             hasher.update(map);
+        }
+        if let Some(adapter) = &self.adapter {
+            hasher.update(adapter.identity());
         }
         hasher.finish()
     }

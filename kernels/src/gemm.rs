@@ -42,7 +42,7 @@ const PARALLEL_WORK: usize = 1 << 20;
 /// bf16); sums are f32.
 ///
 /// # Panics
-/// If the shapes do not match, or a bf16 result is to be added to.
+/// If the shapes do not match.
 pub fn gemm<P: Element, A: Element, B: Element, C: Element>(
     c: &mut [C],
     a: Matrix<'_, A>,
@@ -65,7 +65,6 @@ pub(crate) unsafe fn gemm_to<P: Element, A: Element, B: Element, C: Element>(
     b: Matrix<'_, B>,
     accumulate: Accumulate,
 ) {
-    assert!(!(C::BF16 && accumulate == Accumulate::Add), "gemm: only an f32 result can be added to");
     assert!(
         c.rows == a.rows && c.columns == b.columns && a.columns == b.rows,
         "gemm: the shapes of A, B and C do not match"

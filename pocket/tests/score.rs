@@ -76,6 +76,7 @@ fn checkpoint(folder: &Path, template: Option<&ChatTemplate>, mut weight: impl F
         tokenizer_config: &settings,
         generation_config: &settings,
         template,
+        adapter: None,
     };
     outgoing.write(folder, &tensors, Precision::F32).unwrap();
 }

@@ -107,6 +107,17 @@ fn load(folder: &Path, parameters: &mut Parameters) -> Result<(Progress, Optimiz
     Ok((state.progress, optimizer))
 }
 
+/// Returns the weights of a step's checkpoint, for parameters of this layout.
+///
+/// # Errors
+/// Says what cannot be read or differs.
+pub(crate) fn load_weights(checkpoints: &Path, step: u64, parameters: &Parameters) -> Result<Parameters> {
+    let folder = folder_of(checkpoints, step);
+    let state = state::read(&folder, parameters.layout.len());
+    let values = state.with_context(|| format!("cannot read {}", folder.display()))?.weights;
+    Ok(Parameters { values, config: parameters.config.clone(), layout: parameters.layout.clone() })
+}
+
 /// Returns what is wrong with the files of a checkpoint, all of which are read. One of an earlier version has no list.
 fn damage(folder: &Path) -> Option<String> {
     match Manifest::read(&folder.join(FILE_NAME)) {

@@ -1,5 +1,6 @@
 //! What several commands refuse.
 
+use crate::settings::{Kept, TrainingSettings};
 use crate::vocabulary::StartingPoint;
 use anyhow::{Result, bail};
 use std::path::PathBuf;
@@ -11,6 +12,27 @@ use std::path::PathBuf;
 pub(crate) fn refuse_two_evaluations(eval_data: &[PathBuf], eval_split: f64) -> Result<()> {
     if !eval_data.is_empty() && eval_split > 0.0 {
         bail!("`eval_split` is {eval_split} and `--eval-data` is given; remove one of them");
+    }
+    Ok(())
+}
+
+/// Refuses settings that follow from evaluations where there are none.
+///
+/// # Errors
+/// Names the setting.
+pub(crate) fn refuse_without_evaluation(
+    settings: &TrainingSettings,
+    has_eval: bool,
+    remedy: &str,
+) -> Result<()> {
+    if !has_eval && settings.keep == Kept::Best {
+        bail!("`keep` is `best`, but nothing is evaluated; give {remedy}, or remove `--keep`");
+    }
+    if !has_eval && settings.patience > 0 {
+        bail!(
+            "`patience` is {}, but nothing is evaluated; give {remedy}, or remove `--patience`",
+            settings.patience
+        );
     }
     Ok(())
 }

@@ -6,14 +6,22 @@
 use crate::device::{DeviceChoice, MicroBatch};
 use crate::run::RunFolder;
 use crate::settings::TrainingSettings;
-use anyhow::Result;
+use anyhow::{Result, bail};
 use checkpoint::ModelConfig;
 use serde_json::{Map, Value};
-use training::memory::{FreeMemory, Lengths, Plan, gib};
+use training::memory::{AdapterSize, FreeMemory, Lengths, Plan, gib};
 use training::{ComputeSettings, Device, DeviceInfo};
 
 /// Tokens of an automatic micro-batch on the CPU.
 const CPU_TOKENS: usize = 4096;
+
+/// The size of what a run trains.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct TrainedSize<'a> {
+    pub(crate) config: &'a ModelConfig,
+    /// Set if the weights are frozen.
+    pub(crate) adapter: Option<AdapterSize>,
+}
 
 /// Returns how a run computes on this machine, and records it in `about`.
 ///
@@ -21,14 +29,14 @@ const CPU_TOKENS: usize = 4096;
 /// When the device is not there or cannot be used, or its memory is too small; names the parts and what to change.
 pub(crate) fn resolve(
     settings: &TrainingSettings,
-    config: &ModelConfig,
+    TrainedSize { config, adapter }: TrainedSize<'_>,
     lengths: Lengths,
     folder: &RunFolder,
     about: &mut Map<String, Value>,
 ) -> Result<ComputeSettings> {
-    let DeviceInfo { device, name, free_memory } = find_device(settings.device)?;
+    let DeviceInfo { device, name, free_memory } = find_device(settings.device, adapter.is_some())?;
     let precision = settings.precision.into();
-    let plan = Plan::new(config, precision, settings.layer_checkpointing);
+    let plan = Plan::new(config, precision, settings.layer_checkpointing).with_adapter(adapter);
     let free_memory = free_memory.map(|bytes| FreeMemory { gpu: &name, bytes });
     let micro_batch_tokens = match (settings.micro_batch_tokens, free_memory) {
         (MicroBatch::Tokens(tokens), _) => tokens,
@@ -46,6 +54,15 @@ pub(crate) fn resolve(
         terminal::message!("{name}: the plan takes {}; {} GiB are free", estimate.line(), gib(free.bytes));
         machine["memory_estimate"] = estimate.to_json();
     }
+    if adapter.is_some() {
+        let (of_adapter, of_all) = (plan.state(), plan.with_adapter(None).state());
+        machine["memory_estimate"] = of_adapter.to_json();
+        terminal::message!(
+            "weights, gradients and moments take {}; training all weights would take {} GiB",
+            of_adapter.line(),
+            gib(of_all.total())
+        );
+    }
     machine["micro_batch_tokens"] = micro_batch_tokens.into();
     about.insert("machine".to_owned(), machine);
     Ok(ComputeSettings {
@@ -56,7 +73,15 @@ pub(crate) fn resolve(
     })
 }
 
-fn find_device(choice: DeviceChoice) -> Result<DeviceInfo> {
+fn find_device(choice: DeviceChoice, trains_adapter: bool) -> Result<DeviceInfo> {
+    if trains_adapter {
+        return match choice {
+            DeviceChoice::Auto | DeviceChoice::Cpu => DeviceInfo::of(Device::Cpu),
+            DeviceChoice::Cuda(_) => bail!(
+                "`device` is {choice}, but adapters (`--lora-rank`) are only trained on the CPU; give `--device cpu`, or train all weights"
+            ),
+        };
+    }
     match choice {
         DeviceChoice::Cpu => DeviceInfo::of(Device::Cpu),
         DeviceChoice::Cuda(ordinal) => DeviceInfo::of(Device::Cuda(ordinal)),
@@ -102,12 +127,25 @@ mod tests {
             };
             let mut about = Map::new();
             let config = ModelConfig::smollm2_135m();
-            let compute =
-                resolve(&settings, &config, lengths, &run_folder(folder.path()), &mut about).unwrap();
+            let compute = resolve(
+                &settings,
+                TrainedSize { config: &config, adapter: None },
+                lengths,
+                &run_folder(folder.path()),
+                &mut about,
+            )
+            .unwrap();
             assert_eq!((compute.micro_batch_tokens, compute.device), (expected, Device::Cpu));
             assert_eq!(about["machine"]["device"], "cpu");
             assert_eq!(about["machine"]["micro_batch_tokens"], expected);
         }
+    }
+
+    #[test]
+    fn an_adapter_is_trained_on_the_cpu_or_refused_by_name() {
+        assert_eq!(find_device(DeviceChoice::Auto, true).unwrap().device, Device::Cpu);
+        let error = find_device(DeviceChoice::Cuda(0), true).unwrap_err().to_string();
+        assert!(error.contains("`--lora-rank`") && error.contains("`--device cpu`"), "{error}");
     }
 
     #[test]

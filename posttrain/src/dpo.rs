@@ -4,11 +4,12 @@
 //! hash of weights, rows and arithmetic, so there is never a second model in memory.
 
 use crate::benchmarks::Benchmarks;
-use crate::checks::{refuse_nan, refuse_two_evaluations};
+use crate::checks::{refuse_nan, refuse_two_evaluations, refuse_without_evaluation};
 use crate::compute;
 use crate::data::{DataFlags, located};
 use crate::examples::Kind;
 use crate::recipe;
+use crate::reference::{self, ReferenceModel, Sequences};
 use crate::run::{Run, RunFolder, about, data_purposes, interval, report_finished};
 use crate::settings::{TrainingFlags, check_flags, identity};
 use crate::tokenize::{default_cache, trainable};
@@ -21,11 +22,10 @@ use rows::Rows;
 use serde_json::{Map, Value};
 use settings::DpoFlags;
 use std::path::{Path, PathBuf};
-use training::{Batch, ComputeSettings, Learner};
+use training::{Batch, ComputeSettings};
 
 mod loss;
 mod pairs;
-mod reference;
 mod rows;
 mod settings;
 
@@ -88,8 +88,8 @@ pub fn run(options: &Options) -> Result<u8> {
     let kinds = RowKinds { conversations: true, documents: false };
     let reading = settings.data.options();
     let [data, eval_data] = [located(&options.data, &reading)?, located(&options.eval_data, &reading)?];
-    let mut start = StartingPoint::new(checkpoint, kinds, &options.special_tokens)?
-        .saved_as(settings.training.saved_precision());
+    let mut start =
+        StartingPoint::new(checkpoint, kinds, &options.special_tokens)?.trained_by(&settings.training)?;
     let day = start.set_day(&options.folder)?;
     let template_args = settings.data.template_args()?;
     let rules = settings.rules(&start, &template_args)?;
@@ -100,6 +100,7 @@ pub fn run(options: &Options) -> Result<u8> {
         paths => Some(trainable(paths, &reading, Kind::Preference, &rules, &cache)?),
     };
     let rows = Rows::new(data, eval, &settings)?;
+    refuse_without_evaluation(&settings.training, rows.has_eval(), "`--eval-split 0.1` or `--eval-data`")?;
     let configuration = configuration(&settings, &rows, &start)?;
     let data = data_purposes(&options.data, &options.eval_data);
     let mut about = about("dpo", &options.model, &data, &configuration, &start.notes);
@@ -109,7 +110,7 @@ pub fn run(options: &Options) -> Result<u8> {
         about.insert("eval_rows".to_owned(), serde_json::to_value(&eval.counts)?);
     }
     let (training, lengths) = (&settings.training, settings.lengths());
-    let compute = compute::resolve(training, &start.config, lengths, &options.folder, &mut about)?;
+    let compute = compute::resolve(training, start.size(), lengths, &options.folder, &mut about)?;
     train(&settings, &compute, &start, rows, &options.folder, about, &cache)
 }
 
@@ -128,10 +129,14 @@ fn train(
         return Ok(report_finished(folder));
     }
     let benchmarks = Benchmarks::read(training, total, &mut about)?;
-    let parameters = start.load();
+    let (parameters, frozen) = start.trained()?;
     let (stores, precision) = ([Some(&rows.data), rows.eval.as_ref()], training.precision);
     let reference = match losses.needs_reference() {
-        true => reference::log_probabilities(&parameters, stores, precision, compute, dpo.max_length, cache)?,
+        true => {
+            let model = frozen.base().map_or(ReferenceModel::Weights(&parameters), ReferenceModel::Base);
+            let parts: Vec<Sequences<'_>> = stores.into_iter().flatten().map(Sequences::of_store).collect();
+            reference::log_probabilities(model, &parts, precision, compute, dpo.max_length, cache)?
+        }
         // Then rewards are beta times the policy's log-probabilities, as TRL reports them.
         false => stores.into_iter().flatten().map(|store| vec![0.0; store.len()]).collect(),
     };
@@ -140,16 +145,17 @@ fn train(
     let (outgoing, schedule) = (start.outgoing(), training.schedule(total));
     let (eval_every, save_every) =
         (interval(training.eval_steps, total), interval(training.save_steps, total));
-    let mut learner = Learner::new(state, dpo.max_length, compute, training.optimizer())?;
+    let mut learner = frozen.learner(state, dpo.max_length, compute, training.optimizer())?;
     run.mend(&mut learner, &outgoing, training)?;
     run.score_benchmarks(benchmarks.as_ref(), &mut learner, &outgoing, training)?;
     let mut window = PairTotals::default();
-    while run.progress.step < total {
+    while run.has_steps(total, training) {
         let step = run.progress.step;
         let batches = rows.step(step, &reference[0], micro_batch_tokens);
         let batches = run.rescued(batches, &mut learner, &outgoing, training)?;
         let totals = gradient(&mut learner, &batches, &losses)?;
-        if step == 0 && losses.needs_reference() {
+        // An adapter that is continued is not the reference.
+        if step == 0 && losses.needs_reference() && training.lora_init.is_empty() {
             refuse_other_reference(&totals, cache)?;
         }
         let grad_norm =
@@ -171,8 +177,8 @@ fn train(
             is_best = run.record_evaluation(totals.mean_loss());
         }
         run.score_benchmarks(benchmarks.as_ref(), &mut learner, &outgoing, training)?;
-        let stop_signal = run.stop_signal();
-        let saves = is_best || stop_signal.is_some() || is_due(save_every);
+        let stop_code = run.stop_code(training);
+        let saves = is_best || stop_code.is_some() || is_due(save_every);
         // A checkpoint ends the window of the means, so that a resumed run logs what an undisturbed one does.
         if saves || is_due(training.logging_steps) {
             let mut values = window.values("");
@@ -187,7 +193,7 @@ fn train(
         if saves {
             run.save(&mut learner, &outgoing, training)?;
         }
-        if let Some(code) = stop_signal.filter(|_| done < total) {
+        if let Some(code) = stop_code.filter(|_| done < total) {
             return Ok(run.stop(code));
         }
     }

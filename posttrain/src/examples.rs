@@ -95,6 +95,14 @@ impl<'a> Rules<'a> {
     }
 }
 
+/// Returns whether a row's reply is labeled as a good one, as for KTO; `None` if it does not say.
+fn label(row: &Row) -> Option<bool> {
+    ["label", "kto_tag"].iter().find_map(|name| row.metadata().get(*name)?.as_bool())
+}
+
+/// The reason of rows that the other of two stores takes.
+pub(crate) const OTHER_LABEL: &str = "other_label";
+
 /// Why a row gives no sequence.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Dropped {
@@ -133,6 +141,21 @@ pub enum Kind {
     Sft,
     /// Preference pairs.
     Preference,
+    /// Conversations whose `label` is true.
+    Desirable,
+    /// Conversations whose `label` is false.
+    Undesirable,
+}
+
+impl Kind {
+    /// Returns the label of its rows; `None` where it takes rows without one.
+    fn label(self) -> Option<bool> {
+        match self {
+            Self::Sft | Self::Preference => None,
+            Self::Desirable => Some(true),
+            Self::Undesirable => Some(false),
+        }
+    }
 }
 
 /// A conversation or document as tokens.
@@ -146,7 +169,14 @@ struct Tokens {
 /// # Errors
 /// Why it gives none.
 pub fn example(row: &Row, kind: Kind, rules: &Rules<'_>) -> Result<Example, Dropped> {
-    if let Some(reason) = row.unfit() {
+    if let Some(wanted) = kind.label() {
+        match label(row) {
+            None => return Err(Dropped::new("no_label", "expected `label`, true or false")),
+            Some(label) if label != wanted => return Err(Dropped::new(OTHER_LABEL, "")),
+            Some(_) => {}
+        }
+    }
+    if let Some(reason) = row.unfit().filter(|reason| *reason != "rejected_reply" || kind.label().is_none()) {
         let detail = match reason {
             "rejected_reply" => "its `label` is false: the reply is a bad one",
             _ => "the row has an image, a video or a sound; `--columns ignore=COLUMN` trains its text alone",
@@ -247,6 +277,13 @@ fn complete_sequences(
     Ok(match (kind, row) {
         (Kind::Sft, Row::Chat(chat)) => {
             vec![conversation(&chat.messages, row, (0, row_weight), rules, notes)?]
+        }
+        (Kind::Desirable | Kind::Undesirable, Row::Chat(chat)) => {
+            let rules = &Rules { fractions: false, train_on: TrainOn::Last, ..*rules };
+            vec![conversation(&chat.messages, row, (0, row_weight), rules, notes)?]
+        }
+        (Kind::Desirable | Kind::Undesirable, _) => {
+            return Err(Dropped::new("not_a_conversation", "expected a prompt with a reply and its `label`"));
         }
         (Kind::Sft, Row::Text(text)) => vec![document(&text.text, row_weight, rules)?],
         (Kind::Preference, Row::Preference(pair)) => {

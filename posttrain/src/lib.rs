@@ -1,10 +1,11 @@
-//! `posttrain pretrain | sft | dpo`: training loops, from rows to a checkpoint; plus `ablate`, `inspect`, `tokenizer` and
-//! `export`.
+//! `posttrain pretrain | sft | dpo | kto`: training loops, from rows to a checkpoint; plus `ablate`,
+//! `merge`, `average`, `inspect`, `tokenizer` and `export`.
 //!
 //! Each subcommand is a file of its own name, and its `run` is the whole command. The arithmetic of a step is in the
 //! crate `training`.
 
 pub mod dpo;
+pub mod kto;
 pub mod pretrain;
 pub mod sft;
 
@@ -13,15 +14,22 @@ pub mod export;
 pub mod inspect;
 pub mod tokenizer;
 
+pub mod average;
+pub mod merge;
+
 mod compute;
 mod device;
+mod lora;
+mod lora_modules;
 pub mod recipe;
 mod schedule;
 mod settings;
+mod time_limit;
 
 mod data;
 pub mod examples;
 mod order;
+mod reference;
 mod tokenize;
 mod tokens;
 mod vocabulary;
@@ -29,6 +37,8 @@ mod vocabulary;
 mod benchmarks;
 pub mod checkpoints;
 mod checks;
+mod derived;
+mod model_card;
 mod run;
 
 mod meter;

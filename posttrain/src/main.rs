@@ -20,6 +20,12 @@ enum Command {
     Sft(posttrain::sft::Options),
     /// Train with direct preference optimization (DPO) on pairs of replies
     Dpo(posttrain::dpo::Options),
+    /// Train with Kahneman-Tversky optimization (KTO) on single replies that are labeled as good or bad
+    Kto(posttrain::kto::Options),
+    /// Write an adapter and its base model as one checkpoint
+    Merge(posttrain::merge::Options),
+    /// Write the mean of several checkpoints' weights as one checkpoint
+    Average(posttrain::average::Options),
     /// Print rows as the model sees them, with trained tokens marked, and count all rows
     Inspect(posttrain::inspect::Options),
     /// Train a byte-level BPE tokenizer with the settings of SmolLM2's
@@ -35,13 +41,17 @@ fn main() -> ExitCode {
     let command = Arguments::command()
         .mut_subcommand("pretrain", with_defaults::<posttrain::pretrain::Settings>)
         .mut_subcommand("sft", with_defaults::<posttrain::sft::Settings>)
-        .mut_subcommand("dpo", with_defaults::<posttrain::dpo::Settings>);
+        .mut_subcommand("dpo", with_defaults::<posttrain::dpo::Settings>)
+        .mut_subcommand("kto", with_defaults::<posttrain::kto::Settings>);
     let arguments = Arguments::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit());
     // On a thread of the pool: from outside, each of a step's hundreds of products would wake the pool.
     let result = rayon::scope(|_| match arguments.command {
         Command::Pretrain(options) => posttrain::pretrain::run(&options),
         Command::Sft(options) => posttrain::sft::run(&options),
         Command::Dpo(options) => posttrain::dpo::run(&options),
+        Command::Kto(options) => posttrain::kto::run(&options),
+        Command::Merge(options) => posttrain::merge::run(&options),
+        Command::Average(options) => posttrain::average::run(&options),
         Command::Inspect(options) => posttrain::inspect::run(&options),
         Command::Tokenizer(options) => posttrain::tokenizer::run(&options),
         Command::Ablate(options) => posttrain::ablate::run(&options),

@@ -2,15 +2,15 @@
 //! bar, elsewhere as a plain line every few seconds.
 //!
 //! MFU counts 6 FLOPs a token and weight of the layers' matrices, 6 a trained token and weight of the head, and
-//! 6 · layers · H D · length² a sequence for causal attention (half of the square). It is relative to `SMOL_PEAK_TFLOPS`,
+//! 6 · layers · H D · length² a sequence for causal attention (half of the square). Under an adapter the weights have no
+//! gradients, so it is 4 instead of 6 for the matrices, and the adapter's own work is not counted. It is relative to `SMOL_PEAK_TFLOPS`,
 //! or to the data sheet of the GPU, or to a matrix product that is measured when the run starts.
 
 use anyhow::Result;
-use checkpoint::ModelConfig;
 use report::numbers::separated;
 use std::time::Instant;
 use terminal::Progress;
-use training::{ComputeSettings, Peak};
+use training::{ComputeSettings, Parameters, Peak};
 
 /// Measures and shows the speed.
 #[derive(Debug)]
@@ -36,7 +36,7 @@ impl Meter {
     /// # Errors
     /// When the peak of the device cannot be measured.
     pub(crate) fn new(
-        config: &ModelConfig,
+        parameters: &Parameters,
         compute: &ComputeSettings,
         total: u64,
         step: u64,
@@ -46,7 +46,7 @@ impl Meter {
             progress: Progress::new("", "steps", Some(total)).resumed_at(step),
             total,
             first_step: step,
-            flops: Flops::new(config),
+            flops: Flops::new(parameters),
             peak,
             step_start: Instant::now(),
             seconds: 0.0,
@@ -59,7 +59,8 @@ impl Meter {
     /// Returns how MFU is computed, for run.json.
     pub(crate) fn convention(&self) -> String {
         format!(
-            "6 FLOPs a token and weight of the layers' matrices, 6 a trained token and weight of the head, 6 layers H D length² a sequence for causal attention; relative to {:.3} TFLOP/s, {} (SMOL_PEAK_TFLOPS overrides it)",
+            "{0} FLOPs a token and weight of the layers' matrices, {0} a trained token and weight of the head, 6 layers H D length² a sequence for causal attention; relative to {1:.3} TFLOP/s, {2} (SMOL_PEAK_TFLOPS overrides it)",
+            self.flops.of_weight,
             self.peak.flops / 1e12,
             self.peak.source
         )
@@ -70,7 +71,7 @@ impl Meter {
         self.seconds += self.step_start.elapsed().as_secs_f64();
         self.start_step();
         self.tokens += tokens;
-        let Flops { token, attention, head } = self.flops;
+        let Flops { token, attention, head, .. } = self.flops;
         self.work += token * tokens as f64 + attention * attended + head * trained as f64;
     }
 
@@ -120,6 +121,8 @@ impl Meter {
 /// The FLOPs of a step's parts.
 #[derive(Clone, Copy, Debug)]
 struct Flops {
+    /// Of a weight of a matrix and a token.
+    of_weight: f64,
     /// Of a token, in the matrices of all layers.
     token: f64,
     /// Of attention, for each unit of Σ length².
@@ -129,15 +132,19 @@ struct Flops {
 }
 
 impl Flops {
-    fn new(config: &ModelConfig) -> Self {
+    fn new(parameters: &Parameters) -> Self {
+        let config = &parameters.config;
+        let is_adapter = parameters.layout.len() < config.parameters();
+        let of_weight = if is_adapter { 4.0 } else { 6.0 };
         let (c, f) = (config.hidden_size as f64, config.intermediate_size as f64);
         let attention_out = (config.heads * config.head_dim) as f64;
         let qkv = attention_out + 2.0 * (config.kv_heads * config.head_dim) as f64;
         let layers = config.layers as f64;
         Self {
-            token: 6.0 * layers * (c * qkv + attention_out * c + 3.0 * c * f),
+            of_weight,
+            token: of_weight * layers * (c * qkv + attention_out * c + 3.0 * c * f),
             attention: 6.0 * layers * attention_out,
-            head: 6.0 * c * config.vocab_size as f64,
+            head: of_weight * c * config.vocab_size as f64,
         }
     }
 }

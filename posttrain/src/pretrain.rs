@@ -2,7 +2,7 @@
 //! that may change the mixture, the phase of the learning rate, the sequence length and the RoPE base.
 
 use crate::benchmarks::Benchmarks;
-use crate::checks::refuse_nan;
+use crate::checks::{refuse_nan, refuse_without_evaluation};
 use crate::compute;
 use crate::data::DataFlags;
 use crate::examples::{Rules, TrainOn};
@@ -102,6 +102,9 @@ pub fn run(options: &Options) -> Result<u8> {
         rope_theta: origin.parameters.config.rope_theta,
     };
     let plan = Plan::new(&settings.stages, &sizes, common, &settings.training)?;
+    if origin.parts.adapter.is_some() {
+        refuse_other_positions(&plan, &origin)?;
+    }
     if let Some(file) = &options.record_order {
         return record::write(file, settings.pretrain.intra_document, &plan, sources);
     }
@@ -116,8 +119,7 @@ pub fn run(options: &Options) -> Result<u8> {
     about.insert("rows".to_owned(), Value::Object(rows.collect()));
     let longest = plan.stages.iter().map(|stage| stage.sequence_length).max().unwrap_or_default();
     let lengths = Lengths { longest, step: settings.pretrain.batch_tokens };
-    let (training, config) = (&settings.training, &origin.parameters.config);
-    let compute = compute::resolve(training, config, lengths, &options.folder, &mut about)?;
+    let compute = compute::resolve(&settings.training, origin.size(), lengths, &options.folder, &mut about)?;
     train(&settings, &compute, &plan, origin, sources, &options.folder, about)
 }
 
@@ -132,25 +134,26 @@ fn train(
 ) -> Result<u8> {
     let (training, total) = (&settings.training, plan.total());
     let benchmarks = Benchmarks::read(training, total, &mut about)?;
+    let positions = origin.positions;
     let run = Run::start(folder, about, origin.parameters, total, compute)?;
     let Some((mut run, state)) = run else { return Ok(report_finished(folder)) };
     let mut mixture = Mixture { sources, state: run.progress.mixture.clone() };
     let (eval_every, save_every) =
         (interval(training.eval_steps, total), interval(training.save_steps, total));
     let length = plan.stage(run.progress.step).1.sequence_length;
-    let mut learner = Learner::new(state, length, compute, training.optimizer())?;
+    let mut learner = origin.frozen.learner(state, length, compute, training.optimizer())?;
     let mut window = Totals::default();
     // Also a run whose last step is done needs its last stage: it is still to be saved.
     let mut current = plan.stage(run.progress.step).0;
-    enter(&mut learner, &plan.stages[current], origin.positions)?;
+    enter(&mut learner, &plan.stages[current], positions)?;
     let config = learner.state().parameters.config.clone();
     run.mend(&mut learner, &origin.parts.outgoing(&config), training)?;
     run.score_benchmarks(benchmarks.as_ref(), &mut learner, &origin.parts.outgoing(&config), training)?;
-    while run.progress.step < total {
+    while run.has_steps(total, training) {
         let step = run.progress.step;
         let (index, stage) = plan.stage(step);
         if current != index {
-            enter(&mut learner, stage, origin.positions)?;
+            enter(&mut learner, stage, positions)?;
             run.line(&stage.line());
             current = index;
         }
@@ -187,8 +190,8 @@ fn train(
             run.rescued(is_best, &mut learner, &outgoing, training)?
         };
         run.score_benchmarks(benchmarks.as_ref(), &mut learner, &outgoing, training)?;
-        let stop_signal = run.stop_signal();
-        let saves = is_best || stop_signal.is_some() || is_due(save_every);
+        let stop_code = run.stop_code(training);
+        let saves = is_best || stop_code.is_some() || is_due(save_every);
         // A checkpoint ends the window of the means, so that a resumed run logs what an undisturbed one does.
         if saves || is_due(training.logging_steps) {
             log(&mut run, &window, plan.rate(step), grad_norm, &mixture);
@@ -197,12 +200,28 @@ fn train(
         if saves {
             run.save(&mut learner, &outgoing, training)?;
         }
-        if let Some(code) = stop_signal.filter(|_| done < total) {
+        if let Some(code) = stop_code.filter(|_| done < total) {
             return Ok(run.stop(code));
         }
     }
     let config = learner.state().parameters.config.clone();
     run.finish(&mut learner, &origin.parts.outgoing(&config), training)
+}
+
+/// Refuses stages that change what an adapter cannot store: its base model keeps its positions.
+fn refuse_other_positions(plan: &Plan, origin: &Origin) -> Result<()> {
+    let theta = origin.parameters.config.rope_theta;
+    for stage in &plan.stages {
+        ensure!(
+            stage.rope_theta == theta && stage.sequence_length <= origin.positions,
+            "stage {} has sequences of {} tokens and the RoPE base {}, but under an adapter the model keeps its {} positions and its base {theta}; change the stage, or train all weights",
+            stage.name,
+            stage.sequence_length,
+            stage.rope_theta,
+            origin.positions
+        );
+    }
+    Ok(())
 }
 
 /// Sets the model up for a stage. `positions` are those of the checkpoint that the run started from.
@@ -268,6 +287,8 @@ fn resolve(options: &Options) -> Result<Settings> {
             options.data.iter().map(|text| SourceSettings::parse(text, settings.pretrain.held_out)).collect();
     }
     settings.check_sources()?;
+    let has_eval = settings.sources.iter().any(|source| source.held_out > 0.0);
+    refuse_without_evaluation(&settings.training, has_eval, "`--held-out 0.001`")?;
     Ok(settings)
 }
 

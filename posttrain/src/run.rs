@@ -3,8 +3,10 @@
 
 use crate::checkpoints::{self, Newest, Progress};
 use crate::meter::Meter;
+use crate::model_card;
 use crate::run_report;
-use crate::settings::TrainingSettings;
+use crate::settings::{Kept, TrainingSettings};
+use crate::time_limit;
 use anyhow::{Context, Result, anyhow, ensure};
 use checkpoint::folder::CheckpointWriter;
 use files::run_folder::{self, Change, Lock};
@@ -102,7 +104,7 @@ impl Run {
             checkpoint.unwrap_or_else(|| (Progress::default(), Optimizer::new(weights)));
         let (metrics, note) = Metrics::open(out, progress.step)?;
         events.extend(note);
-        let meter = Meter::new(&parameters.config, compute, total, progress.step)?;
+        let meter = Meter::new(&parameters, compute, total, progress.step)?;
         manifest.insert("state".into(), "running".into());
         manifest.insert("mfu_convention".into(), meter.convention().into());
         let mut run = Self {
@@ -168,6 +170,7 @@ impl Run {
         if is_best {
             self.progress.best = Some((self.progress.step, loss));
         }
+        self.progress.stale_evaluations = if is_best { 0 } else { self.progress.stale_evaluations + 1 };
         is_best
     }
 
@@ -263,9 +266,19 @@ impl Run {
         }
     }
 
-    /// Returns the exit code of the signal that asked the run to stop, if there was one.
-    pub(crate) fn stop_signal(&self) -> Option<u8> {
-        self.stop.exit_code()
+    /// Returns whether there are steps left to do, of `total`.
+    pub(crate) fn has_steps(&self, total: u64, settings: &TrainingSettings) -> bool {
+        self.progress.step < total && !self.is_out_of_patience(settings)
+    }
+
+    fn is_out_of_patience(&self, settings: &TrainingSettings) -> bool {
+        settings.patience > 0 && self.progress.stale_evaluations >= settings.patience
+    }
+
+    /// Returns the exit code with which the run must stop now: that of a signal, or of its time limit.
+    pub(crate) fn stop_code(&self, settings: &TrainingSettings) -> Option<u8> {
+        let is_over = settings.time_limit.is_reached(self.clock.0.elapsed());
+        self.stop.exit_code().or(is_over.then_some(time_limit::EXIT_CODE))
     }
 
     /// Ends a run that was asked to stop and has saved a checkpoint, from which it can be resumed. Returns the exit code.
@@ -292,16 +305,35 @@ impl Run {
         settings: &TrainingSettings,
     ) -> Result<u8> {
         learner.sync_to_host()?;
-        let parameters = &learner.state().parameters;
-        let files = outgoing.write(&self.folder, &parameters.named(), settings.saved_precision())?.files;
+        let last = &learner.state().parameters;
+        let best = match self.progress.best {
+            Some((step, _)) if settings.keep == Kept::Best && step != self.progress.step => {
+                Some(checkpoints::load_weights(&self.folder.join("checkpoints"), step, last)?)
+            }
+            _ => None,
+        };
+        let is_best = best.is_some();
+        let named = best.as_ref().unwrap_or(last).named();
+        let files = outgoing.write(&self.folder, &named, settings.saved_precision())?.files;
         self.manifest.insert("state".into(), "finished".into());
         self.manifest.insert("finished".into(), now().into());
         self.manifest.insert("files".into(), serde_json::to_value(files)?);
         self.write_manifest()?;
+        let card = model_card::write(&self.folder, &self.manifest);
+        self.warn(card);
         self.write_report();
-        let best = self.progress.best.map_or_else(String::new, |(step, loss)| {
-            format!("; the best evaluation loss is {loss:.4}, in checkpoints/step-{step}")
+        let best = self.progress.best.map_or_else(String::new, |(step, loss)| match is_best {
+            true => {
+                format!("; the result is that of step {step}, whose evaluation loss {loss:.4} is the best")
+            }
+            false => format!("; the best evaluation loss is {loss:.4}, in checkpoints/step-{step}"),
         });
+        if self.is_out_of_patience(settings) {
+            let count = self.progress.stale_evaluations;
+            self.line(&format!(
+                "the last {count} evaluations were no better than the best: the run ends here"
+            ));
+        }
         self.meter.end(&format!(
             "finished {} steps: the model is in {}, its curves are in {}{best}",
             self.progress.step,

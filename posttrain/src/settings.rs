@@ -4,8 +4,10 @@
 //! and the command-line flags, all of them optional. So every key of a recipe is a flag, and neither list can drift.
 
 use crate::device::{DeviceChoice, MicroBatch};
+use crate::lora_modules::{ALL_LINEAR, MAX_RANK, modules};
 use crate::schedule::{Schedule, ScheduleType};
-use anyhow::{Result, bail};
+use crate::time_limit::TimeLimit;
+use anyhow::{Result, bail, ensure};
 use serde::Serialize;
 use training::OptimizerSettings;
 
@@ -75,6 +77,22 @@ settings! {
         /// Recompute layers in the backward pass instead of keeping their activations
         [num_args = 0..=1, default_missing_value = "true"]
         layer_checkpointing: bool = false,
+        /// Rank of a LoRA adapter, which is trained instead of the weights; 0 trains all weights
+        lora_rank: usize = 0,
+        /// Alpha of the adapter: what it adds is scaled by alpha / rank; 0 means twice the rank
+        lora_alpha: f64 = 0.0,
+        /// Share of the adapter's inputs that are dropped while it is trained
+        lora_dropout: f64 = 0.0,
+        /// Linear layers that are adapted, comma-separated: all-linear, or q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj,
+        /// down_proj
+        [value_delimiter = ',', num_args = 1..]
+        lora_modules: Vec<String> = vec![ALL_LINEAR.to_owned()],
+        /// Scale what the adapter adds by alpha / sqrt(rank), which suits large ranks
+        [num_args = 0..=1, default_missing_value = "true"]
+        lora_rslora: bool = false,
+        /// Folder of an adapter to continue, instead of a new one; rank, alpha and modules are its own
+        [value_name = "DIR"]
+        lora_init: String = String::new(),
         /// Random seed for data order and weight initialization
         [value_parser = clap::value_parser!(u64).range(..1 << 63)]
         seed: u64 = 42,
@@ -100,9 +118,26 @@ settings! {
         save_steps: u64 = 0,
         /// Maximum number of checkpoints to keep, in addition to the best
         save_total_limit: usize = 2,
+        /// Weights that are the result of the run
+        keep: Kept = Kept::Last,
+        /// Evaluations in a row without a better loss after which the run ends; 0 means no end
+        patience: u64 = 0,
+        /// Time after which a checkpoint is saved and the program stops with exit code 124, such as 90s, 30min or 2h; the
+        /// same command resumes
+        time_limit: TimeLimit = TimeLimit::default(),
         /// Data type of the saved weights
         save_precision: SavedPrecision = SavedPrecision::Computed,
     }
+}
+
+/// Which weights are the result of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Kept {
+    /// Those after the last step
+    Last,
+    /// Those of the best evaluation loss
+    Best,
 }
 
 /// Data type of activations.
@@ -156,8 +191,20 @@ impl TrainingSettings {
         if let MicroBatch::Tokens(tokens) = self.micro_batch_tokens {
             at_least_one("`micro_batch_tokens`", tokens as u64)?;
         }
+        self.check_lora()?;
         at_least_one("`logging_steps`", self.logging_steps)?;
         at_least_one("`save_total_limit`", self.save_total_limit as u64)
+    }
+
+    /// Refuses values that no adapter can have.
+    ///
+    /// # Errors
+    /// Names the key and its value.
+    fn check_lora(&self) -> Result<()> {
+        within("`lora_alpha`", self.lora_alpha, 0.0, f64::MAX)?;
+        within("`lora_dropout`", self.lora_dropout, 0.0, 0.9)?;
+        ensure!(self.lora_rank <= MAX_RANK, "`lora_rank` is {}; expected at most {MAX_RANK}", self.lora_rank);
+        modules(&self.lora_modules).map(drop)
     }
 
     /// Returns the steps of the warm-up in a run of `total` steps.
@@ -205,8 +252,26 @@ impl TrainingSettings {
 }
 
 /// Settings that decide nothing about a run's weights.
-const UNRELATED: [&str; 6] =
-    ["device", "eval_tasks", "eval_tasks_data", "eval_limit", "eval_every", "eval_chat_template"];
+const UNRELATED: [&str; 7] = [
+    "device",
+    "eval_tasks",
+    "eval_tasks_data",
+    "eval_limit",
+    "eval_every",
+    "eval_chat_template",
+    "time_limit",
+];
+/// Settings that came later: at their default, a run is recognized by what it was before.
+const LATER: [&str; 8] = [
+    "lora_rank",
+    "lora_alpha",
+    "lora_dropout",
+    "lora_modules",
+    "lora_rslora",
+    "lora_init",
+    "keep",
+    "patience",
+];
 
 /// Returns the settings by which a run is recognized. The device is not one of them: a checkpoint resumes on any device,
 /// with other last bits. Nor are the benchmark tasks that score the model.
@@ -217,6 +282,9 @@ pub(crate) fn identity(settings: &impl Serialize) -> Result<serde_json::Value> {
     let mut value = serde_json::to_value(settings)?;
     if let Some(fields) = value.as_object_mut() {
         UNRELATED.iter().for_each(|name| drop(fields.remove(*name)));
+        let defaults = serde_json::to_value(TrainingSettings::default())?;
+        let is_default = |name: &str, value: &serde_json::Value| defaults[name] == *value;
+        fields.retain(|name, value| !LATER.contains(&name.as_str()) || !is_default(name, value));
     }
     Ok(value)
 }
@@ -238,6 +306,7 @@ pub(crate) fn check_flags(flags: &TrainingFlags, settings: &TrainingSettings) ->
             settings.warmup_steps
         );
     }
+    check_lora_flags(flags, settings)?;
     if settings.eval_tasks.is_empty() {
         let unused = [
             ("--eval-tasks-data", flags.eval_tasks_data.is_some()),
@@ -247,6 +316,32 @@ pub(crate) fn check_flags(flags: &TrainingFlags, settings: &TrainingSettings) ->
         ];
         if let Some((flag, _)) = unused.into_iter().find(|(_, is_given)| *is_given) {
             bail!("`{flag}` has no effect without benchmark tasks; give `--eval-tasks` or remove it");
+        }
+    }
+    Ok(())
+}
+
+/// Refuses flags that would have no effect.
+///
+/// # Errors
+/// Names the flag.
+fn check_lora_flags(flags: &TrainingFlags, settings: &TrainingSettings) -> Result<()> {
+    let of_new = [
+        ("--lora-alpha", flags.lora_alpha.is_some()),
+        ("--lora-modules", flags.lora_modules.is_some()),
+        ("--lora-rslora", flags.lora_rslora.is_some()),
+    ];
+    let given =
+        |flags: &[(&'static str, bool)]| flags.iter().find(|(_, is_given)| *is_given).map(|flag| flag.0);
+    if !settings.lora_init.is_empty() {
+        let rank = ("--lora-rank", flags.lora_rank.is_some());
+        if let Some(flag) = given(&[&of_new[..], &[rank]].concat()) {
+            bail!("`{flag}` has no effect with `--lora-init`, whose adapter has its own; remove one of them");
+        }
+    } else if settings.lora_rank == 0 {
+        let dropout = ("--lora-dropout", flags.lora_dropout.is_some());
+        if let Some(flag) = given(&[&of_new[..], &[dropout]].concat()) {
+            bail!("`{flag}` has no effect without an adapter; give `--lora-rank 16` or remove it");
         }
     }
     Ok(())

@@ -1,7 +1,7 @@
 //! `posttrain sft`: supervised fine-tuning on conversations, prompts with completions, and documents.
 
 use crate::benchmarks::Benchmarks;
-use crate::checks::{refuse_nan, refuse_two_evaluations};
+use crate::checks::{refuse_nan, refuse_two_evaluations, refuse_without_evaluation};
 use crate::compute;
 use crate::data::{DataFlags, located};
 use crate::examples::Kind;
@@ -76,7 +76,7 @@ pub fn run(options: &Options) -> Result<u8> {
     let reading = settings.data.options();
     let [data, eval_data] = [located(&options.data, &reading)?, located(&options.eval_data, &reading)?];
     let mut start = StartingPoint::new(checkpoint, row_kinds(&data, &reading)?, &options.special_tokens)?
-        .saved_as(settings.training.saved_precision());
+        .trained_by(&settings.training)?;
     let day = start.set_day(&options.folder)?;
     let template_args = settings.data.template_args()?;
     let rules = settings.rules(&start, &template_args)?;
@@ -87,6 +87,7 @@ pub fn run(options: &Options) -> Result<u8> {
         paths => Some(trainable(paths, &reading, Kind::Sft, &rules, &cache)?),
     };
     let rows = Rows::new(data, eval, &settings)?;
+    refuse_without_evaluation(&settings.training, rows.has_eval(), "`--eval-split 0.1` or `--eval-data`")?;
     let configuration = configuration(&settings, &rows, &start)?;
     let data = data_purposes(&options.data, &options.eval_data);
     let mut about = about("sft", &options.model, &data, &configuration, &start.notes);
@@ -96,7 +97,7 @@ pub fn run(options: &Options) -> Result<u8> {
         about.insert("eval_rows".to_owned(), serde_json::to_value(&eval.counts)?);
     }
     let (training, lengths) = (&settings.training, settings.lengths());
-    let compute = compute::resolve(training, &start.config, lengths, &options.folder, &mut about)?;
+    let compute = compute::resolve(training, start.size(), lengths, &options.folder, &mut about)?;
     train(&settings, &compute, &start, rows, &options.folder, about)
 }
 
@@ -111,16 +112,17 @@ fn train(
     let Settings { sft, training, .. } = settings;
     let total = rows.total_steps(sft);
     let benchmarks = Benchmarks::read(training, total, &mut about)?;
-    let run = Run::start(folder, about, start.load(), total, compute)?;
+    let (parameters, frozen) = start.trained()?;
+    let run = Run::start(folder, about, parameters, total, compute)?;
     let Some((mut run, state)) = run else { return Ok(report_finished(folder)) };
     let (outgoing, schedule) = (start.outgoing(), training.schedule(total));
     let (eval_every, save_every) =
         (interval(training.eval_steps, total), interval(training.save_steps, total));
-    let mut learner = Learner::new(state, sft.max_length, compute, training.optimizer())?;
+    let mut learner = frozen.learner(state, sft.max_length, compute, training.optimizer())?;
     run.mend(&mut learner, &outgoing, training)?;
     run.score_benchmarks(benchmarks.as_ref(), &mut learner, &outgoing, training)?;
     let mut window = Totals::default();
-    while run.progress.step < total {
+    while run.has_steps(total, training) {
         let step = run.progress.step;
         let batches = rows.step(step, compute.micro_batch_tokens);
         let batches = run.rescued(batches, &mut learner, &outgoing, training)?;
@@ -139,8 +141,8 @@ fn train(
             run.rescued(is_best, &mut learner, &outgoing, training)?
         };
         run.score_benchmarks(benchmarks.as_ref(), &mut learner, &outgoing, training)?;
-        let stop_signal = run.stop_signal();
-        let saves = is_best || stop_signal.is_some() || is_due(save_every);
+        let stop_code = run.stop_code(training);
+        let saves = is_best || stop_code.is_some() || is_due(save_every);
         // A checkpoint ends the window of the means, so that a resumed run logs what an undisturbed one does.
         if saves || is_due(training.logging_steps) {
             run.log_training(&[
@@ -156,7 +158,7 @@ fn train(
         if saves {
             run.save(&mut learner, &outgoing, training)?;
         }
-        if let Some(code) = stop_signal.filter(|_| done < total) {
+        if let Some(code) = stop_code.filter(|_| done < total) {
             return Ok(run.stop(code));
         }
     }

@@ -2,7 +2,10 @@
 //! prints and the tokenizer lacks are added, the embedding gets rows for them, and the end of a generation follows from
 //! the template.
 
+use crate::compute::TrainedSize;
+use crate::lora::{Frozen, LoraAdapter};
 use crate::run::RunFolder;
+use crate::settings::TrainingSettings;
 use anyhow::{Context, Result};
 use checkpoint::folder::{CheckpointWriter, end_of_message};
 use checkpoint::weights::Precision;
@@ -36,6 +39,8 @@ pub(crate) struct StartingPoint {
     pub(crate) document_end: Option<u32>,
     /// What was added and changed, a sentence each.
     pub(crate) notes: Vec<String>,
+    /// The adapter that is trained instead of the weights.
+    pub(crate) adapter: Option<LoraAdapter>,
 }
 
 /// Which kinds of rows data files contain.
@@ -77,17 +82,31 @@ impl StartingPoint {
             tokenizer_config: checkpoint.tokenizer_config.clone(),
             document_end,
             notes,
+            adapter: None,
             checkpoint,
         })
     }
 
-    /// Notes that the saved weights have fewer bits than the checkpoint's, where that is so.
-    pub(crate) fn saved_as(mut self, saved: Precision) -> Self {
+    /// Sets what is trained. Notes that the saved weights have fewer bits than the checkpoint's, where that is so.
+    ///
+    /// # Errors
+    /// As [`LoraAdapter::new`].
+    pub(crate) fn trained_by(mut self, settings: &TrainingSettings) -> Result<Self> {
+        self.adapter = LoraAdapter::new(&self.checkpoint, settings)?;
+        if let Some(adapter) = &self.adapter {
+            self.notes.push(format!(
+                "a LoRA adapter of {} weights is trained; the model's {} are frozen",
+                separated(adapter.parameters(&self.config) as u64),
+                separated(self.config.parameters() as u64)
+            ));
+            return Ok(self);
+        }
+        let saved = settings.saved_precision();
         if saved == Precision::Bf16 && self.checkpoint.weights.stored() == Precision::F32 {
             let note = "the checkpoint's weights have more bits than bf16, in which they are saved; give `--save-precision f32` to keep them";
             self.notes.push(note.to_owned());
         }
-        self
+        Ok(self)
     }
 
     /// Sets the day that the template prints to the one on which the run began, which its run.json keeps, so that a resumed
@@ -119,6 +138,24 @@ impl StartingPoint {
         parameters
     }
 
+    /// Returns the size of what a run trains from here.
+    pub(crate) fn size(&self) -> TrainedSize<'_> {
+        let stored = self.checkpoint.weights.stored();
+        let adapter = self.adapter.as_ref().map(|adapter| adapter.size(&self.config, stored));
+        TrainedSize { config: &self.config, adapter }
+    }
+
+    /// Returns the weights that a run trains from here, and what is frozen under them.
+    ///
+    /// # Errors
+    /// When the vocabulary grows under an adapter, or the adapter to continue does not fit.
+    pub(crate) fn trained(&self) -> Result<(Parameters, Frozen)> {
+        match &self.adapter {
+            None => Ok((self.load(), Frozen::nothing())),
+            Some(adapter) => adapter.start(&self.checkpoint, &self.config),
+        }
+    }
+
     /// Returns what a saved checkpoint contains besides weights.
     pub(crate) fn outgoing(&self) -> CheckpointWriter<'_> {
         CheckpointWriter {
@@ -127,6 +164,7 @@ impl StartingPoint {
             tokenizer_config: &self.tokenizer_config,
             generation_config: &self.checkpoint.generation_config,
             template: self.saves_template.then_some(&self.template),
+            adapter: self.adapter.as_ref().map(LoraAdapter::record),
         }
     }
 }

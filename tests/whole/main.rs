@@ -3,6 +3,8 @@
 
 /// `posttrain ablate`: equal conditions, and the mixture that was planted.
 mod ablation;
+/// Adapters from command line to merged model: kills, merges, refusals.
+mod adapters;
 /// What a request may ask of the engine, and that an answer depends on nothing else.
 mod answers;
 /// `posttrain --eval-tasks`: scores while a model trains.
@@ -41,6 +43,8 @@ mod gguf;
 mod gradients;
 /// Servers of the tests' own.
 mod local_http;
+/// LoRA against peft: gradients, steps, files.
+mod lora;
 /// `smoltalk mix`: counts, weights, filters, the hub.
 mod mixing;
 /// A teacher that answers and fails in every way that endpoints do.
@@ -55,6 +59,8 @@ mod pretraining;
 mod programs;
 /// Rows on disk: every layout, every fault.
 mod rows;
+/// What a run leaves: the best or the last weights, averages, time limits; KTO.
+mod run_results;
 /// A teacher that says what a script says, good and bad.
 mod scripted_teacher;
 /// `smolserve` under load: killed clients, slow readers, a thousand idle connections.

@@ -1,9 +1,13 @@
 //! Training on the CPU: the model's two passes over the operations of `kernels::training`, and the optimizer, on the
 //! weights themselves. There is no second copy of anything.
 
+mod adapted;
+mod dropout;
 mod layer;
+mod linear;
 mod model;
 
+pub(crate) use adapted::AdapterTrainer;
 pub use model::Model;
 
 use crate::backend::{Backend, Score, TrainingState, WeightsOf};
@@ -11,8 +15,10 @@ use crate::batch::Batch;
 use crate::optimizer::OptimizerSettings;
 use crate::parameters::Parameters;
 use anyhow::Result;
+use checkpoint::ModelConfig;
 use kernels::Element;
 use kernels::training::TokenLoss;
+use model::Operands;
 
 /// Weights, moments and gradients, and the model that computes with them.
 pub(crate) struct Trainer<E> {
@@ -94,22 +100,26 @@ impl<E: Element> Backend for Trainer<E> {
 }
 
 /// A model that only computes log-probabilities.
-pub(crate) struct Scorer<'a, E> {
+pub(crate) struct Scorer<'a, E, W> {
     model: Model<E>,
-    weights: &'a [f32],
+    weights: &'a [W],
 }
 
-impl<'a, E: Element> Scorer<'a, E> {
+impl<'a, E: Element, W: Element> Scorer<'a, E, W> {
     /// Returns a scorer for sequences of up to `positions` tokens.
-    pub(crate) fn new(parameters: &'a Parameters, positions: usize, checkpoint_layers: bool) -> Self {
-        let model = Model::new(&parameters.config, positions, checkpoint_layers);
-        Self { model, weights: &parameters.values }
+    pub(crate) fn new(
+        config: &ModelConfig,
+        weights: &'a [W],
+        positions: usize,
+        checkpoint_layers: bool,
+    ) -> Self {
+        Self { model: Model::new(config, positions, checkpoint_layers), weights }
     }
 }
 
-impl<E: Element> Score for Scorer<'_, E> {
+impl<E: Element, W: Element> Score for Scorer<'_, E, W> {
     fn losses(&mut self, batch: &Batch) -> Result<Vec<TokenLoss>> {
-        self.model.forward(self.weights, batch);
+        self.model.forward_with(Operands::of_weights(self.weights), batch);
         Ok(self.model.losses(self.weights, batch))
     }
 }

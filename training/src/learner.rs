@@ -1,7 +1,9 @@
 //! What training loops call: a step is any number of gradients, whose sums add up, then one update. Which device
 //! computes in which precision is decided here and known nowhere above.
 
+use crate::adapter::AdapterSettings;
 use crate::backend::{Backend, Score, TrainingState};
+use crate::base::{Base, BaseValues};
 use crate::batch::Batch;
 use crate::cpu;
 #[cfg(not(feature = "_gpu"))]
@@ -38,6 +40,26 @@ impl Learner {
             Precision::Bf16 => backend::<bf16>(state, positions, compute),
         };
         Ok(Self::with_backend(backend?, settings))
+    }
+
+    /// Returns a learner of an adapter over a frozen base: `state` is the adapter's.
+    ///
+    /// # Errors
+    /// When the device is not the CPU.
+    pub fn of_adapter(
+        base: Base,
+        state: TrainingState,
+        adapter: AdapterSettings,
+        positions: usize,
+        compute: &ComputeSettings,
+        settings: OptimizerSettings,
+    ) -> Result<Self> {
+        refuse_adapter_on(compute.device)?;
+        let backend = match compute.precision {
+            Precision::F32 => adapter_backend::<f32>(base, state, adapter, positions, compute),
+            Precision::Bf16 => adapter_backend::<bf16>(base, state, adapter, positions, compute),
+        };
+        Ok(Self::with_backend(backend, settings))
     }
 
     /// Returns a learner that computes with the given backend.
@@ -116,6 +138,42 @@ impl Learner {
     }
 }
 
+/// Refuses to train an adapter on a GPU.
+fn refuse_adapter_on(device: Device) -> Result<()> {
+    match device {
+        Device::Cpu => Ok(()),
+        device @ Device::Cuda(_) => bail!(
+            "the device is {device}, but adapters (`--lora-rank`) are only trained on the CPU; give `--device cpu`, or train all weights"
+        ),
+    }
+}
+
+fn adapter_backend<E: Element>(
+    base: Base,
+    state: TrainingState,
+    adapter: AdapterSettings,
+    positions: usize,
+    compute: &ComputeSettings,
+) -> Box<dyn Backend> {
+    let (config, checkpointing) = (&base.config, compute.layer_checkpointing);
+    match base.values {
+        BaseValues::F32(values) => Box::new(cpu::AdapterTrainer::<E, f32>::new(
+            (config, values),
+            state,
+            adapter,
+            positions,
+            checkpointing,
+        )),
+        BaseValues::Bf16(values) => Box::new(cpu::AdapterTrainer::<E, bf16>::new(
+            (config, values),
+            state,
+            adapter,
+            positions,
+            checkpointing,
+        )),
+    }
+}
+
 fn backend<E: Element>(
     state: TrainingState,
     positions: usize,
@@ -157,7 +215,10 @@ fn scorer_of<'a, E: Element>(
 ) -> Result<Box<dyn Score + 'a>> {
     let checkpointing = compute.layer_checkpointing;
     match compute.device {
-        Device::Cpu => Ok(Box::new(cpu::Scorer::<E>::new(parameters, positions, checkpointing))),
+        Device::Cpu => {
+            let Parameters { config, values, .. } = parameters;
+            Ok(Box::new(cpu::Scorer::<E, f32>::new(config, values, positions, checkpointing)))
+        }
         #[cfg(feature = "_gpu")]
         Device::Cuda(ordinal) => {
             let (gpu, tokens) = (Gpu::open(ordinal)?, compute.micro_batch_tokens);
@@ -165,6 +226,34 @@ fn scorer_of<'a, E: Element>(
         }
         #[cfg(not(feature = "_gpu"))]
         device @ Device::Cuda(_) => Err(without_cuda(device)),
+    }
+}
+
+/// As `scorer`, of the frozen base of an adapter, without the adapter.
+///
+/// # Errors
+/// When the device is not the CPU.
+pub fn scorer_of_base<'a>(
+    base: &'a Base,
+    positions: usize,
+    compute: &ComputeSettings,
+) -> Result<Box<dyn Score + 'a>> {
+    refuse_adapter_on(compute.device)?;
+    Ok(match compute.precision {
+        Precision::F32 => base_scorer::<f32>(base, positions, compute.layer_checkpointing),
+        Precision::Bf16 => base_scorer::<bf16>(base, positions, compute.layer_checkpointing),
+    })
+}
+
+fn base_scorer<E: Element>(base: &Base, positions: usize, checkpointing: bool) -> Box<dyn Score + '_> {
+    let config = &base.config;
+    match &base.values {
+        BaseValues::F32(values) => {
+            Box::new(cpu::Scorer::<E, f32>::new(config, values, positions, checkpointing))
+        }
+        BaseValues::Bf16(values) => {
+            Box::new(cpu::Scorer::<E, bf16>::new(config, values, positions, checkpointing))
+        }
     }
 }
 

@@ -7,12 +7,14 @@
 //! - a second kind of device: a module beside `cpu` and `gpu`, and an arm in `learner`;
 //! - several processes: a wrapper that averages the gradients of all processes in `update`
 //!   ([`Backend::edit_gradients`]) and passes everything else on;
-//! - an adapter (LoRA): a wrapper that turns the gradients of the full weights into those of its own matrices, and
-//!   writes base plus adapter into the weights ([`Backend::state_mut`], [`Backend::sync_to_device`]).
+//! - an adapter (LoRA) is one: `cpu::AdapterTrainer` owns a frozen [`Base`], and weights, gradients and moments of the
+//!   adapter only.
 //!
 //! Shapes throughout: T tokens of all sequences, C channels, F feed-forward, H heads, K key heads, D head dimension,
 //! V vocabulary, N trained tokens.
 
+mod adapter;
+mod base;
 mod batch;
 mod parameters;
 
@@ -29,11 +31,13 @@ mod device;
 pub mod memory;
 mod peak;
 
+pub use adapter::AdapterSettings;
 pub use backend::{Backend, Score, TrainingState, WeightsOf};
+pub use base::Base;
 pub use batch::{Batch, Sequence};
 pub use device::DeviceInfo;
 pub use kernels::training::TokenLoss;
-pub use learner::{Learner, scorer};
+pub use learner::{Learner, scorer, scorer_of_base};
 pub use optimizer::{Optimizer, OptimizerSettings};
 pub use parameters::{Layout, Parameters, Tensor};
 pub use peak::Peak;

@@ -25,6 +25,16 @@ pub struct Plan {
     config: ModelConfig,
     precision: Precision,
     checkpoint_layers: bool,
+    adapter: Option<AdapterSize>,
+}
+
+/// What an adapter and the frozen weights under it take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AdapterSize {
+    /// Number of the adapter's weights.
+    pub weights: usize,
+    /// Bytes of the frozen weights.
+    pub frozen_bytes: u64,
 }
 
 /// Number of elements in each buffer of one layer, for a batch of T tokens.
@@ -112,12 +122,31 @@ pub struct FreeMemory<'a> {
 impl Plan {
     /// Returns the plan of a training run.
     pub fn new(config: &ModelConfig, precision: Precision, checkpoint_layers: bool) -> Self {
-        Self { config: config.clone(), precision, checkpoint_layers }
+        Self { config: config.clone(), precision, checkpoint_layers, adapter: None }
+    }
+
+    /// The plan of a run that trains an adapter instead of the weights.
+    #[must_use]
+    pub fn with_adapter(self, adapter: Option<AdapterSize>) -> Self {
+        Self { adapter, ..self }
+    }
+
+    /// Returns what weights, gradients and moments take, whatever the micro-batch. An adapter's weights exist in f32 and once
+    /// more with its scale; the frozen ones have neither gradients nor moments.
+    pub fn state(&self) -> Estimate {
+        let weights = self.config.parameters() as u64;
+        let copy = if self.precision == Precision::Bf16 { 2 } else { 0 };
+        let (bytes, trained) = match self.adapter {
+            None => ((4 + copy) * weights, weights),
+            Some(AdapterSize { weights, frozen_bytes }) => {
+                (frozen_bytes + 8 * weights as u64, weights as u64)
+            }
+        };
+        Estimate { parts: vec![("weights", bytes), ("gradients", 4 * trained), ("moments", 8 * trained)] }
     }
 
     /// Returns what a run takes whose largest micro-batch has this many tokens, every one of them trained.
     pub fn estimate(&self, tokens: usize) -> Estimate {
-        let weights = self.config.parameters() as u64;
         let (element, copy) = match self.precision {
             Precision::F32 => (4, 0),
             Precision::Bf16 => (2, 2),
@@ -137,17 +166,14 @@ impl Plan {
         let head = 2 * element * stream + 16 * tokens as u64;
         // Ids, positions, order, segments, rows, targets, and two lists of tiles.
         let lists = 4 * (6 * tokens as u64 + 1) + 2 * 16 * tokens as u64;
-        Estimate {
-            parts: vec![
-                ("weights", (4 + copy) * weights),
-                ("gradients", 4 * weights),
-                ("moments", 8 * weights),
-                ("activations", 4 * (layers + 1) * stream + kept * layer),
-                ("working buffers", working + head + lists),
-                ("logits", 4 * logits),
-                ("runtime", RUNTIME),
-            ],
-        }
+        let mut parts = self.state().parts;
+        parts.extend([
+            ("activations", 4 * (layers + 1) * stream + kept * layer),
+            ("working buffers", working + head + lists),
+            ("logits", 4 * logits),
+            ("runtime", RUNTIME),
+        ]);
+        Estimate { parts }
     }
 
     /// Returns the largest micro-batch, in tokens, that fits into the memory: no more than a step has, no less than the
@@ -225,6 +251,19 @@ mod tests {
             let fixed: u64 = estimate.parts[..3].iter().map(|(_, bytes)| bytes).sum();
             assert_eq!(fixed, bytes * config.parameters() as u64);
         }
+    }
+
+    /// Of SmolLM2-135M in bf16 at rank 16: 2 bytes a frozen weight, and 20 a weight of the adapter.
+    #[test]
+    fn an_adapter_leaves_frozen_weights_without_gradients_and_moments() {
+        let config = ModelConfig::smollm2_135m();
+        let adapter = AdapterSize { weights: 4_884_480, frozen_bytes: 2 * 134_515_008 };
+        let plan = Plan::new(&config, Precision::Bf16, false);
+        let state = plan.clone().with_adapter(Some(adapter)).state();
+        assert_eq!(state.total(), 2 * 134_515_008 + 20 * 4_884_480);
+        assert_eq!(plan.state().total(), 18 * 134_515_008);
+        let rest = |plan: &Plan| plan.estimate(512).total() - plan.state().total();
+        assert_eq!(rest(&plan.clone().with_adapter(Some(adapter))), rest(&plan));
     }
 
     /// The layers of SmolLM2-1.7B, by hand: C 2048, H = K = 32, D 64, F 8192, 24 layers, in bf16. A token keeps

@@ -7,11 +7,16 @@ use checkpoint::weights::{Weights, expected_tensors};
 use rayon::prelude::*;
 use std::ops::Range;
 
-/// The range of every weight in the flat buffer.
+/// The named tensors that fill a flat buffer: those of a model, or those of an adapter.
 #[derive(Debug, Clone)]
 pub struct Layout {
     /// Every tensor, in the order of the buffer.
     pub tensors: Vec<Tensor>,
+}
+
+/// The ranges of a model's weights in its flat buffer.
+#[derive(Debug, Clone)]
+pub(crate) struct ModelLayout {
     /// (V, C)
     pub(crate) embedding: Range<usize>,
     pub(crate) layers: Vec<LayerLayout>,
@@ -59,25 +64,18 @@ pub(crate) struct LayerLayout {
 impl Layout {
     /// Returns the layout of a model of this shape.
     pub fn new(config: &ModelConfig) -> Self {
+        Self::of_tensors(expected_tensors(config))
+    }
+
+    /// Returns the layout of tensors (name, shape) that follow one another.
+    pub(crate) fn of_tensors(tensors: Vec<(String, Vec<usize>)>) -> Self {
         let mut end = 0;
         let place = |(name, shape): (String, Vec<usize>)| {
             let start = end;
             end += shape.iter().product::<usize>();
             Tensor { name, shape, range: start..end }
         };
-        let tensors: Vec<Tensor> = expected_tensors(config).into_iter().map(place).collect();
-        let embedding = matrix(&tensors, "model.", &["embed_tokens"]);
-        let head = match config.tie_word_embeddings {
-            true => embedding.clone(),
-            false => matrix(&tensors, "", &["lm_head"]),
-        };
-        Self {
-            layers: (0..config.layers).map(|layer| LayerLayout::new(&tensors, layer)).collect(),
-            norm: matrix(&tensors, "model.", &["norm"]),
-            embedding,
-            head,
-            tensors,
-        }
+        Self { tensors: tensors.into_iter().map(place).collect() }
     }
 
     /// Returns the number of weights.
@@ -88,6 +86,24 @@ impl Layout {
     /// Returns whether there are no weights.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+}
+
+impl ModelLayout {
+    /// Returns the ranges of a model of this shape.
+    pub(crate) fn new(config: &ModelConfig) -> Self {
+        let Layout { tensors } = Layout::new(config);
+        let embedding = matrix(&tensors, "model.", &["embed_tokens"]);
+        let head = match config.tie_word_embeddings {
+            true => embedding.clone(),
+            false => matrix(&tensors, "", &["lm_head"]),
+        };
+        Self {
+            layers: (0..config.layers).map(|layer| LayerLayout::new(&tensors, layer)).collect(),
+            norm: matrix(&tensors, "model.", &["norm"]),
+            embedding,
+            head,
+        }
     }
 }
 
@@ -123,7 +139,7 @@ fn matrix(tensors: &[Tensor], prefix: &str, parts: &[&str]) -> Range<usize> {
     joined.expect("a matrix has at least one tensor")
 }
 
-/// A model's weights.
+/// The trained weights: a model's, or an adapter's.
 #[derive(Debug, Clone)]
 pub struct Parameters {
     /// The model's shape.
@@ -213,7 +229,7 @@ mod tests {
     fn the_ranges_of_all_matrices_fill_the_buffer() {
         for tied in [true, false] {
             let config = ModelConfig { tie_word_embeddings: tied, ..ModelConfig::smollm2_135m() };
-            let layout = Layout::new(&config);
+            let (length, layout) = (Layout::new(&config).len(), ModelLayout::new(&config));
             let mut ranges = vec![layout.embedding.clone(), layout.norm.clone()];
             if !tied {
                 ranges.push(layout.head.clone());
@@ -225,7 +241,7 @@ mod tests {
             ranges.sort_by_key(|range| range.start);
             let ends = ranges.iter().map(|range| range.end);
             assert!(ranges.iter().skip(1).map(|range| range.start).eq(ends.take(ranges.len() - 1)));
-            assert_eq!((ranges[0].start, ranges[ranges.len() - 1].end), (0, layout.len()));
+            assert_eq!((ranges[0].start, ranges[ranges.len() - 1].end), (0, length));
             assert_eq!(layout.head == layout.embedding, tied);
         }
     }

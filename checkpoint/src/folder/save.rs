@@ -1,5 +1,6 @@
 //! Writes a checkpoint in the layout that transformers, llama.cpp's converter and `Checkpoint::open` read.
 
+use crate::adapter::{self, AdapterConfig};
 use crate::error::Error;
 use crate::weights::{self, Precision};
 use crate::{ChatTemplate, ModelConfig, Tokenizer};
@@ -21,6 +22,17 @@ pub struct CheckpointWriter<'a> {
     pub generation_config: &'a Map<String, Value>,
     /// The template it was trained with; `None` if it was trained on no conversation.
     pub template: Option<&'a ChatTemplate>,
+    /// Set if the weights are those of an adapter.
+    pub adapter: Option<AdapterRecord<'a>>,
+}
+
+/// What is written of an adapter besides its weights.
+#[derive(Clone, Copy, Debug)]
+pub struct AdapterRecord<'a> {
+    /// Its configuration.
+    pub config: &'a AdapterConfig,
+    /// SHA-256 of the base model's weights.
+    pub base_sha256: &'a str,
 }
 
 impl CheckpointWriter<'_> {
@@ -61,16 +73,26 @@ impl CheckpointWriter<'_> {
             manifest.insert(name, Content::of_bytes(text.as_bytes(), algorithm));
             files::atomic::write(&folder.join(name), text)
         };
-        text("config.json", &pretty(&config))?;
+        match &self.adapter {
+            Some(record) => text(adapter::CONFIG_FILE, &pretty(&record.config.to_json()))?,
+            None => text("config.json", &pretty(&config))?,
+        }
         text("generation_config.json", &pretty(&self.generation()))?;
         text("tokenizer.json", &self.tokenizer.to_json()?)?;
         text("tokenizer_config.json", &pretty(&self.tokenizer_settings().into()))?;
         if let Some(template) = self.template {
             text("chat_template.jinja", template.source())?;
         }
-        let content =
-            weights::write_with(&folder.join("model.safetensors"), tensors, precision, &[], algorithm)?;
-        manifest.insert("model.safetensors", content);
+        // An adapter is small: it keeps all its bits.
+        let (name, precision, entries) = match &self.adapter {
+            Some(record) => {
+                let entry = (adapter::BASE_SHA256, record.base_sha256.to_owned());
+                (adapter::WEIGHTS_FILE, Precision::F32, vec![entry])
+            }
+            None => ("model.safetensors", precision, Vec::new()),
+        };
+        let content = weights::write_with(&folder.join(name), tensors, precision, &entries, algorithm)?;
+        manifest.insert(name, content);
         Ok(manifest)
     }
 
@@ -141,6 +163,7 @@ mod tests {
             tokenizer_config: &Map::new(),
             generation_config: parent.as_object().unwrap(),
             template: None,
+            adapter: None,
         }
         .generation();
         let mut expected = json!({

@@ -7,7 +7,8 @@ use std::path::Path;
 
 /// The small files that a checkpoint is opened from. A changed letter in a vocabulary is another tokenizer, which nothing
 /// else notices.
-const SMALL: [&str; 5] = [
+const SMALL: [&str; 6] = [
+    "adapter_config.json",
     "config.json",
     "generation_config.json",
     "tokenizer.json",

@@ -17,8 +17,8 @@ impl Checkpoint {
     /// When the list is damaged, or the weights differ from it.
     pub fn weights_sha256(&self) -> Result<String, Error> {
         let sha256 = self.weights.sha256();
-        // The folder's list is of the checkpoint that the file may lie beside.
-        if self.weights.is_gguf() {
+        // The folder's list is of the checkpoint that the file may lie beside, or of the adapter.
+        if self.weights.is_gguf() || self.weights.is_adapted() {
             return Ok(sha256);
         }
         let Some(manifest) = Manifest::read(&self.folder.join(FILE_NAME))? else { return Ok(sha256) };

@@ -1,5 +1,6 @@
 //! Rows of a memory-mapped matrix, as f32 or as the blocks that the file holds.
 
+use crate::adapter::LowRank;
 use crate::gguf::{TensorType, stored_row};
 
 /// A memory-mapped matrix (N, K).
@@ -11,6 +12,8 @@ pub struct Rows<'a> {
     row_bytes: usize,
     /// Set if the file holds the two halves of each head's rows alternately; then it is the width of a head.
     interleaved_head: Option<usize>,
+    /// What an adapter adds.
+    change: Option<LowRank<'a>>,
 }
 
 impl<'a> Rows<'a> {
@@ -22,24 +25,37 @@ impl<'a> Rows<'a> {
         interleaved_head: Option<usize>,
     ) -> Self {
         let row_bytes = columns / kind.block() * kind.block_bytes();
-        Self { data, kind, columns, row_bytes, interleaved_head }
+        Self { data, kind, columns, row_bytes, interleaved_head, change: None }
     }
 
-    /// One row (K) as f32; the conversion is exact.
+    /// The same rows with an adapter's addition.
+    pub(super) fn with_change(self, change: Option<LowRank<'a>>) -> Self {
+        Self { change, ..self }
+    }
+
+    /// The number of rows.
+    pub(super) fn len(&self) -> usize {
+        self.data.len() / self.row_bytes
+    }
+
+    /// One row (K) as f32; the conversion is exact, an adapter's addition is rounded to f32.
     ///
     /// # Panics
     /// When there is no such row or `out` is not K long.
     pub fn read(&self, row: usize, out: &mut [f32]) {
         assert_eq!(out.len(), self.columns, "`out` must have the length of a row");
         self.kind.dequantize(self.blocks(row), out);
+        if let Some(change) = &self.change {
+            change.add_row(row, out);
+        }
     }
 
-    /// How the file stores the numbers.
+    /// How the file stores the numbers; f32 if an adapter changes them.
     pub fn kind(&self) -> TensorType {
-        self.kind
+        if self.change.is_some() { TensorType::F32 } else { self.kind }
     }
 
-    /// The bytes of one row.
+    /// The bytes of one row, which an adapter does not change.
     ///
     /// # Panics
     /// When there is no such row.

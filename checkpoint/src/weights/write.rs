@@ -5,7 +5,7 @@ use files::atomic::NewFile;
 use files::checksum::{Algorithm, Checksummer, Content};
 use half::bf16;
 use safetensors::tensor::{Dtype, Metadata, TensorInfo};
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::path::Path;
 
@@ -101,10 +101,13 @@ fn header<V: AsRef<[f32]>>(
     };
     let tensors: Vec<(String, TensorInfo)> = tensors.iter().map(info).collect();
     // transformers refuses files without this entry.
-    let mut metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
-    metadata.extend(entries.iter().map(|(key, value)| ((*key).to_owned(), value.clone())));
-    let metadata = Metadata::new(Some(metadata), tensors).map_err(io::Error::other)?;
-    let mut header = serde_json::to_vec(&metadata)?;
+    let mut metadata = BTreeMap::from([("format", "pt")]);
+    metadata.extend(entries.iter().map(|(key, value)| (*key, value.as_str())));
+    // The crate's own entries are in another order in every process: the same weights must be the same bytes.
+    let tensors = serde_json::to_string(&Metadata::new(None, tensors).map_err(io::Error::other)?)?;
+    let separator = if tensors == "{}" { "" } else { "," };
+    let entries = serde_json::to_string(&metadata)?;
+    let mut header = format!("{{\"__metadata__\":{entries}{separator}{}", &tensors[1..]).into_bytes();
     header.resize(header.len().next_multiple_of(8), b' ');
     Ok(header)
 }
@@ -131,6 +134,26 @@ fn narrow(values: &[f32], precision: Precision, bytes: &mut Vec<u8>) {
 mod tests {
     use super::*;
     use safetensors::SafeTensors;
+
+    /// A map of entries would be written in another order each time.
+    #[test]
+    fn the_same_weights_are_the_same_bytes() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.safetensors");
+        let entries: Vec<(String, String)> =
+            (0..8).map(|index| (format!("key{index}"), "a".to_owned())).collect();
+        let entries: Vec<(&str, String)> =
+            entries.iter().map(|(key, value)| (key.as_str(), value.clone())).collect();
+        let written = || {
+            let tensors = [("a".to_owned(), vec![2], vec![1.0, 2.0])];
+            write_with(&path, &tensors, Precision::F32, &entries, Algorithm::Xxh3).unwrap();
+            std::fs::read(&path).unwrap()
+        };
+        let first = written();
+        assert!((0..8).all(|_| written() == first));
+        let (_, metadata) = SafeTensors::read_metadata(&first).unwrap();
+        assert_eq!(metadata.metadata().as_ref().unwrap().len(), 9);
+    }
 
     #[test]
     fn the_file_is_one_of_the_safetensors_crate_and_its_checksum_is_the_returned_one() {

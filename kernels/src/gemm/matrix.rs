@@ -78,6 +78,6 @@ impl<E> Target<E> {
 pub enum Accumulate {
     /// C = A B
     Replace,
-    /// C = C + A B; C must be f32.
+    /// C = C + A B. The sum of a bf16 result is rounded once.
     Add,
 }

@@ -173,11 +173,12 @@ fn store<M: Multiply, C: Element>(multiply: M, out: &mut [C], sums: M::Sums, rep
     multiply.store(&mut line, sums);
     let set = |(out, value): (&mut C, &f32)| *out = C::from_f32(*value);
     let add = |(out, value): (&mut C, &f32)| *out = C::from_f32(out.to_f32() + value);
-    // An array of constant length, so that the compiler vectorizes the rounding to bf16. Only f32 results are added to.
+    // An array of constant length, so that the compiler vectorizes the rounding to bf16.
     match (<&mut [C; LANES]>::try_from(&mut *out), replace) {
         (Ok(out), true) => out.iter_mut().zip(&line).for_each(set),
         (Err(_), true) => out.iter_mut().zip(&line).for_each(set),
-        (_, false) => out.iter_mut().zip(&line).for_each(add),
+        (Ok(out), false) => out.iter_mut().zip(&line).for_each(add),
+        (Err(_), false) => out.iter_mut().zip(&line).for_each(add),
     }
 }
 

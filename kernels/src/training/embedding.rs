@@ -1,13 +1,16 @@
 //! Token embedding. The gradient is added token by token in order, so that it is the same in every run.
 
+use crate::element::Element;
+
 /// Copies rows of the table (V, C) to x (T, C), one per id (T).
 ///
 /// # Panics
 /// If an id is beyond the table or the lengths do not match.
-pub fn embedding_forward(x: &mut [f32], table: &[f32], ids: &[u32], channels: usize) {
+pub fn embedding_forward<W: Element>(x: &mut [f32], table: &[W], ids: &[u32], channels: usize) {
     assert_eq!(x.len(), ids.len() * channels, "embedding: the length of x is not tokens x channels");
     for (x, id) in x.chunks_exact_mut(channels).zip(ids) {
-        x.copy_from_slice(&table[*id as usize * channels..][..channels]);
+        let row = &table[*id as usize * channels..][..channels];
+        x.iter_mut().zip(row).for_each(|(x, value)| *x = value.to_f32());
     }
 }
 

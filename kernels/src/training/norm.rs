@@ -17,15 +17,22 @@ pub fn rms_norm_forward<E: Element>(y: &mut [E], x: &[f32], w: &[f32], epsilon: 
     y.par_chunks_mut(rows).zip(x.par_chunks(rows)).for_each(|(y, x)| forward(y, x, w, epsilon));
 }
 
-/// Adds the gradient of x to dx (T, C) and that of w to dw (C), given dy (T, C).
+/// Adds the gradient of x to dx (T, C) and, unless w is frozen, that of w to dw (C), given dy (T, C).
 ///
 /// dw sums over blocks of rows in order, on any number of threads.
 ///
 /// # Panics
 /// If the lengths do not match.
-pub fn rms_norm_backward(dx: &mut [f32], dw: &mut [f32], dy: &[f32], x: &[f32], w: &[f32], epsilon: f32) {
+pub fn rms_norm_backward(
+    dx: &mut [f32],
+    dw: Option<&mut [f32]>,
+    dy: &[f32],
+    x: &[f32],
+    w: &[f32],
+    epsilon: f32,
+) {
     assert!(
-        dx.len() == x.len() && dy.len() == x.len() && dw.len() == w.len(),
+        dx.len() == x.len() && dy.len() == x.len() && dw.as_ref().is_none_or(|dw| dw.len() == w.len()),
         "rms_norm_backward: the lengths do not match"
     );
     assert!(
@@ -34,6 +41,9 @@ pub fn rms_norm_backward(dx: &mut [f32], dw: &mut [f32], dy: &[f32], x: &[f32], 
     );
     let rows = ROWS * w.len();
     let blocks = dx.par_chunks_mut(rows).zip(dy.par_chunks(rows)).zip(x.par_chunks(rows));
+    let Some(dw) = dw else {
+        return blocks.for_each(|((dx, dy), x)| backward(dx, &mut [], dy, x, w, epsilon));
+    };
     let partial: Vec<Vec<f32>> = blocks
         .map(|((dx, dy), x)| {
             let mut dw = vec![0.0; w.len()];
@@ -72,8 +82,11 @@ vectorized! {
                 dot += sum_of(&terms, &terms, |term, _| term);
             }
             let through_scale = dot * scale * scale * scale / channels as f32;
-            for ((((dx, dw), dy), x), w) in dx.iter_mut().zip(dw.iter_mut()).zip(dy).zip(x).zip(w) {
+            for (((dx, dy), x), w) in dx.iter_mut().zip(dy).zip(x).zip(w) {
                 *dx += dy * w * scale - x * through_scale;
+            }
+            // Empty where the weights are frozen.
+            for ((dw, dy), x) in dw.iter_mut().zip(dy).zip(x) {
                 *dw += dy * x * scale;
             }
         }

@@ -14,6 +14,9 @@ pub(crate) struct Progress {
     pub(crate) seconds: f64,
     /// Step and loss of the best evaluation so far.
     pub(crate) best: Option<(u64, f64)>,
+    /// Evaluations since the best one.
+    #[serde(default)]
+    pub(crate) stale_evaluations: u64,
     /// How far pretraining has read its sources.
     #[serde(default, rename = "drawn")]
     pub(crate) mixture: MixtureState,

@@ -45,6 +45,7 @@ impl Fixture {
             tokenizer_config: &Map::new(),
             generation_config: &Map::new(),
             template: Some(&template),
+            adapter: None,
         };
         let mut parameters = self.parameters.clone();
         parameters.values[0] = step as f32;

@@ -1,4 +1,5 @@
-//! The losses of TRL's DPOTrainer, and SimPO of its CPOTrainer, over the log-probabilities of two replies.
+//! The losses of TRL's DPOTrainer, SimPO of its CPOTrainer and ORPO of its ORPOTrainer, over the log-probabilities of two
+//! replies.
 //!
 //! The formulas are those of `DPOTrainer._compute_loss` in TRL 1.16.0 with its default divergence (reverse KL); the
 //! derivatives are taken by hand. Three details are easy to miss: `sigmoid` has no label smoothing, while `robust` and
@@ -8,15 +9,15 @@
 use anyhow::{Result, ensure};
 use clap::ValueEnum;
 use functions::{
-    discopop, exo, half, nca_chosen, negative_log_sigmoid, negative_log_sigmoid_of_negated, robust, sigmoid,
-    sigmoid_slope, smoothed, square,
+    discopop, exo, half, log_odds, nca_chosen, negative_log_sigmoid, negative_log_sigmoid_of_negated, robust,
+    sigmoid, sigmoid_slope, smoothed, square,
 };
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
 mod functions;
 
-/// A loss of TRL's DPOTrainer or CPOTrainer, with TRL's name.
+/// A loss of TRL's DPOTrainer, CPOTrainer or ORPOTrainer, with TRL's name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[value(rename_all = "snake_case")]
@@ -53,6 +54,9 @@ pub(crate) enum Loss {
     SigmoidNorm,
     /// SimPO: sigmoid of the difference of the policy's token means beyond a margin, without a reference: arXiv 2405.14734
     Simpo,
+    /// ORPO: mean negative log-probability of the chosen tokens, and beta times the log-sigmoid of the odds ratio, without a
+    /// reference: arXiv 2403.07691
+    Orpo,
 }
 
 impl fmt::Display for Loss {
@@ -120,7 +124,7 @@ impl LossSettings {
 
     /// Returns whether a loss compares the policy with the reference.
     pub(super) fn needs_reference(&self) -> bool {
-        self.losses.iter().any(|(loss, _)| !matches!(loss, Loss::Simpo | Loss::Sft))
+        self.losses.iter().any(|(loss, _)| !matches!(loss, Loss::Simpo | Loss::Sft | Loss::Orpo))
     }
 
     /// Returns whether a pair's loss depends on the other pairs of its batch.
@@ -254,16 +258,42 @@ impl Pair {
                     ..margin
                 }
             }
-            Loss::Sft => Term {
-                loss: -self.chosen_logp / mean_chosen_tokens,
-                dchosen: -1.0 / mean_chosen_tokens,
-                drejected: 0.0,
-            },
+            Loss::Sft => self.of_chosen_tokens(mean_chosen_tokens),
+            Loss::Orpo => {
+                let (tokens, odds) = (self.of_chosen_tokens(mean_chosen_tokens), self.of_odds_ratio(beta));
+                Term {
+                    loss: tokens.loss + odds.loss,
+                    dchosen: tokens.dchosen + odds.dchosen,
+                    drejected: odds.drejected,
+                }
+            }
             Loss::Simpo => {
                 let policy = [self.chosen_logp, self.rejected_logp];
                 self.of_mean_margin(policy, beta, |z| smoothed(z - simpo_gamma, flipped))
             }
             Loss::Aot | Loss::AotUnpaired => unreachable!("sorted losses need the whole batch"),
+        }
+    }
+
+    /// Returns the negative log-probability of the chosen tokens.
+    fn of_chosen_tokens(&self, mean_chosen_tokens: f64) -> Term {
+        Term {
+            loss: -self.chosen_logp / mean_chosen_tokens,
+            dchosen: -1.0 / mean_chosen_tokens,
+            drejected: 0.0,
+        }
+    }
+
+    /// Returns beta times the negative log-sigmoid of the logarithm of the odds ratio: the odds of a reply are p / (1 - p)
+    /// with the geometric mean p of its tokens' probabilities.
+    fn of_odds_ratio(&self, beta: f64) -> Term {
+        let [(chosen, chosen_slope), (rejected, rejected_slope)] =
+            [self.chosen_logp / self.chosen_tokens, self.rejected_logp / self.rejected_tokens].map(log_odds);
+        let (loss, slope) = negative_log_sigmoid(chosen - rejected);
+        Term {
+            loss: beta * loss,
+            dchosen: beta * slope * chosen_slope / self.chosen_tokens,
+            drejected: -beta * slope * rejected_slope / self.rejected_tokens,
         }
     }
 

@@ -2,21 +2,25 @@
 //! checkpoint.
 
 use super::settings::PretrainSettings;
+use crate::compute::TrainedSize;
+use crate::lora::{Frozen, LoraAdapter};
 use crate::settings::TrainingSettings;
 use crate::vocabulary::{RowKinds, StartingPoint};
 use anyhow::{Context, Result, bail, ensure};
 use checkpoint::folder::{self, CheckpointWriter};
-use checkpoint::weights::Precision;
 use checkpoint::{ChatTemplate, Checkpoint, ModelConfig, Tokenizer};
 use serde_json::{Map, Value};
 use std::path::Path;
 use training::Parameters;
+use training::memory::AdapterSize;
 
 /// Weights, and what is saved with them.
 #[derive(Debug)]
 pub(super) struct Origin {
     pub(super) name: String,
+    /// The weights that are trained.
     pub(super) parameters: Parameters,
+    pub(super) frozen: Frozen,
     pub(super) parts: CheckpointParts,
     /// The hash of a checkpoint's weights; for new weights, what they follow from.
     pub(super) sha256: String,
@@ -35,6 +39,8 @@ pub(super) struct CheckpointParts {
     /// Whether the template is the tokenizer's own, and so is saved.
     has_own_template: bool,
     pub(super) document_end: Option<u32>,
+    /// The adapter that is trained instead of the weights.
+    pub(super) adapter: Option<LoraAdapter>,
 }
 
 impl CheckpointParts {
@@ -46,11 +52,22 @@ impl CheckpointParts {
             tokenizer_config: &self.tokenizer_config,
             generation_config: &self.generation_config,
             template: self.has_own_template.then_some(&self.template),
+            adapter: self.adapter.as_ref().map(LoraAdapter::record),
         }
     }
 }
 
 impl Origin {
+    /// Returns the size of what is trained.
+    pub(super) fn size(&self) -> TrainedSize<'_> {
+        let config = &self.parameters.config;
+        let adapter = self.parts.adapter.as_ref().map(|adapter| AdapterSize {
+            weights: adapter.parameters(config),
+            frozen_bytes: self.frozen.bytes(),
+        });
+        TrainedSize { config, adapter }
+    }
+
     /// Opens the checkpoint, or draws weights that follow from the seed.
     pub(super) fn new(
         model: Option<&str>,
@@ -63,23 +80,31 @@ impl Origin {
                 if let Some((key, value)) = unused.into_iter().find(|(_, value)| !value.is_empty()) {
                     bail!("`{key}` is `{value}`, but `--model` has its own; remove one of them");
                 }
-                from_checkpoint(name, training.saved_precision())
+                from_checkpoint(name, training)
             }
-            None => from_random_weights(settings, training.seed),
+            None => {
+                ensure!(
+                    training.lora_rank == 0 && training.lora_init.is_empty(),
+                    "an adapter needs a model to adapt; give `--model CHECKPOINT`, or remove `--lora-rank`"
+                );
+                from_random_weights(settings, training.seed)
+            }
         }
     }
 }
 
-fn from_checkpoint(name: &str, saved: Precision) -> Result<Origin> {
+fn from_checkpoint(name: &str, training: &TrainingSettings) -> Result<Origin> {
     let checkpoint = Checkpoint::open(name, None)?;
     checkpoint.check_trainable()?;
     let start = StartingPoint::new(checkpoint, RowKinds { conversations: false, documents: true }, &[])?
-        .saved_as(saved);
+        .trained_by(training)?;
+    let (parameters, frozen) = start.trained()?;
     Ok(Origin {
         name: name.to_owned(),
         sha256: start.checkpoint.weights_sha256()?,
         positions: start.config.max_positions,
-        parameters: start.load(),
+        parameters,
+        frozen,
         parts: CheckpointParts {
             tokenizer: start.tokenizer,
             tokenizer_config: start.tokenizer_config,
@@ -87,6 +112,7 @@ fn from_checkpoint(name: &str, saved: Precision) -> Result<Origin> {
             template: start.template,
             has_own_template: start.checkpoint.has_own_template,
             document_end: start.document_end,
+            adapter: start.adapter,
         },
         notes: start.notes,
     })
@@ -124,6 +150,7 @@ fn from_random_weights(settings: &PretrainSettings, seed: u64) -> Result<Origin>
         sha256: format!("random, seed {seed}"),
         positions: 0,
         parameters: Parameters::random(&config, seed, settings.scale_residual_init),
+        frozen: Frozen::nothing(),
         parts: CheckpointParts {
             has_own_template: own_template.is_some(),
             template: own_template.unwrap_or_else(ChatTemplate::chatml),
@@ -131,6 +158,7 @@ fn from_random_weights(settings: &PretrainSettings, seed: u64) -> Result<Origin>
             tokenizer_config,
             generation_config: Map::new(),
             document_end,
+            adapter: None,
         },
         notes: Vec::new(),
     })

@@ -2,6 +2,7 @@
 
 use crate::checkpoints;
 use anyhow::{Result, bail};
+use checkpoint::adapter;
 use files::checksum::Content;
 use files::manifest::{Depth, Difference, FILE_NAME, Manifest};
 use files::run_folder::{self, ACCEPT_CHANGES_HELP, NO_LOCK_HELP, RESTART_HELP};
@@ -82,7 +83,8 @@ pub(super) fn previous_run(folder: &Path) -> Result<Option<Previous>> {
     if checkpoints::exist(&checkpoints) || has_lines(&folder.join("metrics.jsonl")) {
         bail!("`--out {}` contains a run, but its run.json is missing; {remedy}", folder.display());
     }
-    if folder.join("config.json").exists() || folder.join("model.safetensors").exists() {
+    let of_checkpoint = ["config.json", "model.safetensors", adapter::CONFIG_FILE, adapter::WEIGHTS_FILE];
+    if of_checkpoint.iter().any(|name| folder.join(name).exists()) {
         bail!(
             "`--out {}` contains a checkpoint that does not belong to a run; choose another folder",
             folder.display()
@@ -151,6 +153,8 @@ pub(super) fn set_aside(folder: &Path) -> Result<()> {
         "metrics.jsonl",
         "report.html",
         "model.safetensors",
+        adapter::WEIGHTS_FILE,
+        adapter::CONFIG_FILE,
         FILE_NAME,
         "config.json",
     ];

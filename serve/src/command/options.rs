@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 use axum::http::HeaderValue;
 use clap::ValueEnum;
 use engine::{CacheFormat, WeightFormat};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Serve language models over an OpenAI-compatible HTTP API
@@ -20,6 +20,10 @@ pub struct Options {
     /// repeat for several
     #[arg(long, value_name = "[NAME=]FOLDER_FILE_OR_ID")]
     model: Vec<String>,
+    /// LoRA adapter to serve as a model of this name, beside its base model: a folder with adapter_config.json; repeat for
+    /// several. It is merged when it is loaded, so that each takes the memory of a model
+    #[arg(long, value_name = "NAME=FOLDER")]
+    adapter: Vec<String>,
     /// Address to listen on; 0.0.0.0 for all addresses of this machine
     #[arg(long, default_value = "127.0.0.1")]
     pub(super) host: String,
@@ -152,11 +156,14 @@ impl Options {
             );
         }
         let mut sources: Vec<ModelSource> = Vec::new();
-        for argument in &self.model {
-            let source = ModelSource::new(argument).map_err(|reason| anyhow::anyhow!("--model: {reason}"))?;
+        let models = self.model.iter().map(|argument| {
+            ModelSource::new(argument).map_err(|reason| anyhow::anyhow!("--model: {reason}"))
+        });
+        for source in models.chain(self.adapter.iter().map(|argument| adapter_source(argument))) {
+            let source = source?;
             if sources.iter().any(|other| other.name == source.name) {
                 bail!(
-                    "two models are named `{}`; give one another name with `--model NAME={}`",
+                    "two models are named `{}`; give one another name, such as `--model NAME={}`",
                     source.name,
                     source.location
                 );
@@ -186,7 +193,7 @@ impl Options {
             weights,
             cache,
             cache_bytes: self.cache_bytes,
-            default_cache_bytes: share_of_memory(memory::available(), self.model.len()),
+            default_cache_bytes: share_of_memory(memory::available(), self.model.len() + self.adapter.len()),
             max_sequences: self.max_sequences,
             max_waiting: self.max_waiting,
             threads: self.threads,
@@ -264,6 +271,21 @@ impl Options {
             stuck_after: self.stuck_after,
         })
     }
+}
+
+/// Reads the argument of `--adapter`.
+fn adapter_source(argument: &str) -> Result<ModelSource> {
+    let source = ModelSource::new(argument).map_err(|reason| anyhow::anyhow!("--adapter: {reason}"))?;
+    if !argument.starts_with(&format!("{}=", source.name)) {
+        bail!("`--adapter {argument}` has no name; give `--adapter NAME={argument}`");
+    }
+    if !checkpoint::adapter::is_at(Path::new(&source.location)) {
+        bail!(
+            "`--adapter {argument}`: {} is no adapter, which has adapter_config.json and no config.json; give `--model` for a checkpoint",
+            source.location
+        );
+    }
+    Ok(source)
 }
 
 /// Default memory for keys and values of one of several models. The rest of the available memory is left to the weights
@@ -353,6 +375,29 @@ mod tests {
         let page = parse(&["--model", "a/b", "--cors", "example.org"]).unwrap();
         assert!(page.settings().unwrap_err().to_string().contains("--cors"));
         assert!(parse(&["--lenient", "--strict"]).is_err());
+    }
+
+    #[test]
+    fn adapters_are_models_with_names_of_their_own() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("adapter_config.json"), "{}").unwrap();
+        let folder = folder.path().display();
+        let sources = |adapter: &str| {
+            Options::try_parse_from(["smolserve", "--model", "base=b", "--adapter", adapter])
+                .unwrap()
+                .sources()
+        };
+        let names: Vec<String> =
+            sources(&format!("tuned={folder}")).unwrap().into_iter().map(|source| source.name).collect();
+        assert_eq!(names, ["base", "tuned"]);
+        for (adapter, expected) in [
+            (format!("base={folder}"), "two models are named `base`"),
+            (folder.to_string(), "has no name"),
+            ("tuned=nowhere".to_owned(), "nowhere is no adapter"),
+        ] {
+            let error = sources(&adapter).unwrap_err().to_string();
+            assert!(error.contains(expected), "{error}");
+        }
     }
 
     #[test]

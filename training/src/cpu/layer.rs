@@ -1,5 +1,7 @@
 //! One transformer layer forward and backward on the CPU: attention, then SwiGLU, each on a normed residual stream.
 
+use super::linear::{AdapterPass, Gradients, Linear, LowRankScratch};
+use crate::adapter::Product;
 use crate::batch::Batch;
 use crate::parameters::LayerLayout;
 use checkpoint::ModelConfig;
@@ -7,7 +9,7 @@ use kernels::training::{
     Direction, attention_backward, attention_forward, rms_norm_backward, rms_norm_forward, rotate,
     swiglu_backward, swiglu_forward,
 };
-use kernels::{Accumulate, AttentionShape, Element, Matrix, RopeTable, gemm};
+use kernels::{Accumulate, AttentionShape, Element, Matrix, RopeTable};
 use std::ops::Range;
 
 /// The activations of a layer that its backward pass needs.
@@ -19,7 +21,8 @@ pub(super) struct LayerActivations<E> {
     attention_out: Vec<E>,
     /// Logarithms of the softmax denominators (H, T).
     log_sums: Vec<f32>,
-    /// The residual stream between attention and feed-forward (T, C).
+    /// The residual stream between attention and feed-forward (T, C). Under an adapter all layers share one, and the
+    /// backward pass computes it again: a small product, for a sixth of the memory.
     middle: Vec<f32>,
     /// Gate and up projections; in the backward pass their gradient takes this place (T, 2F).
     gate_up: Vec<E>,
@@ -42,6 +45,9 @@ pub(super) struct Scratch<E> {
     dqkv: Vec<E>,
     /// Gradient of the residual stream (T, C).
     pub(super) dx: Vec<f32>,
+    /// `middle` of the current layer, where layers do not keep it.
+    middle: Vec<f32>,
+    low_rank: LowRankScratch,
 }
 
 impl<E: Element> LayerActivations<E> {
@@ -51,7 +57,6 @@ impl<E: Element> LayerActivations<E> {
         self.qkv.resize(tokens * widths.qkv, E::default());
         self.attention_out.resize(tokens * widths.attention_out, E::default());
         self.log_sums.resize(tokens * config.heads, 0.0);
-        self.middle.resize(tokens * widths.stream, 0.0);
         self.gate_up.resize(tokens * 2 * widths.feed_forward, E::default());
     }
 }
@@ -95,27 +100,50 @@ impl Widths {
 }
 
 /// What the passes of one layer read.
-#[derive(Clone, Copy)]
-pub(super) struct Step<'a> {
+pub(super) struct Step<'a, W> {
     pub(super) config: &'a ModelConfig,
+    /// The layer's index.
+    pub(super) index: usize,
     pub(super) layout: &'a LayerLayout,
-    pub(super) weights: &'a [f32],
+    pub(super) weights: &'a [W],
+    pub(super) adapter: Option<AdapterPass<'a>>,
     pub(super) batch: &'a Batch,
     pub(super) rope: &'a RopeTable,
 }
 
-impl<'a> Step<'a> {
+impl<W> Clone for Step<'_, W> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<W> Copy for Step<'_, W> {}
+
+impl<'a, W: Element> Step<'a, W> {
     fn shape(&self) -> AttentionShape {
         let ModelConfig { heads, kv_heads, head_dim, .. } = *self.config;
         AttentionShape { heads, kv_heads, head_dim }
     }
 
-    fn norm(&self, range: &Range<usize>) -> &'a [f32] {
-        &self.weights[range.clone()]
+    fn norm(&self, range: &Range<usize>) -> Vec<f32> {
+        self.weights[range.clone()].iter().map(|weight| weight.to_f32()).collect()
     }
 
-    fn matrix(&self, range: &Range<usize>, rows: usize, columns: usize) -> Matrix<'a, f32> {
-        Matrix::new(&self.weights[range.clone()], rows, columns)
+    fn linear(&self, product: Product) -> Linear<'a, W> {
+        let Widths { stream: c, feed_forward: f, attention_out: hd, qkv } = Widths::new(self.config);
+        let (range, outputs, inputs) = match product {
+            Product::QueryKeyValue => (&self.layout.qkv, qkv, c),
+            Product::Output => (&self.layout.out, c, hd),
+            Product::GateUp => (&self.layout.gate_up, 2 * f, c),
+            Product::Down => (&self.layout.down, c, f),
+        };
+        Linear {
+            weight: Matrix::new(&self.weights[range.clone()], outputs, inputs),
+            outputs,
+            inputs,
+            range,
+            low_rank: self.adapter.and_then(|pass| pass.of_product(self.index, product)),
+        }
     }
 
     /// Rotates queries and keys in place.
@@ -128,100 +156,107 @@ impl<'a> Step<'a> {
 
 impl<E: Element> LayerActivations<E> {
     /// Computes the layer from x (T, C). Its output goes to `next`, which a recomputation does not need.
-    pub(super) fn forward(
+    pub(super) fn forward<W: Element>(
         &mut self,
-        step: Step<'_>,
+        step: Step<'_, W>,
         x: &[f32],
         next: Option<&mut Vec<f32>>,
         scratch: &mut Scratch<E>,
     ) {
         let Step { config, layout, batch, .. } = step;
-        let (t, epsilon) = (batch.tokens(), config.rms_norm_eps);
-        let Widths { stream: c, feed_forward: f, attention_out: hd, qkv } = Widths::new(config);
-        let weight = |range, rows, columns| step.matrix(range, rows, columns).transposed();
+        let epsilon = config.rms_norm_eps;
+        let Scratch { normed, gated, low_rank, middle, .. } = scratch;
 
-        rms_norm_forward(&mut scratch.normed, x, step.norm(&layout.attention_norm), epsilon); // (T, C)
-        let normed = Matrix::new(&scratch.normed, t, c);
-        gemm::<E, _, _, _>(&mut self.qkv, normed, weight(&layout.qkv, qkv, c), Accumulate::Replace); // (T, (H + 2K) D)
+        rms_norm_forward(normed, x, &step.norm(&layout.attention_norm), epsilon); // (T, C)
+        let linear = step.linear(Product::QueryKeyValue);
+        linear.forward(&mut self.qkv, normed, Accumulate::Replace, low_rank); // (T, (H + 2K) D)
         step.rotate(&mut self.qkv, Direction::Forward);
         let (out, log_sums) = (&mut self.attention_out, &mut self.log_sums);
         attention_forward(out, log_sums, &self.qkv, step.shape(), &batch.starts); // (T, H D)
-        self.middle.copy_from_slice(x);
-        let attention_out = Matrix::new(&self.attention_out, t, hd);
-        gemm::<E, _, _, _>(&mut self.middle, attention_out, weight(&layout.out, c, hd), Accumulate::Add); // (T, C)
+        if step.adapter.is_some() {
+            self.middle = std::mem::take(middle);
+        }
+        self.compute_middle(step, x, low_rank);
 
-        let norm = step.norm(&layout.feed_forward_norm);
-        rms_norm_forward(&mut scratch.normed, &self.middle, norm, epsilon); // (T, C)
-        let normed = Matrix::new(&scratch.normed, t, c);
-        gemm::<E, _, _, _>(&mut self.gate_up, normed, weight(&layout.gate_up, 2 * f, c), Accumulate::Replace); // (T, 2F)
-        let Some(next) = next else { return };
-        swiglu_forward(&mut scratch.gated, &self.gate_up, f); // (T, F)
-        next.copy_from_slice(&self.middle);
-        let gated = Matrix::new(&scratch.gated, t, f);
-        gemm::<E, _, _, _>(next, gated, weight(&layout.down, c, f), Accumulate::Add); // (T, C)
+        rms_norm_forward(normed, &self.middle, &step.norm(&layout.feed_forward_norm), epsilon); // (T, C)
+        let linear = step.linear(Product::GateUp);
+        linear.forward(&mut self.gate_up, normed, Accumulate::Replace, low_rank); // (T, 2F)
+        if let Some(next) = next {
+            swiglu_forward(gated, &self.gate_up, config.intermediate_size); // (T, F)
+            next.copy_from_slice(&self.middle);
+            step.linear(Product::Down).forward(next, gated, Accumulate::Add, low_rank); // (T, C)
+        }
+        if step.adapter.is_some() {
+            *middle = std::mem::take(&mut self.middle);
+        }
+    }
+
+    /// The residual stream after attention: x (T, C) and what attention adds.
+    fn compute_middle<W: Element>(&mut self, step: Step<'_, W>, x: &[f32], low_rank: &mut LowRankScratch) {
+        self.middle.resize(x.len(), 0.0);
+        self.middle.copy_from_slice(x);
+        let linear = step.linear(Product::Output);
+        linear.forward(&mut self.middle, &self.attention_out, Accumulate::Add, low_rank); // (T, C)
     }
 
     /// Turns `scratch.dx`, the gradient of the layer's output, into that of its input x (T, C).
-    pub(super) fn backward(
+    pub(super) fn backward<W: Element>(
         &mut self,
-        step: Step<'_>,
-        gradients: &mut [f32],
+        step: Step<'_, W>,
+        gradients: &mut Gradients<'_>,
         x: &[f32],
         scratch: &mut Scratch<E>,
     ) {
+        if step.adapter.is_some() {
+            self.middle = std::mem::take(&mut scratch.middle);
+            self.compute_middle(step, x, &mut scratch.low_rank);
+        }
         self.backward_feed_forward(step, gradients, scratch);
+        if step.adapter.is_some() {
+            scratch.middle = std::mem::take(&mut self.middle);
+        }
         self.backward_attention(step, gradients, x, scratch);
     }
 
-    fn backward_feed_forward(&mut self, step: Step<'_>, gradients: &mut [f32], scratch: &mut Scratch<E>) {
-        let Step { config, layout, batch, .. } = step;
-        let (t, epsilon) = (batch.tokens(), config.rms_norm_eps);
-        let Widths { stream: c, feed_forward: f, .. } = Widths::new(config);
-        let Scratch { normed, gated, dnormed, dgated, dx, .. } = scratch;
+    fn backward_feed_forward<W: Element>(
+        &mut self,
+        step: Step<'_, W>,
+        gradients: &mut Gradients<'_>,
+        scratch: &mut Scratch<E>,
+    ) {
+        let Step { config, layout, .. } = step;
+        let (f, epsilon) = (config.intermediate_size, config.rms_norm_eps);
+        let Scratch { normed, gated, dnormed, dgated, dx, low_rank, .. } = scratch;
 
         swiglu_forward(gated, &self.gate_up, f); // (T, F)
-        let dout = Matrix::new(dx.as_slice(), t, c);
-        let ddown = &mut gradients[layout.down.clone()];
-        gemm::<E, _, _, _>(ddown, dout.transposed(), Matrix::new(gated, t, f), Accumulate::Add); // (C, F)
-        gemm::<E, _, _, _>(dgated, dout, step.matrix(&layout.down, c, f), Accumulate::Replace); // (T, F)
+        step.linear(Product::Down).backward(dgated, dx, gated, gradients, low_rank); // (T, F)
         swiglu_backward(&mut self.gate_up, dgated, f); // (T, 2F)
         let norm = step.norm(&layout.feed_forward_norm);
-        rms_norm_forward(normed, &self.middle, norm, epsilon); // (T, C)
-        let dgate_up = Matrix::new(&self.gate_up, t, 2 * f);
-        let dweight = &mut gradients[layout.gate_up.clone()];
-        gemm::<E, _, _, _>(dweight, dgate_up.transposed(), Matrix::new(normed, t, c), Accumulate::Add); // (2F, C)
-        gemm::<E, _, _, _>(dnormed, dgate_up, step.matrix(&layout.gate_up, 2 * f, c), Accumulate::Replace); // (T, C)
-        let dnorm = &mut gradients[layout.feed_forward_norm.clone()];
-        rms_norm_backward(dx, dnorm, dnormed, &self.middle, norm, epsilon);
+        rms_norm_forward(normed, &self.middle, &norm, epsilon); // (T, C)
+        step.linear(Product::GateUp).backward(dnormed, &self.gate_up, normed, gradients, low_rank); // (T, C)
+        let dnorm = gradients.of_weights(&layout.feed_forward_norm);
+        rms_norm_backward(dx, dnorm, dnormed, &self.middle, &norm, epsilon);
     }
 
-    fn backward_attention(
+    fn backward_attention<W: Element>(
         &mut self,
-        step: Step<'_>,
-        gradients: &mut [f32],
+        step: Step<'_, W>,
+        gradients: &mut Gradients<'_>,
         x: &[f32],
         scratch: &mut Scratch<E>,
     ) {
         let Step { config, layout, batch, .. } = step;
-        let (t, epsilon) = (batch.tokens(), config.rms_norm_eps);
-        let Widths { stream: c, attention_out: hd, qkv, .. } = Widths::new(config);
-        let Scratch { normed, dnormed, dattention_out, dqkv, dx, .. } = scratch;
+        let Scratch { normed, dnormed, dattention_out, dqkv, dx, low_rank, .. } = scratch;
 
-        let dout = Matrix::new(dx.as_slice(), t, c);
-        let attention_out = Matrix::new(&self.attention_out, t, hd);
-        let dweight = &mut gradients[layout.out.clone()];
-        gemm::<E, _, _, _>(dweight, dout.transposed(), attention_out, Accumulate::Add); // (C, H D)
-        gemm::<E, _, _, _>(dattention_out, dout, step.matrix(&layout.out, c, hd), Accumulate::Replace); // (T, H D)
+        let linear = step.linear(Product::Output);
+        linear.backward(dattention_out, dx, &self.attention_out, gradients, low_rank); // (T, H D)
         let (out, log_sums) = (&self.attention_out, &self.log_sums);
         attention_backward(dqkv, dattention_out, out, log_sums, &self.qkv, step.shape(), &batch.starts);
         step.rotate(dqkv, Direction::Backward); // (T, (H + 2K) D)
         let norm = step.norm(&layout.attention_norm);
-        rms_norm_forward(normed, x, norm, epsilon); // (T, C)
-        let dqkv = Matrix::new(dqkv.as_slice(), t, qkv);
-        let dweight = &mut gradients[layout.qkv.clone()];
-        gemm::<E, _, _, _>(dweight, dqkv.transposed(), Matrix::new(normed, t, c), Accumulate::Add); // ((H + 2K) D, C)
-        gemm::<E, _, _, _>(dnormed, dqkv, step.matrix(&layout.qkv, qkv, c), Accumulate::Replace); // (T, C)
-        let dnorm = &mut gradients[layout.attention_norm.clone()];
-        rms_norm_backward(dx, dnorm, dnormed, x, norm, epsilon);
+        rms_norm_forward(normed, x, &norm, config.rms_norm_eps); // (T, C)
+        step.linear(Product::QueryKeyValue).backward(dnormed, dqkv, normed, gradients, low_rank); // (T, C)
+        let dnorm = gradients.of_weights(&layout.attention_norm);
+        rms_norm_backward(dx, dnorm, dnormed, x, &norm, config.rms_norm_eps);
     }
 }

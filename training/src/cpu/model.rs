@@ -6,8 +6,9 @@
 //! f32, so `E = bf16` is mixed precision with f32 master weights.
 
 use super::layer::{LayerActivations, Scratch, Step};
+use super::linear::{AdapterPass, Gradients};
 use crate::batch::Batch;
-use crate::parameters::Layout;
+use crate::parameters::ModelLayout;
 use checkpoint::ModelConfig;
 use kernels::training::{
     TokenLoss, cross_entropy_backward, cross_entropy_forward, embedding_backward, embedding_forward,
@@ -18,11 +19,32 @@ use kernels::{Accumulate, Element, Matrix, RopeTable, gemm};
 /// Rows of logits that exist at once.
 const HEAD_ROWS: usize = 1024;
 
+/// What the passes compute with: trained weights in f32, or frozen ones with an adapter.
+pub(crate) struct Operands<'a, W> {
+    pub(crate) weights: &'a [W],
+    pub(crate) adapter: Option<AdapterPass<'a>>,
+}
+
+impl<W> Clone for Operands<'_, W> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<W> Copy for Operands<'_, W> {}
+
+impl<'a, W> Operands<'a, W> {
+    /// Returns weights without an adapter.
+    pub(crate) fn of_weights(weights: &'a [W]) -> Self {
+        Self { weights, adapter: None }
+    }
+}
+
 /// A model's arithmetic and its buffers; the weights are the caller's.
 #[derive(Debug)]
 pub struct Model<E> {
     config: ModelConfig,
-    layout: Layout,
+    layout: ModelLayout,
     rope: RopeTable,
     /// Whether the backward pass computes layers again instead of keeping their activations.
     checkpoint_layers: bool,
@@ -47,7 +69,7 @@ impl<E: Element> Model<E> {
         let count = if checkpoint_layers { 1 } else { config.layers };
         Self {
             config: config.clone(),
-            layout: Layout::new(config),
+            layout: ModelLayout::new(config),
             rope: RopeTable::new(positions, config.head_dim, config.rope_theta),
             checkpoint_layers,
             inputs: vec![Vec::new(); config.layers + 1],
@@ -68,6 +90,12 @@ impl<E: Element> Model<E> {
 
     /// Runs the layers over a batch and keeps what `head` and `backward` need.
     pub fn forward(&mut self, weights: &[f32], batch: &Batch) {
+        self.forward_with(Operands::of_weights(weights), batch);
+    }
+
+    /// As `forward`, with weights that may be frozen under an adapter.
+    pub(crate) fn forward_with<W: Element>(&mut self, operands: Operands<'_, W>, batch: &Batch) {
+        let Operands { weights, adapter } = operands;
         self.resize(batch.tokens());
         self.has_head_gradient = false;
         let (config, layout) = (&self.config, &self.layout);
@@ -76,18 +104,19 @@ impl<E: Element> Model<E> {
         for index in 0..config.layers {
             let (before, after) = self.inputs.split_at_mut(index + 1);
             let layer = &mut self.layers[if self.checkpoint_layers { 0 } else { index }];
-            let step = Step { config, layout: &layout.layers[index], weights, batch, rope: &self.rope };
+            let (layout, rope) = (&layout.layers[index], &self.rope);
+            let step = Step { config, index, layout, weights, adapter, batch, rope };
             layer.forward(step, &before[index], Some(&mut after[0]), &mut self.scratch);
         }
         gather(&mut self.scratch.dnormed, &self.inputs[config.layers], &batch.rows, config.hidden_size);
         self.hidden.resize(batch.rows.len() * config.hidden_size, E::default());
-        let norm = &weights[layout.norm.clone()];
+        let norm = &widened(&weights[layout.norm.clone()]);
         let rows = &self.scratch.dnormed[..self.hidden.len()];
         rms_norm_forward(&mut self.hidden, rows, norm, config.rms_norm_eps);
     }
 
     /// Returns the log-probabilities of the batch's targets (N).
-    pub(crate) fn losses(&mut self, weights: &[f32], batch: &Batch) -> Vec<TokenLoss> {
+    pub(crate) fn losses<W: Element>(&mut self, weights: &[W], batch: &Batch) -> Vec<TokenLoss> {
         let mut results = vec![TokenLoss::default(); batch.targets.len()];
         self.head(weights, None, batch, &mut results, |_, _| 0.0);
         results
@@ -102,16 +131,27 @@ impl<E: Element> Model<E> {
         batch: &Batch,
         weight_of: impl Fn(usize, &TokenLoss) -> f32,
     ) -> Vec<TokenLoss> {
+        self.losses_and_gradient_with(weights, &mut Gradients::Weights(gradients), batch, weight_of)
+    }
+
+    /// As `losses_and_gradient`, with weights that may be frozen.
+    pub(crate) fn losses_and_gradient_with<W: Element>(
+        &mut self,
+        weights: &[W],
+        gradients: &mut Gradients<'_>,
+        batch: &Batch,
+        weight_of: impl Fn(usize, &TokenLoss) -> f32,
+    ) -> Vec<TokenLoss> {
         let mut results = vec![TokenLoss::default(); batch.targets.len()];
         self.head(weights, Some(gradients), batch, &mut results, weight_of);
         self.has_head_gradient = true;
         results
     }
 
-    fn head(
+    fn head<W: Element>(
         &mut self,
-        weights: &[f32],
-        mut gradients: Option<&mut [f32]>,
+        weights: &[W],
+        mut gradients: Option<&mut Gradients<'_>>,
         batch: &Batch,
         results: &mut [TokenLoss],
         weight_of: impl Fn(usize, &TokenLoss) -> f32,
@@ -137,7 +177,9 @@ impl<E: Element> Model<E> {
             let dlogits = Matrix::new(&self.logits, rows, v);
             let dhidden = &mut self.dhidden[first * c..][..rows * c];
             gemm::<E, _, _, _>(dhidden, dlogits, table, Accumulate::Replace); // (rows, C)
-            gemm::<E, _, _, _>(&mut gradients[head.clone()], dlogits.transposed(), hidden, Accumulate::Add); // (V, C)
+            if let Some(dtable) = gradients.of_weights(head) {
+                gemm::<E, _, _, _>(dtable, dlogits.transposed(), hidden, Accumulate::Add); // (V, C)
+            }
         }
     }
 
@@ -146,6 +188,17 @@ impl<E: Element> Model<E> {
     /// # Panics
     /// If `losses_and_gradient` was not called since `forward` on this batch.
     pub fn backward(&mut self, weights: &[f32], gradients: &mut [f32], batch: &Batch) {
+        self.backward_with(Operands::of_weights(weights), &mut Gradients::Weights(gradients), batch);
+    }
+
+    /// As `backward`, with weights that may be frozen under an adapter.
+    pub(crate) fn backward_with<W: Element>(
+        &mut self,
+        operands: Operands<'_, W>,
+        gradients: &mut Gradients<'_>,
+        batch: &Batch,
+    ) {
+        let Operands { weights, adapter } = operands;
         assert!(self.has_head_gradient, "backward: call losses_and_gradient before it, once");
         self.has_head_gradient = false;
         self.backward_final_norm(weights, gradients, batch);
@@ -153,26 +206,33 @@ impl<E: Element> Model<E> {
         for index in (0..config.layers).rev() {
             let input = &self.inputs[index];
             let layer = &mut self.layers[if self.checkpoint_layers { 0 } else { index }];
-            let step = Step { config, layout: &layout.layers[index], weights, batch, rope: &self.rope };
+            let (layout, rope) = (&layout.layers[index], &self.rope);
+            let step = Step { config, index, layout, weights, adapter, batch, rope };
             if self.checkpoint_layers {
                 layer.forward(step, input, None, &mut self.scratch);
             }
             layer.backward(step, gradients, input, &mut self.scratch);
         }
-        let dtable = &mut gradients[layout.embedding.clone()];
-        embedding_backward(dtable, &self.scratch.dx, &batch.ids, config.hidden_size);
+        if let Some(dtable) = gradients.of_weights(&layout.embedding) {
+            embedding_backward(dtable, &self.scratch.dx, &batch.ids, config.hidden_size);
+        }
     }
 
     /// Sets `scratch.dx`: the gradient of the final norm's input, which is 0 in the rows that predict nothing.
-    fn backward_final_norm(&mut self, weights: &[f32], gradients: &mut [f32], batch: &Batch) {
+    fn backward_final_norm<W: Element>(
+        &mut self,
+        weights: &[W],
+        gradients: &mut Gradients<'_>,
+        batch: &Batch,
+    ) {
         let (config, layout, c) = (&self.config, &self.layout, self.config.hidden_size);
         let count = batch.rows.len() * c;
         assert_eq!(self.dhidden.len(), count, "backward: the head's gradient belongs to another batch");
         let mut rows = vec![0.0; count];
         gather(&mut rows, &self.inputs[config.layers], &batch.rows, c);
         let mut drows = vec![0.0; count];
-        let (norm, dnorm) = (&weights[layout.norm.clone()], &mut gradients[layout.norm.clone()]);
-        rms_norm_backward(&mut drows, dnorm, &self.dhidden, &rows, norm, config.rms_norm_eps);
+        let (norm, dnorm) = (widened(&weights[layout.norm.clone()]), gradients.of_weights(&layout.norm));
+        rms_norm_backward(&mut drows, dnorm, &self.dhidden, &rows, &norm, config.rms_norm_eps);
         self.scratch.dx.fill(0.0);
         for (drow, row) in drows.chunks_exact(c).zip(&batch.rows) {
             self.scratch.dx[*row as usize * c..][..c].copy_from_slice(drow);
@@ -185,6 +245,10 @@ impl<E: Element> Model<E> {
         layers.iter_mut().for_each(|layer| layer.resize(config, tokens));
         scratch.resize(config, tokens);
     }
+}
+
+fn widened<W: Element>(weights: &[W]) -> Vec<f32> {
+    weights.iter().map(|weight| weight.to_f32()).collect()
 }
 
 /// out (N, C) = the given rows of x (T, C).

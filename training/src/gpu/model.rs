@@ -18,7 +18,7 @@ use super::device::Gpu;
 use super::kernels::{EmbeddingBackward, EmbeddingForward, NormForward};
 use crate::batch::Batch;
 use crate::memory::Sizes;
-use crate::parameters::Layout;
+use crate::parameters::ModelLayout;
 use activations::Activations;
 use anyhow::{Result, ensure};
 use checkpoint::ModelConfig;
@@ -33,7 +33,7 @@ use std::sync::Arc;
 pub(super) struct Model<E> {
     gpu: Arc<Gpu>,
     config: ModelConfig,
-    layout: Layout,
+    layout: ModelLayout,
     passes: Passes,
     rope: Rope,
     lists: Lists,
@@ -66,7 +66,7 @@ impl<E: Element> Model<E> {
             lists: Lists::new(&gpu, tokens)?,
             activations: Some(Activations::new(&gpu, config, passes, tokens)?),
             config: config.clone(),
-            layout: Layout::new(config),
+            layout: ModelLayout::new(config),
             passes,
             has_head_gradient: false,
             gpu,

@@ -54,6 +54,14 @@ pub(super) fn discopop(z: f64, tau: f64) -> (f64, f64) {
     (loss, slope)
 }
 
+/// Returns the logarithm of the odds p / (1 - p) of a probability, given its logarithm. A probability of 1, whose odds are
+/// infinite, is taken for the largest f32 below it.
+pub(super) fn log_odds(log_probability: f64) -> (f64, f64) {
+    let log_probability = log_probability.min(-f64::from(f32::EPSILON) / 2.0);
+    let rest = -log_probability.exp_m1(); // 1 - p
+    (log_probability - rest.ln(), 1.0 / rest)
+}
+
 /// Returns the logarithm of the logistic function, without overflow.
 fn log_sigmoid(z: f64) -> f64 {
     z.min(0.0) - (-z.abs()).exp().ln_1p()

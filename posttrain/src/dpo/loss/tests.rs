@@ -4,6 +4,8 @@
 
 use super::*;
 
+mod orpo;
+
 const ALL: &[Loss] = &[
     Loss::Sigmoid,
     Loss::Hinge,
@@ -21,6 +23,7 @@ const ALL: &[Loss] = &[
     Loss::Sft,
     Loss::SigmoidNorm,
     Loss::Simpo,
+    Loss::Orpo,
 ];
 
 /// Columns of a batch: chosen, rejected, reference chosen, reference rejected, and the token counts.
@@ -291,7 +294,7 @@ fn losses_and_derivatives_are_trls() {
     }
     let has_case = |loss| golden.cases.iter().any(|case| case.losses.iter().any(|(other, _)| *other == loss));
     // `simpo` is of another trainer and has a golden of its own.
-    assert!(ALL.iter().copied().all(|loss| loss == Loss::Simpo || has_case(loss)));
+    assert!(ALL.iter().copied().all(|loss| matches!(loss, Loss::Simpo | Loss::Orpo) || has_case(loss)));
 }
 
 #[test]

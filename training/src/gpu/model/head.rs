@@ -6,7 +6,7 @@ use crate::gpu::device::Gpu;
 use crate::gpu::kernels::{CrossEntropyForward, CrossEntropyGradient, CrossEntropyGradientHalved, Fill};
 use crate::gpu::matrix::Matrix;
 use crate::memory::{HEAD_ROWS, Sizes};
-use crate::parameters::Layout;
+use crate::parameters::ModelLayout;
 use anyhow::Result;
 use checkpoint::ModelConfig;
 use kernels::training::TokenLoss;
@@ -26,7 +26,7 @@ pub(in super::super) enum TokenWeights<'a> {
 pub(super) struct Context<'a> {
     pub(super) gpu: &'a Gpu,
     pub(super) config: &'a ModelConfig,
-    pub(super) layout: &'a Layout,
+    pub(super) layout: &'a ModelLayout,
     /// (N)
     pub(super) targets: In<'a, u32>,
 }

@@ -13,7 +13,7 @@ use files::hash::Hasher;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use terminal::Progress;
-use training::{Batch, ComputeSettings, Device, Parameters, Score, scorer};
+use training::{Base, Batch, ComputeSettings, Device, Parameters, Score, Sequence, scorer, scorer_of_base};
 
 mod partial;
 
@@ -24,33 +24,89 @@ const VERSION: u32 = 2;
 /// The first line of a file, before its checksum.
 const TITLE: &str = "reference log-probabilities, ";
 
-/// Returns the sum of the log-probabilities of the trained tokens, for every sequence of every store.
+/// The model that a run starts from: its weights, or the frozen ones under an adapter.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum ReferenceModel<'a> {
+    Weights(&'a Parameters),
+    Base(&'a Base),
+}
+
+impl<'a> ReferenceModel<'a> {
+    fn scorer(self, positions: usize, compute: &ComputeSettings) -> Result<Box<dyn Score + 'a>> {
+        match self {
+            Self::Weights(parameters) => scorer(parameters, positions, compute),
+            Self::Base(base) => scorer_of_base(base, positions, compute),
+        }
+    }
+
+    /// Returns the hash of the weights, whatever they are held in.
+    fn hash(self) -> String {
+        let mut hasher = Hasher::default();
+        match self {
+            Self::Weights(parameters) => {
+                hasher.update(parameters.config.to_json().to_string());
+                for chunk in parameters.values.chunks(1 << 16) {
+                    let bytes: Vec<u8> = chunk.iter().flat_map(|value| value.to_le_bytes()).collect();
+                    hasher.update(bytes);
+                }
+            }
+            Self::Base(base) => {
+                hasher.update(base.config.to_json().to_string());
+                base.for_each_piece(|bytes| hasher.update(bytes));
+            }
+        }
+        hasher.finish()
+    }
+}
+
+/// Sequences whose log-probabilities are computed.
+pub(crate) struct Sequences<'a> {
+    /// The hash of everything that decides them.
+    pub(crate) name: String,
+    /// Tokens of each.
+    pub(crate) lengths: Vec<usize>,
+    /// Reads one.
+    pub(crate) read: Box<dyn Fn(usize) -> Result<Sequence<'static>> + 'a>,
+}
+
+impl<'a> Sequences<'a> {
+    /// Returns all sequences of a store.
+    pub(crate) fn of_store(store: &'a Store) -> Self {
+        Self {
+            name: store.name(),
+            lengths: (0..store.len()).map(|index| store.length(index)).collect(),
+            read: Box::new(|index| Ok(store.sequence(index)?)),
+        }
+    }
+}
+
+/// Returns the sum of the log-probabilities of the trained tokens, for every sequence of every part.
 ///
 /// # Errors
 /// When the cache cannot be written, the tokens cannot be read, or the device fails.
-pub(super) fn log_probabilities(
-    parameters: &Parameters,
-    stores: [Option<&Store>; 2],
+pub(crate) fn log_probabilities(
+    model: ReferenceModel<'_>,
+    parts: &[Sequences<'_>],
     precision: Precision,
     compute: &ComputeSettings,
     positions: usize,
     cache: &Path,
 ) -> Result<Vec<Vec<f64>>> {
-    let weights = weights_hash(parameters);
+    let weights = model.hash();
     // Its buffers are freed when this function returns.
-    let mut scorer = scorer(parameters, positions, compute)?;
+    let mut scorer = model.scorer(positions, compute)?;
     let mut all = Vec::new();
-    for store in stores.into_iter().flatten() {
+    for part in parts {
         // A GPU rounds differently from a CPU.
         let device = if compute.device == Device::Cpu { "" } else { " cuda" };
-        let name = format!("{VERSION} {weights} {} {precision:?}{device}", store.name());
+        let name = format!("{VERSION} {weights} {} {precision:?}{device}", part.name);
         let path = folder(cache).join(files::hash::sha256(name));
-        all.push(match read(&path, store.len()) {
+        all.push(match read(&path, part.lengths.len()) {
             Ok(Some(sums)) => sums,
-            Ok(None) => compute_sums(scorer.as_mut(), store, compute.micro_batch_tokens, &path)?,
+            Ok(None) => compute_sums(scorer.as_mut(), part, compute.micro_batch_tokens, &path)?,
             Err(error) => {
                 terminal::message!("note: {error}; computing the reference's log-probabilities again");
-                compute_sums(scorer.as_mut(), store, compute.micro_batch_tokens, &path)?
+                compute_sums(scorer.as_mut(), part, compute.micro_batch_tokens, &path)?
             }
         });
     }
@@ -58,7 +114,7 @@ pub(super) fn log_probabilities(
 }
 
 /// Returns the folder of the cached log-probabilities.
-pub(super) fn folder(cache: &Path) -> PathBuf {
+pub(crate) fn folder(cache: &Path) -> PathBuf {
     cache.join("reference")
 }
 
@@ -85,29 +141,29 @@ fn first_line(numbers: &[u8]) -> String {
     format!("{TITLE}{}", Content::of_bytes(numbers, Algorithm::Xxh3).checksum)
 }
 
-/// Computes the sums of a store's sequences and writes them. What a killed run computed is in a partial file; it is
+/// Computes the sums of all sequences of a part and writes them. What a killed run computed is in a partial file; it is
 /// continued in the same micro-batches, because a GPU's products round by their number of rows.
 fn compute_sums(
     scorer: &mut (dyn Score + '_),
-    store: &Store,
+    part: &Sequences<'_>,
     micro_batch_tokens: usize,
     path: &Path,
 ) -> Result<Vec<f64>> {
     let cannot = || format!("cannot write the reference's log-probabilities to {}", path.display());
     files::atomic::create_folder(path.parent().unwrap_or(Path::new("."))).with_context(cannot)?;
-    let all: Vec<u32> = (0..store.len() as u32).collect();
-    let groups = micro_batches(&all, |sequence| store.length(sequence as usize), micro_batch_tokens);
+    let count = part.lengths.len();
+    let all: Vec<u32> = (0..count as u32).collect();
+    let groups = micro_batches(&all, |sequence| part.lengths[sequence as usize], micro_batch_tokens);
     let sizes: Vec<usize> = groups.iter().map(Vec::len).collect();
     let (mut partial, mut sums) = Partial::open(&path.with_extension("part"), &sizes).with_context(cannot)?;
     // Another run computed the same while this one waited for the lock.
-    if let Ok(Some(sums)) = read(path, store.len()) {
+    if let Ok(Some(sums)) = read(path, count) {
         return Ok(sums);
     }
-    let progress =
-        Progress::new("reference", "sequences", Some(store.len() as u64)).resumed_at(sums.len() as u64);
+    let progress = Progress::new("reference", "sequences", Some(count as u64)).resumed_at(sums.len() as u64);
     for sequences in &groups[partial.groups()..] {
-        let tokens = sequences.iter().map(|sequence| store.sequence(*sequence as usize));
-        let batch = Batch::new(tokens.collect::<Result<Vec<_>, _>>()?);
+        let tokens = sequences.iter().map(|sequence| (part.read)(*sequence as usize));
+        let batch = Batch::new(tokens.collect::<Result<Vec<_>>>()?);
         let tokens = scorer.losses(&batch)?;
         let new_sums = batch.target_starts.windows(2).map(|range| {
             tokens[range[0]..range[1]].iter().map(|token| f64::from(token.log_probability)).sum::<f64>()
@@ -123,16 +179,6 @@ fn compute_sums(
         .with_context(cannot)?;
     partial.remove();
     Ok(sums)
-}
-
-fn weights_hash(parameters: &Parameters) -> String {
-    let mut hasher = Hasher::default();
-    hasher.update(parameters.config.to_json().to_string());
-    for chunk in parameters.values.chunks(1 << 16) {
-        let bytes: Vec<u8> = chunk.iter().flat_map(|value| value.to_le_bytes()).collect();
-        hasher.update(bytes);
-    }
-    hasher.finish()
 }
 
 #[cfg(test)]
