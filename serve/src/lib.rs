@@ -20,6 +20,8 @@ mod left_out;
 mod memory;
 mod metrics;
 mod model;
+mod model_folder;
+mod model_table;
 mod origins;
 mod prompt;
 mod server;

@@ -3,9 +3,9 @@
 use crate::byte_budget::ByteBudget;
 use crate::error::ApiError;
 use crate::failed_keys::FailedKeys;
-use crate::fields::missing;
 use crate::metrics::Metrics;
 use crate::model::Model;
+use crate::model_table::ModelTable;
 use crate::origins::{Hosts, Origins};
 use crate::prompt::SpecialTokens;
 use std::sync::{Arc, OnceLock};
@@ -62,7 +62,7 @@ pub(crate) struct ServerState {
     pub(crate) failed_keys: FailedKeys,
     pub(crate) bodies: Arc<ByteBudget>,
     pub(crate) started: Instant,
-    models: OnceLock<Vec<Arc<Model>>>,
+    models: OnceLock<ModelTable>,
     closing: watch::Sender<bool>,
 }
 
@@ -80,9 +80,9 @@ impl ServerState {
         }
     }
 
-    /// Sets the loaded models; later calls are ignored.
-    pub(crate) fn set_models(&self, models: Vec<Model>) {
-        let _ = self.models.set(models.into_iter().map(Arc::new).collect());
+    /// Sets the models; later calls are ignored.
+    pub(crate) fn set_models(&self, models: ModelTable) {
+        let _ = self.models.set(models);
     }
 
     /// Ends every answer that still runs.
@@ -95,27 +95,19 @@ impl ServerState {
         self.closing.subscribe()
     }
 
-    /// The models, once they are loaded.
-    pub(crate) fn models(&self) -> Result<&[Arc<Model>], ApiError> {
+    /// The models, once those of the start are loaded.
+    pub(crate) fn models(&self) -> Result<&ModelTable, ApiError> {
         let loading = || ApiError {
             retry_after: Some(1),
             ..ApiError::unavailable("model_loading", "the model is loading")
         };
-        self.models.get().map(Vec::as_slice).ok_or_else(loading)
+        self.models.get().ok_or_else(loading)
     }
 
-    /// The model of that name, the first one without a name. The request's log line names it from here on.
-    pub(crate) fn model(&self, name: &str) -> Result<&Arc<Model>, ApiError> {
-        let models = self.models()?;
-        let name = match models.first() {
-            Some(_) if name.is_empty() && self.settings.strict => return Err(missing("model")),
-            Some(first) if name.is_empty() => &first.name,
-            _ => name,
-        };
-        let model = models.iter().find(|model| model.name == name).ok_or_else(|| {
-            let served: Vec<&str> = models.iter().map(|model| model.name.as_str()).collect();
-            ApiError::unknown_model(name, &served)
-        })?;
+    /// The model of that name, the first one without a name, loaded if it was not. The request's log line names it from
+    /// here on.
+    pub(crate) async fn model(&self, name: &str) -> Result<Arc<Model>, ApiError> {
+        let model = self.models()?.model(name, self.settings.strict).await?;
         tracing::Span::current().record("model", model.name.as_str());
         Ok(model)
     }

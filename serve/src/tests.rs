@@ -8,6 +8,8 @@ mod client;
 mod compatible;
 mod description;
 mod log;
+mod on_demand;
+mod paths;
 pub(crate) mod scripted;
 mod stories;
 mod strangers;

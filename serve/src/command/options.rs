@@ -1,8 +1,9 @@
 //! The options of `smolserve`, and what their values mean.
 
 use super::log::{self, LogLevel};
+use super::served_models::{ServedFolder, ServedModels};
 use crate::memory;
-use crate::model::{EngineKind, LoadOptions, ModelSource};
+use crate::model::{EngineKind, LoadOptions};
 use crate::origins::{Hosts, Origins, is_loopback};
 use crate::state::ServerSettings;
 use anyhow::{Context, Result, bail};
@@ -12,14 +13,26 @@ use engine::{CacheFormat, WeightFormat};
 use std::path::PathBuf;
 use std::time::Duration;
 
+/// Models of `--models` that are counted on to be loaded together; further ones take memory as there is.
+const FOLDER_MODELS: usize = 2;
+
 /// Serve language models over an OpenAI-compatible HTTP API
 #[derive(Debug, clap::Parser)]
 #[command(name = "smolserve", version)]
 pub struct Options {
-    /// Model to serve, required: a checkpoint folder, a GGUF file or a Hugging Face id, with its name for clients;
-    /// repeat for several
+    /// Model to serve: a checkpoint folder, a GGUF file or a Hugging Face id, with its name for clients; repeat for
+    /// several
     #[arg(long, value_name = "[NAME=]FOLDER_FILE_OR_ID")]
     model: Vec<String>,
+    /// Folder of models that are loaded when a request names them: checkpoint folders and GGUF files
+    #[arg(long, value_name = "FOLDER")]
+    models: Option<PathBuf>,
+    /// Time without requests after which a model of --models is unloaded, in seconds; 0 for never
+    #[arg(long, value_name = "SECONDS", default_value = "300", value_parser = seconds)]
+    unload_after: Duration,
+    /// Another name of a model for clients; repeat for several
+    #[arg(long, value_name = "NAME=MODEL")]
+    alias: Vec<String>,
     /// Address to listen on; 0.0.0.0 for all addresses of this machine
     #[arg(long, default_value = "127.0.0.1")]
     pub(super) host: String,
@@ -144,26 +157,17 @@ enum CacheType {
 
 impl Options {
     /// The models to serve, each with a name of its own.
-    pub(super) fn sources(&self) -> Result<Vec<ModelSource>> {
-        if self.model.is_empty() {
-            bail!(
-                "no model to serve; give `--model` a checkpoint folder, a GGUF file or a Hugging Face id, such as \
-                 `--model HuggingFaceTB/SmolLM2-135M-Instruct`"
-            );
-        }
-        let mut sources: Vec<ModelSource> = Vec::new();
-        for argument in &self.model {
-            let source = ModelSource::new(argument).map_err(|reason| anyhow::anyhow!("--model: {reason}"))?;
-            if sources.iter().any(|other| other.name == source.name) {
-                bail!(
-                    "two models are named `{}`; give one another name with `--model NAME={}`",
-                    source.name,
-                    source.location
-                );
-            }
-            sources.push(source);
-        }
-        Ok(sources)
+    pub(super) fn models(&self) -> Result<ServedModels> {
+        let folder = self.models.clone().map(|path| ServedFolder {
+            path,
+            unload_after: (!self.unload_after.is_zero()).then_some(self.unload_after),
+        });
+        ServedModels::new(&self.model, folder, &self.alias)
+    }
+
+    /// Number of models that share the memory for keys and values.
+    fn models_at_a_time(&self) -> usize {
+        self.model.len() + if self.models.is_some() { FOLDER_MODELS } else { 0 }
     }
 
     /// How models are loaded and run.
@@ -186,7 +190,7 @@ impl Options {
             weights,
             cache,
             cache_bytes: self.cache_bytes,
-            default_cache_bytes: share_of_memory(memory::available(), self.model.len()),
+            default_cache_bytes: share_of_memory(memory::available(), self.models_at_a_time()),
             max_sequences: self.max_sequences,
             max_waiting: self.max_waiting,
             threads: self.threads,
@@ -342,14 +346,19 @@ mod tests {
         let parse = |arguments: &[&str]| Options::try_parse_from([&["smolserve"], arguments].concat());
         assert!(parse(&["--dtype", "f32", "--quantize", "q8_0"]).is_err());
         assert!(parse(&["--max-waiting", "0"]).is_err());
-        let nothing = parse(&[]).unwrap().sources().unwrap_err().to_string();
-        for expected in
-            ["--model", "checkpoint folder", "GGUF file", "Hugging Face id", "SmolLM2-135M-Instruct"]
-        {
+        let nothing = parse(&[]).unwrap().models().unwrap_err().to_string();
+        for expected in [
+            "--model",
+            "--models",
+            "checkpoint folder",
+            "GGUF file",
+            "Hugging Face id",
+            "SmolLM2-135M-Instruct",
+        ] {
             assert!(nothing.contains(expected), "{nothing}");
         }
         let twice = parse(&["--model", "a/b", "--model", "c/b"]).unwrap();
-        assert!(twice.sources().unwrap_err().to_string().contains("two models are named `b`"));
+        assert!(twice.models().unwrap_err().to_string().contains("two models are named `b`"));
         let page = parse(&["--model", "a/b", "--cors", "example.org"]).unwrap();
         assert!(page.settings().unwrap_err().to_string().contains("--cors"));
         assert!(parse(&["--lenient", "--strict"]).is_err());

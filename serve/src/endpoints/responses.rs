@@ -22,7 +22,7 @@ pub(crate) async fn responses(
 ) -> Result<Response, ApiError> {
     let settings = &state.settings;
     let request = ResponseRequest::new(body, settings.lenient)?;
-    let model = Arc::clone(state.model(&request.model)?);
+    let model = state.model(&request.model).await?;
     let ResponseRequest { conversation, generation, echo, .. } = request;
     let mut left_out = conversation.left_out(&model.template);
     left_out.check(settings.strict)?;

@@ -1,6 +1,7 @@
 //! A server in this process, and an HTTP client that can close its connection at any time.
 
 use crate::model::Model;
+use crate::model_table::ModelTable;
 use crate::origins::{Hosts, Origins};
 use crate::server;
 use crate::state::{ServerSettings, ServerState};
@@ -63,13 +64,18 @@ pub(super) fn settings() -> ServerSettings {
     }
 }
 
+/// Models that stay loaded.
+pub(super) fn table(models: Vec<Model>) -> ModelTable {
+    ModelTable { loaded: models.into_iter().map(Arc::new).collect(), ..ModelTable::default() }
+}
+
 /// Starts a server; without models it stays in the state of loading them.
 pub(super) async fn start(settings: ServerSettings, models: Option<Vec<Model>>) -> TestServer {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let state = Arc::new(ServerState::new(settings));
     if let Some(models) = models {
-        state.set_models(models);
+        state.set_models(table(models));
     }
     let router = server::router(&state);
     tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });

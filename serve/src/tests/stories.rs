@@ -62,7 +62,7 @@ async fn streams_and_concurrent_requests_change_nothing() {
         }
     }
     // The last answer ends a moment before its step.
-    let engine = &server.state.models().unwrap()[0].engine;
+    let engine = &server.state.models().unwrap().loaded[0].engine;
     for _ in 0..100 {
         let now = engine.status();
         if (now.running, now.waiting, now.cache_bytes) == (0, 0, 0) {
