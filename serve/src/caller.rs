@@ -8,6 +8,8 @@ use subtle::{Choice, ConstantTimeEq};
 pub(crate) struct Caller {
     /// Requests of one scope reuse one another's keys and values, and learn of it from the usage. 0 without API keys.
     pub(crate) prefix_scope: u64,
+    /// Which of the API keys it sent, from 1; 0 without API keys.
+    pub(crate) key: u64,
 }
 
 /// Whether a request may see what only holders of a key see.

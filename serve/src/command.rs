@@ -9,6 +9,7 @@ mod shutdown;
 pub use options::Options;
 use served_models::ServedModels;
 
+use crate::background;
 use crate::model::{self, LoadOptions, Model, ModelSource};
 use crate::model_folder::ModelFolder;
 use crate::model_table::ModelTable;
@@ -84,6 +85,7 @@ async fn serve(
     };
     let address = listener.address()?;
     let state = Arc::new(ServerState::new(settings));
+    drop(tokio::spawn(background::release_memory()));
     let serving = shutdown::serve(listener, Arc::clone(&state));
     let cache_note = load.cache_note();
     let loading = load_models(&state, models, load);

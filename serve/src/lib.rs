@@ -7,6 +7,7 @@
 pub mod command;
 
 mod answer;
+mod background;
 mod body;
 mod byte_budget;
 mod caller;
@@ -26,6 +27,7 @@ mod origins;
 mod prompt;
 mod server;
 mod state;
+mod stored_responses;
 mod tools;
 mod traits;
 mod valid;

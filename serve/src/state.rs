@@ -8,6 +8,7 @@ use crate::model::Model;
 use crate::model_table::ModelTable;
 use crate::origins::{Hosts, Origins};
 use crate::prompt::SpecialTokens;
+use crate::stored_responses::StoredResponses;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
@@ -37,6 +38,8 @@ pub(crate) struct ServerSettings {
     pub(crate) body_limit: usize,
     /// Memory for the bodies of all requests that are being read and prepared, in bytes.
     pub(crate) bodies_memory: usize,
+    /// Memory for the conversations of responses, in bytes; 0 stores none.
+    pub(crate) responses_memory: usize,
     /// Maximum number of open connections.
     pub(crate) max_connections: usize,
     /// Maximum time of one answer.
@@ -61,6 +64,7 @@ pub(crate) struct ServerState {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) failed_keys: FailedKeys,
     pub(crate) bodies: Arc<ByteBudget>,
+    pub(crate) responses: Arc<StoredResponses>,
     pub(crate) started: Instant,
     models: OnceLock<ModelTable>,
     closing: watch::Sender<bool>,
@@ -71,6 +75,7 @@ impl ServerState {
     pub(crate) fn new(settings: ServerSettings) -> Self {
         Self {
             bodies: ByteBudget::new(settings.bodies_memory),
+            responses: Arc::new(StoredResponses::new(settings.responses_memory)),
             failed_keys: FailedKeys::default(),
             settings,
             metrics: Arc::default(),

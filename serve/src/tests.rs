@@ -6,6 +6,7 @@ mod behavior;
 mod bounds;
 mod client;
 mod compatible;
+mod continued;
 mod description;
 mod log;
 mod on_demand;

@@ -104,6 +104,9 @@ pub struct Options {
     /// Memory for the bodies of all requests that are being read and prepared; further ones get status 503
     #[arg(long, default_value = "512MiB", value_parser = bytes)]
     bodies_memory: usize,
+    /// Memory for conversations that /v1/responses can continue by previous_response_id; 0 stores none
+    #[arg(long, default_value = "64MiB", value_parser = bytes_or_none)]
+    responses_memory: usize,
     /// Maximum number of open connections; beyond it, idle ones are closed
     #[arg(long, default_value_t = 1024, value_parser = at_least_one)]
     max_connections: usize,
@@ -262,6 +265,7 @@ impl Options {
             raw_embeddings: self.embeddings_raw,
             body_limit: self.body_limit,
             bodies_memory: self.bodies_memory,
+            responses_memory: self.responses_memory,
             max_connections: self.max_connections,
             request_timeout: self.request_timeout,
             shutdown_timeout: self.shutdown_timeout,
@@ -296,6 +300,11 @@ fn bytes(text: &str) -> Result<usize, String> {
     }
 }
 
+/// A size, or 0.
+fn bytes_or_none(text: &str) -> Result<usize, String> {
+    if text == "0" { Ok(0) } else { bytes(text) }
+}
+
 fn seconds(text: &str) -> Result<Duration, String> {
     let number = text.parse::<f64>().ok().filter(|seconds| (0.0..=1e9).contains(seconds));
     number
@@ -325,6 +334,7 @@ mod tests {
     fn sizes_and_seconds_are_read() {
         assert_eq!(bytes("4GiB").unwrap(), 4 << 30);
         assert_eq!((bytes("1.5k").unwrap(), bytes("2 MB").unwrap()), (1536, 2_000_000));
+        assert_eq!((bytes_or_none("0").unwrap(), bytes_or_none("1k").unwrap()), (0, 1024));
         assert!(bytes("").is_err() && bytes("-1").is_err() && bytes("3 parsecs").is_err());
         assert_eq!(seconds("0.5").unwrap(), Duration::from_millis(500));
         assert!(seconds("-1").is_err() && seconds("nan").is_err());

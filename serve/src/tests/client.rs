@@ -57,6 +57,7 @@ pub(super) fn settings() -> ServerSettings {
         raw_embeddings: false,
         body_limit: 1 << 20,
         bodies_memory: 64 << 20,
+        responses_memory: 1 << 20,
         max_connections: 1024,
         request_timeout: None,
         shutdown_timeout: Duration::from_secs(5),

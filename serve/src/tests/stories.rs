@@ -194,5 +194,5 @@ async fn the_events_of_a_response_end_in_the_whole_response() {
         response["usage"]["input_tokens_details"]["cached_tokens"] = Value::Null;
     }
     assert_eq!(whole, last);
-    assert_eq!((&whole["metadata"]["a"], &whole["store"]), (&json!("b"), &json!(false)));
+    assert_eq!((&whole["metadata"]["a"], &whole["store"]), (&json!("b"), &json!(true)));
 }
