@@ -5,7 +5,7 @@
 //! there is one.
 
 use crate::clients::{Served, long_stories};
-use crate::serving::{answer_text, memory, send, settle};
+use crate::serving::{answer_text, memory, metric, send, settle};
 use serde_json::{Map, Value, json};
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -34,7 +34,7 @@ fn chat(more: &Value) -> Value {
     body
 }
 
-fn user(content: String) -> Value {
+fn user(content: &str) -> Value {
     chat(&json!({"messages": [{"role": "user", "content": content}]}))
 }
 
@@ -71,9 +71,9 @@ fn hostile(index: usize) -> (&'static str, Value, Then) {
             let choices: Vec<String> = (0..100_000).map(|index| format!("choice {index}")).collect();
             (CHAT, chat(&json!({"guided_choice": choices})), Read)
         }
-        5 => (CHAT, user(digits(4_000_000)), Read),
+        5 => (CHAT, user(&digits(4_000_000)), Read),
         6 => ("/tokenize", json!({"prompt": digits(4_000_000)}), Read),
-        7 => (CHAT, user(digits(300_000)), Leave(20)),
+        7 => (CHAT, user(&digits(300_000)), Leave(20)),
         8 => (CHAT, chat(&json!({"stream": true, "max_tokens": 2000, "ignore_eos": true})), Stall(3000)),
         9 => (CHAT, chat(&json!({"stop_token_ids": (0..500).collect::<Vec<u32>>()})), Read),
         10 => (CHAT, chat(&json!({"n": 128, "max_tokens": 500, "ignore_eos": true})), Leave(100)),
@@ -141,7 +141,8 @@ fn attack(address: &str, index: usize) {
 /// An ordinary request of a client.
 fn ordinary(client: usize, index: usize) -> (&'static str, Value) {
     let text = ["Once upon a time", "The dog ran to", "Tell me a story of a cat"][(client + index) % 3];
-    let common = json!({"max_tokens": 24, "seed": client, "temperature": 0.7, "stream": index % 2 == 0});
+    let common =
+        json!({"max_tokens": 24, "seed": client, "temperature": 0.7, "stream": index.is_multiple_of(2)});
     let mut body = common;
     if client.is_multiple_of(2) {
         body["messages"] = json!([{"role": "user", "content": text}]);
@@ -189,7 +190,9 @@ fn ordinary_clients_do_not_notice_hostile_ones() {
     ordinary_clients(address, 2, &|| true);
     let alone = ordinary_clients(address, 10, &|| true);
     settle(address);
-    let before = memory(process, "VmRSS");
+    // Keys and values that are kept for later prompts are bounded by an option.
+    let resident = || memory(process, "VmRSS") - metric(address, "reusable_bytes");
+    let before = resident();
     let (next, left) = (AtomicUsize::new(0), AtomicUsize::new(HOSTILE_CLIENTS));
     let has_failed = AtomicBool::new(false);
     let began = Instant::now();
@@ -214,18 +217,24 @@ fn ordinary_clients_do_not_notice_hostile_ones() {
     settle(address);
     // The allocator's pages are given back once a second.
     std::thread::sleep(Duration::from_secs(3));
-    let after = memory(process, "VmRSS");
+    let after = resident();
     let shown = |times: &[Duration]| {
         let at = |share: f64| times[((times.len() - 1) as f64 * share) as usize];
-        format!("{} requests, median {:?}, p90 {:?}, longest {:?}", times.len(), at(0.5), at(0.9), at(1.0))
+        let [half, most, nearly_all, all] = [0.5, 0.9, 0.99, 1.0].map(at);
+        format!(
+            "{} requests, median {half:?}, p90 {most:?}, p99 {nearly_all:?}, longest {all:?}",
+            times.len()
+        )
     };
     println!("{requests} hostile requests in {took:?}");
     println!("ordinary clients alone: {}", shown(&alone));
     println!("beside hostile ones:    {}", shown(&beside));
     println!("{before} bytes resident before, {after} after, {} at the most", memory(process, "VmHWM"));
-    let half = |times: &[Duration]| times[times.len() / 2];
-    assert!(half(&beside) < half(&alone) * 2 + Duration::from_millis(50), "ordinary clients waited");
-    let longest = |times: &[Duration]| *times.last().unwrap();
-    assert!(longest(&beside) < longest(&alone) * 2 + Duration::from_millis(500), "an ordinary client waited");
+    // One of a hundred may meet what else the machine does.
+    for share in [0.5, 0.9, 0.99] {
+        let at = |times: &[Duration]| times[((times.len() - 1) as f64 * share) as usize];
+        let (alone, beside) = (at(&alone), at(&beside));
+        assert!(beside < alone * 2 + Duration::from_millis(50), "{share}: {beside:?} beside {alone:?} alone");
+    }
     assert!(after < before * 1.2 + 64e6, "{before} bytes resident before, {after} after");
 }

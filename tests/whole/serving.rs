@@ -71,7 +71,7 @@ fn request(index: usize) -> (&'static str, Value) {
     }
 }
 
-fn metric(address: &str, name: &str) -> f64 {
+pub(crate) fn metric(address: &str, name: &str) -> f64 {
     let mut text = String::new();
     send(address, "/metrics", None).read_to_string(&mut text).unwrap();
     let line = text.lines().find(|line| line.starts_with(&format!("smolserve_{name}"))).unwrap();

@@ -48,7 +48,7 @@ fn request(index: usize) -> (&'static str, Value) {
         body[limit] = (20 + index % 40).into();
         body["seed"] = index.into();
         body["temperature"] = json!([0.0, 0.8, 1.0][index % 3]);
-        body["stream"] = (index / 10 % 2 == 0).into();
+        body["stream"] = (index / 10).is_multiple_of(2).into();
     }
     (path, body)
 }
@@ -113,7 +113,7 @@ fn gather(event: &Value, path: &str, texts: &mut std::collections::BTreeMap<Stri
             texts.entry(path.to_owned()).or_default().push_str(text);
         }
         Value::String(text) if path.ends_with("finish_reason") => {
-            drop(texts.insert(path.to_owned(), text.clone()))
+            drop(texts.insert(path.to_owned(), text.clone()));
         }
         _ => {}
     }
