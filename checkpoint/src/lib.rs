@@ -19,6 +19,7 @@ mod hint;
 mod hub;
 pub mod mapped;
 mod python_json;
+mod python_text;
 mod tensors;
 
 pub use architecture::{Activation, Architecture};

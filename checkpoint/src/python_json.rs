@@ -140,7 +140,7 @@ impl Formatter for Printer<'_> {
 
 /// A float as Python's `repr`: whole ones keep their `.0`; below 1e-4 and from 1e16 on there is an exponent, with a sign
 /// and at least two digits.
-fn python_float(value: f64) -> String {
+pub(crate) fn python_float(value: f64) -> String {
     let size = value.abs();
     if size == 0.0 || (1e-4..1e16).contains(&size) {
         return format!("{value:?}");

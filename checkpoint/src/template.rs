@@ -6,6 +6,7 @@
 
 use crate::error::{Error, read_to_string};
 use crate::python_json::{Options, print};
+use crate::python_text::{is_printed_otherwise, python_str};
 use minijinja::value::{Kwargs, Value, ValueKind, from_args};
 use minijinja::{Environment, ErrorKind, State, UndefinedBehavior};
 use serde_json::{Map, json};
@@ -78,6 +79,13 @@ impl ChatTemplate {
         environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
         environment.add_function("raise_exception", raise_exception);
         environment.add_function("strftime_now", strftime_now);
+        environment.set_formatter(|output, state, value| match is_printed_otherwise(value) {
+            true => Ok(output.write_str(&python_str(value)?)?),
+            false => minijinja::escape_formatter(output, state, value),
+        });
+        environment.add_filter("string", string);
+        environment.add_filter("upper", |value: Value| python_str(&value).map(|text| text.to_uppercase()));
+        environment.add_filter("lower", |value: Value| python_str(&value).map(|text| text.to_lowercase()));
         environment.add_filter("tojson", tojson);
         environment.add_filter("indent", indent);
         environment.add_filter("replace", replace);
@@ -293,6 +301,14 @@ fn is_iterable(value: Value) -> bool {
     !value.is_none() && value.try_iter().is_ok()
 }
 
+/// Jinja's `string`.
+fn string(value: &Value) -> Result<Value, minijinja::Error> {
+    match value.kind() {
+        ValueKind::String => Ok(value.clone()),
+        _ => python_str(value).map(Value::from),
+    }
+}
+
 /// Refuses what a filter would make too large.
 fn bounded(bytes: usize, filter: &str) -> Result<(), minijinja::Error> {
     if bytes <= MAX_FILTERED {
@@ -401,6 +417,19 @@ mod tests {
         assert_eq!(render(source, &json!([])).unwrap().to_lowercase(), "false true true true false");
         let source = "{% if tools is iterable and tools | length > 0 %}tools{% else %}none{% endif %}";
         assert_eq!(render(source, &json!([])).unwrap(), "none");
+    }
+
+    #[test]
+    fn lists_and_objects_are_printed_as_python_prints_them() {
+        // Source: jinja2 3.1 over the same values.
+        let messages = json!([{"role": "user", "content": ["it's", null, true]}]);
+        let source = "{{ messages }} {{ messages[0].content | string }} {{ (messages[0].content[1:]) }} {{ 0.5 }} {{ [none] | upper }}";
+        assert_eq!(
+            render(source, &messages).unwrap(),
+            "[{'role': 'user', 'content': [\"it's\", None, True]}] [\"it's\", None, True] [None, True] 0.5 [NONE]"
+        );
+        let itself = "{% set ns = namespace() %}{% set ns.a = ns %}{{ ns }}{{ ns | string }}";
+        let _ = render(itself, &messages);
     }
 
     #[test]

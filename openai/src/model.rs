@@ -29,12 +29,18 @@ pub struct Model {
     pub id: String,
     /// Always `model`.
     pub object: ModelObject,
-    /// When it was loaded, in seconds since 1970.
+    /// When it was loaded, or its files were changed if it is not, in seconds since 1970.
     pub created: u64,
     /// Who serves it.
     pub owned_by: String,
-    /// Maximum number of tokens of prompt and answer together.
-    pub max_model_len: usize,
-    /// The engine that runs it.
-    pub engine: String,
+    /// The model's own name; an alias has another id.
+    pub root: String,
+    /// Whether it is loaded now; one that is not is loaded by the first request for it.
+    pub is_loaded: bool,
+    /// Maximum number of tokens of prompt and answer together, while it is loaded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_model_len: Option<usize>,
+    /// The engine that runs it, while it is loaded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub engine: Option<String>,
 }

@@ -95,8 +95,7 @@ pub struct NeutralParameters {
     pub modalities: Option<Vec<String>>,
     /// Not supported.
     pub audio: Option<Unsupported>,
-    /// Nothing is stored.
-    #[schemars(extend("enum" = [false, null]))]
+    /// Whether a response can be continued by `previous_response_id`; ignored by the other endpoints.
     pub store: Option<bool>,
     /// There is one tier.
     #[schemars(extend("enum" = ["auto", "default", null]))]

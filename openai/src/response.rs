@@ -62,14 +62,10 @@ pub struct Response {
     pub model: String,
     /// Messages and calls.
     pub output: Vec<OutputItem>,
-    /// Always null.
-    pub previous_response_id: Option<Unsupported>,
     /// Always empty.
     pub reasoning: Reasoning,
     /// Always `default`.
     pub service_tier: DefaultTier,
-    /// Always false.
-    pub store: bool,
     /// Always `disabled`.
     pub truncation: DisabledTruncation,
     /// Token counts, once the response has ended.
@@ -149,6 +145,10 @@ pub struct RequestEcho {
     pub parallel_tool_calls: bool,
     /// The tools, with `parameters` and `strict` filled in.
     pub tools: Vec<Value>,
+    /// The response that this one continues.
+    pub previous_response_id: Option<String>,
+    /// Whether it can be continued.
+    pub store: bool,
     /// Maximum number of tokens of the answer.
     pub max_output_tokens: Option<u64>,
     /// Number of most likely tokens reported in each position.

@@ -81,15 +81,15 @@ pub struct ResponseRequest {
     pub stateless: StatelessParameters,
 }
 
-/// Parameters of this endpoint that a server without state accepts only in a value that changes nothing.
+/// Parameters of this endpoint alone, most of which are accepted only in a value that changes nothing.
 #[skip_serializing_none]
 #[derive(Debug, Clone, Default, PartialEq, Serialize, JsonSchema)]
 pub struct StatelessParameters {
-    /// Nothing is stored; send the whole conversation as `input`.
-    pub previous_response_id: Option<Unsupported>,
-    /// Nothing is stored; send the whole conversation as `input`.
+    /// The stored response that this one continues: its conversation goes before the input, without its instructions.
+    pub previous_response_id: Option<String>,
+    /// Send the whole conversation as `input`, or continue a response.
     pub conversation: Option<Unsupported>,
-    /// Nothing is stored; send the whole conversation as `input`.
+    /// Prompts are not stored; send the text as `input`.
     pub prompt: Option<Unsupported>,
     /// The answer is given on the connection of the request.
     #[schemars(extend("enum" = [false, null]))]

@@ -20,6 +20,6 @@ pub(crate) use chat::ChatWriter;
 pub(crate) use collect::{WholeAnswer, collect};
 pub(crate) use completion::CompletionWriter;
 pub(crate) use plan::{AnswerPlan, ParameterNames};
-pub(crate) use response::ResponseWriter;
+pub(crate) use response::{ResponseStorage, ResponseWriter};
 pub(crate) use running::RunningAnswers;
 pub(crate) use stream::{StreamWriter, stream};

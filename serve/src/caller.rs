@@ -8,6 +8,8 @@ use subtle::{Choice, ConstantTimeEq};
 pub(crate) struct Caller {
     /// Requests of one scope reuse one another's keys and values, and learn of it from the usage. 0 without API keys.
     pub(crate) prefix_scope: u64,
+    /// Which of the API keys it sent, from 1; 0 without API keys.
+    pub(crate) key: u64,
 }
 
 /// Whether a request may see what only holders of a key see.
@@ -15,9 +17,10 @@ pub(crate) fn is_authorized(headers: &HeaderMap, keys: &[String]) -> bool {
     keys.is_empty() || known_key(headers, keys).is_some()
 }
 
-/// The key that a request has.
+/// The key that a request has, in the header of OpenAI's clients or of Anthropic's.
 pub(crate) fn sent_key(headers: &HeaderMap) -> Option<&[u8]> {
-    headers.get(header::AUTHORIZATION).map(HeaderValue::as_bytes).and_then(bearer)
+    let bearer = headers.get(header::AUTHORIZATION).map(HeaderValue::as_bytes).and_then(bearer);
+    bearer.or_else(|| headers.get("x-api-key").map(|key| key.as_bytes().trim_ascii()))
 }
 
 /// Which of the keys a request has.
@@ -49,6 +52,11 @@ mod tests {
         assert_eq!(bearer(b"bearer x"), Some(&b"x"[..]));
         assert_eq!(bearer(b"Basic x"), None);
         assert_eq!(bearer(b"Be"), None);
+        let other = HeaderMap::from_iter([(
+            header::HeaderName::from_static("x-api-key"),
+            HeaderValue::from_static("k"),
+        )]);
+        assert_eq!(sent_key(&other), Some(&b"k"[..]));
         let keys = ["key".to_owned()];
         assert!(is_known(b"key", &keys) && !is_known(b"kez", &keys) && !is_known(b"ke", &keys));
         assert!(!is_known(b"", &["k".to_owned()]));

@@ -3,11 +3,16 @@
 mod listener;
 mod log;
 mod options;
+mod served_models;
 mod shutdown;
 
 pub use options::Options;
+use served_models::ServedModels;
 
+use crate::background;
 use crate::model::{self, LoadOptions, Model, ModelSource};
+use crate::model_folder::ModelFolder;
+use crate::model_table::ModelTable;
 use crate::state::{ServerSettings, ServerState};
 use anyhow::{Context, Result, anyhow, bail};
 use engine::{Finish, Request};
@@ -36,10 +41,10 @@ const CHECK_FAILED: u8 = 1;
 /// Names the option, file or address that cannot be used.
 pub fn run(options: &Options) -> Result<u8> {
     log::start(&options.log_level);
-    let sources = options.sources()?;
+    let models = options.models()?;
     let load = options.load()?;
     if options.check {
-        return Ok(match check(&sources, &load) {
+        return Ok(match check(&models.of_check(), &load) {
             Ok(()) => SUCCESS,
             Err(error) => {
                 eprintln!("smolserve: {}", one_line(&error));
@@ -61,7 +66,7 @@ pub fn run(options: &Options) -> Result<u8> {
         .thread_stack_size(STACK)
         .build()
         .context("cannot start the server's threads")?;
-    let served = runtime.block_on(serve(options, settings, sources, load));
+    let served = runtime.block_on(serve(options, settings, models, load));
     // Loading and tokenizing that is still in progress is abandoned.
     runtime.shutdown_background();
     served.map(|()| SUCCESS)
@@ -70,7 +75,7 @@ pub fn run(options: &Options) -> Result<u8> {
 async fn serve(
     options: &Options,
     settings: ServerSettings,
-    sources: Vec<ModelSource>,
+    models: ServedModels,
     load: LoadOptions,
 ) -> Result<()> {
     let began = Instant::now();
@@ -80,9 +85,10 @@ async fn serve(
     };
     let address = listener.address()?;
     let state = Arc::new(ServerState::new(settings));
+    drop(tokio::spawn(background::release_memory()));
     let serving = shutdown::serve(listener, Arc::clone(&state));
     let cache_note = load.cache_note();
-    let loading = load_models(&state, sources, load);
+    let loading = load_models(&state, models, load);
     tokio::pin!(serving);
     tokio::select! {
         ended = &mut serving => return ended,
@@ -97,14 +103,20 @@ async fn serve(
 }
 
 /// Loads every model on a thread that may block, then lets requests in.
-async fn load_models(
-    state: &Arc<ServerState>,
-    sources: Vec<ModelSource>,
-    options: LoadOptions,
-) -> Result<()> {
-    let load = move || sources.iter().map(|source| open(source, &options)).collect::<Result<Vec<_>>>();
+async fn load_models(state: &Arc<ServerState>, models: ServedModels, options: LoadOptions) -> Result<()> {
+    let ServedModels { sources, folder, aliases } = models;
+    let of_folder = options.clone();
+    let load = move || {
+        let open = |source: &ModelSource| open(source, &options).map(Arc::new);
+        sources.iter().map(open).collect::<Result<Vec<_>>>()
+    };
     let loaded = tokio::task::spawn_blocking(load).await;
-    state.set_models(loaded.map_err(|error| anyhow!("cannot load the models: {error}"))??);
+    let loaded = loaded.map_err(|error| anyhow!("cannot load the models: {error}"))??;
+    let folder = folder.map(|folder| Arc::new(ModelFolder::new(folder.path, folder.unload_after, of_folder)));
+    if let Some(folder) = &folder {
+        drop(tokio::spawn(Arc::clone(folder).watch()));
+    }
+    state.set_models(ModelTable { loaded, folder, aliases });
     Ok(())
 }
 
@@ -117,9 +129,12 @@ fn open(source: &ModelSource, options: &LoadOptions) -> Result<Model> {
 }
 
 fn summary(state: &ServerState) -> Result<String> {
-    let models = state.models().map_err(|error| anyhow!(error.message))?;
-    let described = models.iter().map(|model| {
-        format!("{} ({}, context {})", model.name, model.engine_name, model.engine.limits().context)
+    let models = state.models().map_err(|error| anyhow!(error.message))?.list();
+    let described = models.into_iter().map(|listed| match listed.model {
+        Some(model) => {
+            format!("{} ({}, context {})", listed.name, model.engine_name, model.engine.limits().context)
+        }
+        None => format!("{} (loaded on demand)", listed.name),
     });
     Ok(described.collect::<Vec<_>>().join(", "))
 }

@@ -7,6 +7,7 @@
 pub mod command;
 
 mod answer;
+mod background;
 mod body;
 mod byte_budget;
 mod caller;
@@ -20,10 +21,13 @@ mod left_out;
 mod memory;
 mod metrics;
 mod model;
+mod model_folder;
+mod model_table;
 mod origins;
 mod prompt;
 mod server;
 mod state;
+mod stored_responses;
 mod tools;
 mod traits;
 mod valid;

@@ -3,6 +3,7 @@
 //! Conversations go through `checkpoint::chat`, the code that training used; the template prints the special tokens, so
 //! the tokenizer adds none. Raw texts get the special tokens that the tokenizer puts around a text.
 
+use crate::background;
 use crate::error::ApiError;
 use crate::ids;
 use crate::model::Model;
@@ -27,6 +28,7 @@ const NORMALIZED: usize = 2;
 static LONG: Semaphore = Semaphore::const_new(4);
 static HUGE: Semaphore = Semaphore::const_new(1);
 static COMPILING: Semaphore = Semaphore::const_new(2);
+static PARSING: Semaphore = Semaphore::const_new(1);
 
 /// Runs work that takes time in proportion to `bytes`, on another thread if that may be long.
 pub(crate) async fn off_thread_if_long<T: Send + 'static>(
@@ -36,7 +38,7 @@ pub(crate) async fn off_thread_if_long<T: Send + 'static>(
     match bytes {
         0..=LONG_TEXT => work(),
         _ if bytes <= HUGE_TEXT => off_thread(&LONG, work).await,
-        _ => off_thread(&HUGE, work).await,
+        _ => in_background(&HUGE, work).await,
     }
 }
 
@@ -44,7 +46,27 @@ pub(crate) async fn off_thread_if_long<T: Send + 'static>(
 pub(crate) async fn compile_off_thread<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, ApiError> + Send + 'static,
 ) -> Result<T, ApiError> {
-    off_thread(&COMPILING, work).await
+    in_background(&COMPILING, work).await
+}
+
+/// Parses a large body.
+pub(crate) async fn parse_in_background<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, ApiError> + Send + 'static,
+) -> Result<T, ApiError> {
+    in_background(&PARSING, work).await
+}
+
+/// Runs work that costs much, behind everything else, when there is a place.
+async fn in_background<T: Send + 'static>(
+    places: &'static Semaphore,
+    work: impl FnOnce() -> Result<T, ApiError> + Send + 'static,
+) -> Result<T, ApiError> {
+    let place = places.acquire().await.map_err(|closed| ApiError::internal(closed.to_string()))?;
+    let done = background::run(move || {
+        let _place = place;
+        work()
+    });
+    done.await.unwrap_or_else(|| Err(ApiError::internal("a part of the request could not be prepared")))
 }
 
 /// Runs work on another thread when there is a place.

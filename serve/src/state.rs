@@ -3,11 +3,12 @@
 use crate::byte_budget::ByteBudget;
 use crate::error::ApiError;
 use crate::failed_keys::FailedKeys;
-use crate::fields::missing;
 use crate::metrics::Metrics;
 use crate::model::Model;
+use crate::model_table::ModelTable;
 use crate::origins::{Hosts, Origins};
 use crate::prompt::SpecialTokens;
+use crate::stored_responses::StoredResponses;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
@@ -37,6 +38,8 @@ pub(crate) struct ServerSettings {
     pub(crate) body_limit: usize,
     /// Memory for the bodies of all requests that are being read and prepared, in bytes.
     pub(crate) bodies_memory: usize,
+    /// Memory for the conversations of responses, in bytes; 0 stores none.
+    pub(crate) responses_memory: usize,
     /// Maximum number of open connections.
     pub(crate) max_connections: usize,
     /// Maximum time of one answer.
@@ -61,8 +64,9 @@ pub(crate) struct ServerState {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) failed_keys: FailedKeys,
     pub(crate) bodies: Arc<ByteBudget>,
+    pub(crate) responses: Arc<StoredResponses>,
     pub(crate) started: Instant,
-    models: OnceLock<Vec<Arc<Model>>>,
+    models: OnceLock<ModelTable>,
     closing: watch::Sender<bool>,
 }
 
@@ -71,6 +75,7 @@ impl ServerState {
     pub(crate) fn new(settings: ServerSettings) -> Self {
         Self {
             bodies: ByteBudget::new(settings.bodies_memory),
+            responses: Arc::new(StoredResponses::new(settings.responses_memory)),
             failed_keys: FailedKeys::default(),
             settings,
             metrics: Arc::default(),
@@ -80,9 +85,9 @@ impl ServerState {
         }
     }
 
-    /// Sets the loaded models; later calls are ignored.
-    pub(crate) fn set_models(&self, models: Vec<Model>) {
-        let _ = self.models.set(models.into_iter().map(Arc::new).collect());
+    /// Sets the models; later calls are ignored.
+    pub(crate) fn set_models(&self, models: ModelTable) {
+        let _ = self.models.set(models);
     }
 
     /// Ends every answer that still runs.
@@ -95,27 +100,19 @@ impl ServerState {
         self.closing.subscribe()
     }
 
-    /// The models, once they are loaded.
-    pub(crate) fn models(&self) -> Result<&[Arc<Model>], ApiError> {
+    /// The models, once those of the start are loaded.
+    pub(crate) fn models(&self) -> Result<&ModelTable, ApiError> {
         let loading = || ApiError {
             retry_after: Some(1),
             ..ApiError::unavailable("model_loading", "the model is loading")
         };
-        self.models.get().map(Vec::as_slice).ok_or_else(loading)
+        self.models.get().ok_or_else(loading)
     }
 
-    /// The model of that name, the first one without a name. The request's log line names it from here on.
-    pub(crate) fn model(&self, name: &str) -> Result<&Arc<Model>, ApiError> {
-        let models = self.models()?;
-        let name = match models.first() {
-            Some(_) if name.is_empty() && self.settings.strict => return Err(missing("model")),
-            Some(first) if name.is_empty() => &first.name,
-            _ => name,
-        };
-        let model = models.iter().find(|model| model.name == name).ok_or_else(|| {
-            let served: Vec<&str> = models.iter().map(|model| model.name.as_str()).collect();
-            ApiError::unknown_model(name, &served)
-        })?;
+    /// The model of that name, the first one without a name, loaded if it was not. The request's log line names it from
+    /// here on.
+    pub(crate) async fn model(&self, name: &str) -> Result<Arc<Model>, ApiError> {
+        let model = self.models()?.model(name, self.settings.strict).await?;
         tracing::Span::current().record("model", model.name.as_str());
         Ok(model)
     }

@@ -295,4 +295,6 @@ fn is_name(name: &str) -> bool {
 }
 
 #[cfg(test)]
+mod public_templates;
+#[cfg(test)]
 mod tests;

@@ -17,6 +17,8 @@ pub(crate) enum CallFormat {
     Mistral,
     /// Calls between `<｜tool▁call▁begin｜>` and `<｜tool▁call▁end｜>`.
     DeepSeek,
+    /// `<|tool_call>call:name{key:<|"|>value<|"|>}<tool_call|>`.
+    Gemma,
     /// `<tool_call><function=name><parameter=key>value</parameter></function></tool_call>`.
     QwenCoder,
 }
@@ -52,6 +54,8 @@ impl TemplateTraits {
             CallFormat::DeepSeek
         } else if has("[TOOL_CALLS]") {
             CallFormat::Mistral
+        } else if has("<|tool_call>call:") || has("<start_function_call>") {
+            CallFormat::Gemma
         } else if has("<function=") {
             CallFormat::QwenCoder
         } else if has("<|python_tag|>") || has("{\"name\": function name, \"parameters\":") {

@@ -26,5 +26,5 @@ pub(crate) use conversation::{Conversation, PromptEnd};
 pub(crate) use embeddings::EmbeddingRequest;
 pub(crate) use generation::{Generation, UsageOptions};
 pub(crate) use prompts::Prompt;
-pub(crate) use responses::ResponseRequest;
+pub(crate) use responses::{ResponseRequest, add_call};
 pub(crate) use tokenize::{DetokenizeRequest, TemplateRequest, TokenSource, TokenizeRequest};

@@ -41,6 +41,8 @@ mod generation;
 mod gguf;
 /// Loss and gradients against transformers' Llama; packing, splitting and threads change nothing.
 mod gradients;
+/// `smolserve` among requests that are made to end or starve it.
+mod hostile;
 /// Servers of the tests' own.
 mod local_http;
 /// LoRA against peft: gradients, steps, files.
@@ -65,6 +67,8 @@ mod run_results;
 mod scripted_teacher;
 /// `smolserve` under load: killed clients, slow readers, a thousand idle connections.
 mod serving;
+/// `smolserve` for a long time.
+mod soak;
 /// No import circles, and nobody but the demonstration knows the demonstration.
 mod structure;
 /// A teacher for the tasks that are made when they are named.

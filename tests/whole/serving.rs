@@ -15,7 +15,7 @@ use tests::shared_data;
 const REQUESTS: usize = 200;
 
 /// Sends a request on a connection of its own.
-fn send(address: &str, path: &str, body: Option<&Value>) -> TcpStream {
+pub(crate) fn send(address: &str, path: &str, body: Option<&Value>) -> TcpStream {
     let mut stream = TcpStream::connect(address.trim_start_matches("http://")).unwrap();
     let body = body.map(Value::to_string).unwrap_or_default();
     let method = if body.is_empty() { "GET" } else { "POST" };
@@ -29,7 +29,7 @@ fn send(address: &str, path: &str, body: Option<&Value>) -> TcpStream {
 }
 
 /// The whole reply, without what is new in each.
-fn reply(mut stream: TcpStream) -> String {
+pub(crate) fn answer_text(mut stream: TcpStream) -> String {
     let mut text = String::new();
     stream.read_to_string(&mut text).unwrap();
     let (_, body) = text.split_once("\r\n\r\n").unwrap();
@@ -71,15 +71,24 @@ fn request(index: usize) -> (&'static str, Value) {
     }
 }
 
-fn metric(address: &str, name: &str) -> f64 {
+pub(crate) fn metric(address: &str, name: &str) -> f64 {
     let mut text = String::new();
     send(address, "/metrics", None).read_to_string(&mut text).unwrap();
     let line = text.lines().find(|line| line.starts_with(&format!("smolserve_{name}"))).unwrap();
     line.rsplit(' ').next().unwrap().parse().unwrap()
 }
 
+/// Waits until the server holds nothing of any request.
+pub(crate) fn settle(address: &str) {
+    let began = Instant::now();
+    while ["running", "waiting", "cache_bytes"].iter().any(|name| metric(address, name) != 0.0) {
+        assert!(began.elapsed() < Duration::from_secs(60), "something is held for good");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
 /// Bytes of a process's memory: `VmRSS` now, `VmHWM` at the most.
-fn memory(process: u32, kind: &str) -> f64 {
+pub(crate) fn memory(process: u32, kind: &str) -> f64 {
     let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap();
     let line = status.lines().find(|line| line.starts_with(kind)).unwrap();
     line.split_whitespace().nth(1).unwrap().parse::<f64>().unwrap() * 1024.0
@@ -107,7 +116,7 @@ fn storm(address: &str) -> Vec<Option<String>> {
             if index.is_multiple_of(10) {
                 std::thread::sleep(Duration::from_millis(150));
             }
-            let answer = reply(stream);
+            let answer = answer_text(stream);
             answers.lock().unwrap()[index] = Some(answer);
         }
     };
@@ -129,18 +138,11 @@ fn clients_that_hang_up_cost_the_others_nothing() {
     let alone: Vec<String> = (0..REQUESTS)
         .map(|index| {
             let (path, body) = request(index);
-            reply(send(address, path, Some(&body)))
+            answer_text(send(address, path, Some(&body)))
         })
         .collect();
     storm(address);
-    let settled = || {
-        let began = Instant::now();
-        while ["running", "waiting", "cache_bytes"].iter().any(|name| metric(address, name) != 0.0) {
-            assert!(began.elapsed() < Duration::from_secs(60), "something is held for good");
-            std::thread::sleep(Duration::from_millis(20));
-        }
-    };
-    settled();
+    settle(address);
     let before = memory(process, "VmRSS");
     for (index, answer) in storm(address).into_iter().enumerate() {
         assert!(
@@ -148,7 +150,7 @@ fn clients_that_hang_up_cost_the_others_nothing() {
             "request {index} was answered differently"
         );
     }
-    settled();
+    settle(address);
     assert!(metric(address, "cancelled") > 0.0, "nobody hung up in time");
     let after = memory(process, "VmRSS");
     println!("{before} bytes resident before the second storm, {after} after it");
@@ -182,7 +184,7 @@ fn a_thousand_idle_connections_leave_health_quick() {
     let load = || {
         let body = json!({"model": "stories", "prompt": "Once", "max_tokens": 1500, "ignore_eos": true});
         while !probed.load(Ordering::Relaxed) {
-            reply(send(address, "/v1/completions", Some(&body)));
+            answer_text(send(address, "/v1/completions", Some(&body)));
             answered.fetch_add(1, Ordering::Relaxed);
         }
     };

@@ -7,6 +7,9 @@ use super::stream::{Frame, StreamWriter};
 use crate::error::ApiError;
 use crate::ids;
 use crate::model::Model;
+use crate::stored_responses::StoredResponses;
+use crate::valid::add_call;
+use checkpoint::Message;
 use openai::FinishReason;
 use openai::chat::AssistantRole;
 use openai::response::{
@@ -16,6 +19,7 @@ use openai::response::{
     Status,
 };
 use openai::response_event::{ContentPlace, EventDetail, EventKind, ItemPlace, ResponseEvent};
+use serde_json::json;
 use std::sync::Arc;
 
 /// Writes the answer of one request.
@@ -30,6 +34,17 @@ pub(crate) struct ResponseWriter {
     open: Option<OpenItem>,
     sequence: u64,
     finish: Option<FinishReason>,
+    /// Where the conversation is stored when the answer has ended.
+    storage: Option<ResponseStorage>,
+}
+
+/// A place for the conversation that an answer continues.
+pub(crate) struct ResponseStorage {
+    pub(crate) responses: Arc<StoredResponses>,
+    /// The API key that may continue it.
+    pub(crate) owner: u64,
+    /// The messages before the answer.
+    pub(crate) messages: Vec<Message>,
 }
 
 /// The item that is being written.
@@ -83,7 +98,12 @@ impl OpenItem {
 
 impl ResponseWriter {
     /// A writer of an answer that has not begun.
-    pub(crate) fn new(model: &Arc<Model>, echo: RequestEcho, has_logprobs: bool) -> Self {
+    pub(crate) fn new(
+        model: &Arc<Model>,
+        echo: RequestEcho,
+        has_logprobs: bool,
+        storage: Option<ResponseStorage>,
+    ) -> Self {
         Self {
             model: Arc::clone(model),
             id: ids::id("resp_"),
@@ -94,12 +114,36 @@ impl ResponseWriter {
             open: None,
             sequence: 0,
             finish: None,
+            storage,
         }
     }
 
-    /// The body of the whole answer, after its last delta.
-    pub(crate) fn whole(&self, counts: TokenCounts) -> Response {
+    /// The body of the whole answer, after its last delta. The conversation is stored then.
+    pub(crate) fn whole(&mut self, counts: TokenCounts) -> Response {
+        self.store();
         self.body(self.status(), Some(counts))
+    }
+
+    /// Stores the conversation with the answer; thoughts are left out, as in a request.
+    fn store(&mut self) {
+        let Some(ResponseStorage { responses, owner, mut messages }) = self.storage.take() else { return };
+        for item in &self.output {
+            match item {
+                OutputItem::Message(message) => {
+                    let text = message.content.iter().map(|part| part.text.as_str()).collect::<String>();
+                    messages.push(Message::new("assistant", text));
+                }
+                OutputItem::Call(call) => {
+                    let function = json!({"name": call.name, "arguments": call.arguments});
+                    add_call(
+                        &mut messages,
+                        json!({"id": call.call_id, "type": "function", "function": function}),
+                    );
+                }
+                OutputItem::Reasoning(_) => {}
+            }
+        }
+        responses.add(self.id.clone(), owner, messages);
     }
 
     fn status(&self) -> Status {
@@ -120,10 +164,8 @@ impl ResponseWriter {
             max_tool_calls: None,
             model: self.model.name.clone(),
             output: self.output.clone(),
-            previous_response_id: None,
             reasoning: Reasoning::default(),
             service_tier: DefaultTier::default(),
-            store: false,
             truncation: DisabledTruncation::default(),
             usage: counts.map(usage),
             echo: self.echo.clone(),

@@ -22,14 +22,35 @@ pub(super) enum Listener {
     Unix(UnixListener, SocketFile),
 }
 
-/// A socket's file, removed when dropped.
+/// A socket's file, removed when dropped, unless another file has taken its place.
+#[cfg(unix)]
 #[derive(Debug)]
-pub(super) struct SocketFile(PathBuf);
+pub(super) struct SocketFile {
+    path: PathBuf,
+    /// The file's device and inode.
+    identity: Option<(u64, u64)>,
+}
 
+#[cfg(unix)]
+impl SocketFile {
+    fn new(path: &Path) -> Self {
+        Self { path: path.to_owned(), identity: identity(path) }
+    }
+}
+
+#[cfg(unix)]
+fn identity(path: &Path) -> Option<(u64, u64)> {
+    use std::os::unix::fs::MetadataExt;
+    path.symlink_metadata().ok().map(|file| (file.dev(), file.ino()))
+}
+
+#[cfg(unix)]
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        // It may be gone already.
-        let _ = std::fs::remove_file(&self.0);
+        if self.identity.is_some() && identity(&self.path) == self.identity {
+            // It may be gone already.
+            let _ = std::fs::remove_file(&self.path);
+        }
     }
 }
 
@@ -66,7 +87,7 @@ impl Listener {
             }
         }
         let listener = UnixListener::bind(path).with_context(cannot)?;
-        Ok(Self::Unix(listener, SocketFile(path.to_owned())))
+        Ok(Self::Unix(listener, SocketFile::new(path)))
     }
 
     #[cfg(not(unix))]
@@ -85,7 +106,7 @@ impl Listener {
                 Ok(format!("http://{address}"))
             }
             #[cfg(unix)]
-            Self::Unix(_, SocketFile(path)) => Ok(format!("the Unix socket {}", path.display())),
+            Self::Unix(_, file) => Ok(format!("the Unix socket {}", file.path.display())),
         }
     }
 
@@ -124,6 +145,14 @@ mod tests {
         assert!(error.contains("in use"), "{error}");
         drop(listener);
         assert!(!path.exists());
+        // What another server has put there meanwhile is not removed.
+        let listener = Listener::unix(&path).unwrap();
+        let other = std::os::unix::net::UnixListener::bind(folder.path().join("other")).unwrap();
+        std::fs::rename(folder.path().join("other"), &path).unwrap();
+        drop(listener);
+        assert!(path.exists());
+        drop(other);
+        std::fs::remove_file(&path).unwrap();
         std::fs::write(&path, "mine").unwrap();
         let error = Listener::unix(&path).unwrap_err().to_string();
         assert!(error.contains("not a socket"), "{error}");

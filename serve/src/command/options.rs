@@ -1,29 +1,42 @@
 //! The options of `smolserve`, and what their values mean.
 
 use super::log::{self, LogLevel};
+use super::served_models::{ServedFolder, ServedModels};
 use crate::memory;
-use crate::model::{EngineKind, LoadOptions, ModelSource};
+use crate::model::{EngineKind, LoadOptions};
 use crate::origins::{Hosts, Origins, is_loopback};
 use crate::state::ServerSettings;
 use anyhow::{Context, Result, bail};
 use axum::http::HeaderValue;
 use clap::ValueEnum;
 use engine::{CacheFormat, WeightFormat};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
+
+/// Models of `--models` that are counted on to be loaded together; further ones take memory as there is.
+const FOLDER_MODELS: usize = 2;
 
 /// Serve language models over an OpenAI-compatible HTTP API
 #[derive(Debug, clap::Parser)]
 #[command(name = "smolserve", version)]
 pub struct Options {
-    /// Model to serve, required: a checkpoint folder, a GGUF file or a Hugging Face id, with its name for clients;
-    /// repeat for several
+    /// Model to serve: a checkpoint folder, a GGUF file or a Hugging Face id, with its name for clients; repeat for
+    /// several
     #[arg(long, value_name = "[NAME=]FOLDER_FILE_OR_ID")]
     model: Vec<String>,
     /// LoRA adapter to serve as a model of this name, beside its base model: a folder with adapter_config.json; repeat for
     /// several. It is merged when it is loaded, so that each takes the memory of a model
     #[arg(long, value_name = "NAME=FOLDER")]
     adapter: Vec<String>,
+    /// Folder of models that are loaded when a request names them: checkpoint folders and GGUF files
+    #[arg(long, value_name = "FOLDER")]
+    models: Option<PathBuf>,
+    /// Time without requests after which a model of --models is unloaded, in seconds; 0 for never
+    #[arg(long, value_name = "SECONDS", default_value = "300", value_parser = seconds)]
+    unload_after: Duration,
+    /// Another name of a model for clients; repeat for several
+    #[arg(long, value_name = "NAME=MODEL")]
+    alias: Vec<String>,
     /// Address to listen on; 0.0.0.0 for all addresses of this machine
     #[arg(long, default_value = "127.0.0.1")]
     pub(super) host: String,
@@ -95,6 +108,9 @@ pub struct Options {
     /// Memory for the bodies of all requests that are being read and prepared; further ones get status 503
     #[arg(long, default_value = "512MiB", value_parser = bytes)]
     bodies_memory: usize,
+    /// Memory for conversations that /v1/responses can continue by previous_response_id; 0 stores none
+    #[arg(long, default_value = "64MiB", value_parser = bytes_or_none)]
+    responses_memory: usize,
     /// Maximum number of open connections; beyond it, idle ones are closed
     #[arg(long, default_value_t = 1024, value_parser = at_least_one)]
     max_connections: usize,
@@ -148,29 +164,17 @@ enum CacheType {
 
 impl Options {
     /// The models to serve, each with a name of its own.
-    pub(super) fn sources(&self) -> Result<Vec<ModelSource>> {
-        if self.model.is_empty() {
-            bail!(
-                "no model to serve; give `--model` a checkpoint folder, a GGUF file or a Hugging Face id, such as \
-                 `--model HuggingFaceTB/SmolLM2-135M-Instruct`"
-            );
-        }
-        let mut sources: Vec<ModelSource> = Vec::new();
-        let models = self.model.iter().map(|argument| {
-            ModelSource::new(argument).map_err(|reason| anyhow::anyhow!("--model: {reason}"))
+    pub(super) fn models(&self) -> Result<ServedModels> {
+        let folder = self.models.clone().map(|path| ServedFolder {
+            path,
+            unload_after: (!self.unload_after.is_zero()).then_some(self.unload_after),
         });
-        for source in models.chain(self.adapter.iter().map(|argument| adapter_source(argument))) {
-            let source = source?;
-            if sources.iter().any(|other| other.name == source.name) {
-                bail!(
-                    "two models are named `{}`; give one another name, such as `--model NAME={}`",
-                    source.name,
-                    source.location
-                );
-            }
-            sources.push(source);
-        }
-        Ok(sources)
+        ServedModels::new(&self.model, &self.adapter, folder, &self.alias)
+    }
+
+    /// Number of models that share the memory for keys and values.
+    fn models_at_a_time(&self) -> usize {
+        self.model.len() + self.adapter.len() + if self.models.is_some() { FOLDER_MODELS } else { 0 }
     }
 
     /// How models are loaded and run.
@@ -193,7 +197,7 @@ impl Options {
             weights,
             cache,
             cache_bytes: self.cache_bytes,
-            default_cache_bytes: share_of_memory(memory::available(), self.model.len() + self.adapter.len()),
+            default_cache_bytes: share_of_memory(memory::available(), self.models_at_a_time()),
             max_sequences: self.max_sequences,
             max_waiting: self.max_waiting,
             threads: self.threads,
@@ -265,27 +269,13 @@ impl Options {
             raw_embeddings: self.embeddings_raw,
             body_limit: self.body_limit,
             bodies_memory: self.bodies_memory,
+            responses_memory: self.responses_memory,
             max_connections: self.max_connections,
             request_timeout: self.request_timeout,
             shutdown_timeout: self.shutdown_timeout,
             stuck_after: self.stuck_after,
         })
     }
-}
-
-/// Reads the argument of `--adapter`.
-fn adapter_source(argument: &str) -> Result<ModelSource> {
-    let source = ModelSource::new(argument).map_err(|reason| anyhow::anyhow!("--adapter: {reason}"))?;
-    if !argument.starts_with(&format!("{}=", source.name)) {
-        bail!("`--adapter {argument}` has no name; give `--adapter NAME={argument}`");
-    }
-    if !checkpoint::adapter::is_at(Path::new(&source.location)) {
-        bail!(
-            "`--adapter {argument}`: {} is no adapter, which has adapter_config.json and no config.json; give `--model` for a checkpoint",
-            source.location
-        );
-    }
-    Ok(source)
 }
 
 /// Default memory for keys and values of one of several models. The rest of the available memory is left to the weights
@@ -312,6 +302,11 @@ fn bytes(text: &str) -> Result<usize, String> {
         Ok(number) if number * unit >= 1.0 && number * unit < 9e15 => Ok((number * unit) as usize),
         _ => Err(format!("`{text}` is not a size; give one such as 4GiB or 512MB")),
     }
+}
+
+/// A size, or 0.
+fn bytes_or_none(text: &str) -> Result<usize, String> {
+    if text == "0" { Ok(0) } else { bytes(text) }
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {
@@ -343,6 +338,7 @@ mod tests {
     fn sizes_and_seconds_are_read() {
         assert_eq!(bytes("4GiB").unwrap(), 4 << 30);
         assert_eq!((bytes("1.5k").unwrap(), bytes("2 MB").unwrap()), (1536, 2_000_000));
+        assert_eq!((bytes_or_none("0").unwrap(), bytes_or_none("1k").unwrap()), (0, 1024));
         assert!(bytes("").is_err() && bytes("-1").is_err() && bytes("3 parsecs").is_err());
         assert_eq!(seconds("0.5").unwrap(), Duration::from_millis(500));
         assert!(seconds("-1").is_err() && seconds("nan").is_err());
@@ -364,14 +360,19 @@ mod tests {
         let parse = |arguments: &[&str]| Options::try_parse_from([&["smolserve"], arguments].concat());
         assert!(parse(&["--dtype", "f32", "--quantize", "q8_0"]).is_err());
         assert!(parse(&["--max-waiting", "0"]).is_err());
-        let nothing = parse(&[]).unwrap().sources().unwrap_err().to_string();
-        for expected in
-            ["--model", "checkpoint folder", "GGUF file", "Hugging Face id", "SmolLM2-135M-Instruct"]
-        {
+        let nothing = parse(&[]).unwrap().models().unwrap_err().to_string();
+        for expected in [
+            "--model",
+            "--models",
+            "checkpoint folder",
+            "GGUF file",
+            "Hugging Face id",
+            "SmolLM2-135M-Instruct",
+        ] {
             assert!(nothing.contains(expected), "{nothing}");
         }
         let twice = parse(&["--model", "a/b", "--model", "c/b"]).unwrap();
-        assert!(twice.sources().unwrap_err().to_string().contains("two models are named `b`"));
+        assert!(twice.models().unwrap_err().to_string().contains("two models are named `b`"));
         let page = parse(&["--model", "a/b", "--cors", "example.org"]).unwrap();
         assert!(page.settings().unwrap_err().to_string().contains("--cors"));
         assert!(parse(&["--lenient", "--strict"]).is_err());
@@ -385,10 +386,10 @@ mod tests {
         let sources = |adapter: &str| {
             Options::try_parse_from(["smolserve", "--model", "base=b", "--adapter", adapter])
                 .unwrap()
-                .sources()
+                .models()
         };
-        let names: Vec<String> =
-            sources(&format!("tuned={folder}")).unwrap().into_iter().map(|source| source.name).collect();
+        let models = sources(&format!("tuned={folder}")).unwrap();
+        let names: Vec<String> = models.sources.into_iter().map(|source| source.name).collect();
         assert_eq!(names, ["base", "tuned"]);
         for (adapter, expected) in [
             (format!("base={folder}"), "two models are named `base`"),

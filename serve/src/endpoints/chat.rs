@@ -20,7 +20,7 @@ pub(crate) async fn chat(
 ) -> Result<Response, ApiError> {
     let settings = &state.settings;
     let request = ChatRequest::new(body, settings.lenient)?;
-    let model = Arc::clone(state.model(&request.model)?);
+    let model = state.model(&request.model).await?;
     let ChatRequest { conversation, generation, limit_name, splits_reasoning, .. } = request;
     let mut left_out = conversation.left_out(&model.template);
     left_out.check(settings.strict)?;

@@ -4,6 +4,7 @@
 //! with Trusted Types refuse every HTML text that did not go through its sanitizer: nothing a model writes can run.
 
 use crate::error::ApiError;
+use axum::Extension;
 use axum::extract::Path;
 use axum::extract::rejection::PathRejection;
 use axum::http::{HeaderMap, StatusCode, header};
@@ -16,7 +17,7 @@ use std::sync::LazyLock;
 
 /// Scripts, styles and connections of this server; no HTML from strings but the sanitizer's.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; \
-                      img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; \
+                      img-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; \
                       require-trusted-types-for 'script'; trusted-types dompurify";
 
 const INDEX: &str = "index.html";
@@ -80,9 +81,21 @@ fn page_file(name: &str, content: &'static str) -> PageFile {
     PageFile { content, content_type, etag }
 }
 
-/// Returns the page.
-pub(crate) async fn page(headers: HeaderMap) -> Result<Response, ApiError> {
-    respond(INDEX, &headers)
+/// The request's path is that of the page without the slash at its end; the value is where the page is, relative to it.
+#[derive(Debug, Clone)]
+pub(crate) struct MissingSlash(pub(crate) String);
+
+/// Returns the page, or the address at which its relative links work.
+pub(crate) async fn page(
+    missing: Option<Extension<MissingSlash>>,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    match missing {
+        Some(Extension(MissingSlash(location))) => {
+            Ok((StatusCode::PERMANENT_REDIRECT, [(header::LOCATION, location)]).into_response())
+        }
+        None => respond(INDEX, &headers),
+    }
 }
 
 /// Returns a file of the page.

@@ -20,7 +20,7 @@ pub(crate) async fn completions(
     JsonBody(body, share): JsonBody,
 ) -> Result<Response, ApiError> {
     let request = CompletionRequest::new(body, state.settings.lenient)?;
-    let model = Arc::clone(state.model(&request.model)?);
+    let model = state.model(&request.model).await?;
     let CompletionRequest { prompts, echo, generation, .. } = request;
     let prompts = prompt::raw_prompts(&model, prompts, echo, "prompt").await?;
     let max_tokens = generation.max_tokens.unwrap_or_default();

@@ -24,7 +24,7 @@ pub(crate) async fn embeddings(
     JsonBody(body, share): JsonBody,
 ) -> Result<Json<EmbeddingList>, ApiError> {
     let request = EmbeddingRequest::new(body, state.settings.lenient)?;
-    let model = Arc::clone(state.model(&request.model)?);
+    let model = state.model(&request.model).await?;
     let prompts = prompt::raw_prompts(&model, request.input, false, "input").await?;
     drop(share);
     let engine_request = Request { embedding: true, ..Request::default() };

@@ -19,7 +19,10 @@ use std::time::Duration;
 pub(crate) async fn health(State(state): State<Arc<ServerState>>, headers: HeaderMap) -> Response {
     let (word, models) = match state.models() {
         Err(_) => ("loading", Value::Null),
-        Ok(models) => (word(&state, models), models.iter().map(|model| entry(model)).collect()),
+        Ok(table) => {
+            let models = table.loaded_now();
+            (word(&state, &table.loaded, &models), models.iter().map(|model| entry(model)).collect())
+        }
     };
     let status = if word == "ok" { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let body = if is_authorized(&headers, &state.settings.api_keys) {
@@ -30,13 +33,16 @@ pub(crate) async fn health(State(state): State<Arc<ServerState>>, headers: Heade
     (status, Json(body)).into_response()
 }
 
-fn word(state: &ServerState, models: &[Arc<Model>]) -> &'static str {
-    let any = |is: &dyn Fn(&engine::Status) -> bool| models.iter().any(|model| is(&model.engine.status()));
+/// `kept` stay loaded; a model of a folder whose engine has stopped is loaded again when it is asked for.
+fn word(state: &ServerState, kept: &[Arc<Model>], models: &[Arc<Model>]) -> &'static str {
+    let any = |models: &[Arc<Model>], is: &dyn Fn(&engine::Status) -> bool| {
+        models.iter().any(|model| is(&model.engine.status()))
+    };
     if *state.closing().borrow() {
         "shutting down"
-    } else if any(&|status| status.stopped) {
+    } else if any(kept, &|status| status.stopped) {
         "stopped"
-    } else if any(&|status| is_stuck(status, state.settings.stuck_after)) {
+    } else if any(models, &|status| is_stuck(status, state.settings.stuck_after)) {
         "stuck"
     } else {
         "ok"

@@ -2,6 +2,7 @@
 
 use crate::error::ApiError;
 use crate::metrics::PREFIX;
+use crate::model_table::ModelTable;
 use crate::state::ServerState;
 use axum::extract::State;
 use axum::http::header;
@@ -25,7 +26,7 @@ pub(crate) async fn metrics(State(state): State<Arc<ServerState>>) -> Result<Res
 }
 
 fn text(state: &ServerState) -> Result<String, fmt::Error> {
-    let models = state.models().unwrap_or_default();
+    let models = state.models().map(ModelTable::loaded_now).unwrap_or_default();
     let engines = models.iter().map(|model| (model.name.clone(), model.engine.status())).collect();
     let mut now = Registry::with_prefix(PREFIX);
     now.register_collector(Box::new(Now { engines, uptime: state.started.elapsed().as_secs_f64() }));

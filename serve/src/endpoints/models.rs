@@ -1,7 +1,7 @@
 //! `GET /v1/models` and `GET /v1/models/{id}`.
 
 use crate::error::ApiError;
-use crate::model::Model;
+use crate::model_table::ListedModel;
 use crate::state::ServerState;
 use axum::Json;
 use axum::extract::rejection::PathRejection;
@@ -9,9 +9,9 @@ use axum::extract::{Path, State};
 use openai::model::{ListObject, Model as ModelEntry, ModelList, ModelObject};
 use std::sync::Arc;
 
-/// Lists the served models.
+/// Lists the served models, those that are not loaded included.
 pub(crate) async fn models(State(state): State<Arc<ServerState>>) -> Result<Json<ModelList>, ApiError> {
-    let data = state.models()?.iter().map(|model| entry(model)).collect();
+    let data = state.models()?.list().into_iter().map(entry).collect();
     Ok(Json(ModelList { object: ListObject::default(), data }))
 }
 
@@ -21,16 +21,19 @@ pub(crate) async fn model(
     id: Result<Path<String>, PathRejection>,
 ) -> Result<Json<ModelEntry>, ApiError> {
     let Path(id) = id.map_err(|rejection| ApiError::invalid("model", rejection.body_text()))?;
-    Ok(Json(entry(state.model(&id)?)))
+    Ok(Json(entry(state.models()?.listed(&id)?)))
 }
 
-fn entry(model: &Model) -> ModelEntry {
+fn entry(listed: ListedModel) -> ModelEntry {
+    let model = listed.model.as_ref();
     ModelEntry {
-        id: model.name.clone(),
+        id: listed.name,
         object: ModelObject::default(),
-        created: model.created,
+        created: listed.created,
         owned_by: "smolserve".to_owned(),
-        max_model_len: model.engine.limits().context,
-        engine: model.engine_name.to_owned(),
+        root: listed.root,
+        is_loaded: model.is_some(),
+        max_model_len: model.map(|model| model.engine.limits().context),
+        engine: model.map(|model| model.engine_name.to_owned()),
     }
 }

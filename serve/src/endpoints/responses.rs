@@ -1,8 +1,10 @@
-//! `POST /v1/responses`, without state: the request brings the whole conversation.
+//! `POST /v1/responses`: the request brings the whole conversation, or continues a stored one.
 //!
 //! The same path as a chat completion, with other names.
 
-use crate::answer::{AnswerPlan, ParameterNames, ResponseWriter, RunningAnswers, StreamWriter, stream};
+use crate::answer::{
+    AnswerPlan, ParameterNames, ResponseStorage, ResponseWriter, RunningAnswers, StreamWriter, stream,
+};
 use crate::body::JsonBody;
 use crate::caller::Caller;
 use crate::error::ApiError;
@@ -22,15 +24,26 @@ pub(crate) async fn responses(
 ) -> Result<Response, ApiError> {
     let settings = &state.settings;
     let request = ResponseRequest::new(body, settings.lenient)?;
-    let model = Arc::clone(state.model(&request.model)?);
-    let ResponseRequest { conversation, generation, echo, .. } = request;
+    let model = state.model(&request.model).await?;
+    let ResponseRequest { mut conversation, generation, previous, input_start, stores, mut echo, .. } =
+        request;
+    if let Some(id) = previous {
+        let before = state.responses.find(&id, caller.key).ok_or_else(|| unknown_response(&state, &id))?;
+        drop(conversation.messages.splice(input_start..input_start, before));
+    }
+    echo.store = stores && state.responses.is_on();
+    let storage = echo.store.then(|| ResponseStorage {
+        responses: Arc::clone(&state.responses),
+        owner: caller.key,
+        messages: conversation.messages[input_start..].to_vec(),
+    });
     let mut left_out = conversation.left_out(&model.template);
     left_out.check(settings.strict)?;
     let tools = conversation.tools.clone();
     let prompt = prompt::conversation(&model, conversation, settings.special_tokens(), "input").await?;
     let mut plan = AnswerPlan::conversation(&model, &generation, tools, prompt, caller);
     plan.is_strict = settings.strict;
-    let mut writer = ResponseWriter::new(&model, echo, generation.logprobs.is_some());
+    let mut writer = ResponseWriter::new(&model, echo, generation.logprobs.is_some(), storage);
     let streams = generation.stream;
     let names = ParameterNames {
         prompt: "input",
@@ -47,4 +60,13 @@ pub(crate) async fn responses(
         writer.delta(index, delta);
     }
     Ok(left_out.name_in(Json(writer.whole(running.counts())).into_response()))
+}
+
+fn unknown_response(state: &ServerState, id: &str) -> ApiError {
+    let reason = match state.responses.is_on() {
+        true => "it was never stored, or has made room for newer ones (--responses-memory)",
+        false => "this server stores none (--responses-memory 0)",
+    };
+    let message = format!("there is no response `{id}`: {reason}; send the whole conversation as `input`");
+    ApiError::invalid("previous_response_id", message).with_code("previous_response_not_found")
 }

@@ -18,7 +18,7 @@ pub(crate) async fn tokenize(
     JsonBody(body, _share): JsonBody,
 ) -> Result<Json<Tokens>, ApiError> {
     let TokenizeRequest { model, source, with_strings } = TokenizeRequest::new(body, state.settings.lenient)?;
-    let model = Arc::clone(state.model(&model)?);
+    let model = state.model(&model).await?;
     let special = state.settings.special_tokens();
     let size = match &source {
         TokenSource::Text { text, .. } => text.len(),
@@ -53,7 +53,7 @@ pub(crate) async fn detokenize(
     JsonBody(body, _share): JsonBody,
 ) -> Result<Json<Text>, ApiError> {
     let DetokenizeRequest { model, ids } = DetokenizeRequest::new(body, state.settings.lenient)?;
-    let model = Arc::clone(state.model(&model)?);
+    let model = state.model(&model).await?;
     let vocab_size = model.engine.limits().vocab_size;
     if let Some(id) = ids.iter().find(|id| **id as usize >= vocab_size) {
         let message =
@@ -72,7 +72,7 @@ pub(crate) async fn apply_template(
     JsonBody(body, _share): JsonBody,
 ) -> Result<Json<RenderedPrompt>, ApiError> {
     let TemplateRequest { model, conversation } = TemplateRequest::new(body, state.settings.lenient)?;
-    let model = Arc::clone(state.model(&model)?);
+    let model = state.model(&model).await?;
     let special = state.settings.special_tokens();
     let rendered = off_thread_if_long(prompt::size(&conversation), move || {
         let (prompt, tokens) = prompt::rendered(&model, &conversation, special)?;
@@ -87,7 +87,7 @@ pub(crate) async fn tokenizer_info(
     State(state): State<Arc<ServerState>>,
     Query(query): Query<HashMap<String, String>>,
 ) -> Result<Json<TokenizerInfo>, ApiError> {
-    let model = state.model(query.get("model").map_or("", String::as_str))?;
+    let model = state.model(query.get("model").map_or("", String::as_str)).await?;
     let [bos_token, eos_token] = model.template.named_tokens().map(str::to_owned);
     let some = |token: String| (!token.is_empty()).then_some(token);
     Ok(Json(TokenizerInfo {

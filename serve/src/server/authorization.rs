@@ -16,13 +16,13 @@ pub(super) async fn authorize(
     next: Next,
 ) -> Result<Response, ApiError> {
     let settings = &state.settings;
-    let prefix_scope = match known_key(request.headers(), &settings.api_keys) {
+    let key = match known_key(request.headers(), &settings.api_keys) {
         _ if settings.api_keys.is_empty() => 0,
-        Some(_) if settings.share_prefixes => 0,
         Some(index) => index as u64 + 1,
         None => return Err(refuse(&state, request.headers()).await),
     };
-    request.extensions_mut().insert(Caller { prefix_scope });
+    let prefix_scope = if settings.share_prefixes { 0 } else { key };
+    request.extensions_mut().insert(Caller { prefix_scope, key });
     Ok(next.run(request).await)
 }
 

@@ -1,6 +1,7 @@
 //! Paths as clients write them: a trailing slash, or two slashes in place of one, are the path without. The prefix of a
 //! proxy (`--base-path`) is removed.
 
+use crate::endpoints::chat_page::MissingSlash;
 use axum::extract::Request;
 use axum::http::Uri;
 use axum::http::uri::PathAndQuery;
@@ -8,13 +9,24 @@ use axum::http::uri::PathAndQuery;
 /// Removes slashes that mean nothing, and the prefix. It runs before a route is chosen.
 pub(super) fn normalize(mut request: Request, prefix: Option<&str>) -> Request {
     let path = request.uri().path();
+    let missing = prefix.filter(|prefix| path == *prefix).map(|prefix| missing_slash(prefix, request.uri()));
     let is_plain = path.len() < 2 || (!path.ends_with('/') && !path.contains("//"));
     if (!is_plain || prefix.is_some())
         && let Some(uri) = normalized(request.uri(), prefix)
     {
         *request.uri_mut() = uri;
     }
+    if let Some(missing) = missing {
+        request.extensions_mut().insert(missing);
+    }
     request
+}
+
+/// The page's links are relative to the prefix with a slash at its end.
+fn missing_slash(prefix: &str, uri: &Uri) -> MissingSlash {
+    let last = prefix.rsplit('/').next().unwrap_or_default();
+    let query = uri.query().map(|query| format!("?{query}")).unwrap_or_default();
+    MissingSlash(format!("{last}/{query}"))
 }
 
 fn normalized(uri: &Uri, prefix: Option<&str>) -> Option<Uri> {

@@ -1,6 +1,6 @@
 //! What the server does around an answer: streams, refusals, closed connections, limits, keys.
 
-use super::client::{Reply, settings, start};
+use super::client::{Reply, settings, start, table};
 use super::scripted::{Record, Script, model};
 use crate::origins::Origins;
 use crate::state::ServerSettings;
@@ -319,7 +319,8 @@ async fn health_reports_loading_stuck_and_stopped() {
     let early = server.post("/v1/chat/completions", &chat(json!({}))).await;
     assert_eq!((early.status, error(&early)["message"].as_str()), (503, Some("the model is loading")));
     assert_eq!(server.get("/v1/models").await.status, 503);
-    server.state.set_models(vec![model(Script { step_milliseconds: Some(61_000), ..Script::default() }).0]);
+    let stuck = model(Script { step_milliseconds: Some(61_000), ..Script::default() }).0;
+    server.state.set_models(table(vec![stuck]));
     let stuck = server.get("/health").await;
     assert_eq!((stuck.status, stuck.json()["status"].as_str()), (503, Some("stuck")));
     let dead = model(Script { stopped: true, ..Script::default() }).0;

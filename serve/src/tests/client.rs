@@ -1,6 +1,7 @@
 //! A server in this process, and an HTTP client that can close its connection at any time.
 
 use crate::model::Model;
+use crate::model_table::ModelTable;
 use crate::origins::{Hosts, Origins};
 use crate::server;
 use crate::state::{ServerSettings, ServerState};
@@ -56,11 +57,17 @@ pub(super) fn settings() -> ServerSettings {
         raw_embeddings: false,
         body_limit: 1 << 20,
         bodies_memory: 64 << 20,
+        responses_memory: 1 << 20,
         max_connections: 1024,
         request_timeout: None,
         shutdown_timeout: Duration::from_secs(5),
         stuck_after: Duration::from_secs(60),
     }
+}
+
+/// Models that stay loaded.
+pub(super) fn table(models: Vec<Model>) -> ModelTable {
+    ModelTable { loaded: models.into_iter().map(Arc::new).collect(), ..ModelTable::default() }
 }
 
 /// Starts a server; without models it stays in the state of loading them.
@@ -69,7 +76,7 @@ pub(super) async fn start(settings: ServerSettings, models: Option<Vec<Model>>) 
     let address = listener.local_addr().unwrap();
     let state = Arc::new(ServerState::new(settings));
     if let Some(models) = models {
-        state.set_models(models);
+        state.set_models(table(models));
     }
     let router = server::router(&state);
     tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });

@@ -1,8 +1,9 @@
-//! Tool calls in the formats of model families: Llama, Mistral, DeepSeek and Qwen3-Coder, beside `<tool_call>` tags.
+//! Tool calls in the formats of model families: Llama, Mistral, DeepSeek, Gemma and Qwen3-Coder, beside `<tool_call>` tags.
 //!
 //! A call is read whole: from the first character that may begin one, text is held until the call is complete or shows
 //! that it is none. Then it becomes the call, or text again. Calls of tools that the request does not have stay text.
 
+mod gemma;
 mod parse;
 
 use super::reader::Piece;
@@ -50,6 +51,7 @@ impl FormatReader {
             CallFormat::Llama => (&["<tool_call>", "<|python_tag|>", "<function="], &["{"]),
             CallFormat::Mistral => (&["<tool_call>", "[TOOL_CALLS]"], &["[{", "{"]),
             CallFormat::DeepSeek => (&["<tool_call>", parse::DEEPSEEK_CALLS, parse::DEEPSEEK_CALL], &[]),
+            CallFormat::Gemma => (&["<tool_call>", gemma::OPENINGS[0], gemma::OPENINGS[1]], &[gemma::CALL]),
             CallFormat::QwenCoder => (&["<tool_call>", "<function="], &[]),
         };
         let owned = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();

@@ -20,6 +20,12 @@ pub(crate) struct ResponseRequest {
     pub(crate) model: String,
     pub(crate) conversation: Conversation,
     pub(crate) generation: Generation,
+    /// The response that this one continues.
+    pub(crate) previous: Option<String>,
+    /// Where the messages of what is continued belong: after the instructions, which are not carried over.
+    pub(crate) input_start: usize,
+    /// Whether the conversation is stored.
+    pub(crate) stores: bool,
     /// What the answer repeats of the request.
     pub(crate) echo: RequestEcho,
 }
@@ -27,10 +33,10 @@ pub(crate) struct ResponseRequest {
 /// Parameters that a server without state, or these models, do not support: the values that change nothing, and the
 /// reason.
 fn unsupported_here() -> Vec<(&'static str, Vec<Value>, &'static str)> {
-    let stateless = "nothing is stored; send the whole conversation as `input`";
+    let stateless =
+        "send the whole conversation as `input`, or continue a response by `previous_response_id`";
     let whole = "nothing is left out of a conversation";
     vec![
-        ("previous_response_id", vec![], stateless),
         ("conversation", vec![], stateless),
         ("prompt", vec![], stateless),
         ("background", vec![json!(false)], "the answer is given on the connection of the request"),
@@ -52,9 +58,14 @@ impl ResponseRequest {
         let instructions = fields.text("instructions")?;
         let mut messages: Vec<Message> =
             instructions.iter().map(|text| Message::new("system", text.as_str())).collect();
+        let input_start = messages.len();
+        let previous = fields.text("previous_response_id")?;
+        let stores = fields.boolean("store")?.unwrap_or(true);
         let mut left_out = LeftOut::default();
         input(&mut fields, &mut messages, lenient, &mut left_out)?;
         let mut echo = echo(&fields, instructions);
+        echo.previous_response_id.clone_from(&previous);
+        echo.store = stores;
         stream_options(&mut fields)?;
         let mut generation = Generation::take(&mut fields)?;
         generation.max_tokens = fields.integer("max_output_tokens", 1..=usize::MAX)?;
@@ -75,7 +86,7 @@ impl ResponseRequest {
         fields.finish(lenient)?;
         echo.max_output_tokens = generation.max_tokens.map(|tokens| tokens as u64);
         echo.top_logprobs = generation.logprobs.unwrap_or(0) as u64;
-        Ok(Self { model, conversation, generation, echo })
+        Ok(Self { model, conversation, generation, previous, input_start, stores, echo })
     }
 }
 
@@ -114,6 +125,8 @@ fn echo(fields: &Fields, instructions: Option<String>) -> RequestEcho {
         tools: Vec::new(),
         max_output_tokens: None,
         top_logprobs: 0,
+        previous_response_id: None,
+        store: false,
     }
 }
 
@@ -295,7 +308,7 @@ fn message(item: &mut Fields, lenient: bool) -> Result<Message, ApiError> {
 }
 
 /// Adds a call to the assistant's last message: calls of one turn belong to one message.
-fn add_call(messages: &mut Vec<Message>, call: Value) {
+pub(crate) fn add_call(messages: &mut Vec<Message>, call: Value) {
     let Some(last) = messages.last_mut().filter(|last| last.role == "assistant") else {
         let calls = Some(Value::Array(vec![call]));
         messages.push(Message { tool_calls: calls, ..Message::new("assistant", "") });

@@ -158,7 +158,7 @@ fn bad_bodies_are_refused_by_name() {
         ("chat", json!({"response_format": {"type": "json_object"}, "guided_regex": "a"}), "guided_regex"),
         ("chat", json!({"guided_choice": []}), "guided_choice"),
         ("chat", json!({"structured_outputs": {"json": 3}}), "structured_outputs.json"),
-        ("chat", json!({"store": true}), "store"),
+        ("chat", json!({"store": "yes"}), "store"),
         ("chat", json!({"modalities": ["text", "audio"]}), "modalities"),
         ("chat", json!({"reasoning_effort": "a lot"}), "reasoning_effort"),
         ("chat", json!({"service_tier": "priority"}), "service_tier"),
@@ -179,8 +179,9 @@ fn bad_bodies_are_refused_by_name() {
         ("completion", json!({"prompt": vec!["a"; 1000], "n": 128}), "n"),
         ("responses", json!({"input": []}), "input"),
         ("responses", json!({"input": [{"type": "computer_call"}]}), "input[0].type"),
-        ("responses", json!({"previous_response_id": "resp_1"}), "previous_response_id"),
-        ("responses", json!({"store": true}), "store"),
+        ("responses", json!({"previous_response_id": 1}), "previous_response_id"),
+        ("responses", json!({"store": "yes"}), "store"),
+        ("responses", json!({"conversation": "conv_1"}), "conversation"),
         (
             "responses",
             json!({"text": {"format": {"type": "json_schema", "name": "a"}}}),
@@ -237,7 +238,7 @@ fn neutral_values_and_lenient_bodies_are_accepted() {
     let unknown = with("chat", &json!({"made_up": 1}));
     assert!(read("chat", &unknown, true).is_ok());
     // Lenient servers ignore unknown names, not wrong values.
-    assert!(read("chat", &with("chat", &json!({"store": true})), true).is_err());
+    assert!(read("chat", &with("chat", &json!({"store": "yes"})), true).is_err());
     assert!(read("chat", &with("chat", &json!({"n": -1})), true).is_err());
 }
 

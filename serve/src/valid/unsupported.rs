@@ -13,7 +13,6 @@ pub(super) fn unsupported() -> Vec<(&'static str, Vec<Value>, &'static str)> {
     vec![
         ("modalities", vec![json!(["text"])], text),
         ("audio", vec![], text),
-        ("store", vec![json!(false)], "nothing is stored"),
         ("service_tier", vec![json!("auto"), json!("default")], "there is one tier"),
         ("prediction", vec![], "predicted outputs are not used"),
         ("web_search_options", vec![], "there is no web search"),
@@ -111,7 +110,8 @@ pub(super) fn take_engine_defaults(fields: &mut Fields) -> Result<(), ApiError> 
 }
 
 /// Parameters that inform the server and do not change the answer.
-pub(super) const INFORMATION: [&str; 4] = ["user", "metadata", "safety_identifier", "prompt_cache_key"];
+pub(super) const INFORMATION: [&str; 5] =
+    ["user", "metadata", "safety_identifier", "prompt_cache_key", "store"];
 
 /// Takes the parameters that have no effect and refuses those that would need one.
 pub(super) fn take(fields: &mut Fields) -> Result<(), ApiError> {
@@ -121,6 +121,8 @@ pub(super) fn take(fields: &mut Fields) -> Result<(), ApiError> {
     for field in INFORMATION {
         match field {
             "metadata" => drop(fields.object(field)?),
+            // Of chat completions and completions, for reports that OpenAI makes.
+            "store" => drop(fields.boolean(field)?),
             _ => drop(fields.text(field)?),
         }
     }

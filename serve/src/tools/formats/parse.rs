@@ -1,5 +1,6 @@
 //! One call, or one list of calls, at the beginning of a text.
 
+use super::gemma;
 use crate::traits::CallFormat;
 use serde_json::{Map, Value};
 use std::collections::HashMap;
@@ -31,6 +32,7 @@ pub(super) fn parse(format: CallFormat, text: &str, tools: &Tools, has_ended: bo
         _ if text.starts_with("<tool_call>") => tagged(&mut cursor, tools),
         CallFormat::DeepSeek => deepseek(&mut cursor, tools),
         CallFormat::Mistral => mistral(&mut cursor, tools),
+        CallFormat::Gemma => gemma::call(&mut cursor, tools),
         CallFormat::Hermes | CallFormat::Llama | CallFormat::QwenCoder => {
             cursor.skip("<|python_tag|>");
             if cursor.rest().starts_with("<function=") {
@@ -50,44 +52,44 @@ pub(super) fn parse(format: CallFormat, text: &str, tools: &Tools, has_ended: bo
 
 /// Why no call was read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Stop {
+pub(super) enum Stop {
     Incomplete,
     NoCall,
 }
 
-type Call = (String, String);
+pub(super) type Call = (String, String);
 
-struct Cursor<'a> {
+pub(super) struct Cursor<'a> {
     text: &'a str,
-    position: usize,
+    pub(super) position: usize,
     has_ended: bool,
 }
 
 impl<'a> Cursor<'a> {
-    fn rest(&self) -> &'a str {
+    pub(super) fn rest(&self) -> &'a str {
         &self.text[self.position..]
     }
 
-    fn skip_space(&mut self) {
+    pub(super) fn skip_space(&mut self) {
         let rest = self.rest();
         self.position += rest.len() - rest.trim_start().len();
     }
 
     /// Skips a text if it is next.
-    fn skip(&mut self, expected: &str) -> bool {
+    pub(super) fn skip(&mut self, expected: &str) -> bool {
         let is_next = self.rest().starts_with(expected);
         self.position += if is_next { expected.len() } else { 0 };
         is_next
     }
 
     /// Skips a text if it is next; more text is needed where it may become it.
-    fn skip_whole(&mut self, expected: &str) -> Result<bool, Stop> {
+    pub(super) fn skip_whole(&mut self, expected: &str) -> Result<bool, Stop> {
         let may_become = !self.has_ended && expected.starts_with(self.rest()) && expected != self.rest();
         if may_become { Err(Stop::Incomplete) } else { Ok(self.skip(expected)) }
     }
 
     /// Skips a text that must be next.
-    fn expect(&mut self, expected: &str) -> Result<(), Stop> {
+    pub(super) fn expect(&mut self, expected: &str) -> Result<(), Stop> {
         match self.skip(expected) {
             true => Ok(()),
             false if expected.starts_with(self.rest()) => Err(Stop::Incomplete),
@@ -113,7 +115,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// The text up to `end`, which is skipped.
-    fn until(&mut self, end: &str) -> Result<&'a str, Stop> {
+    pub(super) fn until(&mut self, end: &str) -> Result<&'a str, Stop> {
         let (before, _) = self.rest().split_once(end).ok_or(Stop::Incomplete)?;
         self.position += before.len() + end.len();
         Ok(before)
@@ -173,7 +175,7 @@ fn function(cursor: &mut Cursor<'_>, tools: &Tools) -> Result<Call, Stop> {
 }
 
 /// A value that is written as text, in the type that the schema asks for.
-fn typed(text: &str, kind: Option<&Value>) -> Value {
+pub(super) fn typed(text: &str, kind: Option<&Value>) -> Value {
     let is_string = kind.is_some_and(|kind| kind == "string");
     match serde_json::from_str(text) {
         Ok(value) if !is_string && kind.is_some_and(|kind| !kind.is_null()) => value,

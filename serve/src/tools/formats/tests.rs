@@ -115,3 +115,32 @@ fn qwen_coder() {
         calls(format, text, text, &[]);
     }
 }
+
+#[test]
+fn gemma() {
+    let format = CallFormat::Gemma;
+    let call = "<|tool_call>call:weather{city:<|\"|>Bern, CH}<|\"|>,days:2,tags:[<|\"|>a<|\"|>,<|\"|>b<|\"|>]}<tool_call|>";
+    let expected = ("weather".to_owned(), json!({"city": "Bern, CH}", "days": 2, "tags": ["a", "b"]}));
+    calls(format, &format!("I look.{call}{call}"), "I look.", &[expected.clone(), expected]);
+    let function = "<start_function_call>call:weather{city:<escape>Bern<escape>}<end_function_call>";
+    calls(format, function, "", &[weather("Bern")]);
+    // Where tags and quotes are special tokens, they have no text.
+    let bare = "call:weather{city:Bern, CH,days:2}call:a.b{x:{y:[1,true,null]},z:text}";
+    let first = ("weather".to_owned(), json!({"city": "Bern, CH", "days": 2}));
+    let second = ("a.b".to_owned(), json!({"x": {"y": [1, true, null]}, "z": "text"}));
+    calls(format, bare, "", &[first, second]);
+    calls(format, "call:weather{city:3001}", "", &[weather("3001")]);
+    calls(format, "call:weather{}", "", &[("weather".to_owned(), json!({}))]);
+    for text in ["call:unknown{}", "call: me", "<|tool_call>soon", "call:weather{city:", "a <| b"] {
+        calls(format, text, text, &[]);
+    }
+}
+
+#[test]
+fn hermes_with_smollm3() {
+    // SmolLM3 and Qwen write one object per tag, one after the other for parallel calls.
+    let call = "<tool_call>\n{\"name\": \"weather\", \"arguments\": {\"city\": \"Bern\"}}\n</tool_call>";
+    for format in [CallFormat::Hermes, CallFormat::QwenCoder, CallFormat::Llama] {
+        calls(format, &format!("I look.\n{call}\n{call}"), "I look.\n", &[weather("Bern"), weather("Bern")]);
+    }
+}

@@ -1,0 +1,120 @@
+"""A plugin for pytest under which the tests of llama.cpp's server run against `smolserve`.
+
+It starts `smolserve` (SMOLSERVE) over a small model (SMOL_STORIES) in place of llama.cpp's server, spells paths and fields as
+this server does, and answers `/completion` from `/v1/completions`. What the tests ask of llama.cpp itself fails: its own
+endpoints (`/props`, `/slots`), fields (`timings`, `__verbose`, `n_probs`), and the texts and counts of its sampler and
+tokenizer.
+"""
+
+import os
+import subprocess
+import sys
+import time
+import types
+
+sys.modules["wget"] = types.ModuleType("wget")
+sys.path.insert(0, os.environ["LLAMA_CPP_TESTS"])
+import requests
+import utils
+
+V1 = ("/chat/completions", "/completions", "/embeddings", "/models", "/responses")
+# What errors are called there.
+KINDS = {"invalid_api_key": "authentication_error", "context_length_exceeded": "exceed_context_size_error"}
+OTHER_NAMES = ("gpt-3.5-turbo-instruct", "text-embedding-3-small", "gpt-4.1", "davinci-002", "ggml-org/tinygemma3-GGUF:Q8_0")
+
+
+def start(self, timeout_seconds=60):
+    command = [os.environ["SMOLSERVE"], "--lenient", "--host", self.server_host, "--port", str(self.server_port)]
+    name = self.model_alias or "stories"
+    command += ["--model", f"{name.split(',')[0]}={os.environ['SMOL_STORIES']}", "--cache-bytes", "64MiB"]
+    if self.api_key:
+        command += ["--api-key", self.api_key]
+    if self.cors_origins:
+        command += [word for origin in self.cors_origins.split(",") for word in ("--cors", origin)]
+    if self.n_slots:
+        command += ["--max-sequences", str(self.n_slots)]
+    if self.chat_template_file:
+        template = os.path.join(os.environ["SMOL_TEMPLATES"], os.path.basename(self.chat_template_file))
+        command += ["--chat-template", template]
+    # llama.cpp answers under any name.
+    command += [word for other in OTHER_NAMES for word in ("--alias", f"{other}={name.split(',')[0]}")]
+    self.process = subprocess.Popen(command, stdout=sys.stdout, stderr=sys.stdout)
+    utils.server_instances.add(self)
+    began = time.time()
+    while time.time() - began < timeout_seconds:
+        try:
+            if requests.get(self.make_url("/health"), timeout=5).status_code == 200:
+                return
+        except requests.exceptions.ConnectionError:
+            pass
+        if self.process.poll() is not None:
+            raise RuntimeError("smolserve ended")
+        time.sleep(0.02)
+    raise TimeoutError("smolserve did not start")
+
+
+def own_path(path):
+    if path == "/completion":
+        return "/v1/completions"
+    return "/v1" + path if path.startswith(V1) else path
+
+
+def own_body(self, path, data):
+    if not isinstance(data, dict):
+        return data
+    data = dict(data)
+    if path in ("/completion", "/completions", "/v1/completions") and "n_predict" in data:
+        data["max_tokens"] = data.pop("n_predict")
+    if path == "/completion":
+        if data.get("max_tokens", -1) < 0:
+            data["max_tokens"] = self.n_predict or 64
+    if path == "/tokenize" and "content" in data:
+        data = {"prompt": data["content"], "add_special_tokens": data.get("add_special", False)}
+    return data
+
+
+def as_completion(body):
+    """The answer of `/v1/completions` in llama.cpp's own shape."""
+    if not isinstance(body, dict) or "choices" not in body:
+        return body
+    choice = body["choices"][0]
+    usage = body.get("usage") or {}
+    return {
+        "content": choice["text"],
+        "stop": choice.get("finish_reason") is not None,
+        "stop_type": "limit" if choice.get("finish_reason") == "length" else "eos",
+        "truncated": False,
+        "tokens": choice.get("token_ids") or [],
+        "has_new_line": "\n" in choice["text"],
+        "tokens_evaluated": usage.get("prompt_tokens"),
+        "tokens_predicted": usage.get("completion_tokens"),
+    }
+
+
+make_request, make_stream_request = utils.ServerProcess.make_request, utils.ServerProcess.make_stream_request
+
+
+def request(self, method, path, data=None, headers=None, timeout=600, host=None):
+    result = make_request(self, method, own_path(path), own_body(self, path, data), headers, timeout, host)
+    if isinstance(result.body, dict) and isinstance(result.body.get("error"), dict):
+        error = result.body["error"]
+        error["type"] = KINDS.get(error.get("code"), error["type"])
+        error["code"] = result.status_code
+    if path == "/completion" and result.status_code == 200:
+        result.body = as_completion(result.body)
+    if path == "/tokenize" and isinstance(result.body, dict) and "tokens" in result.body:
+        result.body = {"tokens": result.body["tokens"]}
+    if path == "/detokenize" and isinstance(result.body, dict) and "prompt" in result.body:
+        result.body = {"content": result.body["prompt"]}
+    return result
+
+
+def stream(self, method, path, data=None, headers=None, host=None):
+    for chunk in make_stream_request(self, method, own_path(path), own_body(self, path, data), headers, host):
+        yield as_completion(chunk) if path == "/completion" else chunk
+
+
+utils.ServerProcess.start = start
+utils.ServerProcess.make_request = request
+utils.ServerProcess.make_stream_request = stream
+utils.ServerPreset.load_all = staticmethod(lambda: None)
