@@ -20,7 +20,7 @@ pub mod mapped;
 mod python_json;
 mod tensors;
 
-pub use architecture::{Activation, Architecture};
+pub use architecture::{Activation, Architecture, RopeScaling, Yarn};
 pub use chat::{Message, RenderedChat};
 pub use config::ModelConfig;
 pub use error::Error;

@@ -1,7 +1,7 @@
 //! Measures the speed of the native model in prefill, decoding and batched decoding, without HTTP. Prints one JSON line
 //! per measurement. The comparison with llama.cpp in BENCHMARKS.md uses it.
 //!
-//! Options: `--model FOLDER`, `--threads N`, `--format f32|bf16|q8_0|q4_0`, `--cache f32|f16|bf16`, `--prompt TOKENS`,
+//! Options: `--model FOLDER_OR_GGUF`, `--threads N`, `--format own|f32|bf16|q8_0|q4_0|q4_1|q5_0`, `--cache f32|f16|bf16`, `--prompt TOKENS`,
 //! `--repeat N`, `--depths LIST`, `--generate TOKENS`, `--batches LIST`.
 #![allow(clippy::unwrap_used, reason = "a measurement may fail loudly")]
 
@@ -58,7 +58,8 @@ fn weights() -> Option<WeightFormat> {
         "q8_0" => WeightFormat::Q8_0,
         "q4_0" => WeightFormat::Q4_0,
         "q4_1" => WeightFormat::Q4_1,
-        other => panic!("`--format` is {other}; expected own, f32, bf16, q8_0, q4_0 or q4_1"),
+        "q5_0" => WeightFormat::Q5_0,
+        other => panic!("`--format` is {other}; expected own, f32, bf16, q8_0, q4_0, q4_1 or q5_0"),
     })
 }
 

@@ -34,6 +34,16 @@ impl<'a> Rows<'a> {
         self.kind.dequantize(self.blocks(row), out);
     }
 
+    /// N, the number of rows.
+    pub fn count(&self) -> usize {
+        self.data.len() / self.row_bytes
+    }
+
+    /// K, the length of a row.
+    pub fn columns(&self) -> usize {
+        self.columns
+    }
+
     /// How the file stores the numbers.
     pub fn kind(&self) -> TensorType {
         self.kind
