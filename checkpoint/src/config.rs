@@ -311,6 +311,8 @@ mod tests {
         refused("hidden_act", json!("gelu"), "hidden_act \"gelu\"");
         refused("num_key_value_heads", json!(4), "num_key_value_heads 4 does not divide");
         refused("head_dim", json!(63), "head_dim 63 is odd");
+        refused("partial_rotary_factor", json!(0.5), "partial_rotary_factor is 0.5");
+        refused("rope_parameters", json!({"partial_rotary_factor": 0.25}), "partial_rotary_factor is 0.25");
         refused("rope_scaling", json!({"rope_type": "longrope"}), "rope_type \"longrope\"");
         let yarn = json!({"rope_type": "yarn", "factor": -4.0});
         refused("rope_scaling", yarn, "rope_scaling has the factor -4; expected a positive number");

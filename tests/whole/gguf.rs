@@ -128,7 +128,7 @@ fn the_real_file_in_its_own_bits_knows_the_capital_of_france() {
 }
 
 /// How far llama.cpp's choice may be below ours: its activations have 8 bits, which moves logits by some tenths.
-const NEAR_TIE: f32 = 0.7;
+const NEAR_TIE: f32 = 0.4;
 
 /// The greedy answers of llama.cpp, as `make_answer_goldens.py` recorded them, or another token where both are near.
 fn answers_as_llama_cpp(file: &std::path::Path, name: &str) {

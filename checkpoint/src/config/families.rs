@@ -121,6 +121,11 @@ fn rope(config: &Map<String, Value>, family: Family) -> Result<(f32, RopeScaling
     if theta <= 0.0 {
         return Err(format!("rope_theta is {theta}; expected a positive number"));
     }
+    for object in [config, &parameters, &scaling] {
+        if let Some(part) = number(object, "partial_rotary_factor")?.filter(|part| *part != 1.0) {
+            return Err(format!("partial_rotary_factor is {part}; only whole heads (1) are rotated"));
+        }
+    }
     let mut found = RopeScaling::None;
     for (name, object) in [("rope_parameters", parameters), ("rope_scaling", scaling)] {
         let kind = object.get("rope_type").or_else(|| object.get("type")).and_then(Value::as_str);
