@@ -8,6 +8,7 @@ mod layer;
 mod pack;
 mod positions;
 mod scratch;
+mod widened;
 
 use crate::kv_cache::KvCache;
 use checkpoint::{Activation, Checkpoint, ModelConfig};
@@ -16,11 +17,11 @@ use kernels::{
     WeightFormat, multiply, parallel_for,
 };
 use layer::Layer;
-pub use pack::widened_types;
 use pack::{Arrangement, Holding};
 use positions::Positions;
 use scratch::{Scratch, padded};
 use std::sync::{Mutex, PoisonError};
+pub use widened::widened_types;
 
 /// Tokens that one thread normalizes at a time.
 const NORM_TOKENS: usize = 16;

@@ -1,13 +1,10 @@
 //! Matrices of a checkpoint into memory: in a chosen format, or in the one that holds what the file holds without a
 //! loss.
 
-use super::layer::Group;
 use super::scratch::padded;
-use checkpoint::Checkpoint;
 use checkpoint::gguf::TensorType;
 use checkpoint::weights::{Precision, Rows, Weights};
 use kernels::{BlockType, PackedMatrix, WeightFormat};
-use std::collections::BTreeSet;
 
 /// How the matrices of a model are held.
 #[derive(Debug, Clone, Copy)]
@@ -29,7 +26,7 @@ pub(super) enum Arrangement {
 
 impl Arrangement {
     /// Returns the number of rows.
-    fn rows(self, parts: &[Rows<'_>]) -> usize {
+    pub(super) fn rows(self, parts: &[Rows<'_>]) -> usize {
         match self {
             Self::Stacked => parts.iter().map(Rows::count).sum(),
             Self::Alternating => parts.iter().map(|part| padded(part.count())).sum(),
@@ -56,13 +53,13 @@ impl Arrangement {
 }
 
 /// What holds the numbers of matrices that are packed as one without a loss.
-enum Lossless {
+pub(super) enum Lossless {
     Blocks,
     In(WeightFormat),
 }
 
 impl Lossless {
-    fn of(parts: &[Rows<'_>], arrangement: Arrangement) -> Self {
+    pub(super) fn of(parts: &[Rows<'_>], arrangement: Arrangement) -> Self {
         let type_of = |row: usize| {
             let (part, _) = arrangement.locate(parts, row)?;
             blocks_of(parts[part].kind())
@@ -136,41 +133,6 @@ fn blocks_of(kind: TensorType) -> Option<BlockType> {
         TensorType::Q6_K => Some(BlockType::Q6K),
         TensorType::Iq4_Nl => Some(BlockType::Iq4Nl),
     }
-}
-
-/// What a user should know about the memory of a GGUF file in its own formats: the types of matrices that are held as
-/// f32, and what these take. `None` if there are none.
-pub fn widened_types(checkpoint: &Checkpoint) -> Option<String> {
-    let weights = &checkpoint.weights;
-    if !weights.is_gguf() {
-        return None;
-    }
-    let (mut names, mut bytes) = (BTreeSet::new(), 0);
-    let mut count = |parts: &[Rows<'_>], arrangement: Arrangement| {
-        if let Lossless::In(WeightFormat::F32) = Lossless::of(parts, arrangement)
-            && parts.iter().any(|part| part.kind() != TensorType::F32)
-        {
-            names.extend(parts.iter().map(|part| part.kind().name()));
-            bytes += arrangement.rows(parts) * parts[0].columns() * size_of::<f32>();
-        }
-    };
-    for layer in 0..checkpoint.config.layers {
-        for group in Group::ALL {
-            count(&group.rows(weights, layer), group.arrangement());
-        }
-    }
-    let is_untied = !checkpoint.config.tie_word_embeddings;
-    for name in ["model.embed_tokens.weight"].into_iter().chain(is_untied.then_some("lm_head.weight")) {
-        count(&[weights.rows(name)], Arrangement::Stacked);
-    }
-    let names: Vec<&str> = names.into_iter().collect();
-    (bytes > 0).then(|| {
-        format!(
-            "some weights in {} are held as f32, which takes {} MiB of memory",
-            names.join(", "),
-            bytes.div_ceil(1 << 20)
-        )
-    })
 }
 
 #[cfg(test)]

@@ -1,12 +1,9 @@
 //! Weights that were quantized before, block by block, into tiles: the same numbers, not quantized again.
 
-use super::encoding::{BLOCK, SUPER_BLOCKS};
+use super::encoding::{BLOCK, SUPER, SUPER_BLOCKS};
 use super::quantize::Block;
 use crate::format::WeightFormat;
 use half::f16;
-
-/// Columns of a super-block.
-pub(super) const SUPER: usize = BLOCK * SUPER_BLOCKS;
 
 /// A layout of quantized blocks on disk: `block_q8_0` and the others of
 /// <https://github.com/ggml-org/llama.cpp/blob/master/ggml/src/ggml-common.h>.

@@ -6,6 +6,8 @@ use crate::format::WeightFormat;
 pub(crate) const BLOCK: usize = 32;
 /// Blocks of a super-block of 256 columns.
 pub(super) const SUPER_BLOCKS: usize = 8;
+/// Columns of a super-block.
+pub(super) const SUPER: usize = BLOCK * SUPER_BLOCKS;
 
 /// A quantized format. A number is `scale * (quant - bias)`, or `scale * quant + minimum` in formats with minimums.
 #[derive(Debug, Clone, Copy)]
@@ -51,6 +53,6 @@ impl Encoding {
 
     /// Returns how many columns share an f16.
     pub(super) const fn columns(self) -> usize {
-        if self.small_scales == 0 { BLOCK } else { BLOCK * SUPER_BLOCKS }
+        if self.small_scales == 0 { BLOCK } else { SUPER }
     }
 }

@@ -4,7 +4,7 @@
 use super::activations::Panel;
 use super::encoding::Encoding;
 use super::matrix::PAIR;
-use super::product::{Job, Kernel, multiply_pairs};
+use super::pairs::{Job, Kernel, multiply_pairs};
 use super::sums::{QuantizedTile, bf16_sums, f32_sums, quantized_sums};
 use super::wide_sums::{WideFormat, wide_sums};
 use crate::format::{ActivationFormat, WeightFormat};

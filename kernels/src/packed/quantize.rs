@@ -4,8 +4,7 @@
 //! Formulas: ggml's reference quantizers, `quantize_row_q8_0_ref`, `quantize_row_q4_0_ref`, `quantize_row_q4_1_ref` and
 //! `quantize_row_q5_0_ref`, <https://github.com/ggml-org/llama.cpp/blob/master/ggml/src/ggml-quants.c>.
 
-use super::blocks::SUPER;
-use super::encoding::BLOCK;
+use super::encoding::{BLOCK, SUPER};
 use crate::format::WeightFormat;
 use half::f16;
 
