@@ -87,9 +87,64 @@ pub enum RopeScaling {
     },
     /// Each is divided by a number of its own (D / 2), as GGUF files store Llama 3.1's.
     Divisors(Vec<f32>),
+    /// Not within the context, which ends where this scaling begins.
+    Dynamic,
+    /// YaRN's: low frequencies are divided by the factor, high ones kept, the ones between blended by their index.
+    Yarn(Yarn),
+}
+
+/// The parameters of YaRN: Peng et al., <https://arxiv.org/abs/2309.00071>.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Yarn {
+    /// The factor.
+    pub factor: f32,
+    /// The context of the first training.
+    pub original_positions: f32,
+    /// Frequencies that turn more often than this in the original context are kept.
+    pub beta_fast: f32,
+    /// Frequencies that turn less often than this in it are divided.
+    pub beta_slow: f32,
+    /// Whether the bounds between kept and divided frequencies are whole indices.
+    pub has_whole_bounds: bool,
+    /// What cosines and sines are multiplied with.
+    pub attention_factor: f32,
+    /// The RoPE base, from which the bounds follow.
+    pub theta: f32,
+}
+
+impl Yarn {
+    /// The factor of cosines and sines that the paper recommends (its equation 22), for `scale` times the context.
+    pub fn recommended_attention_factor(factor: f32, scale: f32) -> f32 {
+        if factor <= 1.0 { 1.0 } else { 0.1 * scale * factor.ln() + 1.0 }
+    }
+
+    fn apply(&self, frequencies: &mut [f32]) {
+        let head_dim = 2.0 * frequencies.len() as f64;
+        // The index of the frequency that turns that often in the original context.
+        let index = |turns: f32| {
+            let ratio = f64::from(self.original_positions) / (f64::from(turns) * std::f64::consts::TAU);
+            head_dim * ratio.ln() / (2.0 * f64::from(self.theta).ln())
+        };
+        let (low, high) = (index(self.beta_fast), index(self.beta_slow));
+        let (low, high) = if self.has_whole_bounds { (low.floor(), high.ceil()) } else { (low, high) };
+        let (low, high) = (low.max(0.0), high.min(head_dim - 1.0));
+        let width = if low == high { 0.001 } else { high - low };
+        for (index, frequency) in frequencies.iter_mut().enumerate() {
+            let divided = ((index as f64 - low) / width).clamp(0.0, 1.0) as f32;
+            *frequency = *frequency / self.factor * divided + *frequency * (1.0 - divided);
+        }
+    }
 }
 
 impl RopeScaling {
+    /// What cosines and sines are multiplied with.
+    pub fn attention_factor(&self) -> f32 {
+        match self {
+            Self::Yarn(yarn) => yarn.attention_factor,
+            _ => 1.0,
+        }
+    }
+
     /// Changes the frequencies (D / 2) of unscaled positions.
     pub fn apply(&self, frequencies: &mut [f32]) {
         match self {
@@ -100,6 +155,8 @@ impl RopeScaling {
                     *frequency /= divisor;
                 }
             }
+            Self::Dynamic => {}
+            Self::Yarn(yarn) => yarn.apply(frequencies),
             Self::Llama3 { factor, low, high, original_positions } => {
                 for frequency in frequencies {
                     let wavelength = std::f32::consts::TAU / *frequency;

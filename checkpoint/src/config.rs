@@ -311,7 +311,11 @@ mod tests {
         refused("hidden_act", json!("gelu"), "hidden_act \"gelu\"");
         refused("num_key_value_heads", json!(4), "num_key_value_heads 4 does not divide");
         refused("head_dim", json!(63), "head_dim 63 is odd");
-        refused("rope_scaling", json!({"rope_type": "yarn"}), "rope_type \"yarn\"");
+        refused("partial_rotary_factor", json!(0.5), "partial_rotary_factor is 0.5");
+        refused("rope_parameters", json!({"partial_rotary_factor": 0.25}), "partial_rotary_factor is 0.25");
+        refused("rope_scaling", json!({"rope_type": "longrope"}), "rope_type \"longrope\"");
+        let yarn = json!({"rope_type": "yarn", "factor": -4.0});
+        refused("rope_scaling", yarn, "rope_scaling has the factor -4; expected a positive number");
         refused("rope_parameters", json!({"rope_type": "llama3"}), "rope_parameters has no positive factor");
         refused("model_type", json!("gemma3"), "reads images");
         refused("hidden_size", json!(-1), "hidden_size is -1");

@@ -146,11 +146,6 @@ impl Weights {
         self.gguf.is_some()
     }
 
-    /// How many numbers the matrices of a GGUF file hold in each of its types; empty for a folder.
-    pub fn gguf_types(&self) -> BTreeMap<TensorType, usize> {
-        self.gguf.as_ref().map(GgufWeights::types).unwrap_or_default()
-    }
-
     /// Returns the mapped pages to the system, after everything needed was copied. They are read again when they are used.
     pub fn release(&self) {
         #[cfg(target_os = "linux")]

@@ -1,7 +1,7 @@
 //! Measures the speed of the native model in prefill, decoding and batched decoding, without HTTP. Prints one JSON line
 //! per measurement. The comparison with llama.cpp in BENCHMARKS.md uses it.
 //!
-//! Options: `--model FOLDER`, `--threads N`, `--format f32|bf16|q8_0|q4_0`, `--cache f32|f16|bf16`, `--prompt TOKENS`,
+//! Options: `--model FOLDER_OR_GGUF`, `--threads N`, `--format own|f32|bf16|q8_0|q4_0|q4_1|q5_0`, `--cache f32|f16|bf16`, `--prompt TOKENS`,
 //! `--repeat N`, `--depths LIST`, `--generate TOKENS`, `--batches LIST`.
 #![allow(clippy::unwrap_used, reason = "a measurement may fail loudly")]
 
@@ -58,7 +58,8 @@ fn weights() -> Option<WeightFormat> {
         "q8_0" => WeightFormat::Q8_0,
         "q4_0" => WeightFormat::Q4_0,
         "q4_1" => WeightFormat::Q4_1,
-        other => panic!("`--format` is {other}; expected own, f32, bf16, q8_0, q4_0 or q4_1"),
+        "q5_0" => WeightFormat::Q5_0,
+        other => panic!("`--format` is {other}; expected own, f32, bf16, q8_0, q4_0, q4_1 or q5_0"),
     })
 }
 
@@ -74,12 +75,17 @@ fn cache() -> CacheFormat {
 /// Measures the prefill of a prompt.
 fn prefill(model: &Model, ids: &[u32]) {
     let mut best = 0.0f64;
-    for _ in 0..number("--repeat", 3) {
+    let (repeat, busy) = (number("--repeat", 3), cpu_seconds());
+    for _ in 0..repeat {
         let start = Instant::now();
         run(model, ids, &mut KvCache::new());
         best = best.max(ids.len() as f64 / start.elapsed().as_secs_f64());
     }
-    println!(r#"{{"what":"prefill","tokens":{},"tokens_per_second":{best:.1}}}"#, ids.len());
+    let of_cpu = (repeat * ids.len()) as f64 / (cpu_seconds() - busy);
+    println!(
+        r#"{{"what":"prefill","tokens":{},"tokens_per_second":{best:.1},"tokens_per_cpu_second":{of_cpu:.1}}}"#,
+        ids.len()
+    );
 }
 
 /// Measures decoding at a depth. Every sixteen tokens it measures the memory bandwidth, which changes over minutes on
@@ -91,22 +97,32 @@ fn decode(model: &Model, ids: &[u32], depth: usize, memory: &Memory) {
     let shape = model.cache_shape();
     let position = 2 * shape.layers * shape.kv_heads * shape.head_dim * shape.format.bytes();
     let bytes = model.bytes_per_step() + (depth + generate / 2) * position;
-    let (mut decoding, mut reading, mut read) = (0.0, 0.0, 0);
+    let (mut decoding, mut reading, mut read, mut busy) = (0.0, 0.0, 0, 0.0);
     for ids in ids[..generate].chunks(16) {
         reading += memory.read();
         read += memory.bytes();
-        let start = Instant::now();
+        let (start, before) = (Instant::now(), cpu_seconds());
         for id in ids {
             run(model, &[*id], &mut cache);
         }
         decoding += start.elapsed().as_secs_f64();
+        busy += cpu_seconds() - before;
     }
     let rate = generate as f64 / decoding;
+    let of_cpu = generate as f64 / busy;
     let bandwidth = read as f64 / reading;
     let share = rate * bytes as f64 / bandwidth;
     println!(
-        r#"{{"what":"decode","depth":{depth},"tokens_per_second":{rate:.1},"bytes_per_token":{bytes},"bandwidth":{bandwidth:.0},"of_bandwidth":{share:.3}}}"#
+        r#"{{"what":"decode","depth":{depth},"tokens_per_second":{rate:.1},"tokens_per_cpu_second":{of_cpu:.1},"bytes_per_token":{bytes},"bandwidth":{bandwidth:.0},"of_bandwidth":{share:.3}}}"#
     );
+}
+
+/// The time that all threads of this program have computed, in seconds; of use beside other work, which takes time from
+/// both sides of a comparison unevenly. In steps of 10 ms; 0 where the system does not tell.
+fn cpu_seconds() -> f64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace().skip(11).take(2);
+    fields.filter_map(|ticks| ticks.parse::<f64>().ok()).sum::<f64>() / 100.0
 }
 
 /// Measures decoding of several sequences together.

@@ -8,6 +8,7 @@ mod layer;
 mod pack;
 mod positions;
 mod scratch;
+mod widened;
 
 use crate::kv_cache::KvCache;
 use checkpoint::{Activation, Checkpoint, ModelConfig};
@@ -16,11 +17,11 @@ use kernels::{
     WeightFormat, multiply, parallel_for,
 };
 use layer::Layer;
-use pack::Holding;
-pub use pack::widened_types;
+use pack::{Arrangement, Holding};
 use positions::Positions;
 use scratch::{Scratch, padded};
 use std::sync::{Mutex, PoisonError};
+pub use widened::widened_types;
 
 /// Tokens that one thread normalizes at a time.
 const NORM_TOKENS: usize = 16;
@@ -78,11 +79,8 @@ impl Model {
     ) -> Self {
         let config = &checkpoint.config;
         let holding = Holding::new(weights.into(), &checkpoint.weights);
-        let vocabulary = |name: &str| {
-            let rows = checkpoint.weights.rows(name);
-            let holding = holding.of_vocabulary();
-            holding.pack(&[rows], config.vocab_size, config.hidden_size, |row| Some((0, row)))
-        };
+        let vocabulary =
+            |name: &str| holding.of_vocabulary().pack(&[checkpoint.weights.rows(name)], Arrangement::Stacked);
         let embedding = vocabulary("model.embed_tokens.weight");
         let (embedding, head) = match config.tie_word_embeddings {
             true => (None, embedding),

@@ -14,7 +14,7 @@ pub struct Options {
     /// Maximum number of requests in the queue; the engine refuses further ones.
     pub max_waiting: usize,
     /// Storage format of the weights; `None` is the checkpoint's own: of a folder bf16 or f32, of a GGUF file the
-    /// quantized blocks themselves as far as there is arithmetic for them, f32 otherwise.
+    /// quantized blocks themselves, f32 for what `widened_types` names.
     pub weights: Option<WeightFormat>,
     /// Storage format of keys and values.
     pub cache: CacheFormat,

@@ -52,6 +52,15 @@ impl RopeTable {
         Self { cos, sin, half }
     }
 
+    /// Returns the table with all cosines and sines multiplied by a factor, as YaRN does.
+    #[must_use]
+    pub fn scaled(mut self, factor: f32) -> Self {
+        if factor != 1.0 {
+            self.cos.iter_mut().chain(&mut self.sin).for_each(|value| *value *= factor);
+        }
+        self
+    }
+
     /// Returns the cosines (positions, D / 2).
     pub fn cosines(&self) -> &[f32] {
         &self.cos

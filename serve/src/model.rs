@@ -136,7 +136,8 @@ fn open_native(source: &ModelSource, options: &LoadOptions) -> Result<Model> {
         _ => CacheFormat::F16,
     });
     if options.weights.is_none() {
-        checkpoint.warnings.extend(engine::widened_types(&checkpoint.weights));
+        let note = engine::widened_types(&checkpoint);
+        checkpoint.warnings.extend(note);
     }
     let engine = NativeEngine::start(
         &checkpoint,

@@ -51,6 +51,9 @@ LLAMA_3 = {
     "high_freq_factor": 4.0,
     "original_max_position_embeddings": 32,
 }
+# Of sixteen frequencies the first ones are kept, the last ones divided, and some are between.
+YARN = {"rope_type": "yarn", "rope_theta": 500.0, "factor": 8.0, "original_max_position_embeddings": 32}
+YARN_SCALES = {"mscale": 0.7, "mscale_all_dim": 0.2, "beta_fast": 4.0, "beta_slow": 0.5, "truncate": False}
 PLAIN = {"rope_type": "default", "rope_theta": 10000.0}
 FAMILIES = {
     "llama3": (LlamaConfig, LlamaForCausalLM, {"rope_parameters": LLAMA_3, "num_hidden_layers": 2}),
@@ -58,6 +61,17 @@ FAMILIES = {
         LlamaConfig,
         LlamaForCausalLM,
         {"rope_parameters": {"rope_type": "linear", "rope_theta": 10000.0, "factor": 4.0}, "num_hidden_layers": 2},
+    ),
+    "yarn": (LlamaConfig, LlamaForCausalLM, {"rope_parameters": YARN, "num_hidden_layers": 2, "head_dim": 32}),
+    "yarn_scaled": (
+        Qwen2Config,
+        Qwen2ForCausalLM,
+        {"rope_parameters": YARN | YARN_SCALES, "num_hidden_layers": 2, "head_dim": 32},
+    ),
+    "dynamic": (
+        LlamaConfig,
+        LlamaForCausalLM,
+        {"rope_parameters": {"rope_type": "dynamic", "rope_theta": 10000.0, "factor": 2.0}, "num_hidden_layers": 2},
     ),
     "mistral": (
         MistralConfig,

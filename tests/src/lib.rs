@@ -43,6 +43,18 @@ pub fn real_model() -> Option<PathBuf> {
     None
 }
 
+/// Gemma 3 270M as a Q4_K_M GGUF file, if it is in the folder that `SMOL_REAL_MODEL` names: it is no part of what
+/// `tests/real_model` fetches (`goldens/make_answer_goldens.py` says where it is from).
+pub fn gemma_model() -> Option<PathBuf> {
+    let folder = std::env::var_os("SMOL_REAL_MODEL").map(PathBuf::from)?;
+    let places = ["gemma-3-270m-q4_k_m.gguf", "gemma/gemma-3-270m-q4_k_m.gguf"];
+    let file = places.map(|place| folder.join(place)).into_iter().find(|file| file.is_file());
+    if file.is_none() {
+        println!("skipped: no gemma-3-270m-q4_k_m.gguf in {}", folder.display());
+    }
+    file
+}
+
 /// A file of this package's `goldens` folder.
 pub fn golden(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("goldens").join(name)

@@ -7,7 +7,8 @@ use std::path::Path;
 use tempfile::TempDir;
 use tests::golden;
 
-const NAMES: [&str; 7] = ["llama3", "linear", "mistral", "qwen2", "qwen3", "gemma3", "smollm3"];
+const NAMES: [&str; 10] =
+    ["llama3", "linear", "yarn", "yarn_scaled", "dynamic", "mistral", "qwen2", "qwen3", "gemma3", "smollm3"];
 
 /// A golden's folder with a tokenizer, which these models have no use for.
 fn folder(name: &str) -> TempDir {
@@ -75,11 +76,14 @@ fn families_that_cannot_be_trained_are_refused_by_name() {
         let checkpoint = open(folder(name).path());
         let reason = checkpoint.check_trainable().unwrap_err().to_string();
         let expected = match name {
-            "llama3" | "linear" => {
+            "llama3" | "linear" | "yarn" | "dynamic" => {
                 "has scaled rotary positions, which can be run, but not trained".to_owned()
             }
             "gemma3" => {
                 "is a model of the family \"gemma3_text\", which can be run, but not trained".to_owned()
+            }
+            "yarn_scaled" => {
+                "is a model of the family \"qwen2\", which can be run, but not trained".to_owned()
             }
             name => format!("is a model of the family {name:?}, which can be run, but not trained"),
         };

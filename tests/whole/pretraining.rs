@@ -199,6 +199,11 @@ fn repetition_is_warned_of_and_bad_recipes_are_refused() {
         "`batch_tokens` is 32, less than one sequence of 64",
     );
     refused(&mut from(&["--init", "smollm3"]), "is neither a preset");
+    let other = tests::golden("families/yarn/config.json");
+    refused(
+        &mut from(&["--init", other.to_str().unwrap()]),
+        "has scaled rotary positions, which can be run, but not trained",
+    );
     refused(&mut from(&["--data", "a/train.txt", "b/train.txt"]), "two sources are named `train`");
     refused(
         &mut from(&["--batch-tokens", "100"]),

@@ -2,7 +2,7 @@
 //! refused by name.
 
 use super::fields::{flag, number, present, size};
-use crate::architecture::{Architecture, Family, RopeScaling};
+use crate::architecture::{Architecture, Family, RopeScaling, Yarn};
 use serde_json::{Map, Value};
 
 /// Layers of Gemma 3 and SmolLM3 come in groups: each last one sees everything (Gemma 3) or has no RoPE (SmolLM3).
@@ -121,6 +121,11 @@ fn rope(config: &Map<String, Value>, family: Family) -> Result<(f32, RopeScaling
     if theta <= 0.0 {
         return Err(format!("rope_theta is {theta}; expected a positive number"));
     }
+    for object in [config, &parameters, &scaling] {
+        if let Some(part) = number(object, "partial_rotary_factor")?.filter(|part| *part != 1.0) {
+            return Err(format!("partial_rotary_factor is {part}; only whole heads (1) are rotated"));
+        }
+    }
     let mut found = RopeScaling::None;
     for (name, object) in [("rope_parameters", parameters), ("rope_scaling", scaling)] {
         let kind = object.get("rope_type").or_else(|| object.get("type")).and_then(Value::as_str);
@@ -130,6 +135,8 @@ fn rope(config: &Map<String, Value>, family: Family) -> Result<(f32, RopeScaling
         };
         match kind {
             None | Some("default") => {}
+            // It begins beyond max_position_embeddings, which is the longest context.
+            Some("dynamic") => found = RopeScaling::Dynamic,
             Some("linear") => found = RopeScaling::Linear { factor: value("factor")? },
             Some("llama3") => {
                 found = RopeScaling::Llama3 {
@@ -139,14 +146,50 @@ fn rope(config: &Map<String, Value>, family: Family) -> Result<(f32, RopeScaling
                     original_positions: value("original_max_position_embeddings")?,
                 }
             }
+            Some("yarn") => {
+                let yarn = yarn(&object, number(config, "max_position_embeddings")?, theta);
+                found = RopeScaling::Yarn(yarn.map_err(|reason| format!("{name} {reason}"))?);
+            }
             Some(kind) => {
                 return Err(format!(
-                    "{name} has rope_type {kind:?}, which is not supported; expected \"default\", \"linear\" or \"llama3\""
+                    "{name} has rope_type {kind:?}, which is not supported; expected one of default, linear, dynamic, llama3, yarn"
                 ));
             }
         }
     }
     Ok((theta as f32, found))
+}
+
+/// The parameters of YaRN with the defaults of `_compute_yarn_parameters` in
+/// <https://github.com/huggingface/transformers/blob/main/src/transformers/modeling_rope_utils.py>.
+fn yarn(object: &Map<String, Value>, positions: Option<f64>, theta: f64) -> Result<Yarn, String> {
+    let positive = |field: &str| match number(object, field)? {
+        Some(value) if value > 0.0 => Ok(Some(value as f32)),
+        // As in Python, where 0 is false.
+        Some(0.0) | None => Ok(None),
+        Some(value) => Err(format!("has the {field} {value}; expected a positive number")),
+    };
+    let positions = positions.map(|positions| positions as f32);
+    let original = positive("original_max_position_embeddings")?.or(positions);
+    let original_positions = original.ok_or("has no original_max_position_embeddings")?;
+    let factor = positive("factor")?.or(positions.map(|positions| positions / original_positions));
+    let factor = factor.ok_or("has no factor")?;
+    let recommended = |scale: f32| Yarn::recommended_attention_factor(factor, scale);
+    let attention_factor =
+        match (positive("attention_factor")?, positive("mscale")?, positive("mscale_all_dim")?) {
+            (Some(factor), ..) => factor,
+            (None, Some(scale), Some(scale_all)) => recommended(scale) / recommended(scale_all),
+            _ => recommended(1.0),
+        };
+    Ok(Yarn {
+        factor,
+        original_positions,
+        beta_fast: positive("beta_fast")?.unwrap_or(32.0),
+        beta_slow: positive("beta_slow")?.unwrap_or(1.0),
+        has_whole_bounds: object.get("truncate").and_then(Value::as_bool).unwrap_or(true),
+        attention_factor,
+        theta: theta as f32,
+    })
 }
 
 fn windowed_layers(config: &Map<String, Value>, family: Family, layers: usize) -> Result<Vec<bool>, String> {

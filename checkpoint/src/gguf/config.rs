@@ -4,7 +4,7 @@
 
 use super::file::GgufFile;
 use crate::ModelConfig;
-use crate::architecture::{Architecture, Family, RopeScaling};
+use crate::architecture::{Architecture, Family, RopeScaling, Yarn};
 use crate::config::{MAX_LAYERS, bounded, every_last_of};
 
 /// Reads the config; the error does not name the file.
@@ -30,7 +30,8 @@ pub(crate) fn config(file: &GgufFile) -> Result<ModelConfig, String> {
     keys.refuse_other_values(head_dim)?;
     let layers = keys.size("block_count")?;
     bounded("block_count", layers, MAX_LAYERS)?;
-    let architecture = keys.particulars(family, layers, hidden_size, head_dim)?;
+    let rope_theta = keys.number("rope.freq_base").unwrap_or(10_000.0);
+    let architecture = keys.particulars(family, layers, hidden_size, head_dim, rope_theta)?;
     let id = |name: &str| {
         let id = file.value(&format!("tokenizer.ggml.{name}"))?.unsigned()?;
         u32::try_from(id).ok().filter(|id| (*id as usize) < vocab_size)
@@ -47,7 +48,7 @@ pub(crate) fn config(file: &GgufFile) -> Result<ModelConfig, String> {
         rms_norm_eps: keys
             .number("attention.layer_norm_rms_epsilon")
             .ok_or_else(|| keys.missing("attention.layer_norm_rms_epsilon"))?,
-        rope_theta: keys.number("rope.freq_base").unwrap_or(10_000.0),
+        rope_theta,
         tie_word_embeddings: file.tensor("output.weight").is_none(),
         initializer_range: 0.02,
         bos_token_id: id("bos_token_id"),
@@ -139,12 +140,13 @@ impl Keys<'_> {
         layers: usize,
         hidden_size: usize,
         head_dim: usize,
+        theta: f32,
     ) -> Result<Architecture, String> {
         const GEMMA_GROUP: usize = 6;
         const SMOLLM3_GROUP: usize = 4;
         let mut architecture = Architecture {
             norm_offset: 0.0,
-            rope_scaling: self.rope_scaling(head_dim)?,
+            rope_scaling: self.rope_scaling(head_dim, theta)?,
             ..Architecture::of(family, hidden_size)
         };
         if family == Family::SmolLm3 {
@@ -159,7 +161,7 @@ impl Keys<'_> {
         Ok(architecture)
     }
 
-    fn rope_scaling(&self, head_dim: usize) -> Result<RopeScaling, String> {
+    fn rope_scaling(&self, head_dim: usize, theta: f32) -> Result<RopeScaling, String> {
         const DIVISORS: &str = "rope_freqs.weight";
         if let Some(tensor) = self.file.tensor(DIVISORS) {
             if tensor.shape != [head_dim / 2] {
@@ -175,15 +177,52 @@ impl Keys<'_> {
         }
         let kind = self.file.value(&self.key("rope.scaling.type")).and_then(|value| value.text());
         match (kind, self.number("rope.scaling.factor")) {
-            (None | Some("none"), _) => Ok(RopeScaling::None),
-            (Some("linear"), Some(factor)) if factor > 0.0 => Ok(RopeScaling::Linear { factor }),
-            (Some("linear"), _) => {
+            (Some("none"), _) | (None, None) => Ok(RopeScaling::None),
+            (None | Some("linear"), Some(factor)) if factor > 0.0 => Ok(RopeScaling::Linear { factor }),
+            (Some("yarn"), Some(factor)) if factor > 0.0 => self.yarn(factor, theta).map(RopeScaling::Yarn),
+            (None | Some("linear" | "yarn"), _) => {
                 Err(format!("`{}` is not a positive number", self.key("rope.scaling.factor")))
             }
             (Some(kind), _) => Err(format!(
-                "`{}` is {kind:?}, which is not supported; expected \"none\" or \"linear\"",
+                "`{}` is {kind:?}, which is not supported; expected \"none\", \"linear\" or \"yarn\"",
                 self.key("rope.scaling.type")
             )),
         }
+    }
+
+    /// As llama.cpp computes it: `llama_context` in <https://github.com/ggml-org/llama.cpp/blob/master/src/llama-context.cpp>,
+    /// which does not read `yarn_attn_factor`.
+    fn yarn(&self, factor: f32, theta: f32) -> Result<Yarn, String> {
+        let positive = |name: &str, default: f32| match self.number(&format!("rope.scaling.{name}")) {
+            None => Ok(default),
+            Some(value) if value > 0.0 => Ok(value),
+            Some(value) => Err(format!(
+                "`{}` is {value}; expected a positive number",
+                self.key(&format!("rope.scaling.{name}"))
+            )),
+        };
+        let extrapolation = positive("yarn_ext_factor", 1.0)?;
+        if extrapolation != 1.0 {
+            let key = self.key("rope.scaling.yarn_ext_factor");
+            return Err(format!("`{key}` is {extrapolation}, which is not supported; expected 1"));
+        }
+        let original = match self.optional_size("rope.scaling.original_context_length")? {
+            Some(original) => original,
+            None => self.size("context_length")?,
+        };
+        let recommended = |scale: f32| Yarn::recommended_attention_factor(factor, scale);
+        let attention_factor = match self.number("rope.scaling.yarn_log_multiplier").unwrap_or(0.0) {
+            0.0 => recommended(1.0),
+            scale => recommended(1.0) / recommended(scale),
+        };
+        Ok(Yarn {
+            factor,
+            original_positions: original as f32,
+            beta_fast: positive("yarn_beta_fast", 32.0)?,
+            beta_slow: positive("yarn_beta_slow", 1.0)?,
+            has_whole_bounds: true,
+            attention_factor: attention_factor * positive("attn_factor", 1.0)?,
+            theta,
+        })
     }
 }

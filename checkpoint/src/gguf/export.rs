@@ -4,7 +4,7 @@ use super::names::{source_of, stored_row};
 use super::quantize::quantize;
 use super::tensor_type::TensorType;
 use super::write::{Described, Field, write};
-use crate::architecture::{Family, RopeScaling};
+use crate::architecture::{Family, RopeScaling, Yarn};
 use crate::error::Error;
 use crate::folder::Checkpoint;
 use crate::tensors::expected_tensors;
@@ -152,17 +152,32 @@ fn shape(checkpoint: &Checkpoint, architecture: &str, kind: ExportType) -> Vec<(
         of_model("attention.layer_norm_rms_epsilon", Field::Float(config.rms_norm_eps)),
         of_model("rope.freq_base", Field::Float(config.rope_theta)),
     ];
-    if let RopeScaling::Linear { factor } = config.architecture.rope_scaling {
-        metadata.push(of_model("rope.scaling.type", Field::Text("linear".to_owned())));
-        metadata.push(of_model("rope.scaling.factor", Field::Float(factor)));
-    }
+    let scaling: Vec<(&str, Field)> = match &config.architecture.rope_scaling {
+        RopeScaling::Linear { factor } => {
+            vec![("type", Field::Text("linear".to_owned())), ("factor", Field::Float(*factor))]
+        }
+        RopeScaling::Yarn(yarn) => {
+            let recommended = Yarn::recommended_attention_factor(yarn.factor, 1.0);
+            vec![
+                ("type", Field::Text("yarn".to_owned())),
+                ("factor", Field::Float(yarn.factor)),
+                ("original_context_length", Field::Unsigned(yarn.original_positions as u32)),
+                ("yarn_beta_fast", Field::Float(yarn.beta_fast)),
+                ("yarn_beta_slow", Field::Float(yarn.beta_slow)),
+                // What is on top of the recommended factor, which llama.cpp adds itself.
+                ("attn_factor", Field::Float(yarn.attention_factor / recommended)),
+            ]
+        }
+        _ => Vec::new(),
+    };
+    metadata.extend(scaling.into_iter().map(|(key, field)| of_model(&format!("rope.scaling.{key}"), field)));
     metadata
 }
 
 /// What each rotary frequency (D / 2) is divided by, where that is not one factor.
 fn divisors(scaling: &RopeScaling, head_dim: usize, theta: f32) -> Option<Vec<f32>> {
     match scaling {
-        RopeScaling::None | RopeScaling::Linear { .. } => None,
+        RopeScaling::None | RopeScaling::Dynamic | RopeScaling::Linear { .. } | RopeScaling::Yarn(_) => None,
         RopeScaling::Divisors(divisors) => Some(divisors.clone()),
         RopeScaling::Llama3 { .. } => {
             let plain: Vec<f32> =

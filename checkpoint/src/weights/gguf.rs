@@ -2,7 +2,7 @@
 
 use super::rows::Rows;
 use crate::ModelConfig;
-use crate::gguf::{GgufFile, TensorSource, TensorType, source_of};
+use crate::gguf::{GgufFile, TensorSource, source_of};
 use crate::tensors::expected_tensors;
 use memmap2::Mmap;
 use std::collections::{BTreeMap, BTreeSet};
@@ -66,17 +66,6 @@ impl GgufWeights {
         let stored = self.stored(name);
         let columns = stored.shape.last().copied().unwrap_or(1);
         Rows::new(stored.bytes, stored.kind, columns, self.sources[name].interleaved_head)
-    }
-
-    /// As [`Weights::gguf_types`].
-    pub(super) fn types(&self) -> BTreeMap<TensorType, usize> {
-        let mut types = BTreeMap::new();
-        for tensor in self.sources.values().filter_map(|source| self.file.tensor(&source.name)) {
-            if let &[rows, columns] = tensor.shape {
-                *types.entry(tensor.kind).or_default() += rows * columns;
-            }
-        }
-        types
     }
 
     fn stored(&self, name: &str) -> crate::gguf::GgufTensor<'_> {

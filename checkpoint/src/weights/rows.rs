@@ -50,6 +50,16 @@ impl<'a> Rows<'a> {
         }
     }
 
+    /// N, the number of rows.
+    pub fn count(&self) -> usize {
+        self.data.len() / self.row_bytes
+    }
+
+    /// K, the length of a row.
+    pub fn columns(&self) -> usize {
+        self.columns
+    }
+
     /// How the file stores the numbers; f32 if an adapter changes them.
     pub fn kind(&self) -> TensorType {
         if self.change.is_some() { TensorType::F32 } else { self.kind }

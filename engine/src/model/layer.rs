@@ -1,8 +1,8 @@
 //! The packed weights of one decoder layer. Matrices that read the same activations are packed as one.
 
-use super::pack::Holding;
-use super::scratch::padded;
+use super::pack::{Arrangement, Holding};
 use checkpoint::Checkpoint;
+use checkpoint::weights::{Rows, Weights};
 use kernels::PackedMatrix;
 
 /// One decoder layer.
@@ -22,26 +22,43 @@ pub(super) struct Layer {
     pub(super) post_feed_forward_norm: Vec<f32>, // (C)
 }
 
+/// Matrices of a layer that are packed as one.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Group {
+    QueryKeyValue,
+    Output,
+    GateUp,
+    Down,
+}
+
+impl Group {
+    pub(super) const ALL: [Self; 4] = [Self::QueryKeyValue, Self::Output, Self::GateUp, Self::Down];
+
+    /// Its matrices in layer `index`.
+    pub(super) fn rows(self, weights: &Weights, index: usize) -> Vec<Rows<'_>> {
+        let parts: &[&str] = match self {
+            Self::QueryKeyValue => &["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"],
+            Self::Output => &["self_attn.o_proj"],
+            Self::GateUp => &["mlp.gate_proj", "mlp.up_proj"],
+            Self::Down => &["mlp.down_proj"],
+        };
+        parts.iter().map(|part| weights.rows(&format!("model.layers.{index}.{part}.weight"))).collect()
+    }
+
+    pub(super) fn arrangement(self) -> Arrangement {
+        match self {
+            Self::GateUp => Arrangement::Alternating,
+            _ => Arrangement::Stacked,
+        }
+    }
+}
+
 impl Layer {
     /// Packs the weights of layer `index`.
     pub(super) fn load(checkpoint: &Checkpoint, index: usize, holding: Holding) -> Self {
-        let (config, weights) = (&checkpoint.config, &checkpoint.weights);
         let name = |part: &str| format!("model.layers.{index}.{part}.weight");
-        let rows = |part: &str| weights.rows(&name(part));
-        let (c, f) = (config.hidden_size, config.intermediate_size);
-        let (queries, keys) = (config.heads * config.head_dim, config.kv_heads * config.head_dim);
-        let attention = ["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"].map(rows);
-        let fused = |row: usize| match row {
-            row if row < queries => Some((0, row)),
-            row if row < queries + keys => Some((1, row - queries)),
-            row => Some((2, row - queries - keys)),
-        };
-        let interleaved = |row: usize| {
-            let source = row / 32 * 16 + row % 16;
-            (source < f).then_some((row / 16 % 2, source))
-        };
-        let alone = |row: usize| Some((0, row));
-        let architecture = &config.architecture;
+        let pack = |group: Group| holding.pack(&group.rows(&checkpoint.weights, index), group.arrangement());
+        let architecture = &checkpoint.config.architecture;
         let norm = |exists: bool, part: &str| match exists {
             true => norm_weights(checkpoint, &name(part)),
             false => Vec::new(),
@@ -56,11 +73,11 @@ impl Layer {
             post_attention_norm: norm(has_post_norms, "post_attention_layernorm"),
             post_feed_forward_norm: norm(has_post_norms, "post_feedforward_layernorm"),
             attention_norm: norm(true, "input_layernorm"),
-            query_key_value: holding.pack(&attention, queries + 2 * keys, c, fused),
-            output: holding.pack(&[rows("self_attn.o_proj")], c, queries, alone),
+            query_key_value: pack(Group::QueryKeyValue),
+            output: pack(Group::Output),
             feed_forward_norm: norm(true, feed_forward_norm),
-            gate_up: holding.pack(&["mlp.gate_proj", "mlp.up_proj"].map(rows), 2 * padded(f), c, interleaved),
-            down: holding.pack(&[rows("mlp.down_proj")], c, f, alone),
+            gate_up: pack(Group::GateUp),
+            down: pack(Group::Down),
         }
     }
 }

@@ -35,7 +35,8 @@ impl Positions {
             () => Kind::Whole,
         };
         let kinds = (0..config.layers).map(kind).collect();
-        Self { whole: RopeTable::with_frequencies(positions, &frequencies), windowed, kinds }
+        let whole = RopeTable::with_frequencies(positions, &frequencies);
+        Self { whole: whole.scaled(architecture.rope_scaling.attention_factor()), windowed, kinds }
     }
 
     /// Returns the table of a layer; `None` if it rotates nothing.

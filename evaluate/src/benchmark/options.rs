@@ -66,6 +66,12 @@ pub(crate) enum Dtype {
     /// 4-bit integers with a scale for each 32
     #[value(name = "q4_0")]
     Q4,
+    /// 4-bit integers with a scale and a minimum for each 32; activations have 16 bits
+    #[value(name = "q4_1")]
+    Q4WithMinimum,
+    /// 5-bit integers with a scale for each 32; activations have 16 bits
+    #[value(name = "q5_0")]
+    Q5,
 }
 
 impl Dtype {
@@ -76,6 +82,8 @@ impl Dtype {
             Self::Bf16 => WeightFormat::Bf16,
             Self::Q8 => WeightFormat::Q8_0,
             Self::Q4 => WeightFormat::Q4_0,
+            Self::Q4WithMinimum => WeightFormat::Q4_1,
+            Self::Q5 => WeightFormat::Q5_0,
         }
     }
 }

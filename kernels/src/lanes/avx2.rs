@@ -4,6 +4,7 @@ use std::arch::x86_64::*;
 
 use super::operations::Lanes;
 use crate::avx2::{Avx2, RegisterPair};
+use crate::isa::Isa;
 use crate::simd::{LANES, Simd, delegate_simd};
 
 /// Proof that this CPU has AVX2, FMA and F16C.
@@ -59,6 +60,7 @@ fn add_bf16_products(sum: __m256, weights: __m256i, x: __m256i) -> __m256 {
 }
 
 impl Lanes for Avx2Lanes {
+    const ISA: Isa = Isa::Avx2;
     type Words = WordPair;
 
     #[inline(always)]
@@ -97,6 +99,44 @@ impl Lanes for Avx2Lanes {
     }
 
     #[inline(always)]
+    fn and(self, a: WordPair, b: WordPair) -> WordPair {
+        // SAFETY: `self` proves AVX2.
+        unsafe { WordPair(_mm256_and_si256(a.0, b.0), _mm256_and_si256(a.1, b.1)) }
+    }
+
+    #[inline(always)]
+    fn or(self, a: WordPair, b: WordPair) -> WordPair {
+        // SAFETY: `self` proves AVX2.
+        unsafe { WordPair(_mm256_or_si256(a.0, b.0), _mm256_or_si256(a.1, b.1)) }
+    }
+
+    #[inline(always)]
+    fn add_words(self, a: WordPair, b: WordPair) -> WordPair {
+        // SAFETY: `self` proves AVX2.
+        unsafe { WordPair(_mm256_add_epi32(a.0, b.0), _mm256_add_epi32(a.1, b.1)) }
+    }
+
+    #[inline(always)]
+    fn shift_left(self, words: WordPair, count: u32) -> WordPair {
+        // SAFETY: `self` proves AVX2.
+        words.map(|half| unsafe { _mm256_sllv_epi32(half, _mm256_set1_epi32(count as i32)) })
+    }
+
+    #[inline(always)]
+    fn shift_right(self, words: WordPair, count: u32) -> WordPair {
+        // SAFETY: `self` proves AVX2.
+        words.map(|half| unsafe { _mm256_srlv_epi32(half, _mm256_set1_epi32(count as i32)) })
+    }
+
+    #[inline(always)]
+    fn look_up(self, table: &[u8; 16], words: WordPair) -> WordPair {
+        // SAFETY: `self` proves AVX2; the table has sixteen bytes.
+        let table = unsafe { _mm256_broadcastsi128_si256(_mm_loadu_si128(table.as_ptr().cast())) };
+        // SAFETY: `self` proves AVX2.
+        words.map(|half| unsafe { _mm256_shuffle_epi8(table, half) })
+    }
+
+    #[inline(always)]
     fn to_f32(self, words: WordPair) -> RegisterPair {
         // SAFETY: `self` proves AVX2.
         unsafe { RegisterPair(_mm256_cvtepi32_ps(words.0), _mm256_cvtepi32_ps(words.1)) }
@@ -126,6 +166,15 @@ impl Lanes for Avx2Lanes {
             let widen =
                 |half: __m128i| _mm256_castsi256_ps(_mm256_slli_epi32::<16>(_mm256_cvtepu16_epi32(half)));
             RegisterPair(widen(_mm_loadu_si128(from.cast())), widen(_mm_loadu_si128(from.add(16).cast())))
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn load_i8(self, from: *const u8) -> RegisterPair {
+        // SAFETY: `self` proves AVX2; the caller guarantees sixteen readable i8.
+        unsafe {
+            let widen = |half: __m128i| _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(half));
+            RegisterPair(widen(_mm_loadl_epi64(from.cast())), widen(_mm_loadl_epi64(from.add(8).cast())))
         }
     }
 }

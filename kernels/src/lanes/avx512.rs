@@ -5,6 +5,7 @@ use std::arch::x86_64::*;
 
 use super::operations::Lanes;
 use crate::avx512::Avx512;
+use crate::isa::Isa;
 use crate::simd::{LANES, Simd, delegate_simd};
 
 /// Proof that this CPU has AVX-512 F, VL, BW, DQ, VNNI and BF16, and F16C.
@@ -27,6 +28,7 @@ impl Avx512Lanes {
 delegate_simd!(Avx512Lanes, Avx512);
 
 impl Lanes for Avx512Lanes {
+    const ISA: Isa = Isa::Avx512;
     type Words = __m512i;
 
     #[inline(always)]
@@ -72,6 +74,45 @@ impl Lanes for Avx512Lanes {
     }
 
     #[inline(always)]
+    fn and(self, a: __m512i, b: __m512i) -> __m512i {
+        // SAFETY: `self` proves AVX-512F.
+        unsafe { _mm512_and_si512(a, b) }
+    }
+
+    #[inline(always)]
+    fn or(self, a: __m512i, b: __m512i) -> __m512i {
+        // SAFETY: `self` proves AVX-512F.
+        unsafe { _mm512_or_si512(a, b) }
+    }
+
+    #[inline(always)]
+    fn add_words(self, a: __m512i, b: __m512i) -> __m512i {
+        // SAFETY: `self` proves AVX-512F.
+        unsafe { _mm512_add_epi32(a, b) }
+    }
+
+    #[inline(always)]
+    fn shift_left(self, words: __m512i, count: u32) -> __m512i {
+        // SAFETY: `self` proves AVX-512F.
+        unsafe { _mm512_sllv_epi32(words, _mm512_set1_epi32(count as i32)) }
+    }
+
+    #[inline(always)]
+    fn shift_right(self, words: __m512i, count: u32) -> __m512i {
+        // SAFETY: `self` proves AVX-512F.
+        unsafe { _mm512_srlv_epi32(words, _mm512_set1_epi32(count as i32)) }
+    }
+
+    #[inline(always)]
+    fn look_up(self, table: &[u8; 16], words: __m512i) -> __m512i {
+        // SAFETY: `self` proves AVX-512BW; the table has sixteen bytes.
+        unsafe {
+            let table = _mm512_broadcast_i32x4(_mm_loadu_si128(table.as_ptr().cast()));
+            _mm512_shuffle_epi8(table, words)
+        }
+    }
+
+    #[inline(always)]
     fn to_f32(self, words: __m512i) -> __m512 {
         // SAFETY: `self` proves AVX-512F.
         unsafe { _mm512_cvtepi32_ps(words) }
@@ -96,5 +137,11 @@ impl Lanes for Avx512Lanes {
             let words = _mm512_cvtepu16_epi32(_mm256_loadu_si256(from.cast()));
             _mm512_castsi512_ps(_mm512_slli_epi32::<16>(words))
         }
+    }
+
+    #[inline(always)]
+    unsafe fn load_i8(self, from: *const u8) -> __m512 {
+        // SAFETY: `self` proves AVX-512F; the caller guarantees sixteen readable i8.
+        unsafe { _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(from.cast()))) }
     }
 }

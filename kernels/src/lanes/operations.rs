@@ -1,10 +1,13 @@
 //! Operations of packed products and cached attention beyond [`Simd`]: vectors of sixteen 32-bit words, each four bytes
 //! or two bfloat16 numbers, and conversions from stored numbers; and their portable form.
 
+use crate::isa::Isa;
 use crate::simd::{LANES, Portable, Simd};
 
 /// Vectors of sixteen 32-bit words, next to the vectors of sixteen f32 of [`Simd`].
 pub(crate) trait Lanes: Simd {
+    /// The instruction set.
+    const ISA: Isa;
     /// Sixteen 32-bit words.
     type Words: Copy;
 
@@ -20,7 +23,16 @@ pub(crate) trait Lanes: Simd {
     fn low_nibbles(self, words: Self::Words) -> Self::Words;
     /// The high four bits of every byte.
     fn high_nibbles(self, words: Self::Words) -> Self::Words;
-    /// Converts each i32 to f32.
+    fn and(self, a: Self::Words, b: Self::Words) -> Self::Words;
+    fn or(self, a: Self::Words, b: Self::Words) -> Self::Words;
+    /// Adds 32-bit words, wrapping.
+    fn add_words(self, a: Self::Words, b: Self::Words) -> Self::Words;
+    /// Shifts 32-bit words; a count that is known when this is compiled is part of the instruction.
+    fn shift_left(self, words: Self::Words, count: u32) -> Self::Words;
+    fn shift_right(self, words: Self::Words, count: u32) -> Self::Words;
+    /// Replaces every byte, which is less than 16, by that entry of the table.
+    fn look_up(self, table: &[u8; 16], words: Self::Words) -> Self::Words;
+    /// Converts each i32 to f32, rounding to nearest, ties to even.
     fn to_f32(self, words: Self::Words) -> Self::Vector;
     /// # Safety
     /// Sixteen f32 must be readable at `from`.
@@ -31,9 +43,13 @@ pub(crate) trait Lanes: Simd {
     /// # Safety
     /// Sixteen bfloat16 must be readable at `from`.
     unsafe fn load_bf16(self, from: *const u8) -> Self::Vector;
+    /// # Safety
+    /// Sixteen i8 must be readable at `from`.
+    unsafe fn load_i8(self, from: *const u8) -> Self::Vector;
 }
 
 impl Lanes for Portable {
+    const ISA: Isa = Isa::Portable;
     type Words = [u32; LANES];
 
     #[inline(always)]
@@ -77,6 +93,36 @@ impl Lanes for Portable {
     }
 
     #[inline(always)]
+    fn and(self, a: Self::Words, b: Self::Words) -> Self::Words {
+        std::array::from_fn(|lane| a[lane] & b[lane])
+    }
+
+    #[inline(always)]
+    fn or(self, a: Self::Words, b: Self::Words) -> Self::Words {
+        std::array::from_fn(|lane| a[lane] | b[lane])
+    }
+
+    #[inline(always)]
+    fn add_words(self, a: Self::Words, b: Self::Words) -> Self::Words {
+        std::array::from_fn(|lane| a[lane].wrapping_add(b[lane]))
+    }
+
+    #[inline(always)]
+    fn shift_left(self, words: Self::Words, count: u32) -> Self::Words {
+        words.map(|word| word << count)
+    }
+
+    #[inline(always)]
+    fn shift_right(self, words: Self::Words, count: u32) -> Self::Words {
+        words.map(|word| word >> count)
+    }
+
+    #[inline(always)]
+    fn look_up(self, table: &[u8; 16], words: Self::Words) -> Self::Words {
+        words.map(|word| u32::from_le_bytes(word.to_le_bytes().map(|byte| table[usize::from(byte & 15)])))
+    }
+
+    #[inline(always)]
     fn to_f32(self, words: Self::Words) -> Self::Vector {
         words.map(|word| word as i32 as f32)
     }
@@ -97,5 +143,11 @@ impl Lanes for Portable {
     unsafe fn load_bf16(self, from: *const u8) -> Self::Vector {
         // SAFETY: the caller guarantees sixteen readable bfloat16.
         unsafe { from.cast::<[half::bf16; LANES]>().read_unaligned() }.map(half::bf16::to_f32)
+    }
+
+    #[inline(always)]
+    unsafe fn load_i8(self, from: *const u8) -> Self::Vector {
+        // SAFETY: the caller guarantees sixteen readable i8.
+        unsafe { from.cast::<[i8; LANES]>().read_unaligned() }.map(f32::from)
     }
 }

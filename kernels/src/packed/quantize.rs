@@ -1,140 +1,62 @@
-//! Conversion of f32 rows to the bytes of a tile and back. Rounding is that of llama.cpp, so that q8_0, q4_0 and q4_1
-//! hold the same numbers as there.
+//! f32 to quantized blocks. Rounding is that of llama.cpp, so that q8_0, q4_0, q4_1 and q5_0 hold the same numbers as
+//! there.
 //!
-//! Formulas: ggml's reference quantizers, `quantize_row_q8_0_ref`, `quantize_row_q4_0_ref` and `quantize_row_q4_1_ref`,
-//! <https://github.com/ggml-org/llama.cpp/blob/master/ggml/src/ggml-quants.c>.
+//! Formulas: ggml's reference quantizers, `quantize_row_q8_0_ref`, `quantize_row_q4_0_ref`, `quantize_row_q4_1_ref` and
+//! `quantize_row_q5_0_ref`, <https://github.com/ggml-org/llama.cpp/blob/master/ggml/src/ggml-quants.c>.
 
-use super::layout::{BLOCK, Layout};
+use super::encoding::{BLOCK, SUPER};
 use crate::format::WeightFormat;
-use crate::simd::LANES;
-use half::{bf16, f16};
+use half::f16;
 
-/// The bias that makes a stored q8_0 number unsigned.
-pub(super) const Q8_BIAS: i32 = 128;
-/// The bias of q4_0, which is part of the format.
-pub(super) const Q4_BIAS: i32 = 8;
-
-/// Packs sixteen rows (16, padded K) into a tile.
-pub(super) fn pack_tile(format: WeightFormat, values: &[f32], layout: &Layout, out: &mut [u8]) {
-    let columns = layout.padded_columns;
-    let word = |out: &mut [u8], group: usize, lane: usize, bytes: [u8; 4]| {
-        out[(group * LANES + lane) * 4..][..4].copy_from_slice(&bytes);
-    };
-    for (lane, row) in values.chunks_exact(columns).enumerate() {
-        match format {
-            WeightFormat::F32 => {
-                for (group, value) in row.iter().enumerate() {
-                    word(out, group, lane, value.to_le_bytes());
-                }
-            }
-            WeightFormat::Bf16 => {
-                for (group, pair) in row.as_chunks::<2>().0.iter().enumerate() {
-                    let [[a, b], [c, d]] = pair.map(|value| bf16::from_f32(value).to_le_bytes());
-                    word(out, group, lane, [a, b, c, d]);
-                }
-            }
-            _ => {
-                for (block, values) in row.as_chunks::<BLOCK>().0.iter().enumerate() {
-                    put_block(format, layout, out, block, lane, &quantize(format, values));
-                }
-            }
-        }
-    }
-}
-
-/// A quantized block: each number in a byte, without a bias, the scale and the minimum.
+/// A quantized block, or a super-block; what its format does not have is zero.
 pub(super) struct Block {
-    pub(super) quants: [u8; BLOCK],
+    /// The quants as they are stored; the first 32, or all of a super-block's.
+    pub(super) quants: [u8; SUPER],
     pub(super) scale: f16,
+    /// What is added to each number of a block; in a super-block, what is subtracted, times `small_minimums`.
     pub(super) minimum: f16,
+    /// In the order of a super-block's blocks, or of their halves.
+    pub(super) small_scales: [i8; 16],
+    pub(super) small_minimums: [i8; 16],
 }
 
-/// Writes a block of one row into a tile.
-pub(super) fn put_block(
-    format: WeightFormat,
-    layout: &Layout,
-    out: &mut [u8],
-    block: usize,
-    lane: usize,
-    values: &Block,
-) {
-    let Block { quants, scale, minimum } = values;
-    let word = |out: &mut [u8], group: usize, bytes: [u8; 4]| {
-        out[(group * LANES + lane) * 4..][..4].copy_from_slice(&bytes);
-    };
-    if !format.has_nibbles() {
-        for (group, four) in quants.as_chunks::<4>().0.iter().enumerate() {
-            word(out, block * BLOCK / 4 + group, *four);
-        }
-    } else {
-        let (low, high) = quants.split_at(BLOCK / 2);
-        let (low, high) = (low.as_chunks::<4>().0, high.as_chunks::<4>().0);
-        for (group, (low, high)) in low.iter().zip(high).enumerate() {
-            let bytes = std::array::from_fn(|byte| low[byte] | high[byte] << 4);
-            word(out, block * BLOCK / 8 + group, bytes);
-        }
+impl Block {
+    /// A block of 32 quants.
+    pub(super) fn plain(scale: f16, minimum: f16, quant: impl Fn(usize) -> u8) -> Self {
+        let quants = std::array::from_fn(|index| if index < BLOCK { quant(index) } else { 0 });
+        Self { quants, scale, minimum, small_scales: [0; 16], small_minimums: [0; 16] }
     }
-    let start = scale_at(format, layout, block, lane);
-    out[start..][..2].copy_from_slice(&scale.to_le_bytes());
-    if format == WeightFormat::Q4_1 {
-        out[start + 2 * LANES..][..2].copy_from_slice(&minimum.to_le_bytes());
+
+    /// A super-block, whose small scales are zero.
+    pub(super) fn super_block(scale: f16, minimum: f16, quant: impl Fn(usize) -> u8) -> Self {
+        let quants = std::array::from_fn(quant);
+        Self { quants, scale, minimum, small_scales: [0; 16], small_minimums: [0; 16] }
     }
 }
 
-/// The byte of a tile at which the scale of a block of one row is; the minimum is 2 * LANES bytes later.
-fn scale_at(format: WeightFormat, layout: &Layout, block: usize, lane: usize) -> usize {
-    let block = if format == WeightFormat::Q4_1 { 2 * block } else { block };
-    layout.scales + (block * LANES + lane) * 2
-}
-
-fn quantize(format: WeightFormat, values: &[f32; BLOCK]) -> Block {
+/// Quantizes 32 numbers.
+///
+/// # Panics
+/// If the format has another block, or is not quantized.
+pub(super) fn quantize(format: WeightFormat, values: &[f32]) -> Block {
+    let values: &[f32; BLOCK] = values.try_into().expect("a block of 32 numbers");
     let (quants, scale, minimum) = match format {
         WeightFormat::Q8_0 | WeightFormat::Q8_0Wide => {
             let (quants, scale) = quantize_q8(values);
             (quants, scale, f16::ZERO)
         }
         WeightFormat::Q4_1 => quantize_q4_1(values),
-        _ => {
-            let (quants, scale) = quantize_q4(values);
+        WeightFormat::Q4_0 | WeightFormat::Q4_0Wide => {
+            let (quants, scale) = quantize_signed(values, 8);
             (quants, scale, f16::ZERO)
         }
+        WeightFormat::Q5_0 => {
+            let (quants, scale) = quantize_signed(values, 16);
+            (quants, scale, f16::ZERO)
+        }
+        other => panic!("quantize: f32 is not quantized to {other:?}"),
     };
-    Block { quants, scale, minimum }
-}
-
-/// Unpacks one row (K) of a tile.
-pub(super) fn unpack_row(format: WeightFormat, tile: &[u8], layout: &Layout, lane: usize, out: &mut [f32]) {
-    let word = |group: usize| -> [u8; 4] {
-        let start = (group * LANES + lane) * 4;
-        [tile[start], tile[start + 1], tile[start + 2], tile[start + 3]]
-    };
-    let half = |start: usize| f16::from_le_bytes([tile[start], tile[start + 1]]).to_f32();
-    let scale = |block: usize| half(scale_at(format, layout, block, lane));
-    let nibble = |block: usize, inner: usize| {
-        let both = word(block * BLOCK / 8 + inner % (BLOCK / 2) / 4)[inner % 4];
-        i32::from(if inner < BLOCK / 2 { both & 15 } else { both >> 4 })
-    };
-    for (column, value) in out.iter_mut().enumerate() {
-        let (block, inner) = (column / BLOCK, column % BLOCK);
-        *value = match format {
-            WeightFormat::F32 => f32::from_le_bytes(word(column)),
-            WeightFormat::Bf16 => {
-                let [a, b, c, d] = word(column / 2);
-                bf16::from_le_bytes(if column.is_multiple_of(2) { [a, b] } else { [c, d] }).to_f32()
-            }
-            WeightFormat::Q8_0 | WeightFormat::Q8_0Wide => {
-                let quant = word(column / 4)[column % 4];
-                scale(block) * (i32::from(quant) - Q8_BIAS) as f32
-            }
-            WeightFormat::Q4_0 | WeightFormat::Q4_0Wide => {
-                scale(block) * (nibble(block, inner) - Q4_BIAS) as f32
-            }
-            WeightFormat::Q4_1 => {
-                let minimum = half(scale_at(format, layout, block, lane) + 2 * LANES);
-                scale(block) * nibble(block, inner) as f32 + minimum
-            }
-        };
-    }
+    Block::plain(scale, minimum, |index| quants[index])
 }
 
 /// Quantizes a block to unsigned bytes and a scale; a number is scale * (byte - 128).
@@ -143,17 +65,19 @@ fn quantize_q8(values: &[f32; BLOCK]) -> ([u8; BLOCK], f16) {
     let scale = largest / 127.0;
     let inverse = if scale == 0.0 { 0.0 } else { 1.0 / scale };
     // `round` rounds ties away from zero, as `roundf` in C does.
-    let quants = values.map(|value| ((value * inverse).round() as i32 + Q8_BIAS) as u8);
+    let quants = values.map(|value| ((value * inverse).round() as i32 + 128) as u8);
     (quants, f16::from_f32(scale))
 }
 
-/// Quantizes a block to 0..=15 and a scale; a number is scale * (quant - 8). The number of largest magnitude becomes
-/// quant 0.
-fn quantize_q4(values: &[f32; BLOCK]) -> ([u8; BLOCK], f16) {
+/// Quantizes a block to 0..2 * bias and a scale; a number is scale * (quant - bias). The number of largest magnitude
+/// becomes quant 0.
+fn quantize_signed(values: &[f32; BLOCK], bias: u8) -> ([u8; BLOCK], f16) {
     let largest = values.iter().fold(0.0f32, |a, &b| if b.abs() > a.abs() { b } else { a });
-    let scale = largest / -(Q4_BIAS as f32);
+    let bias = f32::from(bias);
+    let scale = largest / -bias;
     let inverse = if scale == 0.0 { 0.0 } else { 1.0 / scale };
-    let quants = values.map(|value| ((value * inverse + (Q4_BIAS as f32 + 0.5)) as i32).clamp(0, 15) as u8);
+    let most = 2 * bias as i32 - 1;
+    let quants = values.map(|value| ((value * inverse + (bias + 0.5)) as i32).clamp(0, most) as u8);
     (quants, f16::from_f32(scale))
 }
 

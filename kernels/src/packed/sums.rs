@@ -2,7 +2,8 @@
 
 #![allow(clippy::needless_range_loop, reason = "loops index several arrays by token and tile")]
 
-use super::layout::{BLOCK, Layout};
+use super::encoding::BLOCK;
+use super::layout::Layout;
 use crate::lanes::Lanes;
 use crate::memory::prefetch;
 

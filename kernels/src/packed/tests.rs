@@ -4,10 +4,11 @@
 
 use super::activations::Activations;
 use super::blocks::BlockType;
-use super::layout::BLOCK;
+use super::encoding::BLOCK;
 use super::matrix::PackedMatrix;
-use super::product::{Epilogue, multiply};
-use crate::format::WeightFormat::{self, Bf16, F32, Q4_0, Q4_0Wide, Q4_1, Q8_0, Q8_0Wide};
+use super::pairs::Epilogue;
+use super::product::multiply;
+use crate::format::WeightFormat::{self, Bf16, F32, Q4_0, Q4_0Wide, Q4_1, Q5_0, Q8_0, Q8_0Wide};
 use crate::isa::{Isa, isa};
 use crate::simd::LANES;
 use crate::tests::{ISAS, assert_close, bits, numbers};
@@ -16,6 +17,46 @@ fn pack(format: WeightFormat, weights: &[f32], columns: usize) -> PackedMatrix {
     PackedMatrix::pack(format, weights.len() / columns, columns, |row, out| {
         out.copy_from_slice(&weights[row * columns..][..columns]);
     })
+}
+
+const TYPES: [BlockType; 11] = [
+    BlockType::Q8_0,
+    BlockType::Q4_0,
+    BlockType::Q4_1,
+    BlockType::Q5_0,
+    BlockType::Q5_1,
+    BlockType::Iq4Nl,
+    BlockType::Q2K,
+    BlockType::Q3K,
+    BlockType::Q4K,
+    BlockType::Q5K,
+    BlockType::Q6K,
+];
+
+/// Rows of random blocks, with scales (and minimums) of f16 between 0.004 and 0.016.
+fn random_rows(kind: BlockType, rows: usize, columns: usize, seed: u64) -> Vec<Vec<u8>> {
+    let halves: &[usize] = match kind {
+        BlockType::Q4_1 | BlockType::Q5_1 | BlockType::Q4K | BlockType::Q5K => &[0, 2],
+        BlockType::Q2K => &[80, 82],
+        BlockType::Q3K => &[108],
+        BlockType::Q6K => &[208],
+        _ => &[0],
+    };
+    let row_bytes = columns / kind.numbers() * kind.bytes();
+    let bytes = numbers(rows * row_bytes, seed).into_iter().map(|number| ((number + 0.5) * 256.0) as u8);
+    let mut bytes: Vec<u8> = bytes.collect();
+    for block in bytes.chunks_exact_mut(kind.bytes()) {
+        for at in halves {
+            let value = 0.004 + f32::from(block[*at]) / 256.0 * 0.012;
+            block[*at..at + 2].copy_from_slice(&half::f16::from_f32(value).to_le_bytes());
+        }
+    }
+    bytes.chunks_exact(row_bytes).map(<[u8]>::to_vec).collect()
+}
+
+fn random_matrix(kind: BlockType, rows: usize, columns: usize, seed: u64) -> PackedMatrix {
+    let stored = random_rows(kind, rows, columns, seed);
+    PackedMatrix::pack_blocks(rows, columns, |row| Some((kind, stored[row].as_slice())))
 }
 
 /// Returns the product (T, N) without the padding of the stride.
@@ -58,7 +99,7 @@ fn f32_sums_column_after_column_on_every_instruction_set() {
 
 #[test]
 fn quantized_products_are_the_same_bits_on_every_instruction_set() {
-    for format in [Q8_0, Q4_0, Q8_0Wide, Q4_0Wide, Q4_1] {
+    for format in [Q8_0, Q4_0, Q8_0Wide, Q4_0Wide, Q4_1, Q5_0] {
         for (rows, columns, tokens) in [(33, 576, 1), (48, 96, 13), (17, 100, 7), (64, 1536, 12)] {
             let (x, w) = (numbers(tokens * columns, 3), numbers(rows * columns, 4));
             let matrix = pack(format, &w, columns);
@@ -68,6 +109,84 @@ fn quantized_products_are_the_same_bits_on_every_instruction_set() {
             }
         }
     }
+}
+
+#[test]
+fn products_of_blocks_are_the_same_bits_on_every_instruction_set_and_in_every_batch() {
+    for kind in TYPES {
+        for (rows, columns, tokens) in [(33, 256, 1), (48, 768, 31), (17, 512, 7), (65, 1536, 14)] {
+            let x = numbers(tokens * columns, 3);
+            let matrix = random_matrix(kind, rows, columns, 4);
+            let portable = product(Isa::Portable, &x, &matrix);
+            for isa in ISAS {
+                assert_eq!(bits(&product(isa, &x, &matrix)), bits(&portable), "{isa:?} {kind:?}");
+                for (x, expected) in x.chunks(columns).zip(portable.chunks(rows)) {
+                    assert_eq!(bits(&product(isa, x, &matrix)), bits(expected), "{kind:?} {isa:?} alone");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn products_of_blocks_are_near_the_f64_product_of_their_numbers() {
+    for kind in TYPES {
+        let (rows, columns, tokens) = (50, 512, 9);
+        let x = numbers(tokens * columns, 5);
+        let matrix = random_matrix(kind, rows, columns, 6);
+        assert_eq!(matrix.format(), kind.format());
+        is_near(&x, &matrix, 2e-5);
+    }
+}
+
+/// Asserts that the product differs from that in f64 by at most `limit` of the sum of the terms' absolute values.
+fn is_near(x: &[f32], matrix: &PackedMatrix, limit: f64) {
+    let (stored, columns, rows) = (unpack(matrix), matrix.columns, matrix.rows());
+    for isa in ISAS {
+        for (index, value) in product(isa, x, matrix).iter().enumerate() {
+            let x = &x[index / rows * columns..][..columns];
+            let w = &stored[index % rows * columns..][..columns];
+            let terms = x.iter().zip(w).map(|(x, w)| f64::from(*x) * f64::from(*w));
+            let scale: f64 = terms.clone().map(f64::abs).sum();
+            let error = (f64::from(*value) - terms.sum::<f64>()).abs();
+            assert!(error < limit * scale, "{:?} {isa:?}: off by {error} of {scale}", matrix.format());
+        }
+    }
+}
+
+/// As queries, keys and values of llama.cpp's mixed files.
+#[test]
+fn rows_of_several_types_are_one_matrix() {
+    let (columns, tokens) = (512, 15);
+    let parts = [(BlockType::Q4K, 96), (BlockType::Q6K, 32), (BlockType::Q8_0, 50)];
+    let stored = parts.map(|(kind, rows)| random_rows(kind, rows, columns, 7));
+    let find = |row: usize| match row {
+        row if row < 96 => (BlockType::Q4K, stored[0][row].as_slice()),
+        row if row < 128 => (BlockType::Q6K, stored[1][row - 96].as_slice()),
+        row => (BlockType::Q8_0, stored[2][row - 128].as_slice()),
+    };
+    let whole = PackedMatrix::pack_blocks(178, columns, |row| Some(find(row)));
+    let alone = |part: usize| {
+        let (kind, rows) = parts[part];
+        PackedMatrix::pack_blocks(rows, columns, |row| Some((kind, stored[part][row].as_slice())))
+    };
+    let alone = [0, 1, 2].map(alone);
+    assert_eq!(whole.bytes(), alone.iter().map(PackedMatrix::bytes).sum::<usize>());
+    assert_eq!(unpack(&whole), alone.each_ref().map(unpack).concat());
+    let x = numbers(tokens * columns, 8);
+    for isa in ISAS {
+        let products = alone.each_ref().map(|matrix| product(isa, &x, matrix));
+        for (token, out) in product(isa, &x, &whole).chunks(178).enumerate() {
+            let expected = [0, 1, 2].map(|part| {
+                let rows = parts[part].1;
+                products[part][token * rows..][..rows].to_vec()
+            });
+            assert_eq!(bits(out), bits(&expected.concat()), "{isa:?}");
+        }
+    }
+    assert!(PackedMatrix::is_packable(178, |row| Some(find(row).0)));
+    let type_of = |row: usize| Some(if row < 20 { BlockType::Q4K } else { BlockType::Q6K });
+    assert!(!PackedMatrix::is_packable(40, type_of));
 }
 
 #[test]
@@ -81,28 +200,18 @@ fn every_format_is_near_the_f64_product_of_the_stored_weights() {
         (Q8_0Wide, 2e-5),
         (Q4_0Wide, 2e-5),
         (Q4_1, 2e-5),
+        (Q5_0, 2e-5),
     ] {
         let (rows, columns, tokens) = (50, 300, 9);
         let (x, w) = (numbers(tokens * columns, 5), numbers(rows * columns, 6));
         let matrix = pack(format, &w, columns);
-        let stored = unpack(&matrix);
-        for isa in ISAS {
-            let out = product(isa, &x, &matrix);
-            for (index, value) in out.iter().enumerate() {
-                let x = &x[index / rows * columns..][..columns];
-                let w = &stored[index % rows * columns..][..columns];
-                let terms = x.iter().zip(w).map(|(x, w)| f64::from(*x) * f64::from(*w));
-                let scale: f64 = terms.clone().map(f64::abs).sum();
-                let error = (f64::from(*value) - terms.sum::<f64>()).abs();
-                assert!(error < limit * scale, "{format:?} {isa:?}: off by {error} of {scale}");
-            }
-        }
+        is_near(&x, &matrix, limit);
     }
 }
 
 #[test]
 fn a_token_alone_equals_the_token_in_a_batch() {
-    for format in [F32, Bf16, Q8_0, Q4_0, Q8_0Wide, Q4_0Wide, Q4_1] {
+    for format in [F32, Bf16, Q8_0, Q4_0, Q8_0Wide, Q4_0Wide, Q4_1, Q5_0] {
         let (rows, columns, tokens) = (80, 576, 31);
         let (x, w) = (numbers(tokens * columns, 7), numbers(rows * columns, 8));
         let matrix = pack(format, &w, columns);
@@ -127,6 +236,7 @@ fn formats_store_weights_with_the_stated_precision() {
         (Q8_0Wide, 1.0 / 127.0),
         (Q4_0Wide, 1.0 / 8.0),
         (Q4_1, 1.0 / 8.0),
+        (Q5_0, 1.0 / 16.0),
     ] {
         // 70 columns: the last block of a row has six.
         for (row, stored) in w.chunks(70).zip(unpack(&pack(format, &w, 70)).chunks(70)) {
@@ -148,8 +258,8 @@ fn packed_blocks_keep_their_numbers() {
     let half = |value: f32| half::f16::from_f32(value).to_le_bytes();
     let scale = |row: usize, block: usize| (row as f32 - 9.5) / 64.0 + block as f32 / 8.0;
     let minimum = |row: usize| row as f32 / 4.0 - 1.0;
-    for kind in [BlockType::Q8_0, BlockType::Q4_0, BlockType::Q4_1, BlockType::Q5_0] {
-        let has_minimum = kind == BlockType::Q4_1;
+    for kind in [BlockType::Q8_0, BlockType::Q4_0, BlockType::Q4_1, BlockType::Q5_0, BlockType::Q5_1] {
+        let has_minimum = matches!(kind, BlockType::Q4_1 | BlockType::Q5_1);
         let head = if has_minimum { 4 } else { 2 };
         let byte = |row: usize, index: usize| ((row * 131 + index * 89 + 7) % 251) as u8;
         let block = |row: usize, block: usize| {
@@ -160,8 +270,8 @@ fn packed_blocks_keep_their_numbers() {
         };
         let stored: Vec<Vec<u8>> =
             (0..rows).map(|row| (0..blocks).flat_map(|index| block(row, index)).collect()).collect();
-        let matrix = PackedMatrix::pack_blocks(kind, rows, blocks * BLOCK, |row| {
-            (row != 5).then(|| stored[row].as_slice())
+        let matrix = PackedMatrix::pack_blocks(rows, blocks * BLOCK, |row| {
+            (row != 5).then(|| (kind, stored[row].as_slice()))
         });
         assert_eq!(matrix.format(), kind.format());
         for (index, value) in unpack(&matrix).into_iter().enumerate() {
@@ -174,6 +284,8 @@ fn packed_blocks_keep_their_numbers() {
                 BlockType::Q4_0 => nibble(2) - 8,
                 BlockType::Q4_1 => nibble(4),
                 BlockType::Q5_0 => (nibble(6) | i32::from(bytes[2 + inner / 8] >> (inner % 8) & 1) << 4) - 16,
+                BlockType::Q5_1 => nibble(8) | i32::from(bytes[4 + inner / 8] >> (inner % 8) & 1) << 4,
+                other => unreachable!("{other:?}"),
             };
             let round = |value: f32| half::f16::from_f32(value).to_f32();
             let added = if has_minimum { round(minimum(row)) } else { 0.0 };

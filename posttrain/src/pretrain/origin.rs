@@ -169,10 +169,15 @@ fn shape(init: &str) -> Result<ModelConfig> {
         "smollm2-135m" => ModelConfig::smollm2_135m(),
         "smollm2-360m" => ModelConfig::smollm2_360m(),
         "smollm2-1.7b" => ModelConfig::smollm2_1_7b(),
-        path => ModelConfig::read(Path::new(path)).with_context(|| {
-            format!(
-                "`--init {path}` is neither a preset (smollm2-135m, smollm2-360m, smollm2-1.7b) nor a config.json"
-            )
-        })?,
+        path => {
+            let config = ModelConfig::read(Path::new(path)).with_context(|| {
+                format!(
+                    "`--init {path}` is neither a preset (smollm2-135m, smollm2-360m, smollm2-1.7b) nor a config.json"
+                )
+            })?;
+            // Otherwise it would be trained as another model, with a plain Llama's arithmetic.
+            config.check_trainable().map_err(|reason| anyhow::anyhow!("`--init {path}` {reason}"))?;
+            config
+        }
     })
 }

@@ -153,6 +153,8 @@ enum Quantized {
     Q4,
     #[value(name = "q4_1")]
     Q4WithMinimum,
+    #[value(name = "q5_0")]
+    Q5,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -183,6 +185,7 @@ impl Options {
             (Some(Quantized::Q8), _) => Some(WeightFormat::Q8_0),
             (Some(Quantized::Q4), _) => Some(WeightFormat::Q4_0),
             (Some(Quantized::Q4WithMinimum), _) => Some(WeightFormat::Q4_1),
+            (Some(Quantized::Q5), _) => Some(WeightFormat::Q5_0),
             (None, Precision::Auto) => None,
             (None, Precision::F32) => Some(WeightFormat::F32),
             (None, Precision::Bf16) => Some(WeightFormat::Bf16),

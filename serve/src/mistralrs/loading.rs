@@ -131,6 +131,14 @@ fn formats(
         Some(WeightFormat::Q8_0 | WeightFormat::Q8_0Wide) => Ok((plain, Some(IsqType::Q8_0))),
         Some(WeightFormat::Q4_0 | WeightFormat::Q4_0Wide) => Ok((plain, Some(IsqType::Q4_0))),
         Some(WeightFormat::Q4_1) => Ok((plain, Some(IsqType::Q4_1))),
+        Some(WeightFormat::Q5_0) => Ok((plain, Some(IsqType::Q5_0))),
+        Some(WeightFormat::Q5_1) => Ok((plain, Some(IsqType::Q5_1))),
+        Some(WeightFormat::Q2K) => Ok((plain, Some(IsqType::Q2K))),
+        Some(WeightFormat::Q3K) => Ok((plain, Some(IsqType::Q3K))),
+        Some(WeightFormat::Q4K) => Ok((plain, Some(IsqType::Q4K))),
+        Some(WeightFormat::Q5K) => Ok((plain, Some(IsqType::Q5K))),
+        Some(WeightFormat::Q6K) => Ok((plain, Some(IsqType::Q6K))),
+        Some(WeightFormat::Iq4Nl) => bail!("mistral.rs cannot quantize to iq4_nl; use `--engine native`"),
     }
 }
 
