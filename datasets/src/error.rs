@@ -28,9 +28,27 @@ pub enum Error {
         /// What was expected and what was found.
         reason: String,
     },
+    /// A file cannot be read from here on. Unlike a row that cannot be used, this is never left out: rows of unknown number
+    /// are lost.
+    #[error("{}, {unit} {number}: {reason}; the rest of the file is lost", path.display())]
+    Rest {
+        /// The file.
+        path: PathBuf,
+        /// "line" or "row".
+        unit: &'static str,
+        /// The number of the first row that is lost, from 1.
+        number: usize,
+        /// What is wrong.
+        reason: String,
+    },
 }
 
 impl Error {
+    /// Whether it is about one row, so that `--skip-invalid` can leave the row out and go on with the next one.
+    pub fn is_of_one_row(&self) -> bool {
+        matches!(self, Self::Row { .. })
+    }
+
     pub(crate) fn file(action: &'static str, path: &Path, reason: std::io::Error) -> Self {
         files::Error::file(action, path, reason).into()
     }

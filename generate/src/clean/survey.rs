@@ -74,7 +74,8 @@ impl Survey {
                         usize::from(name.id.as_ref().is_some_and(|id| !ids.insert(hash(id))));
                     survey.rows.push(RowName { is_empty: is_empty(&located.row), ..name });
                 }
-                Err(error) => unreadable.push(error.to_string()),
+                Err(error) if error.is_of_one_row() => unreadable.push(error.to_string()),
+                Err(error) => return Err(error.into()),
             }
         }
         progress.finish();

@@ -150,9 +150,10 @@ pub(super) fn count(folder: &Path, filters: &RowFilters<'_>) -> Result<SourceCou
     for (file, reason) in rows.skipped() {
         terminal::message!("warning: {} is skipped: {reason}", file.display());
     }
+    // Where the data is on this machine (for a Hugging Face id: in its cache) is nobody else's business.
+    let (place, name) = (folder.display().to_string(), filters.source.data_name());
     let invalid = rows.take_invalid().into_iter();
-    counts.invalid =
-        invalid.map(|row| row.reason.replace(&filters.source.data, &filters.source.data_name())).collect();
+    counts.invalid = invalid.map(|row| row.reason.replace(&place, &name)).collect();
     Ok(counts)
 }
 
