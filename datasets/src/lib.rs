@@ -10,6 +10,7 @@ pub mod columns;
 pub mod contamination;
 pub mod duplicates;
 pub mod evaluation_set;
+pub mod export;
 pub mod near_duplicate;
 pub mod nearest;
 pub mod row;

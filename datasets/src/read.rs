@@ -157,7 +157,9 @@ impl Iterator for Rows {
         loop {
             let row = self.raw.next()?.and_then(RawRow::row);
             match row {
-                Err(error) if self.raw.skip_invalid && error.is_of_one_row() => self.raw.invalid.push(invalid(&error)),
+                Err(error) if self.raw.skip_invalid && error.is_of_one_row() => {
+                    self.raw.invalid.push(invalid(&error))
+                }
                 row => return Some(row),
             }
         }
@@ -207,7 +209,8 @@ impl RawRows {
     fn open_next(&mut self) -> Option<Result<(), Error>> {
         let path = self.files.pop_front()?;
         // All of it is read anyway.
-        let opened = self.recorded.check_content(&path).and_then(|()| source::objects(&path, has_layout, self.limits));
+        let opened =
+            self.recorded.check_content(&path).and_then(|()| source::objects(&path, has_layout, self.limits));
         Some(opened.map(|objects| {
             self.open = Some(OpenFile { objects: with_trees(&path, objects), path, layout: None });
         }))
@@ -258,7 +261,9 @@ impl Iterator for RawRows {
     fn next(&mut self) -> Option<Self::Item> {
         loop {
             match self.next_object()? {
-                Err(error) if self.skip_invalid && error.is_of_one_row() => self.invalid.push(invalid(&error)),
+                Err(error) if self.skip_invalid && error.is_of_one_row() => {
+                    self.invalid.push(invalid(&error))
+                }
                 row => return Some(row),
             }
         }

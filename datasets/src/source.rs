@@ -102,7 +102,8 @@ pub type FileObject = Result<(usize, Map<String, Value>), Error>;
 /// # Errors
 /// When the file cannot be read or is no data file. Broken rows are errors of the iterator.
 pub fn file_objects(path: &Path) -> Result<impl Iterator<Item = FileObject> + Send, Error> {
-    Ok(objects(path, |_| true, RowLimits::default())?.map(|object| object.map(|row| (row.number, row.object))))
+    Ok(objects(path, |_| true, RowLimits::default())?
+        .map(|object| object.map(|row| (row.number, row.object))))
 }
 
 /// The objects of one file, as a stream. The first character decides whether JSON is an array or lines, whatever the

@@ -6,7 +6,7 @@ use crate::limits::RowLimits;
 use crate::options::ReadOptions;
 use crate::source::batches::{Batches, open};
 use crate::source::{Format, data_files};
-use crate::write::{Shard, finish_shards, new_shard};
+use crate::write::{Shard, finish_shards, new_shard, shard_name};
 use arrow::array::{BooleanArray, RecordBatch};
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::{Schema, SchemaRef};
@@ -61,7 +61,7 @@ impl UnchangedFiles {
     ) -> Result<Vec<Shard>, Error> {
         std::fs::create_dir_all(folder).map_err(|error| Error::file("create", folder, error))?;
         let count = total_rows.div_ceil(rows_per_shard.get()).max(1);
-        let path = |index: usize| folder.join(format!("{split}-{index:05}-of-{count:05}.parquet"));
+        let path = |index: usize| folder.join(shard_name(split, index, count, "parquet"));
         let (mut written, mut received) = (Vec::new(), 0);
         let mut writer = new_shard(&path(0), self.schema.clone())?;
         let mut in_shard = 0;

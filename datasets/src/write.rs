@@ -51,7 +51,7 @@ pub enum ColumnType {
     ReasonedMessages,
 }
 
-/// A Parquet file that was written.
+/// A file of rows that was written.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Shard {
     /// Its path.
@@ -150,7 +150,7 @@ fn write_schema<E: From<Error>>(
     let mut rows = rows.into_iter();
     let mut written = Vec::new();
     for index in 0..count {
-        let path = folder.join(format!("{split}-{index:05}-of-{count:05}.parquet"));
+        let path = folder.join(shard_name(split, index, count, "parquet"));
         let (file, in_shard) = write_shard(&path, schema.clone(), rows.by_ref().take(rows_per_shard.get()))?;
         written.push((file, path, in_shard));
     }
@@ -160,6 +160,11 @@ fn write_schema<E: From<Error>>(
         return Err(Error::NotData { path: folder.to_owned(), reason }.into());
     }
     Ok(finish_shards(written)?)
+}
+
+/// The name of a shard.
+pub(crate) fn shard_name(split: &str, index: usize, count: usize, extension: &str) -> String {
+    format!("{split}-{index:05}-of-{count:05}.{extension}")
 }
 
 /// Gives the shards their names, once all of them are whole.

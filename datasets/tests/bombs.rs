@@ -42,10 +42,11 @@ fn refused(path: &Path, expected: &str) {
     let start = Instant::now();
     let error = match read_with(path, &ReadOptions::default()) {
         Err(error) => error.to_string(),
-        Ok(mut rows) => rows.by_ref().take(1000).find_map(Result::err).map_or_else(
-            || format!("{}: no row is refused", path.display()),
-            |error| error.to_string(),
-        ),
+        Ok(mut rows) => rows
+            .by_ref()
+            .take(1000)
+            .find_map(Result::err)
+            .map_or_else(|| format!("{}: no row is refused", path.display()), |error| error.to_string()),
     };
     assert!(error.contains(expected), "{error}");
     assert!(start.elapsed() < Duration::from_secs(30), "{error}: took {:?}", start.elapsed());

@@ -17,6 +17,7 @@ use crate::draw::draw;
 use crate::install::install;
 use anyhow::{Result, anyhow, bail};
 use checkpoint::Tokenizer;
+use datasets::export::{FileFormat, write_json_files};
 use datasets::write::{ROWS_PER_SHARD, Shard, write_shards};
 use files::atomic::{self, NewFolder};
 use files::output_folder::{FolderKind, OutputFolder};
@@ -55,6 +56,9 @@ pub struct Options {
     /// Write nothing; print for every source whether it is available with the rows that the recipe asks for
     #[arg(long)]
     check: bool,
+    /// Form of the dataset's files
+    #[arg(long, value_enum, default_value_t)]
+    format: FileFormat,
     #[arg(long, help = NO_LOCK_HELP)]
     no_lock: bool,
 }
@@ -76,9 +80,9 @@ pub fn run(options: &Options) -> Result<u8> {
     let new = folder.new_result()?;
     let shuffle_folder = NewFolder::create(&out.join("shuffle"))?;
     let shuffle = shuffled(&portions, options.seed, shuffle_folder.path(), tokenizer.as_ref())?;
-    let shards = write(new.path(), kind, shuffle)?;
+    let shards = write(new.path(), kind, options.format, shuffle)?;
     drop(shuffle_folder);
-    let text = card::body(&recipe, &portions, options.seed, kind);
+    let text = card::body(&recipe, &portions, options.seed, (kind, options.format));
     atomic::write(&new.path().join("README.md"), text)?;
     let manifest = card::manifest(new.path(), &recipe, &portions, (options.seed, options.rows), &shards);
     atomic::write(&new.path().join("mix.json"), serde_json::to_string_pretty(&manifest)?)?;
@@ -138,15 +142,12 @@ fn shuffled(
     Ok(shuffle)
 }
 
-fn write(new: &Path, kind: RowKind, shuffle: Shuffle) -> Result<Vec<Shard>> {
+fn write(new: &Path, kind: RowKind, format: FileFormat, shuffle: Shuffle) -> Result<Vec<Shard>> {
     let total = shuffle.rows();
-    let rows = shuffle.in_order()?.map(|row| Ok(serde_json::from_slice(&row?)?));
-    write_shards::<anyhow::Error>(
-        &new.join("data/default"),
-        "train",
-        &kind.columns(),
-        total,
-        ROWS_PER_SHARD,
-        rows,
-    )
+    let folder = new.join("data/default");
+    let rows = shuffle.in_order()?.map(|row| anyhow::Ok(serde_json::from_slice(&row?)?));
+    match format {
+        FileFormat::Parquet => write_shards(&folder, "train", &kind.columns(), total, ROWS_PER_SHARD, rows),
+        format => write_json_files(&folder, "train", format, total, ROWS_PER_SHARD, rows),
+    }
 }

@@ -41,6 +41,11 @@ pub(crate) fn tokenized(
         }
     }
     remove_abandoned(cache);
+    if let Some(reason) = rules.tokenizer.slow_because() {
+        terminal::message!(
+            "note: texts are encoded by the tokenizers crate, which takes several times as long: {reason}"
+        );
+    }
     let mut writer = Writer::create(&folder)?;
     let progress = Progress::new("tokenizing", "rows", None);
     for path in paths {

@@ -140,7 +140,8 @@ fn open_parquet(file: File, limits: RowLimits) -> Result<(SchemaRef, Batches), S
         Ok(ParquetRecordBatchReaderBuilder::new_with_metadata(file.try_clone()?, metadata.clone()))
     };
     let build = || Ok(builder(&file)?.with_row_groups(Vec::new()).build()?.schema());
-    let schema = fenced(build).and_then(|built: Result<_, ArrowError>| built.map_err(|error| error.to_string()));
+    let schema =
+        fenced(build).and_then(|built: Result<_, ArrowError>| built.map_err(|error| error.to_string()));
     let schema = schema.map_err(|reason| whole(&reason))?;
     let group = move |(index, rows): (usize, usize)| -> Batches {
         let reader = builder(&file).and_then(|builder| {

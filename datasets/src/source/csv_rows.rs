@@ -27,7 +27,9 @@ impl CsvRows {
     pub(super) fn open(path: &Path, delimiter: u8, limits: RowLimits) -> Result<Self, Error> {
         // An empty file has no first character; reading it as lines reports what it is compressed with.
         Lines::open(path, limits)?.first_character()?;
-        let mut reader = ReaderBuilder::new().delimiter(delimiter).from_reader(Bounded { reader: compression::open(path)?, left: limits.bytes() });
+        let mut reader = ReaderBuilder::new()
+            .delimiter(delimiter)
+            .from_reader(Bounded { reader: compression::open(path)?, left: limits.bytes() });
         let not_data = |reason: String| Error::NotData { path: path.to_owned(), reason };
         let names = reader.headers().map_err(|error| not_data(format!("has no header ({error})")))?;
         let mut names = names.clone();

@@ -119,8 +119,9 @@ fn sequence(lines: Lines, is_row: IsRow) -> Result<Box<dyn Iterator<Item = Objec
         && matches!(sequence.scanner.peek(), Ok(None))
         && let Some(rows) = rows_within(&only.object, is_row)
     {
-        let numbered =
-            |(object, number): (Map<String, Value>, usize)| Ok(NumberedObject { number, object, surrogates: 0 });
+        let numbered = |(object, number): (Map<String, Value>, usize)| {
+            Ok(NumberedObject { number, object, surrogates: 0 })
+        };
         return Ok(Box::new(rows.into_iter().zip(1..).map(numbered)));
     }
     Ok(Box::new(first.into_iter().chain(sequence)))
@@ -152,8 +153,9 @@ impl Iterator for Sequence {
                     parse(&text).map_err(|error| (number(&error), format!("not JSON ({error})")))
                 });
                 Some(match mended {
-                    Ok(mended) => object(mended, line)
-                        .map_err(|reason| Error::Row { path, unit, number: line, reason }),
+                    Ok(mended) => {
+                        object(mended, line).map_err(|reason| Error::Row { path, unit, number: line, reason })
+                    }
                     Err((number, reason)) => {
                         // What is no JSON may end anywhere: the values after it are not looked for.
                         self.is_over = true;

@@ -105,7 +105,9 @@ impl State {
                 self.is_escaped = false;
                 at += 1;
             } else if self.is_string {
-                let Some(found) = memchr::memchr2(b'"', b'\\', &block[at..]) else { return (block.len(), false) };
+                let Some(found) = memchr::memchr2(b'"', b'\\', &block[at..]) else {
+                    return (block.len(), false);
+                };
                 at += found + 1;
                 self.is_escaped = block[at - 1] == b'\\';
                 self.is_string = self.is_escaped;

@@ -111,7 +111,7 @@ impl RowFilters<'_> {
         };
         let mut tokens = 0;
         for text in texts {
-            tokens += tokenizer.encode(text)?.ids.len();
+            tokens += tokenizer.ids(text)?.len();
         }
         let is_short = source.minimum_tokens.is_some_and(|minimum| tokens < minimum);
         Ok(match (is_short, exceeds(tokens, source.maximum_tokens)) {

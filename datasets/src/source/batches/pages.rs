@@ -35,7 +35,11 @@ struct Unpacked {
 ///
 /// # Errors
 /// Names the column whose page is too large.
-pub(super) fn check(file: &File, metadata: &ParquetMetaData, limits: &RowLimits) -> Result<Vec<usize>, String> {
+pub(super) fn check(
+    file: &File,
+    metadata: &ParquetMetaData,
+    limits: &RowLimits,
+) -> Result<Vec<usize>, String> {
     let length = file.metadata().map_err(|error| error.to_string())?.len();
     let groups = metadata.row_groups().iter().enumerate();
     groups.map(|(index, group)| batch_rows(file, length, index, group, limits)).collect()
@@ -99,7 +103,8 @@ fn unpacked(file: &File, length: u64, column: &ColumnChunkMetaData) -> io::Resul
         reader.seek(SeekFrom::Start(at))?;
         let mut header = Header { reader: &mut reader, read: 0, fields: Vec::new() };
         header.fields_of(&mut Vec::new())?;
-        let field = |path: &[i16]| header.fields.iter().find(|(found, _)| found == path).map(|(_, value)| *value);
+        let field =
+            |path: &[i16]| header.fields.iter().find(|(found, _)| found == path).map(|(_, value)| *value);
         let positive = |value: Option<i64>| value.and_then(|value| u64::try_from(value).ok()).unwrap_or(0);
         let bytes = positive(field(&[2]));
         // Of a data page in either version, and of a dictionary.
