@@ -1,5 +1,6 @@
 //! What can be wrong with data on disk. Every error names the file, the line and what was expected.
 
+use crate::read::InvalidRow;
 use std::path::{Path, PathBuf};
 
 /// Why rows cannot be read or written.
@@ -47,6 +48,16 @@ impl Error {
     /// Whether it is about one row, so that `--skip-invalid` can leave the row out and go on with the next one.
     pub fn is_of_one_row(&self) -> bool {
         matches!(self, Self::Row { .. })
+    }
+
+    /// What is listed of the row that it is about, where that row is left out; `None` if it is about more than one row.
+    pub fn invalid_row(&self) -> Option<InvalidRow> {
+        match self {
+            Self::Row { path, number, .. } => {
+                Some(InvalidRow { file: path.clone(), number: *number, reason: self.to_string() })
+            }
+            _ => None,
+        }
     }
 
     pub(crate) fn file(action: &'static str, path: &Path, reason: std::io::Error) -> Self {

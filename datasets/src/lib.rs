@@ -9,6 +9,7 @@ pub mod card;
 pub mod columns;
 pub mod contamination;
 pub mod duplicates;
+pub mod encoded;
 pub mod evaluation_set;
 pub mod export;
 pub mod near_duplicate;
@@ -16,6 +17,7 @@ pub mod nearest;
 pub mod row;
 pub mod write;
 
+mod ahead;
 mod configs;
 mod error;
 mod layout;

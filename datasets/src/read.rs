@@ -288,13 +288,13 @@ fn has_layout(object: &Map<String, Value>) -> bool {
     Layout::of(object, &[]).is_ok()
 }
 
+/// What is listed of a row that is left out; the caller checked that it is about one.
 fn invalid(error: &Error) -> InvalidRow {
-    let (file, number) = match error {
-        Error::Row { path, number, .. } | Error::Rest { path, number, .. } => (path.clone(), *number),
-        Error::NotData { path, .. } => (path.clone(), 0),
-        Error::File(_) => (PathBuf::new(), 0),
-    };
-    InvalidRow { file, number, reason: error.to_string() }
+    error.invalid_row().unwrap_or_else(|| InvalidRow {
+        file: PathBuf::new(),
+        number: 0,
+        reason: error.to_string(),
+    })
 }
 
 fn row_error(file: &Path, number: usize, reason: String) -> Error {

@@ -134,6 +134,27 @@ fn other_forms_have_the_same_rows_in_the_same_order() {
     assert!(verified.status.success(), "{}", String::from_utf8_lossy(&verified.stderr));
 }
 
+/// A source that is taken whole is read once, one with a count twice: the same rows in the same order, and the same bytes on
+/// any number of cores.
+#[test]
+fn one_pass_and_two_and_any_number_of_threads_give_the_same_rows() {
+    let kitchen = Kitchen::new();
+    let whole = [source("a", ""), source("b", "")].concat();
+    let mut files = Vec::new();
+    for threads in ["1", "2", "5"] {
+        kitchen.write("recipe.toml", &format!("name = \"Soup\"\n{whole}"));
+        let mut command = program("smoltalk");
+        command.current_dir(kitchen.folder.path()).env("RAYON_NUM_THREADS", threads);
+        let output = command.args(["mix", "recipe.toml", "--out", "out"]).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        files.push(bytes(&kitchen.path("out")));
+    }
+    assert!(files.iter().all(|file| *file == files[0]), "the same bytes");
+    let counted = [source("a", "count = 90"), source("b", "count = 40")].concat();
+    kitchen.mixed(&counted, &[]);
+    assert!(bytes(&kitchen.path("out"))[2] == files[0][2], "the same shard");
+}
+
 #[test]
 fn reasons_of_invalid_rows_name_no_place_of_this_machine() {
     let kitchen = Kitchen::new();

@@ -3,6 +3,7 @@
 
 use super::text::{NumberedObject, Object};
 use crate::Error;
+use crate::ahead::ahead;
 use crate::limits::{MAX_DEPTH, RowLimits};
 use arrow::array::{RecordBatch, RecordBatchReader};
 use arrow::datatypes::{DataType, SchemaRef};
@@ -13,10 +14,9 @@ use pages::BATCH;
 use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder,
 };
-use serde_json::{Map, Value};
 use std::fs::File;
 use std::io::{BufReader, Read, Seek};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 mod json;
 mod pages;
@@ -29,28 +29,14 @@ const METADATA_STACK: usize = 256 << 20;
 /// The batches of a file.
 pub(crate) type Batches = Box<dyn Iterator<Item = Result<RecordBatch, ArrowError>> + Send>;
 
-/// The rows of one file, in order, numbered from 1.
-pub(super) struct BatchRows {
-    path: PathBuf,
-    limits: RowLimits,
-    /// `None` after the end, or after an error.
-    batches: Option<Batches>,
-    /// What is left of the batch that is being returned.
-    batch: Option<RecordBatch>,
-    /// Rows of it that are converted at a time.
-    step: usize,
-    /// Rows that were read and not returned yet.
-    ready: std::vec::IntoIter<Map<String, Value>>,
-    /// Of the last row returned.
-    number: usize,
-}
+/// Rows that are converted together, and the number of the first one; or why the rest of the file is lost.
+type Rows = Result<(usize, RecordBatch), (usize, String)>;
 
-/// Why rows cannot be returned.
-enum Fault {
-    /// The next row alone.
-    Row(String),
-    /// The rest of the file.
-    Rest(String),
+/// The rows of one file, in order, numbered from 1; converted to JSON ahead.
+pub(super) struct BatchRows {
+    objects: Box<dyn Iterator<Item = Object> + Send>,
+    /// Whether the rest of the file is lost.
+    is_over: bool,
 }
 
 impl BatchRows {
@@ -60,48 +46,79 @@ impl BatchRows {
     /// Those of [`open`].
     pub(super) fn open(path: &Path, is_arrow: bool, limits: RowLimits) -> Result<Self, Error> {
         let (_, batches) = open(path, is_arrow, limits)?;
-        let (path, ready) = (path.to_owned(), Vec::new().into_iter());
-        Ok(Self { path, limits, batches: Some(batches), batch: None, step: BATCH, ready, number: 0 })
+        let pieces = Pieces { batches: Some(batches), batch: None, number: 1 };
+        let path = path.to_owned();
+        let objects = ahead(pieces, move |rows| convert(&path, rows, limits)).flatten();
+        Ok(Self { objects: Box::new(objects), is_over: false })
     }
+}
 
-    /// The next rows; `None` at the end.
-    fn read(&mut self) -> Option<Result<Vec<Map<String, Value>>, Fault>> {
+/// The batches of a file in pieces of a few rows.
+struct Pieces {
+    /// `None` after the end, or after an error.
+    batches: Option<Batches>,
+    /// What is left of a batch.
+    batch: Option<RecordBatch>,
+    /// Of its first row.
+    number: usize,
+}
+
+impl Iterator for Pieces {
+    type Item = Rows;
+
+    fn next(&mut self) -> Option<Rows> {
         loop {
             if let Some(batch) = self.batch.take().filter(|batch| batch.num_rows() > 0) {
-                return Some(self.convert(&batch));
+                let (number, rows) = (self.number, batch.num_rows().min(BATCH));
+                self.number += rows;
+                self.batch = Some(batch.slice(rows, batch.num_rows() - rows));
+                return Some(Ok((number, batch.slice(0, rows))));
             }
             let mut batches = self.batches.take()?;
             match fenced(move || batches.next().map(|batch| (batch, batches))) {
                 Ok(None) => return None,
-                Ok(Some((Ok(batch), batches))) => {
-                    (self.batch, self.batches, self.step) = (Some(batch), Some(batches), BATCH);
-                }
-                Ok(Some((Err(error), _))) => return Some(Err(Fault::Rest(error.to_string()))),
-                Err(panic) => return Some(Err(Fault::Rest(panic))),
+                Ok(Some((Ok(batch), batches))) => (self.batch, self.batches) = (Some(batch), Some(batches)),
+                Ok(Some((Err(error), _))) => return Some(Err((self.number, error.to_string()))),
+                Err(panic) => return Some(Err((self.number, panic))),
             }
         }
     }
+}
 
-    /// Converts the first rows of a batch, fewer of large ones, and keeps the others.
-    fn convert(&mut self, batch: &RecordBatch) -> Result<Vec<Map<String, Value>>, Fault> {
-        let rest = |rows: usize| Some(batch.slice(rows, batch.num_rows() - rows));
-        loop {
-            let rows = batch.num_rows().min(self.step);
-            let limit = self.limits.bytes();
-            match fenced(|| json::objects(&batch.slice(0, rows), limit)).map_err(Fault::Rest)? {
-                Ok(objects) => {
-                    self.batch = rest(rows);
-                    return Ok(objects);
-                }
-                Err(json::Fault::TooLarge) if rows > 1 => self.step = rows.div_ceil(4),
-                Err(json::Fault::TooLarge) => {
-                    self.batch = rest(1);
-                    return Err(Fault::Row(self.limits.too_large()));
-                }
-                Err(json::Fault::Other(reason)) => return Err(Fault::Rest(reason)),
+/// Converts rows to objects, fewer of large ones at a time.
+fn convert(path: &Path, rows: Rows, limits: RowLimits) -> Vec<Object> {
+    let (path, unit) = (path.to_owned(), "row");
+    let (mut number, mut batch) = match rows {
+        Ok(rows) => rows,
+        Err((number, reason)) => return vec![Err(Error::Rest { path, unit, number, reason })],
+    };
+    let (mut objects, mut step) = (Vec::with_capacity(batch.num_rows()), BATCH);
+    while batch.num_rows() > 0 {
+        let mut rows = batch.num_rows().min(step);
+        let found = fenced(|| json::objects(&batch.slice(0, rows), limits.bytes()));
+        match found.unwrap_or_else(|panic| Err(json::Fault::Other(panic))) {
+            Ok(found) => {
+                let numbered = found.into_iter().zip(number..);
+                objects.extend(
+                    numbered.map(|(object, number)| Ok(NumberedObject { number, object, surrogates: 0 })),
+                );
+            }
+            Err(json::Fault::TooLarge) if rows > 1 => {
+                (step, rows) = (rows.div_ceil(4), 0);
+            }
+            Err(json::Fault::TooLarge) => {
+                let (path, reason) = (path.clone(), limits.too_large());
+                objects.push(Err(Error::Row { path, unit, number, reason }));
+            }
+            Err(json::Fault::Other(reason)) => {
+                objects.push(Err(Error::Rest { path, unit, number, reason }));
+                return objects;
             }
         }
+        number += rows;
+        batch = batch.slice(rows, batch.num_rows() - rows);
     }
+    objects
 }
 
 /// Opens a Parquet file, whose description is at its end, or an Arrow stream or file: its schema and its batches.
@@ -196,27 +213,11 @@ impl Iterator for BatchRows {
     type Item = Object;
 
     fn next(&mut self) -> Option<Object> {
-        loop {
-            if let Some(object) = self.ready.next() {
-                self.number += 1;
-                return Some(Ok(NumberedObject { number: self.number, object, surrogates: 0 }));
-            }
-            match self.read()? {
-                Ok(rows) => self.ready = rows.into_iter(),
-                Err(fault) => {
-                    let (path, number, unit) = (self.path.clone(), self.number + 1, "row");
-                    return Some(Err(match fault {
-                        Fault::Row(reason) => {
-                            self.number += 1;
-                            Error::Row { path, unit, number, reason }
-                        }
-                        Fault::Rest(reason) => {
-                            (self.batch, self.batches) = (None, None);
-                            Error::Rest { path, unit, number, reason }
-                        }
-                    }));
-                }
-            }
+        if self.is_over {
+            return None;
         }
+        let object = self.objects.next();
+        self.is_over = matches!(object, Some(Err(Error::Rest { .. })));
+        object
     }
 }

@@ -2,12 +2,14 @@
 //! object, or by columns.
 
 use super::mend::{Mended, parse};
-use super::text::{Lines, NumberedObject, Object};
+use super::text::{Lines, NumberedObject, Object, not_utf8};
 use super::values::{Fault, Scanner};
 use crate::Error;
+use crate::ahead::ahead;
 use crate::limits::{MAX_DEPTH, RowLimits};
 use serde_json::{Map, Value};
 use std::io::{BufRead, Cursor, Read};
+use std::ops::Range;
 use std::path::PathBuf;
 
 /// Whether an object is a row by itself.
@@ -26,21 +28,50 @@ pub(super) fn objects(
     match lines.first_character()? {
         Some(b'[') => array_or_lines(lines),
         Some(b'{') if is_whole => sequence(lines, is_row),
-        _ => Ok(Box::new(std::iter::from_fn(move || next_object(&mut lines)))),
+        _ => Ok(line_objects(lines)),
     }
 }
 
-/// The object of the next line that is not blank.
-fn next_object(lines: &mut Lines) -> Option<Object> {
-    loop {
-        let line = match lines.next()? {
-            Ok(line) if line.trim().is_empty() => continue,
-            Ok(line) => line,
-            Err(error) => return Some(Err(error)),
-        };
-        let parsed = parsed(&line).and_then(|mended| object(mended, lines.number));
-        return Some(parsed.map_err(|reason| lines.error(reason)));
+/// Bytes of the lines that are parsed together.
+const CHUNK: usize = 256 << 10;
+
+/// Lines of a file that are parsed together.
+struct Chunk {
+    text: Vec<u8>,
+    /// The number of each line and its bytes, or why it is none.
+    lines: Vec<Result<(usize, Range<usize>), Error>>,
+}
+
+/// The next lines; `None` at the end.
+fn next_chunk(lines: &mut Lines) -> Option<Chunk> {
+    let mut chunk = Chunk { text: Vec::with_capacity(CHUNK + CHUNK / 4), lines: Vec::new() };
+    while chunk.text.len() < CHUNK {
+        let Some(line) = lines.append(&mut chunk.text) else { break };
+        chunk.lines.push(line.map(|range| (lines.number, range)));
     }
+    (!chunk.lines.is_empty()).then_some(chunk)
+}
+
+/// The objects of lines that are not blank, parsed ahead.
+fn line_objects(mut lines: Lines) -> Box<dyn Iterator<Item = Object> + Send> {
+    let path = lines.path.clone();
+    let chunks = std::iter::from_fn(move || next_chunk(&mut lines));
+    let objects = move |Chunk { text, lines }: Chunk| -> Vec<Object> {
+        let object = |line: Result<(usize, Range<usize>), Error>| {
+            let (number, range) = match line {
+                Ok(line) => line,
+                Err(error) => return Some(Err(error)),
+            };
+            let line = std::str::from_utf8(&text[range]).map_err(|error| not_utf8(&error));
+            if line.as_ref().is_ok_and(|line| line.trim().is_empty()) {
+                return None;
+            }
+            let found = line.and_then(parsed).and_then(|mended| object(mended, number));
+            Some(found.map_err(|reason| Error::Row { path: path.clone(), unit: "line", number, reason }))
+        };
+        lines.into_iter().filter_map(object).collect()
+    };
+    Box::new(ahead(chunks, objects).flatten())
 }
 
 /// Parses the text of a row.
@@ -70,8 +101,7 @@ fn array_or_lines(lines: Lines) -> Result<Box<dyn Iterator<Item = Object> + Send
     let is_conversations = starts_with_conversation(&start);
     let reader: Box<dyn BufRead + Send> = Box::new(Cursor::new(start).chain(reader));
     if is_conversations {
-        let mut lines = Lines::of(path, reader, limits);
-        return Ok(Box::new(std::iter::from_fn(move || next_object(&mut lines))));
+        return Ok(line_objects(Lines::of(path, reader, limits)));
     }
     Ok(Box::new(Elements::new(path, Scanner::new(reader, limits))))
 }

@@ -5,6 +5,7 @@ use crate::Error;
 use crate::limits::RowLimits;
 use serde_json::{Map, Value};
 use std::io::{BufRead, Read};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 /// An object of a file, or why it is none.
@@ -48,30 +49,42 @@ impl Lines {
     }
 
     pub(super) fn next(&mut self) -> Option<Result<String, Error>> {
+        let mut bytes = Vec::new();
+        Some(self.append(&mut bytes)?.and_then(|_| {
+            String::from_utf8(bytes).map_err(|error| self.error(not_utf8(&error.utf8_error())))
+        }))
+    }
+
+    /// Appends the bytes of the next line to a text; returns where they are.
+    pub(super) fn append(&mut self, text: &mut Vec<u8>) -> Option<Result<Range<usize>, Error>> {
         if self.is_over {
             return None;
         }
-        let mut bytes = Vec::new();
         self.number += 1;
-        let limit = self.limits.bytes();
-        let read = self.reader.by_ref().take(limit as u64 + 1).read_until(b'\n', &mut bytes);
-        if self.number == 1 && bytes.starts_with(BYTE_ORDER_MARK) {
-            bytes.drain(..BYTE_ORDER_MARK.len());
+        let (start, limit) = (text.len(), self.limits.bytes());
+        let read = self.reader.by_ref().take(limit as u64 + 1).read_until(b'\n', text);
+        if self.number == 1 && text[start..].starts_with(BYTE_ORDER_MARK) {
+            text.drain(start..start + BYTE_ORDER_MARK.len());
         }
+        let length = text.len() - start;
         match read {
             Ok(0) => None,
-            Ok(_) if bytes.len() > limit => Some(Err(self.too_large())),
+            Ok(_) if length > limit => {
+                text.truncate(start);
+                Some(Err(self.too_large()))
+            }
             Ok(_) => {
-                let is_blank = bytes.iter().all(u8::is_ascii_whitespace);
-                self.blank = if is_blank { self.blank + bytes.len() } else { 0 };
+                let is_blank = text[start..].iter().all(u8::is_ascii_whitespace);
+                self.blank = if is_blank { self.blank + length } else { 0 };
                 if self.blank > MAX_BLANK {
                     return Some(Err(self.rest(format!("more than {} MiB of blank lines", MAX_BLANK >> 20))));
                 }
-                Some(String::from_utf8(bytes).map_err(|error| {
-                    self.error(format!("not UTF-8 at byte {} of the line", error.utf8_error().valid_up_to()))
-                }))
+                Some(Ok(start..text.len()))
             }
-            Err(error) => Some(Err(self.rest(format!("cannot be read: {error}")))),
+            Err(error) => {
+                text.truncate(start);
+                Some(Err(self.rest(format!("cannot be read: {error}"))))
+            }
         }
     }
 
@@ -123,6 +136,11 @@ impl Lines {
         self.is_over = true;
         Error::Rest { path: self.path.clone(), unit: "line", number: self.number, reason }
     }
+}
+
+/// Why a line is no text.
+pub(super) fn not_utf8(error: &std::str::Utf8Error) -> String {
+    format!("not UTF-8 at byte {} of the line", error.valid_up_to())
 }
 
 /// A text file as one object per paragraph; blank lines separate paragraphs.

@@ -7,8 +7,9 @@ use super::survey::Survey;
 use crate::install::install;
 use anyhow::{Result, bail};
 use datasets::card::{Config, FrontMatter, card, plain};
+use datasets::encoded::write_inferred_shards;
 use datasets::export::{FileFormat, write_json_files};
-use datasets::write::{ROWS_PER_SHARD, Shard, write_inferred_shards, write_jsonl};
+use datasets::write::{ROWS_PER_SHARD, Shard, write_jsonl};
 use files::atomic;
 use files::output_folder::{FolderKind, OutputFolder};
 use serde_json::{Map, Value, json};
@@ -66,9 +67,10 @@ fn write_rows(
     decisions: &Decisions,
     kept: usize,
 ) -> Result<(Vec<Shard>, Vec<String>)> {
+    let keeps: Vec<bool> = (0..survey.rows.len()).map(|row| decisions.keeps(row)).collect();
     let rows = || -> Result<_> {
-        Ok(survey.raw_rows()?.filter_map(|raw| match raw {
-            Ok((index, raw)) => decisions.keeps(index).then_some(Ok(raw.object)),
+        Ok(survey.raw_rows()?.filter_map(move |raw| match raw {
+            Ok((index, raw)) => keeps.get(index).copied().unwrap_or_default().then_some(Ok(raw.object)),
             Err(error) => Some(Err(error)),
         }))
     };
@@ -82,8 +84,9 @@ fn write_rows(
         return Ok((files.write(folder, "train", kept, ROWS_PER_SHARD, keeps)?, Vec::new()));
     }
     let columns = survey.columns(|row| decisions.keeps(row))?;
-    let shards = write_inferred_shards(folder, "train", &columns, kept, ROWS_PER_SHARD, rows()?)?;
-    Ok((shards, columns.as_json()))
+    let as_json = columns.as_json();
+    let shards = write_inferred_shards(folder, "train", columns.into(), kept, ROWS_PER_SHARD, rows()?)?;
+    Ok((shards, as_json))
 }
 
 fn dropped_line(survey: &Survey, decisions: &Decisions, row: usize) -> Option<Map<String, Value>> {

@@ -131,6 +131,11 @@ impl MixRecipe {
         }
     }
 
+    /// Whether sources without a count are taken whole: no total is asked for, and no shares of one.
+    pub(super) fn takes_all(&self, rows: Option<usize>) -> bool {
+        rows.or(self.rows).is_none() && self.sources.iter().all(|source| source.weight.is_none())
+    }
+
     /// Returns the number of rows of each source. `available` is the number that each has, `rows` the total that
     /// the user gave.
     pub(super) fn shares(&self, available: &[usize], rows: Option<usize>) -> Result<Vec<usize>> {
