@@ -22,7 +22,9 @@ fn on_all_cores(tokenizer: &Tokenizer, texts: &[String]) {
     let threads = std::thread::available_parallelism().map_or(1, |threads| threads.get());
     std::thread::scope(|scope| {
         for share in texts.chunks(texts.len().div_ceil(threads).max(1)) {
-            scope.spawn(move || share.iter().for_each(|text| drop(tokenizer.ids(text).expect("a text has ids"))));
+            scope.spawn(move || {
+                share.iter().for_each(|text| drop(tokenizer.ids(text).expect("a text has ids")))
+            });
         }
     });
 }
@@ -40,7 +42,8 @@ fn main() {
         .collect();
     let made = seconds(|| assert_eq!(tokenizer.slow_because(), None));
     let mut tokens = 0;
-    let ids = seconds(|| tokens = texts.iter().map(|text| tokenizer.ids(text).expect("ids").len()).sum::<usize>());
+    let ids =
+        seconds(|| tokens = texts.iter().map(|text| tokenizer.ids(text).expect("ids").len()).sum::<usize>());
     let ranges = seconds(|| texts.iter().for_each(|text| drop(tokenizer.encode(text).expect("ids"))));
     let all = seconds(|| on_all_cores(&tokenizer, &texts));
     set_parallelism(false);
@@ -52,7 +55,9 @@ fn main() {
     set_parallelism(true);
     let their_all = seconds(|| {
         for batch in texts.chunks(BATCH) {
-            drop(reference.encode_batch_fast(batch.iter().map(String::as_str).collect(), false).expect("ids"));
+            drop(
+                reference.encode_batch_fast(batch.iter().map(String::as_str).collect(), false).expect("ids"),
+            );
         }
     });
     println!("{tokens} tokens of {} texts; the encoder was made in {made:.3} s", texts.len());
@@ -67,7 +72,10 @@ fn main() {
     }
     for letter in ["a", " ", "é"] {
         let text = letter.repeat((1 << 20) / letter.len());
-        let (ours, theirs) = (seconds(|| drop(tokenizer.ids(&text))), seconds(|| drop(reference.encode_fast(text.as_str(), false))));
+        let (ours, theirs) = (
+            seconds(|| drop(tokenizer.ids(&text))),
+            seconds(|| drop(reference.encode_fast(text.as_str(), false))),
+        );
         println!("| a megabyte of {letter:?}, seconds | {theirs:.2} | {ours:.2} | {:.1} |", theirs / ours);
     }
 }

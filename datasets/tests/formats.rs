@@ -93,6 +93,11 @@ fn a_bad_line_is_one_row_and_reading_goes_on_after_it() {
     let lines: Vec<usize> = invalid.iter().map(|row| row.number).collect();
     assert_eq!(lines, [10, 11, 12]);
     assert!(invalid[0].reason.contains("rows.jsonl, line 10: not JSON") && invalid[0].file == path);
+    // A first line that is no row is one row, too, and no array with a line after its end.
+    std::fs::write(&path, ["[1]\n".as_bytes(), &good(1), &good(2)].concat()).unwrap();
+    let mut rows = read_with(&path, &options).unwrap();
+    assert_eq!(rows.by_ref().map(Result::unwrap).count(), 2);
+    assert!(rows.take_invalid()[0].reason.contains("line 1: expected a JSON object, found an array"));
     // What breaks a file as a whole is no row to leave out: nobody knows how many are lost.
     let gz = folder.path().join("cut.jsonl.gz");
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());

@@ -98,20 +98,24 @@ fn array_or_lines(lines: Lines) -> Result<Box<dyn Iterator<Item = Object> + Send
             break;
         }
     }
-    let is_conversations = starts_with_conversation(&start);
+    let is_more = start.ends_with(b"\n")
+        && reader.fill_buf().is_ok_and(|next| !next.iter().all(u8::is_ascii_whitespace));
+    let is_lines = starts_with_line(&start, is_more);
     let reader: Box<dyn BufRead + Send> = Box::new(Cursor::new(start).chain(reader));
-    if is_conversations {
+    if is_lines {
         return Ok(line_objects(Lines::of(path, reader, limits)));
     }
     Ok(Box::new(Elements::new(path, Scanner::new(reader, limits))))
 }
 
-/// Whether a text that begins with `[` begins with the messages of a conversation, and not with rows. Where the end of the
-/// line is not in the text, the first element decides.
-fn starts_with_conversation(start: &[u8]) -> bool {
+/// Whether a text that begins with `[` begins with a line of its own, such as the messages of a conversation, and not with
+/// rows; `is_more` says that something follows the first line. Where the end of the line is not in the text, the first
+/// element decides.
+fn starts_with_line(start: &[u8], is_more: bool) -> bool {
     if start.ends_with(b"\n") || start.len() < LOOKED_AT {
         let first = std::str::from_utf8(start).ok().and_then(|first| parse(first).ok());
-        return first.is_some_and(|mended| is_conversation(&mended.value));
+        // Nothing follows an array.
+        return first.is_some_and(|mended| is_more || is_conversation(&mended.value));
     }
     let text = start.trim_ascii_start().get(1..).unwrap_or_default();
     let first = serde_json::Deserializer::from_slice(text).into_iter::<Value>().next();
