@@ -23,7 +23,7 @@ fn on_all_cores(tokenizer: &Tokenizer, texts: &[String]) {
     std::thread::scope(|scope| {
         for share in texts.chunks(texts.len().div_ceil(threads).max(1)) {
             scope.spawn(move || {
-                share.iter().for_each(|text| drop(tokenizer.ids(text).expect("a text has ids")))
+                share.iter().for_each(|text| drop(tokenizer.ids(text).expect("a text has ids")));
             });
         }
     });

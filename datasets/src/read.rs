@@ -158,7 +158,7 @@ impl Iterator for Rows {
             let row = self.raw.next()?.and_then(RawRow::row);
             match row {
                 Err(error) if self.raw.skip_invalid && error.is_of_one_row() => {
-                    self.raw.invalid.push(invalid(&error))
+                    self.raw.invalid.push(invalid(&error));
                 }
                 row => return Some(row),
             }
@@ -262,7 +262,7 @@ impl Iterator for RawRows {
         loop {
             match self.next_object()? {
                 Err(error) if self.skip_invalid && error.is_of_one_row() => {
-                    self.invalid.push(invalid(&error))
+                    self.invalid.push(invalid(&error));
                 }
                 row => return Some(row),
             }

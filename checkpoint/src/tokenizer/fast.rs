@@ -33,7 +33,7 @@ pub(super) struct FastEncoder {
     /// The ids of whole pieces that come before all merges, where the tokenizer has them.
     whole: HashMap<Vec<u8>, u32>,
     /// Added tokens, and their ids: those found in the text first, then those found in what remains.
-    added: [Option<(AhoCorasick, Vec<u32>)>; 2],
+    added: [AddedTokens; 2],
     /// White space at both ends of each token, which the reference leaves out of ranges; empty if it does not.
     margins: Vec<(u8, u8)>,
     /// Whether the reference expects a space before the text.
@@ -42,6 +42,8 @@ pub(super) struct FastEncoder {
     around: (Vec<u32>, Vec<u32>),
 }
 
+/// What finds added tokens, and their ids; `None` where there are none.
+type AddedTokens = Option<(AhoCorasick, Vec<u32>)>;
 /// A token that is found in a text: its id and its bytes.
 type Found = (u32, Range<usize>);
 
@@ -225,7 +227,7 @@ impl FastEncoder {
 }
 
 /// The added tokens within a range of a text.
-fn found(added: &Option<(AhoCorasick, Vec<u32>)>, text: &str, range: Range<usize>) -> Vec<Found> {
+fn found(added: &AddedTokens, text: &str, range: Range<usize>) -> Vec<Found> {
     let Some((patterns, ids)) = added else { return Vec::new() };
     let start = range.start;
     let matches = patterns.find_iter(&text[range]);
@@ -234,7 +236,7 @@ fn found(added: &Option<(AhoCorasick, Vec<u32>)>, text: &str, range: Range<usize
 
 /// The finders of added tokens: of those that are looked for in the text as it is, and of those that are looked for after
 /// normalization.
-fn added(tokenizer: &tokenizers::Tokenizer) -> Result<[Option<(AhoCorasick, Vec<u32>)>; 2], String> {
+fn added(tokenizer: &tokenizers::Tokenizer) -> Result<[AddedTokens; 2], String> {
     let mut tokens: Vec<(u32, AddedToken)> = tokenizer.get_added_tokens_decoder().into_iter().collect();
     tokens.sort_by_key(|(id, _)| *id);
     tokens.retain(|(_, token)| !token.content.is_empty());
