@@ -10,6 +10,7 @@ use crate::error::Error;
 use crate::{ChatTemplate, Tokenizer};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use std::collections::BTreeSet;
 use std::ops::Range;
 
 /// One message of a conversation.
@@ -91,7 +92,7 @@ pub fn render_prompt(
     tools: Option<&Value>,
 ) -> Result<Vec<u32>, Error> {
     let text = render_text(template, messages, tools, true, &Map::new())?;
-    Ok(tokenizer.encode(&text)?.ids)
+    tokenizer.ids(&text)
 }
 
 /// The text of a conversation up to the end of its last message's content, with variables for the template, for a model that continues that message.
@@ -404,7 +405,8 @@ fn message_spans(
     let mut spans: Vec<Span> = Vec::with_capacity(messages.len());
     for (index, (message, content)) in messages.iter().zip(contents).enumerate() {
         let limit = contents.get(index + 1).map_or(length, |next| next.start);
-        let stop = special.iter().find(|(_, range)| range.start >= content.end && range.end <= limit);
+        let from = special.partition_point(|(_, range)| range.start < content.end);
+        let stop = special[from..].first().filter(|(_, range)| range.end <= limit);
         if message.role == "assistant" && stop.is_none() {
             return Err(Error::Spans {
                 message: index,
@@ -414,31 +416,29 @@ fn message_spans(
         let end = stop.map_or(content.end, |(_, range)| range.end);
         spans.push(Span { whole: content.start..end, content: content.start..end });
     }
-    let stops: Vec<u32> = spans
-        .iter()
-        .filter_map(|span| special.iter().find(|(_, range)| range.end == span.content.end).map(|(id, _)| *id))
-        .collect();
+    let ends_with = |span: &Span| {
+        let from = special.partition_point(|(_, range)| range.end < span.content.end);
+        special.get(from).filter(|(_, range)| range.end == span.content.end).map(|(id, _)| *id)
+    };
+    let stops: BTreeSet<u32> = spans.iter().filter_map(ends_with).collect();
     add_headers(&mut spans, special, &stops, length);
     Ok(spans)
 }
 
 /// A message starts right after the stop token before its content. What is before the first message's header (a beginning
 /// of sequence, a default system message) belongs to no message.
-fn add_headers(spans: &mut [Span], special: &[(u32, Range<usize>)], stops: &[u32], length: usize) {
-    let mut previous_end = 0;
+fn add_headers(spans: &mut [Span], special: &[(u32, Range<usize>)], stops: &BTreeSet<u32>, length: usize) {
+    // Contents follow one another, and so do the special tokens: each is looked at once.
+    let (mut previous_end, mut after_stop, mut passed) = (0, 0, 0);
     for index in 0..spans.len() {
         let content_start = spans[index].content.start;
-        let after_stop = special
-            .iter()
-            .filter(|(id, range)| stops.contains(id) && range.end <= content_start)
-            .map(|(_, range)| range.end)
-            .next_back()
-            .unwrap_or(0);
+        while let Some((id, range)) = special.get(passed).filter(|(_, range)| range.end <= content_start) {
+            after_stop = if stops.contains(id) { range.end } else { after_stop };
+            passed += 1;
+        }
         let next_special = |from: usize| {
-            special
-                .iter()
-                .map(|(_, range)| range.start)
-                .find(|start| *start >= from && *start < content_start)
+            let next = special.partition_point(|(_, range)| range.start < from);
+            special.get(next).map(|(_, range)| range.start).filter(|start| *start < content_start)
         };
         let from = after_stop.max(previous_end);
         let start = next_special(from).unwrap_or(from);
@@ -457,7 +457,8 @@ fn add_headers(spans: &mut [Span], special: &[(u32, Range<usize>)], stops: &[u32
 /// header counts as content, as in transformers' assistant masks: after `[/INST]` the first word of Llama 2 is one token
 /// with the space before it, and the model must learn it.
 fn role_of(range: &Range<usize>, spans: &[Span], first: usize) -> TokenRole {
-    let Some(index) = spans.iter().position(|span| span.whole.contains(&range.start)) else {
+    let next = spans.partition_point(|span| span.whole.start <= range.start);
+    let Some(index) = next.checked_sub(1).filter(|index| spans[*index].whole.contains(&range.start)) else {
         return TokenRole::default();
     };
     let content = &spans[index].content;

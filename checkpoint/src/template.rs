@@ -14,6 +14,7 @@ use std::collections::{BTreeSet, HashSet};
 use std::fmt::Write as _;
 use std::io;
 use std::path::Path;
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 /// The template of a checkpoint that has none: one block per message, between `<|im_start|>` and `<|im_end|>`.
@@ -42,6 +43,17 @@ pub struct ChatTemplate {
     variables: HashSet<String>,
     bos_token: String,
     eos_token: String,
+    /// What was found by rendering, once for a template.
+    capabilities: OnceLock<Capabilities>,
+}
+
+/// What a template can print, found by rendering it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Capabilities {
+    /// Whether it prints its tools.
+    pub(crate) tools: bool,
+    /// Whether it renders a system message.
+    pub(crate) system: bool,
 }
 
 impl ChatTemplate {
@@ -101,6 +113,7 @@ impl ChatTemplate {
             variables,
             bos_token: bos_token.to_owned(),
             eos_token: eos_token.to_owned(),
+            capabilities: OnceLock::new(),
         })
     }
 
@@ -170,6 +183,11 @@ impl ChatTemplate {
             (Ok(()), _) => {}
         }
         String::from_utf8(output.text).map_err(|error| Error::Template(error.to_string()))
+    }
+
+    /// What it can print; found by `find` when it is first asked.
+    pub(crate) fn capabilities(&self, find: impl FnOnce() -> Capabilities) -> Capabilities {
+        *self.capabilities.get_or_init(find)
     }
 
     /// Whether the template reads a variable of that name.

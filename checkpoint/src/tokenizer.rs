@@ -1,17 +1,21 @@
 //! Text to token ids and back, with the checkpoint's `tokenizer.json`.
 //!
 //! A thin layer over the `tokenizers` crate with what the other crates need: ids with byte ranges, which ids are special,
-//! the bytes of each id (for constrained decoding), and streamed text that never splits a character.
+//! the bytes of each id (for constrained decoding), and streamed text that never splits a character. Ids are made by an
+//! encoder of our own where it can (`fast`).
 
 use crate::ModelConfig;
 use crate::error::Error;
 use std::ops::Range;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use tokenizers::AddedToken;
 use tokenizers::decoders::DecoderWrapper;
 
 mod bounds;
+mod fast;
+
+use fast::FastEncoder;
 
 /// A checkpoint's tokenizer.
 #[derive(Debug, Clone)]
@@ -21,6 +25,8 @@ pub struct Tokenizer {
     special: Vec<u32>,
     /// The bytes of every id (V').
     bytes: Arc<Vec<Vec<u8>>>,
+    /// Made when the first text is encoded; an error says why it cannot be.
+    fast: Arc<OnceLock<Result<FastEncoder, String>>>,
 }
 
 /// The tokens of a text.
@@ -92,7 +98,7 @@ impl Tokenizer {
             .collect();
         special.sort_unstable();
         let bytes = Arc::new(token_bytes(&inner));
-        Ok(Self { inner, special, bytes })
+        Ok(Self { inner, special, bytes, fast: Arc::default() })
     }
 
     /// The same tokenizer with more special tokens, at the ids after the highest.
@@ -120,6 +126,9 @@ impl Tokenizer {
     /// # Errors
     /// When the tokenizer itself fails.
     pub fn encode_document(&self, text: &str) -> Result<Vec<u32>, Error> {
+        if let Some(ids) = self.fast().and_then(|fast| fast.document(text)) {
+            return Ok(ids);
+        }
         let encoding = usable(|| self.inner.encode_fast(text, true))?;
         Ok(encoding.get_ids().to_vec())
     }
@@ -129,6 +138,28 @@ impl Tokenizer {
     /// # Errors
     /// When the tokenizer itself fails.
     pub fn encode(&self, text: &str) -> Result<Encoding, Error> {
+        match self.fast().and_then(|fast| fast.encode(text)) {
+            Some(encoding) => Ok(encoding),
+            None => self.encode_by_reference(text),
+        }
+    }
+
+    /// Ids of a text that already contains its special tokens.
+    ///
+    /// # Errors
+    /// When the tokenizer itself fails.
+    pub fn ids(&self, text: &str) -> Result<Vec<u32>, Error> {
+        match self.fast().and_then(|fast| fast.ids(text)) {
+            Some(ids) => Ok(ids),
+            None => Ok(usable(|| self.inner.encode_fast(text, false))?.get_ids().to_vec()),
+        }
+    }
+
+    /// As [`Self::encode`], by the tokenizers crate: what every other way of encoding must equal.
+    ///
+    /// # Errors
+    /// When the tokenizer itself fails.
+    pub fn encode_by_reference(&self, text: &str) -> Result<Encoding, Error> {
         let encoding = usable(|| self.inner.encode(text, false))?;
         let mut covered = 0;
         let ranges = encoding.get_offsets().iter().map(|&(start, end)| {
@@ -138,6 +169,20 @@ impl Tokenizer {
             range
         });
         Ok(Encoding { ranges: ranges.collect(), ids: encoding.get_ids().to_vec() })
+    }
+
+    /// Why texts are encoded by the tokenizers crate and not by the encoder that is several times as fast; `None` where they
+    /// are.
+    pub fn slow_because(&self) -> Option<&str> {
+        self.try_fast().as_ref().err().map(String::as_str)
+    }
+
+    fn fast(&self) -> Option<&FastEncoder> {
+        self.try_fast().as_ref().ok()
+    }
+
+    fn try_fast(&self) -> &Result<FastEncoder, String> {
+        self.fast.get_or_init(|| files::fenced(|| FastEncoder::new(&self.inner)).and_then(|made| made))
     }
 
     /// The text of ids. `skip_special` leaves special tokens out.
@@ -246,6 +291,16 @@ fn is_byte_level(tokenizer: &tokenizers::Tokenizer) -> bool {
     }
 }
 
+/// The character of a byte in GPT-2's byte alphabet.
+fn byte_level_character(byte: u8) -> char {
+    let is_printable = |byte: u8| matches!(byte, 0x21..=0x7e | 0xa1..=0xac | 0xae..=0xff);
+    if is_printable(byte) {
+        return char::from(byte);
+    }
+    let others = (0..byte).filter(|byte| !is_printable(*byte)).count();
+    char::from_u32(256 + others as u32).unwrap_or_default()
+}
+
 /// The bytes of a token in GPT-2's byte alphabet: printable bytes are themselves, the others are code points from 256 on.
 fn byte_level_bytes(token: &str) -> Vec<u8> {
     let printable = |byte: u32| matches!(byte, 0x21..=0x7e | 0xa1..=0xac | 0xae..=0xff);
@@ -276,6 +331,9 @@ mod tests {
         assert_eq!(byte_level_bytes("Ġthe"), b" the");
         assert_eq!(byte_level_bytes("Ċ"), b"\n");
         assert_eq!(byte_level_bytes("Ã©"), "é".as_bytes());
+        for byte in 0..=u8::MAX {
+            assert_eq!(byte_level_bytes(&byte_level_character(byte).to_string()), [byte]);
+        }
     }
 
     /// A tokenizer of two words, with one part of the file replaced.

@@ -7,6 +7,7 @@
 //! tool fits. The tags around results are those of Ollama's template for that model. The sentences are this project's.
 
 use crate::python_json::python_json;
+use crate::template::Capabilities;
 use crate::{ChatTemplate, Message};
 use serde_json::{Map, Value, json};
 
@@ -39,8 +40,20 @@ pub fn with_tools_as_text(
     messages
 }
 
+/// What a template can print; rendered once for a template, not for each row.
+fn capabilities(template: &ChatTemplate) -> Capabilities {
+    template.capabilities(|| Capabilities {
+        tools: renders_tools(template),
+        system: renders_system_message(template),
+    })
+}
+
 /// Whether the template renders a system message.
 fn has_system_role(template: &ChatTemplate) -> bool {
+    capabilities(template).system
+}
+
+fn renders_system_message(template: &ChatTemplate) -> bool {
     let messages = json!([{"role": "system", "content": "Help."}, {"role": "user", "content": "Hi"}]);
     template.render(&messages, None, true).is_ok()
 }
@@ -62,6 +75,10 @@ pub fn wants_short_call_ids(template: &ChatTemplate) -> bool {
 
 /// Whether the template prints its tools, found by rendering one.
 pub fn prints_tools(template: &ChatTemplate) -> bool {
+    capabilities(template).tools
+}
+
+fn renders_tools(template: &ChatTemplate) -> bool {
     const NAME: &str = "a_tool_to_look_for";
     let parameters = json!({"type": "object", "properties": {}});
     let tools = json!([{"type": "function", "function":

@@ -1,7 +1,7 @@
 //! How a dataset is read: which part of it, which of its columns, and what happens to rows that cannot be used. All
 //! commands have these flags, and read as they say.
 
-use crate::Choice;
+use crate::{Choice, RowLimits};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::fmt::{self, Display, Formatter};
@@ -24,6 +24,10 @@ pub struct ReadOptions {
     /// Leave out rows that cannot be used instead of stopping; they are counted and listed with file, line and reason
     #[arg(long)]
     pub skip_invalid: bool,
+    /// The largest row that is read.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub limits: RowLimits,
 }
 
 impl ReadOptions {

@@ -5,7 +5,7 @@ use crate::options::{NamedColumn, ReadOptions};
 use crate::recorded::Recorded;
 use crate::source::{self, ChosenFiles, Format, NumberedObject, Object, chosen_files};
 use crate::trees::{Trees, is_flat_message};
-use crate::{Error, Row};
+use crate::{Error, Row, RowLimits};
 use serde_json::{Map, Value};
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
@@ -35,6 +35,7 @@ pub struct RawRow {
     pub number: usize,
     /// What the user says of the columns.
     columns: Arc<[NamedColumn]>,
+    limits: RowLimits,
 }
 
 /// A row that was left out because it cannot be used.
@@ -42,7 +43,7 @@ pub struct RawRow {
 pub struct InvalidRow {
     /// Its file.
     pub file: PathBuf,
-    /// Its line (its row in Parquet and Arrow), from 1; 0 for the whole file.
+    /// Its line (its row in Parquet and Arrow), from 1.
     pub number: usize,
     /// File, line and reason in one line.
     pub reason: String,
@@ -66,6 +67,7 @@ pub struct RawRows {
     is_folder: bool,
     columns: Arc<[NamedColumn]>,
     skip_invalid: bool,
+    limits: RowLimits,
     invalid: Vec<InvalidRow>,
     surrogates: usize,
 }
@@ -107,7 +109,7 @@ pub fn read_raw(path: &Path) -> Result<RawRows, Error> {
 /// Those of [`read_with`].
 pub fn read_raw_with(path: &Path, options: &ReadOptions) -> Result<RawRows, Error> {
     let chosen = chosen_files(path, options.choice())?;
-    Ok(RawRows::new(chosen, path.is_dir(), &options.columns, options.skip_invalid))
+    Ok(RawRows::new(chosen, path.is_dir(), options))
 }
 
 impl RawRow {
@@ -116,8 +118,9 @@ impl RawRow {
     /// # Errors
     /// Names the file, the line and what was expected.
     pub fn row(self) -> Result<LocatedRow, Error> {
-        let Self { object, layout, file, number, columns } = self;
-        match layout.row(object, &columns) {
+        let Self { object, layout, file, number, columns, limits } = self;
+        let row = layout.row(object, &columns).and_then(|row| limits.check(&row).map(|()| row));
+        match row {
             Ok(row) => Ok(LocatedRow { row, file, number }),
             Err(reason) => Err(row_error(&file, number, reason)),
         }
@@ -154,7 +157,9 @@ impl Iterator for Rows {
         loop {
             let row = self.raw.next()?.and_then(RawRow::row);
             match row {
-                Err(error) if self.raw.skip_invalid => self.raw.invalid.push(invalid(&error)),
+                Err(error) if self.raw.skip_invalid && error.is_of_one_row() => {
+                    self.raw.invalid.push(invalid(&error));
+                }
                 row => return Some(row),
             }
         }
@@ -162,7 +167,7 @@ impl Iterator for Rows {
 }
 
 impl RawRows {
-    fn new(chosen: ChosenFiles, is_folder: bool, columns: &[NamedColumn], skip_invalid: bool) -> Self {
+    fn new(chosen: ChosenFiles, is_folder: bool, options: &ReadOptions) -> Self {
         let ChosenFiles { files, left_out, recorded } = chosen;
         Self {
             files: files.into(),
@@ -171,8 +176,9 @@ impl RawRows {
             skipped: left_out,
             recorded,
             is_folder,
-            columns: columns.into(),
-            skip_invalid,
+            columns: options.columns.as_slice().into(),
+            skip_invalid: options.skip_invalid,
+            limits: options.limits,
             invalid: Vec::new(),
             surrogates: 0,
         }
@@ -203,7 +209,8 @@ impl RawRows {
     fn open_next(&mut self) -> Option<Result<(), Error>> {
         let path = self.files.pop_front()?;
         // All of it is read anyway.
-        let opened = self.recorded.check_content(&path).and_then(|()| source::objects(&path, has_layout));
+        let opened =
+            self.recorded.check_content(&path).and_then(|()| source::objects(&path, has_layout, self.limits));
         Some(opened.map(|objects| {
             self.open = Some(OpenFile { objects: with_trees(&path, objects), path, layout: None });
         }))
@@ -242,7 +249,8 @@ impl RawRows {
             if open.layout.replace(layout).is_none() {
                 self.layouts.push((file.clone(), layout));
             }
-            return Some(Ok(RawRow { object, layout, file, number, columns: self.columns.clone() }));
+            let (columns, limits) = (self.columns.clone(), self.limits);
+            return Some(Ok(RawRow { object, layout, file, number, columns, limits }));
         }
     }
 }
@@ -253,7 +261,9 @@ impl Iterator for RawRows {
     fn next(&mut self) -> Option<Self::Item> {
         loop {
             match self.next_object()? {
-                Err(error) if self.skip_invalid => self.invalid.push(invalid(&error)),
+                Err(error) if self.skip_invalid && error.is_of_one_row() => {
+                    self.invalid.push(invalid(&error));
+                }
                 row => return Some(row),
             }
         }
@@ -278,13 +288,13 @@ fn has_layout(object: &Map<String, Value>) -> bool {
     Layout::of(object, &[]).is_ok()
 }
 
+/// What is listed of a row that is left out; the caller checked that it is about one.
 fn invalid(error: &Error) -> InvalidRow {
-    let (file, number) = match error {
-        Error::Row { path, number, .. } => (path.clone(), *number),
-        Error::NotData { path, .. } => (path.clone(), 0),
-        Error::File(_) => (PathBuf::new(), 0),
-    };
-    InvalidRow { file, number, reason: error.to_string() }
+    error.invalid_row().unwrap_or_else(|| InvalidRow {
+        file: PathBuf::new(),
+        number: 0,
+        reason: error.to_string(),
+    })
 }
 
 fn row_error(file: &Path, number: usize, reason: String) -> Error {

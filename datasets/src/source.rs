@@ -2,6 +2,7 @@
 
 use crate::Error;
 use crate::configs::Choice;
+use crate::limits::RowLimits;
 use crate::recorded::Recorded;
 use batches::BatchRows;
 use csv_rows::CsvRows;
@@ -23,6 +24,7 @@ mod format;
 mod json;
 mod mend;
 mod text;
+mod values;
 
 use collect::Collector;
 
@@ -87,6 +89,11 @@ pub fn is_data(name: &str) -> bool {
     Format::of(Path::new(name)).is_some()
 }
 
+/// The name of the format that a file's name states; the same bytes are other rows in another format.
+pub fn format_name(path: &Path) -> &'static str {
+    Format::of(path).map_or("", Format::name)
+}
+
 /// The object of a row with its line (its row in Parquet), from 1.
 pub type FileObject = Result<(usize, Map<String, Value>), Error>;
 
@@ -95,21 +102,26 @@ pub type FileObject = Result<(usize, Map<String, Value>), Error>;
 /// # Errors
 /// When the file cannot be read or is no data file. Broken rows are errors of the iterator.
 pub fn file_objects(path: &Path) -> Result<impl Iterator<Item = FileObject> + Send, Error> {
-    Ok(objects(path, |_| true)?.map(|object| object.map(|row| (row.number, row.object))))
+    Ok(objects(path, |_| true, RowLimits::default())?
+        .map(|object| object.map(|row| (row.number, row.object))))
 }
 
 /// The objects of one file, as a stream. The first character decides whether JSON is an array or lines, whatever the
 /// name states; of a single object that `is_row` does not accept, the rows within it.
-pub(crate) fn objects(path: &Path, is_row: IsRow) -> Result<Box<dyn Iterator<Item = Object> + Send>, Error> {
+pub(crate) fn objects(
+    path: &Path,
+    is_row: IsRow,
+    limits: RowLimits,
+) -> Result<Box<dyn Iterator<Item = Object> + Send>, Error> {
     compression::refuse_foreign(path)?;
     let format = Format::of(path);
     match format {
-        Some(Format::Parquet) => Ok(Box::new(BatchRows::open(path, false)?)),
-        Some(Format::Arrow) => Ok(Box::new(BatchRows::open(path, true)?)),
-        Some(Format::Csv) => Ok(Box::new(CsvRows::open(path, b',')?)),
-        Some(Format::Tsv) => Ok(Box::new(CsvRows::open(path, b'\t')?)),
-        Some(Format::Text) => Ok(Box::new(Paragraphs::new(Lines::open(path)?))),
-        _ => json::objects(Lines::open(path)?, format == Some(Format::Json), is_row),
+        Some(Format::Parquet) => Ok(Box::new(BatchRows::open(path, false, limits)?)),
+        Some(Format::Arrow) => Ok(Box::new(BatchRows::open(path, true, limits)?)),
+        Some(Format::Csv) => Ok(Box::new(CsvRows::open(path, b',', limits)?)),
+        Some(Format::Tsv) => Ok(Box::new(CsvRows::open(path, b'\t', limits)?)),
+        Some(Format::Text) => Ok(Box::new(Paragraphs::new(Lines::open(path, limits)?))),
+        _ => json::objects(Lines::open(path, limits)?, format == Some(Format::Json), is_row),
     }
 }
 

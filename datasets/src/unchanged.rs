@@ -2,10 +2,11 @@
 //! dictionaries, times and half floats keep their types. JSON, through which other rows go, has none of these.
 
 use crate::Error;
+use crate::limits::RowLimits;
 use crate::options::ReadOptions;
 use crate::source::batches::{Batches, open};
 use crate::source::{Format, data_files};
-use crate::write::{Shard, finish_shards, new_shard};
+use crate::write::{Shard, finish_shards, new_shard, shard_name};
 use arrow::array::{BooleanArray, RecordBatch};
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::{Schema, SchemaRef};
@@ -19,6 +20,7 @@ use std::sync::Arc;
 pub struct UnchangedFiles {
     files: Vec<PathBuf>,
     schema: SchemaRef,
+    limits: RowLimits,
 }
 
 impl UnchangedFiles {
@@ -31,7 +33,7 @@ impl UnchangedFiles {
         let mut first: Option<SchemaRef> = None;
         for file in &files {
             let Some(is_arrow) = is_arrow(file) else { return Ok(None) };
-            let (schema, _) = open(file, is_arrow)?;
+            let (schema, _) = open(file, is_arrow, options.limits)?;
             match &first {
                 Some(first) if first.fields() != schema.fields() => return Ok(None),
                 Some(_) => {}
@@ -42,7 +44,7 @@ impl UnchangedFiles {
         let schema = first.map(|schema| {
             Arc::new(Schema::new_with_metadata(schema.fields().clone(), schema.metadata().clone()))
         });
-        Ok(schema.map(|schema| Self { files, schema }))
+        Ok(schema.map(|schema| Self { files, schema, limits: options.limits }))
     }
 
     /// Writes the rows that `keeps` selects by file and number, as [`crate::write::write_shards`] writes them.
@@ -59,12 +61,12 @@ impl UnchangedFiles {
     ) -> Result<Vec<Shard>, Error> {
         std::fs::create_dir_all(folder).map_err(|error| Error::file("create", folder, error))?;
         let count = total_rows.div_ceil(rows_per_shard.get()).max(1);
-        let path = |index: usize| folder.join(format!("{split}-{index:05}-of-{count:05}.parquet"));
+        let path = |index: usize| folder.join(shard_name(split, index, count, "parquet"));
         let (mut written, mut received) = (Vec::new(), 0);
         let mut writer = new_shard(&path(0), self.schema.clone())?;
         let mut in_shard = 0;
         for file in &self.files {
-            let (_, batches) = open(file, is_arrow(file).unwrap_or_default())?;
+            let (_, batches) = open(file, is_arrow(file).unwrap_or_default(), self.limits)?;
             let mut number = 0;
             for batch in fenced_batches(file, batches) {
                 let batch = batch?;

@@ -8,8 +8,10 @@ use files::atomic::NewFile;
 use files::checksum::Content;
 use files::hash::sha256_of_file;
 use parquet::arrow::ArrowWriter;
+use parquet::arrow::arrow_writer::ArrowRowGroupWriterFactory;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::WriterProperties;
+use parquet::file::writer::SerializedFileWriter;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
@@ -19,7 +21,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Rows in one row group.
-const GROUP_ROWS: usize = 1000;
+pub(crate) const GROUP_ROWS: usize = 1000;
 /// Rows in one shard by default.
 pub const ROWS_PER_SHARD: NonZeroUsize = NonZeroUsize::new(100_000).expect("not zero");
 
@@ -51,7 +53,7 @@ pub enum ColumnType {
     ReasonedMessages,
 }
 
-/// A Parquet file that was written.
+/// A file of rows that was written.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Shard {
     /// Its path.
@@ -117,8 +119,12 @@ pub fn write_shards<E: From<Error>>(
     rows_per_shard: NonZeroUsize,
     rows: impl IntoIterator<Item = Result<Map<String, Value>, E>>,
 ) -> Result<Vec<Shard>, E> {
-    let schema = Schema::new(columns.iter().map(field).collect::<Vec<_>>());
-    write_schema(folder, split, &Arc::new(schema), total_rows, rows_per_shard, rows)
+    write_schema(folder, split, &schema_of(columns), total_rows, rows_per_shard, rows)
+}
+
+/// The schema of columns.
+pub(crate) fn schema_of(columns: &[Column]) -> Arc<Schema> {
+    Arc::new(Schema::new(columns.iter().map(field).collect::<Vec<_>>()))
 }
 
 /// As [`write_shards`], for columns that were inferred from the rows.
@@ -150,7 +156,7 @@ fn write_schema<E: From<Error>>(
     let mut rows = rows.into_iter();
     let mut written = Vec::new();
     for index in 0..count {
-        let path = folder.join(format!("{split}-{index:05}-of-{count:05}.parquet"));
+        let path = folder.join(shard_name(split, index, count, "parquet"));
         let (file, in_shard) = write_shard(&path, schema.clone(), rows.by_ref().take(rows_per_shard.get()))?;
         written.push((file, path, in_shard));
     }
@@ -160,6 +166,11 @@ fn write_schema<E: From<Error>>(
         return Err(Error::NotData { path: folder.to_owned(), reason }.into());
     }
     Ok(finish_shards(written)?)
+}
+
+/// The name of a shard.
+pub(crate) fn shard_name(split: &str, index: usize, count: usize, extension: &str) -> String {
+    format!("{split}-{index:05}-of-{count:05}.{extension}")
 }
 
 /// Gives the shards their names, once all of them are whole.
@@ -184,6 +195,14 @@ impl NewShard {
         self.writer.write(batch).map_err(|error| cannot_write(&self.path, error.to_string()))
     }
 
+    /// The writer of whole row groups, and what encodes them.
+    pub(crate) fn serialized(
+        self,
+    ) -> Result<(SerializedFileWriter<NewFile>, ArrowRowGroupWriterFactory), Error> {
+        let Self { path, writer } = self;
+        writer.into_serialized_writer().map_err(|error| cannot_write(&path, error.to_string()))
+    }
+
     pub(crate) fn finish(self) -> Result<NewFile, Error> {
         let Self { path, writer } = self;
         writer.into_inner().map_err(|error| cannot_write(&path, error.to_string()))
@@ -203,7 +222,7 @@ pub(crate) fn new_shard(path: &Path, schema: Arc<Schema>) -> Result<NewShard, Er
     Ok(NewShard { path: path.to_owned(), writer })
 }
 
-fn cannot_write(path: &Path, reason: String) -> Error {
+pub(crate) fn cannot_write(path: &Path, reason: String) -> Error {
     Error::file("write", path, std::io::Error::other(reason))
 }
 

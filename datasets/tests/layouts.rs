@@ -186,6 +186,9 @@ fn pairs_are_found_in_the_forms_of_many_datasets() {
         json!({"prompt": "Name a tree.", "responses": ["Elm", "Oak.", "Cat."], "scores": [3, 5, 1]}),
         json!({"instruction": "Name a tree.", "completions": [{"response": "Cat.", "overall_score": 1.0}, {"response": "Oak.", "overall_score": 9.0}]}),
         json!({"prompt": "\n\nHuman: Name a tree.\n\nAssistant: ", "answers": [{"answer": "Cat.", "rank": 7}, {"answer": "Oak.", "rank": 1}]}),
+        // What is no number ranks nothing.
+        json!({"prompt": "Name a tree.", "responses": ["Elm", "Oak.", "Cat."], "scores": ["NaN", 5, 1]}),
+        json!({"prompt": "Name a tree.", "responses": ["Oak.", "Cat.", "Elm"], "scores": [5, 1, "-inf"]}),
     ] {
         assert_eq!(turns(&line, &[]), pair, "{line}");
     }

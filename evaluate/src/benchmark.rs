@@ -79,7 +79,7 @@ fn score_models(settings: &Settings<'_>, stop: &Stop) -> Result<Option<Vec<Model
     let judge = judged.map(|task| Judge::open(&task.name, options)).transpose()?;
     let prepared: Vec<PreparedTask> = {
         // The files' rows are not needed any more once the documents are made.
-        let mut data = Data::open(settings.data)?;
+        let mut data = Data::open(settings.data, settings.skip_invalid)?;
         selected.iter().map(|task| prepare::task(task, &mut data, settings)).collect::<Result<_>>()?
     };
     let mut summaries = Vec::new();

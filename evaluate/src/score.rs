@@ -48,6 +48,7 @@ pub fn run(options: &Options, checker: Option<QuestionChecker>, more_tasks: &[Ta
             out: &options.out,
             limit: options.limit,
             restart: options.restart,
+            skip_invalid: options.skip_invalid,
             options: &options.benchmark,
             more_tasks,
         });

@@ -17,6 +17,7 @@ use compare::Compare;
 use datasets::ReadOptions;
 use datasets::contamination::Method;
 use datasets::evaluation_set::EvaluationSet;
+use datasets::export::FileFormat;
 use datasets::near_duplicate::Parameters;
 use datasets::nearest::MAGPIE_DISTANCE;
 use decisions::Decisions;
@@ -74,6 +75,9 @@ pub struct Options {
     math: bool,
     #[command(flatten)]
     reading: ReadOptions,
+    /// Form of the dataset's files
+    #[arg(long, value_enum, default_value_t)]
+    format: FileFormat,
     #[arg(long, help = NO_LOCK_HELP)]
     no_lock: bool,
 }
@@ -120,6 +124,7 @@ impl Options {
         CleanSettings {
             out: self.out.clone(),
             no_lock: self.no_lock,
+            format: self.format,
             near_duplicates: (!self.no_near_duplicates).then_some(near_duplicates),
             compare: self.compare,
             distance: self.distance,

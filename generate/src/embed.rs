@@ -68,7 +68,7 @@ fn local(engine: &NativeEngine, tokenizer: &Tokenizer, texts: &[String]) -> Resu
     let context = engine.limits().context;
     let mut running = Vec::new();
     for text in texts {
-        let prompt = tokenizer.encode(text)?.ids;
+        let prompt = tokenizer.ids(text)?;
         running.push(match prompt.len() {
             0 => Err("the text has no tokens".to_owned()),
             // The embedding of half a text would be compared with those of whole ones.

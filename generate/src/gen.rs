@@ -7,6 +7,7 @@ use crate::run::Run;
 use crate::setup::{Setup, TeacherOptions};
 use crate::{goal, resume, write_dataset};
 use anyhow::{Context, Result, bail};
+use datasets::export::FileFormat;
 use files::run_folder::{NO_LOCK_HELP, RESTART_HELP};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -50,6 +51,9 @@ pub struct Options {
     /// is kept in set-aside-N
     #[arg(long, conflicts_with = "restart")]
     repair: bool,
+    /// Form of the dataset's files
+    #[arg(long, value_enum, default_value_t)]
+    format: FileFormat,
     #[arg(long, help = NO_LOCK_HELP)]
     no_lock: bool,
     /// Send calls as provider batches (OpenAI's /files and /batches): cheaper, but answered hours later
@@ -108,7 +112,7 @@ async fn generate(options: &Options) -> Result<u8> {
         bail!("{reason}");
     }
     let is_complete = !run.budget.is_exhausted();
-    let written = write_dataset::write(&setup, &run, &limits, is_complete)?;
+    let written = write_dataset::write(&setup, &run, &limits, (options.format, is_complete))?;
     terminal::results!("{}", written.summary)?;
     for line in &written.poor_yields {
         terminal::message!("warning: {line}");

@@ -1,11 +1,12 @@
 //! `smoltalk mix`: composes generated and external datasets into one shuffled dataset, as a recipe says.
 //!
-//! Every source is read twice: once to count the rows that pass its filters, once to take the rows that the recipe
-//! asks for. Rows are selected while they are read and shuffled on disk, so memory does not grow with their number.
-//! The same seed gives the same bytes.
+//! A source of which all rows are taken is read once. Any other is read twice: once to count the rows that pass its
+//! filters, once to take the rows that the recipe asks for. Rows are selected while they are read and shuffled on disk, so
+//! memory does not grow with their number. The same seed gives the same bytes, on any number of cores.
 
 mod card;
 mod check;
+mod order;
 mod portion;
 mod recipe;
 mod rows;
@@ -13,14 +14,16 @@ mod shuffle;
 mod source_location;
 mod tokenizer;
 
-use crate::draw::draw;
 use crate::install::install;
 use anyhow::{Result, anyhow, bail};
 use checkpoint::Tokenizer;
-use datasets::write::{ROWS_PER_SHARD, Shard, write_shards};
+use datasets::encoded::write_json_shards;
+use datasets::export::{FileFormat, write_json_files};
+use datasets::write::{ROWS_PER_SHARD, Shard};
 use files::atomic::{self, NewFolder};
 use files::output_folder::{FolderKind, OutputFolder};
 use files::run_folder::NO_LOCK_HELP;
+use order::Order;
 use portion::{Portion, portions};
 use recipe::MixRecipe;
 use rows::{RowFilters, RowKind};
@@ -55,6 +58,9 @@ pub struct Options {
     /// Write nothing; print for every source whether it is available with the rows that the recipe asks for
     #[arg(long)]
     check: bool,
+    /// Form of the dataset's files
+    #[arg(long, value_enum, default_value_t)]
+    format: FileFormat,
     #[arg(long, help = NO_LOCK_HELP)]
     no_lock: bool,
 }
@@ -70,15 +76,17 @@ pub fn run(options: &Options) -> Result<u8> {
     };
     OutputFolder::look(out, &FOLDER)?;
     let tokenizer = recipe.tokenizer.as_deref().map(open_tokenizer).transpose()?;
-    let portions = portions(&recipe, options.rows, options.allow_fewer, tokenizer.as_ref())?;
-    let kind = one_kind(&portions)?;
     let folder = OutputFolder::open(out, &FOLDER, options.no_lock)?;
     let new = folder.new_result()?;
     let shuffle_folder = NewFolder::create(&out.join("shuffle"))?;
-    let shuffle = shuffled(&portions, options.seed, shuffle_folder.path(), tokenizer.as_ref())?;
-    let shards = write(new.path(), kind, shuffle)?;
+    let mut shuffle = Shuffle::create(shuffle_folder.path(), SORTED_BYTES);
+    let taking = (options.allow_fewer, options.seed);
+    let portions = portions(&recipe, options.rows, taking, tokenizer.as_ref(), &mut shuffle)?;
+    let kind = one_kind(&portions)?;
+    take_rows(&portions, options.seed, tokenizer.as_ref(), &mut shuffle)?;
+    let shards = write(new.path(), kind, options.format, shuffle)?;
     drop(shuffle_folder);
-    let text = card::body(&recipe, &portions, options.seed, kind);
+    let text = card::body(&recipe, &portions, options.seed, (kind, options.format));
     atomic::write(&new.path().join("README.md"), text)?;
     let manifest = card::manifest(new.path(), &recipe, &portions, (options.seed, options.rows), &shards);
     atomic::write(&new.path().join("mix.json"), serde_json::to_string_pretty(&manifest)?)?;
@@ -104,49 +112,45 @@ fn one_kind(portions: &[Portion<'_>]) -> Result<RowKind> {
     }
 }
 
-/// Takes the rows of each source, each with a number that determines its place in the order.
-fn shuffled(
+/// Takes the rows of each source that was only counted, each with a number that determines its place in the order.
+fn take_rows(
     portions: &[Portion<'_>],
     seed: u64,
-    folder: &Path,
     tokenizer: Option<&Tokenizer>,
-) -> Result<Shuffle> {
-    let mut shuffle = Shuffle::create(folder, SORTED_BYTES);
-    for portion in portions.iter().filter(|portion| portion.taken > 0) {
-        let name = &portion.source.name;
-        let filters = RowFilters { source: portion.source, tokenizer };
+    shuffle: &mut Shuffle,
+) -> Result<()> {
+    for portion in portions.iter().filter(|portion| portion.taken > 0 && !portion.is_read) {
+        let filters = RowFilters { source: portion.source, tokenizer, is_only_pass: false };
         // Every row is taken `copies` times, and `remaining` of them once more.
         let (copies, mut remaining) =
             (portion.taken / portion.counts.rows, portion.taken % portion.counts.rows);
-        let mut seen = 0;
+        let mut order = Order::new(seed, &portion.source.name);
         rows::for_each(&portion.folder, &filters, |row| {
-            let unseen = portion.counts.rows.saturating_sub(seen);
+            let unseen = portion.counts.rows.saturating_sub(order.seen());
             // Selection sampling (Knuth, The Art of Computer Programming, vol. 2, 3.4.2, algorithm S).
-            let drawn = u128::from(draw(&format!("{seed}/{name}/{seen}/take")));
-            let is_taken = drawn * (unseen as u128) < (remaining as u128) << 64;
+            let is_taken =
+                remaining > 0 && u128::from(order.take()) * (unseen as u128) < (remaining as u128) << 64;
             remaining -= usize::from(is_taken);
             for copy in 0..copies + usize::from(is_taken) {
-                shuffle.push(draw(&format!("{seed}/{name}/{seen}/{copy}")), &row)?;
+                shuffle.push(order.place(copy), &row)?;
             }
-            seen += 1;
+            order.advance();
             Ok(())
         })?;
-        if seen != portion.counts.rows {
+        if order.seen() != portion.counts.rows {
             bail!("{} changed while it was read; run the same command again", portion.source.data);
         }
     }
-    Ok(shuffle)
+    Ok(())
 }
 
-fn write(new: &Path, kind: RowKind, shuffle: Shuffle) -> Result<Vec<Shard>> {
+fn write(new: &Path, kind: RowKind, format: FileFormat, shuffle: Shuffle) -> Result<Vec<Shard>> {
     let total = shuffle.rows();
-    let rows = shuffle.in_order()?.map(|row| Ok(serde_json::from_slice(&row?)?));
-    write_shards::<anyhow::Error>(
-        &new.join("data/default"),
-        "train",
-        &kind.columns(),
-        total,
-        ROWS_PER_SHARD,
-        rows,
-    )
+    let folder = new.join("data/default");
+    let rows = shuffle.in_order()?;
+    if format == FileFormat::Parquet {
+        return write_json_shards(&folder, "train", &kind.columns(), total, ROWS_PER_SHARD, rows);
+    }
+    let rows = rows.map(|row| anyhow::Ok(serde_json::from_slice(&row?)?));
+    write_json_files(&folder, "train", format, total, ROWS_PER_SHARD, rows)
 }

@@ -76,10 +76,17 @@ fn generated(options: &Options) -> Result<String> {
 /// The rows of one dataset, with its name; by default that of each row's file and its number.
 fn rows(path: &Path, name: Option<&str>, options: &Options) -> Result<String> {
     let mut reading = read_raw_with(path, &options.reading)?;
-    let mut chosen: Vec<RawRow> = Vec::new();
+    let (mut chosen, mut left_out): (Vec<RawRow>, Vec<String>) = Default::default();
     for raw in reading.by_ref() {
         let raw = raw?;
         if !options.filter.iter().all(|condition| condition.holds(&raw.object)) {
+            continue;
+        }
+        // What passes the filter may still be no row.
+        if options.reading.skip_invalid
+            && let Err(error) = raw.clone().row()
+        {
+            left_out.push(error.to_string());
             continue;
         }
         chosen.push(raw);
@@ -93,8 +100,9 @@ fn rows(path: &Path, name: Option<&str>, options: &Options) -> Result<String> {
     if let Some(sorting) = &options.sort {
         sorting.keep(&mut chosen, options.n);
     }
-    for invalid in reading.take_invalid() {
-        terminal::message!("warning: left out: {}", invalid.reason);
+    left_out.extend(reading.take_invalid().into_iter().map(|invalid| invalid.reason));
+    for reason in left_out {
+        terminal::message!("warning: left out: {reason}");
     }
     for (file, reason) in reading.skipped() {
         terminal::message!("warning: {} is skipped: {reason}", file.display());

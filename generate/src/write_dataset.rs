@@ -14,6 +14,7 @@ use crate::setup::Setup;
 use crate::store::LedgerEntry;
 use anyhow::Result;
 use config::DatasetConfig;
+use datasets::export::{FileFormat, write_json_files};
 use datasets::write::{Column, ColumnType, ROWS_PER_SHARD, Shard, write_jsonl, write_shards};
 use files::atomic;
 use serde_json::{Map, Value, json};
@@ -29,7 +30,12 @@ pub(crate) struct Written {
 }
 
 /// Writes the dataset of all decided rows among the first `limits` of each task.
-pub(crate) fn write(setup: &Setup, run: &Arc<Run>, limits: &[usize], is_complete: bool) -> Result<Written> {
+pub(crate) fn write(
+    setup: &Setup,
+    run: &Arc<Run>,
+    limits: &[usize],
+    (format, is_complete): (FileFormat, bool),
+) -> Result<Written> {
     let new = run.folder.new_result()?;
     let path = |name: &str| new.path().join(name);
     let recipes = setup.recipes.iter().zip(limits);
@@ -39,15 +45,15 @@ pub(crate) fn write(setup: &Setup, run: &Arc<Run>, limits: &[usize], is_complete
     for deduped in &tasks {
         let (task, folder) = (deduped.recipe.task, path("data").join(deduped.recipe.task.name));
         let columns = with_reasoning(task.all_columns(), setup.keeps_reasoning);
-        let shards = write_shards(&folder, "train", &columns, deduped.kept, ROWS_PER_SHARD, deduped.rows())?;
+        let shards = write_files(&folder, format, &columns, deduped.kept, deduped.rows())?;
         configs.push(deduped.config(shards));
     }
     if tasks.len() > 1 {
-        configs.insert(0, all_conversations(new.path(), &tasks, &configs)?);
+        configs.insert(0, all_conversations(new.path(), format, &tasks, &configs)?);
     }
     write_jsonl(&path("dropped.jsonl"), tasks.iter().flat_map(DedupedTask::drop_lines))?;
     let ledger = run.store.ledger()?;
-    atomic::write(&path("README.md"), card::text(setup, &configs, &ledger))?;
+    atomic::write(&path("README.md"), card::text(setup, format, &configs, &ledger))?;
     report_page::write(&path("report.html"), setup, &tasks, &ledger)?;
     let manifest = manifest(new.path(), setup, &configs, &ledger, is_complete);
     atomic::write(&path("run.json"), serde_json::to_string_pretty(&manifest)?)?;
@@ -67,9 +73,24 @@ fn with_reasoning(mut columns: Vec<Column>, keeps_reasoning: bool) -> Vec<Column
     columns
 }
 
+/// Writes the files of one configuration.
+fn write_files(
+    folder: &Path,
+    format: FileFormat,
+    columns: &[Column],
+    rows: usize,
+    content: impl Iterator<Item = Result<Map<String, Value>>>,
+) -> Result<Vec<Shard>> {
+    match format {
+        FileFormat::Parquet => write_shards(folder, "train", columns, rows, ROWS_PER_SHARD, content),
+        format => write_json_files(folder, "train", format, rows, ROWS_PER_SHARD, content),
+    }
+}
+
 /// Writes the messages of all tasks together. Preference pairs are not conversations and are left out.
 fn all_conversations(
     new: &Path,
+    format: FileFormat,
     tasks: &[DedupedTask<'_>],
     configs: &[DatasetConfig],
 ) -> Result<DatasetConfig> {
@@ -86,7 +107,7 @@ fn all_conversations(
         row.retain(|name, _| name == "messages" || name == "source");
         Ok(row)
     });
-    let shards = write_shards(&new.join("data/all"), "train", &columns, kept, ROWS_PER_SHARD, rows)?;
+    let shards = write_files(&new.join("data/all"), format, &columns, kept, rows)?;
     Ok(DatasetConfig { name: "all", begun, rows: kept, drops: BTreeMap::new(), shards })
 }
 

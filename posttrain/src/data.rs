@@ -5,7 +5,7 @@ use crate::examples::{Rules, Tools};
 use crate::settings::settings;
 use anyhow::{Context, Result, bail};
 use checkpoint::{HubDataset, is_hub_id};
-use datasets::{NamedColumn, ReadOptions};
+use datasets::{NamedColumn, ReadOptions, RowLimits};
 use serde_json::{Map, Value};
 use std::path::PathBuf;
 
@@ -23,6 +23,12 @@ settings! {
         /// Leave out rows that cannot be used instead of stopping; they are counted and listed with file, line and reason
         [num_args = 0..=1, default_missing_value = "true"]
         skip_invalid: bool = false,
+        /// Maximum size of a row, in MiB
+        [value_name = "MIB"]
+        max_row_mib: usize = RowLimits::default().max_row_mib,
+        /// Maximum number of messages of a row
+        [value_name = "N"]
+        max_row_messages: usize = RowLimits::default().max_row_messages,
         /// What to do with tools and calls where the chat template prints no tools
         tools: Tools = Tools::Words,
         /// Variables of the chat template, as a JSON object; a row's chat_template_kwargs come before them
@@ -42,6 +48,7 @@ impl DataSettings {
             config: given(&self.config),
             split: given(&self.split),
             skip_invalid: self.skip_invalid,
+            limits: RowLimits { max_row_mib: self.max_row_mib, max_row_messages: self.max_row_messages },
         }
     }
 

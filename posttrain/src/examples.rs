@@ -428,15 +428,21 @@ fn tools(row: &Row, messages: &[Message]) -> Result<Value, Dropped> {
 }
 
 /// Returns the variables of the template: the row's own, then those of the run.
-fn variables(row: &Row, rules: &Rules<'_>) -> Option<Map<String, Value>> {
+fn variables(row: &Row, rules: &Rules<'_>) -> Result<Option<Map<String, Value>>, Dropped> {
+    let unreadable = |found: &dyn std::fmt::Display| {
+        let detail = format!("the column `chat_template_kwargs` is {found}; expected a JSON object");
+        Dropped::new("unreadable_template_kwargs", detail)
+    };
     let own = match row.metadata().get("chat_template_kwargs") {
+        None | Some(Value::Null) => Map::new(),
         Some(Value::Object(own)) => own.clone(),
-        Some(Value::String(text)) => serde_json::from_str(text).unwrap_or_default(),
-        _ => Map::new(),
+        Some(Value::String(text)) if text.trim().is_empty() => Map::new(),
+        Some(Value::String(text)) => serde_json::from_str(text).map_err(|_| unreadable(&text))?,
+        Some(other) => return Err(unreadable(other)),
     };
     let mut all = rules.template_args.cloned().unwrap_or_default();
     all.extend(own);
-    (!all.is_empty()).then_some(all)
+    Ok((!all.is_empty()).then_some(all))
 }
 
 /// Renders a conversation; also returns whether only its last turn can be trained, because the template removes the
@@ -449,7 +455,7 @@ fn rendered(
     notes: &mut BTreeSet<&'static str>,
 ) -> Result<(RenderedChat, bool), Dropped> {
     let messages: Vec<chat::Message> = prepared.iter().map(|message| message.message.clone()).collect();
-    let variables = variables(row, rules);
+    let variables = variables(row, rules)?;
     let special_tokens_as_text = rules.split_special_tokens;
     let render = |first: usize| {
         let how = Rendering { tools, variables: variables.as_ref(), first, special_tokens_as_text };

@@ -87,7 +87,7 @@ pub fn run(options: &Options) -> Result<u8> {
     let terminal = std::io::stdout().is_terminal();
     let color = options.color == Color::Always || (options.color == Color::Auto && terminal);
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
-    let (mut counts, mut longest) = (Counts::default(), 0);
+    let (mut counts, mut longest, mut shown) = (Counts::default(), 0, 0);
     for path in &data {
         let mut rows = datasets::read_with(path, &reading)?;
         while let Some(located) = rows.next() {
@@ -100,7 +100,8 @@ pub fn run(options: &Options) -> Result<u8> {
             };
             let example = example(&located.row, kind, &rules);
             count(&mut counts, &mut longest, &example);
-            if counts.rows <= options.n && !options.counts {
+            if shown < options.n && !options.counts {
+                shown += 1;
                 let location = format!("{}, row at {}", located.file.display(), located.number);
                 let text = example_text(&example, &start.tokenizer, options.ids, color);
                 if writeln!(out, "{}\n{text}", heading(&location, color)).is_err() {

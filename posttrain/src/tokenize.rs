@@ -30,7 +30,10 @@ pub(crate) fn tokenized(
     let folder = cache.join(key(paths, options, kind, rules)?);
     let vocabulary = rules.tokenizer.vocab_size();
     match Store::open(&folder, vocabulary) {
-        Ok(Some(store)) => return Ok(store),
+        Ok(Some(store)) => {
+            warn(&store.counts);
+            return Ok(store);
+        }
         Ok(None) => remove(&folder)?,
         Err(error) => {
             terminal::message!("note: {error:#}; tokenizing again");
@@ -38,6 +41,11 @@ pub(crate) fn tokenized(
         }
     }
     remove_abandoned(cache);
+    if let Some(reason) = rules.tokenizer.slow_because() {
+        terminal::message!(
+            "note: texts are encoded by the tokenizers crate, which takes several times as long: {reason}"
+        );
+    }
     let mut writer = Writer::create(&folder)?;
     let progress = Progress::new("tokenizing", "rows", None);
     for path in paths {
@@ -56,12 +64,18 @@ pub(crate) fn tokenized(
         }
         writer.counts.surrogates += rows.surrogates();
         for (file, reason) in rows.skipped() {
-            terminal::message!("warning: {} is skipped: {reason}", file.display());
+            writer.counts.warnings.push(format!("{} is skipped: {reason}", file.display()));
         }
     }
     progress.finish();
+    warn(&writer.counts);
     writer.finish()?;
     Store::open(&folder, vocabulary)?.context("the tokens were just written")
+}
+
+/// Prints what was said of the files, as often as their tokens are used.
+fn warn(counts: &Counts) {
+    counts.warnings.iter().for_each(|warning| terminal::message!("warning: {warning}"));
 }
 
 /// Removes a store that is damaged or has no list, if there is anything.
@@ -176,7 +190,7 @@ fn hash_data(hasher: &mut Hasher, path: &Path, options: &ReadOptions) -> Result<
         let cannot = || format!("cannot read {}", file.display());
         let mut opened = std::fs::File::open(&file).with_context(cannot)?;
         // The same bytes are other rows in another format.
-        hasher.update(file.extension().unwrap_or_default().as_encoded_bytes());
+        hasher.update(datasets::format_name(&file));
         hasher.update(opened.metadata().with_context(cannot)?.len().to_le_bytes());
         std::io::copy(&mut opened, hasher).with_context(cannot)?;
     }

@@ -293,3 +293,21 @@ fn equal_weights_train_the_weights_that_none_train_and_others_do_not() {
     assert!(none == trained("halves", &|_| Some(0.5)));
     assert!(none != trained("mixed", &|index| Some(if index == 0 { 0.1 } else { 1.0 })));
 }
+
+#[test]
+fn variables_of_a_row_that_are_no_object_drop_it() {
+    let line = |variables: Value| json!({"messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Ho"}], "chat_template_kwargs": variables});
+    let template =
+        "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}{{ mark }}<|im_end|>\n{% endfor %}";
+    for good in [json!("{\"mark\": \"!\"}"), json!({"mark": "!"})] {
+        assert!(sft(line(good), template).1.contains("Ho!"));
+    }
+    for empty in [json!(null), json!(" ")] {
+        assert!(sft(line(empty), template).1.contains("Ho"));
+    }
+    for bad in [json!("mark=!"), json!("[1]"), json!(["mark"])] {
+        let dropped = with(line(bad), template, |rules| rules).unwrap_err();
+        assert_eq!(dropped.reason, "unreadable_template_kwargs");
+        assert!(dropped.detail.contains("expected a JSON object"), "{}", dropped.detail);
+    }
+}

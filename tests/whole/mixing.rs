@@ -115,6 +115,60 @@ fn counts_are_exact_rows_differ_and_the_order_is_mixed() {
 }
 
 #[test]
+fn other_forms_have_the_same_rows_in_the_same_order() {
+    let kitchen = Kitchen::new();
+    let recipe = [source("a", "count = 30"), source("c", "")].concat();
+    let parquet = kitchen.mixed(&recipe, &[]);
+    for format in ["jsonl", "sharegpt", "alpaca"] {
+        assert_eq!(kitchen.mixed(&recipe, &["--format", format]), parquet, "{format}");
+        if format == "jsonl" {
+            loads_with_datasets(&kitchen.path("out"), 1);
+        }
+    }
+    let shard = kitchen.path("out/data/default/train-00000-of-00001.json");
+    let first = &read_json(&shard)[0];
+    assert!(first["instruction"].is_string() && first["output"].is_string(), "{first}");
+    // The files of another form are gone, and what is left is whole.
+    assert!(!kitchen.path("out/data/default/train-00000-of-00001.parquet").exists());
+    let verified = program("smoltalk").arg("verify").arg(kitchen.path("out")).output().unwrap();
+    assert!(verified.status.success(), "{}", String::from_utf8_lossy(&verified.stderr));
+}
+
+/// A source that is taken whole is read once, one with a count twice: the same rows in the same order, and the same bytes on
+/// any number of cores.
+#[test]
+fn one_pass_and_two_and_any_number_of_threads_give_the_same_rows() {
+    let kitchen = Kitchen::new();
+    let whole = [source("a", ""), source("b", "")].concat();
+    let mut files = Vec::new();
+    for threads in ["1", "2", "5"] {
+        kitchen.write("recipe.toml", &format!("name = \"Soup\"\n{whole}"));
+        let mut command = program("smoltalk");
+        command.current_dir(kitchen.folder.path()).env("RAYON_NUM_THREADS", threads);
+        let output = command.args(["mix", "recipe.toml", "--out", "out"]).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        files.push(bytes(&kitchen.path("out")));
+    }
+    assert!(files.iter().all(|file| *file == files[0]), "the same bytes");
+    let counted = [source("a", "count = 90"), source("b", "count = 40")].concat();
+    kitchen.mixed(&counted, &[]);
+    assert!(bytes(&kitchen.path("out"))[2] == files[0][2], "the same shard");
+}
+
+#[test]
+fn reasons_of_invalid_rows_name_no_place_of_this_machine() {
+    let kitchen = Kitchen::new();
+    let good = rows_of("a", 3);
+    kitchen.write("deep/down/rows.jsonl", &format!("{good}[1]\n{good}"));
+    let data = kitchen.path("deep/down");
+    let recipe =
+        format!("[[source]]\nname = \"a\"\ndata = {:?}\nskip_invalid = true\n", data.display().to_string());
+    assert_eq!(kitchen.mixed(&recipe, &[]).len(), 6);
+    let reasons = &read_json(&kitchen.path("out/mix.json"))["sources"][0]["invalid"];
+    assert_eq!(reasons[0], "down/rows.jsonl, line 4: expected a JSON object, found an array");
+}
+
+#[test]
 fn the_same_seed_gives_the_same_bytes_and_another_one_other_rows() {
     let kitchen = Kitchen::new();
     let recipe = [source("a", "count = 30"), source("b", "count = 20")].concat();

@@ -1,5 +1,6 @@
 use crate::programs::{
-    in_shell, killed_and_resumed, metric, metric_lines, posttrain, read_json, refused, succeeds, text_of,
+    in_shell, killed_and_resumed, metric, metric_lines, posttrain, program, read_json, refused, succeeds,
+    text_of,
 };
 use checkpoint::{ChatTemplate, Checkpoint};
 use engine::{CacheFormat, Engine, KvCache, NativeEngine, Options, Request, WeightFormat};
@@ -519,6 +520,30 @@ fn inspect_spells_out_what_a_terminal_would_obey() {
     }
 }
 
+/// What `--skip-invalid` leaves out takes no place among the rows that are printed, in `inspect` and in `show`.
+#[test]
+fn rows_that_are_left_out_are_not_among_those_printed() {
+    let Some(model) = stories260k() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let rows = folder.path().join("rows.jsonl");
+    let good = |text: &str| json!({"prompt": text, "completion": "yes"}).to_string();
+    let lines =
+        ["[1]".to_owned(), "{\"prompt\": 3}".to_owned(), good("first"), "x".to_owned(), good("second")];
+    std::fs::write(&rows, lines.join("\n")).unwrap();
+    let mut inspect = posttrain(folder.path());
+    inspect.arg("inspect").arg(&rows).arg("--model").arg(&model).args(["--skip-invalid", "--n", "2"]);
+    let output = inspect.output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(text.contains("row at 3") && text.contains("row at 5"), "{text}");
+    assert!(text.contains("5 rows: 2 sequences") && text.contains("3 invalid dropped"), "{text}");
+    let mut show = program("smoltalk");
+    let output = show.arg("show").arg(&rows).args(["--skip-invalid", "--n", "2"]).output().unwrap();
+    let (text, error) =
+        (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
+    assert!(output.status.success() && text.contains("first") && text.contains("second"), "{text}{error}");
+    assert!(error.contains("line 2") && error.contains("line 4"), "{error}");
+}
+
 #[test]
 fn bad_input_is_one_clear_line() {
     let Some(model) = stories260k() else { return };
@@ -789,6 +814,26 @@ fn the_cache_knows_all_that_decides_the_tokens() {
     std::fs::copy(&lines, &plain).unwrap();
     assert_eq!(counts(&plain, &model, "plain")["rows"], 1);
     assert_eq!(counts(&lines, &model, "lines")["rows"], 2);
+    // The extension of the compression is not that of the format.
+    let (gz_lines, gz_plain) = (folder.path().join("rows.jsonl.gz"), folder.path().join("rows.txt.gz"));
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    std::io::Write::write_all(&mut encoder, &std::fs::read(&lines).unwrap()).unwrap();
+    std::fs::write(&gz_lines, encoder.finish().unwrap()).unwrap();
+    std::fs::copy(&gz_lines, &gz_plain).unwrap();
+    assert_eq!(counts(&gz_plain, &model, "gz-plain")["rows"], 1);
+    assert_eq!(counts(&gz_lines, &model, "gz-lines")["rows"], 2);
+    // What was said of the files is said again where their tokens come from the cache.
+    let both = folder.path().join("both");
+    std::fs::create_dir(&both).unwrap();
+    std::fs::copy(&lines, both.join("train.jsonl")).unwrap();
+    std::fs::copy(&lines, both.join("other.jsonl")).unwrap();
+    for out in ["both-1", "both-2"] {
+        let mut command = posttrain(folder.path());
+        command.arg("sft").arg("--model").arg(&model).arg("--data").arg(&both);
+        command.arg("--out").arg(folder.path().join(out)).args(["--steps", "1", "--max-length", "200"]);
+        let output = command.output().unwrap();
+        assert!(text_of(&output).contains("other.jsonl is skipped"), "{out}: {}", text_of(&output));
+    }
 
     let chat = folder.path().join("chat.jsonl");
     write_rows(&chat, &chats(2));

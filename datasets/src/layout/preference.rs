@@ -213,7 +213,8 @@ fn set_scores(object: &mut Object, scores: [f64; 2]) {
     }
 }
 
-/// A number, also one in a string.
+/// A number, also one in a string. NaN and infinity rank nothing.
 fn number(value: &Value) -> Option<f64> {
-    value.as_f64().or_else(|| value.as_str()?.trim().parse().ok())
+    let number = value.as_f64().or_else(|| value.as_str()?.trim().parse().ok());
+    number.filter(|number: &f64| number.is_finite())
 }

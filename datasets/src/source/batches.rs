@@ -3,38 +3,40 @@
 
 use super::text::{NumberedObject, Object};
 use crate::Error;
+use crate::ahead::ahead;
+use crate::limits::{MAX_DEPTH, RowLimits};
 use arrow::array::{RecordBatch, RecordBatchReader};
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{DataType, SchemaRef};
 use arrow::error::ArrowError;
 use arrow_ipc::reader::{FileReader, StreamReader};
 use files::fenced;
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
-use serde_json::{Map, Value};
+use pages::BATCH;
+use parquet::arrow::arrow_reader::{
+    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder,
+};
 use std::fs::File;
 use std::io::{BufReader, Read, Seek};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 mod json;
+mod pages;
 
-/// Rows in memory at a time.
-const BATCH: usize = 256;
 /// How an Arrow file begins; a stream has no such mark.
 const ARROW_FILE: &[u8] = b"ARROW1";
+/// Stack on which the description of a Parquet file is read: the library recurses into structs of structs.
+const METADATA_STACK: usize = 256 << 20;
 
 /// The batches of a file.
 pub(crate) type Batches = Box<dyn Iterator<Item = Result<RecordBatch, ArrowError>> + Send>;
 
-/// The rows of one file, in order, numbered from 1.
+/// Rows that are converted together, and the number of the first one; or why the rest of the file is lost.
+type Rows = Result<(usize, RecordBatch), (usize, String)>;
+
+/// The rows of one file, in order, numbered from 1; converted to JSON ahead.
 pub(super) struct BatchRows {
-    path: PathBuf,
-    /// `None` after the end, or after an error.
-    batches: Option<Batches>,
-    /// What is left of the batch that is being returned.
-    batch: Option<RecordBatch>,
-    /// Rows that were read and not returned yet.
-    ready: std::vec::IntoIter<Map<String, Value>>,
-    /// Of the last row returned.
-    number: usize,
+    objects: Box<dyn Iterator<Item = Object> + Send>,
+    /// Whether the rest of the file is lost.
+    is_over: bool,
 }
 
 impl BatchRows {
@@ -42,49 +44,98 @@ impl BatchRows {
     ///
     /// # Errors
     /// Those of [`open`].
-    pub(super) fn open(path: &Path, is_arrow: bool) -> Result<Self, Error> {
-        let (_, batches) = open(path, is_arrow)?;
-        let (path, ready) = (path.to_owned(), Vec::new().into_iter());
-        Ok(Self { path, batches: Some(batches), batch: None, ready, number: 0 })
+    pub(super) fn open(path: &Path, is_arrow: bool, limits: RowLimits) -> Result<Self, Error> {
+        let (_, batches) = open(path, is_arrow, limits)?;
+        let pieces = Pieces { batches: Some(batches), batch: None, number: 1 };
+        let path = path.to_owned();
+        let objects = ahead(pieces, move |rows| convert(&path, rows, limits)).flatten();
+        Ok(Self { objects: Box::new(objects), is_over: false })
     }
+}
 
-    /// The next rows; `None` at the end.
-    fn read(&mut self) -> Option<Result<Vec<Map<String, Value>>, String>> {
+/// The batches of a file in pieces of a few rows.
+struct Pieces {
+    /// `None` after the end, or after an error.
+    batches: Option<Batches>,
+    /// What is left of a batch.
+    batch: Option<RecordBatch>,
+    /// Of its first row.
+    number: usize,
+}
+
+impl Iterator for Pieces {
+    type Item = Rows;
+
+    fn next(&mut self) -> Option<Rows> {
         loop {
             if let Some(batch) = self.batch.take().filter(|batch| batch.num_rows() > 0) {
-                let rows = batch.num_rows().min(BATCH);
-                let read = fenced(|| json::objects(&batch.slice(0, rows)));
+                let (number, rows) = (self.number, batch.num_rows().min(BATCH));
+                self.number += rows;
                 self.batch = Some(batch.slice(rows, batch.num_rows() - rows));
-                return Some(read.and_then(|rows| rows));
+                return Some(Ok((number, batch.slice(0, rows))));
             }
             let mut batches = self.batches.take()?;
             match fenced(move || batches.next().map(|batch| (batch, batches))) {
                 Ok(None) => return None,
                 Ok(Some((Ok(batch), batches))) => (self.batch, self.batches) = (Some(batch), Some(batches)),
-                Ok(Some((Err(error), _))) => {
-                    return Some(Err(format!("{error}; the rest of the file is lost")));
-                }
-                Err(panic) => return Some(Err(format!("{panic}; the rest of the file is lost"))),
+                Ok(Some((Err(error), _))) => return Some(Err((self.number, error.to_string()))),
+                Err(panic) => return Some(Err((self.number, panic))),
             }
         }
     }
 }
 
+/// Converts rows to objects, fewer of large ones at a time.
+fn convert(path: &Path, rows: Rows, limits: RowLimits) -> Vec<Object> {
+    let (path, unit) = (path.to_owned(), "row");
+    let (mut number, mut batch) = match rows {
+        Ok(rows) => rows,
+        Err((number, reason)) => return vec![Err(Error::Rest { path, unit, number, reason })],
+    };
+    let (mut objects, mut step) = (Vec::with_capacity(batch.num_rows()), BATCH);
+    while batch.num_rows() > 0 {
+        let mut rows = batch.num_rows().min(step);
+        let found = fenced(|| json::objects(&batch.slice(0, rows), limits.bytes()));
+        match found.unwrap_or_else(|panic| Err(json::Fault::Other(panic))) {
+            Ok(found) => {
+                let numbered = found.into_iter().zip(number..);
+                objects.extend(
+                    numbered.map(|(object, number)| Ok(NumberedObject { number, object, surrogates: 0 })),
+                );
+            }
+            Err(json::Fault::TooLarge) if rows > 1 => {
+                (step, rows) = (rows.div_ceil(4), 0);
+            }
+            Err(json::Fault::TooLarge) => {
+                let (path, reason) = (path.clone(), limits.too_large());
+                objects.push(Err(Error::Row { path, unit, number, reason }));
+            }
+            Err(json::Fault::Other(reason)) => {
+                objects.push(Err(Error::Rest { path, unit, number, reason }));
+                return objects;
+            }
+        }
+        number += rows;
+        batch = batch.slice(rows, batch.num_rows() - rows);
+    }
+    objects
+}
+
 /// Opens a Parquet file, whose description is at its end, or an Arrow stream or file: its schema and its batches.
 ///
 /// # Errors
-/// Names the file that cannot be read, or is not a whole one.
-pub(crate) fn open(path: &Path, is_arrow: bool) -> Result<(SchemaRef, Batches), Error> {
+/// Names the file that cannot be read, is not a whole one, or unpacks to more than a row may have.
+pub(crate) fn open(path: &Path, is_arrow: bool, limits: RowLimits) -> Result<(SchemaRef, Batches), Error> {
     let failed = |error| Error::file("read", path, error);
     let mut file = File::open(path).map_err(failed)?;
     let mut start = Vec::new();
     file.by_ref().take(ARROW_FILE.len() as u64).read_to_end(&mut start).map_err(failed)?;
     file.rewind().map_err(failed)?;
+    let not_data = |reason: String| Error::NotData { path: path.to_owned(), reason };
+    if !is_arrow {
+        return open_parquet(file, limits).map_err(not_data);
+    }
     let open = || -> Result<(SchemaRef, Batches), ArrowError> {
-        if !is_arrow {
-            let reader = ParquetRecordBatchReaderBuilder::try_new(file)?.with_batch_size(BATCH).build()?;
-            return Ok((reader.schema(), Box::new(reader)));
-        }
         let file = BufReader::new(file);
         if start == ARROW_FILE {
             let reader = FileReader::try_new(file, None)?;
@@ -93,29 +144,80 @@ pub(crate) fn open(path: &Path, is_arrow: bool) -> Result<(SchemaRef, Batches), 
         let reader = StreamReader::try_new(file, None)?;
         Ok((reader.schema(), Box::new(reader)))
     };
-    fenced(open).and_then(|built| built.map_err(|error| error.to_string())).map_err(|reason| Error::NotData {
-        path: path.to_owned(),
-        reason: format!("not a whole {} file ({reason})", if is_arrow { "Arrow" } else { "Parquet" }),
+    let opened = fenced(open).and_then(|built| built.map_err(|error| error.to_string()));
+    opened.map_err(|reason| not_data(format!("not a whole Arrow file ({reason})")))
+}
+
+/// Opens a Parquet file; each row group is decoded in batches as large as its pages allow.
+fn open_parquet(file: File, limits: RowLimits) -> Result<(SchemaRef, Batches), String> {
+    let metadata = metadata(&file)?;
+    let batch_rows = pages::check(&file, metadata.metadata(), &limits)?;
+    let whole = |error: &dyn std::fmt::Display| format!("not a whole Parquet file ({error})");
+    let builder = move |file: &File| -> Result<_, ArrowError> {
+        Ok(ParquetRecordBatchReaderBuilder::new_with_metadata(file.try_clone()?, metadata.clone()))
+    };
+    let build = || Ok(builder(&file)?.with_row_groups(Vec::new()).build()?.schema());
+    let schema =
+        fenced(build).and_then(|built: Result<_, ArrowError>| built.map_err(|error| error.to_string()));
+    let schema = schema.map_err(|reason| whole(&reason))?;
+    let group = move |(index, rows): (usize, usize)| -> Batches {
+        let reader = builder(&file).and_then(|builder| {
+            let builder = builder.with_row_groups(vec![index]).with_batch_size(rows);
+            builder.build().map_err(ArrowError::from)
+        });
+        match reader {
+            Ok(reader) => Box::new(reader),
+            Err(error) => Box::new(std::iter::once(Err(error))),
+        }
+    };
+    Ok((schema, Box::new(batch_rows.into_iter().enumerate().flat_map(group))))
+}
+
+/// Reads the description of a Parquet file.
+fn metadata(file: &File) -> Result<ArrowReaderMetadata, String> {
+    let load = || {
+        let loaded = fenced(|| ArrowReaderMetadata::load(file, ArrowReaderOptions::default()));
+        let loaded = loaded.and_then(|loaded| loaded.map_err(|error| error.to_string()));
+        let loaded = loaded.map_err(|error| format!("not a whole Parquet file ({error})"))?;
+        match loaded.schema().fields().iter().map(|field| depth(field.data_type())).max() {
+            Some(deep) if deep > MAX_DEPTH => {
+                Err(format!("its columns are {deep} deep in one another; expected at most {MAX_DEPTH}"))
+            }
+            _ => Ok(loaded),
+        }
+    };
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().name("parquet".to_owned()).stack_size(METADATA_STACK);
+        match thread.spawn_scoped(scope, load).map(|thread| thread.join()) {
+            Ok(Ok(loaded)) => loaded,
+            Ok(Err(_)) => Err("not a whole Parquet file".to_owned()),
+            // The system gives no such stack: only a strange file needs it.
+            Err(_) => load(),
+        }
     })
+}
+
+/// How deep the values of a type are in one another.
+fn depth(data_type: &DataType) -> usize {
+    1 + match data_type {
+        DataType::Struct(fields) => fields.iter().map(|field| depth(field.data_type())).max().unwrap_or(0),
+        DataType::List(item)
+        | DataType::LargeList(item)
+        | DataType::FixedSizeList(item, _)
+        | DataType::Map(item, _) => depth(item.data_type()),
+        _ => 0,
+    }
 }
 
 impl Iterator for BatchRows {
     type Item = Object;
 
     fn next(&mut self) -> Option<Object> {
-        loop {
-            if let Some(object) = self.ready.next() {
-                self.number += 1;
-                return Some(Ok(NumberedObject { number: self.number, object, surrogates: 0 }));
-            }
-            match self.read()? {
-                Ok(rows) => self.ready = rows.into_iter(),
-                Err(reason) => {
-                    let (path, number) = (self.path.clone(), self.number + 1);
-                    (self.batch, self.batches) = (None, None);
-                    return Some(Err(Error::Row { path, unit: "row", number, reason }));
-                }
-            }
+        if self.is_over {
+            return None;
         }
+        let object = self.objects.next();
+        self.is_over = matches!(object, Some(Err(Error::Rest { .. })));
+        object
     }
 }

@@ -4,15 +4,17 @@
 use super::compression;
 use super::text::{Lines, NumberedObject, Object};
 use crate::Error;
+use crate::limits::RowLimits;
 use csv::{ErrorKind, Reader, ReaderBuilder, StringRecord};
 use serde_json::Value;
-use std::io::BufRead;
+use std::io::{BufRead, Read};
 use std::path::{Path, PathBuf};
 
 /// The rows of one file, each with the line on which it starts.
 pub(super) struct CsvRows {
     path: PathBuf,
-    reader: Reader<Box<dyn BufRead + Send>>,
+    reader: Reader<Bounded>,
+    limits: RowLimits,
     names: StringRecord,
     is_over: bool,
 }
@@ -22,10 +24,12 @@ impl CsvRows {
     ///
     /// # Errors
     /// When the file has no header, or two columns of it have one name.
-    pub(super) fn open(path: &Path, delimiter: u8) -> Result<Self, Error> {
+    pub(super) fn open(path: &Path, delimiter: u8, limits: RowLimits) -> Result<Self, Error> {
         // An empty file has no first character; reading it as lines reports what it is compressed with.
-        Lines::open(path)?.first_character()?;
-        let mut reader = ReaderBuilder::new().delimiter(delimiter).from_reader(compression::open(path)?);
+        Lines::open(path, limits)?.first_character()?;
+        let mut reader = ReaderBuilder::new()
+            .delimiter(delimiter)
+            .from_reader(Bounded { reader: compression::open(path)?, left: limits.bytes() });
         let not_data = |reason: String| Error::NotData { path: path.to_owned(), reason };
         let names = reader.headers().map_err(|error| not_data(format!("has no header ({error})")))?;
         let mut names = names.clone();
@@ -37,7 +41,24 @@ impl CsvRows {
         if let Some(twice) = names.iter().find(|name| !seen.insert(*name)) {
             return Err(not_data(format!("its header has two columns `{twice}`; rename one")));
         }
-        Ok(Self { path: path.to_owned(), reader, names, is_over: false })
+        Ok(Self { path: path.to_owned(), reader, limits, names, is_over: false })
+    }
+}
+
+/// A stream of which one row takes a bounded number of bytes: a quote that is never closed makes all of it one field.
+struct Bounded {
+    reader: Box<dyn BufRead + Send>,
+    left: usize,
+}
+
+impl Read for Bounded {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        if self.left == 0 {
+            return Err(std::io::ErrorKind::FileTooLarge.into());
+        }
+        let read = self.reader.read(buffer)?;
+        self.left = self.left.saturating_sub(read);
+        Ok(read)
     }
 }
 
@@ -49,6 +70,7 @@ impl Iterator for CsvRows {
             return None;
         }
         let mut record = StringRecord::new();
+        self.reader.get_mut().left = self.limits.bytes();
         let number = self.reader.position().line() as usize;
         let error = |number: usize, reason: String| {
             let path = self.path.clone();
@@ -67,6 +89,14 @@ impl Iterator for CsvRows {
                 self.is_over = matches!(failure.kind(), ErrorKind::Io(_));
                 let line = failure.position().map_or(number, |position| position.line() as usize);
                 match failure.kind() {
+                    ErrorKind::Io(error) => {
+                        let (path, unit, number) = (self.path.clone(), "line", line);
+                        let reason = match error.kind() {
+                            std::io::ErrorKind::FileTooLarge => self.limits.too_large(),
+                            _ => format!("cannot be read: {error}"),
+                        };
+                        Some(Err(Error::Rest { path, unit, number, reason }))
+                    }
                     ErrorKind::UnequalLengths { expected_len, len, .. } => {
                         error(line, format!("has {len} fields, but the header has {expected_len}"))
                     }

@@ -33,6 +33,19 @@ impl Format {
         }
     }
 
+    /// Its name.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::JsonLines => "jsonl",
+            Self::Json => "json",
+            Self::Parquet => "parquet",
+            Self::Arrow => "arrow",
+            Self::Csv => "csv",
+            Self::Tsv => "tsv",
+            Self::Text => "txt",
+        }
+    }
+
     /// What errors count in this format.
     pub(crate) fn unit(self) -> &'static str {
         if matches!(self, Self::Parquet | Self::Arrow) { "row" } else { "line" }

@@ -1,14 +1,22 @@
 //! The objects of JSON files: one per line, in sequence over any number of lines, in an array, in a list of a single
 //! object, or by columns.
 
-use super::mend::{Mended, first_value, parse};
-use super::text::{Lines, NumberedObject, Object};
+use super::mend::{Mended, parse};
+use super::text::{Lines, NumberedObject, Object, not_utf8};
+use super::values::{Fault, Scanner};
 use crate::Error;
+use crate::ahead::ahead;
+use crate::limits::{MAX_DEPTH, RowLimits};
 use serde_json::{Map, Value};
+use std::io::{BufRead, Cursor, Read};
+use std::ops::Range;
 use std::path::PathBuf;
 
 /// Whether an object is a row by itself.
 pub(crate) type IsRow = fn(&Map<String, Value>) -> bool;
+
+/// Bytes of a first line that are looked at to tell an array of rows from a conversation per line.
+const LOOKED_AT: usize = 4 << 20;
 
 /// The objects of a file. The first character decides what they are in; `is_whole` says that the file's name promises one
 /// value and not lines.
@@ -19,47 +27,99 @@ pub(super) fn objects(
 ) -> Result<Box<dyn Iterator<Item = Object> + Send>, Error> {
     match lines.first_character()? {
         Some(b'[') => array_or_lines(lines),
-        Some(b'{') if is_whole => Ok(Box::new(sequence(lines, is_row)?.into_iter())),
-        _ => Ok(Box::new(std::iter::from_fn(move || next_object(&mut lines)))),
+        Some(b'{') if is_whole => sequence(lines, is_row),
+        _ => Ok(line_objects(lines)),
     }
 }
 
-/// The object of the next line that is not blank.
-fn next_object(lines: &mut Lines) -> Option<Object> {
-    loop {
-        let line = match lines.next()? {
-            Ok(line) if line.trim().is_empty() => continue,
-            Ok(line) => line,
-            Err(error) => return Some(Err(error)),
-        };
-        return Some(match parse(&line) {
-            Ok(mended) => object(mended, lines.number).map_err(|reason| lines.error(reason)),
-            Err(error) => Err(lines.error(format!("not JSON ({error})"))),
-        });
+/// Bytes of the lines that are parsed together.
+const CHUNK: usize = 256 << 10;
+
+/// Lines of a file that are parsed together.
+struct Chunk {
+    text: Vec<u8>,
+    /// The number of each line and its bytes, or why it is none.
+    lines: Vec<Result<(usize, Range<usize>), Error>>,
+}
+
+/// The next lines; `None` at the end.
+fn next_chunk(lines: &mut Lines) -> Option<Chunk> {
+    let mut chunk = Chunk { text: Vec::with_capacity(CHUNK + CHUNK / 4), lines: Vec::new() };
+    while chunk.text.len() < CHUNK {
+        let Some(line) = lines.append(&mut chunk.text) else { break };
+        chunk.lines.push(line.map(|range| (lines.number, range)));
     }
+    (!chunk.lines.is_empty()).then_some(chunk)
+}
+
+/// The objects of lines that are not blank, parsed ahead.
+fn line_objects(mut lines: Lines) -> Box<dyn Iterator<Item = Object> + Send> {
+    let path = lines.path.clone();
+    let chunks = std::iter::from_fn(move || next_chunk(&mut lines));
+    let objects = move |Chunk { text, lines }: Chunk| -> Vec<Object> {
+        let object = |line: Result<(usize, Range<usize>), Error>| {
+            let (number, range) = match line {
+                Ok(line) => line,
+                Err(error) => return Some(Err(error)),
+            };
+            let line = std::str::from_utf8(&text[range]).map_err(|error| not_utf8(&error));
+            if line.as_ref().is_ok_and(|line| line.trim().is_empty()) {
+                return None;
+            }
+            let found = line.and_then(parsed).and_then(|mended| object(mended, number));
+            Some(found.map_err(|reason| Error::Row { path: path.clone(), unit: "line", number, reason }))
+        };
+        lines.into_iter().filter_map(object).collect()
+    };
+    Box::new(ahead(chunks, objects).flatten())
+}
+
+/// Parses the text of a row.
+fn parsed(text: &str) -> Result<Mended, String> {
+    RowLimits::check_text(text.as_bytes())?;
+    parse(text).map_err(|error| match error.to_string() {
+        text if text.starts_with("recursion limit") => {
+            format!("lists and objects are more than {MAX_DEPTH} deep in one another")
+        }
+        text => format!("not JSON ({text})"),
+    })
 }
 
 /// An array of rows; or lines, each of them the messages of one conversation.
-fn array_or_lines(mut lines: Lines) -> Result<Box<dyn Iterator<Item = Object> + Send>, Error> {
-    let mut first = String::new();
+fn array_or_lines(lines: Lines) -> Result<Box<dyn Iterator<Item = Object> + Send>, Error> {
+    let (path, limits) = (lines.path.clone(), lines.limits);
+    let mut reader = lines.into_reader();
+    let mut start = Vec::new();
     // The array may begin after blank lines.
-    while first.trim().is_empty() {
-        match lines.next() {
-            Some(line) => first.push_str(&line?),
-            None => break,
+    while start.iter().all(u8::is_ascii_whitespace) && start.len() < LOOKED_AT {
+        let mut line = reader.by_ref().take(LOOKED_AT as u64);
+        let read = line.read_until(b'\n', &mut start);
+        if read.map_err(|error| Error::file("read", &path, error))? == 0 {
+            break;
         }
     }
-    let number = lines.number;
-    match parse(&first) {
-        Ok(mended) if is_conversation(&mended.value) => {
-            let first = object(mended, number).map_err(|reason| lines.error(reason));
-            Ok(Box::new(std::iter::once(first).chain(std::iter::from_fn(move || next_object(&mut lines)))))
-        }
-        _ => {
-            first.push_str(&lines.rest()?);
-            Ok(Box::new(Elements::new(lines.path, first)))
-        }
+    let is_more = start.ends_with(b"\n")
+        && reader.fill_buf().is_ok_and(|next| !next.iter().all(u8::is_ascii_whitespace));
+    let is_lines = starts_with_line(&start, is_more);
+    let reader: Box<dyn BufRead + Send> = Box::new(Cursor::new(start).chain(reader));
+    if is_lines {
+        return Ok(line_objects(Lines::of(path, reader, limits)));
     }
+    Ok(Box::new(Elements::new(path, Scanner::new(reader, limits))))
+}
+
+/// Whether a text that begins with `[` begins with a line of its own, such as the messages of a conversation, and not with
+/// rows; `is_more` says that something follows the first line. Where the end of the line is not in the text, the first
+/// element decides.
+fn starts_with_line(start: &[u8], is_more: bool) -> bool {
+    if start.ends_with(b"\n") || start.len() < LOOKED_AT {
+        let first = std::str::from_utf8(start).ok().and_then(|first| parse(first).ok());
+        // Nothing follows an array.
+        return first.is_some_and(|mended| is_more || is_conversation(&mended.value));
+    }
+    let text = start.trim_ascii_start().get(1..).unwrap_or_default();
+    let first = serde_json::Deserializer::from_slice(text).into_iter::<Value>().next();
+    first.and_then(Result::ok).is_some_and(|first| is_conversation(&Value::Array(vec![first])))
 }
 
 /// A value as a row: an object, or the messages of a conversation.
@@ -85,36 +145,78 @@ fn is_conversation(value: &Value) -> bool {
 }
 
 /// Objects in sequence, each over any number of lines; of a single one that is no row its rows.
-fn sequence(mut lines: Lines, is_row: IsRow) -> Result<Vec<Object>, Error> {
-    let text = lines.rest()?;
-    let (mut objects, mut line, mut end) = (Vec::new(), 1, 0);
-    loop {
-        let start = end + text[end..].len() - text[end..].trim_start().len();
-        line += text[end..start].matches('\n').count();
-        let Some(value) = first_value(&text[start..]) else { break };
-        let (path, unit) = (lines.path.clone(), "line");
-        let (mended, length) = match value {
-            Ok(value) => value,
-            Err(error) => {
-                let (number, reason) = (line + error.line().saturating_sub(1), format!("not JSON ({error})"));
-                objects.push(Err(Error::Row { path, unit, number, reason }));
-                break;
-            }
-        };
-        let found = object(mended, line);
-        objects.push(found.map_err(|reason| Error::Row { path, unit, number: line, reason }));
-        end = start + length;
-        line += text[start..end].matches('\n').count();
-    }
-    if let [Ok(only)] = objects.as_slice()
+fn sequence(lines: Lines, is_row: IsRow) -> Result<Box<dyn Iterator<Item = Object> + Send>, Error> {
+    let (path, limits) = (lines.path.clone(), lines.limits);
+    let mut sequence = Sequence { path, scanner: Scanner::new(lines.into_reader(), limits), is_over: false };
+    let first = sequence.next();
+    if let Some(Ok(only)) = &first
+        && matches!(sequence.scanner.peek(), Ok(None))
         && let Some(rows) = rows_within(&only.object, is_row)
     {
-        let rows = rows.into_iter().zip(1..);
-        return Ok(rows
-            .map(|(object, number)| Ok(NumberedObject { number, object, surrogates: 0 }))
-            .collect());
+        let numbered = |(object, number): (Map<String, Value>, usize)| {
+            Ok(NumberedObject { number, object, surrogates: 0 })
+        };
+        return Ok(Box::new(rows.into_iter().zip(1..).map(numbered)));
     }
-    Ok(objects)
+    Ok(Box::new(first.into_iter().chain(sequence)))
+}
+
+/// JSON values one after another.
+struct Sequence {
+    path: PathBuf,
+    scanner: Scanner,
+    is_over: bool,
+}
+
+impl Iterator for Sequence {
+    type Item = Object;
+
+    fn next(&mut self) -> Option<Object> {
+        if self.is_over {
+            return None;
+        }
+        let mut text = Vec::new();
+        let (path, unit) = (self.path.clone(), "line");
+        let peeked = self.scanner.peek();
+        let line = self.scanner.line;
+        match peeked.and_then(|next| next.map(|_| self.scanner.value(&mut text)).transpose()) {
+            Ok(None) => None,
+            Ok(Some(())) => {
+                let mended = utf8(text).map_err(|reason| (line, reason)).and_then(|text| {
+                    let number = |error: &serde_json::Error| line + error.line().saturating_sub(1);
+                    parse(&text).map_err(|error| (number(&error), format!("not JSON ({error})")))
+                });
+                Some(match mended {
+                    Ok(mended) => {
+                        object(mended, line).map_err(|reason| Error::Row { path, unit, number: line, reason })
+                    }
+                    Err((number, reason)) => {
+                        // What is no JSON may end anywhere: the values after it are not looked for.
+                        self.is_over = true;
+                        Err(Error::Rest { path, unit, number, reason })
+                    }
+                })
+            }
+            Err(fault) => {
+                self.is_over = true;
+                Some(Err(rest(path, line, fault)))
+            }
+        }
+    }
+}
+
+fn utf8(text: Vec<u8>) -> Result<String, String> {
+    String::from_utf8(text)
+        .map_err(|error| format!("not UTF-8 at byte {} of the row", error.utf8_error().valid_up_to()))
+}
+
+/// The error of a file that cannot be read from a line on.
+fn rest(path: PathBuf, number: usize, fault: Fault) -> Error {
+    let reason = match fault {
+        Fault::Io(error) => format!("cannot be read: {error}"),
+        Fault::TooLarge(reason) => reason,
+    };
+    Error::Rest { path, unit: "line", number, reason }
 }
 
 /// The rows of an object that is none itself: those of its only list of objects, or one for each index of its columns.
@@ -149,67 +251,79 @@ fn is_message(value: &Value) -> bool {
 /// The objects of a JSON array, each with the line on which it starts.
 struct Elements {
     path: PathBuf,
-    text: String,
-    /// Bytes of the text that were read, and the line on which they end.
-    position: usize,
-    line: usize,
+    scanner: Scanner,
+    text: Vec<u8>,
     is_first: bool,
     is_over: bool,
 }
 
-impl Elements {
-    fn new(path: PathBuf, text: String) -> Self {
-        let position = text.find('[').map_or(text.len(), |start| start + 1);
-        let line = 1 + text[..position].matches('\n').count();
-        Self { path, text, position, line, is_first: true, is_over: false }
-    }
+/// Why an array ends early.
+enum End {
+    Fault(Fault),
+    Syntax(String),
+}
 
-    /// The next character that is no white space; advances to it.
-    fn peek(&mut self) -> Option<char> {
-        let rest = &self.text[self.position..];
-        let space = rest.len() - rest.trim_start().len();
-        self.line += rest[..space].matches('\n').count();
-        self.position += space;
-        self.text[self.position..].chars().next()
+impl From<Fault> for End {
+    fn from(fault: Fault) -> Self {
+        Self::Fault(fault)
+    }
+}
+
+impl Elements {
+    /// The elements of the array at which a stream begins.
+    fn new(path: PathBuf, scanner: Scanner) -> Self {
+        Self { path, scanner, text: Vec::new(), is_first: true, is_over: false }
     }
 
     /// Advances to the next element; returns whether there is one.
-    fn advance(&mut self) -> Result<bool, String> {
-        match (self.peek(), self.is_first) {
+    fn advance(&mut self) -> Result<bool, End> {
+        if self.is_first {
+            self.scanner.peek()?;
+            // The bracket that made this an array.
+            self.scanner.take();
+        }
+        match (self.scanner.peek()?.map(char::from), std::mem::take(&mut self.is_first)) {
             (Some(']'), _) => {
-                self.position += 1;
-                match self.peek() {
+                self.scanner.take();
+                match self.scanner.peek()?.map(char::from) {
                     None => Ok(false),
-                    Some(found) => Err(format!("{found:?} after the end of the array")),
+                    Some(found) => Err(End::Syntax(format!("{found:?} after the end of the array"))),
                 }
             }
             (Some(_), true) => Ok(true),
             (Some(','), false) => {
-                self.position += 1;
-                self.peek();
-                Ok(true)
+                self.scanner.take();
+                match self.scanner.peek()? {
+                    Some(_) => Ok(true),
+                    None => Err(End::Syntax("the array is cut short".to_owned())),
+                }
             }
-            (Some(found), false) => Err(format!("{found:?} where a comma or ] was expected")),
-            (None, _) => Err("the array is cut short".to_owned()),
+            (Some(found), false) => Err(End::Syntax(format!("{found:?} where a comma or ] was expected"))),
+            (None, _) => Err(End::Syntax("the array is cut short".to_owned())),
         }
     }
 
-    /// The next element with its line. The outer error ends the array, the inner one is of this element alone.
-    fn element(&mut self) -> Result<Option<Result<NumberedObject, String>>, String> {
+    /// The next element. The outer error ends the array, the inner one is of this element alone.
+    fn element(&mut self) -> Result<Option<Object>, End> {
         if !self.advance()? {
             return Ok(None);
         }
-        self.is_first = false;
-        let line = self.line;
-        let rest = &self.text[self.position..];
-        let (mended, length) = match first_value(rest) {
-            Some(Ok(value)) => value,
-            Some(Err(error)) => return Err(format!("not an object of a JSON array ({error})")),
-            None => return Err("the array is cut short".to_owned()),
-        };
-        self.line += rest[..length].matches('\n').count();
-        self.position += length;
-        Ok(Some(object(mended, line)))
+        let number = self.scanner.line;
+        self.scanner.value(&mut self.text)?;
+        let text = utf8(std::mem::take(&mut self.text));
+        let is_cut = text.as_ref().is_ok_and(|text| text.is_empty()) || self.scanner.peek()?.is_none();
+        let found = text.and_then(|text| {
+            RowLimits::check_text(text.as_bytes())?;
+            parse(&text).map_err(|error| format!("not an object of a JSON array ({error})"))
+        });
+        match found {
+            Err(reason) if is_cut => Err(End::Syntax(reason)),
+            found => {
+                let (path, unit) = (self.path.clone(), "line");
+                let found = found.and_then(|mended| object(mended, number));
+                Ok(Some(found.map_err(|reason| Error::Row { path, unit, number, reason })))
+            }
+        }
     }
 }
 
@@ -222,11 +336,11 @@ impl Iterator for Elements {
         }
         let element = self.element();
         self.is_over = !matches!(element, Ok(Some(_)));
-        let (path, number, unit) = (self.path.clone(), self.line, "line");
-        let error = |reason: String| Error::Row { path, unit, number, reason };
+        let (path, number, unit) = (self.path.clone(), self.scanner.line, "line");
         match element {
-            Ok(element) => Some(element?.map_err(error)),
-            Err(reason) => Some(Err(error(reason))),
+            Ok(element) => element,
+            Err(End::Syntax(reason)) => Some(Err(Error::Rest { path, unit, number, reason })),
+            Err(End::Fault(fault)) => Some(Err(rest(path, number, fault))),
         }
     }
 }

@@ -1,8 +1,8 @@
 //! What Python writes into JSON and JSON here cannot hold: halves of surrogate pairs, and integers of more than 64 bits. A
 //! half becomes U+FFFD, as a decoder makes of broken text; a large integer becomes a string, so that no digit is lost.
 
-use serde::de::IgnoredAny;
-use serde_json::{Deserializer, Value};
+use crate::limits::end_of_string;
+use serde_json::Value;
 
 /// Digits that any 64-bit integer has at most, and one more.
 const DIGITS: usize = 20;
@@ -70,19 +70,6 @@ fn quote_integers(text: &str) -> Option<String> {
     changed.then_some(mended)
 }
 
-/// The byte after the string that begins at `start`.
-fn end_of_string(bytes: &[u8], start: usize) -> usize {
-    let mut at = start + 1;
-    while at < bytes.len() {
-        match bytes[at] {
-            b'\\' => at += 2,
-            b'"' => return at + 1,
-            _ => at += 1,
-        }
-    }
-    bytes.len()
-}
-
 /// The text with U+FFFD in place of escaped halves of surrogate pairs, and their number; `None` if there are none.
 fn without_halves(text: &str) -> Option<(String, usize)> {
     let unit = |at: usize| -> Option<u32> {
@@ -109,27 +96,6 @@ fn without_halves(text: &str) -> Option<(String, usize)> {
     }
     mended.push_str(text.get(copied..)?);
     (count > 0).then_some((mended, count))
-}
-
-/// The first value of a text of several, with the bytes up to its end; `None` if there is none.
-pub(super) fn first_value(text: &str) -> Option<Result<(Mended, usize), serde_json::Error>> {
-    let mut values = Deserializer::from_str(text).into_iter::<Value>();
-    let value = match values.next()? {
-        Ok(value) if !has_many_digits(&text[..values.byte_offset()]) => {
-            return Some(Ok((Mended { value, surrogates: 0 }, values.byte_offset())));
-        }
-        value => value,
-    };
-    // What is mended is the text of this value alone.
-    let mut extents = Deserializer::from_str(text).into_iter::<IgnoredAny>();
-    match (extents.next(), value) {
-        (Some(Ok(_)), _) => {
-            let length = extents.byte_offset();
-            Some(parse(&text[..length]).map(|mended| (mended, length)))
-        }
-        (_, Err(error)) => Some(Err(error)),
-        (_, Ok(_)) => None,
-    }
 }
 
 #[cfg(test)]

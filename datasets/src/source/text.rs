@@ -2,8 +2,10 @@
 
 use super::compression;
 use crate::Error;
+use crate::limits::RowLimits;
 use serde_json::{Map, Value};
 use std::io::{BufRead, Read};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 /// An object of a file, or why it is none.
@@ -20,48 +22,91 @@ pub(crate) struct NumberedObject {
 }
 
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
-/// Bytes of the longest row: a compressed file may hold any number of bytes without a line break.
-const LONGEST_ROW: usize = 256 << 20;
+
+/// Bytes of blank lines in a row: a compressed file may have any number of them.
+const MAX_BLANK: usize = 32 << 20;
 
 /// The numbered lines of a text file, which may be compressed.
 pub(super) struct Lines {
     pub(super) path: PathBuf,
-    reader: Box<dyn BufRead + Send>,
+    pub(super) reader: Box<dyn BufRead + Send>,
+    pub(super) limits: RowLimits,
     pub(super) number: usize,
+    /// Bytes of blank lines since the last other one.
+    blank: usize,
     /// Whether nothing more can be read.
     is_over: bool,
 }
 
 impl Lines {
-    pub(super) fn open(path: &Path) -> Result<Self, Error> {
-        Ok(Self { path: path.to_owned(), reader: compression::open(path)?, number: 0, is_over: false })
+    pub(super) fn open(path: &Path, limits: RowLimits) -> Result<Self, Error> {
+        Ok(Self::of(path.to_owned(), compression::open(path)?, limits))
+    }
+
+    /// The lines of a stream.
+    pub(super) fn of(path: PathBuf, reader: Box<dyn BufRead + Send>, limits: RowLimits) -> Self {
+        Self { path, reader, limits, number: 0, blank: 0, is_over: false }
     }
 
     pub(super) fn next(&mut self) -> Option<Result<String, Error>> {
+        let mut bytes = Vec::new();
+        Some(self.append(&mut bytes)?.and_then(|_| {
+            String::from_utf8(bytes).map_err(|error| self.error(not_utf8(&error.utf8_error())))
+        }))
+    }
+
+    /// Appends the bytes of the next line to a text; returns where they are.
+    pub(super) fn append(&mut self, text: &mut Vec<u8>) -> Option<Result<Range<usize>, Error>> {
         if self.is_over {
             return None;
         }
-        let mut bytes = Vec::new();
         self.number += 1;
-        let read = self.reader.by_ref().take(LONGEST_ROW as u64 + 1).read_until(b'\n', &mut bytes);
-        if self.number == 1 && bytes.starts_with(BYTE_ORDER_MARK) {
-            bytes.drain(..BYTE_ORDER_MARK.len());
+        let (start, limit) = (text.len(), self.limits.bytes());
+        let read = self.reader.by_ref().take(limit as u64 + 1).read_until(b'\n', text);
+        if self.number == 1 && text[start..].starts_with(BYTE_ORDER_MARK) {
+            text.drain(start..start + BYTE_ORDER_MARK.len());
         }
+        let length = text.len() - start;
         match read {
             Ok(0) => None,
-            Ok(_) if bytes.len() > LONGEST_ROW => {
-                self.is_over = true;
-                let limit = LONGEST_ROW >> 20;
-                Some(Err(self.error(format!("has more than {limit} MiB; the rest of the file is not read"))))
+            Ok(_) if length > limit => {
+                text.truncate(start);
+                Some(Err(self.too_large()))
             }
-            Ok(_) => Some(String::from_utf8(bytes).map_err(|error| {
-                self.error(format!("not UTF-8 at byte {} of the line", error.utf8_error().valid_up_to()))
-            })),
+            Ok(_) => {
+                let is_blank = text[start..].iter().all(u8::is_ascii_whitespace);
+                self.blank = if is_blank { self.blank + length } else { 0 };
+                if self.blank > MAX_BLANK {
+                    return Some(Err(self.rest(format!("more than {} MiB of blank lines", MAX_BLANK >> 20))));
+                }
+                Some(Ok(start..text.len()))
+            }
             Err(error) => {
-                self.is_over = true;
-                Some(Err(self.error(format!("cannot be read: {error}; the rest of the file is lost"))))
+                text.truncate(start);
+                Some(Err(self.rest(format!("cannot be read: {error}"))))
             }
         }
+    }
+
+    /// Passes over the rest of a line that is too long; the file is given up where the line does not end.
+    fn too_large(&mut self) -> Error {
+        let mut left = 4 * self.limits.bytes();
+        loop {
+            let (taken, ends) = match self.reader.fill_buf() {
+                Ok([]) | Err(_) => break,
+                Ok(block) => match memchr::memchr(b'\n', block) {
+                    Some(end) => (end + 1, true),
+                    None => (block.len(), false),
+                },
+            };
+            self.reader.consume(taken);
+            match (ends, left.checked_sub(taken)) {
+                (true, _) => break,
+                (false, Some(rest)) => left = rest,
+                (false, None) => return self.rest(self.limits.too_large()),
+            }
+        }
+        self.error(self.limits.too_large())
     }
 
     /// The first byte that is no white space, without consuming it. Looks at the first block only.
@@ -74,26 +119,28 @@ impl Lines {
         Ok(block.iter().copied().find(|byte| !byte.is_ascii_whitespace()))
     }
 
-    /// All lines that are left, as one text.
-    ///
-    /// # Errors
-    /// That of the first line that cannot be read; when they have more bytes than the longest row may have.
-    pub(super) fn rest(&mut self) -> Result<String, Error> {
-        let mut text = String::new();
-        while let Some(line) = self.next() {
-            text.push_str(&line?);
-            if text.len() > 4 * LONGEST_ROW {
-                let reason =
-                    format!("a JSON array of more than {} MiB; write it as JSON lines", LONGEST_ROW >> 18);
-                return Err(Error::NotData { path: self.path.clone(), reason });
-            }
+    /// The stream after a byte order mark.
+    pub(super) fn into_reader(mut self) -> Box<dyn BufRead + Send> {
+        if self.reader.fill_buf().is_ok_and(|block| block.starts_with(BYTE_ORDER_MARK)) {
+            self.reader.consume(BYTE_ORDER_MARK.len());
         }
-        Ok(text)
+        self.reader
     }
 
     pub(super) fn error(&self, reason: String) -> Error {
         Error::Row { path: self.path.clone(), unit: "line", number: self.number, reason }
     }
+
+    /// Gives the rest of the file up.
+    pub(super) fn rest(&mut self, reason: String) -> Error {
+        self.is_over = true;
+        Error::Rest { path: self.path.clone(), unit: "line", number: self.number, reason }
+    }
+}
+
+/// Why a line is no text.
+pub(super) fn not_utf8(error: &std::str::Utf8Error) -> String {
+    format!("not UTF-8 at byte {} of the line", error.valid_up_to())
 }
 
 /// A text file as one object per paragraph; blank lines separate paragraphs.
@@ -112,12 +159,16 @@ impl Iterator for Paragraphs {
 
     fn next(&mut self) -> Option<Object> {
         let (mut text, mut first) = (String::new(), 0);
+        let limit = self.lines.limits.bytes();
         loop {
             match self.lines.next() {
                 Some(Err(error)) => return Some(Err(error)),
                 Some(Ok(line)) if !line.trim().is_empty() => {
                     if text.is_empty() {
                         first = self.lines.number;
+                    }
+                    if text.len() + line.len() > limit {
+                        return Some(Err(self.lines.rest(self.lines.limits.too_large())));
                     }
                     text.push_str(&line);
                 }

@@ -14,6 +14,8 @@ use std::rc::Rc;
 pub(super) struct Data {
     place: Place,
     read: BTreeMap<PathBuf, (Rc<Vec<Row>>, String)>,
+    /// Whether rows that cannot be read are left out.
+    skip_invalid: bool,
 }
 
 enum Place {
@@ -38,7 +40,7 @@ pub(super) struct Rows {
 
 impl Data {
     /// `None` is the hub. Refuses a place that neither exists nor can be a hub id.
-    pub(super) fn open(place: Option<&Path>) -> Result<Self> {
+    pub(super) fn open(place: Option<&Path>, skip_invalid: bool) -> Result<Self> {
         let place = match place {
             None => Place::Hub(None),
             Some(path) if path.exists() => Place::Local(path.to_owned()),
@@ -50,7 +52,7 @@ impl Data {
                 )
             })?)),
         };
-        Ok(Self { place, read: BTreeMap::new() })
+        Ok(Self { place, read: BTreeMap::new(), skip_invalid })
     }
 
     /// All rows of a dataset's split.
@@ -88,9 +90,14 @@ impl Data {
         if let Some((rows, hash)) = self.read.get(&file.path) {
             return Ok((Rc::clone(rows), hash.clone()));
         }
-        let objects = datasets::file_objects(&file.path)?.map(|object| {
-            let (number, columns) = object?;
-            Ok(Row { columns, place: format!("{}, row {number}", file.name) })
+        let skip_invalid = self.skip_invalid;
+        let objects = datasets::file_objects(&file.path)?.filter_map(|object| match object {
+            Ok((number, columns)) => Some(Ok(Row { columns, place: format!("{}, row {number}", file.name) })),
+            Err(error) if skip_invalid && error.is_of_one_row() => {
+                terminal::message!("warning: left out: {error}");
+                None
+            }
+            Err(error) => Some(Err(error)),
         });
         let rows = Rc::new(objects.collect::<Result<Vec<Row>, datasets::Error>>()?);
         let hash = files::hash::sha256_of_file(&file.path)?;

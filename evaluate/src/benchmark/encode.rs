@@ -48,7 +48,7 @@ impl<'a> Encoder<'a> {
     pub(super) fn ids(&self, text: &str) -> Result<Vec<u32>> {
         let tokenizer = &self.checkpoint.tokenizer;
         match &self.bos {
-            Some(bos) if text.starts_with(bos) => Ok(tokenizer.encode(text)?.ids),
+            Some(bos) if text.starts_with(bos) => Ok(tokenizer.ids(text)?),
             _ => Ok(tokenizer.encode_document(text)?),
         }
     }

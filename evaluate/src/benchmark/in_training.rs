@@ -79,10 +79,11 @@ impl TrainingBenchmarks {
             out: Path::new(""),
             limit: tasks.limit,
             restart: false,
+            skip_invalid: false,
             options: &options,
             more_tasks: &[],
         };
-        let mut data = Data::open(tasks.data)?;
+        let mut data = Data::open(tasks.data, false)?;
         let prepared = selected.iter().map(|task| prepare::task(task, &mut data, &settings));
         Ok(Self { tasks: prepared.collect::<Result<_>>()?, groups, options })
     }

@@ -13,6 +13,8 @@ pub(crate) struct Settings<'a> {
     pub(crate) out: &'a Path,
     pub(crate) limit: Option<usize>,
     pub(crate) restart: bool,
+    /// Whether rows that cannot be read are left out.
+    pub(crate) skip_invalid: bool,
     pub(crate) options: &'a Options,
     /// Tasks beside the program's own.
     pub(crate) more_tasks: &'a [TasksOfFile],

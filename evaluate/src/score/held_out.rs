@@ -26,6 +26,7 @@ pub(super) struct HeldOut {
     pub(super) documents: Vec<Document>,
     /// SHA-256 of every file that was read, by its path in the folder.
     pub(super) files: BTreeMap<String, String>,
+    skip_invalid: bool,
 }
 
 /// Questions with what is needed to ask and judge them.
@@ -44,7 +45,7 @@ impl HeldOut {
     pub(super) fn read(options: &Options, checker: Option<QuestionChecker>) -> Result<Self> {
         let folder = options.data.as_deref().context("`--data` is missing")?;
         ensure!(folder.is_dir(), "the folder {} does not exist; {HINT}", folder.display());
-        let mut held_out = Self::default();
+        let mut held_out = Self { skip_invalid: options.skip_invalid, ..Self::default() };
         held_out.read_questions(folder, options, checker)?;
         let limit = options.limited(usize::MAX);
         if options.measures(Part::Requests) {
@@ -104,14 +105,10 @@ impl HeldOut {
         check: impl Fn(Row, usize) -> Result<T>,
     ) -> Result<Vec<T>> {
         let path = folder.join(file);
-        let rows: Vec<(usize, Row)> = jsonl::read(&path, HINT)?;
+        let rows = jsonl::read_with(&path, HINT, (limit, self.skip_invalid), check)?;
         ensure!(!rows.is_empty(), "{} has no rows; {HINT}", path.display());
         self.files.insert(file.to_owned(), files::hash::sha256_of_file(&path)?);
-        let checked = rows
-            .into_iter()
-            .take(limit)
-            .map(|(line, row)| check(row, line).with_context(|| format!("{}, line {line}", path.display())));
-        checked.collect()
+        Ok(rows)
     }
 }
 

@@ -38,6 +38,9 @@ pub struct Options {
     /// Maximum length of a reply, in tokens
     #[arg(long, default_value_t = 128, conflicts_with = "tasks")]
     pub(super) max_tokens: usize,
+    /// Leave out rows that cannot be used instead of stopping; they are printed with file, line and reason
+    #[arg(long)]
+    pub(super) skip_invalid: bool,
     /// Score models again although their inputs have not changed
     #[arg(long)]
     pub(super) restart: bool,

@@ -115,13 +115,12 @@ pub fn listed_shards(description: &Value) -> Vec<(String, Content)> {
     entries.filter_map(shard).collect()
 }
 
-/// Whether a name is one that shards get: `SPLIT-00000-of-00001.parquet`.
+/// Whether a name is one that shards get: `SPLIT-00000-of-00001.parquet`, or `.jsonl`, or `.json`.
 pub fn is_shard(name: &str) -> bool {
     let name = name.rsplit('/').next().unwrap_or(name);
     let is_number = |text: &str| text.len() >= 5 && text.bytes().all(|byte| byte.is_ascii_digit());
-    let Some((rest, count)) = name.strip_suffix(".parquet").and_then(|name| name.rsplit_once("-of-")) else {
-        return false;
-    };
+    let stem = [".parquet", ".jsonl", ".json"].iter().find_map(|extension| name.strip_suffix(extension));
+    let Some((rest, count)) = stem.and_then(|stem| stem.rsplit_once("-of-")) else { return false };
     rest.rsplit_once('-')
         .is_some_and(|(split, index)| !split.is_empty() && is_number(index) && is_number(count))
 }

@@ -7,7 +7,9 @@ use super::survey::Survey;
 use crate::install::install;
 use anyhow::{Result, bail};
 use datasets::card::{Config, FrontMatter, card, plain};
-use datasets::write::{ROWS_PER_SHARD, Shard, write_inferred_shards, write_jsonl};
+use datasets::encoded::write_inferred_shards;
+use datasets::export::{FileFormat, write_json_files};
+use datasets::write::{ROWS_PER_SHARD, Shard, write_jsonl};
 use files::atomic;
 use files::output_folder::{FolderKind, OutputFolder};
 use serde_json::{Map, Value, json};
@@ -40,7 +42,7 @@ pub(super) fn write(survey: &Survey, settings: &CleanSettings, decisions: &Decis
     let new = folder.new_result()?;
     let path = |name: &str| new.path().join(name);
     let kept = decisions.dropped.iter().filter(|dropped| dropped.is_none()).count();
-    let (shards, as_json) = write_rows(&path("data"), survey, decisions, kept)?;
+    let (shards, as_json) = write_rows(&path("data"), survey, settings.format, decisions, kept)?;
     let lines = (0..survey.rows.len())
         .filter_map(|row| dropped_line(survey, decisions, row).map(Ok::<_, anyhow::Error>));
     write_jsonl(&path("dropped.jsonl"), lines)?;
@@ -50,7 +52,7 @@ pub(super) fn write(survey: &Survey, settings: &CleanSettings, decisions: &Decis
     }
     let mut manifest = manifest(new.path(), survey, settings, decisions, &shards);
     manifest["written_as_json_text"] = json!(as_json);
-    atomic::write(&path("README.md"), body(kept, &manifest))?;
+    atomic::write(&path("README.md"), body(kept, settings.format, &manifest))?;
     atomic::write(&path("clean.json"), pretty(&manifest)?)?;
     install(&folder, new, &shards)?;
     Ok(summary(&settings.out, &manifest))
@@ -61,21 +63,30 @@ pub(super) fn write(survey: &Survey, settings: &CleanSettings, decisions: &Decis
 fn write_rows(
     folder: &Path,
     survey: &Survey,
+    format: FileFormat,
     decisions: &Decisions,
     kept: usize,
 ) -> Result<(Vec<Shard>, Vec<String>)> {
+    let keeps: Vec<bool> = (0..survey.rows.len()).map(|row| decisions.keeps(row)).collect();
+    let rows = || -> Result<_> {
+        Ok(survey.raw_rows()?.filter_map(move |raw| match raw {
+            Ok((index, raw)) => keeps.get(index).copied().unwrap_or_default().then_some(Ok(raw.object)),
+            Err(error) => Some(Err(error)),
+        }))
+    };
+    if format != FileFormat::Parquet {
+        let files = write_json_files(folder, "train", format, kept, ROWS_PER_SHARD, rows()?)?;
+        return Ok((files, Vec::new()));
+    }
     if let Some(files) = survey.unchanged_files()?
         && let Some(keeps) = survey.by_location(|row| decisions.keeps(row))
     {
         return Ok((files.write(folder, "train", kept, ROWS_PER_SHARD, keeps)?, Vec::new()));
     }
     let columns = survey.columns(|row| decisions.keeps(row))?;
-    let rows = survey.raw_rows()?.filter_map(|raw| match raw {
-        Ok((index, raw)) => decisions.keeps(index).then_some(Ok(raw.object)),
-        Err(error) => Some(Err(error)),
-    });
-    let shards = write_inferred_shards(folder, "train", &columns, kept, ROWS_PER_SHARD, rows)?;
-    Ok((shards, columns.as_json()))
+    let as_json = columns.as_json();
+    let shards = write_inferred_shards(folder, "train", columns.into(), kept, ROWS_PER_SHARD, rows()?)?;
+    Ok((shards, as_json))
 }
 
 fn dropped_line(survey: &Survey, decisions: &Decisions, row: usize) -> Option<Map<String, Value>> {
@@ -133,9 +144,9 @@ fn manifest(
 }
 
 /// The body of the dataset card.
-fn body(kept: usize, manifest: &Value) -> String {
+fn body(kept: usize, format: FileFormat, manifest: &Value) -> String {
     let input = manifest["input"].as_str().unwrap_or("the input");
-    let files = vec![("train".to_owned(), "data/train-*.parquet".to_owned())];
+    let files = vec![("train".to_owned(), format.pattern("data"))];
     let front = FrontMatter {
         pretty_name: format!("{input}, cleaned"),
         tags: vec!["smoltalk".to_owned()],

@@ -1,6 +1,7 @@
 //! The settings of `smoltalk clean` that decide rows, converted from its command line.
 
 use super::compare::Compare;
+use datasets::export::FileFormat;
 use datasets::near_duplicate::Parameters;
 use std::path::PathBuf;
 
@@ -9,6 +10,7 @@ use std::path::PathBuf;
 pub(super) struct CleanSettings {
     pub(super) out: PathBuf,
     pub(super) no_lock: bool,
+    pub(super) format: FileFormat,
     /// `None` to keep near-duplicates.
     pub(super) near_duplicates: Option<MinHashSettings>,
     pub(super) compare: Compare,

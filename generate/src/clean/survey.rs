@@ -3,7 +3,8 @@
 
 use anyhow::{Context, Result, bail};
 use datasets::columns::Columns;
-use datasets::{Message, RawRow, ReadOptions, Row, UnchangedFiles, read_raw_with};
+use datasets::{LocatedRow, Message, RawRow, ReadOptions, Row, UnchangedFiles, read_raw_with};
+use rayon::prelude::*;
 use serde_json::Value;
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -65,16 +66,18 @@ impl Survey {
         let mut unreadable = Vec::new();
         let mut rows = read_raw_with(input, &survey.reading)?;
         let mut ids = HashSet::new();
-        for raw in rows.by_ref() {
+        for row in converted(rows.by_ref(), |raw| SurveyedRow::of(raw?)) {
             progress.advance(1);
-            match raw.and_then(|raw| Ok((survey.name(&raw), raw.row()?))) {
-                Ok((name, located)) => {
-                    survey.without_reply += usize::from(has_no_reply(&located.row));
+            match row {
+                Ok(row) => {
+                    survey.without_reply += usize::from(row.has_no_reply);
                     survey.repeated_ids +=
-                        usize::from(name.id.as_ref().is_some_and(|id| !ids.insert(hash(id))));
-                    survey.rows.push(RowName { is_empty: is_empty(&located.row), ..name });
+                        usize::from(row.id.as_ref().is_some_and(|id| !ids.insert(hash(id))));
+                    let name = survey.name(row);
+                    survey.rows.push(name);
                 }
-                Err(error) => unreadable.push(error.to_string()),
+                Err(error) if error.is_of_one_row() => unreadable.push(error.to_string()),
+                Err(error) => return Err(error.into()),
             }
         }
         progress.finish();
@@ -104,17 +107,13 @@ impl Survey {
         Ok(survey)
     }
 
-    fn name(&mut self, raw: &RawRow) -> RowName {
-        let file = self.shown(&raw.file);
+    fn name(&mut self, row: SurveyedRow) -> RowName {
+        let file = self.shown(&row.file);
         if self.files.last() != Some(&file) {
             self.files.push(file);
         }
-        let id = match raw.object.get("id") {
-            Some(Value::String(id)) => Some(id.clone()),
-            Some(Value::Number(id)) => Some(id.to_string()),
-            _ => None,
-        };
-        RowName { file: self.files.len() as u32 - 1, number: raw.number, id, is_empty: false }
+        let SurveyedRow { number, id, is_empty, .. } = row;
+        RowName { file: self.files.len() as u32 - 1, number, id, is_empty }
     }
 
     /// A file's path within the input.
@@ -174,9 +173,8 @@ impl Survey {
         text: impl Fn(&Row) -> String + 'a,
     ) -> Result<impl Iterator<Item = Result<(usize, String)>> + 'a> {
         let progress = Progress::new(stage, "rows", Some(self.rows.len() as u64));
-        let rows = read_raw_with(&self.input, &self.reading)?
-            .filter_map(|raw| raw.and_then(RawRow::row).ok())
-            .enumerate();
+        let rows = read_raw_with(&self.input, &self.reading)?;
+        let rows = converted(rows, |raw| raw.and_then(RawRow::row).ok()).flatten().enumerate();
         let counted = rows.inspect(move |_| progress.advance(1));
         Ok(counted
             .filter(move |(index, _)| is_wanted(*index))
@@ -194,6 +192,45 @@ impl Survey {
         }
         Ok(columns)
     }
+}
+
+/// What is kept of a row that is read.
+struct SurveyedRow {
+    file: PathBuf,
+    number: usize,
+    id: Option<String>,
+    is_empty: bool,
+    has_no_reply: bool,
+}
+
+impl SurveyedRow {
+    fn of(raw: RawRow) -> Result<Self, datasets::Error> {
+        let id = match raw.object.get("id") {
+            Some(Value::String(id)) => Some(id.clone()),
+            Some(Value::Number(id)) => Some(id.to_string()),
+            _ => None,
+        };
+        let LocatedRow { row, file, number } = raw.row()?;
+        Ok(Self { file, number, id, is_empty: is_empty(&row), has_no_reply: has_no_reply(&row) })
+    }
+}
+
+/// Rows that are converted together on all cores.
+const BATCH: usize = 256;
+
+/// What `convert` makes of rows, in order.
+fn converted<T: Send>(
+    mut rows: impl Iterator<Item = Result<RawRow, datasets::Error>>,
+    convert: impl Fn(Result<RawRow, datasets::Error>) -> T + Sync,
+) -> impl Iterator<Item = T> {
+    let mut ready = Vec::new().into_iter();
+    std::iter::from_fn(move || {
+        if ready.len() == 0 {
+            let batch: Vec<_> = rows.by_ref().take(BATCH).collect();
+            ready = batch.into_par_iter().map(&convert).collect::<Vec<T>>().into_iter();
+        }
+        ready.next()
+    })
 }
 
 /// Whether a reply or the text of a row is blank.

@@ -5,16 +5,22 @@ use super::portion::Portion;
 use super::recipe::MixRecipe;
 use super::rows::RowKind;
 use datasets::card::{Config, FrontMatter, card, plain};
+use datasets::export::FileFormat;
 use datasets::write::Shard;
 use serde_json::{Value, json};
 use std::path::Path;
 
 /// The text of `README.md`.
-pub(super) fn body(recipe: &MixRecipe, portions: &[Portion<'_>], seed: u64, kind: RowKind) -> String {
+pub(super) fn body(
+    recipe: &MixRecipe,
+    portions: &[Portion<'_>],
+    seed: u64,
+    (kind, format): (RowKind, FileFormat),
+) -> String {
     let rows = portions.iter().map(|portion| portion.taken).sum();
     let config = Config {
         name: "default".to_owned(),
-        data_files: vec![("train".to_owned(), "data/default/train-*.parquet".to_owned())],
+        data_files: vec![("train".to_owned(), format.pattern("data/default"))],
     };
     let front = FrontMatter {
         pretty_name: recipe.name.clone(),

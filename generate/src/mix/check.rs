@@ -36,7 +36,9 @@ pub(super) fn check(recipe: &MixRecipe, rows: Option<usize>) -> Result<u8> {
 fn locate(source: &MixSource, tokenizer: Option<&Tokenizer>) -> Result<(SourceLocation, usize)> {
     let location = SourceLocation::find(source)?;
     let rows = match &location {
-        SourceLocation::Local(path) => count(path, &RowFilters { source, tokenizer })?.rows,
+        SourceLocation::Local(path) => {
+            count(path, &RowFilters { source, tokenizer, is_only_pass: true })?.rows
+        }
         SourceLocation::Hub { .. } => source.count.unwrap_or_default(),
     };
     Ok((location, rows))

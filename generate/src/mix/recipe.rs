@@ -1,7 +1,7 @@
 //! The recipe of a mix: its sources, how many rows of each, and which of them; checked once, when it is read.
 
 use anyhow::{Context, Result, anyhow, bail};
-use datasets::{NamedColumn, ReadOptions};
+use datasets::{NamedColumn, ReadOptions, RowLimits};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -38,6 +38,12 @@ pub(super) struct MixSource {
     /// Whether rows that cannot be used are left out.
     #[serde(default)]
     pub(super) skip_invalid: bool,
+    /// Maximum size of a row, in MiB.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) max_row_mib: Option<usize>,
+    /// Maximum number of messages of a row.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) max_row_messages: Option<usize>,
     /// Number of rows; without a count and a weight all rows are taken.
     pub(super) count: Option<usize>,
     /// Its share of the rows, relative to the other weights.
@@ -61,7 +67,12 @@ pub(super) struct MixSource {
 impl MixSource {
     /// How its rows are read.
     pub(super) fn reading(&self) -> ReadOptions {
+        let limits = RowLimits::default();
         ReadOptions {
+            limits: RowLimits {
+                max_row_mib: self.max_row_mib.unwrap_or(limits.max_row_mib),
+                max_row_messages: self.max_row_messages.unwrap_or(limits.max_row_messages),
+            },
             columns: self.columns.clone(),
             config: self.config.clone(),
             split: self.split.clone(),
@@ -118,6 +129,11 @@ impl MixRecipe {
             Some(source) => bail!("source `{}` has both a `count` and a `weight`; remove one", source.name),
             None => Ok(()),
         }
+    }
+
+    /// Whether sources without a count are taken whole: no total is asked for, and no shares of one.
+    pub(super) fn takes_all(&self, rows: Option<usize>) -> bool {
+        rows.or(self.rows).is_none() && self.sources.iter().all(|source| source.weight.is_none())
     }
 
     /// Returns the number of rows of each source. `available` is the number that each has, `rows` the total that

@@ -5,7 +5,8 @@ use anyhow::{Context, Result, bail};
 use checkpoint::tools::with_tools_as_text;
 use checkpoint::{ChatTemplate, Tokenizer};
 use datasets::write::{Column, ColumnType};
-use datasets::{Message, Row};
+use datasets::{InvalidRow, LocatedRow, Message, RawRow, Row};
+use rayon::prelude::*;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -66,6 +67,19 @@ pub(super) struct SourceCounts {
 }
 
 impl SourceCounts {
+    /// Adds a row.
+    fn add(&mut self, row: &Judged) {
+        self.kind = row.kind;
+        if let Some(filter) = row.filter {
+            *self.filtered.entry(filter).or_default() += 1;
+            return;
+        }
+        self.rows += 1;
+        for name in &row.unwritten {
+            *self.unwritten.entry(name.clone()).or_default() += 1;
+        }
+    }
+
     /// What is left out, in parentheses; empty if nothing is.
     pub(super) fn left_out(&self) -> String {
         let filtered = self.filtered.iter().map(|(name, count)| format!("{count} left out by {name}"));
@@ -82,9 +96,27 @@ impl SourceCounts {
 pub(super) struct RowFilters<'a> {
     pub(super) source: &'a MixSource,
     pub(super) tokenizer: Option<&'a Tokenizer>,
+    /// Whether the rows are read this once.
+    pub(super) is_only_pass: bool,
 }
 
 impl RowFilters<'_> {
+    /// Judges a row; with a template its JSON is made, too.
+    fn judge(&self, located: &LocatedRow, template: Option<&ChatTemplate>) -> Result<Judged> {
+        let row = &located.row;
+        let filter = self.rejecting_filter(row)?;
+        let json = match template.filter(|_| filter.is_none()) {
+            Some(template) => {
+                let written = written(row, &self.source.name, template)
+                    .with_context(|| format!("{}, row {}", located.file.display(), located.number))?;
+                serde_json::to_vec(&written)?
+            }
+            None => Vec::new(),
+        };
+        let unwritten = if filter.is_none() { unwritten(row) } else { Vec::new() };
+        Ok(Judged { kind: RowKind::of(row), filter, unwritten, json })
+    }
+
     /// The name of the filter that leaves a row out; `None` if it passes.
     fn rejecting_filter(&self, row: &Row) -> Result<Option<&'static str>> {
         let source = self.source;
@@ -111,7 +143,7 @@ impl RowFilters<'_> {
         };
         let mut tokens = 0;
         for text in texts {
-            tokens += tokenizer.encode(text)?.ids.len();
+            tokens += tokenizer.ids(text)?.len();
         }
         let is_short = source.minimum_tokens.is_some_and(|minimum| tokens < minimum);
         Ok(match (is_short, exceeds(tokens, source.maximum_tokens)) {
@@ -122,57 +154,84 @@ impl RowFilters<'_> {
     }
 }
 
-/// Counts the rows of a source.
-pub(super) fn count(folder: &Path, filters: &RowFilters<'_>) -> Result<SourceCounts> {
-    let mut counts = SourceCounts::default();
-    let mut rows = datasets::read_with(folder, &filters.source.reading())?;
-    for (index, located) in rows.by_ref().enumerate() {
-        let located = located?;
-        let kind = RowKind::of(&located.row);
-        if index > 0 && kind != counts.kind {
-            let (first, other) = (counts.kind.name(), kind.name());
-            bail!(
-                "{} contains {first} and {other}; split it, a source has one kind of rows",
-                filters.source.data
-            );
-        }
-        counts.kind = kind;
-        match filters.rejecting_filter(&located.row)? {
-            Some(filter) => *counts.filtered.entry(filter).or_default() += 1,
-            None => {
-                counts.rows += 1;
-                for name in unwritten(&located.row) {
-                    *counts.unwritten.entry(name).or_default() += 1;
-                }
-            }
-        }
-    }
-    for (file, reason) in rows.skipped() {
-        terminal::message!("warning: {} is skipped: {reason}", file.display());
-    }
-    let invalid = rows.take_invalid().into_iter();
-    counts.invalid =
-        invalid.map(|row| row.reason.replace(&filters.source.data, &filters.source.data_name())).collect();
-    Ok(counts)
+/// Rows that are converted together on all cores.
+const BATCH: usize = 256;
+
+/// What a row of a source is.
+struct Judged {
+    kind: RowKind,
+    /// The filter that leaves it out.
+    filter: Option<&'static str>,
+    unwritten: Vec<String>,
+    /// Its JSON as the mix writes it, if it passes and that is asked for.
+    json: Vec<u8>,
 }
 
-/// Calls `action` with the JSON of every row that passes, as the mix writes it.
+/// Counts the rows of a source.
+pub(super) fn count(folder: &Path, filters: &RowFilters<'_>) -> Result<SourceCounts> {
+    walk(folder, filters, None)
+}
+
+/// Calls `action` with the JSON of every row that passes, as the mix writes it; also counts the rows.
 pub(super) fn for_each(
     folder: &Path,
     filters: &RowFilters<'_>,
     mut action: impl FnMut(Vec<u8>) -> Result<()>,
-) -> Result<()> {
+) -> Result<SourceCounts> {
+    walk(folder, filters, Some(&mut action))
+}
+
+/// Reads the rows of a source once.
+fn walk(
+    folder: &Path,
+    filters: &RowFilters<'_>,
+    mut action: Option<&mut dyn FnMut(Vec<u8>) -> Result<()>>,
+) -> Result<SourceCounts> {
+    let (mut counts, mut is_first) = (SourceCounts::default(), true);
     let template = ChatTemplate::chatml();
-    for located in datasets::read_with(folder, &filters.source.reading())? {
-        let located = located?;
-        if filters.rejecting_filter(&located.row)?.is_some() {
-            continue;
+    let mut rows = datasets::read_raw_with(folder, &filters.source.reading())?;
+    let mut invalid = Vec::new();
+    loop {
+        let batch: Vec<RawRow> = rows.by_ref().take(BATCH).collect::<Result<_, _>>()?;
+        if batch.is_empty() {
+            break;
         }
-        let row = written(&located.row, &filters.source.name, &template)
-            .with_context(|| format!("{}, row {}", located.file.display(), located.number))?;
-        action(serde_json::to_vec(&row)?)?;
+        let writes = action.is_some();
+        let judge = |raw: RawRow| -> Result<Judged, (Option<InvalidRow>, anyhow::Error)> {
+            let located = raw.row().map_err(|error| (error.invalid_row(), error.into()))?;
+            filters.judge(&located, writes.then_some(&template)).map_err(|error| (None, error))
+        };
+        for judged in batch.into_par_iter().map(judge).collect::<Vec<_>>() {
+            let row = match judged {
+                Err((Some(row), _)) if filters.source.skip_invalid => {
+                    invalid.push(row);
+                    continue;
+                }
+                judged => judged.map_err(|(_, error)| error)?,
+            };
+            if !std::mem::take(&mut is_first) && row.kind != counts.kind {
+                let (first, other) = (counts.kind.name(), row.kind.name());
+                bail!(
+                    "{} contains {first} and {other}; split it, a source has one kind of rows",
+                    filters.source.data
+                );
+            }
+            counts.add(&row);
+            if let (Some(action), None) = (&mut action, row.filter) {
+                action(row.json)?;
+            }
+        }
     }
-    Ok(())
+    for (file, reason) in rows.skipped().iter().filter(|_| action.is_none() || filters.is_only_pass) {
+        terminal::message!("warning: {} is skipped: {reason}", file.display());
+    }
+    invalid.extend(rows.take_invalid());
+    // As they are read: file by file, line by line.
+    invalid.sort_by(|one, other| (&one.file, one.number).cmp(&(&other.file, other.number)));
+    // Where the data is on this machine (for a Hugging Face id: in its cache) is nobody else's business.
+    let (place, name) = (folder.display().to_string(), filters.source.data_name());
+    counts.invalid = invalid.into_iter().map(|row| row.reason.replace(&place, &name)).collect();
+    Ok(counts)
 }
 
 /// A row with the name of its source and the columns of its kind, and no others.

@@ -51,7 +51,7 @@ impl LocalTeacher {
 
     /// Number of tokens of a text; `None` if it cannot be tokenized.
     pub(crate) fn tokens(&self, text: &str) -> Option<usize> {
-        self.tokenizer.encode(text).ok().map(|encoded| encoded.ids.len())
+        self.tokenizer.ids(text).ok().map(|ids| ids.len())
     }
 
     /// Answers a call.
@@ -114,7 +114,7 @@ impl LocalTeacher {
                 // A user's turn ends at any special token, whichever ended it in training.
                 stop_ids.extend_from_slice(self.tokenizer.special_ids());
                 let text = chat::render_user_opening(&self.template, messages).map_err(failed)?;
-                self.tokenizer.encode(&text).map_err(failed)?.ids
+                self.tokenizer.ids(&text).map_err(failed)?
             }
         };
         let context = self.context();

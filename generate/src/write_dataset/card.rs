@@ -5,16 +5,22 @@ use crate::recipe::Recipe;
 use crate::setup::Setup;
 use crate::store::{LedgerEntry, calls_in_words};
 use datasets::card::{Config, FrontMatter, card};
+use datasets::export::FileFormat;
 use report::numbers::percent;
 
 /// Hexadecimal digits of a hash that are shown.
 const HASH_DIGITS: usize = 16;
 
 /// The text of `README.md`.
-pub(super) fn text(setup: &Setup, configs: &[DatasetConfig], ledger: &[LedgerEntry]) -> String {
+pub(super) fn text(
+    setup: &Setup,
+    format: FileFormat,
+    configs: &[DatasetConfig],
+    ledger: &[LedgerEntry],
+) -> String {
     let loadable = configs.iter().map(|config| Config {
         name: config.name.to_owned(),
-        data_files: vec![("train".to_owned(), format!("data/{}/train-*.parquet", config.name))],
+        data_files: vec![("train".to_owned(), format.pattern(&format!("data/{}", config.name)))],
     });
     let front = FrontMatter {
         pretty_name: "SmolTalk-style synthetic data".to_owned(),

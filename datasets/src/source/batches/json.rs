@@ -1,6 +1,7 @@
 //! A batch of Arrow rows as JSON objects. Times with the name of a time zone become times in UTC: the name needs a table of
 //! zones, the instant does not.
 
+use crate::limits::RowLimits;
 use arrow::array::{
     Array, ArrayRef, FixedSizeListArray, GenericListArray, OffsetSizeTrait, RecordBatch, StructArray,
     make_array,
@@ -9,16 +10,52 @@ use arrow::datatypes::{DataType, Field, FieldRef, Schema};
 use serde_json::{Map, Value};
 use std::sync::Arc;
 
-/// The rows of a batch.
+/// Why rows are no JSON.
+pub(super) enum Fault {
+    /// Their text has more bytes than one row may have.
+    TooLarge,
+    /// A column has a type that JSON cannot show.
+    Other(String),
+}
+
+/// The rows of a batch, whose text has at most `limit` bytes.
 ///
 /// # Errors
-/// When a column has a type that JSON cannot show.
-pub(super) fn objects(batch: &RecordBatch) -> Result<Vec<Map<String, Value>>, String> {
-    let text = |error: arrow::error::ArrowError| error.to_string();
+/// When they have more, or a column has a type that JSON cannot show.
+pub(super) fn objects(batch: &RecordBatch, limit: usize) -> Result<Vec<Map<String, Value>>, Fault> {
+    let text = |error: arrow::error::ArrowError| Fault::Other(error.to_string());
     let batch = in_utc(batch).map_err(text)?;
-    let mut writer = arrow::json::ArrayWriter::new(Vec::new());
-    writer.write(&batch).and_then(|()| writer.finish()).map_err(text)?;
-    serde_json::from_slice(&writer.into_inner()).map_err(|error| error.to_string())
+    let mut writer = arrow::json::ArrayWriter::new(Bounded { text: Vec::new(), limit, is_full: false });
+    let written = writer.write(&batch).and_then(|()| writer.finish());
+    let Bounded { text: json, is_full, .. } = writer.into_inner();
+    if is_full {
+        return Err(Fault::TooLarge);
+    }
+    written.map_err(text)?;
+    RowLimits::check_text(&json).map_err(|_| Fault::TooLarge)?;
+    serde_json::from_slice(&json).map_err(|error| Fault::Other(error.to_string()))
+}
+
+/// A text that refuses to grow beyond its limit.
+struct Bounded {
+    text: Vec<u8>,
+    limit: usize,
+    is_full: bool,
+}
+
+impl std::io::Write for Bounded {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        if self.text.len() + bytes.len() > self.limit {
+            self.is_full = true;
+            return Err(std::io::ErrorKind::FileTooLarge.into());
+        }
+        self.text.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
 }
 
 fn in_utc(batch: &RecordBatch) -> Result<RecordBatch, arrow::error::ArrowError> {

@@ -48,10 +48,11 @@ fn asked(
         out: data,
         limit: Some(limit),
         restart: false,
+        skip_invalid: false,
         options,
         more_tasks: &[],
     };
-    let mut data = Data::open(Some(data)).expect("data");
+    let mut data = Data::open(Some(data), false).expect("data");
     let prepared = prepare::task(&tasks[0], &mut data, &settings).expect("prepared");
     model.form = match options.chat_template {
         true => Form::Chat { examples_as_turns: !options.one_message },
