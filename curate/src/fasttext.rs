@@ -36,7 +36,6 @@ struct Settings {
     /// Shortest and longest piece of a word, in characters; 0 for none.
     shortest: i32,
     longest: i32,
-    loss: i32,
 }
 
 impl Model {
@@ -59,7 +58,9 @@ impl Model {
         }
         let version = integer(reader)?;
         if !(11..=12).contains(&version) {
-            return Err(io::Error::other(format!("version {version} of fastText's format is not read; 11 and 12 are")));
+            return Err(io::Error::other(format!(
+                "version {version} of fastText's format is not read; 11 and 12 are"
+            )));
         }
         // dim, ws, epoch, minCount, neg, wordNgrams, loss, model, bucket, minn, maxn, lrUpdateRate; t.
         let mut numbers = [0; 12];
@@ -73,12 +74,16 @@ impl Model {
         }
         // Version 11 wrote lengths that supervised models did not use.
         let longest = if version == 11 { 0 } else { longest };
-        let settings = Settings { word_ngrams, buckets: i64::from(buckets), shortest, longest, loss };
+        let settings = Settings { word_ngrams, buckets: i64::from(buckets), shortest, longest };
         let dictionary = Dictionary::read(reader, settings)?;
         let is_quantized = bytes::<1>(reader)?[0] != 0;
         let input = if is_quantized { Matrix::read_quantized(reader)? } else { Matrix::read(reader)? };
         let is_output_quantized = bytes::<1>(reader)?[0] != 0;
-        let output = if is_quantized && is_output_quantized { Matrix::read_quantized(reader)? } else { Matrix::read(reader)? };
+        let output = if is_quantized && is_output_quantized {
+            Matrix::read_quantized(reader)?
+        } else {
+            Matrix::read(reader)?
+        };
         if input.columns() != output.columns() || output.rows() != dictionary.labels.len() {
             return Err(io::Error::other("its matrices do not have the sizes that its dictionary needs"));
         }
@@ -113,7 +118,8 @@ impl Model {
     pub fn best(&self, text: &str) -> Option<(&str, f32)> {
         let probabilities = self.predict(text);
         let best = probabilities.iter().enumerate().max_by(|one, other| one.1.total_cmp(other.1))?;
-        (*best.1 > 0.0).then(|| (self.dictionary.labels[best.0].name.trim_start_matches("__label__"), *best.1))
+        (*best.1 > 0.0)
+            .then(|| (self.dictionary.labels[best.0].name.trim_start_matches("__label__"), *best.1))
     }
 }
 
@@ -143,7 +149,10 @@ fn floats(reader: &mut impl Read, count: usize) -> io::Result<Vec<f32>> {
     if read.len() != 4 * count {
         return Err(io::Error::from(io::ErrorKind::UnexpectedEof));
     }
-    Ok(read.chunks_exact(4).map(|bytes| f32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]])).collect())
+    Ok(read
+        .chunks_exact(4)
+        .map(|bytes| f32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]))
+        .collect())
 }
 
 fn read_bytes(reader: &mut impl Read, count: usize) -> io::Result<Vec<u8>> {

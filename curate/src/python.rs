@@ -21,7 +21,10 @@ pub(crate) fn lines(text: &str) -> Vec<&str> {
     let mut start = 0;
     let mut letters = text.char_indices().peekable();
     while let Some((at, letter)) = letters.next() {
-        let is_end = matches!(letter, '\n' | '\r' | '\u{b}' | '\u{c}' | '\u{1c}'..='\u{1e}' | '\u{85}' | '\u{2028}' | '\u{2029}');
+        let is_end = matches!(
+            letter,
+            '\n' | '\r' | '\u{b}' | '\u{c}' | '\u{1c}'..='\u{1e}' | '\u{85}' | '\u{2028}' | '\u{2029}'
+        );
         if !is_end {
             continue;
         }
@@ -46,7 +49,8 @@ pub(crate) fn length(text: &str) -> usize {
 /// `str.isalpha` of one character.
 pub(crate) fn is_letter(letter: char) -> bool {
     use unicode_properties::{GeneralCategoryGroup, UnicodeGeneralCategory};
-    letter.is_ascii_alphabetic() || (!letter.is_ascii() && letter.general_category_group() == GeneralCategoryGroup::Letter)
+    letter.is_ascii_alphabetic()
+        || (!letter.is_ascii() && letter.general_category_group() == GeneralCategoryGroup::Letter)
 }
 
 /// Whether the character is punctuation (category P).

@@ -88,7 +88,8 @@ impl Outcome {
 
     fn drop_if(&mut self, is_out: bool, reason: &str, value: f64, limit: Option<f64>) -> bool {
         if is_out {
-            self.dropped = Some(Dropped { reason: reason.to_owned(), value, limit: limit.unwrap_or_default() });
+            self.dropped =
+                Some(Dropped { reason: reason.to_owned(), value, limit: limit.unwrap_or_default() });
         }
         is_out
     }

@@ -46,7 +46,8 @@ struct Tables {
 }
 
 static ENGLISH: LazyLock<English> = LazyLock::new(|| {
-    let tables: Tables = serde_json::from_str(include_str!("../data/english.json")).expect("the tables are JSON");
+    let tables: Tables =
+        serde_json::from_str(include_str!("../data/english.json")).expect("the tables are JSON");
     let regex = |pattern: &str| Regex::new(pattern).expect("the patterns of the tables compile");
     let mut english = English {
         prefix: regex(&tables.prefix),
@@ -179,7 +180,13 @@ impl English {
     }
 
     /// What is left of a word without its affixes.
-    fn split_inner(&self, word: &str, inner: Range<usize>, with_special: bool, ranges: &mut Vec<Range<usize>>) {
+    fn split_inner(
+        &self,
+        word: &str,
+        inner: Range<usize>,
+        with_special: bool,
+        ranges: &mut Vec<Range<usize>>,
+    ) {
         let text = &word[inner.clone()];
         if with_special && let Some(special) = self.special.get(text) {
             let mut start = inner.start;
@@ -224,7 +231,9 @@ impl English {
             phrases.entry(phrase.tokens[0].clone()).or_default().push(phrase);
         }
         for list in phrases.values_mut() {
-            list.sort_by(|one, other| other.tokens.len().cmp(&one.tokens.len()).then(one.tokens.cmp(&other.tokens)));
+            list.sort_by(|one, other| {
+                other.tokens.len().cmp(&one.tokens.len()).then(one.tokens.cmp(&other.tokens))
+            });
         }
         phrases
     }
@@ -234,13 +243,26 @@ impl English {
         let mut matches: Vec<(usize, &'static Phrase)> = Vec::new();
         for (at, token) in tokens.iter().enumerate() {
             let Some(phrases) = self.phrases.get(*token) else { continue };
-            let is_here = |phrase: &&Phrase| phrase.tokens.iter().enumerate().all(|(offset, part)| tokens.get(at + offset) == Some(&part.as_str()));
+            // Tokens with nothing between them.
+            let start = token.as_ptr() as usize;
+            let is_here = |phrase: &&Phrase| {
+                let mut end = start;
+                phrase.tokens.iter().enumerate().all(|(offset, part)| {
+                    let follows = tokens
+                        .get(at + offset)
+                        .is_some_and(|token| *token == part.as_str() && token.as_ptr() as usize == end);
+                    end += part.len();
+                    follows
+                })
+            };
             matches.extend(phrases.iter().filter(is_here).map(|phrase| (at, phrase)));
         }
         if matches.is_empty() {
             return tokens;
         }
-        matches.sort_by(|(one_at, one), (other_at, other)| other.tokens.len().cmp(&one.tokens.len()).then(one_at.cmp(other_at)));
+        matches.sort_by(|(one_at, one), (other_at, other)| {
+            other.tokens.len().cmp(&one.tokens.len()).then(one_at.cmp(other_at))
+        });
         let mut taken: Vec<Option<&'static Phrase>> = vec![None; tokens.len()];
         let mut is_covered = vec![false; tokens.len()];
         for (at, phrase) in matches {
@@ -271,7 +293,10 @@ mod tests {
     fn words_are_split() {
         let split = |text: &'static str| words(text).join("|");
         assert_eq!(split("I can't go to the U.K., don't you?"), "I|ca|n't|go|to|the|U.K.|,|do|n't|you|?");
-        assert_eq!(split("(well-known) 3.5km at 10a.m.\n\n  \"x\""), "(|well|-|known|)|3.5|km|at|10|a.m.|\"|x|\"");
+        assert_eq!(
+            split("(well-known) 3.5km at 10a.m.\n\n  \"x\""),
+            "(|well|-|known|)|3.5|km|at|10|a.m.|\"|x|\""
+        );
         assert_eq!(split("see https://a.org/b?c=d, ok"), "see|https://a.org/b?c=d|,|ok");
         assert_eq!((sentences("One. Two! Three?! (Four.) five"), sentences("")), (5, 0));
     }

@@ -32,10 +32,18 @@ impl Dictionary {
         let [entries, words, labels] = [integer(reader)?, integer(reader)?, integer(reader)?];
         bytes::<8>(reader)?;
         let kept = i64::from_le_bytes(bytes(reader)?);
-        if entries < 0 || words < 0 || labels < 1 || i64::from(words) + i64::from(labels) != i64::from(entries) || settings.buckets < 0 {
-            return Err(io::Error::other(format!("it declares {entries} entries, {words} words and {labels} labels")));
+        if entries < 0
+            || words < 0
+            || labels < 1
+            || i64::from(words) + i64::from(labels) != i64::from(entries)
+            || settings.buckets < 0
+        {
+            return Err(io::Error::other(format!(
+                "it declares {entries} entries, {words} words and {labels} labels"
+            )));
         }
-        let mut dictionary = Self { settings, word_count: words, words: HashMap::new(), labels: Vec::new(), kept: None };
+        let mut dictionary =
+            Self { settings, word_count: words, words: HashMap::new(), labels: Vec::new(), kept: None };
         for id in 0..entries {
             let word = read_word(reader)?;
             let occurrences = i64::from_le_bytes(bytes(reader)?);

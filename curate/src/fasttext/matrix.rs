@@ -34,7 +34,9 @@ impl Matrix {
     pub(super) fn read(reader: &mut impl Read) -> io::Result<Self> {
         let (rows, columns) = (count(reader, "rows")?, count(reader, "columns")?);
         let size = rows.checked_mul(columns).filter(|_| columns > 0 && columns <= 1 << 16);
-        let size = size.ok_or_else(|| io::Error::other(format!("it declares a matrix of {rows} rows and {columns} columns")))?;
+        let size = size.ok_or_else(|| {
+            io::Error::other(format!("it declares a matrix of {rows} rows and {columns} columns"))
+        })?;
         Ok(Self { rows, columns, values: Values::Floats(floats(reader, size)?) })
     }
 
@@ -74,18 +76,22 @@ impl Matrix {
             }
             Values::Quantized { quantizer, .. } => {
                 let norm = self.norm(row);
-                quantizer.parts(self.codes(row)).zip(vector.chunks_mut(quantizer.width)).for_each(|(part, sums)| {
-                    for (sum, value) in sums.iter_mut().zip(part) {
-                        *sum += norm * value;
-                    }
-                });
+                quantizer.parts(self.codes(row)).zip(vector.chunks_mut(quantizer.width)).for_each(
+                    |(part, sums)| {
+                        for (sum, value) in sums.iter_mut().zip(part) {
+                            *sum += norm * value;
+                        }
+                    },
+                );
             }
         }
     }
 
     /// The product of a row and a vector.
     pub(super) fn dot(&self, row: usize, vector: &[f32]) -> f32 {
-        let product = |values: &[f32], vector: &[f32]| values.iter().zip(vector).fold(0.0, |sum, (one, other)| sum + one * other);
+        let product = |values: &[f32], vector: &[f32]| {
+            values.iter().zip(vector).fold(0.0, |sum, (one, other)| sum + one * other)
+        };
         match &self.values {
             Values::Floats(values) => product(&values[row * self.columns..(row + 1) * self.columns], vector),
             Values::Quantized { quantizer, .. } => {
@@ -104,7 +110,9 @@ impl Matrix {
     fn codes(&self, row: usize) -> &[u8] {
         match &self.values {
             Values::Floats(_) => &[],
-            Values::Quantized { quantizer, codes, .. } => &codes[row * quantizer.parts..(row + 1) * quantizer.parts],
+            Values::Quantized { quantizer, codes, .. } => {
+                &codes[row * quantizer.parts..(row + 1) * quantizer.parts]
+            }
         }
     }
 
@@ -120,9 +128,15 @@ impl Quantizer {
     fn read(reader: &mut impl Read) -> io::Result<Self> {
         let numbers = [integer(reader)?, integer(reader)?, integer(reader)?, integer(reader)?];
         let [columns, parts, width, last_width] = numbers.map(|number| usize::try_from(number).unwrap_or(0));
-        let fits = (1..=1 << 16).contains(&columns) && parts > 0 && width > 0 && last_width > 0 && last_width <= width;
+        let fits = (1..=1 << 16).contains(&columns)
+            && parts > 0
+            && width > 0
+            && last_width > 0
+            && last_width <= width;
         if !fits || (parts - 1) * width + last_width != columns {
-            return Err(io::Error::other(format!("it declares {columns} columns in {parts} parts of {width} and {last_width}")));
+            return Err(io::Error::other(format!(
+                "it declares {columns} columns in {parts} parts of {width} and {last_width}"
+            )));
         }
         Ok(Self { columns, parts, width, last_width, centroids: floats(reader, columns * CENTROIDS)? })
     }

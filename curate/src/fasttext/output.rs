@@ -31,7 +31,9 @@ impl Output {
             }
             2 | 4 => Loss::Sigmoid,
             3 => Loss::Softmax,
-            other => return Err(io::Error::other(format!("it was trained with loss {other}, which is not known"))),
+            other => {
+                return Err(io::Error::other(format!("it was trained with loss {other}, which is not known")));
+            }
         };
         Ok(Self { matrix, loss })
     }

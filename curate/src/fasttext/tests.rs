@@ -18,7 +18,11 @@ fn compare(model: &Model, goldens: &str) -> usize {
         for (label, expected) in golden["probabilities"].as_object().unwrap() {
             let at = model.labels().position(|name| name == label).unwrap();
             let difference = (f64::from(found[at]) - expected.as_f64().unwrap()).abs();
-            assert!(difference < TOLERANCE, "{text:?}, {label}: {} where the original has {expected}", found[at]);
+            assert!(
+                difference < TOLERANCE,
+                "{text:?}, {label}: {} where the original has {expected}",
+                found[at]
+            );
             count += 1;
         }
     }
@@ -29,10 +33,22 @@ fn compare(model: &Model, goldens: &str) -> usize {
 #[test]
 fn small_models_predict_as_the_original_does() {
     let models: [(&[u8], &str); 4] = [
-        (include_bytes!("../../tests/goldens/fasttext/hs.bin"), include_str!("../../tests/goldens/fasttext/hs.jsonl")),
-        (include_bytes!("../../tests/goldens/fasttext/softmax.bin"), include_str!("../../tests/goldens/fasttext/softmax.jsonl")),
-        (include_bytes!("../../tests/goldens/fasttext/ova.bin"), include_str!("../../tests/goldens/fasttext/ova.jsonl")),
-        (include_bytes!("../../tests/goldens/fasttext/quantized.ftz"), include_str!("../../tests/goldens/fasttext/quantized.jsonl")),
+        (
+            include_bytes!("../../tests/goldens/fasttext/hs.bin"),
+            include_str!("../../tests/goldens/fasttext/hs.jsonl"),
+        ),
+        (
+            include_bytes!("../../tests/goldens/fasttext/softmax.bin"),
+            include_str!("../../tests/goldens/fasttext/softmax.jsonl"),
+        ),
+        (
+            include_bytes!("../../tests/goldens/fasttext/ova.bin"),
+            include_str!("../../tests/goldens/fasttext/ova.jsonl"),
+        ),
+        (
+            include_bytes!("../../tests/goldens/fasttext/quantized.ftz"),
+            include_str!("../../tests/goldens/fasttext/quantized.jsonl"),
+        ),
     ];
     for (bytes, goldens) in models {
         assert!(compare(&Model::read(&mut &bytes[..]).unwrap(), goldens) > 100);
@@ -42,7 +58,9 @@ fn small_models_predict_as_the_original_does() {
 /// Facebook's language model is not in this repository (CC-BY-SA 3.0): `SMOL_LID176` names `lid.176.ftz`.
 #[test]
 fn the_language_model_predicts_as_the_original_does() {
-    let Some(path) = std::env::var_os("SMOL_LID176") else { return println!("skipped: SMOL_LID176 is not set") };
+    let Some(path) = std::env::var_os("SMOL_LID176") else {
+        return println!("skipped: SMOL_LID176 is not set");
+    };
     let model = Model::open(Path::new(&path)).unwrap();
     assert!(compare(&model, include_str!("../../tests/goldens/fasttext/lid.jsonl")) > 60);
     assert_eq!(model.best("Das Schiff verließ den Hafen, bevor der Sturm kam.").unwrap().0, "de");

@@ -17,6 +17,8 @@ pub(crate) const NONE: Id = u32::MAX;
 pub(crate) const ROOT: Id = 0;
 /// Nesting from which a page is refused; browsers stop at 512 too.
 const MAX_DEPTH: u16 = 512;
+/// Nesting from which mathematics is text: no formula is nested like that, and stacks are small.
+const DEEP: u16 = 300;
 /// Nodes from which a page is refused.
 const MAX_NODES: usize = 1_500_000;
 /// Bytes that are parsed between two looks at the limits.
@@ -164,6 +166,11 @@ impl Dom {
             }
         }
         text
+    }
+
+    /// Whether a node is nested so deeply that a walk by recursion should not go on.
+    pub(crate) fn is_deep(&self, id: Id) -> bool {
+        self.nodes[id as usize].depth > DEEP
     }
 
     /// The content of a text node; empty for other nodes.

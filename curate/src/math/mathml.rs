@@ -30,7 +30,7 @@ fn append(text: &mut String, piece: &str) {
 }
 
 fn piece(dom: &Dom, id: Id) -> String {
-    if let Data::Text(_) = dom.nodes[id as usize].data {
+    if matches!(dom.nodes[id as usize].data, Data::Text(_)) || dom.is_deep(id) {
         // White space between elements; text belongs into tokens.
         return dom.text(id).trim().to_owned();
     }

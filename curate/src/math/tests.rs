@@ -222,3 +222,15 @@ fn mathml_becomes_latex() {
         assert_eq!(squeezed(&text), squeezed(&format!("A ${expected}$ B")), "{markup}");
     }
 }
+
+#[test]
+fn deep_formulas_do_not_exhaust_the_stack() {
+    let deep = format!("<p>A <math>{}<mi>x</mi></math> B", "<mrow>".repeat(490));
+    let text = std::thread::Builder::new()
+        .stack_size(1 << 20)
+        .spawn(move || extract(&deep, Content::All).unwrap().text)
+        .unwrap()
+        .join()
+        .unwrap();
+    assert_eq!(text, "A $x$ B");
+}

@@ -25,12 +25,19 @@ pub struct C4 {
 
 impl Default for C4 {
     fn default() -> Self {
-        Self { keep_braces: false, keep_lines_without_end: false, min_sentences: Some(5.0), min_words_per_line: 3, max_word_length: 1000 }
+        Self {
+            keep_braces: false,
+            keep_lines_without_end: false,
+            min_sentences: Some(5.0),
+            min_words_per_line: 3,
+            max_word_length: 1000,
+        }
     }
 }
 
 /// Phrases of notices about cookies and terms.
-const POLICY: [&str; 6] = ["terms of use", "privacy policy", "cookie policy", "uses cookies", "use of cookies", "use cookies"];
+const POLICY: [&str; 6] =
+    ["terms of use", "privacy policy", "cookie policy", "uses cookies", "use of cookies", "use cookies"];
 
 impl C4 {
     /// Applies the rules; the outcome has the text without the lines that were removed.
@@ -58,7 +65,12 @@ impl C4 {
             if lower.contains("javascript") {
                 continue;
             }
-            if outcome.drop_if(line.contains('{') && !self.keep_braces, "curly_bracket", number as f64 + 1.0, None) {
+            if outcome.drop_if(
+                line.contains('{') && !self.keep_braces,
+                "curly_bracket",
+                number as f64 + 1.0,
+                None,
+            ) {
                 return outcome;
             }
             if POLICY.iter().any(|phrase| lower.contains(phrase)) {
@@ -105,5 +117,6 @@ fn without_citations(line: &str) -> String {
 
 fn is_digit(letter: char) -> bool {
     use unicode_properties::{GeneralCategory, UnicodeGeneralCategory};
-    letter.is_ascii_digit() || (!letter.is_ascii() && letter.general_category() == GeneralCategory::DecimalNumber)
+    letter.is_ascii_digit()
+        || (!letter.is_ascii() && letter.general_category() == GeneralCategory::DecimalNumber)
 }

@@ -53,8 +53,18 @@ impl FineWeb {
         let (_, repeated) = duplicates(&lines);
         let letters = length(text.as_str()) - feeds;
         let is_dropped = outcome.is_below("lines_with_end", ends, least, "line_punct_ratio")
-            || outcome.is_above("short_lines", share(short, lines.len()), self.max_short_lines, "short_line_ratio")
-            || outcome.is_above("duplicate_characters", share(repeated, letters), self.max_duplicate_characters, "char_dup_ratio");
+            || outcome.is_above(
+                "short_lines",
+                share(short, lines.len()),
+                self.max_short_lines,
+                "short_line_ratio",
+            )
+            || outcome.is_above(
+                "duplicate_characters",
+                share(repeated, letters),
+                self.max_duplicate_characters,
+                "char_dup_ratio",
+            );
         if !is_dropped {
             let per_word = share(feeds, text.words().len());
             outcome.is_above("line_ends_per_word", per_word, self.max_line_ends_per_word, "list_ratio");

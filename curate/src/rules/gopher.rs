@@ -49,18 +49,22 @@ impl Default for GopherQuality {
 const STOP_WORDS: [&str; 8] = ["the", "be", "to", "of", "and", "that", "have", "with"];
 
 /// Punctuation of datatrove's `utils/text.py`, beside the ends of sentences of all scripts and control characters.
-const PUNCTUATION: &str =
-    "!/\u{2014}\u{201d}:\u{ff05}\u{ff11}\u{3008}&(\u{3001}\u{2501}\\\u{3010}#%\u{300c}\u{300d}\u{ff0c}\u{3011}\u{ff1b}+^]~\u{201c}\u{300a}\u{201e}';\u{2019}{|\u{2236}\u{b4}[=-`*\u{ff0e}\u{ff08}\u{2013}\u{ff1f}\u{ff01}\u{ff1a}$\u{ff5e}\u{ab}\u{3009},><\u{300b})?\u{ff09}\u{3002}\u{2026}@_.\"}\u{25ba}\u{bb}";
+const PUNCTUATION: &str = "!/\u{2014}\u{201d}:\u{ff05}\u{ff11}\u{3008}&(\u{3001}\u{2501}\\\u{3010}#%\u{300c}\u{300d}\u{ff0c}\u{3011}\u{ff1b}+^]~\u{201c}\u{300a}\u{201e}';\u{2019}{|\u{2236}\u{b4}[=-`*\u{ff0e}\u{ff08}\u{2013}\u{ff1f}\u{ff01}\u{ff1a}$\u{ff5e}\u{ab}\u{3009},><\u{300b})?\u{ff09}\u{3002}\u{2026}@_.\"}\u{25ba}\u{bb}";
 
 static TERMINAL: LazyLock<Vec<char>> = LazyLock::new(|| {
-    let mut ends: Vec<char> = include_str!("../../data/terminal.txt").chars().filter(|end| !end.is_whitespace()).collect();
+    let mut ends: Vec<char> =
+        include_str!("../../data/terminal.txt").chars().filter(|end| !end.is_whitespace()).collect();
     ends.sort_unstable();
     ends
 });
 
 /// Whether a character ends sentences, in any script.
 pub(super) fn is_terminal(letter: char) -> bool {
-    if letter.is_ascii() { matches!(letter, '.' | '!' | '?') } else { TERMINAL.binary_search(&letter).is_ok() }
+    if letter.is_ascii() {
+        matches!(letter, '.' | '!' | '?')
+    } else {
+        TERMINAL.binary_search(&letter).is_ok()
+    }
 }
 
 fn is_symbol(letter: char) -> bool {
@@ -100,12 +104,20 @@ impl GopherQuality {
         let hashes = share(text.matches('#').count(), all);
         let ellipses = share(text.matches("...").count() + text.matches('\u{2026}').count(), all);
         if outcome.is_above("hashes_per_word", hashes, self.max_symbols_per_word, "gopher_too_many_hashes")
-            || outcome.is_above("ellipses_per_word", ellipses, self.max_symbols_per_word, "gopher_too_many_ellipsis")
+            || outcome.is_above(
+                "ellipses_per_word",
+                ellipses,
+                self.max_symbols_per_word,
+                "gopher_too_many_ellipsis",
+            )
         {
             return true;
         }
         let lines = lines(text);
-        let bullets = lines.iter().filter(|line| line.trim_start_matches(is_space).starts_with(['\u{2022}', '-'])).count();
+        let bullets = lines
+            .iter()
+            .filter(|line| line.trim_start_matches(is_space).starts_with(['\u{2022}', '-']))
+            .count();
         let cut = |line: &&&str| {
             let line = line.trim_end_matches(is_space);
             line.ends_with("...") || line.ends_with('\u{2026}')
@@ -113,9 +125,26 @@ impl GopherQuality {
         let cut = lines.iter().filter(cut).count();
         let with_letters = words.iter().filter(|word| word.chars().any(is_letter)).count();
         let stop_words = STOP_WORDS.iter().filter(|stop| words.contains(stop)).count();
-        outcome.is_above("bullet_lines", share(bullets, lines.len()), self.max_bullet_lines, "gopher_too_many_bullets")
-            || outcome.is_above("ellipsis_lines", share(cut, lines.len()), self.max_ellipsis_lines, "gopher_too_many_end_ellipsis")
-            || outcome.is_below("words_with_letters", share(with_letters, all), self.min_words_with_letters, "gopher_below_alpha_threshold")
-            || outcome.is_below("stop_words", stop_words as f64, self.min_stop_words, "gopher_enough_stop_words")
+        outcome.is_above(
+            "bullet_lines",
+            share(bullets, lines.len()),
+            self.max_bullet_lines,
+            "gopher_too_many_bullets",
+        ) || outcome.is_above(
+            "ellipsis_lines",
+            share(cut, lines.len()),
+            self.max_ellipsis_lines,
+            "gopher_too_many_end_ellipsis",
+        ) || outcome.is_below(
+            "words_with_letters",
+            share(with_letters, all),
+            self.min_words_with_letters,
+            "gopher_below_alpha_threshold",
+        ) || outcome.is_below(
+            "stop_words",
+            stop_words as f64,
+            self.min_stop_words,
+            "gopher_enough_stop_words",
+        )
     }
 }

@@ -33,7 +33,8 @@ static EMAIL: LazyLock<Regex> = LazyLock::new(|| {
     let label = "[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?";
     let octet = "(?:25[0-5]|2[0-4][0-9]|[01]?[0-9][0-9]?)";
     let literal = format!("\\[(?:{octet}\\.){{3}}(?:{octet}|[A-Za-z0-9-]*[A-Za-z0-9]:)\\]");
-    Regex::new(&format!("\\b{local}(?:\\.{local})*@(?:(?:{label}\\.)+{label}|{literal})")).expect("the pattern compiles")
+    Regex::new(&format!("\\b{local}(?:\\.{local})*@(?:(?:{label}\\.)+{label}|{literal})"))
+        .expect("the pattern compiles")
 });
 
 static IP: LazyLock<Regex> = LazyLock::new(|| {
@@ -62,7 +63,12 @@ impl Pii {
     }
 }
 
-fn replace(text: &str, pattern: &Regex, replacements: &[&str], is_replaced: impl Fn(&str) -> bool) -> (String, usize) {
+fn replace(
+    text: &str,
+    pattern: &Regex,
+    replacements: &[&str],
+    is_replaced: impl Fn(&str) -> bool,
+) -> (String, usize) {
     let mut replaced = String::with_capacity(text.len());
     let (mut end, mut count) = (0, 0);
     // A match that costs too much to find ends the search; the rest stays as it is.
@@ -100,7 +106,9 @@ mod tests {
 
     #[test]
     fn addresses_are_replaced() {
-        let text = Text::new("Write to a.b+c@d-e.co.uk or x@y.org; z@q.de at 8.8.8.8, not 192.168.0.1, 1.2.3 or 10.0.0.7.");
+        let text = Text::new(
+            "Write to a.b+c@d-e.co.uk or x@y.org; z@q.de at 8.8.8.8, not 192.168.0.1, 1.2.3 or 10.0.0.7.",
+        );
         let outcome = Pii::default().apply(&text);
         let expected = "Write to email@example.com or firstname.lastname@example.org; email@example.com at 22.214.171.124, not 192.168.0.1, 1.2.3 or 10.0.0.7.";
         assert_eq!(outcome.text.as_deref(), Some(expected));

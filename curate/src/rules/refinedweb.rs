@@ -24,8 +24,8 @@ impl Default for RefinedWebLines {
 
 /// What counters count.
 const COUNTED: [&str; 14] = [
-    "like", "likes", "share", "shares", "comment", "comments", "retweet", "retweets", "repost", "reposts", "quote", "quotes", "view",
-    "views",
+    "like", "likes", "share", "shares", "comment", "comments", "retweet", "retweets", "repost", "reposts",
+    "quote", "quotes", "view", "views",
 ];
 
 impl RefinedWebLines {
@@ -44,7 +44,12 @@ impl RefinedWebLines {
                 kept.push(line);
             }
         }
-        let is_dropped = outcome.is_above("removed_words", share(removed, all), self.max_removed_words, "too_many_words_removed");
+        let is_dropped = outcome.is_above(
+            "removed_words",
+            share(removed, all),
+            self.max_removed_words,
+            "too_many_words_removed",
+        );
         if !is_dropped && removed > 0 {
             outcome.text = Some(kept.join("\n"));
         }
@@ -57,7 +62,12 @@ impl RefinedWebLines {
         let is_number = line.chars().all(|letter| letter.is_numeric());
         let mut parts = line.split_whitespace();
         let is_counter = words == 2
-            && parts.next().is_some_and(|number| number.trim_end_matches(['k', 'K', 'M']).chars().all(|digit| digit.is_ascii_digit() || matches!(digit, '.' | ',')))
+            && parts.next().is_some_and(|number| {
+                number
+                    .trim_end_matches(['k', 'K', 'M'])
+                    .chars()
+                    .all(|digit| digit.is_ascii_digit() || matches!(digit, '.' | ','))
+            })
             && parts.next().is_some_and(|counted| COUNTED.contains(&counted.to_ascii_lowercase().as_str()));
         share(capitals, letters) > self.max_capitals || is_number || is_counter || words == 1
     }

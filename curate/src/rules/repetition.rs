@@ -65,16 +65,32 @@ impl GopherRepetition {
         let of = |part: usize, whole: usize| part as f64 / whole as f64;
         let paragraphs = split_at_line_ends(strip(text.as_str()), 2);
         let (repeated, letters) = duplicates(&paragraphs);
-        if outcome.is_above("duplicate_paragraphs", of(repeated, paragraphs.len()), self.max_duplicate_paragraphs, "dup_para_frac")
-            || outcome.is_above("duplicate_paragraph_characters", of(letters, whole), self.max_duplicate_paragraph_characters, "dup_para_char_frac")
-        {
+        if outcome.is_above(
+            "duplicate_paragraphs",
+            of(repeated, paragraphs.len()),
+            self.max_duplicate_paragraphs,
+            "dup_para_frac",
+        ) || outcome.is_above(
+            "duplicate_paragraph_characters",
+            of(letters, whole),
+            self.max_duplicate_paragraph_characters,
+            "dup_para_char_frac",
+        ) {
             return true;
         }
         let lines = split_at_line_ends(text.as_str(), 1);
         let (repeated, letters) = duplicates(&lines);
-        if outcome.is_above("duplicate_lines", of(repeated, lines.len()), self.max_duplicate_lines, "dup_line_frac")
-            || outcome.is_above("duplicate_line_characters", of(letters, whole), self.max_duplicate_line_characters, "dup_line_char_frac")
-        {
+        if outcome.is_above(
+            "duplicate_lines",
+            of(repeated, lines.len()),
+            self.max_duplicate_lines,
+            "dup_line_frac",
+        ) || outcome.is_above(
+            "duplicate_line_characters",
+            of(letters, whole),
+            self.max_duplicate_line_characters,
+            "dup_line_char_frac",
+        ) {
             return true;
         }
         let runs = Runs::new(text.words());
@@ -169,7 +185,13 @@ type Hashes = BuildHasherDefault<Unchanged>;
 
 impl Runs {
     fn new(words: &[&str]) -> Self {
-        let mut runs = Self { hashes: vec![0], powers: powers(), bytes: vec![0], letters: vec![0], words: Vec::with_capacity(words.len()) };
+        let mut runs = Self {
+            hashes: vec![0],
+            powers: powers(),
+            bytes: vec![0],
+            letters: vec![0],
+            words: Vec::with_capacity(words.len()),
+        };
         let (mut hash, mut bytes, mut letters) = (0, 0, 0);
         for word in words {
             let mut own = 0;
@@ -210,7 +232,8 @@ impl Runs {
             let hash = words.iter().fold(0, |hash, word| (product(hash, BASE) + word + 1) % MODULUS);
             counts.entry(hash).or_insert((0, at)).0 += 1;
         }
-        let (count, at) = counts.into_values().max_by(|one, other| one.0.cmp(&other.0).then(other.1.cmp(&one.1)))?;
+        let (count, at) =
+            counts.into_values().max_by(|one, other| one.0.cmp(&other.0).then(other.1.cmp(&one.1)))?;
         Some(count * (self.letters[at + run] - self.letters[at] + run - 1))
     }
 

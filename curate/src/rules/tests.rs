@@ -40,18 +40,30 @@ fn decisions_equal_datatroves() {
             count += 1;
             dropped += usize::from(!golden[rule].is_null() && !rule.contains("c4_text") && rule != "pii");
             if found != golden[rule] {
-                differences.push(format!("{rule}: {found} where datatrove has {} for {:?}", golden[rule], &source[..source.floor_char_boundary(300)]));
+                differences.push(format!(
+                    "{rule}: {found} where datatrove has {} for {:?}",
+                    golden[rule],
+                    &source[..source.floor_char_boundary(300)]
+                ));
             }
         }
     }
     println!("{count} decisions, {dropped} of them drop the text, {} differ", differences.len());
     assert!(count > 500 && dropped > 50);
-    assert!(differences.is_empty(), "{} differ:\n{}", differences.len(), differences.iter().take(20).cloned().collect::<Vec<_>>().join("\n"));
+    assert!(
+        differences.is_empty(),
+        "{} differ:\n{}",
+        differences.len(),
+        differences.iter().take(20).cloned().collect::<Vec<_>>().join("\n")
+    );
 }
 
 #[test]
 fn lines_that_say_nothing_are_removed() {
-    let page = format!("{}\nSHARE THIS PAGE NOW\n12\n3.4k likes\nHome\n\nThe end of it is here.", "Some words of a long line that stays. ".repeat(20));
+    let page = format!(
+        "{}\nSHARE THIS PAGE NOW\n12\n3.4k likes\nHome\n\nThe end of it is here.",
+        "Some words of a long line that stays. ".repeat(20)
+    );
     let outcome = RefinedWebLines::default().apply(&Text::new(&page));
     assert_eq!(outcome.dropped, None);
     assert!(outcome.text.unwrap().ends_with("stays. \n\nThe end of it is here."));

@@ -8,7 +8,25 @@ use std::ops::Range;
 const fn is_mark(byte: u8) -> bool {
     matches!(
         byte,
-        b',' | b':' | b';' | b'!' | b'?' | b'(' | b')' | b'[' | b']' | b'{' | b'}' | b'<' | b'>' | b'_' | b'#' | b'*' | b'&' | b'\'' | b'"' | b'`'
+        b',' | b':'
+            | b';'
+            | b'!'
+            | b'?'
+            | b'('
+            | b')'
+            | b'['
+            | b']'
+            | b'{'
+            | b'}'
+            | b'<'
+            | b'>'
+            | b'_'
+            | b'#'
+            | b'*'
+            | b'&'
+            | b'\''
+            | b'"'
+            | b'`'
     )
 }
 
@@ -21,7 +39,9 @@ impl English {
             Some(byte) if byte.is_ascii_alphanumeric() => 0,
             Some(byte) if is_mark(*byte) || matches!(byte, b'%' | b'=' | b'$') => 1,
             Some(b'+') => usize::from(!bytes.get(1).is_some_and(u8::is_ascii_digit)),
-            Some(b'.') if bytes.get(1) == Some(&b'.') => bytes.iter().take_while(|byte| **byte == b'.').count(),
+            Some(b'.') if bytes.get(1) == Some(&b'.') => {
+                bytes.iter().take_while(|byte| **byte == b'.').count()
+            }
             Some(byte) if byte.is_ascii() => 0,
             Some(_) => self.found(&self.prefix, word),
             None => 0,
@@ -41,9 +61,11 @@ impl English {
         } else if is_mark(last) {
             1
         } else if last.is_ascii_alphabetic() {
-            let can_end = bytes.iter().any(|byte| byte.is_ascii_digit() || *byte == b'\'' || !byte.is_ascii());
+            let can_end =
+                bytes.iter().any(|byte| byte.is_ascii_digit() || *byte == b'\'' || !byte.is_ascii());
             if can_end { self.found(&self.suffix, word) } else { 0 }
-        } else if last == b'.' && (before.is_ascii_lowercase() || before.is_ascii_digit()) && word.is_ascii() {
+        } else if last == b'.' && (before.is_ascii_lowercase() || before.is_ascii_digit()) && word.is_ascii()
+        {
             1
         } else if matches!(last, b'/' | b'-' | b'=' | b'@' | b'\\' | b'^' | b'|' | b'~') {
             0
@@ -100,18 +122,26 @@ fn infix_at(bytes: &[u8], at: usize) -> usize {
     if dots > 1 {
         return dots;
     }
-    if matches!(byte, b'+' | b'-' | b'*' | b'^') && before.is_ascii_digit() && (after(1).is_ascii_digit() || after(1) == b'-') {
+    if matches!(byte, b'+' | b'-' | b'*' | b'^')
+        && before.is_ascii_digit()
+        && (after(1).is_ascii_digit() || after(1) == b'-')
+    {
         return 1;
     }
     match byte {
-        b'.' => usize::from((before.is_ascii_lowercase() || is_quote(before)) && (after(1).is_ascii_uppercase() || is_quote(after(1)))),
+        b'.' => usize::from(
+            (before.is_ascii_lowercase() || is_quote(before))
+                && (after(1).is_ascii_uppercase() || is_quote(after(1))),
+        ),
         b',' => usize::from(before.is_ascii_alphabetic() && after(1).is_ascii_alphabetic()),
-        b'~' => usize::from(before.is_ascii_alphabetic() && after(1).is_ascii_alphabetic()),
-        b'-' if before.is_ascii_alphabetic() => {
+        b'~' => usize::from(before.is_ascii_alphanumeric() && after(1).is_ascii_alphabetic()),
+        b'-' if before.is_ascii_alphanumeric() => {
             let hyphens = bytes[at..].iter().take_while(|byte| **byte == b'-').count();
             if hyphens <= 3 && after(hyphens).is_ascii_alphabetic() { hyphens } else { 0 }
         }
-        b':' | b'<' | b'>' | b'=' | b'/' => usize::from(before.is_ascii_alphanumeric() && after(1).is_ascii_alphabetic()),
+        b':' | b'<' | b'>' | b'=' | b'/' => {
+            usize::from(before.is_ascii_alphanumeric() && after(1).is_ascii_alphabetic())
+        }
         _ => 0,
     }
 }
