@@ -4,18 +4,23 @@
 mod dictionary;
 mod matrix;
 mod output;
+mod train;
 
 #[cfg(test)]
 mod tests;
 
+pub use train::{Training, train};
+
 use dictionary::Dictionary;
 use matrix::Matrix;
 use output::Output;
-use std::io::{self, BufReader, Read};
+use std::io::{self, BufReader, Read, Write};
 use std::path::Path;
 
 /// The first bytes of a model.
 const MAGIC: i32 = 793_712_314;
+/// Kind of loss in the file: softmax.
+const SOFTMAX: i32 = 3;
 /// Most buckets, words and dimensions that a file may declare.
 const LARGEST: i64 = 1 << 31;
 
@@ -89,6 +94,31 @@ impl Model {
         }
         let output = Output::new(output, &dictionary, loss)?;
         Ok(Self { dictionary, input, output })
+    }
+
+    /// Writes the model as a `.bin` file that fastText reads; one with whole matrices and softmax, as [`train`] makes them.
+    ///
+    /// # Errors
+    /// When the model is quantized or has another loss, or the writer fails.
+    pub fn write(&self, writer: &mut impl Write) -> io::Result<()> {
+        if !self.output.is_softmax() {
+            return Err(io::Error::other("only models with softmax are written"));
+        }
+        let Settings { word_ngrams, buckets, shortest, longest } = self.dictionary.settings();
+        // dim, ws, epoch, minCount, neg, wordNgrams, loss, model, bucket, minn, maxn, lrUpdateRate.
+        let dim = self.input.columns() as i32;
+        let numbers =
+            [MAGIC, 12, dim, 5, 5, 1, 5, word_ngrams, SOFTMAX, 3, buckets as i32, shortest, longest, 100];
+        for number in numbers {
+            writer.write_all(&number.to_le_bytes())?;
+        }
+        writer.write_all(&1e-4_f64.to_le_bytes())?;
+        self.dictionary.write(writer)?;
+        for matrix in [&self.input, self.output.matrix()] {
+            writer.write_all(&[0])?;
+            matrix.write(writer)?;
+        }
+        Ok(())
     }
 
     /// The labels without their prefix, in the model's order.

@@ -1,14 +1,14 @@
-//! HTML to text: the tree of a page ([`dom`]), what of it is the main content ([`content`]), and its text with
-//! mathematics as LaTeX ([`text`]).
+//! HTML to text: what of it is the main content of a page (`content`), and its text with
+//! mathematics as LaTeX (`text`).
 
 pub(crate) mod content;
-pub(crate) mod dom;
+
 mod names;
 mod survey;
 mod text;
 
+use crate::dom::{Dom, ROOT, Refused};
 use crate::math::Delimiters;
-use dom::{Dom, ROOT, Refused};
 use survey::Survey;
 
 /// What is taken of a page.

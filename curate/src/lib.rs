@@ -2,6 +2,7 @@
 //! LaTeX ([`extract`]), and the stages of a recipe ([`recipe`]) keep or drop each page, with the reason and the value that
 //! decided ([`run`]). Words, languages and rules decide as the programs do that made the published datasets.
 
+pub mod classifier;
 pub mod fasttext;
 pub mod recipe;
 pub mod rules;
@@ -9,6 +10,7 @@ pub mod run;
 pub mod warc;
 
 mod charset;
+mod dom;
 mod html;
 mod math;
 mod page;

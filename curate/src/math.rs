@@ -7,7 +7,7 @@ mod delimiters;
 mod mathml;
 mod symbols;
 
-use crate::html::dom::{Data, Dom, Id, NONE, ROOT};
+use crate::dom::{Data, Dom, Id, NONE, ROOT};
 
 pub(crate) use delimiters::Delimiters;
 

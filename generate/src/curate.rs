@@ -2,6 +2,8 @@
 //! `curate`.
 
 use anyhow::{Result, bail};
+use curate::classifier::{ClassifierSettings, Labels, train_classifier};
+use curate::fasttext::Training;
 use curate::recipe::{BUILT_IN, Recipe};
 use curate::run::Settings;
 use files::run_folder::{NO_LOCK_HELP, RESTART_HELP};
@@ -45,11 +47,69 @@ enum Command {
         #[arg(long)]
         out: PathBuf,
     },
+    /// Train a fastText classifier on labeled texts and measure it at each cut
+    TrainClassifier(TrainOptions),
     /// Print a built-in recipe
     Recipe {
         /// Its name
         name: String,
     },
+}
+
+#[derive(Debug, clap::Args)]
+struct TrainOptions {
+    /// File or folder of rows with `text`
+    data: PathBuf,
+    /// Folder of the model
+    #[arg(long)]
+    out: PathBuf,
+    /// Label of the texts that are looked for
+    #[arg(long)]
+    label: String,
+    /// Column with the labels
+    #[arg(long, default_value = "label")]
+    label_column: String,
+    /// Column with scores, in place of labels; a text without a number is left out
+    #[arg(long, requires = "at_least")]
+    score_column: Option<String>,
+    /// Score from which a text has the label
+    #[arg(long, requires = "score_column")]
+    at_least: Option<f64>,
+    /// Number of passes over the texts
+    #[arg(long, default_value_t = Training::default().epochs)]
+    epochs: usize,
+    /// Size of the hidden vector
+    #[arg(long, default_value_t = Training::default().dim)]
+    dim: usize,
+    /// Number of words in a run at most
+    #[arg(long, default_value_t = Training::default().word_ngrams)]
+    word_ngrams: usize,
+    /// Number of buckets for runs of words
+    #[arg(long, default_value_t = Training::default().buckets)]
+    buckets: usize,
+    /// Seed of the draws
+    #[arg(long, default_value_t = Training::default().seed)]
+    seed: u64,
+    #[arg(long, help = NO_LOCK_HELP)]
+    no_lock: bool,
+}
+
+impl TrainOptions {
+    fn settings(&self) -> ClassifierSettings {
+        let labels = match (&self.score_column, self.at_least) {
+            (Some(column), Some(at_least)) => Labels::Score { column: column.clone(), at_least },
+            _ => Labels::Column(self.label_column.clone()),
+        };
+        let Self { epochs, dim, word_ngrams, buckets, seed, .. } = *self;
+        ClassifierSettings {
+            data: self.data.clone(),
+            out: self.out.clone(),
+            label: self.label.clone(),
+            labels,
+            training: Training { epochs, dim, word_ngrams, buckets, seed, ..Training::default() },
+            no_lock: self.no_lock,
+        }
+    }
 }
 
 /// Runs the command; returns the exit code.
@@ -59,6 +119,9 @@ enum Command {
 pub fn run(options: &Options) -> Result<u8> {
     match &options.command {
         Some(Command::Why { page, out }) => terminal::results!("{}", curate::why(out, page)?)?,
+        Some(Command::TrainClassifier(options)) => {
+            terminal::results!("{}", train_classifier(&options.settings())?)?;
+        }
         Some(Command::Recipe { name }) => {
             let Some((_, text)) = BUILT_IN.iter().find(|(known, _)| known == name) else {
                 bail!("`{name}` is no recipe; the recipes are {}", BUILT_IN.map(|(name, _)| name).join(", "));

@@ -3,7 +3,7 @@
 
 use super::{Settings, bytes, integer};
 use std::collections::HashMap;
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 
 /// The word at the end of a line.
 const END: &str = "</s>";
@@ -14,6 +14,8 @@ const LONGEST_WORD: usize = 1 << 16;
 pub(super) struct Dictionary {
     settings: Settings,
     word_count: i32,
+    /// Words by id, with their counts.
+    entries: Vec<(Vec<u8>, i64)>,
     /// The id of each word.
     words: HashMap<Vec<u8>, i32>,
     pub(super) labels: Vec<Label>,
@@ -42,13 +44,22 @@ impl Dictionary {
                 "it declares {entries} entries, {words} words and {labels} labels"
             )));
         }
-        let mut dictionary =
-            Self { settings, word_count: words, words: HashMap::new(), labels: Vec::new(), kept: None };
+        let mut dictionary = Self {
+            settings,
+            word_count: words,
+            entries: Vec::new(),
+            words: HashMap::new(),
+            labels: Vec::new(),
+            kept: None,
+        };
         for id in 0..entries {
             let word = read_word(reader)?;
             let occurrences = i64::from_le_bytes(bytes(reader)?);
             match bytes::<1>(reader)?[0] {
-                0 => drop(dictionary.words.insert(word, id)),
+                0 => {
+                    dictionary.words.insert(word.clone(), id);
+                    dictionary.entries.push((word, occurrences));
+                }
                 _ => {
                     let name = String::from_utf8_lossy(&word).into_owned();
                     dictionary.labels.push(Label { name, count: occurrences });
@@ -65,12 +76,57 @@ impl Dictionary {
         Ok(dictionary)
     }
 
+    /// A dictionary of words and labels, the most frequent first.
+    pub(super) fn new(settings: Settings, entries: Vec<(Vec<u8>, i64)>, labels: Vec<Label>) -> Self {
+        let words = entries.iter().enumerate().map(|(id, (word, _))| (word.clone(), id as i32)).collect();
+        Self { settings, word_count: entries.len() as i32, entries, words, labels, kept: None }
+    }
+
+    /// The number of words.
+    pub(super) fn word_count(&self) -> usize {
+        self.word_count as usize
+    }
+
+    pub(super) fn settings(&self) -> Settings {
+        self.settings
+    }
+
+    /// Writes what [`Dictionary::read`] reads; a model that was cut to size cannot be written.
+    pub(super) fn write(&self, writer: &mut impl Write) -> io::Result<()> {
+        let (words, labels) = (self.entries.len() as i32, self.labels.len() as i32);
+        for number in [words + labels, words, labels] {
+            writer.write_all(&number.to_le_bytes())?;
+        }
+        let tokens: i64 = self
+            .entries
+            .iter()
+            .map(|(_, count)| count)
+            .chain(self.labels.iter().map(|label| &label.count))
+            .sum();
+        writer.write_all(&tokens.to_le_bytes())?;
+        writer.write_all(&(-1_i64).to_le_bytes())?;
+        let labels = self.labels.iter().map(|label| (label.name.as_bytes(), label.count, 1));
+        for (word, count, kind) in
+            self.entries.iter().map(|(word, count)| (&word[..], *count, 0)).chain(labels)
+        {
+            writer.write_all(word)?;
+            writer.write_all(&[0])?;
+            writer.write_all(&count.to_le_bytes())?;
+            writer.write_all(&[kind])?;
+        }
+        Ok(())
+    }
+
+    /// The words of a text, with the end of its line.
+    pub(super) fn split(text: &str) -> impl Iterator<Item = &[u8]> {
+        let is_space = |byte: &u8| matches!(byte, b' ' | b'\n' | b'\r' | b'\t' | 0x0b | 0x0c | 0);
+        text.as_bytes().split(is_space).filter(|word| !word.is_empty()).chain([END.as_bytes()])
+    }
+
     /// The rows that a text selects, with the end of its line.
     pub(super) fn rows(&self, text: &str, rows: &mut Vec<i32>) {
         let mut hashes = Vec::new();
-        let is_space = |byte: &u8| matches!(byte, b' ' | b'\n' | b'\r' | b'\t' | 0x0b | 0x0c | 0);
-        let words = text.as_bytes().split(is_space).filter(|word| !word.is_empty());
-        for word in words.chain([END.as_bytes()]) {
+        for word in Self::split(text) {
             let id = self.words.get(word);
             if id.is_none() && word.starts_with(b"__label__") {
                 continue;

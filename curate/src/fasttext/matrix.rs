@@ -1,7 +1,7 @@
 //! A matrix of a model, of floats or product-quantized (`QMatrix` and `ProductQuantizer` of fastText).
 
 use super::{bytes, count, floats, integer, read_bytes};
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 
 /// Centroids of a part.
 const CENTROIDS: usize = 256;
@@ -38,6 +38,21 @@ impl Matrix {
             io::Error::other(format!("it declares a matrix of {rows} rows and {columns} columns"))
         })?;
         Ok(Self { rows, columns, values: Values::Floats(floats(reader, size)?) })
+    }
+
+    /// A matrix of floats.
+    pub(super) fn of(rows: usize, columns: usize, values: Vec<f32>) -> Self {
+        Self { rows, columns, values: Values::Floats(values) }
+    }
+
+    /// Writes what [`Matrix::read`] reads.
+    pub(super) fn write(&self, writer: &mut impl Write) -> io::Result<()> {
+        let Values::Floats(values) = &self.values else {
+            return Err(io::Error::other("a quantized matrix is not written"));
+        };
+        writer.write_all(&(self.rows as i64).to_le_bytes())?;
+        writer.write_all(&(self.columns as i64).to_le_bytes())?;
+        values.iter().try_for_each(|value| writer.write_all(&value.to_le_bytes()))
     }
 
     pub(super) fn read_quantized(reader: &mut impl Read) -> io::Result<Self> {

@@ -32,10 +32,21 @@ impl Output {
             2 | 4 => Loss::Sigmoid,
             3 => Loss::Softmax,
             other => {
-                return Err(io::Error::other(format!("it was trained with loss {other}, which is not known")));
+                return Err(io::Error::other(format!(
+                    "it was trained with loss {other}, which is not known"
+                )));
             }
         };
         Ok(Self { matrix, loss })
+    }
+
+    pub(super) fn matrix(&self) -> &Matrix {
+        &self.matrix
+    }
+
+    /// Whether it is a softmax over all labels.
+    pub(super) fn is_softmax(&self) -> bool {
+        matches!(self.loss, Loss::Softmax)
     }
 
     pub(super) fn probabilities(&self, hidden: &[f32]) -> Vec<f32> {

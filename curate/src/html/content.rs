@@ -1,9 +1,9 @@
 //! Which part of a page is its content. What is named as something else is dropped; the element with most text in
 //! paragraphs is chosen, with those beside it that are like it; what is mostly links is dropped from it.
 
-use super::dom::{Id, NONE};
 use super::names::{is_frame, is_frame_role, is_heading};
 use super::survey::Survey;
+use crate::dom::{Id, NONE};
 
 /// Drops what is not content; returns the nodes that are, in document order.
 pub(super) fn main(survey: &mut Survey<'_>) -> Vec<Id> {

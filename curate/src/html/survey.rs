@@ -1,8 +1,8 @@
 //! What is in each part of a page: which nodes are read, how much text and how many links are below each, where formulas
 //! are. One walk down and one walk up.
 
-use super::dom::{Data, Dom, Id, NONE, ROOT};
 use super::names::{Hints, hints, is_block, is_unreadable};
+use crate::dom::{Data, Dom, Id, NONE, ROOT};
 use crate::math::{Formula, Found, find};
 
 /// The state of a page's nodes.

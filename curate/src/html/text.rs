@@ -1,9 +1,9 @@
 //! The text of what was chosen of a page: white space as a browser shows it, blocks on lines of their own, items with a
 //! bullet, cells with a tab, preformatted text as it is.
 
-use super::dom::{Data, Id};
 use super::names::{is_block, is_paragraph};
 use super::survey::Survey;
+use crate::dom::{Data, Id};
 
 /// Writes the text below each of the nodes.
 pub(super) fn write(survey: &Survey<'_>, tops: &[Id]) -> String {
@@ -84,7 +84,7 @@ fn walk(survey: &Survey<'_>, top: Id, writer: &mut Writer) {
         if is_read {
             inside = open(survey, id, writer, &mut preformatted, &mut items);
         }
-        if inside && dom.nodes[id as usize].first != super::dom::NONE {
+        if inside && dom.nodes[id as usize].first != crate::dom::NONE {
             id = dom.nodes[id as usize].first;
             continue;
         }
@@ -97,7 +97,7 @@ fn walk(survey: &Survey<'_>, top: Id, writer: &mut Writer) {
                 return;
             }
             let node = &dom.nodes[id as usize];
-            if node.next != super::dom::NONE {
+            if node.next != crate::dom::NONE {
                 id = node.next;
                 break;
             }
@@ -160,7 +160,7 @@ fn open(
         }
         "td" | "th" => {
             // Cells of a row are on one line.
-            let is_first = survey.dom.nodes[id as usize].previous == super::dom::NONE
+            let is_first = survey.dom.nodes[id as usize].previous == crate::dom::NONE
                 || writer.lines > 0
                 || writer.text.is_empty();
             if !is_first && !writer.text.ends_with(['\n', '\t']) {

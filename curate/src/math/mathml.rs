@@ -2,7 +2,7 @@
 //! for pages that carry MathML alone.
 
 use super::symbols::latex_of;
-use crate::html::dom::{Data, Dom, Id};
+use crate::dom::{Data, Dom, Id};
 
 /// The LaTeX of a `math` element's children.
 pub(super) fn latex(dom: &Dom, math: Id) -> String {
