@@ -260,7 +260,7 @@ mod tests {
             .sum();
         assert_eq!(sum, report["held_out"].as_u64().unwrap());
         let model = Model::open(&path("model/model.bin")).unwrap();
-        assert_eq!(model.best("proof1 proof2 common3").unwrap().0, "good");
+        assert_eq!(model.best("proof1 proof2 proof3 proof4 proof5").unwrap().0, "good");
         settings.label = "other".to_owned();
         settings.labels = Labels::Column("absent".to_owned());
         let error = train_classifier(&settings).unwrap_err().to_string();
