@@ -227,7 +227,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = |name: &str| folder.path().join(name);
         let row = |at: usize| {
-            let good = at % 3 == 0;
+            let good = at.is_multiple_of(3);
             let word = |word: usize| {
                 format!(
                     "{}{}",

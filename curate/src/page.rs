@@ -138,10 +138,13 @@ pub(crate) struct Pages {
     losses: warc::Losses,
 }
 
+/// Rows with their line, from 1.
+type NumberedRows = Box<dyn Iterator<Item = Result<(usize, Map<String, Value>)>> + Send>;
+
 enum Inner {
     Archive(Box<Records>),
     Html(Option<PathBuf>),
-    Rows(Box<dyn Iterator<Item = Result<(usize, Map<String, Value>)>> + Send>),
+    Rows(NumberedRows),
 }
 
 impl Pages {

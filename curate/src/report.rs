@@ -194,9 +194,9 @@ impl Report {
             let bin = measure.bin(value);
             let is_out = !is_kept && decided == name;
             if is_out {
-                measure.dropped[bin] += 1
+                measure.dropped[bin] += 1;
             } else {
-                measure.kept[bin] += 1
+                measure.kept[bin] += 1;
             }
             // A page that something else dropped is no example of this cut.
             if !is_kept && !is_out {

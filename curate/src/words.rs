@@ -62,8 +62,11 @@ static ENGLISH: LazyLock<English> = LazyLock::new(|| {
     english
 });
 
+/// The tokens of a word.
+type Ranges = Box<[Range<u32>]>;
+
 thread_local! {
-    static SPLIT: RefCell<HashMap<Box<str>, Box<[Range<u32>]>>> = RefCell::default();
+    static SPLIT: RefCell<HashMap<Box<str>, Ranges>> = RefCell::default();
 }
 
 /// The words of a text.

@@ -192,7 +192,7 @@ mod tests {
     fn examples(count: usize, seed: u64) -> Vec<(String, String)> {
         let draw = |at: usize, word: usize| splitmix(seed ^ splitmix((at * 1000 + word) as u64)) as usize;
         let example = |at: usize| {
-            let is_good = draw(at, 999) % 2 == 0;
+            let is_good = draw(at, 999).is_multiple_of(2);
             let word = |word: usize| {
                 let number = draw(at, word) % 60;
                 if number < 30 {

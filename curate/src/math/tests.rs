@@ -25,6 +25,7 @@ const PRESENTATION: &str =
     "<mfrac><mi>a</mi><mi>b</mi></mfrac><mo>+</mo><msqrt><msub><mi>x</mi><mn>1</mn></msub></msqrt>";
 
 /// The ways that wrap one formula; all but those marked display it within the line.
+#[allow(clippy::too_many_lines, reason = "one list")]
 fn ways() -> Vec<(&'static str, String, bool)> {
     let f = FORMULA;
     let e = encoded(f);

@@ -19,6 +19,9 @@ use xxhash_rust::xxh3::xxh3_128;
 /// Why a page is dropped: reason, value and limit.
 type Reason = (&'static str, Value, Value);
 
+/// Decides about a page by its position among all and its content.
+type Decide = Box<dyn FnMut(usize, &Page) -> Option<Reason>>;
+
 /// Applies a stage to what the pass before made of each of `parts` files.
 pub(super) fn run(stage: &Stage, work: &Path, pass: usize, parts: usize) -> Result<()> {
     if (0..parts).all(|number| Part::new(work, pass, number).is_done()) {
@@ -27,7 +30,7 @@ pub(super) fn run(stage: &Stage, work: &Path, pass: usize, parts: usize) -> Resu
     let rows = || (0..parts).map(|number| Part::new(work, pass - 1, number).kept());
     let texts = || rows().flat_map(texts_of);
     let progress = Progress::new(stage.name(), "pages", None);
-    let mut decide: Box<dyn FnMut(usize, &Page) -> Option<Reason>> = match stage {
+    let mut decide: Decide = match stage {
         Stage::NearDuplicates(settings) => near_duplicates(settings, texts())?,
         Stage::Decontaminate(settings) => contaminated(settings)?,
         _ => exact_duplicates(),
@@ -80,7 +83,7 @@ fn texts_of(rows: Result<Rows>) -> Box<dyn Iterator<Item = Result<(String, Strin
     }
 }
 
-fn exact_duplicates() -> Box<dyn FnMut(usize, &Page) -> Option<Reason>> {
+fn exact_duplicates() -> Decide {
     let mut known: HashMap<u128, String> = HashMap::new();
     Box::new(move |_, page| {
         let hash = xxh3_128(page.text().as_bytes());
@@ -97,7 +100,7 @@ fn exact_duplicates() -> Box<dyn FnMut(usize, &Page) -> Option<Reason>> {
 fn near_duplicates(
     settings: &NearDuplicates,
     texts: impl Iterator<Item = Result<(String, String)>>,
-) -> Result<Box<dyn FnMut(usize, &Page) -> Option<Reason>>> {
+) -> Result<Decide> {
     let NearDuplicates { ngram, bands, rows_per_band, similarity } = *settings;
     let threshold = Some(similarity).filter(|threshold| *threshold > 0.0);
     let parameters = Parameters { ngram, bands, rows_per_band };
@@ -119,7 +122,7 @@ fn near_duplicates(
     }))
 }
 
-fn contaminated(settings: &Decontaminate) -> Result<Box<dyn FnMut(usize, &Page) -> Option<Reason>>> {
+fn contaminated(settings: &Decontaminate) -> Result<Decide> {
     let read = |set: &crate::recipe::EvaluationFile| {
         EvaluationSet::read(Some(&set.name), Path::new(&set.path), set.column.as_deref())
     };

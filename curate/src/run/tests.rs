@@ -16,7 +16,7 @@ fn lesson(topic: usize) -> String {
     let word = |at: usize| {
         let draw = random::splitmix((topic * 10_000 + at) as u64);
         // Every third word is one that all texts have.
-        if at % 3 == 0 {
+        if at.is_multiple_of(3) {
             ["the", "of", "and", "to", "that", "with"][draw as usize % 6]
         } else {
             words[draw as usize % words.len()]

@@ -89,7 +89,7 @@ impl BufRead for Tracked {
 /// One member, decompressed; all of a plain file.
 pub(super) enum Unit {
     Plain(Tracked),
-    Gzip(GzDecoder<Tracked>),
+    Gzip(Box<GzDecoder<Tracked>>),
     Zstd(zstd::Decoder<'static, Tracked>),
 }
 
@@ -97,7 +97,7 @@ impl Unit {
     pub(super) fn new(file: Tracked, compression: Compression, dictionary: &[u8]) -> io::Result<Self> {
         Ok(match compression {
             Compression::None => Self::Plain(file),
-            Compression::Gzip => Self::Gzip(GzDecoder::new(file)),
+            Compression::Gzip => Self::Gzip(Box::new(GzDecoder::new(file))),
             Compression::Zstd => {
                 let mut decoder = zstd::Decoder::with_dictionary(file, dictionary)?.single_frame();
                 decoder.window_log_max(LARGEST_WINDOW)?;
