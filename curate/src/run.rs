@@ -10,7 +10,7 @@ mod part;
 mod tests;
 
 use crate::page::{Page, Source};
-use crate::recipe::Recipe;
+use crate::recipe::{Recipe, Stage};
 use crate::stage::{Fate, Ready, ready};
 use anyhow::{Context, Result, bail};
 use files::atomic;
@@ -21,6 +21,7 @@ use rayon::prelude::*;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use terminal::{Progress, Stop};
+use xxhash_rust::xxh3::xxh3_128;
 
 pub use output::{DROPPED, FOLDER, REPORT};
 
@@ -104,12 +105,22 @@ fn refuse_nested(input: &Path, out: &Path) -> Result<()> {
     Ok(())
 }
 
-/// What decides the bytes of the dataset.
+/// What decides the bytes of the dataset. Files that the recipe reads are named with their content, not with their place.
 fn identity(settings: &Settings, sources: &[Source]) -> Value {
     let inputs: Vec<Value> = sources.iter().map(|source| json!([source.name, source.bytes])).collect();
+    let mut recipe = settings.recipe.clone();
+    for file in recipe.stages.iter_mut().flat_map(Stage::files) {
+        let path = Path::new(file);
+        let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        // A folder of an evaluation set has no content of its own.
+        *file = match std::fs::read(path) {
+            Ok(content) => format!("{name} (xxh3 {:032x})", xxh3_128(&content)),
+            Err(_) => name,
+        };
+    }
     json!({
         "version": env!("CARGO_PKG_VERSION"),
-        "recipe": settings.recipe,
+        "recipe": recipe,
         "inputs": inputs,
     })
 }

@@ -187,6 +187,11 @@ fn every_page_has_its_known_fate() {
     for part in ["gopher_short_doc", "good.org", "<rect class=\"gone\"", "offset"] {
         assert!(report.contains(part), "{part}");
     }
+    // What is published names no place of this machine.
+    let place = folder.path().display().to_string();
+    assert!(
+        bytes(&settings.out).iter().all(|(_, content)| !String::from_utf8_lossy(content).contains(&place))
+    );
     // The way of single pages.
     let why = |name: &str| crate::why(&settings.out, name).unwrap();
     assert!(why("http://rows.org/1").ends_with("passed url, extract, mathematics\ndropped by gopher_quality: gopher_short_doc, words 3.0, limit 50.0"), "{}", why("http://rows.org/1"));
