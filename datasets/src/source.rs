@@ -101,7 +101,7 @@ pub type FileObject = Result<(usize, Map<String, Value>), Error>;
 ///
 /// # Errors
 /// When the file cannot be read or is no data file. Broken rows are errors of the iterator.
-pub fn file_objects(path: &Path) -> Result<impl Iterator<Item = FileObject> + Send, Error> {
+pub fn file_objects(path: &Path) -> Result<impl Iterator<Item = FileObject> + Send + use<>, Error> {
     Ok(objects(path, |_| true, RowLimits::default())?
         .map(|object| object.map(|row| (row.number, row.object))))
 }

@@ -8,6 +8,7 @@
 #![warn(clippy::print_stderr, clippy::print_stdout)]
 
 pub mod clean;
+pub mod curate;
 pub mod estimate;
 pub mod export;
 pub mod r#gen;

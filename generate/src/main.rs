@@ -23,6 +23,8 @@ enum Command {
     Prompts(generate::export::Options),
     /// Deduplicate and decontaminate a dataset: drop near-duplicates and questions of evaluation sets
     Clean(generate::clean::Options),
+    /// Curate training text from web archives: extract, filter, score and deduplicate pages by a recipe of stages
+    Curate(generate::curate::Options),
     /// Mix generated and external datasets into one shuffled dataset
     Mix(generate::mix::Options),
     /// Print rows of a generated dataset
@@ -41,6 +43,7 @@ fn main() -> ExitCode {
         Command::Preview(options) => generate::preview::run(&options),
         Command::Prompts(options) => generate::export::run(&options),
         Command::Clean(options) => generate::clean::run(&options),
+        Command::Curate(options) => generate::curate::run(&options),
         Command::Mix(options) => generate::mix::run(&options),
         Command::Show(options) => generate::show::run(&options),
         Command::Push(options) => generate::push::run(&options),
