@@ -40,7 +40,16 @@ pub fn values_of_models(
 ) -> Result<Result<Vec<TaskValues>, u8>> {
     let stop = Stop::listen().context("cannot handle signals")?;
     let options = Options { tasks: tasks.to_vec(), ..Options::default() };
-    let settings = Settings { models, data, out, limit, restart: false, options: &options, more_tasks: &[] };
+    let settings = Settings {
+        models,
+        data,
+        out,
+        limit,
+        restart: false,
+        skip_invalid: false,
+        options: &options,
+        more_tasks: &[],
+    };
     let Some(summaries) = super::score_models(&settings, &stop)? else {
         return Ok(Err(stop.exit_code().unwrap_or(terminal::errors::ERROR_EXIT_CODE)));
     };
