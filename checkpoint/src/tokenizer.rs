@@ -6,15 +6,19 @@
 
 use crate::ModelConfig;
 use crate::error::Error;
-use std::ops::Range;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use tokenizers::AddedToken;
 use tokenizers::decoders::DecoderWrapper;
 
 mod bounds;
+mod bytes;
+mod encoding;
 mod fast;
 
+pub use encoding::Encoding;
+
+use bytes::byte_level_bytes;
 use fast::FastEncoder;
 
 /// A checkpoint's tokenizer.
@@ -27,15 +31,6 @@ pub struct Tokenizer {
     bytes: Arc<Vec<Vec<u8>>>,
     /// Made when the first text is encoded; an error says why it cannot be.
     fast: Arc<OnceLock<Result<FastEncoder, String>>>,
-}
-
-/// The tokens of a text.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Encoding {
-    /// Token ids (T).
-    pub ids: Vec<u32>,
-    /// The bytes of the text that each token covers (T). Tokens that share one character share its range.
-    pub ranges: Vec<Range<usize>>,
 }
 
 impl Tokenizer {
@@ -291,28 +286,6 @@ fn is_byte_level(tokenizer: &tokenizers::Tokenizer) -> bool {
     }
 }
 
-/// The character of a byte in GPT-2's byte alphabet.
-fn byte_level_character(byte: u8) -> char {
-    let is_printable = |byte: u8| matches!(byte, 0x21..=0x7e | 0xa1..=0xac | 0xae..=0xff);
-    if is_printable(byte) {
-        return char::from(byte);
-    }
-    let others = (0..byte).filter(|byte| !is_printable(*byte)).count();
-    char::from_u32(256 + others as u32).unwrap_or_default()
-}
-
-/// The bytes of a token in GPT-2's byte alphabet: printable bytes are themselves, the others are code points from 256 on.
-fn byte_level_bytes(token: &str) -> Vec<u8> {
-    let printable = |byte: u32| matches!(byte, 0x21..=0x7e | 0xa1..=0xac | 0xae..=0xff);
-    let others: Vec<u8> = (0..256u32).filter(|&byte| !printable(byte)).map(|byte| byte as u8).collect();
-    let byte_of = |character: char| match character as u32 {
-        code if code < 256 && printable(code) => Some(code as u8),
-        code => others.get((code as usize).checked_sub(256)?).copied(),
-    };
-    // A token with a character outside of the alphabet is stored as plain text.
-    token.chars().map(byte_of).collect::<Option<Vec<u8>>>().unwrap_or_else(|| token.as_bytes().to_vec())
-}
-
 /// The bytes of a token of SentencePiece: `▁` is a space, `<0x0A>` a byte.
 fn sentencepiece_bytes(token: &str) -> Vec<u8> {
     let byte = token.strip_prefix("<0x").and_then(|rest| rest.strip_suffix('>'));
@@ -332,7 +305,7 @@ mod tests {
         assert_eq!(byte_level_bytes("Ċ"), b"\n");
         assert_eq!(byte_level_bytes("Ã©"), "é".as_bytes());
         for byte in 0..=u8::MAX {
-            assert_eq!(byte_level_bytes(&byte_level_character(byte).to_string()), [byte]);
+            assert_eq!(byte_level_bytes(&bytes::byte_level_character(byte).to_string()), [byte]);
         }
     }
 

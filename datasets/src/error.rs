@@ -1,7 +1,17 @@
 //! What can be wrong with data on disk. Every error names the file, the line and what was expected.
 
-use crate::read::InvalidRow;
 use std::path::{Path, PathBuf};
+
+/// A row that was left out because it cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InvalidRow {
+    /// Its file.
+    pub file: PathBuf,
+    /// Its line (its row in Parquet and Arrow), from 1.
+    pub number: usize,
+    /// File, line and reason in one line.
+    pub reason: String,
+}
 
 /// Why rows cannot be read or written.
 #[derive(Debug, thiserror::Error)]

@@ -34,12 +34,12 @@ mod unchanged;
 mod weight;
 
 pub use configs::{Choice, choose};
-pub use error::Error;
+pub use error::{Error, InvalidRow};
 pub use layout::Layout;
 pub use limits::RowLimits;
 pub use matching::longest_common_subsequence;
 pub use options::{ColumnRole, NamedColumn, ReadOptions};
-pub use read::{InvalidRow, LocatedRow, RawRow, RawRows, Rows, read, read_raw, read_raw_with, read_with};
+pub use read::{LocatedRow, RawRow, RawRows, Rows, read, read_raw, read_raw_with, read_with};
 pub use row::{ChatRow, Message, PreferenceRow, Row, TextRow};
 pub use source::{FileObject, data_files, file_objects, format_name, is_data, left_out};
 pub use unchanged::UnchangedFiles;

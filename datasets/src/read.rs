@@ -1,5 +1,6 @@
 //! Rows from a file or a folder, one at a time, so that memory does not grow with the data. All commands read here.
 
+use crate::error::InvalidRow;
 use crate::layout::Layout;
 use crate::options::{NamedColumn, ReadOptions};
 use crate::recorded::Recorded;
@@ -36,17 +37,6 @@ pub struct RawRow {
     /// What the user says of the columns.
     columns: Arc<[NamedColumn]>,
     limits: RowLimits,
-}
-
-/// A row that was left out because it cannot be used.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct InvalidRow {
-    /// Its file.
-    pub file: PathBuf,
-    /// Its line (its row in Parquet and Arrow), from 1.
-    pub number: usize,
-    /// File, line and reason in one line.
-    pub reason: String,
 }
 
 /// The rows of a path, in the order of its files' names.

@@ -22,7 +22,7 @@ fn pass(task: &str, answers: &[(Value, String)]) -> Vec<f64> {
     std::fs::write(&path, lines).unwrap();
     let results = json!({
         "program": "test", "name": "m", "model": {}, "groups": [],
-        "tasks": [{"task": task, "scorer": "", "shots": 0, "documents": 0, "metrics": [], "files": {},
+        "tasks": [{"task": task, "scorer": "", "shots": 0, "documents": answers.len(), "metrics": [], "files": {},
                    "first_prompt": "", "first_prompt_ids": [], "seconds": 0.0}],
     });
     std::fs::write(folder.path().join("results.json"), results.to_string()).unwrap();

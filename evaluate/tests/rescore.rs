@@ -14,7 +14,7 @@ use std::process::Command;
 fn rescored(rows: &BTreeMap<String, Vec<Value>>) -> BTreeMap<String, Vec<Value>> {
     let folder = tempfile::tempdir().unwrap();
     let summary = |task: &String| {
-        json!({"task": task, "scorer": "", "shots": 0, "documents": 0, "metrics": [], "files": {},
+        json!({"task": task, "scorer": "", "shots": 0, "documents": rows[task].len(), "metrics": [], "files": {},
                "first_prompt": "", "first_prompt_ids": [], "seconds": 0.0})
     };
     for (task, rows) in rows {

@@ -27,13 +27,11 @@ pub(crate) fn tokenized(
     rules: &Rules<'_>,
     cache: &Path,
 ) -> Result<Store> {
+    warn(paths, options)?;
     let folder = cache.join(key(paths, options, kind, rules)?);
     let vocabulary = rules.tokenizer.vocab_size();
     match Store::open(&folder, vocabulary) {
-        Ok(Some(store)) => {
-            warn(&store.counts);
-            return Ok(store);
-        }
+        Ok(Some(store)) => return Ok(store),
         Ok(None) => remove(&folder)?,
         Err(error) => {
             terminal::message!("note: {error:#}; tokenizing again");
@@ -63,19 +61,20 @@ pub(crate) fn tokenized(
             progress.set_with(writer.counts.rows as u64, || format!("{} tokens", writer.counts.tokens));
         }
         writer.counts.surrogates += rows.surrogates();
-        for (file, reason) in rows.skipped() {
-            writer.counts.warnings.push(format!("{} is skipped: {reason}", file.display()));
-        }
     }
     progress.finish();
-    warn(&writer.counts);
     writer.finish()?;
     Store::open(&folder, vocabulary)?.context("the tokens were just written")
 }
 
-/// Prints what was said of the files, as often as their tokens are used.
-fn warn(counts: &Counts) {
-    counts.warnings.iter().for_each(|warning| terminal::message!("warning: {warning}"));
+/// Prints which files are left out, also where the tokens of the others are known already.
+fn warn(paths: &[PathBuf], options: &ReadOptions) -> Result<()> {
+    for path in paths {
+        for (file, reason) in datasets::read_with(path, options)?.skipped() {
+            terminal::message!("warning: {} is skipped: {reason}", file.display());
+        }
+    }
+    Ok(())
 }
 
 /// Removes a store that is damaged or has no list, if there is anything.

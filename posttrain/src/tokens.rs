@@ -54,8 +54,6 @@ pub(crate) struct Counts {
     pub(crate) notes: BTreeMap<String, usize>,
     /// Characters that were halves of surrogate pairs and became U+FFFD.
     pub(crate) surrogates: usize,
-    /// What was said of files while they were read, to be said again where the tokens are taken from the cache.
-    pub(crate) warnings: Vec<String>,
 }
 
 impl Counts {
@@ -68,7 +66,6 @@ impl Counts {
         self.cut += other.cut;
         self.lost += other.lost;
         self.surrogates += other.surrogates;
-        self.warnings.extend(other.warnings.iter().cloned());
         for (note, count) in &other.notes {
             *self.notes.entry(note.clone()).or_default() += count;
         }

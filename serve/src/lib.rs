@@ -18,6 +18,7 @@ mod failed_keys;
 mod fields;
 mod ids;
 mod left_out;
+mod listed_model;
 mod memory;
 mod metrics;
 mod model;

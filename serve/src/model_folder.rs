@@ -7,9 +7,9 @@
 mod scan;
 
 use crate::error::ApiError;
+use crate::listed_model::ListedModel;
 use crate::memory;
 use crate::model::{self, LoadOptions, Model, ModelSource};
-use crate::model_table::ListedModel;
 use engine::WeightFormat;
 use scan::FoundModel;
 pub(crate) use scan::scan;

@@ -3,6 +3,7 @@
 
 use crate::error::ApiError;
 use crate::fields::missing;
+use crate::listed_model::ListedModel;
 use crate::model::Model;
 use crate::model_folder::ModelFolder;
 use std::collections::BTreeMap;
@@ -19,25 +20,6 @@ pub(crate) struct ModelTable {
     pub(crate) folder: Option<Arc<ModelFolder>>,
     /// Other names, and the models' own.
     pub(crate) aliases: BTreeMap<String, String>,
-}
-
-/// What a client sees of a model without using it.
-#[derive(Debug, Clone)]
-pub(crate) struct ListedModel {
-    pub(crate) name: String,
-    /// The model's own name; an alias has another one.
-    pub(crate) root: String,
-    /// In seconds since 1970: when it was loaded, or when the folder's entry was changed.
-    pub(crate) created: u64,
-    /// The model, if it is loaded now.
-    pub(crate) model: Option<Arc<Model>>,
-}
-
-impl From<&Arc<Model>> for ListedModel {
-    fn from(model: &Arc<Model>) -> Self {
-        let (name, root) = (model.name.clone(), model.name.clone());
-        Self { name, root, created: model.created, model: Some(Arc::clone(model)) }
-    }
 }
 
 impl ModelTable {

@@ -180,21 +180,23 @@ fn a_prompt_that_follows_an_answer_being_written_begins_at_once() {
     let said = answer(&engine, first.clone());
     let next = Request { prompt: [first.prompt.clone(), said.ids].concat(), max_tokens: 1, ..first.clone() };
     let alone = answer(&engine, next.clone());
-    // Another engine has nothing of either.
-    let engine = NativeEngine::start(&checkpoint, Options::default()).unwrap();
-    let mut writing = engine.submit(first).unwrap();
-    assert_eq!(engine.submit(next).unwrap().collect_blocking(), alone);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
-    let so_far = async {
-        let mut events = Vec::new();
-        while let Ok(Some(event)) = tokio::time::timeout(Duration::ZERO, writing.next()).await {
-            events.push(event);
-        }
-        events
-    };
-    let so_far = runtime.block_on(so_far);
-    let is_done = so_far.iter().any(|event| matches!(event, engine::Event::Done(_)));
-    assert!(!is_done, "the first answer is still being written: {} tokens", so_far.len());
+    // A busy machine may wake this thread only after the first answer; an engine that waits for it is late every time.
+    let begins_at_once = (0..5).any(|_| {
+        // Another engine has nothing of either.
+        let engine = NativeEngine::start(&checkpoint, Options::default()).unwrap();
+        let mut writing = engine.submit(first.clone()).unwrap();
+        assert_eq!(engine.submit(next.clone()).unwrap().collect_blocking(), alone);
+        runtime.block_on(async {
+            while let Ok(Some(event)) = tokio::time::timeout(Duration::ZERO, writing.next()).await {
+                if matches!(event, engine::Event::Done(_)) {
+                    return false;
+                }
+            }
+            true
+        })
+    });
+    assert!(begins_at_once, "the second prompt waited for the whole first answer");
 }
 
 #[test]

@@ -10,7 +10,8 @@ mod classes;
 mod merges;
 mod pieces;
 
-use super::Encoding;
+use super::bytes::{byte_level_bytes, byte_level_character};
+use super::encoding::Encoding;
 use aho_corasick::{AhoCorasick, MatchKind};
 use cache::with_cache;
 use merges::{Merges, Symbols};
@@ -73,13 +74,12 @@ impl FastEncoder {
         let splitter = Splitter::new(&pre_tokenizer)?;
         let vocabulary = model["vocab"].as_object().ok_or("its model has no vocabulary")?;
         let id = |token: &str| vocabulary.get(token).and_then(Value::as_u64).map(|id| id as u32);
-        let of_byte = std::array::from_fn(|byte| id(&super::byte_level_character(byte as u8).to_string()));
+        let of_byte = std::array::from_fn(|byte| id(&byte_level_character(byte as u8).to_string()));
         let merges = merges(&model["merges"], id)?;
         let whole = match model["ignore_merges"] == true {
-            true => vocabulary
-                .keys()
-                .filter_map(|token| Some((super::byte_level_bytes(token), id(token)?)))
-                .collect(),
+            true => {
+                vocabulary.keys().filter_map(|token| Some((byte_level_bytes(token), id(token)?))).collect()
+            }
             false => HashMap::new(),
         };
         let trimming = trimming(&post_processor);
@@ -279,8 +279,7 @@ fn trimming(post_processor: &Value) -> Option<&Value> {
 
 /// The white space at both ends of each token.
 fn margins(tokenizer: &tokenizers::Tokenizer) -> Vec<(u8, u8)> {
-    let is_space =
-        |character: &char| *character == super::byte_level_character(b' ') || character.is_whitespace();
+    let is_space = |character: &char| *character == byte_level_character(b' ') || character.is_whitespace();
     let last = tokenizer.get_vocab(true).into_values().max().unwrap_or(0);
     let margin = |id: u32| {
         let token = tokenizer.id_to_token(id).unwrap_or_default();

@@ -220,11 +220,16 @@ fn a_list_that_leads_out_of_the_folder_is_not_followed() {
 
 #[test]
 fn only_names_of_shards_are_shards() {
-    for name in ["train-00000-of-00001.parquet", "data/a/test-123456-of-00001.parquet"] {
+    for name in [
+        "train-00000-of-00001.parquet",
+        "data/a/test-123456-of-00001.parquet",
+        "train-00000-of-00001.jsonl",
+        "train-00000-of-00001.json",
+    ] {
         assert!(is_shard(name), "{name}");
     }
     for name in
-        ["train.parquet", "train-0-of-1.parquet", "-00000-of-00001.parquet", "train-00000-of-00001.jsonl"]
+        ["train.parquet", "train-0-of-1.parquet", "-00000-of-00001.parquet", "train-00000-of-00001.csv"]
     {
         assert!(!is_shard(name), "{name}");
     }

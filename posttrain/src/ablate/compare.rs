@@ -96,15 +96,21 @@ impl Comparison {
         Self { seeds: plan.seeds.len(), figures }
     }
 
-    /// The figures as a table of text: a line for each figure, a column for each arm; `*` where a difference from the first
+    /// A line for each arm: its name, and its part of every figure.
+    pub(super) fn lines(&self) -> impl Iterator<Item = (&str, impl Iterator<Item = &ArmFigure>)> {
+        let arms = self.figures.first().into_iter().flat_map(|figure| &figure.arms).enumerate();
+        arms.map(|(index, arm)| {
+            (arm.arm.as_str(), self.figures.iter().map(move |figure| &figure.arms[index]))
+        })
+    }
+
+    /// The figures as a table of text: a line for each arm, a column for each figure; `*` where a difference from the first
     /// arm is more than two standard errors.
     pub(super) fn table(&self) -> String {
-        let Some(first) = self.figures.first() else { return String::new() };
         let mut rows = vec![vec![String::new()]];
-        rows[0].extend(first.arms.iter().map(|arm| arm.arm.clone()));
-        for figure in &self.figures {
-            let cells = figure.arms.iter().map(ArmFigure::cell);
-            rows.push(std::iter::once(figure.name.clone()).chain(cells).collect());
+        rows[0].extend(self.figures.iter().map(|figure| figure.name.clone()));
+        for (arm, figures) in self.lines() {
+            rows.push(std::iter::once(arm.to_owned()).chain(figures.map(ArmFigure::cell)).collect());
         }
         let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
         let widths: Vec<usize> = (0..rows[0].len()).map(width).collect();

@@ -1,6 +1,6 @@
 //! The report of an ablation: `report.html`, and `ablation.json` with the same figures.
 
-use super::compare::{Comparison, Figure};
+use super::compare::{ArmFigure, Comparison, Figure};
 use super::plan::{MIXTURE, Plan};
 use super::propose::Proposal;
 use anyhow::Result;
@@ -64,9 +64,9 @@ fn page(plan: &Plan, comparison: &Comparison, proposal: Option<&Proposal>, curve
     let drawn: String = comparison.figures.iter().map(drawn).collect();
     let charts: String = curves.iter().map(chart).collect();
     let body = format!(
-        "{head}<div class=\"panels wide\">\n{}{}{}</div>\n<div class=\"panels\">\n{drawn}</div>\n<main class=\"charts\">\n{charts}</main>\n",
-        values(plan),
+        "{head}{}<div class=\"panels wide\">\n{}{}</div>\n<div class=\"panels\">\n{drawn}</div>\n<main class=\"charts\">\n{charts}</main>\n",
         table(comparison),
+        values(plan),
         proposal.map(proposed).unwrap_or_default()
     );
     let page = Page { title: "Ablation", styles: &[STYLE], scripts: &[chart::SCRIPT], body: &body };
@@ -87,16 +87,16 @@ fn values(plan: &Plan) -> String {
 }
 
 fn table(comparison: &Comparison) -> String {
-    let Some(first) = comparison.figures.first() else { return String::new() };
-    let head: String = first.arms.iter().map(|arm| format!("<th>{}</th>", escape(&arm.arm))).collect();
-    let row = |figure: &Figure| {
-        let cells = figure.arms.iter().map(|arm| {
-            let text = escape(arm.cell().trim_end_matches('*'));
-            if arm.is_clear() { format!("<td><b>{text}</b></td>") } else { format!("<td>{text}</td>") }
+    let head: String =
+        comparison.figures.iter().map(|figure| format!("<th>{}</th>", escape(&figure.name))).collect();
+    let row = |(name, figures): (&str, &mut dyn Iterator<Item = &ArmFigure>)| {
+        let cells = figures.map(|figure| {
+            let text = escape(figure.cell().trim_end_matches('*'));
+            if figure.is_clear() { format!("<td><b>{text}</b></td>") } else { format!("<td>{text}</td>") }
         });
-        format!("<tr><td>{}</td>{}</tr>\n", escape(&figure.name), cells.collect::<String>())
+        format!("<tr><td>{}</td>{}</tr>\n", escape(name), cells.collect::<String>())
     };
-    let rows: String = comparison.figures.iter().map(row).collect();
+    let rows: String = comparison.lines().map(|(name, mut figures)| row((name, &mut figures))).collect();
     format!(
         "<div class=\"panel table\"><h3>Figures</h3><table><tr><th></th>{head}</tr>\n{rows}</table></div>\n"
     )
@@ -105,7 +105,7 @@ fn table(comparison: &Comparison) -> String {
 /// A figure as bars, with the standard error of the difference from the first arm.
 fn drawn(figure: &Figure) -> String {
     let highest = figure.arms.iter().map(|arm| arm.mean).fold(f64::MIN_POSITIVE, f64::max);
-    let bar = |(index, arm): (usize, &super::compare::ArmFigure)| Bar {
+    let bar = |(index, arm): (usize, &ArmFigure)| Bar {
         name: arm.arm.clone(),
         class: series_class(index),
         value: arm.mean,

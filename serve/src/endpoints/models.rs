@@ -1,7 +1,7 @@
 //! `GET /v1/models` and `GET /v1/models/{id}`.
 
 use crate::error::ApiError;
-use crate::model_table::ListedModel;
+use crate::listed_model::ListedModel;
 use crate::state::ServerState;
 use axum::Json;
 use axum::extract::rejection::PathRejection;

@@ -3,13 +3,15 @@
 //! A call is read whole: from the first character that may begin one, text is held until the call is complete or shows
 //! that it is none. Then it becomes the call, or text again. Calls of tools that the request does not have stay text.
 
+mod cursor;
 mod gemma;
 mod parse;
 
 use super::reader::Piece;
 use crate::ids;
 use crate::traits::CallFormat;
-use parse::{Parsed, Tools, parse};
+use cursor::Tools;
+use parse::{Parsed, parse};
 use serde_json::{Map, Value};
 
 /// Separates text and calls of one answer.

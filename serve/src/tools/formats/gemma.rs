@@ -2,7 +2,7 @@
 //!
 //! Where the quotes are special tokens without text, too, a value ends at the next known parameter or at the bracket.
 
-use super::parse::{Call, Cursor, Stop, Tools, typed};
+use super::cursor::{Call, Cursor, Stop, Tools, typed};
 use serde_json::{Map, Value};
 
 /// The tags before a call and after it, of Gemma 4 and of FunctionGemma.
