@@ -99,7 +99,7 @@ fn array_or_lines(lines: Lines) -> Result<Box<dyn Iterator<Item = Object> + Send
         }
     }
     let is_more = start.ends_with(b"\n")
-        && reader.fill_buf().is_ok_and(|next| next.trim_ascii_start().starts_with(b"["));
+        && reader.fill_buf().is_ok_and(|next| matches!(next.trim_ascii_start().first(), Some(b'[' | b'{')));
     let is_lines = starts_with_line(&start, is_more);
     let reader: Box<dyn BufRead + Send> = Box::new(Cursor::new(start).chain(reader));
     if is_lines {
