@@ -8,6 +8,7 @@ pub mod benchmark;
 pub mod report;
 pub mod sandbox;
 pub mod score;
+pub mod statistics;
 pub mod task;
 
 mod columns;
@@ -19,7 +20,6 @@ mod math;
 mod replies;
 mod results;
 mod rouge;
-mod statistics;
 mod table;
 mod tasks;
 mod words_to_number;

@@ -6,11 +6,13 @@ use std::collections::BTreeMap;
 
 /// A figure and its standard error, which is NaN (null in JSON) where there are too few values to estimate it.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Estimate {
+pub struct Estimate {
     #[serde(deserialize_with = "number_or_nan")]
-    pub(crate) value: f64,
+    /// The figure.
+    pub value: f64,
     #[serde(deserialize_with = "number_or_nan")]
-    pub(crate) standard_error: f64,
+    /// Its standard error; NaN where it cannot be estimated.
+    pub standard_error: f64,
 }
 
 fn number_or_nan<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
@@ -18,7 +20,7 @@ fn number_or_nan<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::E
 }
 
 /// The mean, with standard error s / sqrt(n); s is the standard deviation of the sample, with n - 1.
-pub(crate) fn mean(values: &[f64]) -> Estimate {
+pub fn mean(values: &[f64]) -> Estimate {
     let count = values.len() as f64;
     let value = values.iter().sum::<f64>() / count;
     let squares: f64 = values.iter().map(|one| (one - value).powi(2)).sum();

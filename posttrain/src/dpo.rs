@@ -10,12 +10,12 @@ use crate::data::{DataFlags, located};
 use crate::examples::Kind;
 use crate::recipe;
 use crate::reference::{self, ReferenceModel, Sequences};
-use crate::run::{Run, RunFolder, about, data_purposes, interval, report_finished};
+use crate::run::{Run, RunFolder, about, borrowed, data_purposes, interval, report_finished};
 use crate::settings::{TrainingFlags, check_flags, identity};
 use crate::tokenize::{default_cache, trainable};
 use crate::tokens::Store;
 use crate::vocabulary::{RowKinds, StartingPoint};
-use anyhow::{Result, ensure};
+use anyhow::Result;
 use checkpoint::Checkpoint;
 use pairs::{PairTotals, evaluate, gradient};
 use rows::Rows;
@@ -30,10 +30,6 @@ mod rows;
 mod settings;
 
 pub use settings::Settings;
-
-/// Largest difference between the log-probabilities of the model and of the reference before the first step, relative to
-/// 1 nat and their size. The same arithmetic gives the same numbers; this leaves room for a GPU's rounding.
-const LARGEST_DIFFERENCE: f64 = 0.1;
 
 /// The command line of `posttrain dpo`.
 #[derive(Debug, clap::Args)]
@@ -124,7 +120,8 @@ fn train(
     cache: &Path,
 ) -> Result<u8> {
     let (Settings { dpo, training, .. }, losses) = (settings, settings.losses());
-    let (total, micro_batch_tokens) = (rows.total_steps(dpo), compute.micro_batch_tokens);
+    let (total, micro_batch_tokens) =
+        (rows.order.total_steps(dpo.steps, dpo.epochs), compute.micro_batch_tokens);
     if Run::has_finished(folder, &about)? {
         return Ok(report_finished(folder));
     }
@@ -156,7 +153,7 @@ fn train(
         let totals = gradient(&mut learner, &batches, &losses)?;
         // An adapter that is continued is not the reference.
         if step == 0 && losses.needs_reference() && training.lora_init.is_empty() {
-            refuse_other_reference(&totals, cache)?;
+            reference::refuse_other(totals.largest_difference(), cache)?;
         }
         let grad_norm =
             refuse_nan(totals.mean_loss(), step).and_then(|()| learner.update(schedule.rate(step)));
@@ -198,22 +195,6 @@ fn train(
         }
     }
     run.finish(&mut learner, &outgoing, training)
-}
-
-/// Refuses a reference that is not the model: before the first update both are the same, whatever was cached.
-fn refuse_other_reference(totals: &PairTotals, cache: &Path) -> Result<()> {
-    let difference = totals.largest_difference();
-    ensure!(
-        difference < LARGEST_DIFFERENCE,
-        "the reference's log-probabilities differ from the model's before the first step (by {:.0}%); delete {} and run again",
-        100.0 * difference,
-        reference::folder(cache).display()
-    );
-    Ok(())
-}
-
-fn borrowed(values: &[(String, f64)]) -> Vec<(&str, f64)> {
-    values.iter().map(|(name, value)| (name.as_str(), *value)).collect()
 }
 
 /// Returns everything that decides the run's weights.

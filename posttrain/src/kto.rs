@@ -11,12 +11,12 @@ use crate::data::{DataFlags, located};
 use crate::examples::{Kind, OTHER_LABEL};
 use crate::recipe;
 use crate::reference::{self, ReferenceModel};
-use crate::run::{Run, RunFolder, about, data_purposes, interval, report_finished};
+use crate::run::{Run, RunFolder, about, borrowed, data_purposes, interval, report_finished};
 use crate::settings::{TrainingFlags, check_flags, identity};
 use crate::tokenize::{default_cache, trainable};
 use crate::tokens::Counts;
 use crate::vocabulary::{RowKinds, StartingPoint};
-use anyhow::{Result, ensure};
+use anyhow::Result;
 use batch::{ReplyTotals, evaluate, gradient};
 use checkpoint::Checkpoint;
 use rows::{Labeled, Reference, Rows};
@@ -31,10 +31,6 @@ mod rows;
 mod settings;
 
 pub use settings::Settings;
-
-/// Largest difference between the log-probabilities of the model and of the reference before the first step, relative to
-/// 1 nat and their size. The same arithmetic gives the same numbers; this leaves room for a GPU's rounding.
-const LARGEST_DIFFERENCE: f64 = 0.1;
 
 /// The command line of `posttrain kto`.
 #[derive(Debug, clap::Args)]
@@ -125,7 +121,8 @@ fn train(
     cache: &Path,
 ) -> Result<u8> {
     let (Settings { kto, training, .. }, loss) = (settings, settings.loss());
-    let (total, micro_batch_tokens) = (rows.total_steps(kto), compute.micro_batch_tokens);
+    let (total, micro_batch_tokens) =
+        (rows.order.total_steps(kto.steps, kto.epochs), compute.micro_batch_tokens);
     if Run::has_finished(folder, &about)? {
         return Ok(report_finished(folder));
     }
@@ -154,7 +151,7 @@ fn train(
         let totals = gradient(&mut learner, &batches, &loss)?;
         // An adapter that is continued is not the reference.
         if step == 0 && training.lora_init.is_empty() {
-            refuse_other_reference(&totals, cache)?;
+            reference::refuse_other(totals.largest_difference(), cache)?;
         }
         let grad_norm =
             refuse_nan(totals.mean_loss(), step).and_then(|()| learner.update(schedule.rate(step)));
@@ -196,22 +193,6 @@ fn train(
         }
     }
     run.finish(&mut learner, &outgoing, training)
-}
-
-/// Refuses a reference that is not the model: before the first update both are the same, whatever was cached.
-fn refuse_other_reference(totals: &ReplyTotals, cache: &Path) -> Result<()> {
-    let difference = totals.largest_difference();
-    ensure!(
-        difference < LARGEST_DIFFERENCE,
-        "the reference's log-probabilities differ from the model's before the first step (by {:.0}%); delete {} and run again",
-        100.0 * difference,
-        reference::folder(cache).display()
-    );
-    Ok(())
-}
-
-fn borrowed(values: &[(String, f64)]) -> Vec<(&str, f64)> {
-    values.iter().map(|(name, value)| (name.as_str(), *value)).collect()
 }
 
 /// Returns the counts of the rows of both labels; those that the other label takes are not dropped.

@@ -53,6 +53,14 @@ impl Order {
         self.units.div_ceil(self.batch) as u64
     }
 
+    /// Returns the steps of a run: `steps`, or those of so many epochs where that is 0.
+    pub(crate) fn total_steps(&self, steps: u64, epochs: f64) -> u64 {
+        match steps {
+            0 => (epochs * self.steps_per_epoch() as f64).ceil() as u64,
+            steps => steps,
+        }
+    }
+
     /// Returns the units of a step, counted from 0.
     pub(crate) fn step(&mut self, step: u64) -> &[u32] {
         let (epoch, index) = (step / self.steps_per_epoch(), (step % self.steps_per_epoch()) as usize);

@@ -7,7 +7,7 @@ use crate::compute;
 use crate::data::DataFlags;
 use crate::examples::{Rules, TrainOn};
 use crate::recipe;
-use crate::run::{Run, RunFolder, about, interval, report_finished};
+use crate::run::{Run, RunFolder, about, borrowed, interval, report_finished};
 use crate::settings::{TrainingFlags, check_flags, identity};
 use crate::tokenize::default_cache;
 use anyhow::{Result, bail, ensure};
@@ -245,7 +245,7 @@ fn log(run: &mut Run, totals: &Totals, rate: f64, grad_norm: f32, mixture: &Mixt
             run.note_once(&format!("source {name} was repeated for more than {MANY_EPOCHS} epochs"));
         }
     }
-    run.log_training(&values.iter().map(|(name, value)| (name.as_str(), *value)).collect::<Vec<_>>());
+    run.log_training(&borrowed(&values));
 }
 
 /// Logs the loss of every source's held-out documents and that of all; returns whether the latter is the best so far.
@@ -267,7 +267,7 @@ fn evaluate(run: &mut Run, learner: &mut Learner, mixture: &Mixture, sizes: Eval
     }
     refuse_nan(all.mean_loss(), run.progress.step).map_err(|error| run.diverged(error))?;
     values.insert(0, ("eval_loss".to_owned(), all.mean_loss()));
-    run.log(&values.iter().map(|(name, value)| (name.as_str(), *value)).collect::<Vec<_>>());
+    run.log(&borrowed(&values));
     Ok(run.record_evaluation(all.mean_loss()))
 }
 

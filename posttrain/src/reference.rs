@@ -7,7 +7,7 @@
 use crate::order::micro_batches;
 use crate::settings::Precision;
 use crate::tokens::Store;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use files::checksum::{Algorithm, Content};
 use files::hash::Hasher;
 use std::io::ErrorKind;
@@ -23,6 +23,22 @@ use partial::{Partial, bytes_of, floats};
 const VERSION: u32 = 2;
 /// The first line of a file, before its checksum.
 const TITLE: &str = "reference log-probabilities, ";
+
+/// Largest difference between the log-probabilities of the model and of the reference before the first step, relative to
+/// 1 nat and their size. The same arithmetic gives the same numbers; this leaves room for a GPU's rounding.
+const LARGEST_DIFFERENCE: f64 = 0.1;
+
+/// Refuses a reference that is not the model: before the first update both are the same, whatever was cached. `difference` is
+/// the largest one between their log-probabilities, relative to 1 nat and their size.
+pub(crate) fn refuse_other(difference: f64, cache: &Path) -> Result<()> {
+    ensure!(
+        difference < LARGEST_DIFFERENCE,
+        "the reference's log-probabilities differ from the model's before the first step (by {:.0}%); delete {} and run again",
+        100.0 * difference,
+        folder(cache).display()
+    );
+    Ok(())
+}
 
 /// The model that a run starts from: its weights, or the frozen ones under an adapter.
 #[derive(Clone, Copy, Debug)]

@@ -441,3 +441,8 @@ fn refuse_nan_weights(parameters: &Parameters, step: u64) -> Result<()> {
     );
     Ok(())
 }
+
+/// Values with names of their own, as a run logs them.
+pub(crate) fn borrowed(values: &[(String, f64)]) -> Vec<(&str, f64)> {
+    values.iter().map(|(name, value)| (name.as_str(), *value)).collect()
+}

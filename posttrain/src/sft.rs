@@ -110,7 +110,7 @@ fn train(
     mut about: Map<String, Value>,
 ) -> Result<u8> {
     let Settings { sft, training, .. } = settings;
-    let total = rows.total_steps(sft);
+    let total = rows.order.total_steps(sft.steps, sft.epochs);
     let benchmarks = Benchmarks::read(training, total, &mut about)?;
     let (parameters, frozen) = start.trained()?;
     let run = Run::start(folder, about, parameters, total, compute)?;

@@ -70,7 +70,7 @@ pub(crate) fn tokenized(
 /// Prints which files are left out, also where the tokens of the others are known already.
 fn warn(paths: &[PathBuf], options: &ReadOptions) -> Result<()> {
     for path in paths {
-        for (file, reason) in datasets::read_with(path, options)?.skipped() {
+        for (file, reason) in datasets::left_out(path, options.choice())? {
             terminal::message!("warning: {} is skipped: {reason}", file.display());
         }
     }

@@ -1,14 +1,16 @@
-//! What a person at a terminal sees and sends: [`progress`], [`signals`], [`errors`], [`message!`] and [`printable()`] text,
+//! What a person at a terminal sees and sends: [`progress`], [`signals`], [`errors`], [`message!`], [`printable()`] text, [columns()],
 //! and how a program [starts](start()). Each has one implementation here, so that every program behaves alike.
 
 pub mod errors;
 pub mod progress;
 pub mod signals;
 
+mod columns;
 mod messages;
 mod printable;
 mod start;
 
+pub use columns::columns;
 pub use messages::{print_message, print_results};
 pub use printable::{printable, printable_message};
 pub use progress::Progress;

@@ -242,15 +242,7 @@ pub(super) fn rows<'a>(models: &(impl Iterator<Item = &'a ModelSummary> + Clone)
 
 /// [`rows`] as text, in columns.
 pub(crate) fn table(models: &[ModelSummary]) -> String {
-    let rows = rows(&models.iter());
-    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
-    let widths: Vec<usize> = (0..rows[0].len()).map(width).collect();
-    let line = |row: &Vec<String>| {
-        let cells: Vec<String> =
-            row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
-        format!("{}\n", cells.join("  ").trim_end())
-    };
-    rows.iter().map(line).collect()
+    terminal::columns(&rows(&models.iter()))
 }
 
 /// A share in percent, any other figure as it is, with its standard error.

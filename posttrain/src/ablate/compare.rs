@@ -3,6 +3,7 @@
 
 use super::plan::Plan;
 use evaluate::benchmark::TaskValues;
+use evaluate::statistics;
 use serde::Serialize;
 use std::collections::BTreeMap;
 
@@ -112,13 +113,7 @@ impl Comparison {
         for (arm, figures) in self.lines() {
             rows.push(std::iter::once(arm.to_owned()).chain(figures.map(ArmFigure::cell)).collect());
         }
-        let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
-        let widths: Vec<usize> = (0..rows[0].len()).map(width).collect();
-        let line = |row: &Vec<String>| {
-            let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
-            format!("{}\n", cells.collect::<Vec<_>>().join("  ").trim_end())
-        };
-        rows.iter().map(line).collect()
+        terminal::columns(&rows)
     }
 }
 
@@ -176,12 +171,10 @@ fn over_documents(plan: &Plan, arm: &str, documents: &dyn Fn(&str, u64) -> Vec<f
 }
 
 fn mean(values: &[f64]) -> f64 {
-    values.iter().sum::<f64>() / values.len() as f64
+    statistics::mean(values).value
 }
 
 /// The standard error of a mean; none for fewer than two values.
 fn standard_error(values: &[f64]) -> Option<f64> {
-    let (count, mean) = (values.len() as f64, mean(values));
-    let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
-    (values.len() > 1).then(|| (squares / (count - 1.0) / count).sqrt())
+    Some(statistics::mean(values).standard_error).filter(|error| error.is_finite())
 }

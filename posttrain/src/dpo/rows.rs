@@ -32,14 +32,6 @@ impl Rows {
         Ok(Self { data, eval, pairs, held_out, order })
     }
 
-    /// Returns the steps of the run.
-    pub(super) fn total_steps(&self, settings: &DpoSettings) -> u64 {
-        match settings.steps {
-            0 => (settings.epochs * self.order.steps_per_epoch() as f64).ceil() as u64,
-            steps => steps,
-        }
-    }
-
     /// Returns the micro-batches of a step; `reference` has the log-probabilities of the sequences of `data`.
     ///
     /// # Errors

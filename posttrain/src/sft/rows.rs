@@ -38,14 +38,6 @@ impl Rows {
         Ok(Self { data, eval, held_out, packs, order })
     }
 
-    /// Returns the steps of the run.
-    pub(super) fn total_steps(&self, settings: &SftSettings) -> u64 {
-        match settings.steps {
-            0 => (settings.epochs * self.order.steps_per_epoch() as f64).ceil() as u64,
-            steps => steps,
-        }
-    }
-
     /// Returns the micro-batches of a step.
     ///
     /// # Errors
