@@ -65,6 +65,16 @@ impl Decoder {
         self.generated == 0
     }
 
+    /// Returns how many more tokens may be generated after the next one.
+    pub(crate) fn remaining_after_next(&self) -> usize {
+        self.request.max_tokens.saturating_sub(self.generated + 1)
+    }
+
+    /// Returns the ids that the constraint leaves no choice of; none without a constraint.
+    pub(crate) fn forced(&mut self) -> Vec<u32> {
+        self.guide.as_mut().map_or_else(Vec::new, Guide::forced)
+    }
+
     /// Sets the number of prompt tokens that were reused from an earlier request.
     pub(crate) fn set_cached_tokens(&mut self, tokens: usize) {
         self.cached_tokens = tokens;

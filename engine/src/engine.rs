@@ -31,6 +31,8 @@ pub struct Status {
     pub reusable_bytes: usize,
     /// Requests since the start whose caller dropped the stream before the end.
     pub cancelled: u64,
+    /// Tokens that were guessed for answers that have ended, and how many of them were right.
+    pub guessed: [u64; 2],
     /// Milliseconds since the start of the current step; `None` while the engine is idle.
     pub step_milliseconds: Option<u64>,
     /// Whether the engine has stopped for good and no longer answers.

@@ -33,6 +33,14 @@ impl KvCache {
         Self { blocks, length }
     }
 
+    /// Drops all positions from `length` on.
+    pub(crate) fn truncate(&mut self, length: usize) {
+        if length < self.length {
+            self.length = length;
+            self.blocks.truncate(length.div_ceil(BLOCK_POSITIONS));
+        }
+    }
+
     /// Returns how many new blocks `more` positions need.
     pub(crate) fn blocks_for(&self, more: usize) -> usize {
         (self.length + more).div_ceil(BLOCK_POSITIONS) - self.blocks.len()

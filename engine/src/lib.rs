@@ -11,6 +11,7 @@ mod decode;
 mod engine;
 mod event;
 mod kv_cache;
+mod lookup;
 mod model;
 mod native;
 mod options;

@@ -20,6 +20,9 @@ pub struct Options {
     pub cache: CacheFormat,
     /// Whether keys and values of finished requests are kept for prompts with the same prefix.
     pub reuse_prefixes: bool,
+    /// Maximum number of tokens of an answer that are guessed in a step, from what the prompt and the answer repeat and from
+    /// what a constraint leaves no choice of; 0 guesses none. Answers are the same, only faster.
+    pub guessed_tokens: usize,
 }
 
 impl Default for Options {
@@ -32,6 +35,7 @@ impl Default for Options {
             weights: Some(WeightFormat::F32),
             cache: CacheFormat::F32,
             reuse_prefixes: true,
+            guessed_tokens: 15,
         }
     }
 }

@@ -4,6 +4,7 @@ use crate::constraint::Guide;
 use crate::decode::Decoder;
 use crate::event::{Event, Finish, PromptLogprobs};
 use crate::kv_cache::KvCache;
+use crate::lookup::{Lookup, Pace};
 use crate::model::{Chunk, LogitPositions};
 use crate::request::Request;
 use checkpoint::Tokenizer;
@@ -13,8 +14,17 @@ use tokio::sync::mpsc::UnboundedSender;
 pub(crate) struct Sequence {
     decoder: Decoder,
     pub(crate) cache: KvCache,
-    /// Prompt and generated ids. The cache holds the first `cache.length` of them.
+    /// Prompt and generated ids. The cache holds the first `cache.length` of them. In a step, guessed ids follow them.
     ids: Vec<u32>,
+    /// What is guessed to follow `ids`.
+    guess: Vec<u32>,
+    /// Whether a constraint forces the guess; otherwise it was looked up.
+    is_forced: bool,
+    lookup: Lookup,
+    /// How well guesses went: those that were looked up, and those that were forced.
+    pace: [Pace; 2],
+    /// Tokens that were guessed, and how many of them were right.
+    guessed: [u64; 2],
     prompt_logprobs: PromptLogprobs,
     /// The sum of the last hidden states (C); empty if no embedding is requested.
     hidden_sum: Vec<f32>,
@@ -35,6 +45,11 @@ impl Sequence {
             decoder: Decoder::new(request, guide, events),
             cache: KvCache::new(),
             prompt_logprobs: vec![None],
+            guess: Vec::new(),
+            is_forced: false,
+            lookup: Lookup::default(),
+            pace: Default::default(),
+            guessed: [0; 2],
         };
         if is_empty {
             sequence.decoder.finish(Finish::Length);
@@ -55,6 +70,21 @@ impl Sequence {
     /// Returns how many ids are to be run: the rest of the prompt, the last token, or all ids after a pause.
     pub(crate) fn pending(&self) -> usize {
         self.ids.len() - self.cache.length
+    }
+
+    /// Returns how many ids are to be run if the sequence generates: the last token and the guess.
+    pub(crate) fn generating(&self) -> usize {
+        1 + self.guess.len()
+    }
+
+    /// Returns how many tokens were guessed, and how many of them were right.
+    pub(crate) fn guessed(&self) -> [u64; 2] {
+        self.guessed
+    }
+
+    /// Shortens the guess.
+    pub(crate) fn limit_guess(&mut self, most: usize) {
+        self.guess.truncate(most);
     }
 
     /// Returns the ids that the cache holds.
@@ -102,15 +132,19 @@ impl Sequence {
     /// Drops the cache. All ids are run again later and give the same bits.
     pub(crate) fn pause(&mut self) {
         self.cache = KvCache::new();
+        self.guess.clear();
         self.prompt_logprobs.truncate(1);
         self.hidden_sum.fill(0.0);
     }
 
-    /// Returns the sequence's part of a step: at most `count` of the pending ids.
+    /// Returns the sequence's part of a step: at most `count` of the pending ids and the guess.
     pub(crate) fn chunk(&mut self, count: usize) -> Chunk<'_> {
         let (start, request) = (self.cache.length, self.decoder.request());
+        let is_guessing = !self.guess.is_empty();
+        self.ids.extend_from_slice(&self.guess);
         let count = count.min(self.ids.len() - start);
         let logits = match request.prompt_logprobs {
+            _ if is_guessing => LogitPositions::All,
             Some(_) if self.decoder.is_first_prefill() => LogitPositions::All,
             _ if request.embedding || start + count < self.ids.len() => LogitPositions::None,
             _ => LogitPositions::Last,
@@ -126,7 +160,12 @@ impl Sequence {
         logits: &mut [f32],
         vocab_size: usize,
         tokenizer: &Tokenizer,
+        guessed_tokens: usize,
     ) {
+        if !self.guess.is_empty() {
+            self.accept_guess(logits, vocab_size, tokenizer);
+            return self.guess(guessed_tokens);
+        }
         let is_scoring = self.decoder.is_first_prefill() && self.decoder.request().prompt_logprobs.is_some();
         if is_scoring {
             self.score_prompt(count, logits, vocab_size);
@@ -146,6 +185,46 @@ impl Sequence {
         }
         let last = logits.len() - vocab_size;
         self.ids.extend(self.decoder.choose(&mut logits[last..], tokenizer));
+        self.guess(guessed_tokens);
+    }
+
+    /// Chooses a token from the logits (R, V) after the last id and after each guessed one, as long as the guess is what was
+    /// chosen; forgets the rest of the guess.
+    fn accept_guess(&mut self, logits: &mut [f32], vocab_size: usize, tokenizer: &Tokenizer) {
+        let guess = std::mem::take(&mut self.guess);
+        self.ids.truncate(self.ids.len() - guess.len());
+        let mut right = 0;
+        for (index, row) in logits.chunks_exact_mut(vocab_size).enumerate() {
+            let Some(id) = self.decoder.choose(row, tokenizer) else { break };
+            self.ids.push(id);
+            let is_right = guess.get(index) == Some(&id);
+            right += usize::from(is_right);
+            if !is_right || self.is_over() {
+                break;
+            }
+        }
+        self.pace[usize::from(self.is_forced)].learn(guess.len(), right);
+        self.guessed[0] += guess.len() as u64;
+        self.guessed[1] += right as u64;
+        self.cache.truncate(self.ids.len() - 1);
+    }
+
+    /// Guesses at most `most` of the tokens that follow.
+    fn guess(&mut self, most: usize) {
+        let most = most.min(self.decoder.remaining_after_next());
+        if most == 0 || self.is_over() {
+            return;
+        }
+        let [looked_up, forced] = &mut self.pace;
+        // A guess that is forced is as long as it is.
+        let forced = if forced.next() > 0 { self.decoder.forced() } else { Vec::new() };
+        self.is_forced = !forced.is_empty();
+        self.guess = match looked_up.next() {
+            _ if self.is_forced => forced,
+            0 => Vec::new(),
+            count => self.lookup.guess(&self.ids, count.min(most)),
+        };
+        self.guess.truncate(most);
     }
 
     /// Adds the log-probabilities of the prompt ids that follow the `count` ids of this step.

@@ -26,6 +26,10 @@ use tokio::sync::mpsc::UnboundedSender;
 /// step, which takes about as long as computing this many positions.
 const WORTH_WAITING: usize = 16;
 
+/// Maximum number of rows of a step that generates, guesses included: as many as cost little more than one, because the
+/// weights are read once for all.
+const GENERATED_ROWS: usize = 16;
+
 /// A checked request on its way to the thread.
 pub(crate) struct Submission {
     pub(crate) request: Request,
@@ -83,6 +87,7 @@ pub(crate) struct Worker {
     waiting: VecDeque<Sequence>,
     prefixes: PrefixCache,
     cancelled: u64,
+    guessed: [u64; 2],
     state: Arc<SharedState>,
 }
 
@@ -96,6 +101,7 @@ impl Worker {
             waiting: VecDeque::new(),
             prefixes: PrefixCache::default(),
             cancelled: 0,
+            guessed: [0; 2],
             state,
         }
     }
@@ -137,6 +143,7 @@ impl Worker {
         let (prefixes, reuse) = (&mut self.prefixes, self.options.reuse_prefixes);
         for sequence in self.running.extract_if(.., |sequence| sequence.is_over()) {
             self.cancelled += u64::from(sequence.is_cancelled());
+            self.guessed.iter_mut().zip(sequence.guessed()).for_each(|(sum, count)| *sum += count);
             if reuse {
                 prefixes.insert(sequence.cached_ids(), &sequence.cache.blocks, sequence.prefix_scope());
             }
@@ -150,6 +157,7 @@ impl Worker {
             cache_bytes: self.blocks_in_use() * block,
             reusable_bytes: self.prefixes.idle_blocks() * block,
             cancelled: self.cancelled,
+            guessed: self.guessed,
             ..Status::default()
         };
     }
@@ -223,6 +231,7 @@ impl Worker {
     /// The first one always runs. Returns how many ids each remaining sequence runs.
     fn make_room(&mut self) -> Vec<usize> {
         let waits = self.share_prefixes();
+        self.limit_guesses();
         loop {
             let counts = self.ids_per_sequence(&waits);
             let new_blocks = |(sequence, count): (&Sequence, &usize)| sequence.cache.blocks_for(*count);
@@ -239,6 +248,16 @@ impl Worker {
                 self.state.queue.reenter();
             }
         }
+    }
+
+    /// Shares the rows that cost little between the guesses of all sequences; beside a prompt nothing is guessed.
+    fn limit_guesses(&mut self) {
+        let generating = self.running.iter().filter(|sequence| sequence.pending() == 1).count();
+        let most = match generating == self.running.len() {
+            true => GENERATED_ROWS.saturating_sub(generating) / generating.max(1),
+            false => 0,
+        };
+        self.running.iter_mut().for_each(|sequence| sequence.limit_guess(most));
     }
 
     /// Runs one forward pass for all sequences; then each processes its logits.
@@ -268,11 +287,11 @@ impl Worker {
             rest = others;
             tasks.push(Mutex::new((sequence, count, own)));
         }
-        let tokenizer = &self.tokenizer;
+        let (tokenizer, guessed_tokens) = (&self.tokenizer, self.options.guessed_tokens);
         kernels::parallel_for(tasks.len(), |index| {
             let mut task = lock(&tasks[index]);
             let (sequence, count, logits) = &mut *task;
-            sequence.advance(*count, logits, vocab_size, tokenizer);
+            sequence.advance(*count, logits, vocab_size, tokenizer, guessed_tokens);
         });
         drop(tasks);
         self.model.recycle(logits);
@@ -287,7 +306,7 @@ impl Worker {
         let mut budget = if generates { limit.div_ceil(4) } else { limit };
         let share = |(sequence, waits): (&Sequence, &bool)| match sequence.pending() {
             _ if *waits => 0,
-            1 => 1,
+            1 => sequence.generating(),
             pending => {
                 let count = pending.min(budget);
                 budget -= count;

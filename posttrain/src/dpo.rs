@@ -3,11 +3,11 @@
 //! The reference is the model that the run starts from. Its log-probabilities are computed once and cached under the
 //! hash of weights, rows and arithmetic, so there is never a second model in memory.
 
-use crate::benchmarks::Benchmarks;
 use crate::checks::{refuse_nan, refuse_two_evaluations, refuse_without_evaluation};
 use crate::compute;
 use crate::data::{DataFlags, located};
 use crate::examples::Kind;
+use crate::monitoring::{Monitoring, PromptForm};
 use crate::recipe;
 use crate::reference::{self, ReferenceModel, Sequences};
 use crate::run::{Run, RunFolder, about, borrowed, data_purposes, interval, report_finished};
@@ -125,7 +125,7 @@ fn train(
     if Run::has_finished(folder, &about)? {
         return Ok(report_finished(folder));
     }
-    let benchmarks = Benchmarks::read(training, total, &mut about)?;
+    let monitoring = Monitoring::read(training, total, PromptForm::Chat, &mut about)?;
     let (parameters, frozen) = start.trained()?;
     let (stores, precision) = ([Some(&rows.data), rows.eval.as_ref()], training.precision);
     let reference = match losses.needs_reference() {
@@ -144,7 +144,7 @@ fn train(
         (interval(training.eval_steps, total), interval(training.save_steps, total));
     let mut learner = frozen.learner(state, dpo.max_length, compute, training.optimizer())?;
     run.mend(&mut learner, &outgoing, training)?;
-    run.score_benchmarks(benchmarks.as_ref(), &mut learner, &outgoing, training)?;
+    run.monitor(&monitoring, &mut learner, &outgoing, training)?;
     let mut window = PairTotals::default();
     while run.has_steps(total, training) {
         let step = run.progress.step;
@@ -173,7 +173,7 @@ fn train(
             run.log(&borrowed(&totals.values("eval_")));
             is_best = run.record_evaluation(totals.mean_loss());
         }
-        run.score_benchmarks(benchmarks.as_ref(), &mut learner, &outgoing, training)?;
+        run.monitor(&monitoring, &mut learner, &outgoing, training)?;
         let stop_code = run.stop_code(training);
         let saves = is_best || stop_code.is_some() || is_due(save_every);
         // A checkpoint ends the window of the means, so that a resumed run logs what an undisturbed one does.

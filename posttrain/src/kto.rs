@@ -4,11 +4,11 @@
 //! The reference is the model that the run starts from, as in `dpo`. The divergence of the policy from it, to which gains and
 //! losses are relative, is measured in every step on the step's prompts with other replies.
 
-use crate::benchmarks::Benchmarks;
 use crate::checks::{refuse_nan, refuse_two_evaluations, refuse_without_evaluation};
 use crate::compute;
 use crate::data::{DataFlags, located};
 use crate::examples::{Kind, OTHER_LABEL};
+use crate::monitoring::{Monitoring, PromptForm};
 use crate::recipe;
 use crate::reference::{self, ReferenceModel};
 use crate::run::{Run, RunFolder, about, borrowed, data_purposes, interval, report_finished};
@@ -126,7 +126,7 @@ fn train(
     if Run::has_finished(folder, &about)? {
         return Ok(report_finished(folder));
     }
-    let benchmarks = Benchmarks::read(training, total, &mut about)?;
+    let monitoring = Monitoring::read(training, total, PromptForm::Chat, &mut about)?;
     let (parameters, frozen) = start.trained()?;
     let model = frozen.base().map_or(ReferenceModel::Weights(&parameters), ReferenceModel::Base);
     let mut references = Vec::new();
@@ -142,7 +142,7 @@ fn train(
         (interval(training.eval_steps, total), interval(training.save_steps, total));
     let mut learner = frozen.learner(state, kto.max_length, compute, training.optimizer())?;
     run.mend(&mut learner, &outgoing, training)?;
-    run.score_benchmarks(benchmarks.as_ref(), &mut learner, &outgoing, training)?;
+    run.monitor(&monitoring, &mut learner, &outgoing, training)?;
     let mut window = ReplyTotals::default();
     while run.has_steps(total, training) {
         let step = run.progress.step;
@@ -171,7 +171,7 @@ fn train(
             run.log(&borrowed(&totals.values("eval_")));
             is_best = run.record_evaluation(totals.mean_loss());
         }
-        run.score_benchmarks(benchmarks.as_ref(), &mut learner, &outgoing, training)?;
+        run.monitor(&monitoring, &mut learner, &outgoing, training)?;
         let stop_code = run.stop_code(training);
         let saves = is_best || stop_code.is_some() || is_due(save_every);
         // A checkpoint ends the window of the means, so that a resumed run logs what an undisturbed one does.

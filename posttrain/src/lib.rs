@@ -39,10 +39,12 @@ pub mod checkpoints;
 mod checks;
 mod derived;
 mod model_card;
+mod monitoring;
 mod run;
 
 mod meter;
 mod run_report;
+mod samples;
 mod tensorboard;
 
 #[cfg(test)]

@@ -1,11 +1,11 @@
 //! `posttrain pretrain`: from random weights or a checkpoint, on documents of several sources mixed by weight, in stages
 //! that may change the mixture, the phase of the learning rate, the sequence length and the RoPE base.
 
-use crate::benchmarks::Benchmarks;
 use crate::checks::{refuse_nan, refuse_without_evaluation};
 use crate::compute;
 use crate::data::DataFlags;
 use crate::examples::{Rules, TrainOn};
+use crate::monitoring::{Monitoring, PromptForm};
 use crate::recipe;
 use crate::run::{Run, RunFolder, about, borrowed, interval, report_finished};
 use crate::settings::{TrainingFlags, check_flags, identity};
@@ -133,7 +133,7 @@ fn train(
     mut about: Map<String, Value>,
 ) -> Result<u8> {
     let (training, total) = (&settings.training, plan.total());
-    let benchmarks = Benchmarks::read(training, total, &mut about)?;
+    let monitoring = Monitoring::read(training, total, PromptForm::Text, &mut about)?;
     let positions = origin.positions;
     let run = Run::start(folder, about, origin.parameters, total, compute)?;
     let Some((mut run, state)) = run else { return Ok(report_finished(folder)) };
@@ -148,7 +148,7 @@ fn train(
     enter(&mut learner, &plan.stages[current], positions)?;
     let config = learner.state().parameters.config.clone();
     run.mend(&mut learner, &origin.parts.outgoing(&config), training)?;
-    run.score_benchmarks(benchmarks.as_ref(), &mut learner, &origin.parts.outgoing(&config), training)?;
+    run.monitor(&monitoring, &mut learner, &origin.parts.outgoing(&config), training)?;
     while run.has_steps(total, training) {
         let step = run.progress.step;
         let (index, stage) = plan.stage(step);
@@ -189,7 +189,7 @@ fn train(
             let is_best = evaluate(&mut run, &mut learner, &mixture, evaluation);
             run.rescued(is_best, &mut learner, &outgoing, training)?
         };
-        run.score_benchmarks(benchmarks.as_ref(), &mut learner, &outgoing, training)?;
+        run.monitor(&monitoring, &mut learner, &outgoing, training)?;
         let stop_code = run.stop_code(training);
         let saves = is_best || stop_code.is_some() || is_due(save_every);
         // A checkpoint ends the window of the means, so that a resumed run logs what an undisturbed one does.

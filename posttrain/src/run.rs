@@ -16,10 +16,10 @@ use std::time::{Duration, Instant};
 use terminal::Stop;
 use training::{ComputeSettings, Learner, Optimizer, Parameters, TrainingState};
 
-mod benchmarks;
 mod folder;
 mod manifest;
 mod metrics;
+mod monitor;
 
 pub(crate) use folder::RunFolder;
 pub(crate) use manifest::{about, data_purposes};

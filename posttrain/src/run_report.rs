@@ -1,8 +1,9 @@
-//! A run's report: `report.html`, made from `metrics.jsonl` and `run.json` alone.
+//! A run's report: `report.html`, made from `metrics.jsonl`, `samples.jsonl` and `run.json` alone.
 //!
 //! It may be written at any time, also during a run or after it was killed: what is missing is left out or noted, never
 //! guessed.
 
+use crate::samples::{FILE_NAME, Sample};
 use anyhow::Context;
 use report::chart::{self, Chart, Point};
 use report::html::{Tile, escape, facts, panel, settings, tiles};
@@ -12,6 +13,8 @@ use report::{Page, STYLE};
 use serde_json::{Map, Value};
 use std::io::ErrorKind;
 use std::path::Path;
+
+mod samples;
 
 /// Charts in the order of the page: title, unit, keys. All other metrics follow with charts of their own.
 const CHARTS: [(&str, &str, &[&str]); 9] = [
@@ -56,7 +59,8 @@ pub(crate) fn write(folder: &Path) -> anyhow::Result<()> {
         }
     };
     notes.splice(0..0, metrics.notes().iter().cloned());
-    files::atomic::write(&folder.join("report.html"), page(&run, metrics, &notes))?;
+    let samples = crate::samples::read(&folder.join(FILE_NAME));
+    files::atomic::write(&folder.join("report.html"), page(&run, metrics, &samples, &notes))?;
     Ok(())
 }
 
@@ -68,13 +72,14 @@ fn read(path: &Path) -> anyhow::Result<Option<Vec<u8>>> {
     }
 }
 
-fn page(run: &Map<String, Value>, metrics: Metrics, notes: &[String]) -> String {
+fn page(run: &Map<String, Value>, metrics: Metrics, samples: &[Sample], notes: &[String]) -> String {
     let (header, figures, steps) = (header(run, notes), figures(&metrics), metrics.steps());
     let benchmarks = benchmarks(&metrics);
     let charts: String = charts(metrics).iter().map(|chart| chart.figure(steps)).collect();
     let command = text(run.get("command")).unwrap_or_else(|| "run".to_owned());
     let body = format!(
-        "{header}{figures}<main class=\"charts\">\n{charts}</main>\n<div class=\"panels wide\">\n{benchmarks}{}</div>\n",
+        "{header}{figures}<main class=\"charts\">\n{charts}</main>\n<div class=\"panels wide\">\n{}{benchmarks}{}</div>\n",
+        samples::samples(samples),
         tables(run)
     );
     let page = Page {

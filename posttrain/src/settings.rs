@@ -114,6 +114,14 @@ settings! {
         /// Put the questions of `eval_tasks` in the model's chat template
         [num_args = 0..=1, default_missing_value = "true"]
         eval_chat_template: bool = false,
+        /// Prompts that the model answers before the first step and while it trains, for a person to read: a text file with
+        /// one in each line, or JSON Lines with `prompt` or `messages`
+        [value_name = "FILE"]
+        sample_prompts: String = String::new(),
+        /// Steps between two rounds of `sample_prompts`; 0 means ten in a run
+        sample_every: u64 = 0,
+        /// Maximum number of tokens of a reply to `sample_prompts`
+        sample_tokens: usize = 128,
         /// Steps between two checkpoints; 0 means ten in a run
         save_steps: u64 = 0,
         /// Maximum number of checkpoints to keep, in addition to the best
@@ -193,6 +201,7 @@ impl TrainingSettings {
         }
         self.check_lora()?;
         at_least_one("`logging_steps`", self.logging_steps)?;
+        at_least_one("`sample_tokens`", self.sample_tokens as u64)?;
         at_least_one("`save_total_limit`", self.save_total_limit as u64)
     }
 
@@ -252,13 +261,16 @@ impl TrainingSettings {
 }
 
 /// Settings that decide nothing about a run's weights.
-const UNRELATED: [&str; 7] = [
+const UNRELATED: [&str; 10] = [
     "device",
     "eval_tasks",
     "eval_tasks_data",
     "eval_limit",
     "eval_every",
     "eval_chat_template",
+    "sample_prompts",
+    "sample_every",
+    "sample_tokens",
     "time_limit",
 ];
 /// Settings that came later: at their default, a run is recognized by what it was before.
@@ -316,6 +328,15 @@ pub(crate) fn check_flags(flags: &TrainingFlags, settings: &TrainingSettings) ->
         ];
         if let Some((flag, _)) = unused.into_iter().find(|(_, is_given)| *is_given) {
             bail!("`{flag}` has no effect without benchmark tasks; give `--eval-tasks` or remove it");
+        }
+    }
+    if settings.sample_prompts.is_empty() {
+        let unused = [
+            ("--sample-every", flags.sample_every.is_some()),
+            ("--sample-tokens", flags.sample_tokens.is_some()),
+        ];
+        if let Some((flag, _)) = unused.into_iter().find(|(_, is_given)| *is_given) {
+            bail!("`{flag}` has no effect without prompts; give `--sample-prompts` or remove it");
         }
     }
     Ok(())
@@ -397,6 +418,9 @@ mod tests {
             eval_limit: 5,
             eval_every: 2,
             eval_chat_template: true,
+            sample_prompts: "prompts.txt".to_owned(),
+            sample_every: 2,
+            sample_tokens: 5,
             ..TrainingSettings::default()
         };
         assert_eq!(identity(&scored).unwrap(), identity(&TrainingSettings::default()).unwrap());

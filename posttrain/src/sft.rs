@@ -1,10 +1,10 @@
 //! `posttrain sft`: supervised fine-tuning on conversations, prompts with completions, and documents.
 
-use crate::benchmarks::Benchmarks;
 use crate::checks::{refuse_nan, refuse_two_evaluations, refuse_without_evaluation};
 use crate::compute;
 use crate::data::{DataFlags, located};
 use crate::examples::Kind;
+use crate::monitoring::{Monitoring, PromptForm};
 use crate::recipe;
 use crate::run::{Run, RunFolder, about, data_purposes, interval, report_finished};
 use crate::settings::{TrainingFlags, check_flags, identity};
@@ -111,7 +111,7 @@ fn train(
 ) -> Result<u8> {
     let Settings { sft, training, .. } = settings;
     let total = rows.order.total_steps(sft.steps, sft.epochs);
-    let benchmarks = Benchmarks::read(training, total, &mut about)?;
+    let monitoring = Monitoring::read(training, total, PromptForm::Chat, &mut about)?;
     let (parameters, frozen) = start.trained()?;
     let run = Run::start(folder, about, parameters, total, compute)?;
     let Some((mut run, state)) = run else { return Ok(report_finished(folder)) };
@@ -120,7 +120,7 @@ fn train(
         (interval(training.eval_steps, total), interval(training.save_steps, total));
     let mut learner = frozen.learner(state, sft.max_length, compute, training.optimizer())?;
     run.mend(&mut learner, &outgoing, training)?;
-    run.score_benchmarks(benchmarks.as_ref(), &mut learner, &outgoing, training)?;
+    run.monitor(&monitoring, &mut learner, &outgoing, training)?;
     let mut window = Totals::default();
     while run.has_steps(total, training) {
         let step = run.progress.step;
@@ -140,7 +140,7 @@ fn train(
             let is_best = evaluate(&mut run, &mut learner, &rows, compute);
             run.rescued(is_best, &mut learner, &outgoing, training)?
         };
-        run.score_benchmarks(benchmarks.as_ref(), &mut learner, &outgoing, training)?;
+        run.monitor(&monitoring, &mut learner, &outgoing, training)?;
         let stop_code = run.stop_code(training);
         let saves = is_best || stop_code.is_some() || is_due(save_every);
         // A checkpoint ends the window of the means, so that a resumed run logs what an undisturbed one does.

@@ -61,6 +61,8 @@ pub(crate) struct LoadOptions {
     /// Number of compute threads; `None` is all of the machine's.
     pub(crate) threads: Option<usize>,
     pub(crate) reuse_prefixes: bool,
+    /// Maximum number of tokens of an answer that are guessed in a step.
+    pub(crate) guessed_tokens: usize,
     pub(crate) chat_template: Option<PathBuf>,
 }
 
@@ -148,6 +150,7 @@ fn open_native(source: &ModelSource, options: &LoadOptions) -> Result<Model> {
             weights: options.weights,
             cache,
             reuse_prefixes: options.reuse_prefixes,
+            guessed_tokens: options.guessed_tokens,
             ..engine::Options::default()
         },
     )?;

@@ -117,6 +117,60 @@ fn a_prompt_that_begins_alike_is_not_run_again_and_is_answered_the_same() {
     }
 }
 
+/// Texts that repeat themselves, so that much is guessed; and constraints that leave no choice.
+fn repeating(checkpoint: &Checkpoint) -> Vec<Request> {
+    let text = "Tom had a red ball. Tom had a red ball. Tom had a blue ball. Tom had a red";
+    let names = json!({
+        "type": "object", "required": ["first name", "second name"], "additionalProperties": false,
+        "properties": {"first name": {"enum": ["Tom", "Lily"]}, "second name": {"type": "string", "maxLength": 8}},
+    });
+    let request = |index: usize| Request {
+        prompt: prompt(checkpoint, if index.is_multiple_of(3) { "Tom" } else { text }),
+        max_tokens: 60 + index,
+        logprobs: Some(2),
+        min_tokens: 30 * (index % 2),
+        stop_strings: if index == 4 { vec!["blue".to_owned()] } else { Vec::new() },
+        sampling: Sampling {
+            temperature: [0.0, 0.3, 0.8][index % 3],
+            repetition_penalty: if index.is_multiple_of(4) { 1.2 } else { 1.0 },
+            seed: index as u64,
+            ..Sampling::default()
+        },
+        constraint: index.is_multiple_of(3).then(|| Constraint::JsonSchema(names.clone())),
+        ..Request::default()
+    };
+    (0..9).map(request).collect()
+}
+
+#[test]
+fn guessed_tokens_change_no_answer() {
+    let Some(checkpoint) = stories() else { return };
+    let exact = Options { guessed_tokens: 0, max_sequences: 1, ..Options::default() };
+    for (weights, cache) in [(WeightFormat::F32, CacheFormat::F32), (WeightFormat::Q8_0, CacheFormat::Bf16)] {
+        let exact = Options { weights: Some(weights), cache, ..exact };
+        let without = NativeEngine::start(&checkpoint, exact).unwrap();
+        let expected: Vec<Answer> =
+            repeating(&checkpoint).into_iter().map(|request| answer(&without, request)).collect();
+        assert_eq!(without.status().guessed, [0, 0]);
+        // Alone, three together, and in a cache that pauses some of them in the middle of a guess.
+        let bytes = 6 * 163_840;
+        for (max_sequences, cache_bytes) in [(1, 1 << 30), (3, 1 << 30), (9, bytes)] {
+            let options = Options { guessed_tokens: 15, max_sequences, cache_bytes, ..exact };
+            let engine = NativeEngine::start(&checkpoint, options).unwrap();
+            let submit = |request: Request| engine.submit(request).unwrap();
+            let running: Vec<_> = repeating(&checkpoint).into_iter().map(submit).collect();
+            let answers: Vec<Answer> = running.into_iter().map(engine::Events::collect_blocking).collect();
+            for (index, (answer, expected)) in answers.iter().zip(&expected).enumerate() {
+                assert_eq!(answer, expected, "request {index}, {max_sequences} at a time");
+            }
+            // The status is that of the last step.
+            answer(&engine, Request { prompt: vec![5], max_tokens: 1, ..Request::default() });
+            let [guessed, right] = engine.status().guessed;
+            assert!(right > 60 && guessed > right, "{right} of {guessed} guessed tokens were right");
+        }
+    }
+}
+
 /// How many of its prompt's tokens an answer did not compute.
 fn cached_tokens(events: &mut engine::Events) -> usize {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();

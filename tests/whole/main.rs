@@ -63,6 +63,8 @@ mod programs;
 mod rows;
 /// What a run leaves: the best or the last weights, averages, time limits; KTO.
 mod run_results;
+/// `posttrain --sample-prompts`: replies while a model trains.
+mod samples;
 /// A teacher that says what a script says, good and bad.
 mod scripted_teacher;
 /// `smolserve` under load: killed clients, slow readers, a thousand idle connections.

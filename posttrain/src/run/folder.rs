@@ -151,6 +151,7 @@ pub(super) fn set_aside(folder: &Path) -> Result<()> {
         "checkpoints",
         "tensorboard",
         "metrics.jsonl",
+        crate::samples::FILE_NAME,
         "report.html",
         "model.safetensors",
         adapter::WEIGHTS_FILE,

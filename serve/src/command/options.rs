@@ -76,6 +76,10 @@ pub struct Options {
     /// Do not keep keys and values for prompts that begin alike
     #[arg(long)]
     no_prefix_reuse: bool,
+    /// Maximum number of tokens of an answer that are guessed in a step, from what its prompt and itself repeat and from what
+    /// a constraint leaves no choice of; 0 guesses none. Answers are the same
+    #[arg(long, value_name = "TOKENS", default_value_t = engine::Options::default().guessed_tokens)]
+    guessed_tokens: usize,
     /// Maximum time of one answer, in seconds
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     request_timeout: Option<Duration>,
@@ -205,6 +209,7 @@ impl Options {
             max_waiting: self.max_waiting,
             threads: self.threads,
             reuse_prefixes: !self.no_prefix_reuse,
+            guessed_tokens: self.guessed_tokens,
             chat_template: self.chat_template.clone(),
         })
     }

@@ -80,6 +80,10 @@ impl Collector for Now {
         self.per_model(encoder, gauge, "reusable_bytes", help, |now| now.reusable_bytes as u64)?;
         let help = "Requests whose client closed the connection before the end.";
         self.per_model(encoder, counter, "cancelled", help, |now| now.cancelled)?;
+        let help = "Tokens that were guessed for answers that have ended.";
+        self.per_model(encoder, counter, "guessed_tokens", help, |now| now.guessed[0])?;
+        let help = "Guessed tokens that were right.";
+        self.per_model(encoder, counter, "guessed_right_tokens", help, |now| now.guessed[1])?;
         let uptime = encoder.encode_descriptor("uptime_seconds", "Seconds since the start.", None, gauge)?;
         ConstGauge::new(self.uptime).encode(uptime)
     }

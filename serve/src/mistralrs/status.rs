@@ -59,6 +59,7 @@ impl SharedStatus {
             cache_bytes: self.positions.load(Ordering::Relaxed) * position_bytes,
             reusable_bytes: 0,
             cancelled: self.cancelled.load(Ordering::Relaxed),
+            guessed: [0; 2],
             step_milliseconds: stepped.map(|began| began.elapsed().as_millis() as u64),
             stopped: self.stopped.load(Ordering::Relaxed),
         }

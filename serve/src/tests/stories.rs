@@ -18,6 +18,7 @@ async fn stories() -> Option<TestServer> {
         max_waiting: 256,
         threads: None,
         reuse_prefixes: true,
+        guessed_tokens: 15,
         chat_template: None,
     };
     Some(start(settings(), Some(vec![open(&source, &options).unwrap()])).await)
