@@ -1,12 +1,12 @@
 //! The `smoleval` command: its arguments and its exit code.
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use std::process::ExitCode;
 use terminal::errors;
 
 /// Evaluate language models; every figure has its standard error
 #[derive(Parser)]
-#[command(version)]
+#[command(name = "smoleval", version, after_help = terminal::shell::HELP)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -28,6 +28,9 @@ fn main() -> ExitCode {
     // The sandbox's process runs code of a model and nothing else.
     evaluate::sandbox::enter_if_asked();
     terminal::start();
+    if let Some(code) = terminal::shell::answer(Arguments::command()) {
+        return code;
+    }
     let result = match Arguments::parse().command {
         Command::Score(options) => evaluate::score::run(&options, None, &[]),
         Command::Tasks => evaluate::benchmark::list(&[]),

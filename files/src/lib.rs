@@ -1,5 +1,5 @@
 //! Files written whole ([`atomic`]), hashed ([`hash`], [`checksum`]), listed ([`manifest`]) and found ([`folders`]), and
-//! the folder of a run ([`run_folder`]); a fence around libraries that panic on foreign files ([`fenced`]). Each of these
+//! the folder of a run ([`run_folder`]); the machine's [memory]; a fence around libraries that panic on foreign files ([`fenced`]). Each of these
 //! has one implementation here, so that every program treats files alike.
 
 pub mod atomic;
@@ -7,6 +7,7 @@ pub mod checksum;
 pub mod folders;
 pub mod hash;
 pub mod manifest;
+pub mod memory;
 pub mod output_folder;
 pub mod owned;
 pub mod run_folder;

@@ -9,6 +9,7 @@
 
 pub mod clean;
 pub mod curate;
+pub mod doctor;
 pub mod estimate;
 pub mod export;
 pub mod r#gen;

@@ -1,11 +1,11 @@
 //! The `smoltalk` command: parses its arguments and runs the subcommand.
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use std::process::ExitCode;
 
 /// Generate SmolTalk-style datasets with a teacher model, clean them and mix them.
 #[derive(Parser)]
-#[command(version)]
+#[command(name = "smoltalk", version, after_help = terminal::shell::HELP)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -31,12 +31,17 @@ enum Command {
     Show(generate::show::Options),
     /// Upload a dataset or a model to the Hugging Face hub
     Push(generate::push::Options),
+    /// Show what this machine has and what of it is used: CPU, memory, disk, GPU, hub
+    Doctor(generate::doctor::Options),
     /// Verify the checksums of a dataset, a run's store, a checkpoint or a training run
     Verify(generate::verify::Options),
 }
 
 fn main() -> ExitCode {
     terminal::start();
+    if let Some(code) = terminal::shell::answer(Arguments::command()) {
+        return code;
+    }
     let result = match Arguments::parse().command {
         Command::Gen(options) => generate::r#gen::run(&options),
         Command::Estimate(options) => generate::estimate::run(&options),
@@ -47,6 +52,7 @@ fn main() -> ExitCode {
         Command::Mix(options) => generate::mix::run(&options),
         Command::Show(options) => generate::show::run(&options),
         Command::Push(options) => generate::push::run(&options),
+        Command::Doctor(options) => generate::doctor::run(&options),
         Command::Verify(options) => generate::verify::run(&options),
     };
     terminal::errors::exit_code("smoltalk", result)

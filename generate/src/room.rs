@@ -49,7 +49,7 @@ fn shortage(folder: &Path, free: u64) -> Option<String> {
 }
 
 /// The bytes that this user may still write to the file system of a folder.
-fn free_bytes(folder: &Path) -> Option<u64> {
+pub(crate) fn free_bytes(folder: &Path) -> Option<u64> {
     use std::os::unix::ffi::OsStrExt;
     let path = std::ffi::CString::new(folder.as_os_str().as_bytes()).ok()?;
     let mut space = std::mem::MaybeUninit::<libc::statvfs>::zeroed();

@@ -55,6 +55,20 @@ impl Settings {
         })
     }
 
+    /// The hub's address, where the token was found (never the token), and the cache, on one line for people.
+    pub fn description(&self) -> String {
+        let token = match &self.token {
+            Some(token) => format!("a token of {}", token.origin),
+            None => "no token (HF_TOKEN)".to_owned(),
+        };
+        let offline = if self.is_offline { "; offline (HF_HUB_OFFLINE)" } else { "" };
+        format!(
+            "{}, {token}, cache {}{offline}",
+            self.endpoint.as_str().trim_end_matches('/'),
+            self.cache.display()
+        )
+    }
+
     /// Nothing is requested; what is in the cache is used.
     pub fn offline(mut self) -> Self {
         self.is_offline = true;

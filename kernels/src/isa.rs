@@ -34,6 +34,24 @@ pub fn isa() -> Isa {
     })
 }
 
+/// Instructions beyond the instruction set that matter here, and whether the CPU has them. AMX is not used yet.
+#[cfg(target_arch = "x86_64")]
+pub fn cpu_features() -> Vec<(&'static str, bool)> {
+    vec![
+        ("AVX2", is_x86_feature_detected!("avx2")),
+        ("AVX-512", is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512vl")),
+        ("AVX-512 BF16", is_x86_feature_detected!("avx512bf16")),
+        ("AVX-512 VNNI", is_x86_feature_detected!("avx512vnni")),
+        ("AVX-512 FP16 (not used)", is_x86_feature_detected!("avx512fp16")),
+    ]
+}
+
+/// Instructions beyond the instruction set that matter here: none are told apart on this CPU.
+#[cfg(not(target_arch = "x86_64"))]
+pub fn cpu_features() -> Vec<(&'static str, bool)> {
+    Vec::new()
+}
+
 /// The instruction sets of this CPU, widest first; `Portable` is always the last.
 pub(crate) fn available_isas() -> Vec<Isa> {
     let is_available = |isa: &Isa| match isa {

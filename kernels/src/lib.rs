@@ -37,7 +37,7 @@ pub use element::Element;
 pub use elementwise::{add, rms_norm};
 pub use format::{CacheFormat, WeightFormat};
 pub use gemm::{Accumulate, Matrix, gemm};
-pub use isa::{Isa, isa};
+pub use isa::{Isa, cpu_features, isa};
 pub use packed::{Activations, BlockType, Epilogue, PackedMatrix, multiply};
 pub use rope::{RopeTable, rope};
 pub use threads::{parallel_for, set_threads, threads};

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 /// Train small language models: pretraining, SFT, DPO.
 #[derive(Parser)]
-#[command(version, args_override_self = true)]
+#[command(name = "posttrain", version, args_override_self = true, after_help = terminal::shell::HELP)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -43,6 +43,9 @@ fn main() -> ExitCode {
         .mut_subcommand("sft", with_defaults::<posttrain::sft::Settings>)
         .mut_subcommand("dpo", with_defaults::<posttrain::dpo::Settings>)
         .mut_subcommand("kto", with_defaults::<posttrain::kto::Settings>);
+    if let Some(code) = terminal::shell::answer(command.clone()) {
+        return code;
+    }
     let arguments = Arguments::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit());
     // On a thread of the pool: from outside, each of a step's hundreds of products would wake the pool.
     let result = rayon::scope(|_| match arguments.command {

@@ -19,7 +19,6 @@ mod fields;
 mod ids;
 mod left_out;
 mod listed_model;
-mod memory;
 mod metrics;
 mod model;
 mod model_folder;

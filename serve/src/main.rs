@@ -1,9 +1,12 @@
 //! The `smolserve` command: parses the arguments and sets the exit code.
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
     terminal::start();
+    if let Some(code) = terminal::shell::answer(serve::command::Options::command()) {
+        return code;
+    }
     terminal::errors::exit_code("smolserve", serve::command::run(&serve::command::Options::parse()))
 }

@@ -8,7 +8,6 @@ mod scan;
 
 use crate::error::ApiError;
 use crate::listed_model::ListedModel;
-use crate::memory;
 use crate::model::{self, LoadOptions, Model, ModelSource};
 use engine::WeightFormat;
 use scan::FoundModel;
@@ -93,7 +92,7 @@ impl ModelFolder {
     pub(crate) fn new(path: PathBuf, unload_after: Option<Duration>, options: LoadOptions) -> Self {
         let memory_per_byte = if options.weights == Some(WeightFormat::F32) { 2 } else { 1 };
         let open = move |source: &ModelSource| model::open(source, &options);
-        Self::with(path, unload_after, memory_per_byte, Box::new(open), Box::new(memory::available))
+        Self::with(path, unload_after, memory_per_byte, Box::new(open), Box::new(files::memory::available))
     }
 
     /// The same with another way to load, and another memory.

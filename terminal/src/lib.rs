@@ -1,8 +1,9 @@
-//! What a person at a terminal sees and sends: [`progress`], [`signals`], [`errors`], [`message!`], [`printable()`] text, [columns()],
+//! What a person at a terminal sees and sends: [`progress`], [`signals`], [`errors`], [`message!`], what [`shell`]s complete,, [`printable()`] text, [columns()],
 //! and how a program [starts](start()). Each has one implementation here, so that every program behaves alike.
 
 pub mod errors;
 pub mod progress;
+pub mod shell;
 pub mod signals;
 
 mod columns;

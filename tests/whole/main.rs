@@ -43,6 +43,8 @@ mod gguf;
 mod gradients;
 /// `smolserve` among requests that are made to end or starve it.
 mod hostile;
+/// Links of the documentation.
+mod links;
 /// Servers of the tests' own.
 mod local_http;
 /// LoRA against peft: gradients, steps, files.
@@ -59,6 +61,8 @@ mod pocket;
 mod pretraining;
 /// The project's own programs.
 mod programs;
+/// The reference of all commands and flags, completions and manual pages.
+mod reference;
 /// Rows on disk: every layout, every fault.
 mod rows;
 /// What a run leaves: the best or the last weights, averages, time limits; KTO.

@@ -2,7 +2,6 @@
 
 use super::log::{self, LogLevel};
 use super::served_models::{ServedFolder, ServedModels};
-use crate::memory;
 use crate::model::{EngineKind, LoadOptions};
 use crate::origins::{Hosts, Origins, is_loopback};
 use crate::state::ServerSettings;
@@ -18,7 +17,7 @@ const FOLDER_MODELS: usize = 2;
 
 /// Serve language models over an OpenAI-compatible HTTP API
 #[derive(Debug, clap::Parser)]
-#[command(name = "smolserve", version)]
+#[command(name = "smolserve", version, after_help = terminal::shell::HELP)]
 pub struct Options {
     /// Model to serve: a checkpoint folder, a GGUF file or a Hugging Face id, with its name for clients; repeat for
     /// several
@@ -204,7 +203,7 @@ impl Options {
             weights,
             cache,
             cache_bytes: self.cache_bytes,
-            default_cache_bytes: share_of_memory(memory::available(), self.models_at_a_time()),
+            default_cache_bytes: share_of_memory(files::memory::available(), self.models_at_a_time()),
             max_sequences: self.max_sequences,
             max_waiting: self.max_waiting,
             threads: self.threads,

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 /// Bytes that are available without swapping; `None` where the system does not report them.
-pub(crate) fn available() -> Option<usize> {
+pub fn available() -> Option<usize> {
     let machine = meminfo(&std::fs::read_to_string("/proc/meminfo").ok()?)?;
     let groups = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
     Some(groups.lines().filter_map(control_group).chain([machine]).min().unwrap_or(machine))
