@@ -153,8 +153,7 @@ fn guessed_tokens_change_no_answer() {
             repeating(&checkpoint).into_iter().map(|request| answer(&without, request)).collect();
         assert_eq!(without.status().guessed, [0, 0]);
         // Alone, three together, and in a cache that pauses some of them in the middle of a guess.
-        let bytes = 6 * 163_840;
-        for (max_sequences, cache_bytes) in [(1, 1 << 30), (3, 1 << 30), (9, bytes)] {
+        for (max_sequences, cache_bytes) in [(1, 1 << 30), (3, 1 << 30), (3, 4 * 163_840)] {
             let options = Options { guessed_tokens: 15, max_sequences, cache_bytes, ..exact };
             let engine = NativeEngine::start(&checkpoint, options).unwrap();
             let submit = |request: Request| engine.submit(request).unwrap();
@@ -166,7 +165,7 @@ fn guessed_tokens_change_no_answer() {
             // The status is that of the last step.
             answer(&engine, Request { prompt: vec![5], max_tokens: 1, ..Request::default() });
             let [guessed, right] = engine.status().guessed;
-            assert!(right > 60 && guessed > right, "{right} of {guessed} guessed tokens were right");
+            assert!(right > 10 && guessed > right, "{right} of {guessed} guessed tokens were right");
         }
     }
 }
