@@ -95,10 +95,9 @@ impl Guide {
         self.matcher.compute_mask_or_eos().map_err(|error| first_line(&format!("{error:#}")))
     }
 
-    /// Returns the ids that the constraint leaves no choice of, as the tokenizer would split their text: a guess, because
-    /// other ids may have the same text.
-    pub(crate) fn forced(&mut self) -> Vec<u32> {
-        self.matcher.compute_ff_tokens()
+    /// Returns the bytes that the constraint leaves no choice of.
+    pub(crate) fn forced(&mut self) -> Vec<u8> {
+        self.matcher.compute_ff_bytes()
     }
 
     /// Advances past a chosen token; returns whether the constraint is complete.

@@ -70,9 +70,12 @@ impl Decoder {
         self.request.max_tokens.saturating_sub(self.generated + 1)
     }
 
-    /// Returns the ids that the constraint leaves no choice of; none without a constraint.
-    pub(crate) fn forced(&mut self) -> Vec<u32> {
-        self.guide.as_mut().map_or_else(Vec::new, Guide::forced)
+    /// Returns the text that the constraint leaves no choice of, as the tokenizer splits it: a guess, because other ids may
+    /// have the same text. Nothing without a constraint.
+    pub(crate) fn forced(&mut self, tokenizer: &Tokenizer) -> Vec<u32> {
+        let bytes = self.guide.as_mut().map_or_else(Vec::new, Guide::forced);
+        let text = std::str::from_utf8(&bytes).unwrap_or_default();
+        if text.is_empty() { Vec::new() } else { tokenizer.ids(text).unwrap_or_default() }
     }
 
     /// Sets the number of prompt tokens that were reused from an earlier request.

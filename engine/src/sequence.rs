@@ -164,7 +164,7 @@ impl Sequence {
     ) {
         if !self.guess.is_empty() {
             self.accept_guess(logits, vocab_size, tokenizer);
-            return self.guess(guessed_tokens);
+            return self.guess(guessed_tokens, tokenizer);
         }
         let is_scoring = self.decoder.is_first_prefill() && self.decoder.request().prompt_logprobs.is_some();
         if is_scoring {
@@ -185,7 +185,7 @@ impl Sequence {
         }
         let last = logits.len() - vocab_size;
         self.ids.extend(self.decoder.choose(&mut logits[last..], tokenizer));
-        self.guess(guessed_tokens);
+        self.guess(guessed_tokens, tokenizer);
     }
 
     /// Chooses a token from the logits (R, V) after the last id and after each guessed one, as long as the guess is what was
@@ -210,14 +210,14 @@ impl Sequence {
     }
 
     /// Guesses at most `most` of the tokens that follow.
-    fn guess(&mut self, most: usize) {
+    fn guess(&mut self, most: usize, tokenizer: &Tokenizer) {
         let most = most.min(self.decoder.remaining_after_next());
         if most == 0 || self.is_over() {
             return;
         }
         let [looked_up, forced] = &mut self.pace;
         // A guess that is forced is as long as it is.
-        let forced = if forced.next() > 0 { self.decoder.forced() } else { Vec::new() };
+        let forced = if forced.next() > 0 { self.decoder.forced(tokenizer) } else { Vec::new() };
         self.is_forced = !forced.is_empty();
         self.guess = match looked_up.next() {
             _ if self.is_forced => forced,
