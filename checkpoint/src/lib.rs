@@ -22,7 +22,7 @@ mod python_json;
 mod python_text;
 mod tensors;
 
-pub use architecture::{Activation, Architecture, RopeScaling, Yarn};
+pub use architecture::{Activation, Architecture, RopeScaling, Rotation, Yarn};
 pub use chat::{Message, RenderedChat};
 pub use config::ModelConfig;
 pub use error::Error;
