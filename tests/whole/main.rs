@@ -45,6 +45,8 @@ mod gguf;
 mod gradients;
 /// `smolserve` among requests that are made to end or starve it.
 mod hostile;
+/// What a trained model carries on of its parent's files.
+mod inherited;
 /// Servers of the tests' own.
 mod local_http;
 /// LoRA against peft: gradients, steps, files.
