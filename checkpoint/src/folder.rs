@@ -111,8 +111,7 @@ impl Checkpoint {
         let invalid = |reason: String| Error::invalid(path, reason);
         let config = gguf::config(&file).map_err(invalid)?;
         let text = GgufText::read(&file).map_err(invalid)?;
-        let tokenizer =
-            Tokenizer::from_json(&text.tokenizer_json).map_err(|error| invalid(error.to_string()))?;
+        let tokenizer = Tokenizer::from_value(&text.tokenizer).map_err(|error| invalid(error.to_string()))?;
         tokenizer.check(&config).map_err(invalid)?;
         let architecture = gguf::architecture(&file).map_err(invalid)?.to_owned();
         let license = file.value("general.license");
