@@ -20,34 +20,39 @@ pub enum Family {
     SmolLm3,
 }
 
-/// The families with their `model_type` in `config.json` and their architecture in GGUF files.
-const NAMES: [(Family, &str, &str); 6] = [
-    (Family::Llama, "llama", "llama"),
-    (Family::Mistral, "mistral", "mistral"),
-    (Family::Qwen2, "qwen2", "qwen2"),
-    (Family::Qwen3, "qwen3", "qwen3"),
-    (Family::Gemma3, "gemma3_text", "gemma3"),
-    (Family::SmolLm3, "smollm3", "smollm3"),
+/// The families with their `model_type` in `config.json`, their architecture in GGUF files and their class in transformers.
+const NAMES: [(Family, &str, &str, &str); 6] = [
+    (Family::Llama, "llama", "llama", "LlamaForCausalLM"),
+    (Family::Mistral, "mistral", "mistral", "MistralForCausalLM"),
+    (Family::Qwen2, "qwen2", "qwen2", "Qwen2ForCausalLM"),
+    (Family::Qwen3, "qwen3", "qwen3", "Qwen3ForCausalLM"),
+    (Family::Gemma3, "gemma3_text", "gemma3", "Gemma3ForCausalLM"),
+    (Family::SmolLm3, "smollm3", "smollm3", "SmolLM3ForCausalLM"),
 ];
 
 impl Family {
     /// Its `model_type` in `config.json`.
     pub fn model_type(self) -> &'static str {
-        NAMES.iter().find(|(family, ..)| *family == self).map_or("", |(_, name, _)| name)
+        NAMES.iter().find(|(family, ..)| *family == self).map_or("", |(_, name, ..)| name)
+    }
+
+    /// The name of its class in transformers.
+    pub(crate) fn class_name(self) -> &'static str {
+        NAMES.iter().find(|(family, ..)| *family == self).map_or("", |(.., name)| name)
     }
 
     pub(crate) fn of_model_type(name: &str) -> Result<Self, String> {
-        let found = NAMES.iter().find(|(_, model_type, _)| *model_type == name);
+        let found = NAMES.iter().find(|(_, model_type, ..)| *model_type == name);
         found.map(|(family, ..)| *family).ok_or_else(|| {
-            let known = NAMES.map(|(_, name, _)| name).join(", ");
+            let known = NAMES.map(|(_, name, ..)| name).join(", ");
             format!("model_type {name:?} is not supported; expected one of {known}")
         })
     }
 
     pub(crate) fn of_gguf(name: &str) -> Result<Self, String> {
-        let found = NAMES.iter().find(|(.., architecture)| *architecture == name);
+        let found = NAMES.iter().find(|(.., architecture, _)| *architecture == name);
         found.map(|(family, ..)| *family).ok_or_else(|| {
-            let known = NAMES.map(|(.., name)| name).join(", ");
+            let known = NAMES.map(|(.., name, _)| name).join(", ");
             format!(
                 "is a model of the architecture {name:?}, which is not supported; expected one of {known}"
             )
@@ -88,7 +93,10 @@ pub enum RopeScaling {
     /// Each is divided by a number of its own (D / 2), as GGUF files store Llama 3.1's.
     Divisors(Vec<f32>),
     /// Not within the context, which ends where this scaling begins.
-    Dynamic,
+    Dynamic {
+        /// The factor beyond the context.
+        factor: f32,
+    },
     /// YaRN's: low frequencies are divided by the factor, high ones kept, the ones between blended by their index.
     Yarn(Yarn),
 }
@@ -155,7 +163,7 @@ impl RopeScaling {
                     *frequency /= divisor;
                 }
             }
-            Self::Dynamic => {}
+            Self::Dynamic { .. } => {}
             Self::Yarn(yarn) => yarn.apply(frequencies),
             Self::Llama3 { factor, low, high, original_positions } => {
                 for frequency in frequencies {
@@ -173,6 +181,17 @@ impl RopeScaling {
             }
         }
     }
+}
+
+/// Which rotary positions a layer has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rotation {
+    /// Those of the whole context: the model's base, with its scaling.
+    Whole,
+    /// Those of layers with a window, which have another base and no scaling.
+    Windowed,
+    /// None.
+    None,
 }
 
 /// What a model has beyond a plain Llama. The default is a plain Llama.
@@ -242,9 +261,18 @@ impl Architecture {
         }
     }
 
-    /// Whether its arithmetic is that of a plain Llama, which training has.
+    /// Whether its arithmetic is that of a plain Llama, which the kernels for GPUs have.
     pub fn is_plain(&self) -> bool {
         *self == Self { family: self.family, ..Self::default() }
+    }
+
+    /// The positions that a layer's queries and keys are rotated by.
+    pub fn rotation(&self, layer: usize) -> Rotation {
+        match () {
+            () if self.is_rope_free(layer) => Rotation::None,
+            () if self.is_windowed(layer) && self.window_rope_theta.is_some() => Rotation::Windowed,
+            () => Rotation::Whole,
+        }
     }
 
     /// The number of positions that a layer attends to.

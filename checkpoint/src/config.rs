@@ -3,14 +3,15 @@
 //! The RoPE base is read and written both as `rope_theta` (transformers 4) and as `rope_parameters` (transformers 5). A
 //! config that requires arithmetic this project does not have is refused, with the name of the field.
 
-use crate::architecture::{Architecture, Family};
+use crate::architecture::{Architecture, RopeScaling};
 use crate::error::{Error, read_to_string};
 use fields::{flag, number, present, size};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 use std::path::Path;
 
 mod families;
 mod fields;
+mod write;
 
 pub(crate) use families::every_last_of;
 
@@ -108,66 +109,29 @@ impl ModelConfig {
         Self::from_json(&value).map_err(|reason| Error::invalid(path, reason))
     }
 
-    /// Whether training has this model's arithmetic; if not, the reason.
+    /// Whether training has this model's arithmetic and a saved `config.json` can hold it; if not, the reason.
     ///
     /// # Errors
-    /// Names what the model has that training does not.
+    /// Names what the model has that cannot be trained.
     pub fn check_trainable(&self) -> Result<(), String> {
-        if self.architecture.is_plain() {
+        if self.stored_scaling().is_some() {
             return Ok(());
         }
-        Err(match self.architecture.family {
-            Family::Llama => "has scaled rotary positions, which can be run, but not trained; give a checkpoint with rope_type \"default\", such as SmolLM2".to_owned(),
-            family => format!(
-                "is a model of the family {:?}, which can be run, but not trained; give a Llama-family checkpoint, such as SmolLM2",
-                family.model_type()
-            ),
-        })
+        Err("has rotary frequencies with divisors of its own, which no config.json holds, so it can be run, but not trained; give the checkpoint folder that the GGUF file was made of".to_owned())
     }
 
-    /// A `config.json` for transformers 4 and 5 and for llama.cpp's converter. Of a model that cannot be trained, and so
-    /// is never saved, it is an identity: other arithmetic is in the entry `architecture`.
-    pub fn to_json(&self) -> Value {
-        let mut config = self.llama_json();
-        if !self.architecture.is_plain() {
-            config["model_type"] = self.architecture.family.model_type().into();
-            config["architecture"] = format!("{:?}", self.architecture).into();
+    /// Sets the RoPE base, of layers without a window where these have another one.
+    pub fn set_rope_theta(&mut self, theta: f32) {
+        if theta == self.rope_theta {
+            return;
         }
-        config
-    }
-
-    fn llama_json(&self) -> Value {
-        json!({
-            "architectures": ["LlamaForCausalLM"],
-            "model_type": "llama",
-            "attention_bias": false,
-            "attention_dropout": 0.0,
-            "bos_token_id": self.bos_token_id,
-            "eos_token_id": match self.eos_token_ids.as_slice() {
-                [] => Value::Null,
-                [one] => json!(one),
-                many => json!(many),
-            },
-            "pad_token_id": self.pad_token_id,
-            "head_dim": self.head_dim,
-            "hidden_act": "silu",
-            "hidden_size": self.hidden_size,
-            "initializer_range": self.initializer_range,
-            "intermediate_size": self.intermediate_size,
-            "max_position_embeddings": self.max_positions,
-            "mlp_bias": false,
-            "num_attention_heads": self.heads,
-            "num_hidden_layers": self.layers,
-            "num_key_value_heads": self.kv_heads,
-            "rms_norm_eps": short(self.rms_norm_eps),
-            "rope_scaling": null,
-            "rope_theta": short(self.rope_theta),
-            "rope_parameters": {"rope_theta": short(self.rope_theta), "rope_type": "default"},
-            "tie_word_embeddings": self.tie_word_embeddings,
-            "torch_dtype": "bfloat16",
-            "use_cache": true,
-            "vocab_size": self.vocab_size,
-        })
+        if let Some(scaling) = self.stored_scaling() {
+            self.architecture.rope_scaling = scaling;
+        }
+        if let RopeScaling::Yarn(yarn) = &mut self.architecture.rope_scaling {
+            yarn.theta = theta;
+        }
+        self.rope_theta = theta;
     }
 
     /// A config from JSON; the error does not name the file.
@@ -255,11 +219,6 @@ pub(crate) fn bounded(name: &str, value: usize, most: usize) -> Result<(), Strin
     }
 }
 
-/// An f32 as its shortest decimal, so that 1e-5 is written as 1e-5.
-fn short(value: f32) -> Value {
-    value.to_string().parse::<f64>().map_or(Value::Null, |number| json!(number))
-}
-
 /// One id, a list of ids, or nothing.
 fn token_ids(config: &Map<String, Value>, name: &str) -> Result<Vec<u32>, String> {
     let id = |value: &Value| {
@@ -279,6 +238,7 @@ fn token_ids(config: &Map<String, Value>, name: &str) -> Result<Vec<u32>, String
 #[allow(clippy::unwrap_used, reason = "a test may fail loudly")]
 mod tests {
     use super::*;
+    use serde_json::json;
 
     #[test]
     fn written_configs_read_back() {

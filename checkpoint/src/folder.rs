@@ -6,6 +6,7 @@
 use crate::error::{Error, read_to_string};
 use crate::gguf::{self, GgufFile, GgufText};
 use crate::hint::hint;
+use crate::inherited::Inherited;
 use crate::weights::Weights;
 use crate::{ChatTemplate, ModelConfig, Tokenizer, adapter, hub};
 use serde_json::{Map, Value};
@@ -42,6 +43,8 @@ pub struct Checkpoint {
     pub tokenizer_config: Map<String, Value>,
     /// The content of `generation_config.json`; empty if there is none.
     pub generation_config: Map<String, Value>,
+    /// What a checkpoint that is made from it carries on.
+    pub inherited: Inherited,
     /// What a user should know about it; print each once.
     pub warnings: Vec<String>,
 }
@@ -75,7 +78,19 @@ impl Checkpoint {
         let generation = if path.is_file() { read_json(&path)? } else { Value::Null };
         stop_ids.extend(eos_ids(&generation));
         let generation = generation.as_object().cloned().unwrap_or_default();
-        let parts = Parts { name, folder, config, tokenizer, weights, settings, own, stop_ids, generation };
+        let inherited = Inherited::read(&folder, &settings.raw);
+        let parts = Parts {
+            name,
+            folder,
+            config,
+            tokenizer,
+            weights,
+            settings,
+            own,
+            stop_ids,
+            generation,
+            inherited,
+        };
         parts.join(template)
     }
 
@@ -96,10 +111,11 @@ impl Checkpoint {
         let invalid = |reason: String| Error::invalid(path, reason);
         let config = gguf::config(&file).map_err(invalid)?;
         let text = GgufText::read(&file).map_err(invalid)?;
-        let tokenizer =
-            Tokenizer::from_json(&text.tokenizer_json).map_err(|error| invalid(error.to_string()))?;
+        let tokenizer = Tokenizer::from_value(&text.tokenizer).map_err(|error| invalid(error.to_string()))?;
         tokenizer.check(&config).map_err(invalid)?;
         let architecture = gguf::architecture(&file).map_err(invalid)?.to_owned();
+        let license = file.value("general.license");
+        let inherited = Inherited::of_license(license.as_ref().and_then(|value| value.text()));
         let weights = Weights::of_gguf(file, &architecture, &config)?;
         let settings = TokenizerSettings {
             raw: text.tokenizer_config,
@@ -115,7 +131,18 @@ impl Checkpoint {
         let folder = path.parent().unwrap_or(Path::new("")).to_owned();
         let stop_ids = text.stop_ids.into_iter().collect();
         let generation = Map::new();
-        let parts = Parts { name, folder, config, tokenizer, weights, settings, own, stop_ids, generation };
+        let parts = Parts {
+            name,
+            folder,
+            config,
+            tokenizer,
+            weights,
+            settings,
+            own,
+            stop_ids,
+            generation,
+            inherited,
+        };
         parts.join(template)
     }
 }
@@ -134,12 +161,13 @@ struct Parts<'a> {
     stop_ids: BTreeSet<u32>,
     /// The content of `generation_config.json`.
     generation: Map<String, Value>,
+    inherited: Inherited,
 }
 
 impl Parts<'_> {
     fn join(self, template: Option<&Path>) -> Result<Checkpoint, Error> {
-        let Parts { name, folder, config, tokenizer, weights, settings, own, mut stop_ids, generation } =
-            self;
+        let Parts { name, folder, config, tokenizer, weights, settings, own, generation, .. } = self;
+        let (mut stop_ids, inherited) = (self.stop_ids, self.inherited);
         let (mut warnings, mut has_own_template) = (Vec::new(), true);
         let chat = match template {
             Some(file) => settings.template_from(file)?,
@@ -170,6 +198,7 @@ impl Parts<'_> {
             stop_ids: stop_ids.into_iter().collect(),
             tokenizer_config: settings.raw,
             generation_config: generation,
+            inherited: if template.is_some() { inherited.without_templates() } else { inherited },
             warnings,
         })
     }

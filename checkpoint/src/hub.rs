@@ -2,6 +2,7 @@
 //! an id works wherever a folder does.
 
 use crate::error::Error;
+use crate::inherited::{CARD, TEMPLATES, is_license};
 use hub::{Id, Kind, Repository, Settings};
 use std::path::PathBuf;
 
@@ -11,15 +12,25 @@ const SETTINGS: [&str; 3] = ["tokenizer_config.json", "chat_template.jinja", "ge
 /// Downloads (or finds in the cache) `config.json`, the tokenizer, the template and the weights.
 /// Returns the snapshot folder, which is a checkpoint folder.
 pub(crate) fn fetch(id: &str) -> Result<PathBuf, Error> {
-    fetch_chosen(id, |name| {
+    let repository = open(Kind::Model, id)?;
+    // A cache that an earlier version filled has none of them, and then offline they cannot be had.
+    let carried_on = repository.names().iter().filter(|name| is_carried_on(name));
+    let _ = carried_on.map(|name| repository.fetch(&[name])).collect::<Result<Vec<_>, _>>();
+    fetch_chosen(id, &repository, |name| {
         let is_weights = name.ends_with(".safetensors") || name == "model.safetensors.index.json";
         !name.contains('/') && (is_weights || name == "config.json" || is_of_tokenizer(name))
     })
 }
 
+/// Whether a file is one that a model made from this one carries on: a license, the card that names it, a named template.
+fn is_carried_on(name: &str) -> bool {
+    let is_template = name.strip_prefix(TEMPLATES).is_some_and(|rest| rest.ends_with(".jinja"));
+    is_template || name == CARD || is_license(name)
+}
+
 /// Downloads (or finds in the cache) a tokenizer and its settings; returns the snapshot folder.
 pub(crate) fn fetch_tokenizer(id: &str) -> Result<PathBuf, Error> {
-    fetch_chosen(id, is_of_tokenizer)
+    fetch_chosen(id, &open(Kind::Model, id)?, is_of_tokenizer)
 }
 
 fn is_of_tokenizer(name: &str) -> bool {
@@ -27,8 +38,11 @@ fn is_of_tokenizer(name: &str) -> bool {
 }
 
 /// A file that a checkpoint lacks is reported by whoever reads the folder, which names it.
-fn fetch_chosen(id: &str, is_chosen: impl Fn(&str) -> bool) -> Result<PathBuf, Error> {
-    let repository = open(Kind::Model, id)?;
+fn fetch_chosen(
+    id: &str,
+    repository: &Repository,
+    is_chosen: impl Fn(&str) -> bool,
+) -> Result<PathBuf, Error> {
     let names: Vec<&String> = repository.names().iter().filter(|name| is_chosen(name)).collect();
     repository.fetch(&names).map_err(|reason| Error::Hub { id: id.to_owned(), reason })
 }

@@ -6,6 +6,7 @@
 
 use crate::ModelConfig;
 use crate::error::Error;
+use serde_json::Value;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use tokenizers::AddedToken;
@@ -74,10 +75,23 @@ impl Tokenizer {
         Self::parse(text.as_bytes()).map_err(Error::Tokenizer)
     }
 
-    /// The crate that reads it panics on some files, and on others only when it is used.
+    /// As [`Tokenizer::from_json`], of JSON that was parsed or made already: a large vocabulary takes a while.
+    ///
+    /// # Errors
+    /// States why it is not a tokenizer.
+    pub(crate) fn from_value(json: &Value) -> Result<Self, Error> {
+        Self::of_checked(json, json.to_string().as_bytes()).map_err(Error::Tokenizer)
+    }
+
     fn parse(bytes: &[u8]) -> Result<Self, String> {
+        let json = serde_json::from_slice(bytes).map_err(|error| format!("not a tokenizer: {error}"))?;
+        Self::of_checked(&json, bytes)
+    }
+
+    /// The crate that reads it panics on some files, and on others only when it is used.
+    fn of_checked(json: &Value, bytes: &[u8]) -> Result<Self, String> {
         let not_one = |error: &dyn std::fmt::Display| format!("not a tokenizer: {error}");
-        bounds::check(&serde_json::from_slice(bytes).map_err(|error| not_one(&error))?)?;
+        bounds::check(json)?;
         let parsed = files::fenced(|| tokenizers::Tokenizer::from_bytes(bytes).and_then(Self::new));
         parsed.map_err(|panic| not_one(&panic))?.map_err(|error| not_one(&error))
     }

@@ -62,25 +62,25 @@ impl Element for bf16 {
 /// Defines functions that are compiled for each instruction set and dispatched at run time: the compiler vectorizes
 /// their plain loops. Functions they call must be `#[inline(always)]`; others stay compiled for the oldest CPU.
 macro_rules! vectorized {
-    ($($(#[$doc:meta])* $visible:vis fn $name:ident $(<$element:ident>)? ($($argument:ident: $type:ty),* $(,)?)
+    ($($(#[$doc:meta])* $visible:vis fn $name:ident $(<$($element:ident),+>)? ($($argument:ident: $type:ty),* $(,)?)
         $(-> $result:ty)? $body:block)*) => { $(
         $(#[$doc])*
         #[allow(clippy::too_many_arguments, reason = "a kernel's operands are its arguments")]
-        $visible fn $name $(<$element: $crate::element::Element>)? ($($argument: $type),*) $(-> $result)? {
+        $visible fn $name $(<$($element: $crate::element::Element),+>)? ($($argument: $type),*) $(-> $result)? {
             #[inline(always)]
             #[allow(clippy::too_many_arguments, reason = "as above")]
-            fn plain $(<$element: $crate::element::Element>)? ($($argument: $type),*) $(-> $result)? $body
+            fn plain $(<$($element: $crate::element::Element),+>)? ($($argument: $type),*) $(-> $result)? $body
 
             #[cfg(target_arch = "x86_64")]
             #[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq,fma")]
             #[allow(clippy::too_many_arguments, reason = "as above")]
-            fn on_avx512 $(<$element: $crate::element::Element>)? ($($argument: $type),*) $(-> $result)? {
+            fn on_avx512 $(<$($element: $crate::element::Element),+>)? ($($argument: $type),*) $(-> $result)? {
                 plain($($argument),*)
             }
             #[cfg(target_arch = "x86_64")]
             #[target_feature(enable = "avx2,fma")]
             #[allow(clippy::too_many_arguments, reason = "as above")]
-            fn on_avx2 $(<$element: $crate::element::Element>)? ($($argument: $type),*) $(-> $result)? {
+            fn on_avx2 $(<$($element: $crate::element::Element),+>)? ($($argument: $type),*) $(-> $result)? {
                 plain($($argument),*)
             }
             match $crate::element::vectorized_isa() {

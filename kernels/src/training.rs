@@ -8,17 +8,21 @@
 
 mod adamw;
 mod attention;
+mod bias;
 mod cross_entropy;
 mod embedding;
 mod gate;
+mod head_norm;
 mod norm;
 mod rotary;
 mod rows;
 
 pub use adamw::{AdamW, adamw, squared_norm};
 pub use attention::{AttentionShape, attention_backward, attention_forward};
+pub use bias::{bias_backward, bias_forward};
 pub use cross_entropy::{TokenLoss, cross_entropy_backward, cross_entropy_forward};
 pub use embedding::{embedding_backward, embedding_forward};
-pub use gate::{swiglu_backward, swiglu_forward};
-pub use norm::{rms_norm_backward, rms_norm_forward};
+pub use gate::{geglu_backward, geglu_forward, swiglu_backward, swiglu_forward};
+pub use head_norm::{NormedHeads, head_norm_backward, head_norm_forward};
+pub use norm::{rms_norm_add, rms_norm_backward, rms_norm_forward};
 pub use rotary::{Direction, rotate};

@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may fail loudly")]
 
+use checkpoint::Inherited;
 use checkpoint::folder::CheckpointWriter;
 use checkpoint::weights::{Precision, expected_tensors};
 use checkpoint::{ChatTemplate, ModelConfig, Tokenizer};
@@ -75,6 +76,7 @@ fn checkpoint(folder: &Path, template: Option<&ChatTemplate>, mut weight: impl F
         tokenizer: &tokenizer,
         tokenizer_config: &settings,
         generation_config: &settings,
+        inherited: &Inherited::default(),
         template,
         adapter: None,
     };

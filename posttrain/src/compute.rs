@@ -10,7 +10,7 @@ use anyhow::{Result, bail};
 use checkpoint::ModelConfig;
 use serde_json::{Map, Value};
 use training::memory::{AdapterSize, FreeMemory, Lengths, Plan, gib};
-use training::{ComputeSettings, Device, DeviceInfo};
+use training::{ComputeSettings, Device, DeviceInfo, check_architecture};
 
 /// Tokens of an automatic micro-batch on the CPU.
 const CPU_TOKENS: usize = 4096;
@@ -34,7 +34,10 @@ pub(crate) fn resolve(
     folder: &RunFolder,
     about: &mut Map<String, Value>,
 ) -> Result<ComputeSettings> {
-    let DeviceInfo { device, name, free_memory } = find_device(settings.device, adapter.is_some())?;
+    let DeviceInfo { device, name, free_memory } = match adapter {
+        Some(_) => adapter_device(settings.device)?,
+        None => find_device(settings.device, config)?,
+    };
     let precision = settings.precision.into();
     let plan = Plan::new(config, precision, settings.layer_checkpointing).with_adapter(adapter);
     let free_memory = free_memory.map(|bytes| FreeMemory { gpu: &name, bytes });
@@ -73,20 +76,27 @@ pub(crate) fn resolve(
     })
 }
 
-fn find_device(choice: DeviceChoice, trains_adapter: bool) -> Result<DeviceInfo> {
-    if trains_adapter {
-        return match choice {
-            DeviceChoice::Auto | DeviceChoice::Cpu => DeviceInfo::of(Device::Cpu),
-            DeviceChoice::Cuda(_) => bail!(
-                "`device` is {choice}, but adapters (`--lora-rank`) are only trained on the CPU; give `--device cpu`, or train all weights"
-            ),
-        };
+fn adapter_device(choice: DeviceChoice) -> Result<DeviceInfo> {
+    match choice {
+        DeviceChoice::Auto | DeviceChoice::Cpu => DeviceInfo::of(Device::Cpu),
+        DeviceChoice::Cuda(_) => bail!(
+            "`device` is {choice}, but adapters (`--lora-rank`) are only trained on the CPU; give `--device cpu`, or train all weights"
+        ),
     }
+}
+
+fn find_device(choice: DeviceChoice, config: &ModelConfig) -> Result<DeviceInfo> {
     match choice {
         DeviceChoice::Cpu => DeviceInfo::of(Device::Cpu),
-        DeviceChoice::Cuda(ordinal) => DeviceInfo::of(Device::Cuda(ordinal)),
+        DeviceChoice::Cuda(ordinal) => {
+            check_architecture(Device::Cuda(ordinal), config)?;
+            DeviceInfo::of(Device::Cuda(ordinal))
+        }
         DeviceChoice::Auto => {
-            let (device, note) = DeviceInfo::best()?;
+            let (best, mut note) = DeviceInfo::best()?;
+            let refusal = check_architecture(best.device, config).err();
+            let device = if refusal.is_some() { DeviceInfo::of(Device::Cpu)? } else { best };
+            note = refusal.map(|reason| format!("training on the CPU: {reason}")).or(note);
             if let Some(note) = note {
                 terminal::message!("note: {note}");
             }
@@ -143,9 +153,20 @@ mod tests {
 
     #[test]
     fn an_adapter_is_trained_on_the_cpu_or_refused_by_name() {
-        assert_eq!(find_device(DeviceChoice::Auto, true).unwrap().device, Device::Cpu);
-        let error = find_device(DeviceChoice::Cuda(0), true).unwrap_err().to_string();
+        assert_eq!(adapter_device(DeviceChoice::Auto).unwrap().device, Device::Cpu);
+        let error = adapter_device(DeviceChoice::Cuda(0)).unwrap_err().to_string();
         assert!(error.contains("`--lora-rank`") && error.contains("`--device cpu`"), "{error}");
+    }
+
+    #[test]
+    fn another_family_is_trained_on_the_cpu_or_refused_by_name() {
+        let mut config = ModelConfig::smollm2_135m();
+        config.architecture.has_biases = true;
+        for choice in [DeviceChoice::Auto, DeviceChoice::Cpu] {
+            assert_eq!(find_device(choice, &config).unwrap().device, Device::Cpu);
+        }
+        let error = find_device(DeviceChoice::Cuda(0), &config).unwrap_err().to_string();
+        assert!(error.contains("biases of queries") && error.contains("`--device cpu`"), "{error}");
     }
 
     #[test]

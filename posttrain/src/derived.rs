@@ -50,6 +50,7 @@ pub(crate) fn write(
         tokenizer: &checkpoint.tokenizer,
         tokenizer_config: &checkpoint.tokenizer_config,
         generation_config: &checkpoint.generation_config,
+        inherited: &checkpoint.inherited,
         template: checkpoint.has_own_template.then_some(&checkpoint.template),
         adapter: None,
     };

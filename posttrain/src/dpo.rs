@@ -159,7 +159,7 @@ fn train(
             refuse_nan(totals.mean_loss(), step).and_then(|()| learner.update(schedule.rate(step)));
         let grad_norm = grad_norm.map_err(|error| run.diverged(error))?;
         let sum = |count: fn(&Batch) -> usize| batches.iter().map(|pairs| count(&pairs.batch)).sum();
-        let attended = batches.iter().map(|pairs| pairs.batch.attended()).sum();
+        let attended = batches.iter().map(|pairs| pairs.batch.attended(&start.config.architecture)).sum();
         run.count_step(sum(Batch::tokens), attended, sum(|batch| batch.targets.len()));
         window.merge(&totals);
         let done = run.progress.step;

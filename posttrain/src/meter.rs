@@ -2,7 +2,8 @@
 //! bar, elsewhere as a plain line every few seconds.
 //!
 //! MFU counts 6 FLOPs a token and weight of the layers' matrices, 6 a trained token and weight of the head, and
-//! 6 · layers · H D · length² a sequence for causal attention (half of the square). Under an adapter the weights have no
+//! 6 · layers · H D · length² a sequence for causal attention (half of the square), where a window leaves fewer pairs, of
+//! those. Under an adapter the weights have no
 //! gradients, so it is 4 instead of 6 for the matrices, and the adapter's own work is not counted. It is relative to `SMOL_PEAK_TFLOPS`,
 //! or to the data sheet of the GPU, or to a matrix product that is measured when the run starts.
 

@@ -1,5 +1,5 @@
 //! The model card (README.md) beside a finished model: what it was trained from, on what and with which settings, taken
-//! from run.json. A card that somebody else wrote is never replaced.
+//! from run.json, and under which license, which is the parent's. A card that somebody else wrote is never replaced.
 
 use anyhow::Result;
 use checkpoint::is_hub_id;
@@ -13,20 +13,21 @@ const MARK: &str = "<!-- written by posttrain -->";
 /// Entries of the configuration that are long, or hashes.
 const LEFT_OUT: [&str; 6] = ["model_config", "chat_template", "model_sha256", "data", "shards", "weights"];
 
-/// Writes the card into a run's folder, unless it has one of somebody else's.
+/// Writes the card into a run's folder, unless it has one of somebody else's. `license` has the fields by which the parent's
+/// card names its license.
 ///
 /// # Errors
 /// Names the file when it cannot be written.
-pub(crate) fn write(folder: &Path, run: &Map<String, Value>) -> Result<()> {
+pub(crate) fn write(folder: &Path, run: &Map<String, Value>, license: &[(String, String)]) -> Result<()> {
     let path = folder.join(FILE);
     let is_others = std::fs::read_to_string(&path).map_or(path.exists(), |text| !text.contains(MARK));
     if !is_others {
-        files::atomic::write(&path, text(folder, run))?;
+        files::atomic::write(&path, text(folder, run, license))?;
     }
     Ok(())
 }
 
-fn text(folder: &Path, run: &Map<String, Value>) -> String {
+fn text(folder: &Path, run: &Map<String, Value>, license: &[(String, String)]) -> String {
     let field = |name: &str| run.get(name).unwrap_or(&Value::Null);
     let configuration = field("configuration");
     let is_adapter = ["lora_rank", "lora_init"].iter().any(|name| configuration.get(*name).is_some());
@@ -37,6 +38,7 @@ fn text(folder: &Path, run: &Map<String, Value>) -> String {
     if is_hub_id(&base) {
         text += &format!("base_model: {base}\n");
     }
+    text.extend(license.iter().map(|(name, value)| format!("{name}: {value}\n")));
     let kind = if is_adapter { "A LoRA adapter" } else { "A model" };
     text += &format!("tags:\n- posttrain\n- {command}\n---\n{MARK}\n\n# {title}\n\n");
     text += &format!("{kind} trained with `posttrain {command}` from {}.\n\n", named(&base));
@@ -88,14 +90,18 @@ mod tests {
         run.as_object().unwrap().clone()
     }
 
+    fn license() -> [(String, String); 1] {
+        [("license".to_owned(), "apache-2.0".to_owned())]
+    }
+
     #[test]
     fn the_card_names_base_data_and_settings_but_no_path() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join(FILE);
-        write(folder.path(), &run()).unwrap();
+        write(folder.path(), &run(), &license()).unwrap();
         let text = std::fs::read_to_string(&path).unwrap();
         for part in [
-            "base_model: owner/base",
+            "base_model: owner/base\nlicense: apache-2.0\n",
             "library_name: peft",
             "from owner/base",
             "- rows.jsonl: train",
@@ -112,10 +118,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join(FILE);
         std::fs::write(&path, "mine").unwrap();
-        write(folder.path(), &run()).unwrap();
+        write(folder.path(), &run(), &license()).unwrap();
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "mine");
         std::fs::write(&path, format!("{MARK} of an earlier run")).unwrap();
-        write(folder.path(), &run()).unwrap();
+        write(folder.path(), &run(), &license()).unwrap();
         assert!(std::fs::read_to_string(&path).unwrap().contains("Steps: 7"));
     }
 }

@@ -176,7 +176,8 @@ fn train(
         let grad_norm = grad_norm.map_err(|error| run.diverged(error))?;
         run.progress.mixture = mixture.state.clone();
         let tokens = batches.iter().map(Batch::tokens).sum();
-        run.count_step(tokens, batches.iter().map(Batch::attended).sum(), trained);
+        let attended = batches.iter().map(|batch| batch.attended(&config.architecture)).sum();
+        run.count_step(tokens, attended, trained);
         window.merge(&totals);
         let done = run.progress.step;
         let is_due = |every: u64| done.is_multiple_of(every) || done == total;

@@ -134,7 +134,7 @@ impl Run {
         }
     }
 
-    /// Counts a step's tokens and its work: `attended` is Σ length² of its sequences, `trained` the tokens that went
+    /// Counts a step's tokens and its work: `attended` is that of its batches ([`training::Batch::attended`]), `trained` the tokens that went
     /// through the head.
     pub(crate) fn count_step(&mut self, tokens: usize, attended: f64, trained: usize) {
         self.progress.step += 1;
@@ -319,7 +319,7 @@ impl Run {
         self.manifest.insert("finished".into(), now().into());
         self.manifest.insert("files".into(), serde_json::to_value(files)?);
         self.write_manifest()?;
-        let card = model_card::write(&self.folder, &self.manifest);
+        let card = model_card::write(&self.folder, &self.manifest, &outgoing.inherited.license);
         self.warn(card);
         self.write_report();
         let best = self.progress.best.map_or_else(String::new, |(step, loss)| match is_best {

@@ -132,7 +132,9 @@ fn train(
             refuse_nan(totals.mean_loss(), step).and_then(|()| learner.update(schedule.rate(step)));
         let grad_norm = grad_norm.map_err(|error| run.diverged(error))?;
         let tokens = batches.iter().map(|weighted| weighted.batch.tokens()).sum();
-        run.count_step(tokens, batches.iter().map(|weighted| weighted.batch.attended()).sum(), trained);
+        let attended =
+            batches.iter().map(|weighted| weighted.batch.attended(&start.config.architecture)).sum();
+        run.count_step(tokens, attended, trained);
         window.merge(&totals);
         let done = run.progress.step;
         let is_due = |every: u64| done.is_multiple_of(every) || done == total;

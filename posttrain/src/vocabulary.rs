@@ -163,6 +163,7 @@ impl StartingPoint {
             tokenizer: &self.tokenizer,
             tokenizer_config: &self.tokenizer_config,
             generation_config: &self.checkpoint.generation_config,
+            inherited: &self.checkpoint.inherited,
             template: self.saves_template.then_some(&self.template),
             adapter: self.adapter.as_ref().map(LoraAdapter::record),
         }

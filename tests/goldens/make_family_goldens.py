@@ -1,11 +1,13 @@
-"""Tiny random checkpoints of each model family by transformers, with logits that our forward pass must repeat.
+"""Tiny random checkpoints of each model family by transformers, with logits and gradients that our passes must repeat.
 
     pip install torch==2.13.0 transformers==5.23.0 safetensors==0.8.0
     python tests/goldens/make_family_goldens.py
 
 Writes families/NAME/ (config.json, model.safetensors in bf16) and families/logits.json (ids and the logits of some of
-their positions, computed in f32 from the same weights) beside this script. Sequences are longer than the windows, so
-that windows show; weights are large enough that every part of a family changes the logits.
+their positions, computed in f32 from the same weights) beside this script, and families/gradients.safetensors: of the
+mean of -log p over the trained tokens of several sequences, each computed by itself, the loss, the log-probabilities and
+every tensor's gradient as its norm and a sample. Sequences are longer than the windows, so that windows show; weights are
+large enough that every part of a family changes the logits.
 """
 
 import copy
@@ -14,6 +16,7 @@ import shutil
 from pathlib import Path
 
 import torch
+from safetensors.torch import save_file
 from transformers import (
     Gemma3ForCausalLM,
     Gemma3TextConfig,
@@ -101,11 +104,37 @@ FAMILIES = {
     "smollm3": (SmolLM3Config, SmolLM3ForCausalLM, {"num_hidden_layers": 5, "rope_parameters": PLAIN}),
 }
 POSITIONS = [0, 5, 40, 99]
+# Of the sequences whose gradient is taken: one token alone, one shorter than every window, two longer than all.
+LENGTHS = [1, 7, 61, 100]
+# A prime, so that the sample's stride does not divide a matrix's width and columns differ.
+SAMPLE = 61
+
+
+def gradients(model):
+    """The loss (1), the trained tokens' log-probabilities, and each gradient's norm (1) and sample, by name."""
+    sequences = [torch.tensor([(index * 31 + length) % SHAPE["vocab_size"] for index in range(length)]) for length in LENGTHS]
+    trained = [[token % 3 > 0 for token in range(length)] for length in LENGTHS]
+    log_probabilities = []
+    for ids, mask in zip(sequences, trained, strict=True):
+        logits = model(ids[None], use_cache=False).logits[0, :-1]
+        taken = logits.log_softmax(-1).gather(1, ids[1:, None])[:, 0]
+        log_probabilities.append(taken[torch.tensor(mask[1:], dtype=torch.bool)])
+    log_probabilities = torch.cat(log_probabilities)
+    loss = -log_probabilities.mean()
+    model.zero_grad()
+    loss.backward()
+    out = {"loss": loss.detach()[None], "log_probabilities": log_probabilities.detach()}
+    for name, parameter in model.named_parameters():
+        flat = parameter.grad.reshape(-1)
+        count = min(SAMPLE, flat.numel())
+        out[f"norm.{name}"] = flat.double().norm().float()[None]
+        out[f"sample.{name}"] = flat[[k * flat.numel() // count for k in range(count)]].clone()
+    return out
 
 
 def main():
     shutil.rmtree(HERE, ignore_errors=True)
-    golden = {}
+    golden, taken = {}, {}
     for name, (config_class, model_class, settings) in FAMILIES.items():
         torch.manual_seed(25)
         model = model_class(config_class(**SHAPE, **settings)).eval()
@@ -126,6 +155,8 @@ def main():
             "positions": POSITIONS,
             "logits": [[round(float(value), 6) for value in logits[position]] for position in POSITIONS],
         }
+        taken |= {f"{name}.{part}": value for part, value in gradients(model).items()}
+    save_file(taken, HERE / "gradients.safetensors")
     (HERE / "logits.json").write_text(json.dumps(golden) + "\n")
 
 

@@ -31,6 +31,8 @@ mod devtools;
 mod endpoints;
 /// Every model family against transformers.
 mod families;
+/// Every model family in training: gradients and files against transformers, adapters, runs that are killed.
+mod family_training;
 /// An endpoint that breaks in every way.
 mod faulty_endpoint;
 /// Logits, greedy answers and scores against transformers.
@@ -45,6 +47,8 @@ mod gradients;
 mod hostile;
 /// Links of the documentation.
 mod links;
+/// What a trained model carries on of its parent's files.
+mod inherited;
 /// Servers of the tests' own.
 mod local_http;
 /// LoRA against peft: gradients, steps, files.

@@ -17,7 +17,7 @@ fn stories260k() -> Option<PathBuf> {
     Some(shared_data()?.join("models/stories260k"))
 }
 
-fn write_rows(path: &Path, rows: &[Value]) {
+pub(crate) fn write_rows(path: &Path, rows: &[Value]) {
     let text: Vec<String> = rows.iter().map(Value::to_string).collect();
     std::fs::write(path, text.join("\n")).unwrap();
 }
@@ -214,7 +214,7 @@ fn weights_of(out: &Path) -> Vec<u8> {
 }
 
 #[track_caller]
-fn assert_equal_runs(whole: &Path, torn: &Path, names: &[&str]) {
+pub(crate) fn assert_equal_runs(whole: &Path, torn: &Path, names: &[&str]) {
     assert!(weights_of(whole) == weights_of(torn), "resumed weights differ");
     for name in names {
         assert!(!metric(whole, name).is_empty(), "{name} was logged");
@@ -679,7 +679,7 @@ fn a_full_disk_is_one_line_and_the_last_checkpoint_loads() {
 }
 
 /// What transformers is to find in a checkpoint, written beside it.
-fn write_expected(out: &Path, messages: Option<&Value>) {
+pub(crate) fn write_expected(out: &Path, messages: Option<&Value>) {
     let checkpoint = Checkpoint::open(out.to_str().unwrap(), None).unwrap();
     let model = engine::Model::load(&checkpoint, WeightFormat::F32, CacheFormat::F32);
     let ids: Vec<u32> = (1..40).map(|index| index * 37 % checkpoint.config.vocab_size as u32).collect();
@@ -736,13 +736,19 @@ fn transformers_loads_every_checkpoint() {
     let last = made[0].join("checkpoints/step-3");
     write_expected(&last, Some(&rows[1]["messages"]));
     made.push(last);
+    loads_with_transformers(&made);
+}
+
+/// transformers finds what `write_expected` wrote, where SMOL_PYTHON names a Python that has it.
+#[track_caller]
+pub(crate) fn loads_with_transformers(made: &[PathBuf]) {
     let Ok(python) = std::env::var("SMOL_PYTHON") else {
         assert!(std::env::var("SMOL_REQUIRE_PYTHON").is_err(), "SMOL_PYTHON is not set");
         eprintln!("SMOL_PYTHON is not set: transformers is not tried");
         return;
     };
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("load_checkpoint.py");
-    let output = Command::new(python).arg(script).args(&made).output().unwrap();
+    let output = Command::new(python).arg(script).args(made).output().unwrap();
     assert!(output.status.success(), "{}", text_of(&output));
     let told = String::from_utf8_lossy(&output.stdout).into_owned();
     println!("{told}");

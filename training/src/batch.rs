@@ -1,5 +1,6 @@
 //! A micro-batch: sequences packed one after another without padding, and which of their tokens are trained.
 
+use checkpoint::Architecture;
 use std::borrow::Cow;
 
 /// One sequence of token ids, and which of them the model learns to predict.
@@ -59,13 +60,43 @@ impl Batch {
         batch
     }
 
-    /// Returns the sum of the squared lengths of the sequences, to which attention's work is proportional.
-    pub fn attended(&self) -> f64 {
-        self.starts.windows(2).map(|pair| ((pair[1] - pair[0]) as f64).powi(2)).sum()
+    /// Returns the sum of the squared lengths of the sequences, to which attention's work is proportional; in layers with a
+    /// window, twice the pairs of tokens that attend. The mean over the layers.
+    pub fn attended(&self, architecture: &Architecture) -> f64 {
+        let in_window = |window: usize| -> f64 {
+            let lengths = self.starts.windows(2).map(|pair| (pair[1] - pair[0]) as f64);
+            let window = window as f64;
+            let pairs = |length: f64| {
+                if length <= window { length.powi(2) } else { (2.0 * length - window) * window }
+            };
+            lengths.map(pairs).sum()
+        };
+        let (layers, whole) = (&architecture.windowed_layers, in_window(usize::MAX));
+        let windowed = layers.iter().filter(|is_windowed| **is_windowed).count();
+        if windowed == 0 {
+            return whole;
+        }
+        let share = windowed as f64 / layers.len() as f64;
+        share * in_window(architecture.window) + (1.0 - share) * whole
     }
 
     /// Returns the number of tokens, T.
     pub fn tokens(&self) -> usize {
         self.ids.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn windows_limit_what_is_attended_to() {
+        let batch = Batch { starts: vec![0, 4, 14], ..Batch::default() };
+        let mut architecture = Architecture::default();
+        assert_eq!(batch.attended(&architecture), 116.0);
+        architecture.windowed_layers = vec![true, false];
+        architecture.window = 5;
+        assert_eq!(batch.attended(&architecture), 0.5 * (16.0 + 15.0 * 5.0) + 0.5 * 116.0);
     }
 }

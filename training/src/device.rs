@@ -3,9 +3,10 @@
 #[cfg(feature = "_gpu")]
 use crate::gpu::device::Gpu;
 use crate::settings::Device;
-use anyhow::Result;
 #[cfg(not(feature = "_gpu"))]
 use anyhow::{Error, anyhow};
+use anyhow::{Result, ensure};
+use checkpoint::{Activation, Architecture, ModelConfig, RopeScaling};
 
 /// A device that can be used.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,6 +61,39 @@ impl DeviceInfo {
     }
 }
 
+/// Refuses a device that has no kernels for a model's arithmetic: a GPU has those of a plain Llama.
+///
+/// # Errors
+/// Names the family, and what its models have beyond a plain Llama.
+pub fn check_architecture(device: Device, config: &ModelConfig) -> Result<()> {
+    ensure!(
+        device == Device::Cpu || config.architecture.is_plain(),
+        "the device is {device}, whose kernels train plain Llama models, but this model of the family {:?} has {}; give `--device cpu`",
+        config.architecture.family.model_type(),
+        beyond_llama(&config.architecture).join(", ")
+    );
+    Ok(())
+}
+
+/// Returns what a model has that a plain Llama has not, in words.
+fn beyond_llama(architecture: &Architecture) -> Vec<&'static str> {
+    let Architecture { has_biases, has_query_key_norms, has_post_norms, .. } = *architecture;
+    let has_other_rope = architecture.rope_scaling != RopeScaling::None;
+    [
+        (has_biases, "biases of queries, keys and values"),
+        (has_query_key_norms, "norms of queries and keys"),
+        (has_post_norms, "norms after branches"),
+        (architecture.activation != Activation::Silu, "a GELU gate"),
+        (architecture.embedding_scale != 1.0, "a scaled embedding"),
+        (architecture.windowed_layers.contains(&true), "sliding windows"),
+        (architecture.rope_free_layers.contains(&true), "layers without rotary positions"),
+        (has_other_rope, "scaled rotary positions"),
+    ]
+    .into_iter()
+    .filter_map(|(has_it, name)| has_it.then_some(name))
+    .collect()
+}
+
 /// The error for a GPU in a program that was built without the feature `cuda`.
 #[cfg(not(feature = "_gpu"))]
 pub(crate) fn without_cuda(device: Device) -> Error {
@@ -68,15 +102,30 @@ pub(crate) fn without_cuda(device: Device) -> Error {
     )
 }
 
-#[cfg(all(test, not(feature = "_gpu")))]
+#[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a test may fail loudly")]
 mod tests {
     use super::*;
 
+    #[cfg(not(feature = "_gpu"))]
     #[test]
     fn a_build_without_the_feature_says_how_to_get_it() {
         assert_eq!(DeviceInfo::best().unwrap(), (DeviceInfo::cpu(), None));
         let error = DeviceInfo::of(Device::Cuda(0)).unwrap_err().to_string();
         assert!(error.contains("--features cuda") && error.contains("--device cpu"), "{error}");
+    }
+
+    #[test]
+    fn a_gpu_refuses_other_families_by_name() {
+        let mut config = ModelConfig::smollm2_135m();
+        for device in [Device::Cpu, Device::Cuda(1)] {
+            check_architecture(device, &config).unwrap();
+        }
+        config.architecture.has_biases = true;
+        config.architecture.windowed_layers = vec![true; config.layers];
+        check_architecture(Device::Cpu, &config).unwrap();
+        let error = check_architecture(Device::Cuda(1), &config).unwrap_err().to_string();
+        assert!(error.contains("biases of queries, keys and values, sliding windows"), "{error}");
+        assert!(error.contains("cuda:1") && error.contains("`--device cpu`"), "{error}");
     }
 }

@@ -6,6 +6,7 @@ use crate::backend::{Backend, Score, TrainingState};
 use crate::base::{Base, BaseValues};
 use crate::batch::Batch;
 use crate::cpu;
+use crate::device::check_architecture;
 #[cfg(not(feature = "_gpu"))]
 use crate::device::without_cuda;
 #[cfg(feature = "_gpu")]
@@ -28,7 +29,8 @@ impl Learner {
     /// Returns a learner for sequences of up to `positions` tokens on the device of `compute`.
     ///
     /// # Errors
-    /// When the state or the buffers do not fit into the device's memory; names the part and what to change.
+    /// When the device has no kernels for the model's family, or the state or the buffers do not fit into its memory; names
+    /// the part and what to change.
     pub fn new(
         state: TrainingState,
         positions: usize,
@@ -179,6 +181,7 @@ fn backend<E: Element>(
     positions: usize,
     compute: &ComputeSettings,
 ) -> Result<Box<dyn Backend>> {
+    check_architecture(compute.device, &state.parameters.config)?;
     let checkpointing = compute.layer_checkpointing;
     match compute.device {
         Device::Cpu => Ok(Box::new(cpu::Trainer::<E>::new(state, positions, checkpointing))),
@@ -213,6 +216,7 @@ fn scorer_of<'a, E: Element>(
     positions: usize,
     compute: &ComputeSettings,
 ) -> Result<Box<dyn Score + 'a>> {
+    check_architecture(compute.device, &parameters.config)?;
     let checkpointing = compute.layer_checkpointing;
     match compute.device {
         Device::Cpu => {

@@ -2,8 +2,8 @@
 //! value projections are adjacent and so one matrix, and so are the gate and up projections. Gradients and moments
 //! have the same layout.
 
-use checkpoint::ModelConfig;
 use checkpoint::weights::{Weights, expected_tensors};
+use checkpoint::{Architecture, ModelConfig};
 use rayon::prelude::*;
 use std::ops::Range;
 
@@ -51,6 +51,10 @@ pub(crate) struct LayerLayout {
     pub(crate) attention_norm: Range<usize>,
     /// ((H + 2K) D, C)
     pub(crate) qkv: Range<usize>,
+    /// Biases of queries, keys and values ((H + 2K) D), where the family has them.
+    pub(crate) biases: Option<Range<usize>>,
+    /// The norms of each head of queries and of keys (D each), where the family has them.
+    pub(crate) head_norms: Option<[Range<usize>; 2]>,
     /// (C, H D)
     pub(crate) out: Range<usize>,
     /// (C)
@@ -59,6 +63,8 @@ pub(crate) struct LayerLayout {
     pub(crate) gate_up: Range<usize>,
     /// (C, F)
     pub(crate) down: Range<usize>,
+    /// The norms of what attention and the feed-forward network add (C each), where the family has them.
+    pub(crate) post_norms: Option<[Range<usize>; 2]>,
 }
 
 impl Layout {
@@ -93,14 +99,14 @@ impl ModelLayout {
     /// Returns the ranges of a model of this shape.
     pub(crate) fn new(config: &ModelConfig) -> Self {
         let Layout { tensors } = Layout::new(config);
-        let embedding = matrix(&tensors, "model.", &["embed_tokens"]);
+        let embedding = adjacent(&tensors, "model.", &["embed_tokens.weight"]);
         let head = match config.tie_word_embeddings {
             true => embedding.clone(),
-            false => matrix(&tensors, "", &["lm_head"]),
+            false => adjacent(&tensors, "", &["lm_head.weight"]),
         };
         Self {
-            layers: (0..config.layers).map(|layer| LayerLayout::new(&tensors, layer)).collect(),
-            norm: matrix(&tensors, "model.", &["norm"]),
+            layers: (0..config.layers).map(|layer| LayerLayout::new(config, &tensors, layer)).collect(),
+            norm: adjacent(&tensors, "model.", &["norm.weight"]),
             embedding,
             head,
         }
@@ -108,27 +114,37 @@ impl ModelLayout {
 }
 
 impl LayerLayout {
-    fn new(tensors: &[Tensor], layer: usize) -> Self {
+    fn new(config: &ModelConfig, tensors: &[Tensor], layer: usize) -> Self {
         let prefix = format!("model.layers.{layer}.");
-        let range = |parts: &[&str]| matrix(tensors, &prefix, parts);
+        let range = |parts: &[&str]| adjacent(tensors, &prefix, parts);
+        let norm = |name: &str| range(&[format!("{name}.weight").as_str()]);
+        let Architecture { has_biases, has_query_key_norms, has_post_norms, .. } = config.architecture;
         Self {
-            attention_norm: range(&["input_layernorm"]),
-            qkv: range(&["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"]),
-            out: range(&["self_attn.o_proj"]),
-            feed_forward_norm: range(&["post_attention_layernorm"]),
-            gate_up: range(&["mlp.gate_proj", "mlp.up_proj"]),
-            down: range(&["mlp.down_proj"]),
+            attention_norm: norm("input_layernorm"),
+            qkv: range(&["self_attn.q_proj.weight", "self_attn.k_proj.weight", "self_attn.v_proj.weight"]),
+            biases: has_biases
+                .then(|| range(&["self_attn.q_proj.bias", "self_attn.k_proj.bias", "self_attn.v_proj.bias"])),
+            head_norms: has_query_key_norms.then(|| [norm("self_attn.q_norm"), norm("self_attn.k_norm")]),
+            out: range(&["self_attn.o_proj.weight"]),
+            feed_forward_norm: norm(match has_post_norms {
+                true => "pre_feedforward_layernorm",
+                false => "post_attention_layernorm",
+            }),
+            gate_up: range(&["mlp.gate_proj.weight", "mlp.up_proj.weight"]),
+            down: range(&["mlp.down_proj.weight"]),
+            post_norms: has_post_norms
+                .then(|| [norm("post_attention_layernorm"), norm("post_feedforward_layernorm")]),
         }
     }
 }
 
-/// Returns the range of adjacent tensors that are used as one matrix.
+/// Returns the range of adjacent tensors that are used as one matrix or vector.
 ///
 /// # Panics
 /// If one of them is missing, or they are not adjacent: `expected_tensors` guarantees both.
-fn matrix(tensors: &[Tensor], prefix: &str, parts: &[&str]) -> Range<usize> {
+fn adjacent(tensors: &[Tensor], prefix: &str, parts: &[&str]) -> Range<usize> {
     let ranges = parts.iter().map(|part| {
-        let name = format!("{prefix}{part}.weight");
+        let name = format!("{prefix}{part}");
         let tensor = tensors.iter().find(|tensor| tensor.name == name);
         tensor.unwrap_or_else(|| panic!("the model has no tensor {name}")).range.clone()
     });
@@ -136,7 +152,7 @@ fn matrix(tensors: &[Tensor], prefix: &str, parts: &[&str]) -> Range<usize> {
         assert_eq!(joined.end, next.start, "{prefix}{}: the tensors are not adjacent", parts.join(", "));
         joined.start..next.end
     });
-    joined.expect("a matrix has at least one tensor")
+    joined.expect("there is at least one tensor")
 }
 
 /// The trained weights: a model's, or an adapter's.
@@ -161,20 +177,25 @@ impl Parameters {
         Self { config: config.clone(), layout, values }
     }
 
-    /// Draws weights from N(0, initializer_range²) and sets norms to 1, as transformers initializes a Llama. With
+    /// Draws matrices from N(0, initializer_range²), sets norms to 1 and biases to 0, as transformers does. With
     /// `scale_residual` the projections that write to the residual stream are divided by sqrt(2 layers), as nanotron
     /// does.
     pub fn random(config: &ModelConfig, seed: u64, scale_residual: bool) -> Self {
         let layout = Layout::new(config);
-        let mut values = vec![1.0; layout.len()];
+        let mut values = vec![1.0 - config.architecture.norm_offset; layout.len()];
         // Each tensor draws from a stream of its own, so the number of threads changes nothing.
         let (mut rest, mut slices) = (values.as_mut_slice(), Vec::new());
         for (index, tensor) in layout.tensors.iter().enumerate() {
             let slice = rest.split_off_mut(..tensor.range.len()).expect("tensors fill the buffer in order");
             slices.push((index, tensor, slice));
         }
-        let matrices = slices.into_par_iter().filter(|(_, tensor, _)| tensor.decays());
-        matrices.for_each(|(index, tensor, slice)| {
+        slices.into_par_iter().for_each(|(index, tensor, slice)| {
+            if tensor.name.ends_with(".bias") {
+                return slice.fill(0.0);
+            }
+            if !tensor.decays() {
+                return;
+            }
             let mut normal = random::Normal::new(random::mix(seed, index as u64));
             let writes_residual =
                 tensor.name.ends_with("o_proj.weight") || tensor.name.ends_with("down_proj.weight");
@@ -226,23 +247,52 @@ mod tests {
 
     /// Every tensor belongs to one range, and the ranges fill the buffer.
     #[test]
-    fn the_ranges_of_all_matrices_fill_the_buffer() {
-        for tied in [true, false] {
-            let config = ModelConfig { tie_word_embeddings: tied, ..ModelConfig::smollm2_135m() };
+    fn the_ranges_of_all_tensors_fill_the_buffer() {
+        let whole = Architecture {
+            has_biases: true,
+            has_query_key_norms: true,
+            has_post_norms: true,
+            ..Architecture::default()
+        };
+        for (tied, architecture) in [(true, Architecture::default()), (false, whole)] {
+            let config =
+                ModelConfig { tie_word_embeddings: tied, architecture, ..ModelConfig::smollm2_135m() };
             let (length, layout) = (Layout::new(&config).len(), ModelLayout::new(&config));
             let mut ranges = vec![layout.embedding.clone(), layout.norm.clone()];
             if !tied {
                 ranges.push(layout.head.clone());
             }
             for layer in &layout.layers {
-                let LayerLayout { attention_norm, qkv, out, feed_forward_norm, gate_up, down } = layer;
-                ranges.extend([attention_norm, qkv, out, feed_forward_norm, gate_up, down].map(Clone::clone));
+                let LayerLayout { attention_norm, qkv, biases, head_norms, out, .. } = layer.clone();
+                let LayerLayout { feed_forward_norm, gate_up, down, post_norms, .. } = layer.clone();
+                ranges.extend([attention_norm, qkv, out, feed_forward_norm, gate_up, down]);
+                ranges.extend(biases.into_iter().chain(head_norms.into_iter().flatten()));
+                ranges.extend(post_norms.into_iter().flatten());
             }
             ranges.sort_by_key(|range| range.start);
             let ends = ranges.iter().map(|range| range.end);
             assert!(ranges.iter().skip(1).map(|range| range.start).eq(ends.take(ranges.len() - 1)));
             assert_eq!((ranges[0].start, ranges[ranges.len() - 1].end), (0, length));
             assert_eq!(layout.head == layout.embedding, tied);
+        }
+    }
+
+    #[test]
+    fn random_norms_change_nothing_and_biases_are_zero() {
+        for norm_offset in [0.0, 1.0] {
+            let architecture = Architecture {
+                has_biases: true,
+                has_post_norms: true,
+                norm_offset,
+                ..Architecture::default()
+            };
+            let config =
+                ModelConfig { layers: 1, vocab_size: 32, architecture, ..ModelConfig::smollm2_135m() };
+            for (name, shape, values) in Parameters::random(&config, 1, false).named() {
+                let expected = if name.ends_with(".bias") { 0.0 } else { 1.0 - norm_offset };
+                let is_vector = shape.len() == 1;
+                assert_eq!(values.iter().all(|value| *value == expected), is_vector, "{name}");
+            }
         }
     }
 }

@@ -34,6 +34,9 @@ pub(super) fn read(
     }
     if family == Family::SmolLm3 {
         architecture.rope_free_layers = rope_free_layers(config, layers)?;
+        if !architecture.rope_free_layers.contains(&true) {
+            architecture.rope_free_layers.clear();
+        }
     }
     Ok((architecture, theta))
 }
@@ -136,7 +139,7 @@ fn rope(config: &Map<String, Value>, family: Family) -> Result<(f32, RopeScaling
         match kind {
             None | Some("default") => {}
             // It begins beyond max_position_embeddings, which is the longest context.
-            Some("dynamic") => found = RopeScaling::Dynamic,
+            Some("dynamic") => found = RopeScaling::Dynamic { factor: value("factor")? },
             Some("linear") => found = RopeScaling::Linear { factor: value("factor")? },
             Some("llama3") => {
                 found = RopeScaling::Llama3 {
@@ -227,6 +230,7 @@ fn windowed_layers(config: &Map<String, Value>, family: Family, layers: usize) -
             let first = first()?;
             (0..layers).map(|layer| layer >= first).collect()
         }
+        Family::SmolLm3 => rope_free_layers(config, layers)?,
         _ => vec![true; layers],
     })
 }

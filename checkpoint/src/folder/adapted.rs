@@ -71,6 +71,7 @@ impl Checkpoint {
             own,
             stop_ids: stop_ids.into_iter().collect(),
             generation: generation_config,
+            inherited: self.inherited,
         };
         parts.join(template)
     }

@@ -2,6 +2,7 @@
 
 use crate::adapter::{self, AdapterConfig};
 use crate::error::Error;
+use crate::inherited::{Inherited, TEMPLATES};
 use crate::weights::{self, Precision};
 use crate::{ChatTemplate, ModelConfig, Tokenizer};
 use files::checksum::{Algorithm, Content};
@@ -20,6 +21,8 @@ pub struct CheckpointWriter<'a> {
     pub tokenizer_config: &'a Map<String, Value>,
     /// The content of the parent checkpoint's `generation_config.json`: its sampling defaults and other ends are kept.
     pub generation_config: &'a Map<String, Value>,
+    /// What its parent carries on to it.
+    pub inherited: &'a Inherited,
     /// The template it was trained with; `None` if it was trained on no conversation.
     pub template: Option<&'a ChatTemplate>,
     /// Set if the weights are those of an adapter.
@@ -69,10 +72,23 @@ impl CheckpointWriter<'_> {
         let mut manifest = Manifest::default();
         let mut config = self.config.to_json();
         config["torch_dtype"] = if precision == Precision::F32 { "float32" } else { "bfloat16" }.into();
-        let mut text = |name: &str, text: &str| {
-            manifest.insert(name, Content::of_bytes(text.as_bytes(), algorithm));
-            files::atomic::write(&folder.join(name), text)
+        if self.adapter.is_none() {
+            self.put_unknown_fields(&mut config);
+        }
+        let mut bytes = |name: &str, bytes: &[u8]| {
+            manifest.insert(name, Content::of_bytes(bytes, algorithm));
+            files::atomic::write(&folder.join(name), bytes)
         };
+        for (name, content) in &self.inherited.licenses {
+            bytes(name, content)?;
+        }
+        if self.template.is_some() && !self.inherited.templates.is_empty() {
+            files::atomic::create_folder(&folder.join(TEMPLATES))?;
+            for (name, source) in &self.inherited.templates {
+                bytes(&format!("{TEMPLATES}/{name}.jinja"), source.as_bytes())?;
+            }
+        }
+        let mut text = |name: &str, text: &str| bytes(name, text.as_bytes());
         match &self.adapter {
             Some(record) => text(adapter::CONFIG_FILE, &pretty(&record.config.to_json()))?,
             None => text("config.json", &pretty(&config))?,
@@ -94,6 +110,15 @@ impl CheckpointWriter<'_> {
         let content = weights::write_with(&folder.join(name), tensors, precision, &entries, algorithm)?;
         manifest.insert(name, content);
         Ok(manifest)
+    }
+
+    /// Adds what the parent's `config.json` has that this project does not write.
+    fn put_unknown_fields(&self, config: &mut Value) {
+        for (name, value) in &self.inherited.config {
+            if config.get(name).is_none() {
+                config[name.as_str()] = value.clone();
+            }
+        }
     }
 
     fn generation(&self) -> Value {
@@ -162,6 +187,7 @@ mod tests {
             tokenizer: &Tokenizer::from_json(&tokenizer).unwrap(),
             tokenizer_config: &Map::new(),
             generation_config: parent.as_object().unwrap(),
+            inherited: &Inherited::default(),
             template: None,
             adapter: None,
         }

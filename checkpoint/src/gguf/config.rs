@@ -132,8 +132,7 @@ impl Keys<'_> {
 
     /// What the family has beyond a plain Llama. llama.cpp's source states what the metadata do not: the groups of
     /// layers (`set_swa_pattern`, `n_no_rope_layer_step` of
-    /// <https://github.com/ggml-org/llama.cpp/blob/master/src/llama-model.cpp>), and that the offset of Gemma's norms is in
-    /// their weights.
+    /// <https://github.com/ggml-org/llama.cpp/blob/master/src/llama-model.cpp>).
     fn particulars(
         &self,
         family: Family,
@@ -145,7 +144,6 @@ impl Keys<'_> {
         const GEMMA_GROUP: usize = 6;
         const SMOLLM3_GROUP: usize = 4;
         let mut architecture = Architecture {
-            norm_offset: 0.0,
             rope_scaling: self.rope_scaling(head_dim, theta)?,
             ..Architecture::of(family, hidden_size)
         };

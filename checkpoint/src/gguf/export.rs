@@ -177,7 +177,10 @@ fn shape(checkpoint: &Checkpoint, architecture: &str, kind: ExportType) -> Vec<(
 /// What each rotary frequency (D / 2) is divided by, where that is not one factor.
 fn divisors(scaling: &RopeScaling, head_dim: usize, theta: f32) -> Option<Vec<f32>> {
     match scaling {
-        RopeScaling::None | RopeScaling::Dynamic | RopeScaling::Linear { .. } | RopeScaling::Yarn(_) => None,
+        RopeScaling::None
+        | RopeScaling::Dynamic { .. }
+        | RopeScaling::Linear { .. }
+        | RopeScaling::Yarn(_) => None,
         RopeScaling::Divisors(divisors) => Some(divisors.clone()),
         RopeScaling::Llama3 { .. } => {
             let plain: Vec<f32> =

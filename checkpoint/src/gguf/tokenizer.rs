@@ -1,6 +1,6 @@
 //! Tokenizer, special tokens and chat template from a GGUF file's metadata.
 //!
-//! The metadata become the text of a `tokenizer.json`, so that tokens, streams and constraints are computed by the code
+//! The metadata become the content of a `tokenizer.json`, so that tokens, streams and constraints are computed by the code
 //! of every other checkpoint, and what training writes is complete.
 
 use super::file::GgufFile;
@@ -26,8 +26,8 @@ pub(crate) struct GgufText {
     pub(crate) stop_ids: Vec<u32>,
     /// What a `tokenizer_config.json` beside it would say.
     pub(crate) tokenizer_config: Map<String, Value>,
-    /// The text of a `tokenizer.json`.
-    pub(crate) tokenizer_json: String,
+    /// The content of a `tokenizer.json`.
+    pub(crate) tokenizer: Value,
 }
 
 impl GgufText {
@@ -56,7 +56,7 @@ impl GgufText {
             eos_token: special("ggml.eos_token_id"),
             stop_ids,
             tokenizer_config: vocabulary.tokenizer_config(),
-            tokenizer_json: tokenizer.to_string(),
+            tokenizer,
         })
     }
 }

@@ -58,10 +58,13 @@ impl GgufWeights {
         for (row, out) in values.chunks_exact_mut(columns).enumerate() {
             rows.read(row, out);
         }
+        if source.added != 0.0 {
+            values.iter_mut().for_each(|value| *value -= source.added);
+        }
         values
     }
 
-    /// As [`Weights::rows`].
+    /// As [`Weights::rows`], of matrices: only vectors have something added.
     pub(super) fn rows(&self, name: &str) -> Rows<'_> {
         let stored = self.stored(name);
         let columns = stored.shape.last().copied().unwrap_or(1);

@@ -1,7 +1,7 @@
 //! The rotary tables of a model: one for most layers, another one for layers with a window in some families, none for
 //! rope-free layers.
 
-use checkpoint::ModelConfig;
+use checkpoint::{ModelConfig, Rotation};
 use kernels::RopeTable;
 
 /// The rotary tables of all layers.
@@ -11,14 +11,7 @@ pub(super) struct Positions {
     /// The table of layers with a window, if it is another one.
     windowed: Option<RopeTable>,
     /// Which table each layer uses.
-    kinds: Vec<Kind>,
-}
-
-#[derive(Debug, Clone, Copy)]
-enum Kind {
-    Whole,
-    Windowed,
-    None,
+    rotations: Vec<Rotation>,
 }
 
 impl Positions {
@@ -29,22 +22,17 @@ impl Positions {
         architecture.rope_scaling.apply(&mut frequencies);
         let windowed = architecture.window_rope_theta;
         let windowed = windowed.map(|theta| RopeTable::new(positions, head_dim, theta));
-        let kind = |layer| match () {
-            () if architecture.is_rope_free(layer) => Kind::None,
-            () if architecture.is_windowed(layer) && windowed.is_some() => Kind::Windowed,
-            () => Kind::Whole,
-        };
-        let kinds = (0..config.layers).map(kind).collect();
+        let rotations = (0..config.layers).map(|layer| architecture.rotation(layer)).collect();
         let whole = RopeTable::with_frequencies(positions, &frequencies);
-        Self { whole: whole.scaled(architecture.rope_scaling.attention_factor()), windowed, kinds }
+        Self { whole: whole.scaled(architecture.rope_scaling.attention_factor()), windowed, rotations }
     }
 
     /// Returns the table of a layer; `None` if it rotates nothing.
     pub(super) fn table(&self, layer: usize) -> Option<&RopeTable> {
-        match self.kinds[layer] {
-            Kind::None => None,
-            Kind::Windowed => self.windowed.as_ref(),
-            Kind::Whole => Some(&self.whole),
+        match self.rotations[layer] {
+            Rotation::None => None,
+            Rotation::Windowed => self.windowed.as_ref(),
+            Rotation::Whole => Some(&self.whole),
         }
     }
 }

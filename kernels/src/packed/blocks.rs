@@ -89,19 +89,67 @@ impl BlockType {
 
     fn read_plain(self, bytes: &[u8]) -> Block {
         let half = |at: usize| f16::from_le_bytes([bytes[at], bytes[at + 1]]);
-        let nibble = |at: usize, index: usize| {
-            if index < BLOCK / 2 { bytes[at + index] & 15 } else { bytes[at + index - BLOCK / 2] >> 4 }
-        };
-        let five =
-            |at: usize, index: usize| nibble(at + 4, index) | (bytes[at + index / 8] >> (index % 8) & 1) << 4;
         match self {
-            Self::Q4_0 | Self::Iq4Nl => Block::plain(half(0), f16::ZERO, |index| nibble(2, index)),
-            Self::Q4_1 => Block::plain(half(0), half(2), |index| nibble(4, index)),
-            Self::Q5_0 => Block::plain(half(0), f16::ZERO, |index| five(2, index)),
-            Self::Q5_1 => Block::plain(half(0), half(2), |index| five(4, index)),
+            Self::Q4_0 | Self::Iq4Nl => Block::plain(half(0), f16::ZERO, nibbles(&bytes[2..])),
+            Self::Q4_1 => Block::plain(half(0), half(2), nibbles(&bytes[4..])),
+            Self::Q5_0 => Block::plain(half(0), f16::ZERO, fives(&bytes[2..])),
+            Self::Q5_1 => Block::plain(half(0), half(2), fives(&bytes[4..])),
             // The bias makes them unsigned.
-            _ => Block::plain(half(0), f16::ZERO, |index| bytes[2 + index].wrapping_add(128)),
+            _ => Block::plain(
+                half(0),
+                f16::ZERO,
+                first::<BLOCK>(&bytes[2..]).map(|byte| byte.wrapping_add(128)),
+            ),
         }
+    }
+}
+
+/// The first bytes as an array: loops over arrays are vectorized, and loading a model is mostly these loops.
+fn first<const N: usize>(bytes: &[u8]) -> [u8; N] {
+    *bytes.first_chunk().expect("a block has all its bytes")
+}
+
+/// The half-bytes of a block: of every `width` bytes first the low ones, then the high ones.
+fn halves<const N: usize>(bytes: &[u8], width: usize) -> [u8; N] {
+    let mut quants = [0; N];
+    for (quants, packed) in quants.chunks_exact_mut(2 * width).zip(bytes[..N / 2].chunks_exact(width)) {
+        let (low, high) = quants.split_at_mut(width);
+        for ((low, high), byte) in low.iter_mut().zip(high).zip(packed) {
+            (*low, *high) = (byte & 15, byte >> 4);
+        }
+    }
+    quants
+}
+
+fn nibbles(bytes: &[u8]) -> [u8; BLOCK] {
+    halves(bytes, BLOCK / 2)
+}
+
+/// Numbers of five bits: the highest bit of each in four bytes, then the half-bytes.
+fn fives(bytes: &[u8]) -> [u8; BLOCK] {
+    let highest = u32::from_le_bytes(first(bytes));
+    let mut quants = nibbles(&bytes[4..]);
+    for (index, quant) in quants.iter_mut().enumerate() {
+        *quant |= ((highest >> index & 1) as u8) << 4;
+    }
+    quants
+}
+
+/// The pairs of bits of a super-block: of every 32 bytes first all lowest two bits, then the next two.
+fn pairs(bytes: &[u8]) -> [u8; SUPER] {
+    let mut quants = [0; SUPER];
+    for (index, quants) in quants.chunks_exact_mut(BLOCK).enumerate() {
+        let packed: [u8; BLOCK] = first(&bytes[index / 4 * BLOCK..]);
+        quants.iter_mut().zip(packed).for_each(|(quant, byte)| *quant = byte >> (index % 4 * 2) & 3);
+    }
+    quants
+}
+
+/// Adds one more bit to each number of a super-block, which becomes bit `to`: 32 bytes hold the bits of eight blocks.
+fn add_bits(quants: &mut [u8; SUPER], bytes: &[u8], to: usize) {
+    let packed: [u8; BLOCK] = first(bytes);
+    for (index, quants) in quants.chunks_exact_mut(BLOCK).enumerate() {
+        quants.iter_mut().zip(packed).for_each(|(quant, byte)| *quant |= (byte >> index & 1) << to);
     }
 }
 
@@ -109,20 +157,8 @@ fn half_at(bytes: &[u8], at: usize) -> f16 {
     f16::from_le_bytes([bytes[at], bytes[at + 1]])
 }
 
-/// 32 bytes hold 128 numbers: first all their lowest two bits, then the next two.
-fn pair_of_bits(bytes: &[u8], index: usize) -> u8 {
-    bytes[index / 128 * 32 + index % 32] >> (index % 128 / 32 * 2) & 3
-}
-
-/// 32 bytes hold 64 numbers: the low half-bytes, then the high ones.
-fn nibble(bytes: &[u8], index: usize) -> u8 {
-    bytes[index / 64 * 32 + index % 32] >> (index % 64 / 32 * 4) & 15
-}
-
 fn q2_k(bytes: &[u8]) -> Block {
-    let mut block = Block::super_block(half_at(bytes, 80), half_at(bytes, 82), |index| {
-        pair_of_bits(&bytes[16..80], index)
-    });
+    let mut block = Block::super_block(half_at(bytes, 80), half_at(bytes, 82), pairs(&bytes[16..80]));
     for (index, both) in bytes[..16].iter().enumerate() {
         (block.small_scales[index], block.small_minimums[index]) = ((both & 15) as i8, (both >> 4) as i8);
     }
@@ -130,10 +166,10 @@ fn q2_k(bytes: &[u8]) -> Block {
 }
 
 fn q3_k(bytes: &[u8]) -> Block {
-    let (high, packed) = (&bytes[..32], &bytes[96..108]);
-    let mut block = Block::super_block(half_at(bytes, 108), f16::ZERO, |index| {
-        pair_of_bits(&bytes[32..96], index) | (high[index % 32] >> (index / 32) & 1) << 2
-    });
+    let packed = &bytes[96..108];
+    let mut quants = pairs(&bytes[32..96]);
+    add_bits(&mut quants, &bytes[..32], 2);
+    let mut block = Block::super_block(half_at(bytes, 108), f16::ZERO, quants);
     for (index, scale) in block.small_scales.iter_mut().enumerate() {
         // Eight bytes of low half-bytes, then four of two high bits.
         let low = if index < 8 { packed[index] & 15 } else { packed[index - 8] >> 4 };
@@ -143,15 +179,14 @@ fn q3_k(bytes: &[u8]) -> Block {
 }
 
 fn q4_k(bytes: &[u8]) -> Block {
-    let block = Block::super_block(half_at(bytes, 0), half_at(bytes, 2), |index| nibble(&bytes[16..], index));
+    let block = Block::super_block(half_at(bytes, 0), half_at(bytes, 2), halves(&bytes[16..], BLOCK));
     with_six_bit_scales(block, &bytes[4..16])
 }
 
 fn q5_k(bytes: &[u8]) -> Block {
-    let (high, low) = (&bytes[16..48], &bytes[48..]);
-    let block = Block::super_block(half_at(bytes, 0), half_at(bytes, 2), |index| {
-        nibble(low, index) | (high[index % 32] >> (index / 32) & 1) << 4
-    });
+    let mut quants: [u8; SUPER] = halves(&bytes[48..], BLOCK);
+    add_bits(&mut quants, &bytes[16..48], 4);
+    let block = Block::super_block(half_at(bytes, 0), half_at(bytes, 2), quants);
     with_six_bit_scales(block, &bytes[4..16])
 }
 
@@ -171,12 +206,10 @@ fn with_six_bit_scales(mut block: Block, packed: &[u8]) -> Block {
 }
 
 fn q6_k(bytes: &[u8]) -> Block {
-    let (lows, highs) = (&bytes[..128], &bytes[128..192]);
-    let mut block = Block::super_block(half_at(bytes, 208), f16::ZERO, |index| {
-        // 64 bytes of half-bytes and 32 of pairs of bits hold 128 numbers.
-        let low = lows[index / 128 * 64 + index % 64] >> (index % 128 / 64 * 4) & 15;
-        low | pair_of_bits(highs, index) << 4
-    });
+    // 64 bytes of half-bytes and 32 of pairs of bits hold 128 numbers.
+    let mut quants: [u8; SUPER] = halves(&bytes[..128], 2 * BLOCK);
+    quants.iter_mut().zip(pairs(&bytes[128..192])).for_each(|(quant, high)| *quant |= high << 4);
+    let mut block = Block::super_block(half_at(bytes, 208), f16::ZERO, quants);
     for (scale, byte) in block.small_scales.iter_mut().zip(&bytes[192..208]) {
         *scale = *byte as i8;
     }

@@ -22,14 +22,14 @@ pub(super) struct Block {
 
 impl Block {
     /// A block of 32 quants.
-    pub(super) fn plain(scale: f16, minimum: f16, quant: impl Fn(usize) -> u8) -> Self {
-        let quants = std::array::from_fn(|index| if index < BLOCK { quant(index) } else { 0 });
-        Self { quants, scale, minimum, small_scales: [0; 16], small_minimums: [0; 16] }
+    pub(super) fn plain(scale: f16, minimum: f16, quants: [u8; BLOCK]) -> Self {
+        let mut all = [0; SUPER];
+        all[..BLOCK].copy_from_slice(&quants);
+        Self { quants: all, scale, minimum, small_scales: [0; 16], small_minimums: [0; 16] }
     }
 
     /// A super-block, whose small scales are zero.
-    pub(super) fn super_block(scale: f16, minimum: f16, quant: impl Fn(usize) -> u8) -> Self {
-        let quants = std::array::from_fn(quant);
+    pub(super) fn super_block(scale: f16, minimum: f16, quants: [u8; SUPER]) -> Self {
         Self { quants, scale, minimum, small_scales: [0; 16], small_minimums: [0; 16] }
     }
 }
@@ -56,7 +56,7 @@ pub(super) fn quantize(format: WeightFormat, values: &[f32]) -> Block {
         }
         other => panic!("quantize: f32 is not quantized to {other:?}"),
     };
-    Block::plain(scale, minimum, |index| quants[index])
+    Block::plain(scale, minimum, quants)
 }
 
 /// Quantizes a block to unsigned bytes and a scale; a number is scale * (byte - 128).

@@ -6,8 +6,11 @@
 
 mod adamw;
 mod attention;
+mod bias;
 mod cross_entropy;
 mod embedding;
+mod geglu;
+mod head_norm;
 mod norm;
 mod rotary;
 mod swiglu;

@@ -1,4 +1,5 @@
-//! Causal grouped-query attention over packed sequences, forward and backward: no token attends to another sequence.
+//! Causal grouped-query attention over packed sequences, forward and backward: no token attends to another sequence. With
+//! a window, each query attends to the last positions only, its own included; the others are not computed.
 //!
 //! The scores exist for one block of queries at a time. The backward pass computes them again from the saved log-sums.
 

@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may fail loudly")]
 
 use super::*;
-use checkpoint::{ChatTemplate, ModelConfig, Tokenizer};
+use checkpoint::{ChatTemplate, Inherited, ModelConfig, Tokenizer};
 use tempfile::TempDir;
 
 /// A tiny model, its tokenizer, and a folder of checkpoints.
@@ -44,6 +44,7 @@ impl Fixture {
             tokenizer: &self.tokenizer,
             tokenizer_config: &Map::new(),
             generation_config: &Map::new(),
+            inherited: &Inherited::default(),
             template: Some(&template),
             adapter: None,
         };

@@ -8,7 +8,7 @@ use crate::settings::TrainingSettings;
 use crate::vocabulary::{RowKinds, StartingPoint};
 use anyhow::{Context, Result, bail, ensure};
 use checkpoint::folder::{self, CheckpointWriter};
-use checkpoint::{ChatTemplate, Checkpoint, ModelConfig, Tokenizer};
+use checkpoint::{ChatTemplate, Checkpoint, Inherited, ModelConfig, Tokenizer};
 use serde_json::{Map, Value};
 use std::path::Path;
 use training::Parameters;
@@ -35,6 +35,7 @@ pub(super) struct CheckpointParts {
     pub(super) tokenizer: Tokenizer,
     tokenizer_config: Map<String, Value>,
     generation_config: Map<String, Value>,
+    inherited: Inherited,
     pub(super) template: ChatTemplate,
     /// Whether the template is the tokenizer's own, and so is saved.
     has_own_template: bool,
@@ -51,6 +52,7 @@ impl CheckpointParts {
             tokenizer: &self.tokenizer,
             tokenizer_config: &self.tokenizer_config,
             generation_config: &self.generation_config,
+            inherited: &self.inherited,
             template: self.has_own_template.then_some(&self.template),
             adapter: self.adapter.as_ref().map(LoraAdapter::record),
         }
@@ -109,6 +111,7 @@ fn from_checkpoint(name: &str, training: &TrainingSettings) -> Result<Origin> {
             tokenizer: start.tokenizer,
             tokenizer_config: start.tokenizer_config,
             generation_config: start.checkpoint.generation_config,
+            inherited: start.checkpoint.inherited,
             template: start.template,
             has_own_template: start.checkpoint.has_own_template,
             document_end: start.document_end,
@@ -157,6 +160,7 @@ fn from_random_weights(settings: &PretrainSettings, seed: u64) -> Result<Origin>
             tokenizer,
             tokenizer_config,
             generation_config: Map::new(),
+            inherited: Inherited::default(),
             document_end,
             adapter: None,
         },

@@ -1,15 +1,17 @@
-//! One transformer layer forward and backward on the CPU: attention, then SwiGLU, each on a normed residual stream.
+//! One transformer layer forward and backward on the CPU: attention, then a gated feed-forward network, each on a normed
+//! residual stream. What a family has beyond a plain Llama (biases, norms of heads and of branches, windows, another
+//! gate) is where its layout or its architecture says so; a plain Llama runs none of it.
+
+mod attention;
+mod feed_forward;
 
 use super::linear::{AdapterPass, Gradients, Linear, LowRankScratch};
 use crate::adapter::Product;
 use crate::batch::Batch;
 use crate::parameters::LayerLayout;
 use checkpoint::ModelConfig;
-use kernels::training::{
-    Direction, attention_backward, attention_forward, rms_norm_backward, rms_norm_forward, rotate,
-    swiglu_backward, swiglu_forward,
-};
-use kernels::{Accumulate, AttentionShape, Element, Matrix, RopeTable};
+use kernels::training::{Direction, rms_norm_backward, rotate};
+use kernels::{AttentionShape, Element, Matrix, RopeTable};
 use std::ops::Range;
 
 /// The activations of a layer that its backward pass needs.
@@ -17,6 +19,8 @@ use std::ops::Range;
 pub(super) struct LayerActivations<E> {
     /// Queries, keys and values after the rotary embedding (T, (H + 2K) D).
     qkv: Vec<E>,
+    /// Queries and keys before their norms (T, (H + K) D); empty in families without them.
+    unnormed: Vec<E>,
     /// The attention output before its projection (T, H D).
     attention_out: Vec<E>,
     /// Logarithms of the softmax denominators (H, T).
@@ -26,6 +30,10 @@ pub(super) struct LayerActivations<E> {
     middle: Vec<f32>,
     /// Gate and up projections; in the backward pass their gradient takes this place (T, 2F).
     gate_up: Vec<E>,
+    /// What attention adds, before its norm (T, C); empty in families without one.
+    attention_branch: Vec<E>,
+    /// What the feed-forward network adds, before its norm (T, C); empty in families without one.
+    feed_forward_branch: Vec<E>,
 }
 
 /// Buffers that all layers share.
@@ -58,6 +66,13 @@ impl<E: Element> LayerActivations<E> {
         self.attention_out.resize(tokens * widths.attention_out, E::default());
         self.log_sums.resize(tokens * config.heads, 0.0);
         self.gate_up.resize(tokens * 2 * widths.feed_forward, E::default());
+        if config.architecture.has_query_key_norms {
+            self.unnormed.resize(tokens * widths.queries_keys, E::default());
+        }
+        if config.architecture.has_post_norms {
+            self.attention_branch.resize(tokens * widths.stream, E::default());
+            self.feed_forward_branch.resize(tokens * widths.stream, E::default());
+        }
     }
 }
 
@@ -83,18 +98,21 @@ struct Widths {
     feed_forward: usize,
     /// H D
     attention_out: usize,
+    /// (H + K) D
+    queries_keys: usize,
     /// (H + 2K) D
     qkv: usize,
 }
 
 impl Widths {
     fn new(config: &ModelConfig) -> Self {
-        let attention_out = config.heads * config.head_dim;
+        let (attention_out, keys) = (config.heads * config.head_dim, config.kv_heads * config.head_dim);
         Self {
             stream: config.hidden_size,
             feed_forward: config.intermediate_size,
             attention_out,
-            qkv: attention_out + 2 * config.kv_heads * config.head_dim,
+            queries_keys: attention_out + keys,
+            qkv: attention_out + 2 * keys,
         }
     }
 }
@@ -108,7 +126,8 @@ pub(super) struct Step<'a, W> {
     pub(super) weights: &'a [W],
     pub(super) adapter: Option<AdapterPass<'a>>,
     pub(super) batch: &'a Batch,
-    pub(super) rope: &'a RopeTable,
+    /// None in layers without rotary positions.
+    pub(super) rope: Option<&'a RopeTable>,
 }
 
 impl<W> Clone for Step<'_, W> {
@@ -125,12 +144,17 @@ impl<'a, W: Element> Step<'a, W> {
         AttentionShape { heads, kv_heads, head_dim }
     }
 
+    /// The number of positions that a token attends to.
+    fn window(&self) -> usize {
+        self.config.architecture.window_of(self.index)
+    }
+
     fn norm(&self, range: &Range<usize>) -> Vec<f32> {
-        self.weights[range.clone()].iter().map(|weight| weight.to_f32()).collect()
+        norm_weights(&self.weights[range.clone()], self.config)
     }
 
     fn linear(&self, product: Product) -> Linear<'a, W> {
-        let Widths { stream: c, feed_forward: f, attention_out: hd, qkv } = Widths::new(self.config);
+        let Widths { stream: c, feed_forward: f, attention_out: hd, qkv, .. } = Widths::new(self.config);
         let (range, outputs, inputs) = match product {
             Product::QueryKeyValue => (&self.layout.qkv, qkv, c),
             Product::Output => (&self.layout.out, c, hd),
@@ -148,10 +172,33 @@ impl<'a, W: Element> Step<'a, W> {
 
     /// Rotates queries and keys in place.
     fn rotate<E: Element>(&self, qkv: &mut [E], direction: Direction) {
+        let Some(rope) = self.rope else { return };
         let AttentionShape { heads, kv_heads, head_dim } = self.shape();
         let row = (heads + 2 * kv_heads) * head_dim;
-        rotate(qkv, row, heads + kv_heads, &self.batch.positions, self.rope, direction);
+        rotate(qkv, row, heads + kv_heads, &self.batch.positions, rope, direction);
     }
+}
+
+/// The weights of a norm in f32, with what the family adds to them.
+pub(super) fn norm_weights<W: Element>(weights: &[W], config: &ModelConfig) -> Vec<f32> {
+    let offset = config.architecture.norm_offset;
+    weights.iter().map(|weight| weight.to_f32()).map(|w| if offset == 0.0 { w } else { w + offset }).collect()
+}
+
+/// The gradient of what a branch adds, before its norm if it has one (its input and the range of its weights), given that of
+/// the residual stream (T, C).
+fn branch_gradient<'a, E: Element, W: Element>(
+    step: Step<'_, W>,
+    gradients: &mut Gradients<'_>,
+    post_norm: Option<(&[E], &Range<usize>)>,
+    dx: &'a [f32],
+    dbranch: &'a mut [f32],
+) -> &'a [f32] {
+    let Some((branch, norm)) = post_norm else { return dx };
+    dbranch.fill(0.0);
+    let weights = step.norm(norm);
+    rms_norm_backward(dbranch, gradients.of_weights(norm), dx, branch, &weights, step.config.rms_norm_eps);
+    dbranch
 }
 
 impl<E: Element> LayerActivations<E> {
@@ -163,40 +210,15 @@ impl<E: Element> LayerActivations<E> {
         next: Option<&mut Vec<f32>>,
         scratch: &mut Scratch<E>,
     ) {
-        let Step { config, layout, batch, .. } = step;
-        let epsilon = config.rms_norm_eps;
-        let Scratch { normed, gated, low_rank, middle, .. } = scratch;
-
-        rms_norm_forward(normed, x, &step.norm(&layout.attention_norm), epsilon); // (T, C)
-        let linear = step.linear(Product::QueryKeyValue);
-        linear.forward(&mut self.qkv, normed, Accumulate::Replace, low_rank); // (T, (H + 2K) D)
-        step.rotate(&mut self.qkv, Direction::Forward);
-        let (out, log_sums) = (&mut self.attention_out, &mut self.log_sums);
-        attention_forward(out, log_sums, &self.qkv, step.shape(), &batch.starts); // (T, H D)
+        self.forward_attention(step, x, scratch);
         if step.adapter.is_some() {
-            self.middle = std::mem::take(middle);
+            self.middle = std::mem::take(&mut scratch.middle);
         }
-        self.compute_middle(step, x, low_rank);
-
-        rms_norm_forward(normed, &self.middle, &step.norm(&layout.feed_forward_norm), epsilon); // (T, C)
-        let linear = step.linear(Product::GateUp);
-        linear.forward(&mut self.gate_up, normed, Accumulate::Replace, low_rank); // (T, 2F)
-        if let Some(next) = next {
-            swiglu_forward(gated, &self.gate_up, config.intermediate_size); // (T, F)
-            next.copy_from_slice(&self.middle);
-            step.linear(Product::Down).forward(next, gated, Accumulate::Add, low_rank); // (T, C)
-        }
+        self.compute_middle(step, x, &mut scratch.low_rank);
+        self.forward_feed_forward(step, next, scratch);
         if step.adapter.is_some() {
-            *middle = std::mem::take(&mut self.middle);
+            scratch.middle = std::mem::take(&mut self.middle);
         }
-    }
-
-    /// The residual stream after attention: x (T, C) and what attention adds.
-    fn compute_middle<W: Element>(&mut self, step: Step<'_, W>, x: &[f32], low_rank: &mut LowRankScratch) {
-        self.middle.resize(x.len(), 0.0);
-        self.middle.copy_from_slice(x);
-        let linear = step.linear(Product::Output);
-        linear.forward(&mut self.middle, &self.attention_out, Accumulate::Add, low_rank); // (T, C)
     }
 
     /// Turns `scratch.dx`, the gradient of the layer's output, into that of its input x (T, C).
@@ -216,47 +238,5 @@ impl<E: Element> LayerActivations<E> {
             scratch.middle = std::mem::take(&mut self.middle);
         }
         self.backward_attention(step, gradients, x, scratch);
-    }
-
-    fn backward_feed_forward<W: Element>(
-        &mut self,
-        step: Step<'_, W>,
-        gradients: &mut Gradients<'_>,
-        scratch: &mut Scratch<E>,
-    ) {
-        let Step { config, layout, .. } = step;
-        let (f, epsilon) = (config.intermediate_size, config.rms_norm_eps);
-        let Scratch { normed, gated, dnormed, dgated, dx, low_rank, .. } = scratch;
-
-        swiglu_forward(gated, &self.gate_up, f); // (T, F)
-        step.linear(Product::Down).backward(dgated, dx, gated, gradients, low_rank); // (T, F)
-        swiglu_backward(&mut self.gate_up, dgated, f); // (T, 2F)
-        let norm = step.norm(&layout.feed_forward_norm);
-        rms_norm_forward(normed, &self.middle, &norm, epsilon); // (T, C)
-        step.linear(Product::GateUp).backward(dnormed, &self.gate_up, normed, gradients, low_rank); // (T, C)
-        let dnorm = gradients.of_weights(&layout.feed_forward_norm);
-        rms_norm_backward(dx, dnorm, dnormed, &self.middle, &norm, epsilon);
-    }
-
-    fn backward_attention<W: Element>(
-        &mut self,
-        step: Step<'_, W>,
-        gradients: &mut Gradients<'_>,
-        x: &[f32],
-        scratch: &mut Scratch<E>,
-    ) {
-        let Step { config, layout, batch, .. } = step;
-        let Scratch { normed, dnormed, dattention_out, dqkv, dx, low_rank, .. } = scratch;
-
-        let linear = step.linear(Product::Output);
-        linear.backward(dattention_out, dx, &self.attention_out, gradients, low_rank); // (T, H D)
-        let (out, log_sums) = (&self.attention_out, &self.log_sums);
-        attention_backward(dqkv, dattention_out, out, log_sums, &self.qkv, step.shape(), &batch.starts);
-        step.rotate(dqkv, Direction::Backward); // (T, (H + 2K) D)
-        let norm = step.norm(&layout.attention_norm);
-        rms_norm_forward(normed, x, &norm, config.rms_norm_eps); // (T, C)
-        step.linear(Product::QueryKeyValue).backward(dnormed, dqkv, normed, gradients, low_rank); // (T, C)
-        let dnorm = gradients.of_weights(&layout.attention_norm);
-        rms_norm_backward(dx, dnorm, dnormed, x, &norm, config.rms_norm_eps);
     }
 }

@@ -1,12 +1,13 @@
-//! The model on the CPU, forward and backward written out: a Llama of any shape over flat buffers that are allocated
-//! once and grow to the largest batch.
+//! The model on the CPU, forward and backward written out: a Llama of any shape, or one of its relatives, over flat buffers
+//! that are allocated once and grow to the largest batch.
 //!
 //! `forward` leaves what `backward` needs. `head` runs between them and is the only place where logits exist, a chunk
 //! of rows at a time. Activations are f32 or bf16 (`E`); weights, their gradients, the residual stream and all sums are
 //! f32, so `E = bf16` is mixed precision with f32 master weights.
 
-use super::layer::{LayerActivations, Scratch, Step};
+use super::layer::{LayerActivations, Scratch, Step, norm_weights};
 use super::linear::{AdapterPass, Gradients};
+use super::positions::Positions;
 use crate::batch::Batch;
 use crate::parameters::ModelLayout;
 use checkpoint::ModelConfig;
@@ -14,7 +15,7 @@ use kernels::training::{
     TokenLoss, cross_entropy_backward, cross_entropy_forward, embedding_backward, embedding_forward,
     rms_norm_backward, rms_norm_forward,
 };
-use kernels::{Accumulate, Element, Matrix, RopeTable, gemm};
+use kernels::{Accumulate, Element, Matrix, gemm};
 
 /// Rows of logits that exist at once.
 const HEAD_ROWS: usize = 1024;
@@ -45,7 +46,7 @@ impl<'a, W> Operands<'a, W> {
 pub struct Model<E> {
     config: ModelConfig,
     layout: ModelLayout,
-    rope: RopeTable,
+    positions: Positions,
     /// Whether the backward pass computes layers again instead of keeping their activations.
     checkpoint_layers: bool,
     /// The residual stream before every layer and after the last: (layers + 1) x (T, C).
@@ -70,7 +71,7 @@ impl<E: Element> Model<E> {
         Self {
             config: config.clone(),
             layout: ModelLayout::new(config),
-            rope: RopeTable::new(positions, config.head_dim, config.rope_theta),
+            positions: Positions::new(config, positions),
             checkpoint_layers,
             inputs: vec![Vec::new(); config.layers + 1],
             layers: (0..count).map(|_| LayerActivations::default()).collect(),
@@ -84,8 +85,8 @@ impl<E: Element> Model<E> {
 
     /// Sets the base of the rotary position embedding, and the longest sequence.
     pub(crate) fn set_rope(&mut self, theta: f32, positions: usize) {
-        self.config.rope_theta = theta;
-        self.rope = RopeTable::new(positions, self.config.head_dim, theta);
+        self.config.set_rope_theta(theta);
+        self.positions = Positions::new(&self.config, positions);
     }
 
     /// Runs the layers over a batch and keeps what `head` and `backward` need.
@@ -101,16 +102,17 @@ impl<E: Element> Model<E> {
         let (config, layout) = (&self.config, &self.layout);
         let table = &weights[layout.embedding.clone()];
         embedding_forward(&mut self.inputs[0], table, &batch.ids, config.hidden_size);
+        multiply(&mut self.inputs[0], config.architecture.embedding_scale);
         for index in 0..config.layers {
             let (before, after) = self.inputs.split_at_mut(index + 1);
             let layer = &mut self.layers[if self.checkpoint_layers { 0 } else { index }];
-            let (layout, rope) = (&layout.layers[index], &self.rope);
+            let (layout, rope) = (&layout.layers[index], self.positions.of_layer(config, index));
             let step = Step { config, index, layout, weights, adapter, batch, rope };
             layer.forward(step, &before[index], Some(&mut after[0]), &mut self.scratch);
         }
         gather(&mut self.scratch.dnormed, &self.inputs[config.layers], &batch.rows, config.hidden_size);
         self.hidden.resize(batch.rows.len() * config.hidden_size, E::default());
-        let norm = &widened(&weights[layout.norm.clone()]);
+        let norm = &norm_weights(&weights[layout.norm.clone()], config);
         let rows = &self.scratch.dnormed[..self.hidden.len()];
         rms_norm_forward(&mut self.hidden, rows, norm, config.rms_norm_eps);
     }
@@ -206,7 +208,7 @@ impl<E: Element> Model<E> {
         for index in (0..config.layers).rev() {
             let input = &self.inputs[index];
             let layer = &mut self.layers[if self.checkpoint_layers { 0 } else { index }];
-            let (layout, rope) = (&layout.layers[index], &self.rope);
+            let (layout, rope) = (&layout.layers[index], self.positions.of_layer(config, index));
             let step = Step { config, index, layout, weights, adapter, batch, rope };
             if self.checkpoint_layers {
                 layer.forward(step, input, None, &mut self.scratch);
@@ -214,6 +216,7 @@ impl<E: Element> Model<E> {
             layer.backward(step, gradients, input, &mut self.scratch);
         }
         if let Some(dtable) = gradients.of_weights(&layout.embedding) {
+            multiply(&mut self.scratch.dx, config.architecture.embedding_scale);
             embedding_backward(dtable, &self.scratch.dx, &batch.ids, config.hidden_size);
         }
     }
@@ -231,7 +234,8 @@ impl<E: Element> Model<E> {
         let mut rows = vec![0.0; count];
         gather(&mut rows, &self.inputs[config.layers], &batch.rows, c);
         let mut drows = vec![0.0; count];
-        let (norm, dnorm) = (widened(&weights[layout.norm.clone()]), gradients.of_weights(&layout.norm));
+        let norm = norm_weights(&weights[layout.norm.clone()], config);
+        let dnorm = gradients.of_weights(&layout.norm);
         rms_norm_backward(&mut drows, dnorm, &self.dhidden, &rows, &norm, config.rms_norm_eps);
         self.scratch.dx.fill(0.0);
         for (drow, row) in drows.chunks_exact(c).zip(&batch.rows) {
@@ -247,8 +251,11 @@ impl<E: Element> Model<E> {
     }
 }
 
-fn widened<W: Element>(weights: &[W]) -> Vec<f32> {
-    weights.iter().map(|weight| weight.to_f32()).collect()
+/// Multiplies all numbers by a factor, which is 1 in most families.
+fn multiply(values: &mut [f32], factor: f32) {
+    if factor != 1.0 {
+        values.iter_mut().for_each(|value| *value *= factor);
+    }
 }
 
 /// out (N, C) = the given rows of x (T, C).

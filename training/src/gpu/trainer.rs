@@ -178,7 +178,7 @@ impl<E: Element> Backend for Trainer<E> {
     }
 
     fn set_rope(&mut self, theta: f32, positions: usize) -> Result<()> {
-        self.state.parameters.config.rope_theta = theta;
+        self.state.parameters.config.set_rope_theta(theta);
         self.model.set_rope(theta, positions)
     }
 

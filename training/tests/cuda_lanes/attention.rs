@@ -54,8 +54,9 @@ impl<E: Element> Case<E> {
             (rounded(&values), rounded(&numbers(tokens * heads * head_dim, 41)));
         let (wide, mut out) = (widened(&qkv), vec![0.0; tokens * heads * head_dim]);
         let (mut log_sums, mut dqkv) = (vec![0.0; tokens * heads], vec![0.0; tokens * row]);
-        attention_forward(&mut out, &mut log_sums, &wide, shape, &starts);
-        attention_backward(&mut dqkv, &widened(&dout), &out, &log_sums, &wide, shape, &starts);
+        attention_forward(&mut out, &mut log_sums, &wide, shape, &starts, usize::MAX);
+        let dout_wide = widened(&dout);
+        attention_backward(&mut dqkv, &dout_wide, &out, &log_sums, &wide, shape, &starts, usize::MAX);
         Self { shape, tokens, tiles: tiles(&starts), qkv, dout, out, log_sums, dqkv }
     }
 

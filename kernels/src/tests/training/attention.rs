@@ -27,31 +27,56 @@ fn starts(lengths: &[usize]) -> Vec<usize> {
 
 /// Returns out (T, H D) and log_sums (H, T).
 fn forward<E: Element>(qkv: &[E], shape: AttentionShape, lengths: &[usize]) -> (Vec<E>, Vec<f32>) {
-    let tokens = qkv.len() / row(shape);
-    let mut out = vec![E::from_f32(f32::NAN); tokens * shape.heads * shape.head_dim];
-    let mut log_sums = vec![f32::NAN; tokens * shape.heads];
-    attention_forward(&mut out, &mut log_sums, qkv, shape, &starts(lengths));
-    (out, log_sums)
+    forward_in(usize::MAX, qkv, shape, lengths)
 }
 
 fn backward<E: Element>(dout: &[E], qkv: &[E], shape: AttentionShape, lengths: &[usize]) -> Vec<E> {
-    let (out, log_sums) = forward(qkv, shape, lengths);
+    backward_in(usize::MAX, dout, qkv, shape, lengths)
+}
+
+/// As `forward`, with a window.
+fn forward_in<E: Element>(
+    window: usize,
+    qkv: &[E],
+    shape: AttentionShape,
+    lengths: &[usize],
+) -> (Vec<E>, Vec<f32>) {
+    let tokens = qkv.len() / row(shape);
+    let mut out = vec![E::from_f32(f32::NAN); tokens * shape.heads * shape.head_dim];
+    let mut log_sums = vec![f32::NAN; tokens * shape.heads];
+    attention_forward(&mut out, &mut log_sums, qkv, shape, &starts(lengths), window);
+    (out, log_sums)
+}
+
+fn backward_in<E: Element>(
+    window: usize,
+    dout: &[E],
+    qkv: &[E],
+    shape: AttentionShape,
+    lengths: &[usize],
+) -> Vec<E> {
+    let (out, log_sums) = forward_in(window, qkv, shape, lengths);
     let mut dqkv = vec![E::from_f32(f32::NAN); qkv.len()];
-    attention_backward(&mut dqkv, dout, &out, &log_sums, qkv, shape, &starts(lengths));
+    attention_backward(&mut dqkv, dout, &out, &log_sums, qkv, shape, &starts(lengths), window);
     dqkv
 }
 
-fn reference(qkv: &Tensor, shape: AttentionShape, lengths: &[usize]) -> Result<(Tensor, Tensor)> {
+fn reference(
+    window: usize,
+    qkv: &Tensor,
+    shape: AttentionShape,
+    lengths: &[usize],
+) -> Result<(Tensor, Tensor)> {
     let (mut outs, mut log_sums) = (Vec::new(), Vec::new());
     for (start, length) in starts(lengths).into_iter().zip(lengths).filter(|(_, length)| **length > 0) {
-        let (out, log_sum) = one_sequence(&qkv.narrow(0, start, *length)?, shape)?;
+        let (out, log_sum) = one_sequence(window, &qkv.narrow(0, start, *length)?, shape)?;
         outs.push(out);
         log_sums.push(log_sum);
     }
     Ok((Tensor::cat(&outs, 0)?, Tensor::cat(&log_sums, 1)?))
 }
 
-fn one_sequence(rows: &Tensor, shape: AttentionShape) -> Result<(Tensor, Tensor)> {
+fn one_sequence(window: usize, rows: &Tensor, shape: AttentionShape) -> Result<(Tensor, Tensor)> {
     let AttentionShape { heads, kv_heads, head_dim } = shape;
     let tokens = rows.dim(0)?;
     let by_head = rows.reshape((tokens, heads + 2 * kv_heads, head_dim))?.transpose(0, 1)?;
@@ -63,7 +88,10 @@ fn one_sequence(rows: &Tensor, shape: AttentionShape) -> Result<(Tensor, Tensor)
     let q = by_head.narrow(0, 0, heads)?.contiguous()?;
     let (k, v) = (for_queries(heads)?, for_queries(heads + kv_heads)?);
     let scores = (q.matmul(&k.transpose(1, 2)?.contiguous()?)? / (head_dim as f64).sqrt())?;
-    let mask = |index: usize| if index % tokens > index / tokens { f32::NEG_INFINITY } else { 0.0 };
+    let mask = |index: usize| {
+        let (query, key) = (index / tokens, index % tokens);
+        if key <= query && query - key < window { 0.0 } else { f32::NEG_INFINITY }
+    };
     let mask: Vec<f32> = (0..tokens * tokens).map(mask).collect();
     let scores = scores.broadcast_add(&constant(&mask, (tokens, tokens)))?;
     let maximum = scores.max_keepdim(2)?.detach();
@@ -78,18 +106,22 @@ fn columns<T: Copy>(values: &[T], row: usize, columns: &Range<usize>) -> Vec<T> 
 }
 
 fn check<E: Element>(shape: AttentionShape, lengths: &[usize]) {
+    check_in::<E>(usize::MAX, shape, lengths);
+}
+
+fn check_in<E: Element>(window: usize, shape: AttentionShape, lengths: &[usize]) {
     let AttentionShape { heads, kv_heads, head_dim } = shape;
-    let what = format!("attention {heads}/{kv_heads} of {head_dim}, {lengths:?}");
+    let what = format!("attention {heads}/{kv_heads} of {head_dim}, {lengths:?}, window {window}");
     let (tokens, row) = (lengths.iter().sum::<usize>(), row(shape));
     let qkv: Vec<E> = elements(tokens * row, 1, 4.0);
     let dout: Vec<E> = elements(tokens * heads * head_dim, 2, 2.0);
     let qkv64 = variable(&qkv, (tokens, row));
-    let (out64, log_sums64) = reference(&qkv64, shape, lengths).unwrap();
-    let (out, log_sums) = forward(&qkv, shape, lengths);
+    let (out64, log_sums64) = reference(window, &qkv64, shape, lengths).unwrap();
+    let (out, log_sums) = forward_in(window, &qkv, shape, lengths);
     assert_near(&out, &flat(&out64), &what);
     assert_near(&log_sums, &flat(&log_sums64), &format!("{what} log_sums"));
 
-    let dqkv = backward(&dout, &qkv, shape, lengths);
+    let dqkv = backward_in(window, &dout, &qkv, shape, lengths);
     let expected = gradient(&backpropagate(&out64, &dout), &qkv64);
     // Each part alone: the gradient of the values is the largest and would hide errors of the others.
     let (q, k) = (heads * head_dim, (heads + kv_heads) * head_dim);
@@ -99,7 +131,7 @@ fn check<E: Element>(shape: AttentionShape, lengths: &[usize]) {
     }
     if !E::BF16 {
         let (qkv, dqkv, dout) = (single(&qkv), single(&dqkv), single(&dout));
-        assert_slopes(&dqkv, &qkv, &what, |qkv| loss(&forward(qkv, shape, lengths).0, &dout));
+        assert_slopes(&dqkv, &qkv, &what, |qkv| loss(&forward_in(window, qkv, shape, lengths).0, &dout));
     }
 }
 
@@ -185,4 +217,25 @@ fn threads_do_not_change_a_bit() {
         let (out, log_sums) = forward(&qkv, shape, &LENGTHS);
         [out, log_sums, backward(&dout, &qkv, shape, &LENGTHS)].concat()
     });
+}
+
+/// One position, fewer than a block of queries, as many, more, and more than a sequence has.
+#[test]
+fn windows() {
+    for window in [1, 5, 64, 128, 150, 500] {
+        check_in::<f32>(window, shape(3, 1, 8), &LENGTHS);
+        check_in::<bf16>(window, shape(4, 2, 6), &LENGTHS);
+    }
+}
+
+#[test]
+fn a_window_as_wide_as_the_sequences_changes_no_bit() {
+    let (shape, tokens) = (shape(4, 2, 6), LENGTHS.iter().sum::<usize>());
+    let qkv: Vec<f32> = elements(tokens * row(shape), 8, 4.0);
+    let dout: Vec<f32> = elements(tokens * shape.heads * shape.head_dim, 9, 2.0);
+    let all = |window: usize| {
+        let (out, log_sums) = forward_in(window, &qkv, shape, &LENGTHS);
+        bits(&[out, log_sums, backward_in(window, &dout, &qkv, shape, &LENGTHS)].concat())
+    };
+    assert_eq!(all(200), all(usize::MAX));
 }

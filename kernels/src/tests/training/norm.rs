@@ -1,7 +1,7 @@
 //! RMS norm.
 
 use super::*;
-use crate::training::{rms_norm_backward, rms_norm_forward};
+use crate::training::{rms_norm_add, rms_norm_backward, rms_norm_forward};
 use candle_core::Result;
 use half::bf16;
 
@@ -102,4 +102,22 @@ fn threads_do_not_change_a_bit() {
         let (dx, dw) = backward(&dy, &x, &w, 1e-5);
         [forward(&x, &w, 1e-5), dx, dw].concat()
     });
+}
+
+/// What a branch adds may be stored in bf16: the same sums of the same numbers.
+#[test]
+fn inputs_in_bf16_are_read_as_they_are() {
+    let [x, w, dy] = inputs(35, 48);
+    let stored: Vec<bf16> = x.iter().map(|x| bf16::from_f32(*x)).collect();
+    let widened = single(&stored);
+    let (dx, dw) = backward(&dy, &widened, &w, 1e-5);
+    let (mut stored_dx, mut stored_dw) = (vec![0.0; x.len()], vec![0.0; w.len()]);
+    rms_norm_backward(&mut stored_dx, Some(&mut stored_dw), &dy, &stored, &w, 1e-5);
+    assert_eq!(bits(&[stored_dx, stored_dw].concat()), bits(&[dx, dw].concat()));
+
+    let normed = forward::<f32>(&widened, &w, 1e-5);
+    let mut stream = dy.clone();
+    rms_norm_add(&mut stream, &stored, &w, 1e-5);
+    let expected: Vec<f32> = dy.iter().zip(&normed).map(|(dy, normed)| dy + normed).collect();
+    assert_eq!(bits(&stream), bits(&expected));
 }

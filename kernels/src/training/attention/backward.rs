@@ -4,6 +4,7 @@ use super::call::{AttentionShape, PackedQkv, gather, scatter};
 use crate::element::{Element, exp, sum_of, vectorized};
 use crate::gemm::{Accumulate, Matrix, Target, gemm_to, scratch};
 use rayon::prelude::*;
+use std::ops::Range;
 
 /// Computes dqkv (T, (H + 2K) D) from dout (T, H D) and the inputs and outputs of [`attention_forward`].
 ///
@@ -20,8 +21,9 @@ pub fn attention_backward<E: Element>(
     qkv: &[E],
     shape: AttentionShape,
     starts: &[usize],
+    window: usize,
 ) {
-    let call = PackedQkv { qkv, shape, starts };
+    let call = PackedQkv { qkv, shape, starts, window };
     call.check();
     assert_eq!(dqkv.len(), qkv.len(), "attention_backward: dqkv and qkv must have the same length");
     assert!(
@@ -72,13 +74,14 @@ unsafe fn backward_group<E: Element>(
         gradient.resize((end - start) * head_dim, 0.0);
     }
     for (first, count) in call.blocks(sequence) {
-        let (keys, rows) = (first + count - start, group.len() * count);
+        let first_key = call.first_key(start, first);
+        let (keys, rows) = (first + count - first_key, group.len() * count);
         let [q, out, dout] = &mut block;
         gather(q, call.qkv, call.row(), (first, count), group.clone(), head_dim);
         gather(out, saved.out, heads * head_dim, (first, count), group.clone(), head_dim);
         gather(dout, saved.dout, heads * head_dim, (first, count), group.clone(), head_dim);
-        let k = call.head(heads + kv_head, start, keys);
-        let v = call.head(heads + kv_heads + kv_head, start, keys);
+        let k = call.head(heads + kv_head, first_key, keys);
+        let v = call.head(heads + kv_heads + kv_head, first_key, keys);
         weights.resize(rows * keys, 0.0);
         dscores.resize(rows * keys, 0.0);
         dq.resize(rows * head_dim, 0.0);
@@ -103,10 +106,12 @@ unsafe fn backward_group<E: Element>(
         for (row, ((weights, dscores), (out, dout))) in lines.zip(outs).enumerate() {
             let (head, query) = (group.start + row / count, first + row % count);
             let log_sum = saved.log_sums[head * tokens + query];
-            score_gradient(weights, dscores, query - start + 1, dout, out, log_sum);
+            let visible = call.first_key(start, query) - first_key..query - first_key + 1;
+            score_gradient(weights, dscores, visible, dout, out, log_sum);
         }
         let (weights, dscores) = (Matrix::new(&weights, rows, keys), Matrix::new(&dscores, rows, keys));
-        let target = |gradient: &mut [f32]| Target::new(&mut gradient[..keys * head_dim], keys, head_dim);
+        let of_keys = (first_key - start) * head_dim..(first_key - start + keys) * head_dim;
+        let target = |gradient: &mut [f32]| Target::new(&mut gradient[of_keys.clone()], keys, head_dim);
         // SAFETY: only this task uses the buffers and the columns of its heads.
         unsafe {
             gemm_to::<E, _, _, _>(target(&mut dv), weights.transposed(), d, Accumulate::Add);
@@ -125,22 +130,24 @@ unsafe fn backward_group<E: Element>(
 
 vectorized! {
     /// For one query: turns its scores (in `weights`) into softmax weights, and the gradient of the weights (in
-    /// `dscores`) into that of the scores. The query attends to the first `visible` positions.
+    /// `dscores`) into that of the scores. The query attends to the `visible` positions.
     fn score_gradient<E>(
         weights: &mut [f32],
         dscores: &mut [f32],
-        visible: usize,
+        visible: Range<usize>,
         dout: &[E],
         out: &[E],
         log_sum: f32,
     ) {
         let scale = 1.0 / (dout.len() as f32).sqrt();
         let dot = sum_of(dout, out, |dout, out| dout * out);
-        for (weight, dscore) in weights[..visible].iter_mut().zip(&mut dscores[..visible]) {
+        for (weight, dscore) in weights[visible.clone()].iter_mut().zip(&mut dscores[visible.clone()]) {
             *weight = exp(*weight * scale - log_sum);
             *dscore = *weight * (*dscore - dot) * scale;
         }
-        weights[visible..].fill(0.0);
-        dscores[visible..].fill(0.0);
+        for values in [weights, dscores] {
+            values[..visible.start].fill(0.0);
+            values[visible.end..].fill(0.0);
+        }
     }
 }

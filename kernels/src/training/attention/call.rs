@@ -28,6 +28,8 @@ pub(super) struct PackedQkv<'a, E> {
     pub(super) shape: AttentionShape,
     /// First token of each sequence, then the total.
     pub(super) starts: &'a [usize],
+    /// Number of positions that a query attends to, its own included.
+    pub(super) window: usize,
 }
 
 impl<'a, E: Element> PackedQkv<'a, E> {
@@ -57,6 +59,7 @@ impl<'a, E: Element> PackedQkv<'a, E> {
             self.starts.is_sorted() && self.starts.first() == Some(&0),
             "attention: starts must ascend from 0"
         );
+        assert!(self.window > 0, "attention: the window is 0; a query attends to itself at least");
         let tokens = *self.starts.last().expect("`starts` is not empty: it begins with 0");
         assert_eq!(self.qkv.len(), tokens * self.row(), "attention: the length of qkv is not tokens x row");
     }
@@ -64,6 +67,11 @@ impl<'a, E: Element> PackedQkv<'a, E> {
     /// Returns the number of query heads per key head.
     pub(super) fn group(&self) -> usize {
         self.shape.heads / self.shape.kv_heads
+    }
+
+    /// Returns the first token that a query of a sequence beginning at `start` attends to.
+    pub(super) fn first_key(&self, start: usize, query: usize) -> usize {
+        (query + 1).saturating_sub(self.window).max(start)
     }
 
     /// Returns the blocks of a sequence, each as its first token and its number of tokens.

@@ -6,7 +6,7 @@ use crate::gemm::{Accumulate, Matrix, Target, gemm_to, scratch};
 use rayon::prelude::*;
 
 /// Computes out (T, H D) and log_sums (H, T) from qkv (T, (H + 2K) D). `starts` holds the first token of each sequence,
-/// then T.
+/// then T; a query attends to `window` positions, its own included (`usize::MAX` for all before it).
 ///
 /// # Panics
 /// If the lengths do not match.
@@ -16,8 +16,9 @@ pub fn attention_forward<E: Element>(
     qkv: &[E],
     shape: AttentionShape,
     starts: &[usize],
+    window: usize,
 ) {
-    let call = PackedQkv { qkv, shape, starts };
+    let call = PackedQkv { qkv, shape, starts, window };
     call.check();
     let tokens = starts[starts.len() - 1];
     let row = shape.heads * shape.head_dim;
@@ -53,12 +54,13 @@ unsafe fn forward_group<E: Element>(
     let (mut q, mut scores, mut outputs) =
         (scratch::take::<E>(), scratch::take::<f32>(), scratch::take::<f32>());
     for (first, count) in call.blocks(sequence) {
-        let (keys, rows) = (first + count - start, group.len() * count);
+        let first_key = call.first_key(start, first);
+        let (keys, rows) = (first + count - first_key, group.len() * count);
         gather(&mut q, call.qkv, call.row(), (first, count), group.clone(), head_dim);
         scores.resize(rows * keys, 0.0);
         outputs.resize(rows * head_dim, 0.0);
-        let k = call.head(heads + kv_head, start, keys);
-        let v = call.head(heads + kv_heads + kv_head, start, keys);
+        let k = call.head(heads + kv_head, first_key, keys);
+        let v = call.head(heads + kv_heads + kv_head, first_key, keys);
         // SAFETY: only this task uses the buffers.
         unsafe {
             let target = Target::new(&mut scores, rows, keys);
@@ -71,8 +73,10 @@ unsafe fn forward_group<E: Element>(
         }
         for (row, scores) in scores.chunks_exact_mut(keys).enumerate() {
             let (head, query) = (group.start + row / count, first + row % count);
-            let (visible, masked) = scores.split_at_mut(query - start + 1);
-            masked.fill(0.0);
+            let (visible, later) = scores.split_at_mut(query - first_key + 1);
+            let (earlier, visible) = visible.split_at_mut(call.first_key(start, query) - first_key);
+            earlier.fill(0.0);
+            later.fill(0.0);
             let log_sum = softmax(visible, scale);
             // SAFETY: the row of this head in the log-sums, at a token of this task.
             unsafe { *log_sums.data.add(head * log_sums.row_stride + query) = log_sum };

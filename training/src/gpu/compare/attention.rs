@@ -42,9 +42,9 @@ fn one<E: Element>(
     let (row, out_row) = ((heads + 2 * kv_heads) * head_dim, heads * head_dim);
     let (qkv, dout) = (normal::<E>(40, t * row), normal::<E>(41, t * out_row));
     let (mut out, mut log_sums) = (vec![E::default(); t * out_row], vec![0.0; heads * t]);
-    training::attention_forward(&mut out, &mut log_sums, &qkv, shape, &starts);
+    training::attention_forward(&mut out, &mut log_sums, &qkv, shape, &starts, usize::MAX);
     let mut dqkv = vec![E::default(); t * row];
-    training::attention_backward(&mut dqkv, &dout, &out, &log_sums, &qkv, shape, &starts);
+    training::attention_backward(&mut dqkv, &dout, &out, &log_sums, &qkv, shape, &starts, usize::MAX);
 
     let tiles = Tiles::new(&starts);
     let by_query = comparisons.upload(tiles.by_query.as_flattened())?;
