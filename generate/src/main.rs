@@ -36,6 +36,8 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    // The process of a sandbox runs code of a teacher and nothing else.
+    sandbox::enter_if_asked();
     terminal::start();
     let result = match Arguments::parse().command {
         Command::Gen(options) => generate::r#gen::run(&options),
