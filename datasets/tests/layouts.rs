@@ -154,6 +154,7 @@ fn conversations_come_in_many_shapes() {
         json!({"data": ["Hi", "Hello"], "id": "0"}),
         json!({"conversation": [{"input": "Hi", "output": "Hello"}]}),
         json!({"messages": list.to_string()}),
+        json!({"messages": [list[0].to_string(), list[1].to_string()]}),
         json!({"conversations": {"from": ["human", "gpt"], "value": ["Hi", "Hello"]}}),
         json!({"contents": [{"role": "user", "parts": [{"text": "Hi"}]}, {"role": "model", "parts": [{"text": "Hello"}]}]}),
         json!({"messages": list, "text": "<|im_start|>user\nHi<|im_end|>"}),
