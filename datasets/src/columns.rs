@@ -210,6 +210,19 @@ fn field((name, shape): &(String, Shape)) -> Field {
 mod tests {
     use super::*;
 
+    /// Some rows of a file have the arguments of calls as an object, others as JSON text.
+    #[test]
+    fn values_and_json_texts_of_them_have_one_encoding() {
+        let rows =
+            [json!({"arguments": {"x": 1}}), json!({"arguments": "{\"y\": 2}"}), json!({"arguments": "now"})];
+        let rows = rows.map(|row| row.as_object().unwrap().clone());
+        let mut columns = Columns::default();
+        rows.iter().for_each(|row| columns.add(row));
+        assert_eq!(columns.as_json(), ["arguments"]);
+        let written: Vec<Value> = rows.into_iter().map(|row| columns.fit(row)["arguments"].clone()).collect();
+        assert_eq!(written, ["{\"x\":1}", "{\"y\": 2}", "\"now\""]);
+    }
+
     #[test]
     fn features_are_those_of_a_dataset_card() {
         let mut columns = Columns::default();

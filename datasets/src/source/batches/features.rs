@@ -32,8 +32,7 @@ impl JsonTexts {
     }
 
     fn described(description: Option<&str>) -> Self {
-        let description =
-            description.filter(|text| RowLimits::check_text(text.as_bytes()).is_ok());
+        let description = description.filter(|text| RowLimits::check_text(text.as_bytes()).is_ok());
         let description = description.and_then(|text| serde_json::from_str::<Value>(text).ok());
         let place = description.and_then(|description| fields(&description["info"]["features"], 0));
         match place {
