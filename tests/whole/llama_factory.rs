@@ -1,7 +1,7 @@
 //! Files of LLaMA-Factory's kinds through every command that reads rows, and what each becomes: small ones of our own, and the
 //! demonstration files of LLaMA-Factory where the shared data has them.
 
-use crate::programs::{posttrain, program, read_json, succeeds};
+use crate::programs::{posttrain, program, read_json, succeeds, text_of};
 use serde_json::{Value, json};
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use tests::shared_data;
 #[derive(Debug, PartialEq, Eq)]
 struct Became {
     rows: u64,
-    /// Sequences that `sft` trains on; of pairs, those of the chosen replies.
+    /// Sequences that `sft` trains on; pairs are refused.
     sft: u64,
     /// Sequences that `dpo` trains on, two a pair; `None` where there are no pairs.
     dpo: Option<u64>,
@@ -30,7 +30,7 @@ fn through_all(model: &Path, file: &Path, has_pairs: bool, max_length: &str) -> 
     inspect.arg("inspect").arg(file).arg("--model").arg(model).args(["--counts", "--max-length", max_length]);
     let shown = String::from_utf8(inspect.output().unwrap().stdout).unwrap();
     let _ = write!(line, "\n    inspect: {}", shown.lines().next().unwrap_or_default());
-    let train = |command: &str| {
+    let training = |command: &str| {
         let mut training = posttrain(folder.path());
         training
             .arg(command)
@@ -40,25 +40,24 @@ fn through_all(model: &Path, file: &Path, has_pairs: bool, max_length: &str) -> 
             .arg(file)
             .arg("--out")
             .arg(path(command));
-        training.args([
-            "--steps",
-            "10",
-            "--batch-size",
-            "2",
-            "--max-length",
-            max_length,
-            "--save-total-limit",
-            "1",
-        ]);
-        succeeds(&mut training);
-        let run = read_json(&path(command).join("run.json"));
-        (run["rows"].clone(), run)
+        training.args(["--steps", "10", "--batch-size", "2", "--max-length", max_length]);
+        training
     };
-    let (counts, _) = train("sft");
-    let _ = write!(line, "\n    sft: {counts}");
-    let pairs = has_pairs.then(|| train("dpo").0);
-    if let Some(pairs) = &pairs {
-        let _ = write!(line, "\n    dpo: {pairs}");
+    let mut sequences = |command: &str| {
+        succeeds(&mut training(command));
+        let counts = read_json(&path(command).join("run.json"))["rows"].clone();
+        let _ = write!(line, "\n    {command}: {counts}");
+        counts["sequences"].as_u64().unwrap()
+    };
+    let (sft, dpo) = match has_pairs {
+        true => (0, Some(sequences("dpo"))),
+        false => (sequences("sft"), None),
+    };
+    if has_pairs {
+        let output = training("sft").output().unwrap();
+        assert_eq!(output.status.code(), Some(2));
+        assert!(text_of(&output).contains("`posttrain dpo` trains on it"), "{}", text_of(&output));
+        line.push_str("\n    sft: refused, the rows are pairs");
     }
     let recipe =
         format!("name = \"Mix\"\n[[source]]\nname = \"rows\"\ndata = {:?}\n", file.display().to_string());
@@ -76,8 +75,8 @@ fn through_all(model: &Path, file: &Path, has_pairs: bool, max_length: &str) -> 
     println!("{line}");
     Became {
         rows: cleaned["rows"].as_u64().unwrap(),
-        sft: counts["sequences"].as_u64().unwrap(),
-        dpo: pairs.map(|pairs| pairs["sequences"].as_u64().unwrap()),
+        sft,
+        dpo,
         mixed: mixed_rows,
         cleaned: cleaned["kept"].as_u64().unwrap(),
     }
@@ -93,7 +92,13 @@ fn kinds() -> Vec<(&'static str, Vec<Value>, bool, Became)> {
     let turn = |role: &str, text: &str, weight: f64| json!({"role": role, "content": part("text", text), "loss_weight": weight});
     let names = ["oak", "elm", "ash", "fir", "yew", "box"];
     let each = |row: &dyn Fn(&str) -> Value| names.iter().map(|name| row(name)).collect::<Vec<_>>();
-    let all = |dpo: Option<u64>| Became { rows: 6, sft: 6, dpo, mixed: 6, cleaned: 6 };
+    let all = |dpo: Option<u64>| Became {
+        rows: 6,
+        sft: if dpo.is_some() { 0 } else { 6 },
+        dpo,
+        mixed: 6,
+        cleaned: 6,
+    };
     vec![
         (
             "alpaca.json",
@@ -215,7 +220,11 @@ fn demonstration_files_go_through_every_command() {
     for path in &names {
         let has_pairs = path.to_string_lossy().contains("dpo");
         let became = through_all(&model, path, has_pairs, "512");
-        assert!(became.sft > 0 && became.mixed > 0 && became.cleaned > 0, "{}: {became:?}", path.display());
+        assert!(
+            (has_pairs || became.sft > 0) && became.mixed > 0 && became.cleaned > 0,
+            "{}: {became:?}",
+            path.display()
+        );
         assert_eq!(became.dpo.is_some_and(|pairs| pairs > 0), has_pairs);
     }
     assert_eq!(names.len(), 8);

@@ -56,6 +56,15 @@ fn loaded(line: &Value) -> Result<Vec<Value>, String> {
     }
 }
 
+/// Whether values are equal; numbers in lists of JSON objects have ten decimals in `datasets`.
+fn is_same(here: Option<&Value>, there: Option<&Value>) -> bool {
+    let number = |value: Option<&Value>| value.filter(|value| value.is_f64()).and_then(Value::as_f64);
+    here == there
+        || number(here)
+            .zip(number(there))
+            .is_some_and(|(here, there)| (here - there).abs() <= 1e-9 * here.abs())
+}
+
 /// What is different, in words.
 fn differences(ours: Result<Vec<Value>, String>, theirs: Result<Vec<Value>, String>) -> Vec<String> {
     let (ours, theirs) = match (ours, theirs) {
@@ -73,7 +82,7 @@ fn differences(ours: Result<Vec<Value>, String>, theirs: Result<Vec<Value>, Stri
         let (ours, theirs) = (ours.as_object().unwrap_or(&empty), theirs.as_object().unwrap_or(&empty));
         for name in ours.keys().chain(theirs.keys().filter(|name| !ours.contains_key(*name))) {
             let (here, there) = (ours.get(name), theirs.get(name));
-            if here != there {
+            if !is_same(here, there) {
                 let show = |value: Option<&Value>| value.map_or("nothing".to_owned(), Value::to_string);
                 let text = format!("row {row}, {name}: {} here, {} there", show(here), show(there));
                 differences.push(text.chars().take(300).collect());
