@@ -1,5 +1,7 @@
 //! The dataset card (README.md): Hugging Face's front matter, which `load_dataset` reads, before a body for people.
 
+use serde_json::Value;
+
 /// One loadable configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
@@ -7,6 +9,8 @@ pub struct Config {
     pub name: String,
     /// The name of each split and the glob pattern of its files, relative to the card.
     pub data_files: Vec<(String, String)>,
+    /// The types of its columns ([`crate::columns::Columns::features`]), for files that do not state them.
+    pub features: Option<Value>,
 }
 
 /// The fields of the front matter.
@@ -50,7 +54,20 @@ pub fn card(front: &FrontMatter, body: &str) -> String {
             text.push_str(&format!("  - split: {}\n    path: {}\n", quoted(split), quoted(path)));
         }
     }
+    text.push_str(&dataset_info(&front.configs));
     format!("{text}---\n\n{}\n", body.trim_end())
+}
+
+/// The types of the columns of each configuration that states them.
+fn dataset_info(configs: &[Config]) -> String {
+    let stated = configs.iter().filter_map(|config| Some((config, config.features.as_ref()?)));
+    let entries: Vec<String> = stated
+        .map(|(config, features)| {
+            // JSON is YAML on one line.
+            format!("- config_name: {}\n  features: {features}\n", quoted(&config.name))
+        })
+        .collect();
+    if entries.is_empty() { String::new() } else { format!("dataset_info:\n{}", entries.concat()) }
 }
 
 /// Text from outside, such as the name of a folder, as Markdown that prints it: on one line, without markup.
@@ -71,7 +88,7 @@ pub fn plain(text: &str) -> String {
 
 /// Text as a YAML string: every JSON string is one.
 fn quoted(text: &str) -> String {
-    serde_json::Value::from(text).to_string()
+    Value::from(text).to_string()
 }
 
 fn size_category(rows: usize) -> &'static str {
@@ -103,6 +120,7 @@ mod tests {
         let config = Config {
             name: "yes: \"no\"".into(),
             data_files: vec![("train".into(), "data/*.parquet".into())],
+            features: Some(serde_json::json!([{"name": "text", "dtype": "string"}])),
         };
         let front = FrontMatter {
             pretty_name: "0x1F".into(),
@@ -114,6 +132,12 @@ mod tests {
         let text = card(&front, "# Body\n");
         assert!(text.starts_with("---\npretty_name: \"0x1F\"\nlanguage:\n- \"no\"\n"), "{text}");
         assert!(text.contains("- config_name: \"yes: \\\"no\\\"\"\n  default: true\n"), "{text}");
+        assert!(
+            text.contains(
+                "dataset_info:\n- config_name: \"yes: \\\"no\\\"\"\n  features: [{\"name\":\"text\""
+            ),
+            "{text}"
+        );
         assert!(text.ends_with("---\n\n# Body\n"), "{text}");
     }
 }

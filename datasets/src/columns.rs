@@ -2,7 +2,7 @@
 //! what was read. Values for which Arrow has no single type are written as JSON text.
 
 use arrow::datatypes::{DataType, Field, Schema};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use std::sync::Arc;
 
 /// The columns of the rows added, in the order in which they first appeared.
@@ -36,6 +36,16 @@ impl Columns {
         let mut paths = Vec::new();
         self.fields.iter().for_each(|(name, shape)| shape.as_json(name, &mut paths));
         paths
+    }
+
+    /// The columns as the features of a dataset card (`dataset_info`), from which `load_dataset` takes the types of JSON files;
+    /// `None` where values have no single type. Without them it takes the columns of the first 10 MB for all.
+    pub fn features(&self) -> Option<Value> {
+        self.fields
+            .iter()
+            .map(|(name, shape)| shape.feature(name))
+            .collect::<Option<Vec<_>>>()
+            .map(Value::Array)
     }
 
     /// A row as it is written.
@@ -91,6 +101,35 @@ impl Shape {
     /// Whether it is written as JSON text. Parquet has no struct without fields.
     fn is_json(&self) -> bool {
         *self == Self::Mixed || matches!(self, Self::Struct(fields) if fields.is_empty())
+    }
+
+    /// The feature of a column of this shape.
+    fn feature(&self, name: &str) -> Option<Value> {
+        let mut feature = self.feature_type()?;
+        if let Some(object) = feature.as_object_mut() {
+            object.insert("name".to_owned(), name.into());
+        }
+        Some(feature)
+    }
+
+    fn feature_type(&self) -> Option<Value> {
+        Some(match self {
+            Self::Null => json!({"dtype": "null"}),
+            Self::Boolean => json!({"dtype": "bool"}),
+            Self::Integer => json!({"dtype": "int64"}),
+            Self::Float => json!({"dtype": "float64"}),
+            Self::Text => json!({"dtype": "string"}),
+            Self::List(item) => match item.feature_type()? {
+                item if item["struct"].is_array() => json!({"list": item["struct"]}),
+                item if item["dtype"].is_string() => json!({"list": item["dtype"]}),
+                item => json!({"list": item}),
+            },
+            Self::Struct(fields) if !fields.is_empty() => {
+                let fields = fields.iter().map(|(name, shape)| shape.feature(name));
+                json!({"struct": fields.collect::<Option<Vec<_>>>()?})
+            }
+            Self::Struct(_) | Self::Mixed => return None,
+        })
     }
 
     fn as_json(&self, path: &str, paths: &mut Vec<String>) {
@@ -164,4 +203,43 @@ fn fit_fields(fields: &[(String, Shape)], object: Map<String, Value>) -> Map<Str
 
 fn field((name, shape): &(String, Shape)) -> Field {
     Field::new(name, shape.data_type(), true)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may fail loudly")]
+mod tests {
+    use super::*;
+
+    /// Some rows of a file have the arguments of calls as an object, others as JSON text.
+    #[test]
+    fn values_and_json_texts_of_them_have_one_encoding() {
+        let rows =
+            [json!({"arguments": {"x": 1}}), json!({"arguments": "{\"y\": 2}"}), json!({"arguments": "now"})];
+        let rows = rows.map(|row| row.as_object().unwrap().clone());
+        let mut columns = Columns::default();
+        rows.iter().for_each(|row| columns.add(row));
+        assert_eq!(columns.as_json(), ["arguments"]);
+        let written: Vec<Value> = rows.into_iter().map(|row| columns.fit(row)["arguments"].clone()).collect();
+        assert_eq!(written, ["{\"x\":1}", "{\"y\": 2}", "\"now\""]);
+    }
+
+    #[test]
+    fn features_are_those_of_a_dataset_card() {
+        let mut columns = Columns::default();
+        let rows = [
+            json!({"messages": [{"role": "user", "content": "a"}], "n": 1, "tags": [], "odd": null}),
+            json!({"messages": [{"role": "user", "weight": 0.5}], "n": 2.5, "tags": ["x"], "deep": {"pairs": [["a", "b"]]}}),
+        ];
+        rows.iter().for_each(|row| columns.add(row.as_object().unwrap()));
+        let expected = json!([
+            {"name": "messages", "list": [
+                {"name": "role", "dtype": "string"}, {"name": "content", "dtype": "string"},
+                {"name": "weight", "dtype": "float64"}]},
+            {"name": "n", "dtype": "float64"}, {"name": "tags", "list": "string"}, {"name": "odd", "dtype": "null"},
+            {"name": "deep", "struct": [{"name": "pairs", "list": {"list": "string"}}]},
+        ]);
+        assert_eq!(columns.features().unwrap(), expected);
+        columns.add(json!({"n": "three"}).as_object().unwrap());
+        assert_eq!(columns.features(), None, "a number or a text is no type");
+    }
 }

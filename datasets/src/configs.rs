@@ -5,6 +5,7 @@
 //! Without this, every row of a folder with one configuration for all rows and one for each subset would be read twice.
 
 use crate::Error;
+use files::small_file;
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
 
@@ -62,7 +63,7 @@ pub(crate) struct Chosen {
 /// Those of all data files below a folder that its dataset card, or their names, assign to the configuration and split.
 pub(crate) fn chosen(folder: &Path, files: Vec<PathBuf>, choice: Choice<'_>) -> Result<Chosen, Error> {
     let path = folder.join("README.md");
-    let card = std::fs::read(&path).ok().map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+    let card = small_file::read(&path).ok().map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
     let name = |file: &PathBuf| -> String {
         let parts = file.strip_prefix(folder).unwrap_or(file).components();
         parts.map(|part| part.as_os_str().to_string_lossy().into_owned()).collect::<Vec<_>>().join("/")

@@ -2,6 +2,7 @@
 //! trainers read. What a form has no place for is an error that names it: no field is lost on the way.
 
 use crate::Error;
+use crate::columns::Columns;
 use crate::layout::Layout;
 use crate::row::{Message, PreferenceRow, Row};
 use crate::write::{Shard, finish_shards, shard_name};
@@ -56,7 +57,7 @@ impl FileFormat {
 }
 
 /// Writes `<folder>/<split>-00000-of-0000N.json` (or `.jsonl`) with at most `rows_per_file` rows each, as
-/// [`crate::write::write_shards`] writes Parquet.
+/// [`crate::write::write_shards`] writes Parquet; also returns their columns, which a dataset card states.
 ///
 /// # Errors
 /// Names the file and the row; the files appear once all of them are whole.
@@ -67,11 +68,11 @@ pub fn write_json_files<E: From<Error>>(
     total_rows: usize,
     rows_per_file: NonZeroUsize,
     rows: impl IntoIterator<Item = Result<Object, E>>,
-) -> Result<Vec<Shard>, E> {
+) -> Result<(Vec<Shard>, Columns), E> {
     std::fs::create_dir_all(folder).map_err(|error| Error::file("create", folder, error))?;
     let count = total_rows.div_ceil(rows_per_file.get()).max(1);
     let mut rows = rows.into_iter();
-    let (mut written, mut received) = (Vec::new(), 0);
+    let (mut written, mut received, mut columns) = (Vec::new(), 0, Columns::default());
     for index in 0..count {
         let path = folder.join(shard_name(split, index, count, format.extension()));
         let mut file = NewFile::create(&path).map_err(Error::from)?;
@@ -82,6 +83,7 @@ pub fn write_json_files<E: From<Error>>(
                 path: folder.to_owned(),
                 reason: format!("row {received} cannot be written in this form: {reason}"),
             })?;
+            columns.add(&object);
             write_row(&mut file, &object, format, in_file == 0)
                 .map_err(|error| Error::file("write", &path, error))?;
             in_file += 1;
@@ -99,7 +101,7 @@ pub fn write_json_files<E: From<Error>>(
         let reason = format!("{received} rows came where {total_rows} were announced");
         return Err(Error::NotData { path: folder.to_owned(), reason }.into());
     }
-    Ok(finish_shards(written)?)
+    Ok((finish_shards(written)?, columns))
 }
 
 fn write_row(file: &mut NewFile, object: &Object, format: FileFormat, is_first: bool) -> std::io::Result<()> {

@@ -8,11 +8,10 @@ use std::path::PathBuf;
 
 type Object = Map<String, Value>;
 
-/// Whether an object is one message of a tree.
+/// Whether an object is one message of a tree. The first message of a tree has no parent, and Parquet and Arrow files leave null
+/// fields out.
 pub(crate) fn is_flat_message(object: &Object) -> bool {
-    ["message_id", "parent_id", "message_tree_id", "text", "role"]
-        .iter()
-        .all(|name| object.contains_key(*name))
+    ["message_id", "message_tree_id", "text", "role"].iter().all(|name| object.contains_key(*name))
 }
 
 /// The trees of a file of flat messages, each tree's messages one after another, parents first, as the hub has them.

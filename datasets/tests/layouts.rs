@@ -154,6 +154,7 @@ fn conversations_come_in_many_shapes() {
         json!({"data": ["Hi", "Hello"], "id": "0"}),
         json!({"conversation": [{"input": "Hi", "output": "Hello"}]}),
         json!({"messages": list.to_string()}),
+        json!({"messages": [list[0].to_string(), list[1].to_string()]}),
         json!({"conversations": {"from": ["human", "gpt"], "value": ["Hi", "Hello"]}}),
         json!({"contents": [{"role": "user", "parts": [{"text": "Hi"}]}, {"role": "model", "parts": [{"text": "Hello"}]}]}),
         json!({"messages": list, "text": "<|im_start|>user\nHi<|im_end|>"}),
@@ -192,6 +193,17 @@ fn pairs_are_found_in_the_forms_of_many_datasets() {
     ] {
         assert_eq!(turns(&line, &[]), pair, "{line}");
     }
+    // Without a common start there is no prompt: one row of a file is left out by choice.
+    let apart = json!({"chosen": [{"role": "user", "content": "Name a tree."}, {"role": "assistant", "content": "Oak."}], "rejected": [{"role": "user", "content": "Name a bird."}, {"role": "assistant", "content": "Owl."}]});
+    refused(apart.clone(), "do not start with the same message");
+    let folder = tempfile::tempdir().unwrap();
+    let whole_pair = json!({"chosen": whole("Oak."), "rejected": whole("Cat.")});
+    std::fs::write(folder.path().join("rows.jsonl"), format!("{whole_pair}\n{apart}\n{whole_pair}\n"))
+        .unwrap();
+    let skipping = ReadOptions { skip_invalid: true, ..ReadOptions::default() };
+    let mut reading = read_with(&folder.path().join("rows.jsonl"), &skipping).unwrap();
+    assert_eq!(reading.by_ref().filter(Result::is_ok).count(), 2);
+    assert_eq!(reading.take_invalid()[0].number, 2);
     let tie = json!({"conversation_a": whole("Oak."), "conversation_b": whole("Elm."), "winner": "tie"});
     let Row::Preference(row) = rows(&[tie], &[]).remove(0).unwrap() else { panic!("no pair") };
     assert_eq!(row.metadata["score_chosen"], row.metadata["score_rejected"]);

@@ -6,7 +6,8 @@
 
 pub mod benchmark;
 pub mod report;
-pub mod sandbox;
+/// What code tasks run in.
+pub use ::sandbox;
 pub mod score;
 pub mod statistics;
 pub mod task;

@@ -5,6 +5,7 @@ use crate::Error;
 use crate::atomic;
 use crate::checksum::{Algorithm, Content};
 use crate::hash::sha256;
+use crate::small_file;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
@@ -113,7 +114,7 @@ impl Manifest {
     /// [`Error::Damaged`] when it is not JSON of this form, or differs from its own checksum; [`Error::File`] when it
     /// cannot be read.
     pub fn read(path: &Path) -> Result<Option<Self>, Error> {
-        let bytes = match std::fs::read(path) {
+        let bytes = match small_file::read(path) {
             Ok(bytes) => bytes,
             Err(reason) if reason.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(reason) => return Err(Error::file("read", path, reason)),

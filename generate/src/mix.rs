@@ -27,6 +27,7 @@ use order::Order;
 use portion::{Portion, portions};
 use recipe::MixRecipe;
 use rows::{RowFilters, RowKind};
+use serde_json::Value;
 use shuffle::Shuffle;
 use std::path::{Path, PathBuf};
 use tokenizer::open_tokenizer;
@@ -84,9 +85,9 @@ pub fn run(options: &Options) -> Result<u8> {
     let portions = portions(&recipe, options.rows, taking, tokenizer.as_ref(), &mut shuffle)?;
     let kind = one_kind(&portions)?;
     take_rows(&portions, options.seed, tokenizer.as_ref(), &mut shuffle)?;
-    let shards = write(new.path(), kind, options.format, shuffle)?;
+    let (shards, features) = write(new.path(), kind, options.format, shuffle)?;
     drop(shuffle_folder);
-    let text = card::body(&recipe, &portions, options.seed, (kind, options.format));
+    let text = card::body(&recipe, &portions, options.seed, kind, (options.format, features));
     atomic::write(&new.path().join("README.md"), text)?;
     let manifest = card::manifest(new.path(), &recipe, &portions, (options.seed, options.rows), &shards);
     atomic::write(&new.path().join("mix.json"), serde_json::to_string_pretty(&manifest)?)?;
@@ -144,13 +145,21 @@ fn take_rows(
     Ok(())
 }
 
-fn write(new: &Path, kind: RowKind, format: FileFormat, shuffle: Shuffle) -> Result<Vec<Shard>> {
+/// Writes the rows; returns the files, and the types of their columns where the files do not state them.
+fn write(
+    new: &Path,
+    kind: RowKind,
+    format: FileFormat,
+    shuffle: Shuffle,
+) -> Result<(Vec<Shard>, Option<Value>)> {
     let total = shuffle.rows();
     let folder = new.join("data/default");
     let rows = shuffle.in_order()?;
     if format == FileFormat::Parquet {
-        return write_json_shards(&folder, "train", &kind.columns(), total, ROWS_PER_SHARD, rows);
+        let shards = write_json_shards(&folder, "train", &kind.columns(), total, ROWS_PER_SHARD, rows)?;
+        return Ok((shards, None));
     }
     let rows = rows.map(|row| anyhow::Ok(serde_json::from_slice(&row?)?));
-    write_json_files(&folder, "train", format, total, ROWS_PER_SHARD, rows)
+    let (files, columns) = write_json_files(&folder, "train", format, total, ROWS_PER_SHARD, rows)?;
+    Ok((files, columns.features()))
 }

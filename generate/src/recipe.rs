@@ -2,6 +2,7 @@
 //!
 //! The hash of a recipe covers all its files, so that a changed prompt makes another recipe.
 
+mod code;
 mod prompts;
 
 pub use prompts::Prompts;
@@ -280,6 +281,7 @@ impl Recipe {
 fn templates(files: &BTreeMap<String, String>, folder: &str) -> Result<Environment<'static>> {
     let mut templates = Environment::new();
     templates.set_undefined_behavior(minijinja::UndefinedBehavior::Strict);
+    templates.add_filter("code", |answer: &str| code::code(answer));
     for (path, text) in files {
         if let Some(name) = path.strip_suffix(".jinja") {
             templates

@@ -1,6 +1,7 @@
 //! What `gen`, `estimate` and `preview` have in common, settled before the first call: the teachers, the recipes
 //! and the source texts. Command-line options are converted here and are not passed on.
 
+mod code;
 mod options;
 mod other_teachers;
 mod source;
@@ -71,6 +72,7 @@ impl Setup {
         }
         let prompts = options.prompts()?;
         let recipes = recipes(&options.tasks()?, &prompts)?;
+        code::check(&recipes, options.allow_code)?;
         let others = options.other_teachers();
         other_teachers::check(&others, &recipes, &prompts)?;
         other_teachers::check_requests(&others, &options.request_options())?;

@@ -6,6 +6,7 @@ mod function_calling;
 mod magpie_ultra;
 mod of_texts;
 mod preferences;
+mod programs;
 mod smol_constraint;
 mod sources;
 mod steps;
@@ -45,6 +46,11 @@ pub fn recipe(name: &str, prompts: &Prompts) -> Result<Recipe> {
 pub(crate) fn maker(task: &Task) -> &'static Maker {
     let of_file = || OF_FILE.get().map(|(maker, _)| *maker).filter(|maker| maker.task.name == task.name);
     named(task.name).or_else(of_file).expect("every task is in `ALL` or of a file")
+}
+
+/// Whether the rows of a recipe run code that a teacher wrote.
+pub(crate) fn runs_code(recipe: &Recipe) -> bool {
+    of_texts::runs_code(recipe)
 }
 
 /// The task of `--recipe`, and its prompts.

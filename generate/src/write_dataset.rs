@@ -45,8 +45,8 @@ pub(crate) fn write(
     for deduped in &tasks {
         let (task, folder) = (deduped.recipe.task, path("data").join(deduped.recipe.task.name));
         let columns = with_reasoning(task.all_columns(), setup.keeps_reasoning);
-        let shards = write_files(&folder, format, &columns, deduped.kept, deduped.rows())?;
-        configs.push(deduped.config(shards));
+        let files = write_files(&folder, format, &columns, deduped.kept, deduped.rows())?;
+        configs.push(deduped.config(files));
     }
     if tasks.len() > 1 {
         configs.insert(0, all_conversations(new.path(), format, &tasks, &configs)?);
@@ -73,18 +73,19 @@ fn with_reasoning(mut columns: Vec<Column>, keeps_reasoning: bool) -> Vec<Column
     columns
 }
 
-/// Writes the files of one configuration.
+/// Writes the files of one configuration; also returns the types of their columns where the files do not state them.
 fn write_files(
     folder: &Path,
     format: FileFormat,
     columns: &[Column],
     rows: usize,
     content: impl Iterator<Item = Result<Map<String, Value>>>,
-) -> Result<Vec<Shard>> {
-    match format {
-        FileFormat::Parquet => write_shards(folder, "train", columns, rows, ROWS_PER_SHARD, content),
-        format => write_json_files(folder, "train", format, rows, ROWS_PER_SHARD, content),
+) -> Result<(Vec<Shard>, Option<Value>)> {
+    if format == FileFormat::Parquet {
+        return Ok((write_shards(folder, "train", columns, rows, ROWS_PER_SHARD, content)?, None));
     }
+    let (files, columns) = write_json_files(folder, "train", format, rows, ROWS_PER_SHARD, content)?;
+    Ok((files, columns.features()))
 }
 
 /// Writes the messages of all tasks together. Preference pairs are not conversations and are left out.
@@ -107,8 +108,8 @@ fn all_conversations(
         row.retain(|name, _| name == "messages" || name == "source");
         Ok(row)
     });
-    let shards = write_files(&new.join("data/all"), format, &columns, kept, rows)?;
-    Ok(DatasetConfig { name: "all", begun, rows: kept, drops: BTreeMap::new(), shards })
+    let (shards, features) = write_files(&new.join("data/all"), format, &columns, kept, rows)?;
+    Ok(DatasetConfig { name: "all", begun, rows: kept, drops: BTreeMap::new(), shards, features })
 }
 
 /// The content of `run.json`.

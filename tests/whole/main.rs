@@ -15,6 +15,8 @@ mod browsers;
 mod cleaning;
 /// `smolserve` as the official clients drive it, against OpenAI's schemas.
 mod clients;
+/// Rows of code that their tests decide on.
+mod code_rows;
 /// What a power loss may leave of a training run: resumed to the same bits.
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod crash_states;
@@ -49,12 +51,20 @@ mod hostile;
 mod links;
 /// What a trained model carries on of its parent's files.
 mod inherited;
+/// Rows of every layout that is read.
+mod layout_rows;
+/// LLaMA-Factory's kinds of files, through every command.
+mod llama_factory;
+/// What Hugging Face `datasets` reads, and what we do.
+mod loading;
 /// Servers of the tests' own.
 mod local_http;
 /// LoRA against peft: gradients, steps, files.
 mod lora;
 /// `smoltalk mix`: counts, weights, filters, the hub.
 mod mixing;
+/// Proxies, certificates and addresses as people have them.
+mod networks;
 /// A teacher that answers and fails in every way that endpoints do.
 mod odd_teacher;
 /// What `smoltalk` does to folders, terminals and hosts that are not its own.

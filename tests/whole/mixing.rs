@@ -365,3 +365,27 @@ fn a_hub_id_gives_the_files_its_card_assigns_and_check_says_what_is_missing() {
     assert_eq!(code, Some(1));
     assert!(told.contains("missing  hub: someone/other: cannot get someone/other from the hub"), "{told}");
 }
+
+#[test]
+fn training_reads_the_train_split_of_a_hub_id() {
+    let Some(shared) = tests::shared_data() else { return };
+    let kitchen = Kitchen::new();
+    let hub = start_hub(BTreeMap::from([
+        ("data/train-00000-of-00001.jsonl", rows_of("train", 5)),
+        ("data/test-00000-of-00001.jsonl", rows_of("test", 2)),
+    ]));
+    let inspect = |endpoint: &str, id: &str| {
+        let mut command = program("posttrain");
+        command.env("HF_HOME", kitchen.path("cache")).env("HF_ENDPOINT", endpoint).env_remove("HF_TOKEN");
+        command.args(["inspect", id, "--counts", "--model"]).arg(shared.join("models/stories260k"));
+        let output = command.output().unwrap();
+        [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap()).concat()
+    };
+    let told = inspect(&hub, "someone/chats");
+    assert!(told.contains("5 rows: 5 sequences"), "{told}");
+    // Once it is there, nobody is asked for it.
+    let told = inspect("http://127.0.0.1:9", "someone/chats");
+    assert!(told.contains("5 rows: 5 sequences"), "{told}");
+    let told = inspect(&hub, "no such place");
+    assert!(told.contains("no file, no folder and no Hugging Face id (owner/name)"), "{told}");
+}

@@ -233,3 +233,24 @@ fn shards_and_jsonl_read_back_as_written() {
     }
     assert_eq!(std::fs::read_dir(other.path()).unwrap().count(), 0, "nothing half-written stays");
 }
+
+#[test]
+fn rows_of_any_dataset_are_shown_filtered_and_sorted() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("rows.jsonl");
+    let row = |index: usize| json!({"prompt": format!("Question {index}"), "completion": format!("Answer {index}"), "score": index % 5});
+    let text: Vec<String> = (0..20).map(|index| row(index).to_string()).collect();
+    std::fs::write(&path, text.join("\n")).unwrap();
+    let show = |arguments: &[&str]| {
+        let output =
+            crate::programs::program("smoltalk").arg("show").arg(&path).args(arguments).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let first = show(&["--n", "1"]);
+    assert!(first.contains("[user] Question 0") && first.contains("[assistant] Answer 0"), "{first}");
+    let chosen = show(&["--n", "9", "--filter", "score>=3", "--filter", "prompt~1", "--sort", "-score"]);
+    let places = ["Answer 14", "Answer 19", "Answer 13", "Answer 18"].map(|answer| chosen.find(answer));
+    assert!(places.iter().all(Option::is_some) && places[1] < places[2], "{chosen}");
+    assert!(!chosen.contains("Question 4\n") && !chosen.contains("Answer 12"), "{chosen}");
+}

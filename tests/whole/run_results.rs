@@ -170,3 +170,24 @@ fn kto_learns_from_single_replies() {
     );
     refused(&mut kto("one-sided", &[]), "nothing to train on");
 }
+
+/// The zones' days differ at every moment: a run that goes on after midnight is the same run, with the day on which it began.
+#[test]
+fn a_template_that_prints_the_date_keeps_the_day_of_the_runs_start() {
+    let Some(runs) = Runs::new() else { return };
+    let template = "Today is {{ strftime_now('%d %B %Y') }}.\n{% for message in messages %}<{{ message.role }}>\n{{ message.content }}</s>\n{% endfor %}";
+    std::fs::write(runs.path("dated.jinja"), template).unwrap();
+    let run = |zone: &str, steps: &str| {
+        let mut command = runs.sft("dated", &["--steps", steps, "--save-steps", "2", "--accept-changes"]);
+        command.arg("--chat-template").arg(runs.path("dated.jinja")).env("TZ", zone);
+        let said = succeeds(&mut command);
+        (said, read_json(&runs.path("dated/run.json"))["day"].clone())
+    };
+    let (_, day) = run("Pacific/Pago_Pago", "2");
+    assert!(day.is_string());
+    let (said, later) = run("Pacific/Kiritimati", "2");
+    assert!(said.contains("has finished"), "{said}");
+    let (said, longer) = run("Pacific/Kiritimati", "4");
+    assert!(said.contains("resumed after step 2"), "{said}");
+    assert_eq!((&later, &longer), (&day, &day));
+}

@@ -44,6 +44,9 @@ pub(super) fn system(object: &mut Object) -> Result<Vec<Message>, String> {
 pub(super) fn messages(value: &Value, name: &str) -> Result<Vec<Message>, String> {
     match value {
         Value::Array(turns) if !turns.is_empty() && turns.iter().all(Value::is_string) => {
+            if let Some(parsed) = turns.iter().map(message_as_text).collect::<Option<Vec<_>>>() {
+                return messages(&Value::Array(parsed), name);
+            }
             let roles = ["user", "assistant"].into_iter().cycle();
             Ok(turns
                 .iter()
@@ -59,6 +62,13 @@ pub(super) fn messages(value: &Value, name: &str) -> Result<Vec<Message>, String
         Value::String(text) => messages(&parsed(text, name)?, name),
         other => Err(format!("{name} is {}; expected a list of messages", short(other))),
     }
+}
+
+/// A message that stands as JSON in a string: `datasets` stores messages of different fields so.
+fn message_as_text(text: &Value) -> Option<Value> {
+    let text = text.as_str().filter(|text| text.starts_with('{'))?;
+    let value: Value = serde_json::from_str(text).ok()?;
+    AUTHORS.iter().any(|author| value.get(author).is_some()).then_some(value)
 }
 
 /// A list of messages that stands as JSON in a string.

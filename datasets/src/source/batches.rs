@@ -6,9 +6,10 @@ use crate::Error;
 use crate::ahead::ahead;
 use crate::limits::{MAX_DEPTH, RowLimits};
 use arrow::array::{RecordBatch, RecordBatchReader};
-use arrow::datatypes::{DataType, SchemaRef};
+use arrow::datatypes::{DataType, Schema, SchemaRef};
 use arrow::error::ArrowError;
 use arrow_ipc::reader::{FileReader, StreamReader};
+use features::JsonTexts;
 use files::fenced;
 use pages::BATCH;
 use parquet::arrow::arrow_reader::{
@@ -17,7 +18,9 @@ use parquet::arrow::arrow_reader::{
 use std::fs::File;
 use std::io::{BufReader, Read, Seek};
 use std::path::Path;
+use std::sync::Arc;
 
+mod features;
 mod json;
 mod pages;
 
@@ -45,10 +48,16 @@ impl BatchRows {
     /// # Errors
     /// Those of [`open`].
     pub(super) fn open(path: &Path, is_arrow: bool, limits: RowLimits) -> Result<Self, Error> {
-        let (_, batches) = open(path, is_arrow, limits)?;
+        let (schema, batches) = open(path, is_arrow, limits)?;
+        let texts = JsonTexts::of(&schema);
         let pieces = Pieces { batches: Some(batches), batch: None, number: 1 };
         let path = path.to_owned();
-        let objects = ahead(pieces, move |rows| convert(&path, rows, limits)).flatten();
+        let objects = ahead(pieces, move |rows| {
+            let mut objects = convert(&path, rows, limits);
+            objects.iter_mut().flatten().for_each(|numbered| texts.open(&mut numbered.object));
+            objects
+        });
+        let objects = objects.flatten();
         Ok(Self { objects: Box::new(objects), is_over: false })
     }
 }
@@ -151,6 +160,7 @@ pub(crate) fn open(path: &Path, is_arrow: bool, limits: RowLimits) -> Result<(Sc
 /// Opens a Parquet file; each row group is decoded in batches as large as its pages allow.
 fn open_parquet(file: File, limits: RowLimits) -> Result<(SchemaRef, Batches), String> {
     let metadata = metadata(&file)?;
+    let described = metadata.schema().metadata().clone();
     let batch_rows = pages::check(&file, metadata.metadata(), &limits)?;
     let whole = |error: &dyn std::fmt::Display| format!("not a whole Parquet file ({error})");
     let builder = move |file: &File| -> Result<_, ArrowError> {
@@ -160,6 +170,8 @@ fn open_parquet(file: File, limits: RowLimits) -> Result<(SchemaRef, Batches), S
     let schema =
         fenced(build).and_then(|built: Result<_, ArrowError>| built.map_err(|error| error.to_string()));
     let schema = schema.map_err(|reason| whole(&reason))?;
+    // The reader has the types as they are decoded, and leaves out the metadata.
+    let schema = Arc::new(Schema::new_with_metadata(schema.fields().clone(), described));
     let group = move |(index, rows): (usize, usize)| -> Batches {
         let reader = builder(&file).and_then(|builder| {
             let builder = builder.with_row_groups(vec![index]).with_batch_size(rows);

@@ -4,6 +4,7 @@
 use super::chosen::ChosenFiles;
 use super::format::Format;
 use crate::Error;
+use files::small_file;
 use serde_json::Value;
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -55,6 +56,12 @@ impl Collector {
                 chosen.left_out.push((path, reason));
             } else if path.is_dir() {
                 self.collect(&path, chosen)?;
+            } else if path.metadata().is_ok_and(|metadata| !metadata.is_file()) {
+                // Reading a pipe waits for its writer.
+                let reason =
+                    "it is no regular file but a pipe, a socket or a device; remove it from the folder"
+                        .to_owned();
+                chosen.left_out.push((path, reason));
             } else {
                 chosen.files.push(path);
             }
@@ -80,8 +87,8 @@ fn is_description(path: &Path) -> bool {
 /// The data files of a folder that `Dataset.save_to_disk` wrote; `None` for any other folder.
 fn saved_to_disk(folder: &Path) -> Result<Option<Vec<PathBuf>>, Error> {
     let path = folder.join("state.json");
-    let Ok(text) = std::fs::read_to_string(&path) else { return Ok(None) };
-    let state: Value = serde_json::from_str(&text).unwrap_or_default();
+    let Ok(text) = small_file::read(&path) else { return Ok(None) };
+    let state: Value = serde_json::from_slice(&text).unwrap_or_default();
     let Some(files) = state["_data_files"].as_array() else { return Ok(None) };
     let names = files.iter().filter_map(|file| file["filename"].as_str());
     // A name is one of this folder: no path leads out of it.

@@ -3,7 +3,7 @@
 
 use super::mend::{Mended, parse};
 use super::text::{Lines, NumberedObject, Object, not_utf8};
-use super::values::{Fault, Scanner};
+use super::values::{Fault, Scanner, is_sequence};
 use crate::Error;
 use crate::ahead::ahead;
 use crate::limits::{MAX_DEPTH, RowLimits};
@@ -18,8 +18,8 @@ pub(crate) type IsRow = fn(&Map<String, Value>) -> bool;
 /// Bytes of a first line that are looked at to tell an array of rows from a conversation per line.
 const LOOKED_AT: usize = 4 << 20;
 
-/// The objects of a file. The first character decides what they are in; `is_whole` says that the file's name promises one
-/// value and not lines.
+/// The objects of a file. The first character decides what they are in, and of objects the first one; `is_whole` says that the
+/// file's name promises one value and not lines.
 pub(super) fn objects(
     mut lines: Lines,
     is_whole: bool,
@@ -27,7 +27,7 @@ pub(super) fn objects(
 ) -> Result<Box<dyn Iterator<Item = Object> + Send>, Error> {
     match lines.first_character()? {
         Some(b'[') => array_or_lines(lines),
-        Some(b'{') if is_whole => sequence(lines, is_row),
+        Some(b'{') if is_whole || lines.first_block()?.is_some_and(is_sequence) => sequence(lines, is_row),
         _ => Ok(line_objects(lines)),
     }
 }

@@ -95,3 +95,34 @@ fn a_damaged_parquet_file_is_an_error_and_ends_no_program() {
     }
     assert!(refused > 1000, "{refused}");
 }
+
+/// Pipes under the names of cards, states, lists and data: nobody waits for their writers.
+#[test]
+fn pipes_in_a_folder_are_not_waited_for() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("rows.jsonl"), ROW).unwrap();
+    for name in ["README.md", "state.json", "checksums.json", "mix.json", "more.jsonl", "deep.parquet"] {
+        let status = std::process::Command::new("mkfifo").arg(folder.path().join(name)).status().unwrap();
+        assert!(status.success());
+    }
+    let (sender, receiver) = std::sync::mpsc::channel();
+    let path = folder.path().to_owned();
+    std::thread::spawn(move || {
+        let mut reading = crate::read(&path).unwrap();
+        let rows = reading.by_ref().map(Result::unwrap).count();
+        sender.send((rows, reading.skipped().len())).unwrap();
+    });
+    let (rows, skipped) =
+        receiver.recv_timeout(std::time::Duration::from_secs(20)).expect("it waits for a pipe");
+    // mix.json and state.json are JSON by their names.
+    assert_eq!((rows, skipped), (1, 5));
+}
+
+#[test]
+fn folders_in_folders_are_read_however_deep_they_are() {
+    let folder = tempfile::tempdir().unwrap();
+    let deep = (0..1500).fold(folder.path().to_owned(), |path, _| path.join("a"));
+    std::fs::create_dir_all(&deep).unwrap();
+    std::fs::write(deep.join("rows.jsonl"), ROW).unwrap();
+    assert_eq!(rows(folder.path()), 1);
+}

@@ -119,6 +119,16 @@ impl Lines {
         Ok(block.iter().copied().find(|byte| !byte.is_ascii_whitespace()))
     }
 
+    /// The first block of bytes, without consuming it; `None` for an empty file.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub(super) fn first_block(&mut self) -> Result<Option<&[u8]>, Error> {
+        let block = self.reader.fill_buf().map_err(|error| Error::file("read", &self.path, error))?;
+        let block = block.strip_prefix(BYTE_ORDER_MARK).unwrap_or(block);
+        Ok((!block.is_empty()).then_some(block))
+    }
+
     /// The stream after a byte order mark.
     pub(super) fn into_reader(mut self) -> Box<dyn BufRead + Send> {
         if self.reader.fill_buf().is_ok_and(|block| block.starts_with(BYTE_ORDER_MARK)) {

@@ -4,6 +4,18 @@
 use crate::limits::RowLimits;
 use std::io::{self, BufRead};
 
+/// Whether a text begins with an object that is no line: it goes on after the first line, or another one follows on the same line,
+/// perhaps after a carriage return. What is no JSON is none.
+pub(super) fn is_sequence(block: &[u8]) -> bool {
+    let mut values = serde_json::Deserializer::from_slice(block).into_iter::<serde::de::IgnoredAny>();
+    if !matches!(values.next(), Some(Ok(_))) {
+        return false;
+    }
+    let (value, rest) = block.split_at(values.byte_offset());
+    let rest = rest.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    value.trim_ascii_start().contains(&b'\n') || rest.trim_ascii_start().first() == Some(&b'{')
+}
+
 /// Why no value could be taken.
 #[derive(Debug)]
 pub(super) enum Fault {
@@ -140,6 +152,24 @@ impl State {
 mod tests {
     use super::*;
     use std::io::{BufReader, Cursor};
+
+    #[test]
+    fn objects_that_are_no_lines_are_told_from_lines() {
+        for text in ["{\n \"a\": 1\n}\n{\n}", "{\"a\": 1}{\"b\": 2}\n", "{\"a\": 1}\r{\"b\": 2}", "\n{\n}"] {
+            assert!(is_sequence(text.as_bytes()), "{text:?}");
+        }
+        // A broken first line is a line, too: the others can be read.
+        for text in [
+            "{\"a\": 1}\n{\n}",
+            "{\"a\": 1}\r\n{}",
+            "\n{\"a\": \"\\n\"}",
+            "{\"a\": \n{\"b\": 2}",
+            "{\"a\": NaN}\n{}",
+            "{} x\n{}",
+        ] {
+            assert!(!is_sequence(text.as_bytes()), "{text:?}");
+        }
+    }
 
     /// The values are the same however the stream is cut into blocks.
     #[test]

@@ -3,7 +3,7 @@
 use super::kind::FolderKind;
 use crate::checksum::Content;
 use crate::manifest::{FILE_NAME as MANIFEST, Manifest};
-use crate::{Error, atomic, owned};
+use crate::{Error, atomic, owned, small_file};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -50,7 +50,8 @@ impl Earlier {
         if owned::type_of(description)?.is_none() {
             return Ok(None);
         }
-        let bytes = std::fs::read(description).map_err(|reason| Error::file("read", description, reason))?;
+        let bytes =
+            small_file::read(description).map_err(|reason| Error::file("read", description, reason))?;
         let damaged = |reason: String| Error::Damaged { path: description.to_owned(), reason };
         let value: Value = serde_json::from_slice(&bytes).map_err(|error| damaged(error.to_string()))?;
         if !is_ours(&value["program"]) {
@@ -89,7 +90,7 @@ pub const DESCRIPTIONS: [(&str, &str); 3] =
 /// a description of this project's.
 pub fn described_shards(folder: &Path) -> Option<(&'static str, &'static str, BTreeMap<String, Content>)> {
     DESCRIPTIONS.into_iter().find_map(|(name, program)| {
-        let value: Value = serde_json::from_slice(&std::fs::read(folder.join(name)).ok()?).ok()?;
+        let value: Value = serde_json::from_slice(&small_file::read(&folder.join(name)).ok()?).ok()?;
         is_ours(&value["program"]).then(|| (name, program, listed_shards(&value).into_iter().collect()))
     })
 }

@@ -42,7 +42,8 @@ pub(super) fn write(survey: &Survey, settings: &CleanSettings, decisions: &Decis
     let new = folder.new_result()?;
     let path = |name: &str| new.path().join(name);
     let kept = decisions.dropped.iter().filter(|dropped| dropped.is_none()).count();
-    let (shards, as_json) = write_rows(&path("data"), survey, settings.format, decisions, kept)?;
+    let WrittenRows { shards, as_json, features } =
+        write_rows(&path("data"), survey, settings.format, decisions, kept)?;
     let lines = (0..survey.rows.len())
         .filter_map(|row| dropped_line(survey, decisions, row).map(Ok::<_, anyhow::Error>));
     write_jsonl(&path("dropped.jsonl"), lines)?;
@@ -52,21 +53,35 @@ pub(super) fn write(survey: &Survey, settings: &CleanSettings, decisions: &Decis
     }
     let mut manifest = manifest(new.path(), survey, settings, decisions, &shards);
     manifest["written_as_json_text"] = json!(as_json);
-    atomic::write(&path("README.md"), body(kept, settings.format, &manifest))?;
+    atomic::write(&path("README.md"), body(kept, (settings.format, features), &manifest))?;
     atomic::write(&path("clean.json"), pretty(&manifest)?)?;
     install(&folder, new, &shards)?;
     Ok(summary(&settings.out, &manifest))
 }
 
-/// Writes the rows that are kept; also returns the columns that are written as JSON text. The rows of Parquet and Arrow
-/// files keep their columns as they are.
+/// The files of the rows that are kept.
+struct WrittenRows {
+    shards: Vec<Shard>,
+    /// The columns that are written as JSON text.
+    as_json: Vec<String>,
+    /// The types of the columns, where the files do not state them.
+    features: Option<Value>,
+}
+
+impl WrittenRows {
+    fn of_parquet(shards: Vec<Shard>, as_json: Vec<String>) -> Self {
+        Self { shards, as_json, features: None }
+    }
+}
+
+/// Writes the rows that are kept. The rows of Parquet and Arrow files keep their columns as they are.
 fn write_rows(
     folder: &Path,
     survey: &Survey,
     format: FileFormat,
     decisions: &Decisions,
     kept: usize,
-) -> Result<(Vec<Shard>, Vec<String>)> {
+) -> Result<WrittenRows> {
     let keeps: Vec<bool> = (0..survey.rows.len()).map(|row| decisions.keeps(row)).collect();
     let rows = || -> Result<_> {
         Ok(survey.raw_rows()?.filter_map(move |raw| match raw {
@@ -75,18 +90,19 @@ fn write_rows(
         }))
     };
     if format != FileFormat::Parquet {
-        let files = write_json_files(folder, "train", format, kept, ROWS_PER_SHARD, rows()?)?;
-        return Ok((files, Vec::new()));
+        let (shards, columns) = write_json_files(folder, "train", format, kept, ROWS_PER_SHARD, rows()?)?;
+        return Ok(WrittenRows { shards, as_json: Vec::new(), features: columns.features() });
     }
     if let Some(files) = survey.unchanged_files()?
         && let Some(keeps) = survey.by_location(|row| decisions.keeps(row))
     {
-        return Ok((files.write(folder, "train", kept, ROWS_PER_SHARD, keeps)?, Vec::new()));
+        let shards = files.write(folder, "train", kept, ROWS_PER_SHARD, keeps)?;
+        return Ok(WrittenRows::of_parquet(shards, Vec::new()));
     }
     let columns = survey.columns(|row| decisions.keeps(row))?;
     let as_json = columns.as_json();
     let shards = write_inferred_shards(folder, "train", columns.into(), kept, ROWS_PER_SHARD, rows()?)?;
-    Ok((shards, as_json))
+    Ok(WrittenRows::of_parquet(shards, as_json))
 }
 
 fn dropped_line(survey: &Survey, decisions: &Decisions, row: usize) -> Option<Map<String, Value>> {
@@ -144,14 +160,14 @@ fn manifest(
 }
 
 /// The body of the dataset card.
-fn body(kept: usize, format: FileFormat, manifest: &Value) -> String {
+fn body(kept: usize, (format, features): (FileFormat, Option<Value>), manifest: &Value) -> String {
     let input = manifest["input"].as_str().unwrap_or("the input");
     let files = vec![("train".to_owned(), format.pattern("data"))];
     let front = FrontMatter {
         pretty_name: format!("{input}, cleaned"),
         tags: vec!["smoltalk".to_owned()],
         rows: kept,
-        configs: vec![Config { name: "default".to_owned(), data_files: files }],
+        configs: vec![Config { name: "default".to_owned(), data_files: files, features }],
         ..FrontMatter::default()
     };
     let mut text = format!(

@@ -15,12 +15,14 @@ pub(super) fn body(
     recipe: &MixRecipe,
     portions: &[Portion<'_>],
     seed: u64,
-    (kind, format): (RowKind, FileFormat),
+    kind: RowKind,
+    (format, features): (FileFormat, Option<Value>),
 ) -> String {
     let rows = portions.iter().map(|portion| portion.taken).sum();
     let config = Config {
         name: "default".to_owned(),
         data_files: vec![("train".to_owned(), format.pattern("data/default"))],
+        features,
     };
     let front = FrontMatter {
         pretty_name: recipe.name.clone(),

@@ -20,6 +20,9 @@ pub struct TeacherOptions {
     /// Recipe of a task that is made of text files: a recipe.toml with its templates and schemas beside it
     #[arg(long, value_name = "FILE", conflicts_with_all = ["task", "prompts"])]
     pub(super) recipe: Option<PathBuf>,
+    /// Run code that the teacher writes, in a sandbox, for a recipe with steps that do so
+    #[arg(long)]
+    pub(super) allow_code: bool,
     /// Teacher model that writes the rows: a checkpoint folder, a Hugging Face id, or an OpenAI-compatible endpoint
     /// http://HOST:PORT/v1#MODEL; separate several endpoints of one model with commas
     #[arg(long)]

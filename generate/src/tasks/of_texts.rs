@@ -1,6 +1,7 @@
 //! Tasks that are made of text files alone (`--recipe FILE`): variables that are drawn, steps that ask with a template and
 //! may parse, judge and filter, and the messages of the row, which are templates, too.
 
+use super::programs;
 use super::steps::judge;
 use crate::maker::{Maker, OtherTeachers};
 use crate::recipe::{Prompts, Recipe, TaskSettings};
@@ -55,7 +56,7 @@ enum Choice {
     Weighted { value: String, weight: f64 },
 }
 
-/// A call of a teacher. Its answer is the variable with its name, for what follows.
+/// A call of a teacher, or a program that runs. Its answer is the variable with its name, for what follows.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Step {
@@ -67,6 +68,9 @@ struct Step {
     /// Whether the judge is asked, and not the main teacher.
     #[serde(default)]
     judge: bool,
+    /// Whether nobody is asked: the template is a program of Python, which runs in the sandbox.
+    #[serde(default)]
+    run: bool,
     /// An expression over the variables that a row must satisfy after the step.
     keep_if: Option<String>,
     /// Why a row is dropped that does not.
@@ -137,6 +141,13 @@ pub(super) fn of_file(file: &Path) -> Result<(&'static Maker, Prompts)> {
     Ok((Box::leak(Box::new(maker)), prompts))
 }
 
+/// Whether a step of a recipe runs a program.
+pub(super) fn runs_code(recipe: &Recipe) -> bool {
+    recipe
+        .task_settings_of::<TextSettings>()
+        .is_some_and(|settings| settings.step.iter().any(|step| step.run))
+}
+
 fn load(recipe: &Recipe) -> Result<TaskSettings> {
     let settings: TextSettings = recipe.parse()?;
     recipe.needs_entries(&settings.step, "step")?;
@@ -168,6 +179,12 @@ fn load(recipe: &Recipe) -> Result<TaskSettings> {
     names.extend(settings.draw.keys().map(String::as_str));
     for step in &settings.step {
         recipe.check_prompt(&step.name, &names)?;
+        ensure!(
+            !step.run || !step.judge && recipe.schema(&step.name).is_err(),
+            "{}: the step `{}` runs a program and asks nobody; remove `judge` and its schema",
+            recipe.task.name,
+            step.name
+        );
         recipe.sampling(&step.sampling)?;
         let name = step.name.as_str();
         ensure!(
@@ -231,9 +248,12 @@ async fn make_row(context: &RowContext<'_>) -> Result<Map<String, Value>, RowErr
     row(context, settings, &variables)
 }
 
-/// The answer to a step: JSON of its schema, or a text.
+/// The answer to a step: JSON of its schema, or a text; of a program, how it ended.
 async fn answer(context: &RowContext<'_>, step: &Step, variables: &Value) -> Result<Value, RowError> {
     let prompt = context.recipe.prompt(&step.name, variables)?;
+    if step.run {
+        return programs::run(context, &step.name, prompt).await;
+    }
     let teacher = if step.judge { judge(context) } else { &context.teachers.main };
     match context.recipe.schema(&step.name) {
         Ok(schema) => context.judge(teacher, &step.name, &step.sampling, prompt, schema).await,

@@ -109,6 +109,9 @@ fn check(style: &Style, source: &str, reply: &str) -> Result<(), RowError> {
     if reply == source.trim() {
         return dropped("check", "unchanged", "");
     }
+    if let Some(line) = announcement(source, reply) {
+        return dropped("check", "announced", line);
+    }
     if style.shorter && reply.chars().count() >= source.chars().count() {
         let detail = format!("{} characters from {}", reply.chars().count(), source.chars().count());
         return dropped("check", "not_shorter", detail);
@@ -120,6 +123,17 @@ fn check(style: &Style, source: &str, reply: &str) -> Result<(), RowError> {
         }
         _ => Ok(()),
     }
+}
+
+/// The first line of a reply that speaks of the text below it, which the prompts forbid and models write all the same.
+fn announcement<'a>(source: &str, reply: &'a str) -> Option<&'a str> {
+    const WORDS: [&str; 8] =
+        ["here is", "here's", "here are", "rewritten", "revised", "version", "summary", "summarized"];
+    let (line, rest) = reply.trim().split_once('\n')?;
+    let line = line.trim();
+    let lower = line.trim_matches(['*', '#', ' ']).to_lowercase().replace('’', "'");
+    let speaks_of_it = lower.ends_with(':') && WORDS.iter().any(|word| lower.contains(word));
+    (speaks_of_it && !rest.trim().is_empty() && !source.contains(line)).then_some(line)
 }
 
 #[cfg(test)]
@@ -140,5 +154,15 @@ mod tests {
         assert_eq!(reason(source, source), "unchanged");
         assert_eq!(reason("Short.", "A longer one."), "not_shorter");
         assert_eq!(reason(source, "Tom left. He met a dog."), "too_many_sentences");
+        for line in ["Here’s a rewritten version of your message:", "**Summary:**", "Sure! Here is the text:"]
+        {
+            assert_eq!(reason(source, &format!("{line}\n\nTom met a dog.")), "announced", "{line}");
+        }
+        assert_eq!(
+            reason(&format!("Summary:\n{source}"), "Summary:\nTom met a dog."),
+            "kept",
+            "as in the source"
+        );
+        assert_eq!(reason(source, "Dear Tom:\nGlad of the dog."), "kept");
     }
 }

@@ -21,6 +21,7 @@ pub(super) fn text(
     let loadable = configs.iter().map(|config| Config {
         name: config.name.to_owned(),
         data_files: vec![("train".to_owned(), format.pattern(&format!("data/{}", config.name)))],
+        features: config.features.clone(),
     });
     let front = FrontMatter {
         pretty_name: "SmolTalk-style synthetic data".to_owned(),

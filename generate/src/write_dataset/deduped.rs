@@ -96,10 +96,10 @@ impl<'a> DedupedTask<'a> {
     }
 
     /// The configuration of the task's own rows.
-    pub(super) fn config(&self, shards: Vec<Shard>) -> DatasetConfig {
+    pub(super) fn config(&self, (shards, features): (Vec<Shard>, Option<Value>)) -> DatasetConfig {
         let begun = self.kept + self.drops.values().sum::<usize>();
         let drops = self.drops.clone();
-        DatasetConfig { name: self.recipe.task.name, begun, rows: self.kept, drops, shards }
+        DatasetConfig { name: self.recipe.task.name, begun, rows: self.kept, drops, shards, features }
     }
 
     /// Iterates over every decided row with its position.

@@ -49,7 +49,7 @@ os.write(answer, verdict.encode(errors="replace")[:4000])
 
 /// How a program ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Verdict {
+pub enum Verdict {
     /// It ran to its end without an exception.
     Passed,
     /// Why it did not.
@@ -58,15 +58,15 @@ pub(crate) enum Verdict {
 
 /// What holds programs in.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Layers {
+pub struct Layers {
     /// The names of those that are active.
-    pub(crate) active: Vec<String>,
+    pub active: Vec<String>,
     /// Whether a program can reach the network.
-    pub(crate) has_network: bool,
+    pub has_network: bool,
     /// Whether a program can write outside its folder.
-    pub(crate) can_write: bool,
+    pub can_write: bool,
     /// The version of Python that runs programs.
-    pub(crate) python: String,
+    pub python: String,
 }
 
 /// Becomes the restricted Python if the program was started for that; the first call of `main`.
@@ -84,7 +84,7 @@ pub fn enter_if_asked() {
 ///
 /// # Errors
 /// When there is no Python, or it does not start in the sandbox.
-pub(crate) fn layers() -> Result<&'static Layers> {
+pub fn layers() -> Result<&'static Layers> {
     static LAYERS: OnceLock<Result<Layers, String>> = OnceLock::new();
     LAYERS.get_or_init(|| probe().map_err(|error| format!("{error:#}"))).as_ref().map_err(anyhow::Error::msg)
 }
@@ -93,7 +93,7 @@ pub(crate) fn layers() -> Result<&'static Layers> {
 ///
 /// # Errors
 /// Names what is open.
-pub(crate) fn check(unsandboxed: bool) -> Result<()> {
+pub fn check(unsandboxed: bool) -> Result<()> {
     let layers = layers()?;
     terminal::message!("note: code runs in {} with {}", layers.python, layers.active.join(", "));
     for (is_open, what) in
@@ -112,7 +112,7 @@ pub(crate) fn check(unsandboxed: bool) -> Result<()> {
 ///
 /// # Errors
 /// When the sandbox itself cannot start; what the program does is a verdict.
-pub(crate) fn run(program: &str) -> Result<Verdict> {
+pub fn run(program: &str) -> Result<Verdict> {
     let word = nonce()?;
     let output = start(program, &word)?;
     Ok(match output.trim() {
