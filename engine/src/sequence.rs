@@ -5,7 +5,7 @@ use crate::decode::Decoder;
 use crate::event::{Event, Finish, PromptLogprobs};
 use crate::kv_cache::KvCache;
 use crate::model::{Chunk, LogitPositions};
-use crate::request::Request;
+use crate::request::{Pooling, Request};
 use checkpoint::Tokenizer;
 use tokio::sync::mpsc::UnboundedSender;
 
@@ -55,6 +55,14 @@ impl Sequence {
     /// Returns how many ids are to be run: the rest of the prompt, the last token, or all ids after a pause.
     pub(crate) fn pending(&self) -> usize {
         self.ids.len() - self.cache.length
+    }
+
+    /// Returns how many of its next `count` ids to run in one step: the last one runs alone where its hidden state is the
+    /// embedding.
+    pub(crate) fn step(&self, count: usize) -> usize {
+        let request = self.decoder.request();
+        let is_alone = request.embedding && request.pooling == Pooling::Last;
+        if is_alone { count.min(self.pending() - 1) } else { count }
     }
 
     /// Returns the ids that the cache holds.
@@ -115,7 +123,8 @@ impl Sequence {
             _ if request.embedding || start + count < self.ids.len() => LogitPositions::None,
             _ => LogitPositions::Last,
         };
-        let hidden = request.embedding.then_some(&mut self.hidden_sum[..]);
+        let is_pooled = request.pooling == Pooling::Mean || start + 1 == self.ids.len();
+        let hidden = (request.embedding && is_pooled).then_some(&mut self.hidden_sum[..]);
         Chunk { ids: &self.ids[start..start + count], cache: &mut self.cache, logits, hidden_sum: hidden }
     }
 
@@ -138,7 +147,10 @@ impl Sequence {
             self.decoder.send_prompt_logprobs(std::mem::take(&mut self.prompt_logprobs));
         }
         if self.decoder.request().embedding {
-            let count = self.ids.len() as f32;
+            let count = match self.decoder.request().pooling {
+                Pooling::Mean => self.ids.len() as f32,
+                Pooling::Last => 1.0,
+            };
             self.decoder.send_embedding(self.hidden_sum.iter().map(|sum| sum / count).collect());
         }
         if self.decoder.request().max_tokens == 0 {

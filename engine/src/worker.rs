@@ -289,7 +289,7 @@ impl Worker {
             _ if *waits => 0,
             1 => 1,
             pending => {
-                let count = pending.min(budget);
+                let count = sequence.step(pending.min(budget));
                 budget -= count;
                 count
             }

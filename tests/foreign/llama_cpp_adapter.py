@@ -3,9 +3,10 @@
 It starts `smolserve` (SMOLSERVE) over a small model (SMOL_STORIES) in place of llama.cpp's server, spells paths and fields as
 this server does, and answers `/completion` from `/v1/completions`. What the tests ask of llama.cpp itself fails: its own
 endpoints (`/props`, `/slots`), fields (`timings`, `__verbose`, `n_probs`), and the texts and counts of its sampler and
-tokenizer.
+tokenizer. `llama_cpp_known.txt` lists those with the reason of each; a test that is listed and passes fails the run, too.
 """
 
+import fnmatch
 import os
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import types
 
 sys.modules["wget"] = types.ModuleType("wget")
 sys.path.insert(0, os.environ["LLAMA_CPP_TESTS"])
+import pytest
 import requests
 import utils
 
@@ -118,3 +120,23 @@ utils.ServerProcess.start = start
 utils.ServerProcess.make_request = request
 utils.ServerProcess.make_stream_request = stream
 utils.ServerPreset.load_all = staticmethod(lambda: None)
+
+
+def known():
+    """The tests that are expected to fail: patterns of their ids, and the reason."""
+    with open(os.path.join(os.path.dirname(__file__), "llama_cpp_known.txt")) as lines:
+        for line in lines:
+            if line.strip() and not line.startswith("#"):
+                pattern, _, reason = line.partition(" ")
+                yield pattern, reason.strip()
+
+
+def pytest_collection_modifyitems(items):
+    listed = list(known())
+    for item in items:
+        # Brackets are part of ids, not of patterns.
+        name = item.nodeid.rsplit("/", 1)[-1].replace("[", "(").replace("]", ")")
+        for pattern, reason in listed:
+            if fnmatch.fnmatchcase(name, pattern.replace("[", "(").replace("]", ")")):
+                item.add_marker(pytest.mark.xfail(reason=reason, strict=True))
+                break
