@@ -205,7 +205,11 @@ pub(crate) mod tests {
                 "use `anyOf`",
             ),
             (serde_json::json!({"minimum": 3, "maximum": 1, "type": "integer"}), "", ""),
-            (serde_json::json!({"properties": {"a": {"enum": []}}, "required": ["a"]}), "", ""),
+            (
+                serde_json::json!({"type": "object", "properties": {"a": {"enum": []}}, "required": ["a"]}),
+                "",
+                "",
+            ),
             (serde_json::json!({"anyOf": [{"minItems": -1}]}), "/anyOf/0", "minItems"),
             (serde_json::json!({"$ref": "http://example.org/none"}), "", ""),
             (serde_json::json!(false), "", "must be an object"),

@@ -1,7 +1,8 @@
 //! A schema as the compiler gets it: with the same meaning, or a narrower one where the compiler's own is too wide.
 //!
-//! llguidance 1.9.1 writes leap seconds in every minute, February 29th in every year and names of hosts of any length, none of
-//! which validators take. It reads `2.0` as no integer, where JSON schemas make no difference.
+//! llguidance 1.9.1 writes leap seconds in every minute, February 29th in every year, names of hosts and addresses of mail of
+//! any length, none of which validators take. It reads `2.0` as no integer, where JSON schemas make no difference, and `\s` as
+//! Rust does, where they follow ECMAScript.
 
 use super::json_schema::json_whitespace;
 use super::schema_parts::{local_references, subschemas_mut};
@@ -12,8 +13,15 @@ const DATE: &str = "([1-9][0-9]{3}|0[1-9][0-9]{2}|00[1-9][0-9]|000[1-9])-(0[13-9
                     ([0-9]{2}(0[48]|[2468][048]|[13579][26])|(0[48]|[2468][048]|[13579][26])00)-02-29";
 /// Seconds from 0 to 59: validators take 60 only where it was a leap second.
 const SECONDS: &str = "[0-9]{2}:[0-9]{2}:[0-5]";
-/// Characters of the longest name of a host (RFC 1123).
+/// Characters of the longest name of a host (RFC 1123), and of the longest address of mail (RFC 5321).
 const LONGEST_HOST: u64 = 253;
+const LONGEST_ADDRESS: u64 = 254;
+/// Parts of an address of mail: up to 64 characters before the sign, up to 63 in each label.
+const ADDRESS: &str = "^[^@]{1,64}@([^.]{1,63}\\.)*[^.]{1,63}$";
+/// White space of ECMAScript, without U+FEFF, which other dialects do not count; and what none of them counts.
+const SPACE: &str =
+    "\\t\\n\\x0b\\x0c\\r \\u{a0}\\u{1680}\\u{2000}-\\u{200a}\\u{2028}\\u{2029}\\u{202f}\\u{205f}\\u{3000}";
+const DOUBTFUL_SPACE: &str = "\\u{feff}\\u{85}\\u{1c}-\\u{1f}";
 /// Keywords whose value is a count.
 const COUNTS: [&str; 6] =
     ["minLength", "maxLength", "minItems", "maxItems", "minProperties", "maxProperties"];
@@ -46,9 +54,37 @@ fn narrow(schema: &mut Value) {
                 fields.insert(count.to_owned(), (number as u64).into());
             }
         }
+        narrow_patterns(fields);
         narrow_format(fields);
         rest.extend(subschemas_mut(fields));
     }
+}
+
+/// Writes out the classes of white space in regular expressions.
+fn narrow_patterns(fields: &mut Map<String, Value>) {
+    if let Some(Value::String(pattern)) = fields.get_mut("pattern") {
+        *pattern = with_spaces(pattern);
+    }
+    if let Some(Value::Object(schemas)) = fields.get_mut("patternProperties") {
+        *schemas =
+            std::mem::take(schemas).into_iter().map(|(name, schema)| (with_spaces(&name), schema)).collect();
+    }
+}
+
+fn with_spaces(pattern: &str) -> String {
+    let mut written = String::with_capacity(pattern.len());
+    let mut characters = pattern.chars();
+    while let Some(character) = characters.next() {
+        match (character, if character == '\\' { characters.next() } else { None }) {
+            (_, Some('s')) => written.extend(["[", SPACE, "]"]),
+            (_, Some('S')) => written.extend(["[^", SPACE, DOUBTFUL_SPACE, "]"]),
+            (_, escaped) => {
+                written.push(character);
+                written.extend(escaped);
+            }
+        }
+    }
+    written
 }
 
 fn narrow_format(fields: &mut Map<String, Value>) {
@@ -56,10 +92,10 @@ fn narrow_format(fields: &mut Map<String, Value>) {
         Some("date") => format!("^({DATE})"),
         Some("time") => format!("^{SECONDS}"),
         Some("date-time") => format!("^({DATE}).*[Tt]{SECONDS}"),
-        Some("hostname") => {
-            let longest = fields.get("maxLength").and_then(Value::as_u64).unwrap_or(LONGEST_HOST);
-            fields.insert("maxLength".to_owned(), longest.min(LONGEST_HOST).into());
-            return;
+        Some("hostname") => return shorten(fields, LONGEST_HOST),
+        Some("email") => {
+            shorten(fields, LONGEST_ADDRESS);
+            ADDRESS.to_owned()
         }
         _ => return,
     };
@@ -74,6 +110,11 @@ fn narrow_format(fields: &mut Map<String, Value>) {
             }
         }
     }
+}
+
+fn shorten(fields: &mut Map<String, Value>, longest: u64) {
+    let own = fields.get("maxLength").and_then(Value::as_u64).unwrap_or(longest);
+    fields.insert("maxLength".to_owned(), own.min(longest).into());
 }
 
 #[cfg(test)]
@@ -120,6 +161,17 @@ mod tests {
         let schema = json!({"type": "string", "format": "hostname"});
         let name = |labels: usize| vec!["a".repeat(49); labels].join(".");
         assert!(string(schema.clone(), &name(5)) && !string(schema, &name(6)));
+        let schema = json!({"type": "string", "format": "email"});
+        let address =
+            |before: usize, label: usize| format!("{}@{}.org", "a".repeat(before), "b".repeat(label));
+        assert!(string(schema.clone(), &address(64, 63)));
+        assert!(!string(schema.clone(), &address(65, 9)) && !string(schema, &address(9, 64)));
+        for (pattern, good, bad) in
+            [("^[\\s]$", "\u{2028}", "\u{feff}"), ("^\\S$", "a", "\u{feff}"), ("^\\\\s$", "\\s", " ")]
+        {
+            let schema = json!({"type": "string", "pattern": pattern});
+            assert!(string(schema.clone(), good) && !string(schema, bad), "{pattern}");
+        }
         let schema = json!({"type": "string", "minLength": 2.0, "maxLength": 3.0});
         assert!(string(schema.clone(), "abc") && !string(schema.clone(), "a") && !string(schema, "abcd"));
     }

@@ -30,6 +30,8 @@ fn files(folder: &Path) -> Vec<PathBuf> {
     let entries = parts.iter().filter_map(|part| std::fs::read_dir(folder.join(part)).ok()).flatten();
     let mut files: Vec<PathBuf> = entries.map(|entry| entry.expect("an entry").path()).collect();
     files.retain(|path| path.extension().is_some_and(|extension| extension == "json"));
+    // What is in a text with another encoding is an annotation here, as in later drafts.
+    files.retain(|path| !path.ends_with("optional/content.json"));
     files.sort();
     files
 }
@@ -76,6 +78,21 @@ fn draw(mut guide: Guide, state: &mut u64) -> Option<String> {
     None
 }
 
+/// Whether a text has a number outside of what floats hold exactly, or what looks like one.
+fn has_large_number(text: &str) -> bool {
+    let digits = |text: &str| text.bytes().take_while(u8::is_ascii_digit).count();
+    let is_long = |start: usize| digits(&text[start..]) > 15;
+    let has_exponent = |start: usize| {
+        let rest = text[start + 1..].trim_start_matches(['+', '-']).trim_start_matches('0');
+        text[..start].ends_with(|c: char| c.is_ascii_digit()) && digits(rest) > 2
+    };
+    text.char_indices().any(|(start, character)| match character {
+        '0'..='9' => is_long(start),
+        'e' | 'E' => has_exponent(start),
+        _ => false,
+    })
+}
+
 fn check(
     compiler: &ConstraintCompiler,
     draft: Draft,
@@ -106,6 +123,10 @@ fn check(
             let mut state = random::fnv1a(name);
             for _ in 0..DRAWN {
                 let Some(text) = draw(guide().expect("compiled before"), &mut state) else { continue };
+                // The validator reads numbers as floats.
+                if has_large_number(&text) {
+                    continue;
+                }
                 counts.drawn += 1;
                 match (serde_json::from_str::<Value>(&text), &validator) {
                     (Err(error), _) => wrong.push(format!("{name}: {schema} allows {text:?}: {error}")),
