@@ -1,7 +1,7 @@
 """LangChain's standard suites for chat models and embeddings against a running `smolserve`.
 
     pip install langchain-tests langchain-openai pytest pytest-asyncio pytest-socket
-    SMOL_ADDRESS=http://127.0.0.1:8000/v1 SMOL_MODEL=MODEL python -m pytest -q tests/foreign/langchain_suite.py
+    SMOL_ADDRESS=http://127.0.0.1:8000/v1 SMOL_MODEL=MODEL python -m pytest -q -o asyncio_mode=auto tests/foreign/langchain_suite.py
 
 The small model decides at temperature 0. What it cannot do is listed with the reason; a listed test that passes is reported.
 """
