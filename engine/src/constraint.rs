@@ -7,13 +7,16 @@
 mod bounds;
 mod compile;
 mod json_schema;
+mod locate;
+mod narrow;
+mod schema_parts;
 
-pub use json_schema::{check_schema, json_whitespace};
+pub use json_schema::check_schema;
+pub use narrow::narrowed;
 
 use crate::request::{Constraint, RequestError};
 use checkpoint::Tokenizer;
 use compile::first_line;
-use json_schema::with_whitespace;
 use llguidance::api::TopLevelGrammar;
 use llguidance::toktrie::{ApproximateTokEnv, SimpleVob, TokEnv, TokRxInfo, TokTrie};
 use llguidance::{Matcher, ParserFactory};
@@ -76,12 +79,29 @@ impl ConstraintCompiler {
             return Ok(Guide { matcher: matcher.deep_clone() });
         }
         bounds::check(&constraint)?;
-        let matcher = compile::matcher(&self.factory, grammar(&constraint)?)?;
+        let compiled = compile::matcher(&self.factory, grammar(&constraint)?);
+        let matcher = compiled.map_err(|error| self.located(&constraint, error))?;
         let guide = Guide { matcher: matcher.deep_clone() };
         let mut cache = self.cache();
         cache.truncate(CACHE_SIZE - 1);
         cache.push_front((constraint, matcher));
         Ok(guide)
+    }
+
+    /// The compiler's error with its place in the schema.
+    fn located(&self, constraint: &Constraint, error: RequestError) -> RequestError {
+        let (Constraint::JsonSchema(schema), RequestError::Constraint(reason)) = (constraint, &error) else {
+            return error;
+        };
+        let reason_of = |part: Value| {
+            let part = if let Value::Object(fields) = part { narrowed(fields) } else { part };
+            match compile::matcher(&self.factory, TopLevelGrammar::from_json_schema(part)) {
+                Err(RequestError::Constraint(reason)) => Some(reason),
+                _ => None,
+            }
+        };
+        let pointer = locate::pointer(schema, reason, reason_of);
+        RequestError::Schema { pointer, reason: json_schema::remedy(reason) }
     }
 
     fn cache(&self) -> MutexGuard<'_, VecDeque<(Constraint, Matcher)>> {
@@ -112,7 +132,14 @@ fn grammar(constraint: &Constraint) -> Result<TopLevelGrammar, RequestError> {
     match constraint {
         Constraint::JsonSchema(schema) => {
             check_schema(schema)?;
-            Ok(TopLevelGrammar::from_json_schema(with_whitespace(schema)?))
+            match schema {
+                Value::Object(fields) => Ok(TopLevelGrammar::from_json_schema(narrowed(fields.clone()))),
+                Value::Bool(true) => Ok(TopLevelGrammar::from_json_schema(narrowed(serde_json::Map::new()))),
+                other => {
+                    let reason = format!("a schema must be an object, not {other}");
+                    Err(RequestError::Schema { pointer: String::new(), reason })
+                }
+            }
         }
         Constraint::Regex(pattern) => Ok(TopLevelGrammar::from_regex(pattern)),
         Constraint::Lark(source) => Ok(TopLevelGrammar::from_lark(source.clone())),
@@ -139,8 +166,67 @@ fn escape_regex(text: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+mod suite;
+#[cfg(test)]
+pub(crate) mod tests {
     use super::*;
+
+    /// A compiler whose tokens are the bytes.
+    pub(crate) fn compiler() -> ConstraintCompiler {
+        let mut factory =
+            ParserFactory::new_simple(&ApproximateTokEnv::single_byte_env()).expect("a factory");
+        compile::limit(factory.limits_mut());
+        factory.quiet();
+        ConstraintCompiler { factory: Arc::new(factory), cache: Mutex::default() }
+    }
+
+    /// Whether a constraint allows a text as a whole answer.
+    pub(crate) fn allows(constraint: Constraint, text: &str) -> bool {
+        let guide = compiler().guide(constraint).unwrap_or_else(|error| panic!("{error}"));
+        takes(guide, text)
+    }
+
+    /// Whether a guide takes a text as a whole answer.
+    pub(crate) fn takes(mut guide: Guide, text: &str) -> bool {
+        let mut takes = |byte: u8| {
+            guide.allowed().is_ok_and(|mask| mask.is_allowed(byte.into()))
+                && guide.advance(byte.into()).is_ok()
+        };
+        text.bytes().all(&mut takes) && guide.matcher.is_accepting().unwrap_or(false)
+    }
+
+    #[test]
+    fn errors_of_the_compiler_have_a_place_and_a_remedy() {
+        for (schema, pointer, reason) in [
+            (serde_json::json!({"properties": {"a": {"pattern": "(?=x)"}}}), "/properties/a", "look-around"),
+            (
+                serde_json::json!({"$defs": {"x": {"type": "string", "pattern": "("}}, "items": {"$ref": "#/$defs/x"}}),
+                "/$defs/x",
+                "unclosed group",
+            ),
+            (
+                serde_json::json!({"items": {"oneOf": [{"type": "string"}, {"type": "string", "maxLength": 2}]}}),
+                "/items",
+                "use `anyOf`",
+            ),
+            (serde_json::json!({"minimum": 3, "maximum": 1, "type": "integer"}), "", ""),
+            (
+                serde_json::json!({"type": "object", "properties": {"a": {"enum": []}}, "required": ["a"]}),
+                "",
+                "",
+            ),
+            (serde_json::json!({"anyOf": [{"minItems": -1}]}), "/anyOf/0", "minItems"),
+            (serde_json::json!({"$ref": "http://example.org/none"}), "", ""),
+            (serde_json::json!(false), "", "must be an object"),
+        ] {
+            match compiler().guide(Constraint::JsonSchema(schema.clone())) {
+                Err(RequestError::Schema { pointer: found, reason: said }) => {
+                    assert!(found == pointer && said.contains(reason), "{schema}: {found}: {said}");
+                }
+                other => panic!("{schema}: {:?}", other.err()),
+            }
+        }
+    }
 
     #[test]
     fn compiled_constraints_are_cached() {
@@ -162,12 +248,7 @@ mod tests {
 
     /// Follows a constraint with every byte of an accepted text, on a thread with an ordinary stack.
     fn follow(constraint: Constraint, text: &str) -> Result<(), String> {
-        let mut factory =
-            ParserFactory::new_simple(&ApproximateTokEnv::single_byte_env()).expect("a factory");
-        compile::limit(factory.limits_mut());
-        factory.quiet();
-        let compiler = ConstraintCompiler { factory: Arc::new(factory), cache: Mutex::default() };
-        let mut guide = compiler.guide(constraint).map_err(|error| error.to_string())?;
+        let mut guide = compiler().guide(constraint).map_err(|error| error.to_string())?;
         for byte in text.bytes() {
             assert!(guide.allowed()?.is_allowed(byte.into()), "{}", char::from(byte));
             guide.advance(byte.into())?;

@@ -24,7 +24,7 @@ mod sequence;
 mod text;
 mod worker;
 
-pub use constraint::{ConstraintCompiler, Guide, check_schema, json_whitespace};
+pub use constraint::{ConstraintCompiler, Guide, check_schema, narrowed};
 pub use decode::Decoder;
 pub use engine::{Engine, Status};
 pub use event::{Answer, Done, Event, Events, Finish, Logprobs, PromptLogprobs, Token};
@@ -34,5 +34,5 @@ pub use model::{Chunk, LogitPositions, Model, widened_types};
 pub use native::NativeEngine;
 pub use options::Options;
 pub use queue::Queue;
-pub use request::{Constraint, Limits, Request, RequestError, Sampling};
+pub use request::{Constraint, Limits, Pooling, Request, RequestError, Sampling};
 pub use scorer::{ContinuationScore, Scorer, ScoringRequest};

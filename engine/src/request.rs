@@ -26,9 +26,11 @@ pub struct Request {
     pub prompt_logprobs: Option<usize>,
     /// Minimum number of tokens before a stop id or stop string may end the answer. A constraint may end it earlier.
     pub min_tokens: usize,
-    /// Whether to return the mean over the prompt of the last hidden states (C), after the final norm. Nothing is
-    /// generated then.
+    /// Whether to return the prompt's last hidden states (C), after the final norm, as one vector. Nothing is generated
+    /// then.
     pub embedding: bool,
+    /// How the hidden states of an embedding become one vector.
+    pub pooling: Pooling,
     /// Keys and values are reused only between requests of one scope.
     pub prefix_scope: u64,
     /// Whether to deliver all tokens in one event at the end, for callers that do not stream. Waking the caller for
@@ -74,6 +76,16 @@ impl Default for Sampling {
             seed: 0,
         }
     }
+}
+
+/// How the hidden states of a prompt become one vector.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Pooling {
+    /// Their mean.
+    #[default]
+    Mean,
+    /// That of the last position, which has seen all others.
+    Last,
 }
 
 /// What the generated text must match.
@@ -126,6 +138,14 @@ pub enum RequestError {
     /// The constraint cannot be enforced.
     #[error("the constraint cannot be enforced: {0}")]
     Constraint(String),
+    /// A part of a JSON schema cannot be enforced.
+    #[error("the schema at {} cannot be enforced: {reason}", place(pointer))]
+    Schema {
+        /// The location of the part, as a JSON pointer into the schema; empty for the whole.
+        pointer: String,
+        /// The reason and the remedy.
+        reason: String,
+    },
     /// A keyword of a JSON schema cannot be enforced.
     #[error("the schema keyword `{keyword}` at {pointer} cannot be enforced: {reason}")]
     Keyword {
@@ -157,6 +177,11 @@ pub enum RequestError {
     /// The thread of the engine has ended.
     #[error("the engine has stopped")]
     Stopped,
+}
+
+/// A JSON pointer, or a word for the empty one.
+fn place(pointer: &str) -> &str {
+    if pointer.is_empty() { "its root" } else { pointer }
 }
 
 impl Request {

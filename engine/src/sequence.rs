@@ -6,7 +6,7 @@ use crate::event::{Event, Finish, PromptLogprobs};
 use crate::kv_cache::KvCache;
 use crate::lookup::{Lookup, Pace};
 use crate::model::{Chunk, LogitPositions};
-use crate::request::Request;
+use crate::request::{Pooling, Request};
 use checkpoint::Tokenizer;
 use tokio::sync::mpsc::UnboundedSender;
 
@@ -87,6 +87,14 @@ impl Sequence {
         self.guess.truncate(most);
     }
 
+    /// Returns how many of its next `count` ids to run in one step: the last one runs alone where its hidden state is the
+    /// embedding.
+    pub(crate) fn step(&self, count: usize) -> usize {
+        let request = self.decoder.request();
+        let is_alone = request.embedding && request.pooling == Pooling::Last;
+        if is_alone { count.min(self.pending() - 1) } else { count }
+    }
+
     /// Returns the ids that the cache holds.
     pub(crate) fn cached_ids(&self) -> &[u32] {
         &self.ids[..self.cache.length]
@@ -149,7 +157,8 @@ impl Sequence {
             _ if request.embedding || start + count < self.ids.len() => LogitPositions::None,
             _ => LogitPositions::Last,
         };
-        let hidden = request.embedding.then_some(&mut self.hidden_sum[..]);
+        let is_pooled = request.pooling == Pooling::Mean || start + 1 == self.ids.len();
+        let hidden = (request.embedding && is_pooled).then_some(&mut self.hidden_sum[..]);
         Chunk { ids: &self.ids[start..start + count], cache: &mut self.cache, logits, hidden_sum: hidden }
     }
 
@@ -177,7 +186,10 @@ impl Sequence {
             self.decoder.send_prompt_logprobs(std::mem::take(&mut self.prompt_logprobs));
         }
         if self.decoder.request().embedding {
-            let count = self.ids.len() as f32;
+            let count = match self.decoder.request().pooling {
+                Pooling::Mean => self.ids.len() as f32,
+                Pooling::Last => 1.0,
+            };
             self.decoder.send_embedding(self.hidden_sum.iter().map(|sum| sum / count).collect());
         }
         if self.decoder.request().max_tokens == 0 {

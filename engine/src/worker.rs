@@ -308,7 +308,7 @@ impl Worker {
             _ if *waits => 0,
             1 => sequence.generating(),
             pending => {
-                let count = pending.min(budget);
+                let count = sequence.step(pending.min(budget));
                 budget -= count;
                 count
             }

@@ -2,7 +2,7 @@
 
 use crate::constant::constant;
 use crate::format::{Guided, ResponseFormat};
-use crate::logprobs::ChatLogprobs;
+use crate::logprobs::{ChatLogprobs, PromptLogprobs};
 use crate::message::Message;
 use crate::request::{CallerInfo, EngineDefaults, NeutralParameters, Sampling, StreamOptions};
 use crate::tool::{Tool, ToolCall, ToolCallDelta, ToolChoice};
@@ -56,6 +56,10 @@ pub struct ChatRequest {
     /// Number of most likely tokens to report in each position.
     #[schemars(range(min = 0, max = 20))]
     pub top_logprobs: Option<u64>,
+    /// Report the log-probabilities of the prompt's tokens, and of this number of most likely ones in each place; not with
+    /// `stream`.
+    #[schemars(range(min = 0, max = 20))]
+    pub prompt_logprobs: Option<u64>,
     /// Return the ids of the prompt (`prompt_token_ids`) and of what was chosen (`token_ids`).
     #[schemars(extend("default" = false))]
     pub return_token_ids: Option<bool>,
@@ -124,6 +128,9 @@ pub struct ChatCompletion {
     /// The ids of the prompt, if the request asked for them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub prompt_token_ids: Option<Vec<u32>>,
+    /// Log-probabilities of the prompt, if the request asked for them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prompt_logprobs: Option<PromptLogprobs>,
     /// Token counts of all answers.
     pub usage: Usage,
 }

@@ -3,7 +3,7 @@
 use crate::FinishReason;
 use crate::constant::constant;
 use crate::format::{Guided, ResponseFormat};
-use crate::logprobs::CompletionLogprobs;
+use crate::logprobs::{CompletionLogprobs, PromptLogprobs};
 use crate::request::{CallerInfo, EngineDefaults, Input, NeutralParameters, Sampling, StreamOptions};
 use crate::usage::Usage;
 use schemars::JsonSchema;
@@ -41,6 +41,10 @@ pub struct CompletionRequest {
     pub echo: Option<bool>,
     /// Number of most likely tokens to report in each position; `false` reports nothing.
     pub logprobs: Option<CompletionLogprobsOption>,
+    /// Report the log-probabilities of the prompt's tokens, and of this number of most likely ones in each place; not with
+    /// `stream`.
+    #[schemars(range(min = 0, max = 20))]
+    pub prompt_logprobs: Option<u64>,
     /// Not supported.
     #[schemars(extend("enum" = ["", null]))]
     pub suffix: Option<String>,
@@ -119,4 +123,7 @@ pub struct CompletionChoice {
     /// The ids of the prompt, if the request asked for them; in a stream, in the first event of an answer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub prompt_token_ids: Option<Vec<u32>>,
+    /// Log-probabilities of the prompt, if the request asked for them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prompt_logprobs: Option<PromptLogprobs>,
 }

@@ -23,11 +23,28 @@ pub struct EmbeddingRequest {
     pub input: Input,
     /// How vectors are written.
     pub encoding_format: Option<EncodingFormat>,
-    /// Only the model's own width.
+    /// Numbers of each vector, up to the model's own: the first ones, of length 1 again.
     #[schemars(range(min = 1))]
     pub dimensions: Option<u64>,
+    /// How the hidden states of a text become one vector.
+    pub pooling: Option<Pooling>,
+    /// Whether vectors have length 1, in vLLM's spelling; what the server was started with otherwise.
+    pub normalize: Option<bool>,
+    /// The same in llama.cpp's spelling: 2 is length 1, -1 is the model's own.
+    #[schemars(extend("enum" = [2, -1, null]))]
+    pub embd_normalize: Option<i64>,
     /// Ignored.
     pub user: Option<String>,
+}
+
+/// How the hidden states of a text become one vector.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Pooling {
+    /// Their mean, the default.
+    Mean,
+    /// That of the last token.
+    Last,
 }
 
 /// How vectors are written.

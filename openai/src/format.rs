@@ -88,8 +88,12 @@ pub struct Guided {
     pub guided_choice: Option<Vec<String>>,
     /// The whole text matches this regular expression.
     pub guided_regex: Option<String>,
-    /// The text follows this grammar, in the Lark notation of llguidance.
+    /// The text follows this grammar, in the Lark notation of llguidance or in GBNF.
     pub guided_grammar: Option<String>,
+    /// The text follows this grammar in llama.cpp's notation (GBNF); empty for none.
+    pub grammar: Option<String>,
+    /// The same as `grammar`, in SGLang's spelling.
+    pub ebnf: Option<String>,
     /// The same as `guided_json`, in llama.cpp's spelling.
     pub json_schema: Option<SchemaOrText>,
     /// The same four constraints in vLLM's newer spelling.
@@ -107,7 +111,7 @@ pub struct StructuredOutputs {
     pub choice: Option<Vec<String>>,
     /// The whole text matches this regular expression.
     pub regex: Option<String>,
-    /// The text follows this grammar, in the Lark notation of llguidance.
+    /// The text follows this grammar, in the Lark notation of llguidance or in GBNF.
     pub grammar: Option<String>,
 }
 

@@ -40,6 +40,21 @@ pub struct TopLogprob {
     pub bytes: Vec<u8>,
 }
 
+/// Log-probabilities of a prompt in vLLM's shape: for each token, the token and the most likely ones in its place, by id;
+/// null for the first one.
+pub type PromptLogprobs = Vec<Option<BTreeMap<String, PromptLogprob>>>;
+
+/// The log-probability of one token of a prompt, or of one in its place.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+pub struct PromptLogprob {
+    /// Its natural logarithm; -9999 for a probability of zero.
+    pub logprob: f64,
+    /// Its place among all tokens, from 1; null for a token of the prompt that is not among those that are reported.
+    pub rank: Option<usize>,
+    /// The token's text; bytes that are not UTF-8 are replaced.
+    pub decoded_token: String,
+}
+
 /// Log-probabilities of a completion: four lists of equal length.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct CompletionLogprobs {

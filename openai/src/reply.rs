@@ -193,6 +193,7 @@ mod tests {
             system_fingerprint: "f".to_owned(),
             choices: vec![ChatChoice { index: 0, message, logprobs: None, finish_reason, token_ids: None }],
             prompt_token_ids: None,
+            prompt_logprobs: None,
             usage: usage(),
         };
         let text = "Hi.".to_owned();
@@ -209,6 +210,7 @@ mod tests {
                 finish_reason,
                 token_ids: None,
                 prompt_token_ids: None,
+                prompt_logprobs: None,
             }],
             usage: Some(Some(usage())),
         };

@@ -157,7 +157,6 @@ without_effect! {
         include_stop_str_in_output: "Only false.",
         detokenize: "Only true.",
         truncate_prompt_tokens: "Not supported.",
-        prompt_logprobs: "Not supported; use `echo` and `logprobs` of `/v1/completions`.",
         allowed_token_ids: "Only empty.",
         bad_words: "Only empty.",
         logits_processors: "Only empty.",

@@ -13,8 +13,27 @@ const RELEASE_PAUSE: Duration = Duration::from_secs(1);
 #[cfg(target_os = "linux")]
 const NICENESS: i32 = 5;
 
+/// Bytes from which the allocator maps a buffer by itself, so that it goes back to the system when it is dropped.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+const MAPPED: i32 = 256 << 10;
+
 /// Whether work has ended since memory was given back.
 static HAS_ENDED: AtomicBool = AtomicBool::new(false);
+
+/// Makes the allocator map large buffers by themselves. By its own rule the limit grows with what is freed, up to 32 MB, and
+/// buffers of megabytes then lie between small ones that live on: after texts of 4 MB, 80 MB stayed.
+pub(crate) fn map_large_buffers() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    {
+        // SAFETY: no memory is passed; before the server's threads begin.
+        let _ = unsafe { libc::mallopt(libc::M_MMAP_THRESHOLD, MAPPED) };
+    }
+}
+
+/// Has memory given back soon, after a request that took much of it.
+pub(crate) fn memory_was_freed() {
+    HAS_ENDED.store(true, Ordering::Relaxed);
+}
 
 /// Runs work on a thread of its own. `None` when it panics or the system gives no thread.
 pub(crate) async fn run<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
@@ -25,7 +44,7 @@ pub(crate) async fn run<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'st
         // The work may begin tasks.
         let _runtime = runtime.enter();
         let result = work();
-        HAS_ENDED.store(true, Ordering::Relaxed);
+        memory_was_freed();
         // Whoever waited may have left.
         let _ = sender.send(result);
     };

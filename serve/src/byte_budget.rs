@@ -1,7 +1,11 @@
 //! Memory that requests share: each takes its share as its bytes come, and the sum is bounded.
 
+use crate::background;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// Bytes of a body after which memory is given back to the system: what was made of it may be a hundred times as much.
+const LARGE: usize = 64 << 10;
 
 /// Memory that all requests share.
 #[derive(Debug)]
@@ -42,6 +46,9 @@ impl Share {
 impl Drop for Share {
     fn drop(&mut self) {
         self.budget.used.fetch_sub(self.bytes, Ordering::Relaxed);
+        if self.bytes > LARGE {
+            background::memory_was_freed();
+        }
     }
 }
 

@@ -60,6 +60,7 @@ pub fn run(options: &Options) -> Result<u8> {
     if let Some(warning) = options.exposure() {
         tracing::warn!("{warning}");
     }
+    background::map_large_buffers();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .max_blocking_threads(BLOCKING_THREADS)

@@ -124,7 +124,9 @@ impl From<RequestError> for ApiError {
             RequestError::Unsupported { parameter, .. } => {
                 Self::invalid(parameter, message).with_code("unsupported_parameter")
             }
-            RequestError::Constraint(_) => Self::invalid("response_format", message),
+            RequestError::Constraint(_) | RequestError::Schema { .. } => {
+                Self::invalid("response_format", message)
+            }
             RequestError::Keyword { .. } => {
                 Self::invalid("response_format", message).with_code("unsupported_schema_keyword")
             }

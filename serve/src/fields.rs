@@ -13,11 +13,9 @@ use std::ops::RangeInclusive;
 use unique_json::{REPEATED, UniqueJson};
 
 /// Names that other servers constrain the text by.
-const CONSTRAINTS: [&str; 9] = [
-    "grammar",
+const CONSTRAINTS: [&str; 7] = [
     "grammar_lazy",
     "regex",
-    "ebnf",
     "schema",
     "structural_tag",
     "guided_whitespace_pattern",
@@ -174,7 +172,7 @@ impl Fields {
             let name = self.name(field);
             let message = format!(
                 "`{name}` constrains the text in another server's notation; use `response_format`, \
-                 `guided_regex`, `guided_choice` or `guided_grammar`"
+                 `guided_regex`, `guided_choice` or `grammar`"
             );
             return Err(ApiError::invalid(name, message).with_code("unsupported_parameter"));
         }

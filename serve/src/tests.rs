@@ -11,6 +11,7 @@ mod description;
 mod log;
 mod on_demand;
 mod paths;
+mod recorded;
 pub(crate) mod scripted;
 mod stories;
 mod strangers;

@@ -5,7 +5,7 @@
 //! grammar too: the text is free, and calls of the tool fit its schema.
 
 mod calls;
-mod formats;
+mod format_reader;
 mod grammar;
 mod json;
 mod reader;
@@ -15,9 +15,9 @@ pub(crate) use reader::Piece;
 use crate::error::ApiError;
 use crate::fields::{Fields, wrong};
 use crate::left_out::LeftOut;
-use crate::traits::{CallFormat, TemplateTraits};
+use crate::traits::TemplateTraits;
 use engine::Constraint;
-use formats::FormatReader;
+use format_reader::FormatReader;
 use grammar::{Alternative, Signature};
 use reader::CallReader;
 use serde_json::{Map, Value};
@@ -128,17 +128,15 @@ impl ToolPlan {
     /// calls in other formats come whole.
     pub(crate) fn reader(&self, traits: TemplateTraits) -> AnswerReader {
         let max_calls = if self.parallel { usize::MAX } else { 1 };
-        match traits.calls {
-            CallFormat::Hermes if !traits.short_call_ids => {
-                let names = self.signatures.iter().map(|signature| signature.name.clone());
-                AnswerReader::Tags(CallReader::new(names, max_calls))
-            }
-            format => {
-                let tools = self.signatures.iter();
-                let tools = tools.map(|signature| (signature.name.clone(), signature.parameters.clone()));
-                AnswerReader::Format(FormatReader::new(format, tools, max_calls, traits.short_call_ids))
-            }
+        let signatures = self.signatures.iter();
+        if traits.calls.is_json_in_tags() && !traits.short_call_ids {
+            return AnswerReader::Tags(CallReader::new(
+                signatures.map(|signature| signature.name.clone()),
+                max_calls,
+            ));
         }
+        let tools = signatures.map(|signature| (signature.name.clone(), signature.parameters.clone()));
+        AnswerReader::Format(FormatReader::new(traits.calls, tools, max_calls, traits.short_call_ids))
     }
 
     /// Whether the tool's schema is enforced for the arguments of its calls.

@@ -3,25 +3,9 @@
 //!
 //! Model families write calls in formats of their own. A template shows the format in how it prints earlier calls.
 
+use crate::families::{self, Family};
 use checkpoint::ChatTemplate;
 use checkpoint::tools::wants_short_call_ids;
-
-/// How a model writes tool calls.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum CallFormat {
-    /// `<tool_call>{"name": .., "arguments": {..}}</tool_call>`, as Hermes, Qwen, SmolLM and this project's instruction.
-    Hermes,
-    /// `{"name": .., "parameters": {..}}` alone, or after `<|python_tag|>`.
-    Llama,
-    /// `[TOOL_CALLS][{"name": .., "arguments": {..}}]`, or `[TOOL_CALLS]name[ARGS]{..}`.
-    Mistral,
-    /// Calls between `<｜tool▁call▁begin｜>` and `<｜tool▁call▁end｜>`.
-    DeepSeek,
-    /// `<|tool_call>call:name{key:<|"|>value<|"|>}<tool_call|>`.
-    Gemma,
-    /// `<tool_call><function=name><parameter=key>value</parameter></function></tool_call>`.
-    QwenCoder,
-}
 
 /// The tags around what a model thinks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,13 +15,21 @@ pub(crate) struct ThinkingTags {
 }
 
 /// What a template says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct TemplateTraits {
-    pub(crate) calls: CallFormat,
+    pub(crate) calls: &'static Family,
     /// `None` where answers are not split.
     pub(crate) thinking: Option<ThinkingTags>,
     /// Whether ids of calls have nine letters and digits.
     pub(crate) short_call_ids: bool,
+}
+
+impl TemplateTraits {
+    /// Whether a special token is a tag around calls or thoughts, which readers of answers need to see.
+    pub(crate) fn is_tag(&self, token: &str) -> bool {
+        self.calls.tags.contains(&token)
+            || self.thinking.is_some_and(|tags| [tags.open, tags.close].contains(&token))
+    }
 }
 
 const THINKING: [ThinkingTags; 2] = [
@@ -50,21 +42,8 @@ impl TemplateTraits {
     pub(crate) fn of(template: &ChatTemplate) -> Self {
         let source = template.source();
         let has = |text: &str| source.contains(text);
-        let calls = if has("tool▁call▁begin") {
-            CallFormat::DeepSeek
-        } else if has("[TOOL_CALLS]") {
-            CallFormat::Mistral
-        } else if has("<|tool_call>call:") || has("<start_function_call>") {
-            CallFormat::Gemma
-        } else if has("<function=") {
-            CallFormat::QwenCoder
-        } else if has("<|python_tag|>") || has("{\"name\": function name, \"parameters\":") {
-            CallFormat::Llama
-        } else {
-            CallFormat::Hermes
-        };
         Self {
-            calls,
+            calls: families::of_template(source),
             thinking: THINKING.into_iter().find(|tags| has(tags.close)),
             short_call_ids: wants_short_call_ids(template),
         }

@@ -86,7 +86,12 @@ pub(super) fn matcher(
     }
 }
 
-/// Without the lines that show where in a grammar an error is.
+/// The reason without the lines that show where in a grammar an error is. That of a regular expression is in the last of
+/// them.
 pub(super) fn first_line(text: &str) -> String {
-    text.lines().next().unwrap_or_default().to_owned()
+    let first = text.lines().next().unwrap_or_default();
+    match text.lines().find_map(|line| line.strip_prefix("error: ")) {
+        Some(reason) => format!("{first} {reason}"),
+        None => first.to_owned(),
+    }
 }

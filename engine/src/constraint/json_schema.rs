@@ -1,5 +1,6 @@
 //! JSON schemas as constraints: the keywords that can be enforced, and the white space of the generated JSON.
 
+use super::schema_parts::{escape, subschemas};
 use crate::request::RequestError;
 use serde_json::{Map, Value, json};
 
@@ -44,39 +45,38 @@ pub fn check_schema(schema: &Value) -> Result<(), RequestError> {
     check_keywords(schema, "")
 }
 
-/// Checks the places of a schema that are schemas themselves, and no others: a property may be named `not`.
+/// Checks a schema and those in it.
 fn check_keywords(schema: &Value, pointer: &str) -> Result<(), RequestError> {
     let Value::Object(fields) = schema else { return Ok(()) };
     for (keyword, value) in fields {
-        let keyword = keyword.as_str();
-        if UNSUPPORTED.contains(&keyword) {
-            let reason =
-                "the constraint compiler does not support it; remove it and check the answer instead";
-            return Err(refuse_keyword(keyword, pointer, reason.to_owned()));
-        }
-        let unknown = value.as_str().filter(|format| !FORMATS.contains(format));
-        if let Some(format) = unknown.filter(|_| keyword == "format" && may_be_string(fields)) {
-            let reason =
-                format!("`{format}` is not one of {}; use `pattern` instead", FORMATS[..10].join(", "));
-            return Err(refuse_keyword(keyword, pointer, reason));
-        }
-        let location = format!("{pointer}/{}", escape(keyword));
-        match (keyword, value) {
-            ("properties" | "patternProperties" | "$defs" | "definitions", Value::Object(schemas)) => {
-                for (name, schema) in schemas {
-                    check_keywords(schema, &format!("{location}/{}", escape(name)))?;
-                }
-            }
-            ("allOf" | "anyOf" | "oneOf" | "prefixItems" | "items", Value::Array(schemas)) => {
-                for (index, schema) in schemas.iter().enumerate() {
-                    check_keywords(schema, &format!("{location}/{index}"))?;
-                }
-            }
-            ("items" | "additionalItems" | "additionalProperties", schema) => {
-                check_keywords(schema, &location)?;
-            }
-            _ => {}
-        }
+        check_keyword(fields, keyword, value, pointer)?;
+    }
+    subschemas(fields)
+        .into_iter()
+        .try_for_each(|(step, schema)| check_keywords(schema, &(pointer.to_owned() + &step)))
+}
+
+fn check_keyword(
+    fields: &Map<String, Value>,
+    keyword: &str,
+    value: &Value,
+    pointer: &str,
+) -> Result<(), RequestError> {
+    if UNSUPPORTED.contains(&keyword) {
+        let reason = "the constraint compiler does not support it; remove it and check the answer instead";
+        return Err(refuse_keyword(keyword, pointer, reason.to_owned()));
+    }
+    let unknown = value.as_str().filter(|format| !FORMATS.contains(format));
+    if let Some(format) = unknown.filter(|_| keyword == "format" && may_be_string(fields)) {
+        let reason = format!("`{format}` is not one of {}; use `pattern` instead", FORMATS[..10].join(", "));
+        return Err(refuse_keyword(keyword, pointer, reason));
+    }
+    // Beside them the compiler reads the schema as one of an older draft, which has no `prefixItems`.
+    let is_older = fields.contains_key("additionalItems") || fields.get("items").is_some_and(Value::is_array);
+    if keyword == "prefixItems" && is_older {
+        let reason =
+            "it is beside `additionalItems` or a list of `items`, which are of older drafts; use one draft";
+        return Err(refuse_keyword(keyword, pointer, reason.to_owned()));
     }
     Ok(())
 }
@@ -98,29 +98,18 @@ fn refuse_keyword(keyword: &str, pointer: &str, reason: String) -> RequestError 
     }
 }
 
-/// Escapes a name for a JSON pointer (RFC 6901).
-fn escape(name: &str) -> String {
-    name.replace('~', "~0").replace('/', "~1")
+/// The compiler's reason, with the remedy where it has another one than this server.
+pub(super) fn remedy(reason: &str) -> String {
+    if reason.contains("coerce_one_of") {
+        return "the alternatives of `oneOf` may hold together as far as the compiler can tell; use `anyOf`"
+            .to_owned();
+    }
+    reason.to_owned()
 }
 
 /// Returns the `x-guidance` options of a schema that fix the white space of generated JSON.
-pub fn json_whitespace() -> Value {
+pub(super) fn json_whitespace() -> Value {
     json!({"whitespace_flexible": false, "item_separator": ", ", "key_separator": ": "})
-}
-
-/// Fixes the white space between JSON tokens: a small model that may write any amount of it tends to write nothing
-/// else.
-pub(super) fn with_whitespace(schema: &Value) -> Result<Value, RequestError> {
-    let whitespace = json_whitespace();
-    match schema {
-        Value::Object(fields) => {
-            let mut fields = fields.clone();
-            fields.entry("x-guidance").or_insert(whitespace);
-            Ok(Value::Object(fields))
-        }
-        Value::Bool(true) => Ok(json!({"x-guidance": whitespace})),
-        other => Err(RequestError::Constraint(format!("a JSON schema must be an object, not {other}"))),
-    }
 }
 
 #[cfg(test)]
@@ -158,6 +147,7 @@ mod tests {
         refused(&json!({"type": "string", "format": "regex"}), "/format");
         refused(&json!({"type": ["string", "null"], "format": "idn-email"}), "/format");
         refused(&json!({"x-guidance": {"lenient": true}, "not": {}}), "/x-guidance");
+        refused(&json!({"prefixItems": [{"type": "null"}], "additionalItems": false}), "/prefixItems");
         // llguidance ignores a keyword that the draft of the schema does not have.
         let draft = "http://json-schema.org/draft-04/schema#";
         refused(&json!({"$schema": draft, "type": "object", "if": {"type": "object"}}), "/if");
@@ -174,7 +164,6 @@ mod tests {
             json!(true),
         ] {
             assert!(check_schema(&schema).is_ok(), "{schema}");
-            assert!(with_whitespace(&schema).is_ok(), "{schema}");
         }
     }
 

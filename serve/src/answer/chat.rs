@@ -2,7 +2,7 @@
 
 use super::chunks::{Delta, ScoredToken};
 use super::collect::WholeAnswer;
-use super::logprobs::chat_logprobs;
+use super::logprobs::{chat_logprobs, prompt_logprobs};
 use super::returned_ids::ReturnedIds;
 use super::running::TokenCounts;
 use super::shared::{FINGERPRINT, usage, usage_before_the_end};
@@ -48,6 +48,8 @@ impl ChatWriter {
 
     /// The body of whole answers.
     pub(crate) fn whole(&self, answers: Vec<WholeAnswer>, counts: TokenCounts) -> ChatCompletion {
+        let scored = answers.first().and_then(|answer| answer.prompt.as_deref());
+        let scored = scored.map(|tokens| prompt_logprobs(&self.model.tokenizer, tokens));
         let choice = |(index, answer): (usize, WholeAnswer)| ChatChoice {
             index,
             logprobs: self.logprobs(&answer.tokens),
@@ -63,6 +65,7 @@ impl ChatWriter {
             system_fingerprint: FINGERPRINT.to_owned(),
             choices: answers.into_iter().enumerate().map(choice).collect(),
             prompt_token_ids: self.ids.as_ref().map(|ids| ids.prompt(0)),
+            prompt_logprobs: scored,
             usage: usage(counts),
         }
     }
@@ -172,8 +175,8 @@ impl StreamWriter for ChatWriter {
                 }
                 return Vec::new();
             }
-            // Chat requests do not ask for embeddings.
-            Delta::Embedding(_) => return Vec::new(),
+            // Chat requests do not ask for embeddings, and streams have no log-probabilities of prompts.
+            Delta::Embedding(_) | Delta::Prompt(_) => return Vec::new(),
         };
         vec![self.part(index, part)]
     }

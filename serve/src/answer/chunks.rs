@@ -21,7 +21,9 @@ pub(crate) enum Delta {
     Thought { text: String, tokens: Vec<ScoredToken> },
     /// The ids that were chosen, if the client wants to see them.
     Ids(Vec<u32>),
-    /// The mean of the last hidden states (C).
+    /// The tokens of the prompt with their log-probabilities (P), if the client wants to see them.
+    Prompt(Vec<ScoredToken>),
+    /// The prompt's hidden states as one vector (C).
     Embedding(Vec<f32>),
     /// A call begins; calls are numbered from 0.
     CallBegins { index: usize, id: String, name: String },
@@ -47,6 +49,8 @@ pub(super) struct ChunkBuilder {
     thoughts: Option<ThoughtReader>,
     reader: Option<AnswerReader>,
     returns_ids: bool,
+    /// The prompt whose log-probabilities are returned.
+    scored: Option<Arc<TokenizedPrompt>>,
     /// The prompt to repeat, until it was repeated.
     echo: Option<Arc<TokenizedPrompt>>,
     /// Whether the echo waits for the prompt's log-probabilities.
@@ -77,6 +81,7 @@ impl ChunkBuilder {
             thoughts,
             reader,
             returns_ids: false,
+            scored: None,
             echo: None,
             echo_is_scored: false,
             held: Vec::new(),
@@ -104,6 +109,11 @@ impl ChunkBuilder {
         Self { returns_ids, ..self }
     }
 
+    /// The same builder, which also returns the log-probabilities of the prompt.
+    pub(super) fn with_prompt_logprobs(self, scored: Option<Arc<TokenizedPrompt>>) -> Self {
+        Self { scored, ..self }
+    }
+
     /// What is known before any event.
     pub(super) fn begin(&mut self) -> Option<Delta> {
         let echo = if self.echo_is_scored { None } else { self.echo.take() };
@@ -124,15 +134,37 @@ impl ChunkBuilder {
     fn token(&mut self, Token { id, text, logprobs }: Token) -> Vec<Delta> {
         self.hold(id, logprobs);
         let ids = self.returns_ids.then(|| Delta::Ids(vec![id]));
-        ids.into_iter().chain(self.read(text)).collect()
+        let tag = self.tag(id);
+        ids.into_iter().chain(self.read(tag, text)).collect()
     }
 
-    /// The echoed prompt with the log-probabilities of its tokens.
+    /// The text of a special token that is a tag around calls or thoughts, if there is a reader of them.
+    fn tag(&self, id: u32) -> Option<String> {
+        let tokenizer = &self.model.tokenizer;
+        let has_reader = self.reader.is_some() || self.thoughts.is_some();
+        let token = if has_reader && tokenizer.is_special(id) { tokenizer.token(id)? } else { return None };
+        self.model.traits.is_tag(&token).then_some(token)
+    }
+
+    /// The log-probabilities of the prompt, and the echoed prompt with those of its tokens.
     fn prompt(&mut self, scores: PromptLogprobs) -> Vec<Delta> {
-        let Some(prompt) = self.echo.take() else { return Vec::new() };
+        let scored = |prompt: Arc<TokenizedPrompt>| {
+            let token = |(id, scores): (&u32, &Option<Logprobs>)| ScoredToken {
+                id: *id,
+                scores: scores.clone(),
+                offset: 0,
+            };
+            Delta::Prompt(prompt.ids.iter().zip(&scores).map(token).collect())
+        };
+        let own = self.scored.take().map(scored);
+        own.into_iter().chain(self.echoed(scores)).collect()
+    }
+
+    fn echoed(&mut self, scores: PromptLogprobs) -> Option<Delta> {
+        let prompt = self.echo.take()?;
         let scored = |((id, offset), scores)| ScoredToken { id, scores, offset };
         let tokens = prompt.ids.iter().copied().zip(prompt.offsets.iter().copied()).zip(scores).map(scored);
-        vec![Delta::Text { text: prompt.text.clone(), tokens: tokens.collect() }]
+        Some(Delta::Text { text: prompt.text.clone(), tokens: tokens.collect() })
     }
 
     fn hold(&mut self, id: u32, logprobs: Option<Logprobs>) {
@@ -145,8 +177,9 @@ impl ChunkBuilder {
         }
     }
 
-    fn read(&mut self, text: String) -> Vec<Delta> {
+    fn read(&mut self, tag: Option<String>, text: String) -> Vec<Delta> {
         self.shown += text.chars().count();
+        let text = tag.unwrap_or_default() + &text;
         let parts = match &mut self.thoughts {
             _ if text.is_empty() => Vec::new(),
             Some(thoughts) => thoughts.push(&text),
@@ -191,7 +224,7 @@ impl ChunkBuilder {
     }
 
     fn end(&mut self, done: Done) -> Vec<Delta> {
-        let mut deltas = self.read(done.text);
+        let mut deltas = self.read(None, done.text);
         let rest = self.thoughts.as_mut().map(ThoughtReader::finish).unwrap_or_default();
         deltas.extend(self.parts(rest));
         let mut has_calls = false;

@@ -15,6 +15,8 @@ pub(crate) struct WholeAnswer {
     pub(crate) ids: Vec<u32>,
     pub(crate) calls: Vec<ToolCall>,
     pub(crate) embedding: Vec<f32>,
+    /// The prompt's tokens, if the client wants to see their log-probabilities.
+    pub(crate) prompt: Option<Vec<ScoredToken>>,
     pub(crate) finish: Option<FinishReason>,
 }
 
@@ -31,6 +33,7 @@ impl WholeAnswer {
             }
             Delta::Ids(ids) => self.ids.extend(ids),
             Delta::Embedding(embedding) => self.embedding = embedding,
+            Delta::Prompt(tokens) => self.prompt = Some(tokens),
             Delta::CallBegins { id, name, .. } => {
                 let function = FunctionCall { name, arguments: String::new() };
                 self.calls.push(ToolCall { id, kind: FunctionType::default(), function });

@@ -2,7 +2,7 @@
 
 use super::chunks::{Delta, ScoredToken};
 use super::collect::WholeAnswer;
-use super::logprobs::completion_logprobs;
+use super::logprobs::{completion_logprobs, prompt_logprobs};
 use super::returned_ids::ReturnedIds;
 use super::running::TokenCounts;
 use super::shared::{FINGERPRINT, usage, usage_before_the_end};
@@ -41,7 +41,9 @@ impl CompletionWriter {
 
     /// The body of whole answers.
     pub(crate) fn whole(&self, answers: Vec<WholeAnswer>, counts: TokenCounts) -> Completion {
+        let tokenizer = &self.model.tokenizer;
         let choice = |(index, answer): (usize, WholeAnswer)| CompletionChoice {
+            prompt_logprobs: answer.prompt.as_deref().map(|tokens| prompt_logprobs(tokenizer, tokens)),
             token_ids: self.ids.as_ref().map(|_| answer.ids),
             prompt_token_ids: self.ids.as_ref().map(|ids| ids.prompt(index)),
             ..self.choice(index, answer.text, &answer.tokens, answer.finish)
@@ -57,7 +59,15 @@ impl CompletionWriter {
         finish_reason: Option<FinishReason>,
     ) -> CompletionChoice {
         let logprobs = self.has_logprobs.then(|| completion_logprobs(&self.model.tokenizer, tokens));
-        CompletionChoice { index, text, logprobs, finish_reason, token_ids: None, prompt_token_ids: None }
+        CompletionChoice {
+            index,
+            text,
+            logprobs,
+            finish_reason,
+            token_ids: None,
+            prompt_token_ids: None,
+            prompt_logprobs: None,
+        }
     }
 
     fn body(&self, choices: Vec<CompletionChoice>, usage: Option<Option<Usage>>) -> Completion {
@@ -96,10 +106,12 @@ impl StreamWriter for CompletionWriter {
                 }
                 return Vec::new();
             }
-            // Completion requests ask for neither calls nor embeddings, and their answers are not split.
+            // Completion requests ask for neither calls nor embeddings, their answers are not split, and streams have no
+            // log-probabilities of prompts.
             Delta::Thought { .. }
             | Delta::CallBegins { .. }
             | Delta::Arguments { .. }
+            | Delta::Prompt(_)
             | Delta::Embedding(_) => return Vec::new(),
         };
         if let Some(ids) = &mut self.ids {

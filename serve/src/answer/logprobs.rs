@@ -6,7 +6,7 @@
 use super::chunks::ScoredToken;
 use checkpoint::Tokenizer;
 use engine::Logprobs;
-use openai::logprobs::{CompletionLogprobs, TokenLogprob, TopLogprob};
+use openai::logprobs::{CompletionLogprobs, PromptLogprob, PromptLogprobs, TokenLogprob, TopLogprob};
 use serde_json::{Map, Value};
 
 /// Stands for the logarithm of zero, which JSON cannot express.
@@ -30,6 +30,22 @@ fn chat_token(tokenizer: &Tokenizer, id: u32, logprob: f32) -> TopLogprob {
         logprob: finite(logprob),
         bytes: bytes.to_vec(),
     }
+}
+
+/// The tokens of a prompt in vLLM's shape: the most likely ones in each place and the prompt's own, by id.
+pub(super) fn prompt_logprobs(tokenizer: &Tokenizer, tokens: &[ScoredToken]) -> PromptLogprobs {
+    let entry = |id: u32, logprob: f32, rank: Option<usize>| {
+        let decoded_token = String::from_utf8_lossy(bytes(tokenizer, id)).into_owned();
+        (id.to_string(), PromptLogprob { logprob: finite(logprob), rank, decoded_token })
+    };
+    let place = |token: &ScoredToken| {
+        let scores = token.scores.as_ref()?;
+        let top = scores.top.iter().zip(1..).map(|((id, logprob), rank)| entry(*id, *logprob, Some(rank)));
+        // What is among the most likely ones has its rank.
+        let own = [entry(token.id, scores.logprob, None)];
+        Some(own.into_iter().chain(top).collect())
+    };
+    tokens.iter().map(place).collect()
 }
 
 /// Four lists of equal length.

@@ -35,6 +35,8 @@ pub(crate) struct AnswerPlan {
     pub(crate) is_strict: bool,
     /// Whether the client wants to see the ids of prompts and answers.
     pub(crate) returns_ids: bool,
+    /// Whether the client wants to see the log-probabilities of prompts, beside an echo.
+    pub(crate) returns_prompt_logprobs: bool,
 }
 
 /// The client's names of parameters that an engine may refuse.
@@ -69,6 +71,7 @@ impl AnswerPlan {
             thinking,
             is_strict: false,
             returns_ids: generation.returns_ids,
+            returns_prompt_logprobs: generation.prompt_logprobs.is_some(),
         }
     }
 
@@ -150,7 +153,8 @@ impl AnswerPlan {
                 ChunkBuilder::new(model, thoughts, reader)
             }
         };
-        builder.with_ids(self.returns_ids)
+        let prompt = || Arc::clone(&self.prompts[index / self.answers_per_prompt]);
+        builder.with_ids(self.returns_ids).with_prompt_logprobs(self.returns_prompt_logprobs.then(prompt))
     }
 
     /// Where the ids are collected, if the client wants to see them.
@@ -170,9 +174,10 @@ impl ParameterNames {
             (RequestError::TooLong { .. } | RequestError::Value { parameter: "prompt", .. }, _) => {
                 self.prompt
             }
-            (RequestError::Constraint(_) | RequestError::Keyword { .. }, Some(constraint)) => {
-                &constraint.param
-            }
+            (
+                RequestError::Constraint(_) | RequestError::Schema { .. } | RequestError::Keyword { .. },
+                Some(constraint),
+            ) => &constraint.param,
             _ => return error.into(),
         };
         ApiError { param: Some(param.to_owned()), ..ApiError::from(error) }

@@ -313,7 +313,7 @@ impl StreamWriter for ResponseWriter {
             Delta::Arguments { text, .. } => self.arguments(text, &mut frames),
             Delta::End(finish) => self.finish(finish, &mut frames),
             // Response requests do not ask for embeddings.
-            Delta::Embedding(_) | Delta::Ids(_) => {}
+            Delta::Embedding(_) | Delta::Ids(_) | Delta::Prompt(_) => {}
         }
         frames
     }

@@ -24,7 +24,7 @@ pub(crate) async fn completions(
     let CompletionRequest { prompts, echo, generation, .. } = request;
     let prompts = prompt::raw_prompts(&model, prompts, echo, "prompt").await?;
     let max_tokens = generation.max_tokens.unwrap_or_default();
-    let prompt_logprobs = generation.logprobs.filter(|_| echo);
+    let prompt_logprobs = generation.logprobs.filter(|_| echo).or(generation.prompt_logprobs);
     let prefix_scope = caller.prefix_scope;
     let request = Request { prompt_logprobs, prefix_scope, ..generation.request(&model, max_tokens) };
     let plan = AnswerPlan {
@@ -36,6 +36,7 @@ pub(crate) async fn completions(
         thinking: None,
         is_strict: state.settings.strict,
         returns_ids: generation.returns_ids,
+        returns_prompt_logprobs: generation.prompt_logprobs.is_some(),
     };
     let (usage, has_logprobs, streams) = (generation.usage, generation.logprobs.is_some(), generation.stream);
     let names =

@@ -1,6 +1,7 @@
-//! `POST /v1/embeddings`: the mean of the model's last hidden states over the positions of a text.
+//! `POST /v1/embeddings`: the mean of the model's last hidden states over the positions of a text, or that of the last one.
 //!
-//! These models were trained to generate, not to embed. The vectors have length 1, or their own with `--embeddings-raw`.
+//! These models were trained to generate, not to embed. The vectors have length 1, or their own with `--embeddings-raw` or
+//! where the request asks for them.
 
 use crate::answer::{AnswerPlan, ParameterNames, RunningAnswers, WholeAnswer, collect};
 use crate::body::JsonBody;
@@ -27,7 +28,7 @@ pub(crate) async fn embeddings(
     let model = state.model(&request.model).await?;
     let prompts = prompt::raw_prompts(&model, request.input, false, "input").await?;
     drop(share);
-    let engine_request = Request { embedding: true, ..Request::default() };
+    let engine_request = Request { embedding: true, pooling: request.pooling, ..Request::default() };
     let plan = AnswerPlan {
         request: engine_request,
         prompts,
@@ -37,13 +38,20 @@ pub(crate) async fn embeddings(
         thinking: None,
         is_strict: true,
         returns_ids: false,
+        returns_prompt_logprobs: false,
     };
     let names = ParameterNames { prompt: "input", max_tokens: "input", constraint: None };
     let running = RunningAnswers::start(&state, Arc::clone(&model), plan, names).await?;
     let (answers, counts) = collect(running).await?;
+    let has_length_one = request.has_length_one.unwrap_or(!state.settings.raw_embeddings);
     let entry = |(index, answer): (usize, WholeAnswer)| {
-        let vector = if state.settings.raw_embeddings { answer.embedding } else { unit(answer.embedding) };
-        entry(index, &vector, request.dimensions, request.base64)
+        let vector = shortened(answer.embedding, request.dimensions)?;
+        let vector = if has_length_one { unit(vector) } else { vector };
+        Ok(Embedding {
+            object: EmbeddingObject::default(),
+            index,
+            embedding: written(&vector, request.base64),
+        })
     };
     Ok(Json(EmbeddingList {
         object: ListObject::default(),
@@ -62,20 +70,18 @@ fn unit(mut vector: Vec<f32>) -> Vec<f32> {
     vector
 }
 
-fn entry(
-    index: usize,
-    vector: &[f32],
-    dimensions: Option<usize>,
-    base64: bool,
-) -> Result<Embedding, ApiError> {
+/// The first numbers of a vector, as many as were asked for.
+fn shortened(mut vector: Vec<f32>, dimensions: Option<usize>) -> Result<Vec<f32>, ApiError> {
     if vector.is_empty() {
         return Err(ApiError::internal("the engine returned no embedding"));
     }
-    if let Some(dimensions) = dimensions.filter(|dimensions| *dimensions != vector.len()) {
-        let expected = format!("{}, the width of this model", vector.len());
+    let dimensions = dimensions.unwrap_or(vector.len());
+    if dimensions > vector.len() {
+        let expected = format!("at most {}, the width of this model", vector.len());
         return Err(wrong("dimensions", &dimensions.into(), &expected));
     }
-    Ok(Embedding { object: EmbeddingObject::default(), index, embedding: written(vector, base64) })
+    vector.truncate(dimensions);
+    Ok(vector)
 }
 
 /// Numbers, or the base64 of their little-endian bytes.

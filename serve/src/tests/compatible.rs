@@ -4,6 +4,7 @@
 use super::behavior::{chat, error};
 use super::client::{Reply, TestServer, settings, start};
 use super::scripted::{Script, model, model_with_template, tokens};
+use crate::model::Model;
 use crate::state::ServerSettings;
 use serde_json::{Value, json};
 
@@ -97,7 +98,8 @@ async fn harmless_defaults_of_other_servers_pass_and_their_features_are_refused(
         (json!({"use_beam_search": true}), "use_beam_search"),
         (json!({"repeat_penalty": 1.1}), "repeat_penalty"),
         (json!({"mirostat": 2}), "mirostat"),
-        (json!({"prompt_logprobs": 1}), "prompt_logprobs"),
+        (json!({"prompt_logprobs": 1, "stream": true}), "prompt_logprobs"),
+        (json!({"prompt_logprobs": 21}), "prompt_logprobs"),
         (json!({"bad_words": ["a"]}), "bad_words"),
     ] {
         let refused = server.post(CHAT, &chat(more)).await;
@@ -115,8 +117,8 @@ async fn a_constraint_is_honored_or_refused_in_every_mode() {
     for lenient in [false, true] {
         let (model, record) = model(Script::default());
         let server = start(ServerSettings { lenient, ..settings() }, Some(vec![model])).await;
-        for name in ["grammar", "structural_tag", "ebnf", "guided_whitespace_pattern"] {
-            let refused = server.post(CHAT, &chat(json!({name: "root ::= \"a\""}))).await;
+        for name in ["grammar", "structural_tag", "ebnf", "guided_whitespace_pattern", "guided_grammar"] {
+            let refused = server.post(CHAT, &chat(json!({name: "root ::= \"a\" other"}))).await;
             assert_eq!(
                 (refused.status, error(&refused)["param"].as_str()),
                 (400, Some(name)),
@@ -124,6 +126,13 @@ async fn a_constraint_is_honored_or_refused_in_every_mode() {
             );
         }
         assert!(record.requests.lock().unwrap().is_empty());
+        for name in ["grammar", "ebnf", "guided_grammar"] {
+            let reply = server.post(CHAT, &chat(json!({name: "root ::= \"a\" [0-9]+"}))).await;
+            assert_eq!(reply.status, 200, "{}", reply.body);
+            let constraint = record.requests.lock().unwrap().pop().unwrap().constraint;
+            let lark = "start: T0\nT0: (\"a\" (/[0-9]/)+)\n".to_owned();
+            assert_eq!(constraint, Some(engine::Constraint::Lark(lark)));
+        }
         let schema = json!({"type": "object", "properties": {"a": {"type": "integer"}}});
         for more in [
             json!({"json_schema": schema}),
@@ -317,4 +326,29 @@ async fn calls_of_a_model_family_are_read_and_its_ids_fit_its_template() {
         assert!(prompt.contains(&format!("f{short}[RESULT {short}]done")), "{prompt}");
         assert_eq!(server.post(CHAT, &body).await.status, 200);
     }
+}
+
+#[tokio::test]
+async fn tags_of_calls_that_are_special_tokens_are_seen() {
+    let template = "{% for m in messages %}{{ m.content }}{% endfor %}{% for t in tools or [] %}{{ t.function.name }}{% endfor %}{# <|tool_call_start|> #}";
+    let tag = |id: u32| (id, String::new());
+    let script = Script {
+        tokens: [tokens("I look."), vec![tag(259)], tokens("[f(a=1)]"), vec![tag(260)]].concat(),
+        ..Script::default()
+    };
+    let (model, _) = model_with_template(script, template);
+    let names = ["<|tool_call_start|>", "<|tool_call_end|>"].map(str::to_owned);
+    let tokenizer = model.tokenizer.with_special(&names).unwrap();
+    let server = start(settings(), Some(vec![Model { tokenizer, ..model }])).await;
+    let tool = json!({"type": "function", "function": {"name": "f"}});
+    let message =
+        server.post(CHAT, &chat(json!({"tools": [tool]}))).await.json()["choices"][0]["message"].clone();
+    assert_eq!(
+        (&message["content"], &message["tool_calls"][0]["function"]["arguments"]),
+        (&json!("I look."), &json!("{\"a\":1}"))
+    );
+    let events = server.post(CHAT, &chat(json!({"tools": [tool], "stream": true}))).await.events().join("\n");
+    assert!(events.contains("{\\\"a\\\":1}") && !events.contains("tool_call_start"), "{events}");
+    // Without tools there is no tag to see.
+    assert_eq!(text(&server.post(CHAT, &chat(json!({}))).await), "I look.[f(a=1)]");
 }

@@ -197,3 +197,84 @@ async fn the_events_of_a_response_end_in_the_whole_response() {
     assert_eq!(whole, last);
     assert_eq!((&whole["metadata"]["a"], &whole["store"]), (&json!("b"), &json!(true)));
 }
+
+#[tokio::test]
+async fn the_log_probabilities_of_a_prompt_are_those_of_its_echo() {
+    let Some(server) = stories().await else { return };
+    let text = "Once upon a time";
+    let body = |more: Value| {
+        let mut body = json!({"model": "stories", "prompt": text, "max_tokens": 1, "temperature": 0});
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        body
+    };
+    let echoed = server.post("/v1/completions", &body(json!({"echo": true, "logprobs": 2}))).await.json();
+    let echoed = &echoed["choices"][0]["logprobs"]["token_logprobs"];
+    let reply = server
+        .post("/v1/completions", &body(json!({"prompt_logprobs": 2, "return_token_ids": true})))
+        .await
+        .json();
+    let choice = &reply["choices"][0];
+    let ids = choice["prompt_token_ids"].as_array().unwrap();
+    let places = choice["prompt_logprobs"].as_array().unwrap();
+    assert_eq!((places.len(), &places[0]), (ids.len(), &Value::Null));
+    for (index, (place, id)) in places.iter().zip(ids).enumerate().skip(1) {
+        let place = place.as_object().unwrap();
+        assert!((2..=3).contains(&place.len()), "{place:?}");
+        assert_eq!(place[&id.to_string()]["logprob"], echoed[index]);
+        let ranks: Vec<u64> = place.values().filter_map(|entry| entry["rank"].as_u64()).collect();
+        assert!(ranks.contains(&1) && ranks.contains(&2) && ranks.len() == 2, "{place:?}");
+        assert!(place.values().all(|entry| entry["decoded_token"].is_string()));
+    }
+    // Beside an echo, and of a conversation.
+    let both =
+        server.post("/v1/completions", &body(json!({"echo": true, "prompt_logprobs": 2}))).await.json();
+    assert_eq!(both["choices"][0]["prompt_logprobs"], choice["prompt_logprobs"]);
+    assert!(both["choices"][0]["text"].as_str().unwrap().starts_with(text));
+    let chat =
+        json!({"messages": [{"role": "user", "content": "Hi"}], "max_tokens": 1, "prompt_logprobs": 0});
+    let chat = server.post("/v1/chat/completions", &chat).await.json();
+    let count = chat["usage"]["prompt_tokens"].as_u64().unwrap();
+    assert_eq!(chat["prompt_logprobs"].as_array().unwrap().len() as u64, count);
+    assert!(chat["prompt_logprobs"][1].as_object().unwrap().len() == 1, "{chat}");
+}
+
+#[tokio::test]
+async fn embeddings_are_pooled_and_shortened_as_asked() {
+    let Some(server) = stories().await else { return };
+    let embed = |ids: Value, more: Value| {
+        let mut body = json!({"model": "stories", "input": ids, "normalize": false});
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let server = &server;
+        async move {
+            let reply = server.post("/v1/embeddings", &body).await.json();
+            let vector = reply["data"][0]["embedding"].as_array().unwrap_or_else(|| panic!("{reply}"));
+            vector.iter().map(|number| number.as_f64().unwrap()).collect::<Vec<f64>>()
+        }
+    };
+    let length = |vector: &[f64]| vector.iter().map(|number| number * number).sum::<f64>().sqrt();
+    let last = embed(json!([1, 30, 40]), json!({"pooling": "last"})).await;
+    let (three, two) = (embed(json!([1, 30, 40]), json!({})).await, embed(json!([1, 30]), json!({})).await);
+    for ((last, three), two) in last.iter().zip(&three).zip(&two) {
+        assert!((last - (3.0 * three - 2.0 * two)).abs() < 1e-3, "{last} {three} {two}");
+    }
+    assert_eq!(
+        embed(json!([7]), json!({"pooling": "last"})).await,
+        embed(json!([7]), json!({"embd_normalize": -1})).await
+    );
+    let short = embed(json!([1, 30]), json!({"dimensions": 5})).await;
+    assert_eq!(short, two[..5]);
+    let unit = embed(json!([1, 30]), json!({"dimensions": 5, "normalize": true, "embd_normalize": 2})).await;
+    assert!((length(&unit) - 1.0).abs() < 1e-6);
+    assert!(unit.iter().zip(&short).all(|(unit, own)| (unit * length(&short) - own).abs() < 1e-5));
+    for (more, param) in [
+        (json!({"dimensions": two.len() + 1}), "dimensions"),
+        (json!({"pooling": "cls"}), "pooling"),
+        (json!({"normalize": true, "embd_normalize": -1}), "embd_normalize"),
+        (json!({"embd_normalize": 1}), "embd_normalize"),
+    ] {
+        let mut body = json!({"model": "stories", "input": "a"});
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let refused = server.post("/v1/embeddings", &body).await;
+        assert_eq!((refused.status, &refused.json()["error"]["param"]), (400, &json!(param)));
+    }
+}

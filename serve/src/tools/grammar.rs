@@ -46,7 +46,7 @@ pub(super) fn calls(
             "start: TEXT | lead calls\nlead[suffix=\"<tool_call>\"]: TEXT\nTEXT: /(?s:.*)/\n".to_owned()
         }
         Alternative::Json(schema) => {
-            let schema = with_fixed_spaces(schema.clone());
+            let schema = engine::narrowed(schema.clone());
             format!("start: json | \"<tool_call>\" calls\njson: %json {schema}\n")
         }
     };
@@ -57,7 +57,7 @@ pub(super) fn calls(
         let arguments = if *is_enforced {
             arguments(signature.parameters.as_ref())
         } else {
-            with_fixed_spaces(Map::from_iter([("type".to_owned(), "object".into())]))
+            engine::narrowed(Map::from_iter([("type".to_owned(), "object".into())]))
         };
         grammar.push_str(&format!("{kind}: {opening} {kind}_arguments \"}}\"\n"));
         grammar.push_str(&format!("{kind}_arguments: %json {arguments}\n"));
@@ -76,10 +76,5 @@ fn arguments(parameters: Option<&Map<String, Value>>) -> Value {
     if schema.contains_key("properties") && !COMPOSED.iter().any(|keyword| schema.contains_key(*keyword)) {
         schema.insert("additionalProperties".to_owned(), false.into());
     }
-    with_fixed_spaces(schema)
-}
-
-fn with_fixed_spaces(mut schema: Map<String, Value>) -> Value {
-    schema.entry("x-guidance").or_insert_with(engine::json_whitespace);
-    Value::Object(schema)
+    engine::narrowed(schema)
 }

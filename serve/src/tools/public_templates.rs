@@ -10,7 +10,7 @@ use checkpoint::{ChatTemplate, Message, chat};
 use serde_json::json;
 
 /// Parts of the file names of templates whose calls are read, two of them in one answer.
-const READ: [&str; 33] = [
+const READ: [&str; 54] = [
     "ByteDance-Seed-OSS",
     "Phi-3.5",
     "Reka-Edge",
@@ -44,6 +44,27 @@ const READ: [&str; 33] = [
     "StepFun3.5",
     "MiMo-VL",
     "rwkv",
+    "poolside-Laguna-XS.2",
+    "Cohere2MoE",
+    "poolside-Laguna-XS-2.1",
+    "Apriel-1.6",
+    "NVIDIA-Nemotron-Nano-v2",
+    "DeepSeek-V3.2",
+    "Spark2.5",
+    "poolside-Laguna-S-2.1",
+    "c4ai-command-r7b",
+    "Apertus-8B",
+    "inclusionai-ling",
+    "GLM-4.7-Flash",
+    "MiniMax-M1",
+    "moonshotai-Kimi-K2",
+    "unsloth-Apriel-1.5",
+    "LFM2.5-8B",
+    "GLM-4.6",
+    "MiniMax-M2",
+    "openbmb-MiniCPM5",
+    "DeepSeek-V4.jinja",
+    "DeepSeek-V4-Flash",
 ];
 
 fn tools() -> Value {

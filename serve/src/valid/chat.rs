@@ -32,6 +32,7 @@ impl ChatRequest {
         let limit_name;
         (limit_name, generation.max_tokens) = max_tokens(&mut fields)?;
         generation.logprobs = logprobs(&mut fields)?;
+        generation.take_prompt_logprobs(&mut fields)?;
         generation.returns_ids = fields.boolean("return_token_ids")?.unwrap_or(false);
         generation.constrain_to_tools(conversation.tools.as_ref())?;
         let splits_reasoning = splits_reasoning(&mut fields)?;

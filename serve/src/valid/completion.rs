@@ -43,6 +43,11 @@ impl CompletionRequest {
         }
         generation.max_tokens = Some(max_tokens);
         generation.logprobs = logprobs(&mut fields)?;
+        generation.take_prompt_logprobs(&mut fields)?;
+        if generation.prompt_logprobs.is_some() && generation.logprobs.is_some() && echo {
+            let message = "`prompt_logprobs` and `logprobs` with `echo` both score the prompt; send one";
+            return Err(ApiError::invalid("prompt_logprobs", message));
+        }
         generation.returns_ids = fields.boolean("return_token_ids")?.unwrap_or(false);
         best_of(&mut fields, generation.n)?;
         fields.neutral("suffix", &[json!("")], "these models were not trained to fill in the middle")?;

@@ -1,10 +1,11 @@
-//! Constraints of the text: `response_format`, and the `guided_*` parameters in vLLM's spelling.
+//! Constraints of the text: `response_format`, the `guided_*` parameters in vLLM's spelling, and llama.cpp's.
 //!
 //! A request has at most one of them, because a text cannot follow two. A JSON schema is always enforced, `strict` or
 //! not; the engine refuses keywords that it cannot enforce.
 
 use crate::error::ApiError;
 use crate::fields::{Fields, missing, wrong};
+use crate::gbnf;
 use engine::Constraint;
 use serde_json::{Value, json};
 
@@ -43,6 +44,13 @@ pub(super) fn take(fields: &mut Fields) -> Result<Option<NamedConstraint>, ApiEr
         constraint =
             NamedConstraint::only(constraint, Some(guided("json", "json_schema".to_owned(), value)?))?;
     }
+    // llama.cpp's and SGLang's; clients send an empty one for none.
+    for param in GBNF {
+        if let Some(value) = fields.take(param).filter(|value| *value != "") {
+            constraint =
+                NamedConstraint::only(constraint, Some(guided("grammar", param.to_owned(), value)?))?;
+        }
+    }
     if let Some(mut outputs) = fields.object("structured_outputs")? {
         for kind in KINDS {
             if let Some(value) = outputs.take(kind) {
@@ -57,6 +65,8 @@ pub(super) fn take(fields: &mut Fields) -> Result<Option<NamedConstraint>, ApiEr
 }
 
 const KINDS: [&str; 4] = ["json", "choice", "regex", "grammar"];
+/// Parameters whose value is a grammar in GBNF.
+const GBNF: [&str; 2] = ["grammar", "ebnf"];
 
 fn guided(kind: &str, param: String, value: Value) -> Result<NamedConstraint, ApiError> {
     let constraint = match (kind, value) {
@@ -68,6 +78,11 @@ fn guided(kind: &str, param: String, value: Value) -> Result<NamedConstraint, Ap
         ("json", other) => return Err(wrong(&param, &other, "a JSON schema")),
         ("choice", value) => Constraint::Choice(choices(&param, value)?),
         ("regex", Value::String(pattern)) => Constraint::Regex(pattern),
+        ("grammar", Value::String(grammar)) if GBNF.contains(&param.as_str()) || gbnf::is_gbnf(&grammar) => {
+            let lark = gbnf::to_lark(&grammar)
+                .map_err(|error| ApiError::invalid(&param, format!("`{param}`: {error}")))?;
+            Constraint::Lark(lark)
+        }
         ("grammar", Value::String(grammar)) => Constraint::Lark(grammar),
         (_, other) => return Err(wrong(&param, &other, "a string")),
     };

@@ -3,6 +3,7 @@
 use super::prompts::{Prompt, prompts};
 use crate::error::ApiError;
 use crate::fields::{Fields, wrong};
+use engine::Pooling;
 
 /// A checked embeddings request.
 #[derive(Debug)]
@@ -12,6 +13,9 @@ pub(crate) struct EmbeddingRequest {
     /// Whether vectors are written as base64.
     pub(crate) base64: bool,
     pub(crate) dimensions: Option<usize>,
+    pub(crate) pooling: Pooling,
+    /// Whether vectors have length 1; `None` is the server's choice.
+    pub(crate) has_length_one: Option<bool>,
 }
 
 impl EmbeddingRequest {
@@ -25,8 +29,38 @@ impl EmbeddingRequest {
             Some(other) => return Err(wrong("encoding_format", &other.into(), "`float` or `base64`")),
         };
         let dimensions = fields.integer("dimensions", 1..=usize::MAX)?;
+        let pooling = match fields.text("pooling")?.as_deref() {
+            None | Some("mean") => Pooling::Mean,
+            Some("last") => Pooling::Last,
+            Some(other) => return Err(wrong("pooling", &other.into(), "`mean` or `last`")),
+        };
+        let has_length_one = normalize(&mut fields)?;
         fields.text("user")?;
         fields.finish(lenient)?;
-        Ok(Self { model, input, base64, dimensions })
+        Ok(Self { model, input, base64, dimensions, pooling, has_length_one })
+    }
+}
+
+/// Takes vLLM's `normalize` and llama.cpp's `embd_normalize`.
+fn normalize(fields: &mut Fields) -> Result<Option<bool>, ApiError> {
+    let own = fields.boolean("normalize")?;
+    let other = match fields.take("embd_normalize") {
+        None => None,
+        Some(value) if value == 2 => Some(true),
+        Some(value) if value == -1 => Some(false),
+        Some(value) => {
+            return Err(wrong(
+                "embd_normalize",
+                &value,
+                "2 for vectors of length 1, or -1 for the model's own",
+            ));
+        }
+    };
+    match (own, other) {
+        (Some(own), Some(other)) if own != other => Err(ApiError::invalid(
+            "embd_normalize",
+            "`normalize` and `embd_normalize` contradict each other; send one",
+        )),
+        _ => Ok(own.or(other)),
     }
 }

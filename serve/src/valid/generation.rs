@@ -25,6 +25,8 @@ pub(crate) struct Generation {
     pub(crate) stop_token_ids: Vec<u32>,
     pub(crate) constraint: Option<NamedConstraint>,
     pub(crate) logprobs: Option<usize>,
+    /// How many of the likeliest tokens to report with each token of the prompt.
+    pub(crate) prompt_logprobs: Option<usize>,
     pub(crate) stream: bool,
     pub(crate) usage: UsageOptions,
     /// Whether the ids of prompts and answers are returned.
@@ -65,10 +67,23 @@ impl Generation {
             stop_token_ids: stop_token_ids(fields)?,
             constraint: constraint::take(fields)?,
             logprobs: None,
+            prompt_logprobs: None,
             stream,
             usage,
             returns_ids: false,
         })
+    }
+
+    /// Takes `prompt_logprobs`, of the endpoints that report them.
+    pub(super) fn take_prompt_logprobs(&mut self, fields: &mut Fields) -> Result<(), ApiError> {
+        self.prompt_logprobs = fields.integer("prompt_logprobs", 0..=20)?;
+        match self.prompt_logprobs {
+            Some(_) if self.stream => Err(ApiError::invalid(
+                "prompt_logprobs",
+                "`prompt_logprobs` is not reported in a stream; remove it, or `stream`",
+            )),
+            _ => Ok(()),
+        }
     }
 
     /// Adds the tools' constraint. Tools that must be called allow no other constraint. Where they may be called, the
@@ -110,6 +125,7 @@ impl Generation {
             stop_ids: eos.iter().chain(&self.stop_token_ids).copied().collect(),
             stop_strings: self.stop_strings.clone(),
             logprobs: self.logprobs,
+            prompt_logprobs: self.prompt_logprobs,
             min_tokens: self.min_tokens,
             ..Request::default()
         }

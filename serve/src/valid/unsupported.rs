@@ -42,7 +42,6 @@ pub(super) fn engine_defaults() -> Vec<(&'static str, Vec<Value>)> {
         ("include_stop_str_in_output", off()),
         ("detokenize", on()),
         ("truncate_prompt_tokens", vec![]),
-        ("prompt_logprobs", vec![]),
         ("allowed_token_ids", vec![json!([])]),
         ("bad_words", vec![json!([])]),
         ("logits_processors", vec![json!([])]),

@@ -6,14 +6,14 @@ use super::*;
 use serde_json::json;
 
 /// The text around the calls, and the calls, read in pieces of every size.
-fn read(format: CallFormat, text: &str) -> (String, Vec<(String, Value)>) {
+fn read(family: &str, text: &str) -> (String, Vec<(String, Value)>) {
     let once = |size: usize| {
         let schema = json!({"type": "object", "properties": {
             "city": {"type": "string"}, "days": {"type": "integer"}, "tags": {"type": "array"}}});
         let tools = [("weather", Some(schema)), ("a.b", None)];
         let tools =
             tools.map(|(name, schema)| (name.to_owned(), schema.and_then(|s| s.as_object().cloned())));
-        let mut reader = FormatReader::new(format, tools, usize::MAX, true);
+        let mut reader = FormatReader::new(families::named(family), tools, usize::MAX, true);
         let characters: Vec<char> = text.chars().collect();
         let mut pieces = Vec::new();
         for piece in characters.chunks(size) {
@@ -46,13 +46,13 @@ fn weather(city: &str) -> (String, Value) {
     ("weather".to_owned(), json!({"city": city}))
 }
 
-fn calls(format: CallFormat, text: &str, said: &str, expected: &[(String, Value)]) {
+fn calls(format: &str, text: &str, said: &str, expected: &[(String, Value)]) {
     assert_eq!(read(format, text), (said.to_owned(), expected.to_vec()), "{text}");
 }
 
 #[test]
 fn llama() {
-    let format = CallFormat::Llama;
+    let format = "llama";
     let call = "{\"name\": \"weather\", \"parameters\": {\"city\": \"Bern\"}}";
     calls(format, call, "", &[weather("Bern")]);
     calls(format, &format!("<|python_tag|>{call}"), "", &[weather("Bern")]);
@@ -72,7 +72,7 @@ fn llama() {
 
 #[test]
 fn mistral() {
-    let format = CallFormat::Mistral;
+    let format = "mistral";
     let call = "{\"name\": \"weather\", \"arguments\": {\"city\": \"Bern\"}}";
     calls(format, &format!("[TOOL_CALLS][{call}, {call}]"), "", &[weather("Bern"), weather("Bern")]);
     // The mark has no text where it is a special token.
@@ -88,7 +88,7 @@ fn mistral() {
 
 #[test]
 fn deepseek() {
-    let format = CallFormat::DeepSeek;
+    let format = "deepseek";
     let old = "<｜tool▁call▁begin｜>function<｜tool▁sep｜>weather\n```json\n{\"city\": \"Bern\"}\n```<｜tool▁call▁end｜>";
     let new = "<｜tool▁call▁begin｜>weather<｜tool▁sep｜>{\"city\": \"Bern\"}<｜tool▁call▁end｜>";
     let all = |calls: &str| format!("Let me look.<｜tool▁calls▁begin｜>{calls}<｜tool▁calls▁end｜>");
@@ -101,7 +101,7 @@ fn deepseek() {
 
 #[test]
 fn qwen_coder() {
-    let format = CallFormat::QwenCoder;
+    let format = "qwen-coder";
     let call = "<tool_call>\n<function=weather>\n<parameter=city>\nBern\n</parameter>\n<parameter=days>\n2\n</parameter>\n<parameter=tags>\n[\"a\"]\n</parameter>\n</function>\n</tool_call>";
     let expected = ("weather".to_owned(), json!({"city": "Bern", "days": 2, "tags": ["a"]}));
     calls(format, &format!("I look.\n{call}\n{call}"), "I look.\n", &[expected.clone(), expected]);
@@ -118,7 +118,7 @@ fn qwen_coder() {
 
 #[test]
 fn gemma() {
-    let format = CallFormat::Gemma;
+    let format = "gemma";
     let call = "<|tool_call>call:weather{city:<|\"|>Bern, CH}<|\"|>,days:2,tags:[<|\"|>a<|\"|>,<|\"|>b<|\"|>]}<tool_call|>";
     let expected = ("weather".to_owned(), json!({"city": "Bern, CH}", "days": 2, "tags": ["a", "b"]}));
     calls(format, &format!("I look.{call}{call}"), "I look.", &[expected.clone(), expected]);
@@ -140,7 +140,75 @@ fn gemma() {
 fn hermes_with_smollm3() {
     // SmolLM3 and Qwen write one object per tag, one after the other for parallel calls.
     let call = "<tool_call>\n{\"name\": \"weather\", \"arguments\": {\"city\": \"Bern\"}}\n</tool_call>";
-    for format in [CallFormat::Hermes, CallFormat::QwenCoder, CallFormat::Llama] {
+    for format in ["hermes", "qwen-coder", "llama"] {
         calls(format, &format!("I look.\n{call}\n{call}"), "I look.\n", &[weather("Bern"), weather("Bern")]);
+    }
+}
+
+#[test]
+fn families_with_tags_of_their_own() {
+    let json = "{\"name\": \"weather\", \"arguments\": {\"city\": \"Bern\"}}";
+    let pair = [weather("Bern"), weather("Bern")];
+    let kimi = "<|tool_call_begin|>functions.weather:0<|tool_call_argument_begin|>{\"city\": \"Bern\"}<|tool_call_end|>";
+    let glm = "<tool_call>weather\n<arg_key>city</arg_key>\n<arg_value>Bern</arg_value>\n</tool_call>";
+    let invoke = "<invoke name=\"weather\">\n<parameter name=\"city\">Bern</parameter>\n</invoke>";
+    let tagged = "<｜DSML｜invoke name=\"weather\">\n<｜DSML｜parameter name=\"city\" string=\"true\">Bern</｜DSML｜parameter>\n</｜DSML｜invoke>";
+    for (family, text) in [
+        ("kimi", format!("<|tool_calls_section_begin|>{kimi}{kimi}<|tool_calls_section_end|>")),
+        ("glm", format!("{glm}\n{glm}")),
+        ("glm", "<tool_call>weather<arg_key>city</arg_key><arg_value>Bern</arg_value></tool_call>".repeat(2)),
+        ("lfm", "<|tool_call_start|>[weather(city=\"Bern\"), weather(city='Bern')]<|tool_call_end|>".to_owned()),
+        ("lfm", format!("<|tool_call_start|>[{json}, {json}]<|tool_call_end|>")),
+        ("olmo", "<function_calls>weather(city=\"Bern\")\nweather(city=\"Bern\",)</function_calls>".to_owned()),
+        ("minimax", format!("<minimax:tool_call>\n{invoke}\n{invoke}\n</minimax:tool_call>")),
+        ("deepseek-3.2", format!("<｜DSML｜function_calls>\n{tagged}\n{tagged}\n</｜DSML｜function_calls>")),
+        ("minicpm", "<function name=\"weather\"><param name=\"city\">Bern</param></function>\n".repeat(2)),
+        ("minicpm", "<function name=\"weather\"><param name=\"city\"><![CDATA[Bern]]></param></function>".repeat(2)),
+        ("tool-calls", format!("<tool_calls>\n{json}\n{json}\n</tool_calls>")),
+        ("nemotron", format!("<TOOLCALL>[{json}, {json}]</TOOLCALL>")),
+        ("cohere", format!("<|START_ACTION|>[\n{}, {}\n]<|END_ACTION|>", as_cohere(), as_cohere())),
+        ("apertus", "<|tools_prefix|>[{\"weather\": {\"city\": \"Bern\"}}, {\"weather\": {\"city\": \"Bern\"}}]<|tools_suffix|>".to_owned()),
+        ("phi", format!("<|tool_call|>[{json}, {json}]<|/tool_call|>")),
+        ("granite", format!("<|tool_call|>[{json}, {json}]")),
+        ("tool-calls", format!("<tool_calls>\n[{json}, {json}]\n</tool_calls>")),
+    ] {
+        calls(family, &text, "", &pair);
+        calls(family, &format!("I look. {text}"), "I look. ", &pair);
+        // Calls of tools that the request does not have, and answers that break off, stay text.
+        for text in [text.replace("weather", "other"), text[..text.find("ern").unwrap()].to_owned(), "a <b> [c]".to_owned()] {
+            calls(family, &text, &text, &[]);
+        }
+        let forced = format!("<tool_call>[{json}]</tool_call>");
+        calls(family, &forced, "", &[weather("Bern")]);
+    }
+}
+
+fn as_cohere() -> &'static str {
+    "{\"tool_call_id\": \"0\", \"tool_name\": \"weather\", \"parameters\": {\"city\": \"Bern\"}}"
+}
+
+#[test]
+fn values_have_their_types() {
+    let expected =
+        ("weather".to_owned(), json!({"city": "3001 \"B\"", "days": 2, "tags": ["a", {"b": null}]}));
+    for (family, text) in [
+        (
+            "glm",
+            "<tool_call>weather<arg_key>city</arg_key><arg_value>3001 \"B\"</arg_value><arg_key>days</arg_key><arg_value>2</arg_value><arg_key>tags</arg_key><arg_value>[\"a\", {\"b\": null}]</arg_value></tool_call>",
+        ),
+        (
+            "lfm",
+            "<|tool_call_start|>[weather(city='3001 \\x22B\\u0022', days=2, tags=['a', {'b': None}])]<|tool_call_end|>",
+        ),
+        (
+            "minimax",
+            "<minimax:tool_call><invoke name=\"weather\"><parameter name=\"city\">\n3001 \"B\"\n</parameter><parameter name=\"days\">2</parameter><parameter name=\"tags\">[\"a\", {\"b\": null}]</parameter></invoke></minimax:tool_call>",
+        ),
+        (
+            "deepseek-3.2",
+            "<｜DSML｜function_calls><｜DSML｜invoke name=\"weather\"><｜DSML｜parameter name=\"city\" string=\"true\">3001 \"B\"</｜DSML｜parameter><｜DSML｜parameter name=\"days\" string=\"false\">2</｜DSML｜parameter><｜DSML｜parameter name=\"tags\" string=\"false\">[\"a\", {\"b\": null}]</｜DSML｜parameter></｜DSML｜invoke></｜DSML｜function_calls>",
+        ),
+    ] {
+        calls(family, text, "", &[expected.clone()]);
     }
 }

@@ -4,7 +4,7 @@ use serde_json::{Map, Value};
 use std::collections::HashMap;
 
 /// The tools by name, each with the schema of its parameters.
-pub(super) type Tools = HashMap<String, Option<Map<String, Value>>>;
+pub(crate) type Tools = HashMap<String, Option<Map<String, Value>>>;
 
 /// Why no call was read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,6 +15,7 @@ pub(super) enum Stop {
 
 pub(super) type Call = (String, String);
 
+#[derive(Clone)]
 pub(super) struct Cursor<'a> {
     pub(super) text: &'a str,
     pub(super) position: usize,
@@ -24,6 +25,11 @@ pub(super) struct Cursor<'a> {
 impl<'a> Cursor<'a> {
     pub(super) fn rest(&self) -> &'a str {
         &self.text[self.position..]
+    }
+
+    /// Whether nothing is left and nothing will come.
+    pub(super) fn is_at_end(&self) -> bool {
+        self.has_ended && self.rest().is_empty()
     }
 
     pub(super) fn skip_space(&mut self) {
@@ -75,6 +81,29 @@ impl<'a> Cursor<'a> {
         let (before, _) = self.rest().split_once(end).ok_or(Stop::Incomplete)?;
         self.position += before.len() + end.len();
         Ok(before)
+    }
+
+    /// Calls one after the other, each of which begins with `begin`, up to `end`, which may be missing.
+    pub(super) fn several(
+        &mut self,
+        begin: &str,
+        end: &str,
+        mut one: impl FnMut(&mut Self) -> Result<Call, Stop>,
+    ) -> Result<Vec<Call>, Stop> {
+        let mut calls = Vec::new();
+        loop {
+            self.skip_space();
+            if !calls.is_empty() {
+                if self.is_at_end() || self.skip(end) {
+                    return Ok(calls);
+                }
+                if !self.rest().starts_with(begin) {
+                    let is_beginning = [begin, end].iter().any(|tag| tag.starts_with(self.rest()));
+                    return if is_beginning { Err(Stop::Incomplete) } else { Ok(calls) };
+                }
+            }
+            calls.push(one(self)?);
+        }
     }
 
     pub(super) fn json(&mut self) -> Result<Value, Stop> {

@@ -1,23 +1,17 @@
-//! Tool calls in the formats of model families: Llama, Mistral, DeepSeek, Gemma and Qwen3-Coder, beside `<tool_call>` tags.
+//! Text and tool calls in the format of a family, separated while an answer streams.
 //!
 //! A call is read whole: from the first character that may begin one, text is held until the call is complete or shows
 //! that it is none. Then it becomes the call, or text again. Calls of tools that the request does not have stay text.
 
-mod cursor;
-mod gemma;
-mod parse;
-
 use super::reader::Piece;
+use crate::families::{self, Family, Parsed, Tools};
 use crate::ids;
-use crate::traits::CallFormat;
-use cursor::Tools;
-use parse::{Parsed, parse};
 use serde_json::{Map, Value};
 
 /// Separates text and calls of one answer.
 #[derive(Debug, Clone)]
 pub(crate) struct FormatReader {
-    format: CallFormat,
+    family: &'static Family,
     tools: Tools,
     max_calls: usize,
     short_ids: bool,
@@ -42,29 +36,22 @@ enum State {
 impl FormatReader {
     /// A reader of calls of these tools, each with the schema of its parameters.
     pub(crate) fn new(
-        format: CallFormat,
+        family: &'static Family,
         tools: impl IntoIterator<Item = (String, Option<Map<String, Value>>)>,
         max_calls: usize,
         short_ids: bool,
     ) -> Self {
         let tools: Tools = tools.into_iter().collect();
-        let (markers, at_start): (&[&str], &[&str]) = match format {
-            CallFormat::Hermes => (&["<tool_call>"], &[]),
-            CallFormat::Llama => (&["<tool_call>", "<|python_tag|>", "<function="], &["{"]),
-            CallFormat::Mistral => (&["<tool_call>", "[TOOL_CALLS]"], &["[{", "{"]),
-            CallFormat::DeepSeek => (&["<tool_call>", parse::DEEPSEEK_CALLS, parse::DEEPSEEK_CALL], &[]),
-            CallFormat::Gemma => (&["<tool_call>", gemma::OPENINGS[0], gemma::OPENINGS[1]], &[gemma::CALL]),
-            CallFormat::QwenCoder => (&["<tool_call>", "<function="], &[]),
-        };
         let owned = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
-        let mut at_start = owned(at_start);
-        if format == CallFormat::Mistral {
-            // The marks around the name are special tokens, which have no text.
-            at_start.extend(tools.keys().flat_map(|name| [format!("{name}{{"), format!("{name}[")]));
+        let mut markers = owned(family.markers);
+        markers.push(families::TAG.to_owned());
+        let mut at_start = owned(family.at_start);
+        for name in tools.keys() {
+            at_start.extend(family.after_name.iter().map(|after| format!("{name}{after}")));
         }
-        let (markers, state) = (owned(markers), State::Start);
+        let state = State::Start;
         let (held, pieces) = (String::new(), Vec::new());
-        Self { format, tools, max_calls, short_ids, markers, at_start, state, held, calls: 0, pieces }
+        Self { family, tools, max_calls, short_ids, markers, at_start, state, held, calls: 0, pieces }
     }
 
     /// Reads more text; returns what is certain now.
@@ -95,7 +82,7 @@ impl FormatReader {
         match self.state {
             State::Start => self.start(),
             State::Text => self.pass_text(),
-            State::Call => match parse(self.format, &self.held, &self.tools, has_ended) {
+            State::Call => match families::parse(self.family, &self.held, &self.tools, has_ended) {
                 Parsed::Incomplete => false,
                 Parsed::Text(length) => {
                     let rest = self.held.split_off(length);

@@ -3,20 +3,28 @@
 //! Where the quotes are special tokens without text, too, a value ends at the next known parameter or at the bracket.
 
 use super::cursor::{Call, Cursor, Stop, Tools, typed};
+use super::family::Family;
 use serde_json::{Map, Value};
 
 /// The tags before a call and after it, of Gemma 4 and of FunctionGemma.
-pub(super) const OPENINGS: [&str; 2] = ["<|tool_call>", "<start_function_call>"];
+const OPENINGS: [&str; 2] = ["<|tool_call>", "<start_function_call>"];
 const CLOSINGS: [&str; 2] = ["<tool_call|>", "<end_function_call>"];
 const QUOTES: [&str; 2] = ["<|\"|>", "<escape>"];
 /// What a call begins with.
-pub(super) const CALL: &str = "call:";
+const CALL: &str = "call:";
 
 /// How deep values are read.
 const MAX_DEPTH: usize = 64;
 
+pub(super) static FAMILY: Family = Family {
+    markers: &OPENINGS,
+    at_start: &[CALL],
+    tags: &[OPENINGS[0], OPENINGS[1], CLOSINGS[0], CLOSINGS[1], QUOTES[0], QUOTES[1]],
+    ..Family::new("gemma", &["<|tool_call>call:", "<start_function_call>"], call)
+};
+
 /// Reads one call.
-pub(super) fn call(cursor: &mut Cursor<'_>, tools: &Tools) -> Result<Vec<Call>, Stop> {
+fn call(cursor: &mut Cursor<'_>, tools: &Tools) -> Result<Vec<Call>, Stop> {
     let _ = OPENINGS.iter().any(|tag| cursor.skip(tag));
     cursor.skip_space();
     cursor.expect(CALL)?;

@@ -1,0 +1,71 @@
+//! Characters that no message contains, by which parts of a rendered text are found again and special tokens are split.
+
+use super::message::{Message, as_json};
+use crate::Tokenizer;
+use crate::error::Error;
+use std::ops::Range;
+
+/// Pairs of Unicode private-use characters: the first marks the start of a content, the second its end. The first pair that
+/// no message contains is used.
+pub(super) const MARKS: [[&str; 2]; 4] = [
+    ["\u{e0f0}", "\u{e0f1}"],
+    ["\u{f8e2}", "\u{f8e3}"],
+    ["\u{fffa0}", "\u{fffa1}"],
+    ["\u{10fff0}", "\u{10fff1}"],
+];
+/// Other ones, which split special tokens.
+pub(super) const SPLIT_MARKS: [[&str; 2]; 4] = [
+    ["\u{e0f2}", "\u{e0f3}"],
+    ["\u{f8e4}", "\u{f8e5}"],
+    ["\u{fffa2}", "\u{fffa3}"],
+    ["\u{10fff2}", "\u{10fff3}"],
+];
+
+/// The first of the pairs that no message contains.
+pub(super) fn unused_characters(
+    messages: &[Message],
+    pairs: &'static [[&'static str; 2]; 4],
+) -> [&'static str; 2] {
+    // In no field: templates print more than contents.
+    let all = as_json(messages).to_string();
+    let unused = |pair: &&[&str; 2]| !pair.iter().any(|mark| all.contains(mark));
+    *pairs.iter().find(unused).unwrap_or(&pairs[0])
+}
+
+/// The token ids of a text and the byte range of each. With a mark, the text is split at each mark and the parts are
+/// tokenized one by one.
+pub(super) fn encode(
+    tokenizer: &Tokenizer,
+    text: &str,
+    mark: Option<&str>,
+) -> Result<(Vec<u32>, Vec<Range<usize>>), Error> {
+    let Some(mark) = mark else {
+        let encoded = tokenizer.encode(text)?;
+        return Ok((encoded.ids, encoded.ranges));
+    };
+    let (mut ids, mut ranges, mut start) = (Vec::new(), Vec::new(), 0);
+    for piece in text.split(mark) {
+        let encoded = tokenizer.encode(piece)?;
+        ids.extend(encoded.ids);
+        ranges.extend(encoded.ranges.into_iter().map(|range| range.start + start..range.end + start));
+        start += piece.len() + mark.len();
+    }
+    Ok((ids, ranges))
+}
+
+/// Inserts a mark after the first character of every special token's spelling in the messages, so that [`encode`] splits
+/// it.
+pub(super) fn split_special_tokens(tokenizer: &Tokenizer, messages: &[Message], mark: &str) -> Vec<Message> {
+    let names: Vec<String> = tokenizer.special_ids().iter().filter_map(|id| tokenizer.token(*id)).collect();
+    let split = |content: String, name: &String| match name.char_indices().nth(1) {
+        Some((second, _)) => content.replace(name, &format!("{}{mark}{}", &name[..second], &name[second..])),
+        None => content,
+    };
+    let of = |text: &String| names.iter().fold(text.clone(), split);
+    let message = |message: &Message| Message {
+        content: of(&message.content),
+        reasoning_content: message.reasoning_content.as_ref().map(of),
+        ..message.clone()
+    };
+    messages.iter().map(message).collect()
+}
