@@ -1,6 +1,6 @@
 """CPU seconds of `smoltalk curate` and of datatrove, Resiliparse and OpenWebMath's pipeline, on the same pages with the same rules.
 
-    pip install datatrove==0.10.1 spacy==3.8.18 trafilatura==2.3.1 fastwarc==2.0.1
+    pip install datatrove==0.10.1 spacy==3.8.18 trafilatura==2.3.1 fastwarc==2.0.1 xxhash==3.5.0 lxml_html_clean
     pip install --target OWM resiliparse==0.14.5 openwebmath-text-extract==0.1.3    # another Resiliparse than the newest
     cargo build --release -p generate && cargo build --release -p curate --example read_warc
     python curate/benchmarks/speed.py target/release/smoltalk PAGES [--owm OWM] [--times 3] [--pages N] [--warc ARCHIVE]
