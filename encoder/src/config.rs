@@ -66,6 +66,13 @@ impl Config {
             self.hidden_size,
             self.num_attention_heads
         );
+        for (name, value) in [
+            ("hidden_size", self.hidden_size),
+            ("intermediate_size", self.intermediate_size),
+            ("max_position_embeddings", self.max_position_embeddings),
+        ] {
+            ensure!(value > 0, "`{name}` is 0; it must be at least 1");
+        }
         Ok(())
     }
 

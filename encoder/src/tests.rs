@@ -134,6 +134,8 @@ fn what_is_computed_otherwise_is_refused() {
         ("intermediate_size", Value::from(41), "intermediate.dense.weight has the shape [40, 24]"),
         ("num_hidden_layers", Value::from(3), "no tensor encoder.layer.2"),
         ("vocab_size", Value::from(3), "it belongs to another model"),
+        ("max_position_embeddings", Value::from(0), "`max_position_embeddings` is 0"),
+        ("hidden_size", Value::from(0), "`hidden_size` is 0"),
     ] {
         let error = refused(key, value);
         assert!(error.contains(part), "{error}");

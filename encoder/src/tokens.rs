@@ -30,10 +30,10 @@ impl Tokens {
         let bytes = std::fs::read(&path).map_err(|error| anyhow!("cannot read {place}: {error}"))?;
         let read = fenced(|| Tokenizer::from_bytes(&bytes)).map_err(|reason| anyhow!("{place}: {reason}"))?;
         let mut cutting = read.map_err(|error| anyhow!("{place} is no tokenizer: {error}"))?;
-        let vocabulary = cutting.get_vocab_size(true);
+        let highest = cutting.get_vocab(true).into_values().max().unwrap_or_default() as usize;
         ensure!(
-            vocabulary <= config.vocab_size,
-            "{place} has {vocabulary} tokens, the model embeddings of {}; it belongs to another model",
+            highest < config.vocab_size,
+            "{place} has the token id {highest}, the model embeddings of {}; it belongs to another model",
             config.vocab_size
         );
         let most = most(folder).unwrap_or(usize::MAX).min(config.max_position_embeddings);
