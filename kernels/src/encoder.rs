@@ -91,7 +91,7 @@ pub fn attention(out: &mut [f32], qkv: &[f32], heads: usize, head_dim: usize, st
         let (sequence, head) = (task / heads, task % heads);
         // SAFETY: every task has the tokens of its own sequence and the columns of its own head.
         unsafe {
-            attend(out, qkv, (channels, head * head_dim, head_dim), starts[sequence]..starts[sequence + 1])
+            attend(out, qkv, (channels, head * head_dim, head_dim), starts[sequence]..starts[sequence + 1]);
         };
     });
 }
@@ -137,10 +137,10 @@ unsafe fn attend(out: Target<f32>, qkv: &[f32], head: (usize, usize, usize), tok
 /// 1.5e-7 / 2.
 #[inline(always)]
 fn normal_distribution(x: f32) -> f32 {
-    const SERIES: [f32; 4] = [-1.453_152_027, 1.421_413_741, -0.284_496_736, 0.254_829_592];
+    const SERIES: [f32; 4] = [-1.453_152_1, 1.421_413_8, -0.284_496_72, 0.254_829_6];
     let z = x.abs() * std::f32::consts::FRAC_1_SQRT_2;
     let t = 1.0 / 0.327_591_1f32.mul_add(z, 1.0);
-    let mut series = 1.061_405_429f32;
+    let mut series = 1.061_405_4f32;
     for coefficient in SERIES {
         series = series.mul_add(t, coefficient);
     }
