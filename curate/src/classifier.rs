@@ -1,29 +1,46 @@
-//! `smoltalk curate train-classifier`: a fastText classifier from labeled texts, measured on a tenth of them that it was not
-//! trained on: precision, recall and F1 at each cut, what each cut keeps, the scores at quantiles.
+//! `smoltalk curate train-classifier`: a classifier of texts, measured on a tenth of them that it was not trained on. It is a
+//! fastText model, or one linear layer on the vectors of a frozen sentence encoder.
 
-use crate::fasttext::{Model, Training, train};
-use anyhow::{Context, Result, bail};
-use datasets::Choice;
+mod examples;
+mod head;
+mod measure;
+mod scorer;
+mod solve;
+
+#[cfg(test)]
+mod tests;
+
+pub use examples::Target;
+pub use head::HeadKind;
+pub(crate) use scorer::Scorer;
+
+use crate::fasttext::{Training, train};
+use crate::tokens::Counter;
+use anyhow::{Context, Result, bail, ensure};
+use encoder::Encoder;
+use examples::{Example, Examples};
 use files::atomic;
 use files::output_folder::{FolderKind, OutputFolder};
+use head::Head;
+use measure::{Judged, Scale};
 use random::{fnv1a, splitmix};
+use scorer::{DESCRIPTION, HEAD, MODEL};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// The folder of a classifier.
 const FOLDER: FolderKind = FolderKind {
     program: "smoltalk curate train-classifier",
-    description: "classifier.json",
-    files: &["model.bin"],
+    description: DESCRIPTION,
+    files: &[MODEL, HEAD],
     working: &[],
 };
 /// One text in so many is held out.
 const HELD_OUT: u64 = 10;
-/// Shares of texts whose scores are printed, in percent.
-const TOP: [usize; 6] = [1, 5, 10, 20, 30, 50];
-/// What texts without the label are called where there are only scores.
-const REST: &str = "rest";
+/// Texts that are encoded together.
+const BATCH: usize = 512;
 
 /// What a classifier is trained on.
 #[derive(Debug)]
@@ -32,35 +49,40 @@ pub struct ClassifierSettings {
     pub data: PathBuf,
     /// Folder of the model.
     pub out: PathBuf,
-    /// The label that is looked for.
-    pub label: String,
-    /// Where labels come from.
-    pub labels: Labels,
+    /// What it learns.
+    pub target: Target,
     /// How it is trained.
-    pub training: Training,
+    pub kind: Kind,
+    /// A tokenizer, to count what each cut keeps in tokens.
+    pub tokenizer: Option<PathBuf>,
     /// Do not lock the folder.
     pub no_lock: bool,
 }
 
-/// Where labels come from.
+/// The kind of a classifier.
 #[derive(Debug)]
-pub enum Labels {
-    /// A column of strings.
-    Column(String),
-    /// A column of numbers: texts with at least this score have the label.
-    Score {
-        /// Its name.
-        column: String,
-        /// The cut.
-        at_least: f64,
+pub enum Kind {
+    /// A fastText model.
+    FastText(Training),
+    /// A linear layer on an encoder's vectors.
+    Encoder {
+        /// The checkpoint folder of the encoder.
+        folder: PathBuf,
+        /// What the layer learns; by default scores, or where there is a label, its probability.
+        head: Option<HeadKind>,
+        /// The penalty on the squares of the weights.
+        penalty: f64,
     },
 }
 
-/// A text that was held out.
-struct Judged {
-    is_positive: bool,
-    score: f64,
-    characters: usize,
+/// A trained classifier, before it is written.
+struct Trained {
+    /// The file of the model, and its bytes.
+    file: (&'static str, Vec<u8>),
+    /// The scores of the texts that were held out.
+    scores: Vec<f64>,
+    /// For the report.
+    training: Value,
 }
 
 /// Trains and measures a classifier; returns the table for the user.
@@ -69,201 +91,127 @@ struct Judged {
 /// Names the file and the row that cannot be read, or says what is missing.
 pub fn train_classifier(settings: &ClassifierSettings) -> Result<String> {
     OutputFolder::look(&settings.out, &FOLDER)?;
-    let (examples, unlabeled) = read(settings)?;
+    let counter =
+        settings.tokenizer.as_ref().map(|path| Counter::open(&path.to_string_lossy())).transpose()?;
+    let Examples { examples, unlabeled } = Examples::read(&settings.data, &settings.target)?;
     let (held_out, training): (Vec<_>, Vec<_>) =
-        examples.into_iter().partition(|(text, _)| splitmix(fnv1a(text)).is_multiple_of(HELD_OUT));
-    if !training.iter().any(|(_, label)| *label == settings.label) {
-        bail!(
-            "no text of {} has the label `{}`; give another `--label`",
-            settings.data.display(),
-            settings.label
-        );
+        examples.into_iter().partition(|example| splitmix(fnv1a(&example.text)).is_multiple_of(HELD_OUT));
+    if let Some(label) = settings.target.label()
+        && !training.iter().any(|example| example.label == label)
+    {
+        bail!("no text of {} has the label `{label}`; give another `--label`", settings.data.display());
     }
-    let model = train(&training, &settings.training)?;
-    let judged = judge(&model, &held_out, &settings.label);
-    let report = json!({
-        "label": settings.label,
+    let trained = match &settings.kind {
+        Kind::FastText(training_settings) => {
+            fast_text(&training, &held_out, &settings.target, training_settings)?
+        }
+        Kind::Encoder { folder, head, penalty } => {
+            linear(&training, &held_out, &settings.target, (folder.as_path(), *head, *penalty))?
+        }
+    };
+    let judged = judged(&held_out, &trained.scores, &settings.target, counter.as_ref())?;
+    let scale = settings.target.label().map_or(Scale::Scores, |_| Scale::Label);
+    let mut report = json!({
+        "label": settings.target.label(),
         "texts": training.len(),
         "held_out": held_out.len(),
         "texts_without_label": unlabeled,
-        "training": {
-            "dim": settings.training.dim, "epochs": settings.training.epochs, "learning_rate": settings.training.learning_rate,
-            "word_ngrams": settings.training.word_ngrams, "buckets": settings.training.buckets, "seed": settings.training.seed,
-        },
-        "cuts": cuts(&judged),
-        "quantiles": quantiles(&judged),
+        "training": trained.training,
     });
+    measure::report(&judged, scale, &mut report);
+    write(settings, &report, trained.file)?;
+    Ok(measure::table(&report))
+}
+
+/// Installs the folder of the model.
+fn write(settings: &ClassifierSettings, report: &Value, (name, bytes): (&str, Vec<u8>)) -> Result<()> {
     let folder = OutputFolder::open(&settings.out, &FOLDER, settings.no_lock)?;
     let new = folder.new_result()?;
+    atomic::write(&new.path().join(name), bytes)?;
+    atomic::write(&new.path().join(DESCRIPTION), format!("{}\n", serde_json::to_string_pretty(report)?))?;
+    folder.install(new, Map::new(), BTreeMap::new())?;
+    Ok(())
+}
+
+fn fast_text(
+    training: &[Example],
+    held_out: &[Example],
+    target: &Target,
+    settings: &Training,
+) -> Result<Trained> {
+    let Some(label) = target.label() else {
+        bail!(
+            "a fastText model learns labels; give `--at-least`, the score from which a text has one, or `--encoder` to learn \
+             scores"
+        );
+    };
+    let pairs: Vec<(String, String)> =
+        training.iter().map(|example| (example.text.clone(), example.label.clone())).collect();
+    let model = train(&pairs, settings)?;
     let mut bytes = Vec::new();
     model.write(&mut bytes)?;
-    atomic::write(&new.path().join("model.bin"), bytes)?;
-    atomic::write(
-        &new.path().join("classifier.json"),
-        format!("{}\n", serde_json::to_string_pretty(&report)?),
-    )?;
-    folder.install(new, Map::new(), BTreeMap::new())?;
-    Ok(table(&report))
+    let at = model.labels().position(|known| known == label).context("the model has lost its label")?;
+    let scores = held_out.iter().map(|example| f64::from(model.predict(&example.text)[at])).collect();
+    let Training { dim, epochs, learning_rate, word_ngrams, buckets, seed, .. } = *settings;
+    let training = json!({
+        "kind": "fasttext", "dim": dim, "epochs": epochs, "learning_rate": learning_rate, "word_ngrams": word_ngrams,
+        "buckets": buckets, "seed": seed,
+    });
+    Ok(Trained { file: (MODEL, bytes), scores, training })
 }
 
-/// Texts with labels, and how many have none.
-fn read(settings: &ClassifierSettings) -> Result<(Vec<(String, String)>, u64)> {
-    let (mut examples, mut unlabeled) = (Vec::new(), 0);
-    for file in datasets::data_files(&settings.data, Choice::default())? {
-        for row in datasets::file_objects(&file)? {
-            let (number, row) = row?;
-            let text = row.get("text").and_then(Value::as_str);
-            let text = text.with_context(|| format!("{}, row {number}: no string `text`", file.display()))?;
-            match label(&row, settings) {
-                Some(label) => examples.push((text.to_owned(), label)),
-                // A label that is missing is no label, and not the lowest one.
-                None => unlabeled += 1,
-            }
-        }
+fn linear(
+    training: &[Example],
+    held_out: &[Example],
+    target: &Target,
+    (folder, head, penalty): (&Path, Option<HeadKind>, f64),
+) -> Result<Trained> {
+    let kind = head.unwrap_or(if target.label().is_some() { HeadKind::Logistic } else { HeadKind::Ridge });
+    ensure!(
+        kind == HeadKind::Ridge || target.label().is_some(),
+        "`--head logistic` learns a label; give `--at-least`, the score from which a text has one"
+    );
+    let encoder = Arc::new(Encoder::open(folder)?);
+    let vectors = encode(&encoder, training)?;
+    let targets: Vec<f64> = training.iter().map(|example| example.target).collect();
+    let head = Head::fit(kind, encoder.fingerprint(), &vectors, &targets, penalty)?;
+    let bytes = serde_json::to_vec(&head)?;
+    let scores = encode(&encoder, held_out)?;
+    let scores = scores.chunks_exact(encoder.dim()).map(|vector| f64::from(head.score(vector))).collect();
+    let name = folder.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let training = json!({
+        "kind": kind, "encoder": name, "encoder_fingerprint": encoder.fingerprint(), "dim": encoder.dim(),
+        "max_tokens": encoder.max_tokens(), "penalty": penalty,
+    });
+    Ok(Trained { file: (HEAD, bytes), scores, training })
+}
+
+/// The vectors of all texts (texts, dim).
+fn encode(encoder: &Encoder, examples: &[Example]) -> Result<Vec<f32>> {
+    let progress = terminal::Progress::new("encoding", "texts", Some(examples.len() as u64));
+    let mut vectors = Vec::with_capacity(examples.len() * encoder.dim());
+    for batch in examples.chunks(BATCH) {
+        let texts: Vec<&str> = batch.iter().map(|example| example.text.as_str()).collect();
+        vectors.extend(encoder.encode(&texts)?);
+        progress.advance(batch.len() as u64);
     }
-    Ok((examples, unlabeled))
+    progress.finish();
+    Ok(vectors)
 }
 
-fn label(row: &Map<String, Value>, settings: &ClassifierSettings) -> Option<String> {
-    match &settings.labels {
-        Labels::Column(column) => row.get(column).and_then(Value::as_str).map(str::to_owned),
-        Labels::Score { column, at_least } => {
-            let score = row.get(column).and_then(Value::as_f64)?;
-            Some(if score >= *at_least { settings.label.clone() } else { REST.to_owned() })
-        }
-    }
-}
-
-fn judge(model: &Model, held_out: &[(String, String)], wanted: &str) -> Vec<Judged> {
-    let at = model.labels().position(|label| label == wanted).unwrap_or_default();
-    let judge = |(text, label): &(String, String)| Judged {
-        is_positive: label == wanted,
-        score: f64::from(model.predict(text)[at]),
-        characters: crate::python::length(text),
-    };
-    held_out.iter().map(judge).collect()
-}
-
-/// Confusion, precision, recall, F1 and what is kept, at each cut.
-fn cuts(judged: &[Judged]) -> Value {
-    let row = |step: u32| {
-        let cut = f64::from(step) / 20.0;
-        let (mut both, mut kept_only, mut missed, mut neither, mut characters) =
-            (0_u64, 0_u64, 0_u64, 0_u64, 0);
-        for text in judged {
-            let is_kept = text.score >= cut;
-            match (is_kept, text.is_positive) {
-                (true, true) => both += 1,
-                (true, false) => kept_only += 1,
-                (false, true) => missed += 1,
-                (false, false) => neither += 1,
-            }
-            characters += if is_kept { text.characters } else { 0 };
-        }
-        let share = |part: u64, whole: u64| if whole == 0 { 0.0 } else { part as f64 / whole as f64 };
-        let all: usize = judged.iter().map(|text| text.characters).sum();
-        json!({
-            "cut": cut,
-            "f1": share(2 * both, 2 * both + kept_only + missed),
-            "precision": share(both, both + kept_only),
-            "recall": share(both, both + missed),
-            "kept": share(both + kept_only, judged.len() as u64),
-            "characters_kept": share(characters as u64, all as u64),
-            "true_positives": both, "false_positives": kept_only, "false_negatives": missed, "true_negatives": neither,
+fn judged(
+    held_out: &[Example],
+    scores: &[f64],
+    target: &Target,
+    counter: Option<&Counter>,
+) -> Result<Vec<Judged>> {
+    let judge = |(example, score): (&Example, &f64)| -> Result<Judged> {
+        Ok(Judged {
+            truth: target.label().map_or(example.target, |label| f64::from(u8::from(example.label == label))),
+            score: *score,
+            characters: crate::python::length(&example.text),
+            tokens: counter.map(|counter| counter.tokens(&example.text)).transpose()?,
         })
     };
-    (1..20).map(row).collect()
-}
-
-/// The score that keeps each share of the texts.
-fn quantiles(judged: &[Judged]) -> Value {
-    let mut scores: Vec<f64> = judged.iter().map(|text| text.score).collect();
-    scores.sort_by(|one, other| other.total_cmp(one));
-    let at = |percent: usize| {
-        let place = (scores.len() * percent / 100).max(1) - 1;
-        json!({"top_percent": percent, "score": scores.get(place)})
-    };
-    TOP.map(at).into_iter().collect()
-}
-
-fn table(report: &Value) -> String {
-    let mut lines = vec![
-        format!("trained on {} texts, measured on {}; {} had no label", report["texts"], report["held_out"], report["texts_without_label"]),
-        "  cut     F1  precision  recall   kept  characters  confusion (kept right, kept wrong, lost, dropped right)".to_owned(),
-    ];
-    for row in report["cuts"].as_array().into_iter().flatten() {
-        let number = |name: &str| row[name].as_f64().unwrap_or_default();
-        lines.push(format!(
-            " {:.2}  {:.3}      {:.3}   {:.3}  {:.3}       {:.3}  {}, {}, {}, {}",
-            number("cut"),
-            number("f1"),
-            number("precision"),
-            number("recall"),
-            number("kept"),
-            number("characters_kept"),
-            row["true_positives"],
-            row["false_positives"],
-            row["false_negatives"],
-            row["true_negatives"]
-        ));
-    }
-    for row in report["quantiles"].as_array().into_iter().flatten() {
-        lines.push(format!(
-            "the top {}% have a score of at least {:.6}",
-            row["top_percent"],
-            row["score"].as_f64().unwrap_or_default()
-        ));
-    }
-    lines.join("\n")
-}
-
-#[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "a test may fail loudly")]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_classifier_is_trained_measured_and_used() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = |name: &str| folder.path().join(name);
-        let row = |at: usize| {
-            let good = at.is_multiple_of(3);
-            let word = |word: usize| {
-                format!(
-                    "{}{}",
-                    ["common", if good { "proof" } else { "price" }][word % 2],
-                    (at * 31 + word * 17) % 40
-                )
-            };
-            let text = (0..12).map(word).collect::<Vec<_>>().join(" ");
-            json!({"text": text, "score": if at == 7 { Value::Null } else { json!(if good { 4 } else { 1 }) }}).to_string()
-        };
-        std::fs::write(path("rows.jsonl"), (0..900).map(row).collect::<Vec<_>>().join("\n")).unwrap();
-        let mut settings = ClassifierSettings {
-            data: path("rows.jsonl"),
-            out: path("model"),
-            label: "good".to_owned(),
-            labels: Labels::Score { column: "score".to_owned(), at_least: 3.0 },
-            training: Training { dim: 8, buckets: 1000, ..Training::default() },
-            no_lock: false,
-        };
-        let table = train_classifier(&settings).unwrap();
-        assert!(table.contains("; 1 had no label\n"), "{table}");
-        let report: Value =
-            serde_json::from_slice(&std::fs::read(path("model/classifier.json")).unwrap()).unwrap();
-        let middle = &report["cuts"][9];
-        assert_eq!(middle["cut"], 0.5);
-        assert!(middle["f1"].as_f64().unwrap() > 0.99, "{middle}");
-        let sum: u64 = ["true_positives", "false_positives", "false_negatives", "true_negatives"]
-            .iter()
-            .map(|name| middle[name].as_u64().unwrap())
-            .sum();
-        assert_eq!(sum, report["held_out"].as_u64().unwrap());
-        let model = Model::open(&path("model/model.bin")).unwrap();
-        assert_eq!(model.best("proof1 proof2 proof3 proof4 proof5").unwrap().0, "good");
-        settings.label = "other".to_owned();
-        settings.labels = Labels::Column("absent".to_owned());
-        let error = train_classifier(&settings).unwrap_err().to_string();
-        assert!(error.contains("has the label `other`"), "{error}");
-    }
+    held_out.iter().zip(scores).map(judge).collect()
 }

@@ -10,6 +10,13 @@ use std::path::{Path, PathBuf};
 const LARGEST_FILE: u64 = warc::LARGEST_BLOCK;
 /// Columns that contain markup, in the order in which they are looked for.
 const HTML_COLUMNS: [&str; 4] = ["html", "raw_html", "html_content", "warc_html"];
+/// Columns that stay on a page's row: names there, and in datasets of code.
+const KEPT_COLUMNS: [(&str, &[&str]); 4] = [
+    ("path", &["path", "max_stars_repo_path", "file_path", "filename"]),
+    ("license", &["license", "licenses", "detected_licenses", "max_stars_repo_licenses"]),
+    ("repository", &["repository", "repo_name", "max_stars_repo_name"]),
+    ("language", &["language", "lang"]),
+];
 const TEXT_COLUMNS: [&str; 3] = ["text", "content", "raw_content"];
 
 /// A page on its way through the stages.
@@ -251,5 +258,19 @@ fn from_row(name: &str, number: usize, mut row: Map<String, Value>) -> Page {
     };
     let url = row.get("url").or_else(|| row.get("URL")).and_then(Value::as_str).map(str::to_owned);
     let date = row.get("date").or_else(|| row.get("timestamp")).and_then(Value::as_str).map(str::to_owned);
-    Page { url, date, ..page(format!("{name}:{number}"), body) }
+    let values = KEPT_COLUMNS.iter().filter_map(|(name, columns)| {
+        let value = columns.iter().find_map(|column| row.get(*column).and_then(words))?;
+        Some(((*name).to_owned(), json!(value)))
+    });
+    Page { url, date, values: values.collect(), ..page(format!("{name}:{number}"), body) }
+}
+
+/// A text, or several of a list in one.
+fn words(value: &Value) -> Option<String> {
+    let text = match value {
+        Value::String(text) => text.clone(),
+        Value::Array(texts) => texts.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(", "),
+        _ => return None,
+    };
+    Some(text).filter(|text| !text.is_empty())
 }

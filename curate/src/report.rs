@@ -4,9 +4,10 @@
 
 mod page;
 
+use crate::fate::excerpt;
 use crate::recipe::Recipe;
-use crate::stage::excerpt;
 use crate::stage::url::host;
+use crate::tokens;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 
@@ -29,6 +30,8 @@ pub(crate) struct Report {
     kept: u64,
     dropped: u64,
     characters: u64,
+    /// Tokens of what is kept; `None` where no stage counts them.
+    tokens: Option<u64>,
     domains: BTreeMap<String, Tally>,
     languages: BTreeMap<String, Tally>,
     measures: BTreeMap<String, Measure>,
@@ -96,11 +99,19 @@ impl Report {
         self.kept + self.dropped
     }
 
+    /// Tokens of the pages that are kept; `None` where no stage counts them.
+    pub(crate) fn tokens(&self) -> Option<u64> {
+        self.tokens
+    }
+
     /// Counts a page that is kept.
     pub(crate) fn add_kept(&mut self, row: &Map<String, Value>) {
         self.kept += 1;
         self.characters +=
             row.get("text").and_then(Value::as_str).map_or(0, |text| crate::python::length(text) as u64);
+        if let Some(tokens) = row.get(tokens::COLUMN).and_then(Value::as_u64) {
+            *self.tokens.get_or_insert(0) += tokens;
+        }
         self.add_names(row, row, true);
         self.add_range(row);
     }

@@ -9,9 +9,10 @@ mod part;
 #[cfg(test)]
 mod tests;
 
+use crate::fate::Fate;
 use crate::page::{Page, Source};
 use crate::recipe::{Recipe, Stage};
-use crate::stage::{Fate, Ready, ready};
+use crate::stage::{Ready, ready};
 use anyhow::{Context, Result, bail};
 use files::atomic;
 use files::output_folder::OutputFolder;
@@ -112,17 +113,28 @@ fn identity(settings: &Settings, sources: &[Source]) -> Value {
     for file in recipe.stages.iter_mut().flat_map(Stage::files) {
         let path = Path::new(file);
         let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        // A folder of an evaluation set has no content of its own.
-        *file = match std::fs::read(path) {
-            Ok(content) => format!("{name} (xxh3 {:032x})", xxh3_128(&content)),
-            Err(_) => name,
-        };
+        *file = format!("{name} (xxh3 {:032x})", xxh3_128(&content(path)));
     }
     json!({
         "version": env!("CARGO_PKG_VERSION"),
         "recipe": recipe,
         "inputs": inputs,
     })
+}
+
+/// The content of a file; of a folder the names and the hashes of its files.
+fn content(path: &Path) -> Vec<u8> {
+    if !path.is_dir() {
+        return std::fs::read(path).unwrap_or_default();
+    }
+    let entries = std::fs::read_dir(path).into_iter().flatten().flatten().map(|entry| entry.path());
+    let mut entries: Vec<PathBuf> = entries.collect();
+    entries.sort();
+    let line = |path: &PathBuf| {
+        let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        format!("{name} {:032x}\n", xxh3_128(&content(path)))
+    };
+    entries.iter().map(line).collect::<String>().into_bytes()
 }
 
 /// The summary of a dataset that is finished; `None` where there is none. One of other settings is refused.
@@ -239,13 +251,7 @@ fn apply(mut input: Input, stages: &[&Ready], new: &mut NewPart, stop: &Stop) ->
         if batch.is_empty() {
             return Ok(Some(Counts { kept, dropped, ..input.counts() }));
         }
-        let decided: Vec<(Page, Option<Fate>)> = batch
-            .into_par_iter()
-            .map(|mut page| {
-                let fate = stages.iter().find_map(|stage| stage.apply(&mut page));
-                (page, fate)
-            })
-            .collect();
+        let decided = decide(batch, stages);
         for (page, fate) in decided {
             match fate {
                 None => {
@@ -259,6 +265,30 @@ fn apply(mut input: Input, stages: &[&Ready], new: &mut NewPart, stop: &Stop) ->
             }
         }
     }
+}
+
+/// Applies the stages in their order: those that look at a page by itself on all cores, the others to all pages that are left.
+fn decide(batch: Vec<Page>, stages: &[&Ready]) -> Vec<(Page, Option<Fate>)> {
+    let mut decided: Vec<(Page, Option<Fate>)> = batch.into_iter().map(|page| (page, None)).collect();
+    for group in stages.chunk_by(|one, other| !one.is_batched() && !other.is_batched()) {
+        if let [stage] = group
+            && stage.is_batched()
+        {
+            let (mut pages, mut fates): (Vec<&mut Page>, Vec<&mut Option<Fate>>) = decided
+                .iter_mut()
+                .filter(|(_, fate)| fate.is_none())
+                .map(|(page, fate)| (page, fate))
+                .unzip();
+            for (fate, found) in fates.iter_mut().zip(stage.apply_all(&mut pages)) {
+                **fate = found;
+            }
+            continue;
+        }
+        decided.par_iter_mut().filter(|(_, fate)| fate.is_none()).for_each(|(page, fate)| {
+            *fate = group.iter().find_map(|stage| stage.apply(page));
+        });
+    }
+    decided
 }
 
 fn next_batch(input: &mut Input) -> Result<Vec<Page>> {

@@ -1,35 +1,24 @@
 //! Stages that look at one page: what each does to it, and whether it keeps it.
 
 use crate::fasttext::Model;
+use crate::fate::{Fate, cut, drop, excerpt};
 use crate::html::{Unreadable, extract};
 use crate::page::{Body, Page};
-use crate::recipe::{Classifier, Extract, Language, Recipe, Sample, Stage};
+use crate::recipe::{Code, Extract, Language, Recipe, Sample, Stage};
 use crate::rules::{Outcome, Text};
+use crate::tokens::Counter;
 use anyhow::{Context, Result};
 use random::{fnv1a, splitmix};
 use serde_json::{Map, Value, json};
 use std::path::Path;
 
+mod classifiers;
+mod code;
 mod mathematics;
 pub(crate) mod url;
 
+use classifiers::Classifiers;
 use url::Lists;
-
-/// Characters of a text that a report shows.
-pub(crate) const EXCERPT: usize = 400;
-
-/// A page that was dropped.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Fate {
-    pub(crate) stage: String,
-    pub(crate) reason: String,
-    /// The value that decided.
-    pub(crate) value: Value,
-    /// The limit that it was compared with; null where there is none.
-    pub(crate) limit: Value,
-    /// The name of the value among those that were measured.
-    pub(crate) measure: Option<String>,
-}
 
 /// A stage with what it reads loaded.
 pub(crate) struct Ready {
@@ -41,7 +30,9 @@ enum Action {
     Extract(Extract),
     Url(Lists),
     Language(Language, Model),
-    Classifier(Classifier, Model),
+    Classifier(Classifiers),
+    Code(Code),
+    Tokens(Counter),
     Mathematics(f64),
     Sample(Sample),
     Rule(Box<Stage>),
@@ -63,22 +54,29 @@ impl Ready {
             Stage::Url(lists) => Action::Url(Lists::read(lists)?),
             Stage::Language(language) => Action::Language(language.clone(), open(&language.model)?),
             Stage::Classifier(classifier) => {
-                let model = open(&classifier.model)?;
-                if !model.labels().any(|label| label == classifier.label) {
-                    let labels = model.labels().collect::<Vec<_>>().join(", ");
-                    anyhow::bail!(
-                        "stage `{name}`: {} has no label `{}`; it has {labels}",
-                        classifier.model,
-                        classifier.label
-                    );
-                }
-                Action::Classifier(classifier.clone(), model)
+                Action::Classifier(Classifiers::open(classifier).with_context(|| format!("stage `{name}`"))?)
             }
+            Stage::Code(code) => Action::Code(code.clone()),
+            Stage::Tokens(tokens) => Action::Tokens(Counter::open(&tokens.tokenizer)?),
             Stage::Mathematics(mathematics) => Action::Mathematics(mathematics.min_formulas),
             Stage::Sample(sample) => Action::Sample(sample.clone()),
             rule => Action::Rule(Box::new(rule.clone())),
         };
         Ok(Some(Self { name, action }))
+    }
+
+    /// Whether it is faster with many pages at once.
+    pub(crate) fn is_batched(&self) -> bool {
+        matches!(self.action, Action::Classifier(_))
+    }
+
+    /// Applies the stage to pages; returns for each why it is dropped, if it is.
+    pub(crate) fn apply_all(&self, pages: &mut [&mut Page]) -> Vec<Option<Fate>> {
+        let fates: Vec<Option<Fate>> = match &self.action {
+            Action::Classifier(classifiers) => classifiers.apply(pages),
+            _ => pages.iter_mut().map(|page| self.apply(page)).collect(),
+        };
+        fates.into_iter().map(|fate| fate.map(|fate| Fate { stage: self.name.clone(), ..fate })).collect()
     }
 
     /// Applies the stage; returns why the page is dropped, if it is.
@@ -89,22 +87,15 @@ impl Ready {
                 .check(page.url.as_deref().unwrap_or_default())
                 .map(|(reason, found)| drop(reason, json!(found))),
             Action::Language(settings, model) => apply_language(settings, model, page),
-            Action::Classifier(settings, model) => apply_classifier(settings, model, page),
+            Action::Classifier(classifiers) => classifiers.apply(&mut [page]).pop().flatten(),
+            Action::Code(settings) => code::apply(settings, page),
+            Action::Tokens(counter) => counter.count(page),
             Action::Mathematics(least) => apply_mathematics(*least, page),
             Action::Sample(settings) => apply_sample(settings, page),
             Action::Rule(stage) => apply_rule(stage, page),
         };
         dropped.map(|fate| Fate { stage: self.name.clone(), ..fate })
     }
-}
-
-fn drop(reason: &str, value: Value) -> Fate {
-    Fate { stage: String::new(), reason: reason.to_owned(), value, limit: Value::Null, measure: None }
-}
-
-/// A page below or above the limit of a value that was measured.
-fn cut(reason: &str, measure: &str, value: f64, limit: f64) -> Fate {
-    Fate { limit: json!(limit), measure: Some(measure.to_owned()), ..drop(reason, json!(value)) }
 }
 
 fn text(page: &Page) -> &str {
@@ -157,14 +148,6 @@ fn apply_language(settings: &Language, model: &Model, page: &mut Page) -> Option
     (score <= settings.above).then(|| cut("language", "language_score", score, settings.above))
 }
 
-fn apply_classifier(settings: &Classifier, model: &Model, page: &mut Page) -> Option<Fate> {
-    let at = model.labels().position(|label| label == settings.label)?;
-    let score = f64::from(model.predict(text(page))[at]);
-    page.values.insert(settings.name.clone(), json!(score));
-    let limit = settings.at_least?;
-    (score < limit).then(|| cut("score", &settings.name, score, limit))
-}
-
 fn apply_mathematics(least: f64, page: &mut Page) -> Option<Fate> {
     let formulas = mathematics::formulas(text(page)) as f64;
     page.values.insert("formulas".to_owned(), json!(formulas));
@@ -211,11 +194,6 @@ fn apply_rule(stage: &Stage, page: &mut Page) -> Option<Fate> {
 /// All stages of a recipe that look at one page, by their place.
 pub(crate) fn ready(recipe: &Recipe) -> Result<Vec<Option<Ready>>> {
     recipe.stages.iter().map(Ready::new).collect()
-}
-
-/// The beginning of a text, for a report.
-pub(crate) fn excerpt(text: &str) -> String {
-    text.chars().take(EXCERPT).collect()
 }
 
 impl Page {

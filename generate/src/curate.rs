@@ -1,10 +1,11 @@
 //! `smoltalk curate`: makes training text of web archives, pages and rows by a recipe of stages; the stages are in the crate
 //! `curate`.
 
-use anyhow::{Result, bail};
-use curate::classifier::{ClassifierSettings, Labels, train_classifier};
+use anyhow::{Context, Result, bail, ensure};
+use curate::agreement::agreement;
+use curate::classifier::{ClassifierSettings, HeadKind, Kind, Target, train_classifier};
 use curate::fasttext::Training;
-use curate::recipe::{BUILT_IN, Recipe};
+use curate::recipe::{BUILT_IN, Recipe, Stage, Tokens};
 use curate::run::Settings;
 use files::run_folder::{NO_LOCK_HELP, RESTART_HELP};
 use std::path::PathBuf;
@@ -19,7 +20,7 @@ pub struct Options {
     /// File or folder of web archives (.warc, .wet, also .gz and .zst), .html files, or rows with `html` or `text`
     #[arg(required = true)]
     input: Option<PathBuf>,
-    /// Recipe: a file (.toml, .yaml, .json), or fineweb-edu, dclm, finemath, infiwebmath, smollm2-small-dclm
+    /// Recipe: a file (.toml, .yaml, .json), or fineweb-edu, dclm, finemath, finemath-domains, infiwebmath, stack-edu, smollm2-small-dclm
     #[arg(long, required = true, value_name = "NAME|FILE")]
     recipe: Option<String>,
     /// Folder of the dataset
@@ -31,6 +32,9 @@ pub struct Options {
     /// Stage of the recipe to leave out; may be given several times
     #[arg(long, value_name = "STAGE")]
     without: Vec<String>,
+    /// Tokenizer to count the tokens of pages with: a tokenizer.json, or a folder with one
+    #[arg(long, value_name = "PATH")]
+    tokenizer: Option<PathBuf>,
     #[arg(long, help = RESTART_HELP)]
     restart: bool,
     #[arg(long, help = NO_LOCK_HELP)]
@@ -47,8 +51,19 @@ enum Command {
         #[arg(long)]
         out: PathBuf,
     },
-    /// Train a fastText classifier on labeled texts and measure it at each cut
+    /// Train a classifier on labeled texts and measure it at each cut: a fastText model, or a linear layer on an encoder's
+    /// vectors
     TrainClassifier(TrainOptions),
+    /// Compare two passes of a teacher over the same texts: the noise of the labels
+    Agreement {
+        /// File or folder of rows with `text` and a score
+        first: PathBuf,
+        /// The same of the other pass
+        second: PathBuf,
+        /// Column with the scores
+        #[arg(long, default_value = "score")]
+        score_column: String,
+    },
     /// Print a built-in recipe
     Recipe {
         /// Its name
@@ -63,18 +78,30 @@ struct TrainOptions {
     /// Folder of the model
     #[arg(long)]
     out: PathBuf,
-    /// Label of the texts that are looked for
+    /// Label of the texts that are looked for; without one, an encoder learns the scores themselves
     #[arg(long)]
-    label: String,
+    label: Option<String>,
     /// Column with the labels
     #[arg(long, default_value = "label")]
     label_column: String,
     /// Column with scores, in place of labels; a text without a number is left out
-    #[arg(long, requires = "at_least")]
+    #[arg(long)]
     score_column: Option<String>,
     /// Score from which a text has the label
     #[arg(long, requires = "score_column")]
     at_least: Option<f64>,
+    /// Checkpoint folder of a sentence encoder of the BERT family, on whose vectors a linear layer is trained
+    #[arg(long, value_name = "FOLDER")]
+    encoder: Option<PathBuf>,
+    /// What the linear layer learns [default: ridge for scores, logistic for a label]
+    #[arg(long, value_enum, requires = "encoder")]
+    head: Option<HeadKind>,
+    /// Penalty on the squares of the linear layer's weights
+    #[arg(long, default_value_t = 1.0, requires = "encoder")]
+    penalty: f64,
+    /// Tokenizer to count with what each cut keeps: a tokenizer.json, or a folder with one
+    #[arg(long, value_name = "PATH")]
+    tokenizer: Option<PathBuf>,
     /// Number of passes over the texts
     #[arg(long, default_value_t = Training::default().epochs)]
     epochs: usize,
@@ -95,20 +122,42 @@ struct TrainOptions {
 }
 
 impl TrainOptions {
-    fn settings(&self) -> ClassifierSettings {
-        let labels = match (&self.score_column, self.at_least) {
-            (Some(column), Some(at_least)) => Labels::Score { column: column.clone(), at_least },
-            _ => Labels::Column(self.label_column.clone()),
-        };
+    fn settings(&self) -> Result<ClassifierSettings> {
         let Self { epochs, dim, word_ngrams, buckets, seed, .. } = *self;
-        ClassifierSettings {
+        let kind = match &self.encoder {
+            Some(folder) => Kind::Encoder { folder: folder.clone(), head: self.head, penalty: self.penalty },
+            None => {
+                Kind::FastText(Training { epochs, dim, word_ngrams, buckets, seed, ..Training::default() })
+            }
+        };
+        Ok(ClassifierSettings {
             data: self.data.clone(),
             out: self.out.clone(),
-            label: self.label.clone(),
-            labels,
-            training: Training { epochs, dim, word_ngrams, buckets, seed, ..Training::default() },
+            target: self.target()?,
+            kind,
+            tokenizer: self.tokenizer.clone(),
             no_lock: self.no_lock,
-        }
+        })
+    }
+
+    fn target(&self) -> Result<Target> {
+        let needs_label = || {
+            self.label.clone().context("give `--label`, the label of the texts that are looked for; a linear layer (`--encoder`) learns scores without one")
+        };
+        Ok(match (&self.score_column, self.at_least) {
+            (Some(column), Some(at_least)) => {
+                Target::Cut { column: column.clone(), at_least, label: needs_label()? }
+            }
+            (Some(column), None) if self.encoder.is_some() && self.label.is_none() => {
+                Target::Scores { column: column.clone() }
+            }
+            (Some(_), None) => {
+                bail!(
+                    "`--score-column` needs `--at-least`, the score from which a text has the label; only `--encoder` without `--label` learns scores themselves"
+                )
+            }
+            (None, _) => Target::Labels { column: self.label_column.clone(), label: needs_label()? },
+        })
     }
 }
 
@@ -120,7 +169,10 @@ pub fn run(options: &Options) -> Result<u8> {
     match &options.command {
         Some(Command::Why { page, out }) => terminal::results!("{}", curate::why(out, page)?)?,
         Some(Command::TrainClassifier(options)) => {
-            terminal::results!("{}", train_classifier(&options.settings())?)?;
+            terminal::results!("{}", train_classifier(&options.settings()?)?)?;
+        }
+        Some(Command::Agreement { first, second, score_column }) => {
+            terminal::results!("{}", agreement(first, second, score_column)?.table())?;
         }
         Some(Command::Recipe { name }) => {
             let Some((_, text)) = BUILT_IN.iter().find(|(known, _)| known == name) else {
@@ -137,7 +189,13 @@ fn curate(options: &Options) -> Result<u8> {
     let (Some(input), Some(recipe), Some(out)) = (&options.input, &options.recipe, &options.out) else {
         bail!("give INPUT, `--recipe` and `--out`");
     };
-    let recipe = Recipe::read(recipe, &options.files, &options.without)?;
+    let mut recipe = Recipe::read(recipe, &options.files, &options.without)?;
+    if let Some(path) = &options.tokenizer {
+        let is_counted = recipe.stages.iter().any(|stage| matches!(stage, Stage::Tokens(_)));
+        ensure!(!is_counted, "`--tokenizer`: the recipe has a stage `tokens` already; remove one of them");
+        // At the end, so that only what is kept is counted; a recipe may count earlier.
+        recipe.stages.push(Stage::Tokens(Tokens { tokenizer: path.display().to_string() }));
+    }
     let stop = Stop::listen()?;
     let settings = Settings {
         input: input.clone(),

@@ -38,12 +38,14 @@ pub(crate) enum RowShape {
     GreetedConversation,
     /// A prompt with two replies, compared by the prompt.
     Pair,
+    /// A text with what was found out about it, compared by the text.
+    Text,
 }
 
 impl Task {
     /// Whether its rows are conversations.
     pub(crate) fn has_messages(&self) -> bool {
-        self.shape != RowShape::Pair
+        !matches!(self.shape, RowShape::Pair | RowShape::Text)
     }
 
     /// Returns the text that it takes from a row of its source; `None` if that is empty.
@@ -58,22 +60,26 @@ impl Task {
 
     /// Returns all columns of its rows. Every task has `id`, `source`, `nearest_id` and `nearest_similarity`.
     pub(crate) fn all_columns(&self) -> Vec<Column> {
-        let messages: &[(&str, ColumnType)] = match self.has_messages() {
-            true => &[("messages", ColumnType::Messages)],
-            false => &[
+        let content: &[(&str, ColumnType)] = match self.shape {
+            RowShape::Conversation | RowShape::GreetedConversation => &[("messages", ColumnType::Messages)],
+            RowShape::Pair => &[
                 ("prompt", ColumnType::Messages),
                 ("chosen", ColumnType::Messages),
                 ("rejected", ColumnType::Messages),
             ],
+            RowShape::Text => &[("text", ColumnType::Text)],
         };
         let (id, source) = ([("id", ColumnType::Text)], [("source", ColumnType::Text)]);
         let nearest = [("nearest_id", ColumnType::Text), ("nearest_similarity", ColumnType::Float)];
-        let columns = id.iter().chain(messages).chain(&source).chain(self.columns).chain(&nearest);
+        let columns = id.iter().chain(content).chain(&source).chain(self.columns).chain(&nearest);
         columns.map(|(name, kind)| Column { name: (*name).to_owned(), kind: *kind }).collect()
     }
 
     /// Returns the text by which near-duplicates of a row are found.
     pub(crate) fn compared_text(&self, row: &Map<String, Value>) -> String {
+        if self.shape == RowShape::Text {
+            return row.get("text").and_then(Value::as_str).unwrap_or_default().to_owned();
+        }
         let column = if self.has_messages() { "messages" } else { "prompt" };
         let messages = row.get(column).and_then(Value::as_array);
         let user = messages.into_iter().flatten().filter(|message| message["role"] == "user");

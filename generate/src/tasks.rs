@@ -1,6 +1,7 @@
 //! The tasks. Each has a file here with its settings, its columns and the steps of a row, an entry in [`ALL`], and
 //! a folder of prompts in `prompts/`.
 
+mod annotations;
 mod everyday_conversations;
 mod function_calling;
 mod magpie_ultra;
@@ -23,7 +24,7 @@ use std::path::Path;
 use std::sync::OnceLock;
 
 /// All tasks, in the order in which they are listed and generated.
-pub(crate) static ALL: [&Maker; 8] = [
+pub(crate) static ALL: [&Maker; 12] = [
     &magpie_ultra::TASK,
     &smol_constraint::TASK,
     &sources::REWRITE,
@@ -32,6 +33,10 @@ pub(crate) static ALL: [&Maker; 8] = [
     &system_chats::TASK,
     &function_calling::TASK,
     &preferences::TASK,
+    &annotations::EDU,
+    &annotations::MATH,
+    &annotations::MATH_LESSONS,
+    &annotations::CODE,
 ];
 
 /// Returns the recipe of the task with this name.
@@ -113,7 +118,7 @@ pub(crate) mod tests {
     #[test]
     fn every_recipe_loads() {
         for maker in ALL {
-            assert!(maker.recipe(&Prompts::default()).unwrap().sampling("assistant").is_ok());
+            assert!(!maker.recipe(&Prompts::default()).unwrap().sampling.is_empty());
         }
     }
 

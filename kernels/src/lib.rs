@@ -1,7 +1,8 @@
 //! CPU arithmetic that the engine and the trainer share.
 //!
 //! Inference: products with packed weights (`packed`), attention over cached blocks (`cached`), RMS norm, rotary
-//! positions. Training: matrix products (`gemm`), forward and backward operations (`training`).
+//! positions. Training: matrix products (`gemm`), forward and backward operations (`training`). Sentence encoders: what BERT
+//! has beside products (`encoder`).
 //!
 //! THE INVARIANT of inference: every output element sums over its inputs in one fixed order, whatever the batch, the
 //! tile or the number of threads. A row computed alone has the same bits as the row in a batch, and in f32 and the
@@ -19,6 +20,7 @@ mod cached;
 mod disjoint;
 mod element;
 mod elementwise;
+pub mod encoder;
 mod format;
 mod gemm;
 mod isa;

@@ -9,6 +9,7 @@ pub mod audit;
 pub mod score;
 pub mod tasks;
 pub mod texts;
+pub mod web;
 pub mod world;
 
 mod comparison;

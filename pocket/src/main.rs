@@ -18,6 +18,8 @@ enum Command {
     World(pocket::world::Options),
     /// Write letters and stories for `smoltalk gen --source`
     Texts(pocket::texts::Options),
+    /// Write a small web with the right fate of every page, for `smoltalk curate`
+    Web(pocket::web::Options),
     /// Judge datasets with the world's own checkers, and measure filters on planted rows
     Audit(Box<pocket::audit::Options>),
     /// Score models on held-out questions, requests, pairs and documents
@@ -35,6 +37,7 @@ fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::World(options) => pocket::world::run(&options).map(|()| 0),
         Command::Texts(options) => pocket::texts::run(&options).map(|()| 0),
+        Command::Web(options) => pocket::web::run(&options).map(|()| 0),
         Command::Audit(options) => pocket::audit::run(&options).map(|()| 0),
         Command::Score(options) => pocket::score::run(&options),
         Command::Tasks => evaluate::benchmark::list(&[pocket::tasks::tasks]),

@@ -5,6 +5,8 @@
 mod ablation;
 /// Adapters from command line to merged model: kills, merges, refusals.
 mod adapters;
+/// A teacher that marks pages.
+mod annotator;
 /// What a request may ask of the engine, and that an answer depends on nothing else.
 mod answers;
 /// `posttrain --eval-tasks`: scores while a model trains.
@@ -20,6 +22,8 @@ mod code_rows;
 /// What a power loss may leave of a training run: resumed to the same bits.
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod crash_states;
+/// `smoltalk curate`: recipes, marks of a teacher, classifiers.
+mod curation;
 /// Damage to what training stores, and systems that are odd: noticed, mended, or refused with a remedy that helps.
 #[cfg(unix)]
 mod damage;

@@ -51,7 +51,7 @@ impl Report {
     fn tiles(&self, manifest: &Value) -> String {
         let tile = |name, figure: u64, aside: String| Tile { name, figure: Some(separated(figure)), aside };
         let damaged = manifest["damaged_records"].as_u64().unwrap_or_default();
-        tiles(&[
+        let mut shown = vec![
             tile("pages", self.pages(), String::new()),
             tile("kept", self.kept, percent(self.kept, self.pages())),
             tile(
@@ -67,7 +67,12 @@ impl Report {
                     separated(manifest["records_too_large"].as_u64().unwrap_or_default())
                 ),
             ),
-        ])
+        ];
+        if let Some(tokens) = self.tokens() {
+            let aside = format!("{} a page", separated(tokens / self.kept.max(1)));
+            shown.insert(3, tile("tokens kept", tokens, aside));
+        }
+        tiles(&shown)
     }
 
     fn funnel_table(&self) -> String {

@@ -1,26 +1,28 @@
-//! Stages that look at all pages together: exact duplicates, near-duplicates, questions of evaluation sets. They decide in the
-//! order of the pages; what is held in memory is hashes and signatures, no texts.
+//! Stages that look at all pages together: duplicates of pages and of their parts, domains, questions of evaluation sets. They
+//! decide in the order of the pages; what is held in memory is hashes, signatures and counts, no texts.
+
+mod decide;
+mod domains;
+mod parts;
+
+#[cfg(test)]
+mod tests;
 
 use super::part::{Counts, NewPart, Part, Rows};
+use crate::fate::Fate;
 use crate::page::Page;
 use crate::recipe::{Decontaminate, NearDuplicates, Stage};
-use crate::stage::Fate;
 use anyhow::Result;
 use datasets::contamination::{Contamination, Method};
 use datasets::duplicates::find_duplicates;
 use datasets::evaluation_set::EvaluationSet;
 use datasets::near_duplicate::Parameters;
+use decide::Decide;
 use serde_json::{Map, Value, json};
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use terminal::Progress;
 use xxhash_rust::xxh3::xxh3_128;
-
-/// Why a page is dropped: reason, value and limit.
-type Reason = (&'static str, Value, Value);
-
-/// Decides about a page by its position among all and its content.
-type Decide = Box<dyn FnMut(usize, &Page) -> Option<Reason>>;
 
 /// Applies a stage to what the pass before made of each of `parts` files.
 pub(super) fn run(stage: &Stage, work: &Path, pass: usize, parts: usize) -> Result<()> {
@@ -33,6 +35,9 @@ pub(super) fn run(stage: &Stage, work: &Path, pass: usize, parts: usize) -> Resu
     let mut decide: Decide = match stage {
         Stage::NearDuplicates(settings) => near_duplicates(settings, texts())?,
         Stage::Decontaminate(settings) => contaminated(settings)?,
+        Stage::LineDuplicates(settings) => parts::repeated(settings, parts::Unit::Line),
+        Stage::ParagraphDuplicates(settings) => parts::repeated(settings, parts::Unit::Paragraph),
+        Stage::Domains(settings) => domains::by_share(settings, rows())?,
         _ => exact_duplicates(),
     };
     let mut position = 0;
@@ -41,8 +46,8 @@ pub(super) fn run(stage: &Stage, work: &Path, pass: usize, parts: usize) -> Resu
         let mut new = NewPart::create(&part)?;
         let mut counts = Counts::default();
         for row in Part::new(work, pass - 1, number).kept()? {
-            let page = Page::from_object(row?);
-            match decide(position, &page) {
+            let mut page = Page::from_object(row?);
+            match decide(position, &mut page) {
                 None => {
                     new.keep(&page.object())?;
                     counts.kept += 1;
@@ -53,7 +58,7 @@ pub(super) fn run(stage: &Stage, work: &Path, pass: usize, parts: usize) -> Resu
                         reason: reason.to_owned(),
                         value,
                         limit,
-                        measure: None,
+                        measure: page.values.contains_key(reason).then(|| reason.to_owned()),
                     };
                     new.drop(&page.dropped(&fate))?;
                     counts.dropped += 1;

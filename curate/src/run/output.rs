@@ -86,6 +86,7 @@ pub(super) fn write(
         "settings": identity,
         "pages": report.pages(),
         "kept": rows,
+        "tokens": report.tokens(),
         "dropped": report.funnel(),
         "damaged_records": losses.damaged,
         "records_too_large": losses.too_large,
@@ -119,6 +120,9 @@ pub(super) fn summary(out: &Path, manifest: &Value) -> String {
         number(&manifest["kept"]),
         report::numbers::percent(kept, pages)
     )];
+    if manifest["tokens"].is_u64() {
+        lines.push(format!("  {} tokens are kept", number(&manifest["tokens"])));
+    }
     for stage in manifest["dropped"].as_array().into_iter().flatten() {
         let reasons = stage["reasons"].as_object().into_iter().flatten();
         let reasons: Vec<String> =

@@ -27,7 +27,7 @@ pub struct TeacherOptions {
     /// http://HOST:PORT/v1#MODEL; separate several endpoints of one model with commas
     #[arg(long)]
     pub(super) teacher: Option<String>,
-    /// Source texts to rewrite or summarize, or prompts for preferences: a file or a folder of rows
+    /// Source texts to rewrite, summarize or annotate, or prompts for preferences: a file or a folder of rows
     #[arg(long)]
     pub(super) source: Option<PathBuf>,
     #[command(flatten)]
