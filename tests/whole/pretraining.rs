@@ -199,11 +199,6 @@ fn repetition_is_warned_of_and_bad_recipes_are_refused() {
         "`batch_tokens` is 32, less than one sequence of 64",
     );
     refused(&mut from(&["--init", "smollm3"]), "is neither a preset");
-    let other = tests::golden("families/qwen2/config.json");
-    refused(
-        &mut from(&["--init", other.to_str().unwrap(), "--device", "cuda"]),
-        "of the family \"qwen2\" has biases of queries, keys and values; give `--device cpu`",
-    );
     refused(&mut from(&["--data", "a/train.txt", "b/train.txt"]), "two sources are named `train`");
     refused(
         &mut from(&["--batch-tokens", "100"]),

@@ -41,7 +41,7 @@ fn check<E: Element>(tokens: usize, heads: usize, (first, count): (usize, usize)
     assert_near(&dx, &gradient(&gradients, &x64), &format!("{what} dx"));
     let expected: Vec<f64> = gradient(&gradients, &w64).iter().map(|dw| dw + 1.0).collect();
     assert_near(&dw, &expected, &format!("{what} dw"));
-    let mut frozen = dy.clone();
+    let mut frozen = dy;
     head_norm_backward(&mut frozen, None, &begin, (row, kept), normed);
     assert_eq!(bits(&single(&frozen)), bits(&single(&dx)), "{what}");
 }
