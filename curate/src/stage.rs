@@ -29,10 +29,10 @@ pub(crate) struct Ready {
 enum Action {
     Extract(Extract),
     Url(Lists),
-    Language(Language, Model),
+    Language(Language, Box<Model>),
     Classifier(Classifiers),
     Code(Code),
-    Tokens(Counter),
+    Tokens(Box<Counter>),
     Mathematics(f64),
     Sample(Sample),
     Rule(Box<Stage>),
@@ -52,12 +52,12 @@ impl Ready {
             _ if stage.is_global() => return Ok(None),
             Stage::Extract(extract) => Action::Extract(extract.clone()),
             Stage::Url(lists) => Action::Url(Lists::read(lists)?),
-            Stage::Language(language) => Action::Language(language.clone(), open(&language.model)?),
+            Stage::Language(language) => Action::Language(language.clone(), Box::new(open(&language.model)?)),
             Stage::Classifier(classifier) => {
                 Action::Classifier(Classifiers::open(classifier).with_context(|| format!("stage `{name}`"))?)
             }
             Stage::Code(code) => Action::Code(code.clone()),
-            Stage::Tokens(tokens) => Action::Tokens(Counter::open(&tokens.tokenizer)?),
+            Stage::Tokens(tokens) => Action::Tokens(Box::new(Counter::open(&tokens.tokenizer)?)),
             Stage::Mathematics(mathematics) => Action::Mathematics(mathematics.min_formulas),
             Stage::Sample(sample) => Action::Sample(sample.clone()),
             rule => Action::Rule(Box::new(rule.clone())),
