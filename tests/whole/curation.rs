@@ -234,6 +234,7 @@ fn domains_are_chosen_by_their_share_of_good_pages() {
 
 /// Files of code: language, license, what is dropped, one classifier for each language.
 #[test]
+#[allow(clippy::too_many_lines, reason = "one story")]
 fn code_is_curated_by_the_recipe_of_stack_edu() {
     let folder = tempfile::tempdir().unwrap();
     let web = Web::new(folder.path(), "100");

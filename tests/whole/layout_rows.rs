@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 /// Two rows or more of every layout, by its name.
+#[allow(clippy::too_many_lines, reason = "a table")]
 pub(crate) fn layouts() -> Vec<(&'static str, Vec<Value>)> {
     let turn = |role: &str, text: &str| json!({"role": role, "content": text});
     let chat =

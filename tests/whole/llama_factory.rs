@@ -87,6 +87,7 @@ fn rows_of(manifest: &Value) -> u64 {
 }
 
 /// Rows of the kinds of the demonstration files: name, rows, whether they are pairs, and what they become.
+#[allow(clippy::too_many_lines, reason = "a table")]
 fn kinds() -> Vec<(&'static str, Vec<Value>, bool, Became)> {
     let part = |kind: &str, text: &str| json!([{"type": kind, "value": text}]);
     let turn = |role: &str, text: &str, weight: f64| json!({"role": role, "content": part("text", text), "loss_weight": weight});

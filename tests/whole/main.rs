@@ -51,12 +51,12 @@ mod gguf;
 mod gradients;
 /// `smolserve` among requests that are made to end or starve it.
 mod hostile;
-/// Links of the documentation.
-mod links;
 /// What a trained model carries on of its parent's files.
 mod inherited;
 /// Rows of every layout that is read.
 mod layout_rows;
+/// Links of the documentation.
+mod links;
 /// LLaMA-Factory's kinds of files, through every command.
 mod llama_factory;
 /// What Hugging Face `datasets` reads, and what we do.

@@ -4,7 +4,7 @@
 /// end closes counts.
 pub(super) fn code(answer: &str) -> String {
     let mut lines = answer.lines();
-    let Some(opening) = lines.find_map(|line| fence(line)) else { return answer.trim().to_owned() };
+    let Some(opening) = lines.find_map(fence) else { return answer.trim().to_owned() };
     let is_end =
         |line: &&str| line.trim_start().starts_with(&opening) && line.trim().trim_matches('`').is_empty();
     lines.take_while(|line| !is_end(line)).collect::<Vec<_>>().join("\n")

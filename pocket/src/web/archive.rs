@@ -20,9 +20,9 @@ pub(super) fn write(folder: &Path, pages: &[Page]) -> Result<()> {
         .map(|(at, page)| (at >= rest.len() / 2 && page.has_text(), page))
         .fold((Vec::new(), Vec::new()), |(mut rows, mut plain), (is_row, page)| {
             if is_row {
-                rows.push(page)
+                rows.push(page);
             } else {
-                plain.push(page)
+                plain.push(page);
             }
             (rows, plain)
         });

@@ -127,7 +127,7 @@ impl ChunkBuilder {
             Event::Embedding(embedding) => vec![Delta::Embedding(embedding)],
             Event::Token(token) => self.token(token),
             Event::Tokens(tokens) => tokens.into_iter().flat_map(|token| self.token(token)).collect(),
-            Event::Done(done) => self.end(done),
+            Event::Done(done) => self.end(&done),
         }
     }
 
@@ -135,7 +135,7 @@ impl ChunkBuilder {
         self.hold(id, logprobs);
         let ids = self.returns_ids.then(|| Delta::Ids(vec![id]));
         let tag = self.tag(id);
-        ids.into_iter().chain(self.read(tag, text)).collect()
+        ids.into_iter().chain(self.read(tag, &text)).collect()
     }
 
     /// The text of a special token that is a tag around calls or thoughts, if there is a reader of them.
@@ -177,9 +177,9 @@ impl ChunkBuilder {
         }
     }
 
-    fn read(&mut self, tag: Option<String>, text: String) -> Vec<Delta> {
+    fn read(&mut self, tag: Option<String>, text: &str) -> Vec<Delta> {
         self.shown += text.chars().count();
-        let text = tag.unwrap_or_default() + &text;
+        let text = tag.unwrap_or_default() + text;
         let parts = match &mut self.thoughts {
             _ if text.is_empty() => Vec::new(),
             Some(thoughts) => thoughts.push(&text),
@@ -223,8 +223,8 @@ impl ChunkBuilder {
         pieces.into_iter().map(delta).collect()
     }
 
-    fn end(&mut self, done: Done) -> Vec<Delta> {
-        let mut deltas = self.read(None, done.text);
+    fn end(&mut self, done: &Done) -> Vec<Delta> {
+        let mut deltas = self.read(None, &done.text);
         let rest = self.thoughts.as_mut().map(ThoughtReader::finish).unwrap_or_default();
         deltas.extend(self.parts(rest));
         let mut has_calls = false;

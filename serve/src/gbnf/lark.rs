@@ -64,7 +64,7 @@ impl Writer {
         if self.is_regular(node) {
             let expression = terminal(node);
             // Nothing is no terminal.
-            return if expression == "\"\"" { expression } else { self.terminal(expression) };
+            return if expression == "\"\"" { expression } else { self.terminal(&expression) };
         }
         match node {
             Node::Rule(number) => format!("r{number}"),
@@ -92,9 +92,9 @@ impl Writer {
     }
 
     /// The name of a terminal that matches this.
-    fn terminal(&mut self, expression: String) -> String {
+    fn terminal(&mut self, expression: &str) -> String {
         let next = self.terminals.len();
-        let number = *self.terminals.entry(expression.clone()).or_insert(next);
+        let number = *self.terminals.entry(expression.to_owned()).or_insert(next);
         if number == next {
             let _ = writeln!(self.text, "P{number}: {expression}");
         }

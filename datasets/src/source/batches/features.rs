@@ -101,6 +101,7 @@ mod tests {
     use super::*;
     use serde_json::json;
 
+    #[allow(clippy::needless_pass_by_value, reason = "made where it is passed")]
     fn texts(features: Value) -> JsonTexts {
         let text = json!({"info": {"features": features}}).to_string();
         JsonTexts::described(Some(&text))

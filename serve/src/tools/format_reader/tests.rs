@@ -209,6 +209,6 @@ fn values_have_their_types() {
             "<｜DSML｜function_calls><｜DSML｜invoke name=\"weather\"><｜DSML｜parameter name=\"city\" string=\"true\">3001 \"B\"</｜DSML｜parameter><｜DSML｜parameter name=\"days\" string=\"false\">2</｜DSML｜parameter><｜DSML｜parameter name=\"tags\" string=\"false\">[\"a\", {\"b\": null}]</｜DSML｜parameter></｜DSML｜invoke></｜DSML｜function_calls>",
         ),
     ] {
-        calls(family, text, "", &[expected.clone()]);
+        calls(family, text, "", std::slice::from_ref(&expected));
     }
 }
