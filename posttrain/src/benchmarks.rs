@@ -1,6 +1,6 @@
 //! Benchmark tasks that score a model while it trains (`--eval-tasks`), and when they are due.
 
-use crate::run::interval;
+use crate::schedule::interval;
 use crate::settings::TrainingSettings;
 use anyhow::{Context, Result};
 use evaluate::benchmark::{TrainingBenchmarks, TrainingTasks};

@@ -7,10 +7,12 @@ use crate::checks::{refuse_nan, refuse_two_evaluations, refuse_without_evaluatio
 use crate::compute;
 use crate::data::{DataFlags, located};
 use crate::examples::Kind;
-use crate::monitoring::{Monitoring, PromptForm};
+use crate::monitoring::Monitoring;
 use crate::recipe;
 use crate::reference::{self, ReferenceModel, Sequences};
-use crate::run::{Run, RunFolder, about, borrowed, data_purposes, interval, report_finished};
+use crate::run::{Run, RunFolder, about, borrowed, data_purposes, report_finished};
+use crate::samples::PromptForm;
+use crate::schedule::interval;
 use crate::settings::{TrainingFlags, check_flags, identity};
 use crate::tokenize::{default_cache, trainable};
 use crate::tokens::Store;

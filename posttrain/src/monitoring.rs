@@ -2,7 +2,7 @@
 //! the run's weights.
 
 use crate::benchmarks::Benchmarks;
-use crate::samples::Samples;
+use crate::samples::{PromptForm, Samples};
 use crate::settings::TrainingSettings;
 use anyhow::Result;
 use serde_json::{Map, Value};
@@ -13,15 +13,6 @@ pub(crate) struct Monitoring {
     pub(crate) benchmarks: Option<Benchmarks>,
     /// Prompts that are answered (`--sample-prompts`).
     pub(crate) samples: Option<Samples>,
-}
-
-/// What the prompts of a run are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum PromptForm {
-    /// Messages in the model's chat template.
-    Chat,
-    /// Texts that the model continues.
-    Text,
 }
 
 impl Monitoring {

@@ -427,11 +427,6 @@ pub(crate) fn report_finished(folder: &RunFolder) -> u8 {
     0
 }
 
-/// Returns the steps between two events: as set, or a tenth of the run.
-pub(crate) fn interval(steps: u64, total: u64) -> u64 {
-    if steps > 0 { steps } else { total.div_ceil(10).max(1) }
-}
-
 /// Refuses to save weights that are not finite.
 fn refuse_nan_weights(parameters: &Parameters, step: u64) -> Result<()> {
     let count = parameters.values.iter().filter(|weight| !weight.is_finite()).count();

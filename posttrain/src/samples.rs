@@ -1,7 +1,6 @@
 //! Replies that a model writes while it trains (`--sample-prompts`), for a person to read: which prompts, and when.
 
-use crate::monitoring::PromptForm;
-use crate::run::interval;
+use crate::schedule::interval;
 use crate::settings::TrainingSettings;
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use checkpoint::Checkpoint;
@@ -30,6 +29,15 @@ pub(crate) struct Samples {
     every: u64,
     /// Steps of the run.
     total: u64,
+}
+
+/// What the prompts of a run are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum PromptForm {
+    /// Messages in the model's chat template.
+    Chat,
+    /// Texts that the model continues.
+    Text,
 }
 
 /// What a model continues or answers.

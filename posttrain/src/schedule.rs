@@ -67,3 +67,8 @@ impl Schedule {
         self.peak * (self.floor + (1.0 - self.floor) * left)
     }
 }
+
+/// Returns the steps between two events: as set, or a tenth of the run.
+pub(crate) fn interval(steps: u64, total: u64) -> u64 {
+    if steps > 0 { steps } else { total.div_ceil(10).max(1) }
+}

@@ -24,7 +24,8 @@ async fn requests_of_real_clients_are_answered() {
 
 /// Sends a recorded request to a server of its own.
 async fn answered(client: &Value, request: &Value) {
-    let server = start(settings(), Some(vec![model(Script::default()).0])).await;
+    let server =
+        start(settings(), Some(vec![model(Script { context: 1 << 16, ..Script::default() }).0])).await;
     let (path, mut body) = (request["path"].as_str().unwrap(), request["body"].clone());
     let names: Vec<&str> = body.as_object().unwrap().keys().map(String::as_str).collect();
     let what = format!("{client} {path} with {names:?}");

@@ -31,6 +31,8 @@ pub(super) struct Script {
     pub(super) panics: bool,
     /// How many requests of others wait.
     pub(super) waiting: usize,
+    /// Positions of the context. A token is a byte.
+    pub(super) context: usize,
 }
 
 impl Default for Script {
@@ -47,6 +49,7 @@ impl Default for Script {
             compile_time: Duration::ZERO,
             panics: false,
             waiting: 0,
+            context: 4096,
         }
     }
 }
@@ -66,7 +69,7 @@ struct Scripted {
 
 impl Engine for Scripted {
     fn limits(&self) -> Limits {
-        Limits { context: 4096, vocab_size: 259 }
+        Limits { context: self.script.context, vocab_size: 259 }
     }
 
     fn submit(&self, request: Request) -> Result<Events, RequestError> {
