@@ -202,7 +202,8 @@ impl Iterator for Pages {
     }
 }
 
-fn page(row: String, body: Body) -> Page {
+/// A page of which nothing but its body is known.
+pub(crate) fn page(row: String, body: Body) -> Page {
     Page { row, url: None, date: None, title: String::new(), body, values: Map::new() }
 }
 

@@ -77,6 +77,11 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// How many tokens may be guessed for each of so many sequences.
+fn guesses_each(sequences: usize) -> usize {
+    GENERATED_ROWS.saturating_sub(sequences) / sequences.max(1)
+}
+
 /// What the thread owns.
 pub(crate) struct Worker {
     model: Model,
@@ -253,10 +258,7 @@ impl Worker {
     /// Shares the rows that cost little between the guesses of all sequences; beside a prompt nothing is guessed.
     fn limit_guesses(&mut self) {
         let generating = self.running.iter().filter(|sequence| sequence.pending() == 1).count();
-        let most = match generating == self.running.len() {
-            true => GENERATED_ROWS.saturating_sub(generating) / generating.max(1),
-            false => 0,
-        };
+        let most = if generating == self.running.len() { guesses_each(generating) } else { 0 };
         self.running.iter_mut().for_each(|sequence| sequence.limit_guess(most));
     }
 
@@ -287,7 +289,9 @@ impl Worker {
             rest = others;
             tasks.push(Mutex::new((sequence, count, own)));
         }
-        let (tokenizer, guessed_tokens) = (&self.tokenizer, self.options.guessed_tokens);
+        // Where there is no room for guesses, none are looked for.
+        let guessed_tokens = self.options.guessed_tokens.min(guesses_each(counts.len()));
+        let tokenizer = &self.tokenizer;
         kernels::parallel_for(tasks.len(), |index| {
             let mut task = lock(&tasks[index]);
             let (sequence, count, logits) = &mut *task;

@@ -75,14 +75,7 @@ mod tests {
 
     fn file(path: &str, text: &str) -> Page {
         let values = Map::from_iter([("path".to_owned(), json!(path)), ("license".to_owned(), json!("mit"))]);
-        Page {
-            row: String::new(),
-            url: None,
-            date: None,
-            title: String::new(),
-            body: Body::Text(text.to_owned()),
-            values,
-        }
+        Page { values, ..crate::page::page(String::new(), Body::Text(text.to_owned())) }
     }
 
     /// The language of a file that is kept, or why it is dropped.

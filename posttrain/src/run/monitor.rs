@@ -2,7 +2,7 @@
 //! checkpoint that would be saved now, asked, and removed. Nothing of the run's state changes.
 
 use super::metrics::SCORING_SECONDS;
-use super::{Run, refuse_nan_weights};
+use super::{Run, borrowed, refuse_nan_weights};
 use crate::benchmarks::Benchmarks;
 use crate::monitoring::Monitoring;
 use crate::samples::{self, FILE_NAME, Sample, Samples};
@@ -82,7 +82,7 @@ impl Run {
             texts.push(text);
         }
         values.push((SCORING_SECONDS.to_owned(), seconds));
-        self.log(&values.iter().map(|(name, value)| (name.as_str(), *value)).collect::<Vec<_>>());
+        self.log(&borrowed(&values));
         self.line(&format!("step {}: {}", self.progress.step, texts.join(", ")));
     }
 

@@ -76,17 +76,9 @@ fn remove(page: &mut Page, settings: &RepeatedParts, unit: Unit, known: &mut Has
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::Map;
 
     fn page(text: &str) -> Page {
-        Page {
-            row: String::new(),
-            url: None,
-            date: None,
-            title: String::new(),
-            body: Body::Text(text.to_owned()),
-            values: Map::new(),
-        }
+        crate::page::page(String::new(), Body::Text(text.to_owned()))
     }
 
     /// The texts that are left; `None` for pages that are dropped.
