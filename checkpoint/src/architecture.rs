@@ -94,7 +94,7 @@ pub enum RopeScaling {
     Divisors(Vec<f32>),
     /// Not within the context, which ends where this scaling begins.
     Dynamic {
-        /// The factor beyond the context.
+        /// The factor by which positions are scaled in texts that are longer than the context.
         factor: f32,
     },
     /// YaRN's: low frequencies are divided by the factor, high ones kept, the ones between blended by their index.
@@ -183,14 +183,14 @@ impl RopeScaling {
     }
 }
 
-/// Which rotary positions a layer has.
+/// The rotary positions (RoPE) of a layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rotation {
-    /// Those of the whole context: the model's base, with its scaling.
+    /// With the model's base and its scaling.
     Whole,
-    /// Those of layers with a window, which have another base and no scaling.
+    /// With the base of layers with a window, without scaling.
     Windowed,
-    /// None.
+    /// No rotary positions.
     None,
 }
 
@@ -266,7 +266,7 @@ impl Architecture {
         *self == Self { family: self.family, ..Self::default() }
     }
 
-    /// The positions that a layer's queries and keys are rotated by.
+    /// Returns the rotary positions of a layer's queries and keys.
     pub fn rotation(&self, layer: usize) -> Rotation {
         match () {
             () if self.is_rope_free(layer) => Rotation::None,

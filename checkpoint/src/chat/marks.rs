@@ -13,7 +13,7 @@ pub(super) const MARKS: [[&str; 2]; 4] = [
     ["\u{fffa0}", "\u{fffa1}"],
     ["\u{10fff0}", "\u{10fff1}"],
 ];
-/// Other ones, which split special tokens.
+/// A second set of such pairs: they split the spellings of special tokens in messages.
 pub(super) const SPLIT_MARKS: [[&str; 2]; 4] = [
     ["\u{e0f2}", "\u{e0f3}"],
     ["\u{f8e4}", "\u{f8e5}"],
@@ -21,7 +21,7 @@ pub(super) const SPLIT_MARKS: [[&str; 2]; 4] = [
     ["\u{10fff2}", "\u{10fff3}"],
 ];
 
-/// The first of the pairs that no message contains.
+/// Returns the first pair of marks of which no message contains a character.
 pub(super) fn unused_characters(
     messages: &[Message],
     pairs: &'static [[&'static str; 2]; 4],
