@@ -4,9 +4,9 @@
 use libfuzzer_sys::fuzz_target;
 use std::cell::RefCell;
 
-const NAMES: [&str; 10] = [
+const NAMES: [&str; 16] = [
     "a.jsonl", "a.json", "a.parquet", "a.txt", "a.jsonl.gz", "a.jsonl.zst", "a.json.gz", "a.json.zst", "a.txt.gz",
-    "a.ndjson",
+    "a.ndjson", "a.csv", "a.tsv", "a.arrow", "a.jsonl.xz", "a.jsonl.bz2", "a.csv.gz",
 ];
 /// More rows than these tell nothing new.
 const MAX_ROWS: usize = 1000;

@@ -10,6 +10,8 @@ mod cache;
 mod client;
 mod download;
 mod error;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod id;
 mod listing;
 mod settings;

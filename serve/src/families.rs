@@ -37,7 +37,7 @@ use cursor::{Cursor, Stop};
 use family::Reader;
 
 /// The families, each before those whose templates may contain what its own do.
-static FAMILIES: [&Family; 19] = [
+pub(crate) static FAMILIES: [&Family; 19] = [
     &deepseek_tags::FAMILY,
     &deepseek::FAMILY,
     &mistral::FAMILY,

@@ -34,6 +34,9 @@ mod tools;
 mod traits;
 mod valid;
 
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
+
 #[cfg(feature = "mistralrs")]
 mod mistralrs;
 
