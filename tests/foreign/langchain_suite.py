@@ -1,9 +1,10 @@
-"""LangChain's standard suites for chat models and embeddings against a running `smolserve`.
+r"""LangChain's standard suites for chat models and embeddings against a running `smolserve`.
 
     pip install langchain-tests langchain-openai pytest pytest-asyncio pytest-socket
-    SMOL_ADDRESS=http://127.0.0.1:8000/v1 SMOL_MODEL=MODEL python -m pytest -q -o asyncio_mode=auto tests/foreign/langchain_suite.py
+    SMOL_ADDRESS=http://127.0.0.1:8000/v1 SMOL_MODEL=MODEL python -m pytest -q -o asyncio_mode=auto \
+        -o asyncio_default_test_loop_scope=session tests/foreign/langchain_suite.py
 
-The small model decides at temperature 0. What it cannot do is listed with the reason; a listed test that passes is reported.
+The small model decides at temperature 0, with a penalty without which it repeats itself inside a JSON text until it is cut. What it cannot do is listed with the reason; a listed test that passes is reported.
 """
 
 import os
@@ -22,7 +23,8 @@ class TestChat(ChatModelIntegrationTests):
 
     @property
     def chat_model_params(self):
-        return {**SERVER, "temperature": 0, "seed": 7, "max_tokens": 300, "max_retries": 0, "timeout": 170, "stream_usage": True}
+        sampling = {"temperature": 0, "frequency_penalty": 1.5, "seed": 7, "max_tokens": 400}
+        return {**SERVER, **sampling, "max_retries": 0, "timeout": 170, "stream_usage": True}
 
     @property
     def supports_json_mode(self):
@@ -35,6 +37,10 @@ class TestChat(ChatModelIntegrationTests):
     @pytest.mark.xfail(reason="with `auto` a model of 135 million parameters does not decide to call a tool")
     def test_agent_loop(self, model):
         super().test_agent_loop(model)
+
+    @pytest.mark.xfail(reason="it forgets a key that only the prompt names; a schema would demand it")
+    def test_json_mode(self, model):
+        super().test_json_mode(model)
 
 
 class TestEmbeddings(EmbeddingsIntegrationTests):
