@@ -26,6 +26,7 @@ mod budget;
 mod draw;
 mod embed;
 mod endpoint;
+mod flaws;
 mod goal;
 mod in_flight;
 mod install;

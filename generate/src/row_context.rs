@@ -3,6 +3,7 @@
 
 use crate::answer::{json_in, taken_apart};
 use crate::draw::draw;
+use crate::flaws::{cut_by_schema, repeated_sentence};
 use crate::recipe::{Recipe, Sampling};
 use crate::run::Run;
 use crate::store::{DroppedRow, Reply};
@@ -116,6 +117,14 @@ fn json_of(reply: &Reply, max_tokens: usize, schema: &Value) -> Result<Value, (&
     }
 }
 
+/// The JSON if it fits the schema, or the reason and the detail of a drop.
+pub(crate) fn fitting(schema: &Value, value: Value) -> Result<Value, (&'static str, String)> {
+    match jsonschema::is_valid(schema, &value) {
+        true => Ok(value),
+        false => Err(("unusable_judgement", format!("does not fit the schema: {value}"))),
+    }
+}
+
 impl RowContext<'_> {
     /// Returns a number that follows from the row and a word alone.
     pub(crate) fn draw(&self, word: &str) -> u64 {
@@ -176,6 +185,11 @@ impl RowContext<'_> {
             let is_trimmed = reply.cut && self.recipe.trim_cut;
             let text = if is_trimmed { whole_sentences(&reply.text) } else { reply.text.trim() };
             let forbidden = &self.recipe.forbidden_openings;
+            let system = match &call.prompt {
+                Prompt::User(messages) => messages.iter().find(|message| message.role == "system"),
+                Prompt::Assistant(_) => None,
+            };
+            let repeated = system.and_then(|system| repeated_sentence(text, &system.content));
             if reply.filtered {
                 failure = filtered();
             } else if reply.cut && (!is_trimmed || text.is_empty()) {
@@ -186,6 +200,8 @@ impl RowContext<'_> {
                 self.useless(teacher, step, is_new, failure.0, "they are empty")?;
             } else if kind == "user" && forbidden.iter().any(|opening| text.starts_with(opening.as_str())) {
                 failure = ("forbidden_opening", text.chars().take(40).collect());
+            } else if let Some(sentence) = repeated {
+                failure = ("repeats_system_prompt", sentence.to_owned());
             } else {
                 teacher.useful(step);
                 if !matches!(kind, "user" | "reference") {
@@ -235,11 +251,27 @@ impl RowContext<'_> {
         prompt: String,
         schema: &Value,
     ) -> Result<Value, RowError> {
+        self.checked(teacher, step, sampling, prompt, schema, |value| fitting(schema, value)).await
+    }
+
+    /// The same for JSON whose texts become training text: a text that the schema's `maxLength` cut is requested again, too.
+    pub(crate) async fn written<T>(
+        &self,
+        teacher: &Teacher,
+        step: &str,
+        sampling: &str,
+        prompt: String,
+        schema: &Value,
+        check: impl Fn(Value) -> Result<T, (&'static str, String)>,
+    ) -> Result<T, RowError> {
         self.checked(teacher, step, sampling, prompt, schema, |value| {
-            if jsonschema::is_valid(schema, &value) {
-                return Ok(value);
+            if let Some(text) = cut_by_schema(schema, &value) {
+                return Err((
+                    "cut_off",
+                    format!("a text fills the schema's `maxLength` and has no end: {text}"),
+                ));
             }
-            Err(("unusable_judgement", format!("does not fit the schema: {value}")))
+            check(value)
         })
         .await
     }

@@ -104,7 +104,7 @@ async fn tools(
         true => definitions::read(&value),
         false => Err(("unusable_tools", format!("does not fit the schema: {value}"))),
     };
-    context.checked(&context.teachers.main, "tools", "tools", prompt, &schema, read).await
+    context.written(&context.teachers.main, "tools", "tools", prompt, &schema, read).await
 }
 
 /// The request of the user.
@@ -115,7 +115,7 @@ async fn query(context: &RowContext<'_>, tools: &Value, need: &str) -> Result<St
         Some(text) if !text.is_empty() => Ok(text.to_owned()),
         _ => Err(("empty", value.to_string())),
     };
-    context.checked(&context.teachers.main, "query", "query", prompt, schema, read).await
+    context.written(&context.teachers.main, "query", "query", prompt, schema, read).await
 }
 
 /// The calls that the teacher makes; none if it decides that no tool fits.

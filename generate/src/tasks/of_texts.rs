@@ -5,7 +5,7 @@ use super::programs;
 use super::steps::judge;
 use crate::maker::{Maker, OtherTeachers};
 use crate::recipe::{Prompts, Recipe, TaskSettings};
-use crate::row_context::{RowContext, RowError, dropped};
+use crate::row_context::{RowContext, RowError, dropped, fitting};
 use crate::task::{RowShape, SourceTexts, Task};
 use crate::teacher::Prompt;
 use anyhow::{Context, Result, bail, ensure};
@@ -256,7 +256,11 @@ async fn answer(context: &RowContext<'_>, step: &Step, variables: &Value) -> Res
     }
     let teacher = if step.judge { judge(context) } else { &context.teachers.main };
     match context.recipe.schema(&step.name) {
-        Ok(schema) => context.judge(teacher, &step.name, &step.sampling, prompt, schema).await,
+        Ok(schema) if step.judge => context.judge(teacher, &step.name, &step.sampling, prompt, schema).await,
+        Ok(schema) => {
+            let check = |value: Value| fitting(schema, value);
+            context.written(teacher, &step.name, &step.sampling, prompt, schema, check).await
+        }
         Err(_) => {
             let prompt = Prompt::Assistant(vec![Message::new("user", prompt)]);
             Ok(json!(context.text_of(teacher, &step.name, &step.sampling, prompt).await?))

@@ -2,9 +2,10 @@
 //! prompt. A judge rates how well the replies follow it.
 
 use super::steps::{fields, judge, pick, text, turn, turns};
+use crate::flaws::placeholder;
 use crate::maker::{Maker, OtherTeachers};
 use crate::recipe::{Recipe, TaskSettings};
-use crate::row_context::{RowContext, RowError, dropped};
+use crate::row_context::{RowContext, RowError, dropped, fitting};
 use crate::task::{RowShape, SourceTexts, Task};
 use anyhow::Result;
 use checkpoint::Message;
@@ -103,12 +104,16 @@ async fn system_prompt(context: &RowContext<'_>, assistant: &Assistant<'_>) -> R
     let variables = json!({"role": assistant.role, "tone": assistant.tone, "rules": assistant.rules});
     let prompt = context.recipe.prompt("system_prompt", &variables)?;
     let schema = context.recipe.schema("system_prompt")?;
-    let answer =
-        context.judge(&context.teachers.main, "system_prompt", "system_prompt", prompt, schema).await?;
-    match answer["system_prompt"].as_str().map(str::trim) {
-        Some(text) if !text.is_empty() => Ok(text.to_owned()),
-        _ => dropped("system_prompt", "empty", ""),
-    }
+    let check = |value: Value| {
+        let value = fitting(schema, value)?;
+        let text = value["system_prompt"].as_str().unwrap_or_default().trim();
+        match placeholder(text) {
+            _ if text.is_empty() => Err(("empty", String::new())),
+            Some(placeholder) => Err(("placeholder", format!("nobody filled in {placeholder}: {text}"))),
+            None => Ok(text.to_owned()),
+        }
+    };
+    context.written(&context.teachers.main, "system_prompt", "system_prompt", prompt, schema, check).await
 }
 
 /// The judge's rating of all replies together.
