@@ -40,6 +40,9 @@ async fn answer(State(asked): State<Arc<AtomicUsize>>, Json(body): Json<Value>) 
     let hash = hash(&body.to_string());
     let hash = hash ^ (hash >> 29);
     let text = match (&body["prompt"], &body["response_format"]["json_schema"]["schema"]) {
+        (Value::String(_), _) if body["model"] == "flawed" && hash.is_multiple_of(2) => {
+            format!("{GUIDE} Where is the bridge?")
+        }
         (Value::String(prompt), _) => user_turn(prompt, hash),
         (_, Value::Null) => reply(&body, hash),
         (_, schema) => judgement(&body, &schema["properties"], hash).to_string(),
@@ -50,6 +53,9 @@ async fn answer(State(asked): State<Arc<AtomicUsize>>, Json(body): Json<Value>) 
     let usage = json!({"prompt_tokens": 10, "completion_tokens": 5});
     Json(json!({"choices": [choice], "usage": usage})).into_response()
 }
+
+/// The system prompt that the model "flawed" writes, and repeats as the user in every second turn.
+pub(crate) const GUIDE: &str = "You are a guide who says please in every single answer.";
 
 const THINGS: [&str; 12] = [
     "bridges", "rivers", "violins", "gardens", "planets", "markets", "engines", "poems", "maps", "bees",
@@ -124,6 +130,15 @@ fn judgement(body: &Value, fields: &Value, hash: u64) -> Value {
         "tools" => tools(hash, fields["tools"]["minItems"].as_u64().unwrap()),
         "query" => json!({"query": format!("Find the {} {}.", subject(hash), fault(question, hash))}),
         "calls" => calls(question),
+        "system_prompt" if body["model"] == "flawed" => {
+            // Every second one has a placeholder, or fills the schema's limit inside a word.
+            let text = match hash % 4 {
+                0 => format!("{GUIDE} You work for [company_name]."),
+                1 => format!("{GUIDE} {}", "You are kind and never tired ".repeat(99))[..1500].to_owned(),
+                _ => format!("{GUIDE} Number {}.", hash % 100_000),
+            };
+            json!({"system_prompt": text})
+        }
         "system_prompt" => {
             let rules = question.split("- ").nth(1).unwrap().lines().next().unwrap();
             json!({"system_prompt": format!("You are case {}. Always say please. {rules}.", hash % 3)})

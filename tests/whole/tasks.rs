@@ -1,7 +1,7 @@
 //! The newer tasks end to end, over HTTP, against a scripted teacher whose bad replies must be dropped.
 
 use crate::programs::{program, read_json};
-use crate::task_teacher::Teacher;
+use crate::task_teacher::{GUIDE, Teacher};
 use datasets::Row;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -77,6 +77,24 @@ fn system_chats_keep_to_their_system_prompt_or_are_dropped() {
     }
     let dropped = std::fs::read_to_string(folder.path().join("dropped.jsonl")).unwrap();
     assert!(dropped.contains("2 of 5: It never says please."), "{dropped}");
+}
+
+/// Texts with flaws that small teachers make are asked for again; rows whose teacher makes them every time are dropped.
+#[test]
+fn placeholders_repeated_prompts_and_cut_texts_are_in_no_row() {
+    let folder = tempfile::tempdir().unwrap();
+    let teacher = Teacher::start("flawed");
+    let (rows, config) = made("system-chats", &teacher, 120, folder.path(), &[]);
+    assert!(rows.len() > 20, "{config}");
+    for reason in ["placeholder", "repeats_system_prompt", "cut_off"] {
+        assert!(reasons(&config).contains(reason), "no {reason} in {config}");
+    }
+    for row in rows.iter().map(json) {
+        let messages = row["messages"].as_array().unwrap();
+        let system = messages[0]["content"].as_str().unwrap();
+        assert!(!system.contains("[company_name]") && system.ends_with('.'), "{system}");
+        assert!(messages[1..].iter().all(|message| !message["content"].as_str().unwrap().contains(GUIDE)));
+    }
 }
 
 #[test]
