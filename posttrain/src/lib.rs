@@ -1,4 +1,4 @@
-//! `posttrain pretrain | sft | dpo | kto`: training loops, from rows to a checkpoint; plus `ablate`,
+//! `posttrain pretrain | sft | dpo | kto`: training loops, from rows to a checkpoint; plus `ablate`, `intervene`,
 //! `merge`, `average`, `inspect`, `tokenizer` and `export`.
 //!
 //! Each subcommand is a file of its own name, and its `run` is the whole command. The arithmetic of a step is in the
@@ -12,6 +12,7 @@ pub mod sft;
 pub mod ablate;
 pub mod export;
 pub mod inspect;
+pub mod intervene;
 pub mod tokenizer;
 
 pub mod average;

@@ -22,6 +22,8 @@ enum Command {
     Dpo(posttrain::dpo::Options),
     /// Train with Kahneman-Tversky optimization (KTO) on single replies that are labeled as good or bad
     Kto(posttrain::kto::Options),
+    /// Change the mixture of a pretraining run that is stopped, from a step on
+    Intervene(posttrain::intervene::Options),
     /// Write an adapter and its base model as one checkpoint
     Merge(posttrain::merge::Options),
     /// Write the mean of several checkpoints' weights as one checkpoint
@@ -53,6 +55,7 @@ fn main() -> ExitCode {
         Command::Sft(options) => posttrain::sft::run(&options),
         Command::Dpo(options) => posttrain::dpo::run(&options),
         Command::Kto(options) => posttrain::kto::run(&options),
+        Command::Intervene(options) => posttrain::intervene::run(&options),
         Command::Merge(options) => posttrain::merge::run(&options),
         Command::Average(options) => posttrain::average::run(&options),
         Command::Inspect(options) => posttrain::inspect::run(&options),

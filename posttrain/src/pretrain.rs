@@ -5,6 +5,7 @@ use crate::checks::{refuse_nan, refuse_without_evaluation};
 use crate::compute;
 use crate::data::DataFlags;
 use crate::examples::{Rules, TrainOn};
+use crate::intervene::{self, Intervention};
 use crate::monitoring::Monitoring;
 use crate::recipe;
 use crate::run::{Run, RunFolder, about, borrowed, report_finished};
@@ -103,7 +104,12 @@ pub fn run(options: &Options) -> Result<u8> {
         sequence_length: settings.pretrain.sequence_length,
         rope_theta: origin.parameters.config.rope_theta,
     };
-    let plan = Plan::new(&settings.stages, &sizes, common, &settings.training)?;
+    let mut plan = Plan::new(&settings.stages, &sizes, common, &settings.training)?;
+    let interventions =
+        if options.folder.restart { Vec::new() } else { intervene::read(&options.folder.out)? };
+    for change in &interventions {
+        plan.intervene(change, &sizes)?;
+    }
     if origin.parts.adapter.is_some() {
         refuse_other_positions(&plan, &origin)?;
     }
@@ -116,7 +122,12 @@ pub fn run(options: &Options) -> Result<u8> {
     configuration["weights"] = origin.sha256.clone().into();
     let data = Value::Object(sizes.iter().map(|(name, tokens)| (name.clone(), json!(tokens))).collect());
     configuration["model_config"] = origin.parameters.config.to_json();
-    let mut about = about("pretrain", &origin.name, &data, &configuration, &origin.notes);
+    let notes: Vec<String> =
+        origin.notes.iter().cloned().chain(interventions.iter().map(Intervention::note)).collect();
+    let mut about = about("pretrain", &origin.name, &data, &configuration, &notes);
+    if !interventions.is_empty() {
+        about.insert("interventions".to_owned(), serde_json::to_value(&interventions)?);
+    }
     let rows = sources.iter().map(|source| (source.name.clone(), json!(source.counts())));
     about.insert("rows".to_owned(), Value::Object(rows.collect()));
     let longest = plan.stages.iter().map(|stage| stage.sequence_length).max().unwrap_or_default();

@@ -3,6 +3,7 @@
 //! It may be written at any time, also during a run or after it was killed: what is missing is left out or noted, never
 //! guessed.
 
+use crate::intervene::Intervention;
 use crate::samples::{FILE_NAME, Sample};
 use anyhow::Context;
 use report::chart::{self, Chart, Point};
@@ -75,7 +76,8 @@ fn read(path: &Path) -> anyhow::Result<Option<Vec<u8>>> {
 fn page(run: &Map<String, Value>, metrics: Metrics, samples: &[Sample], notes: &[String]) -> String {
     let (header, figures, steps) = (header(run, notes), figures(&metrics), metrics.steps());
     let benchmarks = benchmarks(&metrics);
-    let charts: String = charts(metrics).iter().map(|chart| chart.figure(steps)).collect();
+    let marks = marks(run);
+    let charts: String = charts(metrics).iter().map(|chart| chart.marked(steps, &marks)).collect();
     let command = text(run.get("command")).unwrap_or_else(|| "run".to_owned());
     let body = format!(
         "{header}{figures}<main class=\"charts\">\n{charts}</main>\n<div class=\"panels wide\">\n{}{benchmarks}{}</div>\n",
@@ -89,6 +91,16 @@ fn page(run: &Map<String, Value>, metrics: Metrics, samples: &[Sample], notes: &
         body: &body,
     };
     page.render()
+}
+
+/// Returns the steps at which somebody changed the mixture, for a line in every chart.
+fn marks(run: &Map<String, Value>) -> Vec<(f64, String)> {
+    let interventions = run.get("interventions").and_then(Value::as_array);
+    let mark = |one: &Value| {
+        let one: Intervention = serde_json::from_value(one.clone()).ok()?;
+        Some((one.step as f64, one.note()))
+    };
+    interventions.into_iter().flatten().filter_map(mark).collect()
 }
 
 /// Returns charts of all metrics.

@@ -36,6 +36,17 @@ impl Axes {
         self.x(step).floor() as i64
     }
 
+    /// A vertical line at a step, with its reason as escaped text; none for a step that is not in the range.
+    pub(crate) fn mark(&self, step: f64, reason: &str) -> String {
+        if step < self.steps.0 || step > self.steps.1 {
+            return String::new();
+        }
+        format!(
+            "<path class=\"event\" d=\"M{:.1} {TOP}V{BOTTOM}\"><title>{reason}</title></path>\n",
+            self.x(step)
+        )
+    }
+
     /// Grid lines and tick labels.
     pub(crate) fn grid(&self) -> String {
         let (mut lines, mut labels) = (String::new(), String::new());

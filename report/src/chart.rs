@@ -51,6 +51,11 @@ const START: f64 = 0.03;
 impl Chart {
     /// The chart as a `<figure>`. `steps` is the range of the whole run, so that charts beside each other align.
     pub fn figure(&self, steps: (f64, f64)) -> String {
+        self.marked(steps, &[])
+    }
+
+    /// The same with a vertical line at some steps, each with its reason.
+    pub fn marked(&self, steps: (f64, f64), marks: &[(f64, String)]) -> String {
         let averages: Vec<_> = self.lines.iter().map(average).collect();
         let axes = Axes::new(steps, self.values_to_fit(steps));
         let (mut legend, mut drawn, mut data) = (String::new(), String::new(), Vec::new());
@@ -63,6 +68,9 @@ impl Chart {
             data.push(json!({
                 "label": line.label, "class": class, "points": readout(line, &keep, average.as_deref(), &axes),
             }));
+        }
+        for (step, reason) in marks {
+            drawn.push_str(&axes.mark(*step, &escape(reason)));
         }
         let has_thin_lines = averages.iter().any(Option::is_some);
         let hint = if has_thin_lines { "<p class=\"hint\">thin: as logged; thick: smoothed</p>" } else { "" };

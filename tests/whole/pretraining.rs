@@ -143,6 +143,62 @@ fn a_killed_run_ends_with_the_same_bits() {
     assert_eq!(metric(&whole, "eval_loss/code"), metric(&torn, "eval_loss/code"));
 }
 
+/// A run that is stopped, changed by `intervene` and resumed has the bits of one whose recipe says the same from the start.
+#[cfg(unix)]
+#[test]
+fn an_intervention_is_as_if_the_recipe_had_said_it() {
+    let world = World::new();
+    let out = world.path("run");
+    let recipe = world.recipe("recipe.toml", 3.0, 1.0);
+    let long = std::fs::read_to_string(&recipe).unwrap().replace("tokens = 5120", "tokens = 64000");
+    std::fs::write(&recipe, &long).unwrap();
+    let flags = ["--save-precision", "f32"];
+    let mut child = world.pretrain(&recipe, "run", &flags).stderr(Stdio::null()).spawn().unwrap();
+    while !out.join("metrics.jsonl").is_file() || metric(&out, "loss").len() < 5 {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    succeeds(Command::new("kill").args(["-INT", &child.id().to_string()]));
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    let done = read_json(&out.join("run.json"))["progress"]["step"].as_u64().unwrap();
+
+    std::fs::write(world.path("other.toml"), "mixture = { forum = 1 }").unwrap();
+    std::fs::write(world.path("code.toml"), "mixture = { code = 2, web = 1 }").unwrap();
+    let intervene = |file: &str, at: u64| {
+        let mut command = world.posttrain();
+        command.arg("intervene").arg(&out).arg("--mixture").arg(world.path(file));
+        command.args(["--at", &at.to_string()]);
+        command
+    };
+    refused(
+        &mut intervene("other.toml", done + 9),
+        "the run has no source `forum`; its sources are web, code",
+    );
+    refused(&mut intervene("code.toml", done - 1), "lies behind the run's last checkpoint");
+    succeeds(&mut intervene("code.toml", done + 9));
+    succeeds(&mut world.pretrain(&recipe, "run", &flags));
+    refused(&mut intervene("code.toml", done + 19), "has finished");
+    let run = read_json(&out.join("run.json"));
+    assert_eq!(run["interventions"][0]["step"], json!(done + 9));
+    assert_eq!(run["lineage"][0]["resumed_after_step"], json!(done));
+    let report = std::fs::read_to_string(out.join("report.html")).unwrap();
+    let line = format!("<title>intervention: from step {} on the mixture is code 2, web 1", done + 9);
+    assert!(report.contains(&line), "{line}");
+
+    let (before, after) = ((done + 9) * 128, 64000 - (done + 9) * 128);
+    let parted = long.replace("tokens = 64000", &format!("tokens = {before}")).replacen(
+        "[[stages]]\n            name = \"longer\"",
+        &format!(
+            "[[stages]]\nname = \"more code\"\ntokens = {after}\nmixture = {{ code = 2, web = 1 }}\nphase = \"stable\"\n\n\
+             [[stages]]\n            name = \"longer\""
+        ),
+        1,
+    );
+    std::fs::write(world.path("parted.toml"), parted).unwrap();
+    succeeds(&mut world.pretrain(&world.path("parted.toml"), "parted", &flags));
+    let weights = |name: &str| std::fs::read(world.path(name).join("model.safetensors")).unwrap();
+    assert!(weights("run") == weights("parted"), "the weights differ");
+}
+
 #[cfg(unix)]
 #[test]
 fn a_mixture_changed_under_way_is_kept_in_the_lineage() {

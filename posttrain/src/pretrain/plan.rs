@@ -2,9 +2,11 @@
 //! rate.
 
 use super::settings::{Phase, StageSettings};
+use crate::intervene::Intervention;
 use crate::schedule::{Schedule, ScheduleType};
 use crate::settings::{TrainingSettings, at_least_one, within};
 use anyhow::{Result, bail, ensure};
+use std::collections::BTreeMap;
 
 /// A stage in steps.
 #[derive(Clone, Debug, PartialEq)]
@@ -85,6 +87,36 @@ impl Plan {
         Ok(Self { stages: in_steps, settings: settings.clone(), schedule, total: end })
     }
 
+    /// Changes the mixture from a step on, until the stage of that step ends, by parting the stage there.
+    ///
+    /// # Errors
+    /// When the run ends before that step.
+    pub(super) fn intervene(&mut self, change: &Intervention, sources: &[(String, u64)]) -> Result<()> {
+        let step = change.step;
+        ensure!(
+            step < self.total,
+            "interventions.json changes the mixture at step {step}, but the run has {} steps; decide again with `posttrain \
+             intervene`",
+            self.total
+        );
+        let index = self.stage(step).0;
+        let weights = shares(&change.mixture, sources);
+        let stage = &mut self.stages[index];
+        if stage.steps.0 == step {
+            stage.weights = weights;
+            return Ok(());
+        }
+        let later = Stage {
+            name: format!("{} from step {step}", stage.name),
+            weights,
+            steps: (step, stage.steps.1),
+            ..stage.clone()
+        };
+        stage.steps.1 = step;
+        self.stages.insert(index + 1, later);
+        Ok(())
+    }
+
     /// Returns the steps of all stages.
     pub(super) fn total(&self) -> u64 {
         self.total
@@ -143,12 +175,11 @@ impl StageSettings {
         }
         let sum: f64 = self.mixture.values().sum();
         ensure!(sum > 0.0, "stage {name}: the weights of `mixture` add up to 0; give one above 0");
-        let weight = |(source, _): &(String, u64)| self.mixture.get(source).copied().unwrap_or(0.0) / sum;
         let sequences_per_step = common.batch_tokens / sequence_length;
         let steps = (self.tokens / (sequences_per_step * sequence_length) as f64).ceil() as u64;
         Ok(Stage {
             name: name.clone(),
-            weights: sources.iter().map(weight).collect(),
+            weights: shares(&self.mixture, sources),
             phase: self.phase,
             sequence_length,
             rope_theta: theta,
@@ -158,11 +189,16 @@ impl StageSettings {
     }
 }
 
+/// The share of every source, in their order, adding up to 1.
+fn shares(mixture: &BTreeMap<String, f64>, sources: &[(String, u64)]) -> Vec<f64> {
+    let sum: f64 = mixture.values().sum();
+    sources.iter().map(|(source, _)| mixture.get(source).copied().unwrap_or(0.0) / sum).collect()
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a test may fail loudly")]
 mod tests {
     use super::*;
-    use std::collections::BTreeMap;
 
     fn stage(name: &str, tokens: f64, phase: Phase) -> StageSettings {
         let mixture = BTreeMap::from([("web".to_owned(), 3.0), ("code".to_owned(), 1.0)]);
@@ -179,6 +215,29 @@ mod tests {
             ..TrainingSettings::default()
         };
         Plan::new(stages, &sources, common, &settings)
+    }
+
+    #[test]
+    fn an_intervention_parts_a_stage_and_changes_no_rate() {
+        let stages = [stage("one", 128.0, Phase::Stable), stage("two", 128.0, Phase::Decay)];
+        let undisturbed = plan(&stages).unwrap();
+        let mut changed = undisturbed.clone();
+        let sources = [("web".to_owned(), 100), ("code".to_owned(), 100)];
+        let at = |step| Intervention {
+            step,
+            mixture: BTreeMap::from([("code".to_owned(), 2.0)]),
+            decided: String::new(),
+            decided_after_step: 0,
+        };
+        changed.intervene(&at(6), &sources).unwrap();
+        let rates = |plan: &Plan| (0..8).map(|step| plan.rate(step)).collect::<Vec<_>>();
+        assert_eq!(rates(&changed), rates(&undisturbed));
+        let weights: Vec<f64> = (0..8).map(|step| changed.stage(step).1.weights[0]).collect();
+        assert_eq!(weights, [0.75, 0.75, 0.75, 0.75, 0.75, 0.75, 0.0, 0.0]);
+        // At the first step of a stage there is nothing to part.
+        changed.intervene(&at(4), &sources).unwrap();
+        assert_eq!((changed.stages.len(), changed.stage(5).1.weights[1]), (3, 1.0));
+        assert!(changed.intervene(&at(8), &sources).unwrap_err().to_string().contains("has 8 steps"));
     }
 
     #[test]

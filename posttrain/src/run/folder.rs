@@ -152,6 +152,7 @@ pub(super) fn set_aside(folder: &Path) -> Result<()> {
         "tensorboard",
         "metrics.jsonl",
         crate::samples::FILE_NAME,
+        crate::intervene::FILE_NAME,
         "report.html",
         "model.safetensors",
         adapter::WEIGHTS_FILE,

@@ -1,0 +1,155 @@
+//! `posttrain intervene`: changes the mixture of a pretraining run from a step on, while the run is stopped, as SmolLM2's
+//! authors did with theirs. The recipe stays what it was: `interventions.json` beside `run.json` says what was changed, when
+//! it was decided, and after how many steps. The run's next start reads it.
+
+use anyhow::{Context, Result, bail, ensure};
+use files::run_folder::{Lock, NO_LOCK_HELP};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+/// The file in the run's folder.
+pub(crate) const FILE_NAME: &str = "interventions.json";
+
+/// The command line of `posttrain intervene`.
+#[derive(Debug, clap::Args)]
+pub struct Options {
+    /// Folder of a pretraining run that is stopped
+    run: PathBuf,
+    /// First step with the new mixture; it holds until the stage of that step ends
+    #[arg(long)]
+    at: u64,
+    /// TOML file with a table `mixture`: the weight of each source
+    #[arg(long)]
+    mixture: PathBuf,
+    #[arg(long, help = NO_LOCK_HELP)]
+    no_lock: bool,
+}
+
+/// A change of the mixture.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Intervention {
+    /// The first step with the new mixture, from 0.
+    pub(crate) step: u64,
+    /// The weight of each source; the others have none.
+    pub(crate) mixture: BTreeMap<String, f64>,
+    /// The local time of the decision.
+    pub(crate) decided: String,
+    /// The run's steps at that time.
+    pub(crate) decided_after_step: u64,
+}
+
+impl Intervention {
+    /// What is said of it in the run's notes.
+    pub(crate) fn note(&self) -> String {
+        let weights: Vec<String> =
+            self.mixture.iter().map(|(source, weight)| format!("{source} {weight}")).collect();
+        let Self { step, decided, decided_after_step, .. } = self;
+        format!(
+            "intervention: from step {step} on the mixture is {} (decided {decided}, after step {decided_after_step})",
+            weights.join(", ")
+        )
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct MixtureFile {
+    mixture: BTreeMap<String, f64>,
+}
+
+/// Records the change. Returns the exit code.
+///
+/// # Errors
+/// When the folder has no such run, the run has finished or is running, it is past that step, or a source is unknown.
+pub fn run(options: &Options) -> Result<u8> {
+    let folder = &options.run;
+    let run = stopped_run(folder)?;
+    let _lock = Lock::acquire_unless(options.no_lock, folder, "posttrain pretrain")?;
+    let done = run["progress"]["step"].as_u64().unwrap_or_default();
+    ensure!(
+        options.at >= done,
+        "`--at {}` lies behind the run's last checkpoint, which is after step {done}; give {done} or more",
+        options.at
+    );
+    let mixture = read_mixture(&options.mixture, &run["data"])?;
+    let decided = chrono::Local::now().format("%Y-%m-%d %H:%M:%S %:z").to_string();
+    let new = Intervention { step: options.at, mixture, decided, decided_after_step: done };
+    let mut all = read(folder)?;
+    // What was decided for the same step or a later one, and has not begun, is replaced.
+    let replaced: Vec<Intervention> = all.iter().filter(|one| one.step >= new.step).cloned().collect();
+    all.retain(|one| one.step < new.step);
+    all.push(new.clone());
+    files::atomic::write(&folder.join(FILE_NAME), serde_json::to_vec_pretty(&all)?)?;
+    for one in replaced {
+        terminal::message!("note: replaces the {}", one.note());
+    }
+    terminal::message!("{}; run the same `posttrain pretrain` command again to go on", new.note());
+    Ok(0)
+}
+
+/// The run.json of a pretraining run that can go on.
+fn stopped_run(folder: &Path) -> Result<Value> {
+    let path = folder.join("run.json");
+    let text = std::fs::read(&path)
+        .with_context(|| format!("{} is no run: cannot read run.json", folder.display()))?;
+    let run: Value =
+        serde_json::from_slice(&text).with_context(|| format!("{} is damaged", path.display()))?;
+    match (run["command"].as_str(), run["state"].as_str()) {
+        (Some("pretrain"), Some("finished")) => {
+            bail!("the run in {} has finished; a mixture is changed while steps are left", folder.display())
+        }
+        (Some("pretrain"), _) => Ok(run),
+        (command, _) => bail!(
+            "{} is a run of `posttrain {}`; only `posttrain pretrain` has a mixture",
+            folder.display(),
+            command.unwrap_or("(unknown)")
+        ),
+    }
+}
+
+/// Reads the new weights; `sources` are those of the run, by name.
+fn read_mixture(path: &Path, sources: &Value) -> Result<BTreeMap<String, f64>> {
+    let shown = path.display();
+    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read `--mixture {shown}`"))?;
+    let MixtureFile { mixture } = toml::from_str(&text).with_context(|| shown.to_string())?;
+    for (source, weight) in &mixture {
+        ensure!(
+            sources.get(source).is_some(),
+            "{shown}: the run has no source `{source}`; its sources are {}. To add one, give it to the run's recipe with \
+             `--accept-changes`",
+            sources.as_object().map_or_else(String::new, |all| all
+                .keys()
+                .cloned()
+                .collect::<Vec<_>>()
+                .join(", "))
+        );
+        ensure!(
+            weight.is_finite() && *weight >= 0.0,
+            "{shown}: the weight of {source} is {weight}; expected a number from 0"
+        );
+    }
+    ensure!(mixture.values().sum::<f64>() > 0.0, "{shown}: the weights add up to 0; give one above 0");
+    Ok(mixture)
+}
+
+/// The interventions of a run, by step; none without a file.
+///
+/// # Errors
+/// When the file cannot be read or is damaged.
+pub(crate) fn read(folder: &Path) -> Result<Vec<Intervention>> {
+    let path = folder.join(FILE_NAME);
+    match std::fs::read(&path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
+        Ok(text) => serde_json::from_slice(&text).with_context(|| {
+            format!(
+                "{} is damaged; restore it, or remove it to go on with the recipe's mixture",
+                path.display()
+            )
+        }),
+    }
+}
