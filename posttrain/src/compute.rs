@@ -63,6 +63,9 @@ pub(crate) fn resolve(
             gib(free.bytes),
             gib(plan.host_bytes())
         );
+        if let Some(note) = larger_is_possible(micro_batch_tokens, plan.most_tokens(free.bytes), lengths) {
+            terminal::message!("note: {note}");
+        }
         if Plan::is_tight(&estimate, free.bytes) {
             let left = gib(free.bytes - estimate.total());
             terminal::message!(
@@ -145,6 +148,14 @@ fn recorded_run(folder: &RunFolder) -> Option<Value> {
     }
     let text = std::fs::read(folder.out.join("run.json")).ok()?;
     serde_json::from_slice(&text).ok()
+}
+
+/// Returns a note if micro-batches of at least twice the size would fit, of `most` tokens that do, and the steps have them.
+fn larger_is_possible(tokens: usize, most: Option<usize>, lengths: Lengths) -> Option<String> {
+    let larger = most?.min(lengths.step);
+    (larger >= 2 * tokens.max(lengths.longest)).then(|| {
+        format!("micro-batches have {tokens} tokens; `--micro-batch-tokens auto` would take {larger}, which is faster on a GPU")
+    })
 }
 
 /// Returns a note if micro-batches are smaller than they were before the run was resumed.
@@ -241,6 +252,16 @@ mod tests {
             assert!(note.contains(part), "{note}");
         }
         assert!(!note.contains("H200"), "{note}");
+    }
+
+    #[test]
+    fn a_size_far_below_what_fits_is_said() {
+        let lengths = Lengths { longest: 2048, step: 32_768 };
+        let note = larger_is_possible(4096, Some(60_000), lengths).unwrap();
+        assert!(note.contains("4096 tokens") && note.contains("would take 32768"), "{note}");
+        assert_eq!(larger_is_possible(4096, Some(8000), lengths), None);
+        assert_eq!(larger_is_possible(4096, Some(60_000), Lengths { step: 4096, ..lengths }), None);
+        assert_eq!(larger_is_possible(4096, None, lengths), None);
     }
 
     #[test]

@@ -177,7 +177,8 @@ fn what_is_missing_or_old_is_one_sentence_with_what_is_needed() {
     let empty = tempfile::tempdir().unwrap();
     let nowhere = empty.path().join("libcuda.so.1").display().to_string();
     let empty = empty.path().display().to_string();
-    let cases: [(&[(&str, &str)], &[&str]); 8] = [
+    type Case<'a> = (&'a [(&'a str, &'a str)], &'a [&'a str]);
+    let cases: [Case<'_>; 8] = [
         (&[("SMOL_CUDA_DRIVER", &nowhere)], &["no NVIDIA driver (libcuda.so.1)", "`--device cpu`"]),
         (&[("STANDIN_VERSION", "11040")], &["supports CUDA 11.4", "driver 520 (CUDA 11.8) or newer"]),
         (&[("STANDIN_CAPABILITY", "7.5")], &["compute capability 7.5", "need 8.0", "`--device cpu`"]),
