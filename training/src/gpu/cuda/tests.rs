@@ -211,6 +211,22 @@ fn an_older_driver_is_given_portable_ptx() {
     assert!(in_a_process(&[("SMOL_CUDA_IMAGE", "portable")]).contains("portable PTX"));
 }
 
+/// Products and sums are rounded where the sources say, whoever compiles them: PTX has no operation without a rounding. And
+/// the results of attention are stored 16 bytes at a time.
+#[test]
+fn nothing_is_left_for_a_driver_to_fuse() {
+    let ptx = String::from_utf8_lossy(PORTABLE);
+    assert!(ptx.contains("\n.version 7.8\n") && ptx.contains("fma.rn.f32") && ptx.contains("mul.rn.f32"));
+    for operation in ["mul.f32", "add.f32", "sub.f32", "mul.ftz", "add.ftz"] {
+        assert!(!ptx.contains(operation), "{operation} has no rounding");
+    }
+    for kernel in ["attention_forward_64", "attention_backward_query_64", "attention_backward_key_64"] {
+        let body = ptx.split(&format!(".entry {kernel}(")).nth(1).unwrap().split(".entry ").next().unwrap();
+        let wide = body.matches("st.global.v4").count();
+        assert!(wide >= 8, "{kernel} has {wide} stores of 16 bytes");
+    }
+}
+
 /// The first run says that a kernel failed, and how to find it; the second run names it.
 #[test]
 fn a_fault_names_its_kernel_on_a_second_run() {
