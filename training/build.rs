@@ -4,6 +4,16 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+/// Compute capabilities that get machine code, and the CUDA version that knows them first: A100; RTX 30 and A40; RTX 40 and
+/// L40; H100 and H200; B200; RTX 50.
+const CAPABILITIES: [(u32, u32); 6] =
+    [(80, 11_000), (86, 11_010), (89, 11_080), (90, 11_080), (100, 12_080), (120, 12_080)];
+/// Options of every compilation. Without `-fmad=false` nvcc, and each driver that compiles the PTX, may make one operation of
+/// a product and a sum, with other last bits; the sources say where it should be one (`multiply_add`).
+const COMMON: [&str; 3] = ["-O3", "-std=c++17", "-fmad=false"];
+/// The PTX instruction set of CUDA 11.8 (PTX ISA, "Release Notes").
+const PORTABLE_PTX: &str = "7.8";
+
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
     if std::env::var_os("CARGO_FEATURE_CUDA").is_some() {
@@ -12,7 +22,6 @@ fn main() {
             println!("cargo::rerun-if-env-changed={name}");
         }
         compile(&nvcc());
-        link_runtime();
     }
     if std::env::var_os("CARGO_FEATURE_EMULATED").is_some() {
         println!("cargo::rerun-if-changed=cuda");
@@ -39,16 +48,79 @@ fn nvcc() -> PathBuf {
     })
 }
 
-/// Compiles code for compute capability 9.0 (H100, H200) and PTX for all others from 8.0 up into one file.
+/// Compiles two images: machine code for the compute capabilities above with PTX for newer ones, and PTX that older
+/// drivers compile. Their names are in `src/gpu/cuda.rs`.
 fn compile(nvcc: &Path) {
+    let version = version_of(nvcc);
+    let native = out_dir().join("kernels.fatbin");
+    let mut options: Vec<String> = ["--fatbin", "-lineinfo"].map(str::to_owned).to_vec();
+    for capability in
+        CAPABILITIES.into_iter().filter(|(_, since)| *since <= version).map(|(capability, _)| capability)
+    {
+        options.extend(["-gencode".to_owned(), format!("arch=compute_{capability},code=sm_{capability}")]);
+    }
+    options.extend(["-gencode", "arch=compute_80,code=compute_80"].map(str::to_owned));
+    run(Command::new(nvcc).args(COMMON).args(&options).args(["cuda/kernels.cu", "-o"]).arg(&native));
+    compile_portable(nvcc);
+    println!("cargo::rustc-env=SMOL_CUDA_VERSION={version}");
+    println!("cargo::rustc-env=SMOL_CUDA_KERNELS={:016x}", hash_of_kernels(version));
+}
+
+/// Compiles PTX for 8.0 and states the instruction set of CUDA 11.8, whose drivers then compile it; ptxas refuses it here
+/// if it uses anything newer. Newer hints for the optimizer (pragmas) are left out.
+fn compile_portable(nvcc: &Path) {
+    let ptx = out_dir().join("kernels.ptx");
     let mut command = Command::new(nvcc);
-    command.args(["--fatbin", "-O3", "-std=c++17", "-lineinfo"]);
-    command.args(["-gencode", "arch=compute_80,code=compute_80", "-gencode", "arch=compute_90,code=sm_90"]);
-    command.arg("cuda/kernels.cu").arg("-o").arg(out_dir().join("kernels.fatbin"));
+    run(command.args(COMMON).args(["--ptx", "-arch=compute_80", "cuda/kernels.cu", "-o"]).arg(&ptx));
+    let text = std::fs::read_to_string(&ptx).expect("nvcc wrote it");
+    let lines = text.lines().filter(|line| !line.contains(".pragma \"used_bytes_mask"));
+    let mut portable: String = lines
+        .map(|line| match line.starts_with(".version ") {
+            true => format!(".version {PORTABLE_PTX}\n"),
+            false => format!("{line}\n"),
+        })
+        .collect();
+    std::fs::write(&ptx, &portable).expect("OUT_DIR can be written");
+    let ptxas = nvcc.with_file_name("ptxas");
+    run(Command::new(ptxas).arg("-arch=sm_80").arg(&ptx).arg("-o").arg(out_dir().join("portable.cubin")));
+    // The driver reads it as a string.
+    portable.push('\0');
+    std::fs::write(&ptx, portable).expect("OUT_DIR can be written");
+}
+
+/// Returns nvcc's CUDA version as drivers write theirs: 13000 for 13.0.
+fn version_of(nvcc: &Path) -> u32 {
+    let output = Command::new(nvcc).arg("--version").output();
+    let text = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
+    let version = text.split("release ").nth(1).and_then(|rest| rest.split(',').next());
+    let parts = version.and_then(|version| version.split_once('.'));
+    let numbers =
+        parts.and_then(|(major, minor)| Some((major.parse::<u32>().ok()?, minor.parse::<u32>().ok()?)));
+    match numbers {
+        Some((major, minor)) => 1000 * major + 10 * minor,
+        None => stop(&format!("`{} --version` does not state its release", nvcc.display())),
+    }
+}
+
+/// Returns a hash of what decides the kernels' results: their sources, and the compiler's version and options.
+fn hash_of_kernels(version: u32) -> u64 {
+    let entries = std::fs::read_dir("cuda").expect("the kernels' folder");
+    let mut files: Vec<PathBuf> =
+        entries.map(|entry| entry.expect("a file").path()).filter(|path| path.is_file()).collect();
+    files.sort_unstable();
+    let mut bytes = format!("{version} {COMMON:?} {CAPABILITIES:?}").into_bytes();
+    files.iter().for_each(|file| bytes.extend(std::fs::read(file).expect("a source can be read")));
+    // FNV-1a (http://www.isthe.com/chongo/tech/comp/fnv/).
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    })
+}
+
+fn run(command: &mut Command) {
     match command.status() {
         Ok(status) if status.success() => {}
-        Ok(status) => stop(&format!("{} failed on training/cuda/kernels.cu: {status}", nvcc.display())),
-        Err(error) => stop(&format!("cannot run {}: {error}", nvcc.display())),
+        Ok(status) => stop(&format!("{command:?}: {status}")),
+        Err(error) => stop(&format!("cannot run {command:?}: {error}")),
     }
 }
 
@@ -70,15 +142,6 @@ fn emulate() {
     println!("cargo::rustc-link-search=native={}", out_dir().display());
     println!("cargo::rustc-link-lib=static=lanes");
     println!("cargo::rustc-link-lib=dylib=stdc++");
-}
-
-/// Makes programs look for CUDA's libraries in the toolkit they were built with and in `lib` beside themselves. It
-/// applies to this package's examples and tests; posttrain's build script does the same for its binary.
-fn link_runtime() {
-    println!("cargo::rustc-link-arg=-Wl,-rpath,$ORIGIN/lib");
-    for home in ["CUDA_HOME", "CUDA_PATH"].into_iter().filter_map(std::env::var_os).take(1) {
-        println!("cargo::rustc-link-arg=-Wl,-rpath,{}", Path::new(&home).join("lib64").display());
-    }
 }
 
 fn stop(reason: &str) -> ! {

@@ -10,7 +10,7 @@ use anyhow::{Result, bail};
 use checkpoint::ModelConfig;
 use serde_json::{Map, Value};
 use training::memory::{AdapterSize, FreeMemory, Lengths, Plan, gib};
-use training::{ComputeSettings, Device, DeviceInfo, check_architecture};
+use training::{ComputeSettings, Device, DeviceInfo, check_architecture, slow_paths};
 
 /// Tokens of an automatic micro-batch on the CPU.
 const CPU_TOKENS: usize = 4096;
@@ -34,12 +34,13 @@ pub(crate) fn resolve(
     folder: &RunFolder,
     about: &mut Map<String, Value>,
 ) -> Result<ComputeSettings> {
-    let DeviceInfo { device, name, free_memory } = match adapter {
+    let DeviceInfo { device, name, free_memory, decisive } = match adapter {
         Some(_) => adapter_device(settings.device)?,
         None => find_device(settings.device, config)?,
     };
     let precision = settings.precision.into();
     let plan = Plan::new(config, precision, settings.layer_checkpointing).with_adapter(adapter);
+    let mut notes = Vec::new();
     let free_memory = free_memory.map(|bytes| FreeMemory { gpu: &name, bytes });
     let micro_batch_tokens = match (settings.micro_batch_tokens, free_memory) {
         (MicroBatch::Tokens(tokens), _) => tokens,
@@ -47,15 +48,35 @@ pub(crate) fn resolve(
         (MicroBatch::Auto, Some(free)) => {
             let most = plan.largest_micro_batch(lengths, free)?;
             // An interrupted run continues with its size, so that it ends with the same bits.
-            recorded_tokens(folder, &name).filter(|earlier| *earlier <= most).unwrap_or(most)
+            let earlier = recorded_tokens(folder, &name);
+            notes.extend(earlier.and_then(|earlier| smaller_than_before(earlier, most)));
+            earlier.map_or(most, |earlier| earlier.min(most))
         }
     };
     let mut machine = about.remove("machine").unwrap_or_default();
     machine["device"] = name.clone().into();
     if let Some(free) = free_memory {
         let estimate = plan.check(micro_batch_tokens.max(lengths.longest), lengths, free)?;
-        terminal::message!("{name}: the plan takes {}; {} GiB are free", estimate.line(), gib(free.bytes));
+        terminal::message!(
+            "{name}: the plan takes {}; {} GiB are free; the host keeps {} GiB of weights and moments",
+            estimate.line(),
+            gib(free.bytes),
+            gib(plan.host_bytes())
+        );
+        if let Some(note) = larger_is_possible(micro_batch_tokens, plan.most_tokens(free.bytes), lengths) {
+            terminal::message!("note: {note}");
+        }
+        if Plan::is_tight(&estimate, free.bytes) {
+            let left = gib(free.bytes - estimate.total());
+            terminal::message!(
+                "note: the plan leaves {left} GiB of {name} free; give a smaller `--micro-batch-tokens` if memory runs out"
+            );
+        }
         machine["memory_estimate"] = estimate.to_json();
+        machine["host_memory_estimate"] = plan.host_bytes().into();
+        machine["gpu"] = decisive.clone();
+        notes.extend(slow_paths(config, precision).into_iter().map(|slow| format!("slow on {name}: {slow}")));
+        notes.extend(other_arithmetic(&recorded_machine(folder)["gpu"], &decisive));
     }
     if adapter.is_some() {
         let (of_adapter, of_all) = (plan.state(), plan.with_adapter(None).state());
@@ -68,6 +89,9 @@ pub(crate) fn resolve(
     }
     machine["micro_batch_tokens"] = micro_batch_tokens.into();
     about.insert("machine".to_owned(), machine);
+    if let Some(all) = about.get_mut("notes").and_then(Value::as_array_mut) {
+        all.extend(notes.into_iter().map(Value::from));
+    }
     Ok(ComputeSettings {
         device,
         precision,
@@ -93,7 +117,7 @@ fn find_device(choice: DeviceChoice, config: &ModelConfig) -> Result<DeviceInfo>
             DeviceInfo::of(Device::Cuda(ordinal))
         }
         DeviceChoice::Auto => {
-            let (best, mut note) = DeviceInfo::best()?;
+            let (best, mut note) = DeviceInfo::best();
             let refusal = check_architecture(best.device, config).err();
             let device = if refusal.is_some() { DeviceInfo::of(Device::Cpu)? } else { best };
             note = refusal.map(|reason| format!("training on the CPU: {reason}")).or(note);
@@ -107,13 +131,59 @@ fn find_device(choice: DeviceChoice, config: &ModelConfig) -> Result<DeviceInfo>
 
 /// Returns the size that `auto` was resolved to when the run in this folder last computed on a device of this name.
 fn recorded_tokens(folder: &RunFolder, device: &str) -> Option<usize> {
+    let run = recorded_run(folder)?;
+    let same = run["configuration"]["micro_batch_tokens"] == "auto" && run["machine"]["device"] == device;
+    Some(run["machine"]["micro_batch_tokens"].as_u64().filter(|_| same)? as usize)
+}
+
+/// Returns the machine of the run that is resumed; null if there is none.
+fn recorded_machine(folder: &RunFolder) -> Value {
+    recorded_run(folder).map(|run| run["machine"].clone()).unwrap_or_default()
+}
+
+/// Returns the run.json of the run that is resumed.
+fn recorded_run(folder: &RunFolder) -> Option<Value> {
     if folder.restart {
         return None;
     }
     let text = std::fs::read(folder.out.join("run.json")).ok()?;
-    let run: Value = serde_json::from_slice(&text).ok()?;
-    let same = run["configuration"]["micro_batch_tokens"] == "auto" && run["machine"]["device"] == device;
-    Some(run["machine"]["micro_batch_tokens"].as_u64().filter(|_| same)? as usize)
+    serde_json::from_slice(&text).ok()
+}
+
+/// Returns a note if micro-batches of at least twice the size would fit, of `most` tokens that do, and the steps have them.
+fn larger_is_possible(tokens: usize, most: Option<usize>, lengths: Lengths) -> Option<String> {
+    let larger = most?.min(lengths.step);
+    (larger >= 2 * tokens.max(lengths.longest)).then(|| {
+        format!("micro-batches have {tokens} tokens; `--micro-batch-tokens auto` would take {larger}, which is faster on a GPU")
+    })
+}
+
+/// Returns a note if micro-batches are smaller than they were before the run was resumed.
+fn smaller_than_before(earlier: usize, most: usize) -> Option<String> {
+    (most < earlier).then(|| {
+        format!(
+            "`--micro-batch-tokens auto` was {earlier} tokens before this resume and is {most} now, because less of the GPU's memory is free: the last bits differ from those of a run that was not interrupted"
+        )
+    })
+}
+
+/// Returns a note on what decides the last bits of a GPU's results and is not what it was before the run was resumed.
+fn other_arithmetic(before: &Value, now: &Value) -> Option<String> {
+    let (before, now) = (before.as_object()?, now.as_object()?);
+    let names = now.keys().chain(before.keys().filter(|name| !now.contains_key(*name)));
+    let changes: Vec<String> = names
+        .filter(|name| before.get(*name) != now.get(*name))
+        .map(|name| {
+            let value = |facts: &Map<String, Value>| facts.get(name).cloned().unwrap_or_default();
+            format!("{name} {} instead of {}", value(now), value(before))
+        })
+        .collect();
+    (!changes.is_empty()).then(|| {
+        format!(
+            "resumed with {}: the last bits differ from those of a run that was not interrupted",
+            changes.join(", ")
+        )
+    })
 }
 
 #[cfg(test)]
@@ -167,6 +237,39 @@ mod tests {
         }
         let error = find_device(DeviceChoice::Cuda(0), &config).unwrap_err().to_string();
         assert!(error.contains("biases of queries") && error.contains("`--device cpu`"), "{error}");
+    }
+
+    #[test]
+    fn a_resume_under_another_driver_or_library_says_so() {
+        let gpu = |driver: &str, products: &str| serde_json::json!({"name": "NVIDIA H200", "driver": driver, "products": products});
+        let before = gpu("13.0", "cuBLAS 13.1.0");
+        assert_eq!(other_arithmetic(&before, &before), None);
+        assert_eq!(other_arithmetic(&Value::Null, &before), None);
+        let note = other_arithmetic(&before, &gpu("13.1", "cuBLAS 13.2.0")).unwrap();
+        for part in
+            ["driver \"13.1\" instead of \"13.0\"", "products \"cuBLAS 13.2.0\"", "the last bits differ"]
+        {
+            assert!(note.contains(part), "{note}");
+        }
+        assert!(!note.contains("H200"), "{note}");
+    }
+
+    #[test]
+    fn a_size_far_below_what_fits_is_said() {
+        let lengths = Lengths { longest: 2048, step: 32_768 };
+        let note = larger_is_possible(4096, Some(60_000), lengths).unwrap();
+        assert!(note.contains("4096 tokens") && note.contains("would take 32768"), "{note}");
+        assert_eq!(larger_is_possible(4096, Some(8000), lengths), None);
+        assert_eq!(larger_is_possible(4096, Some(60_000), Lengths { step: 4096, ..lengths }), None);
+        assert_eq!(larger_is_possible(4096, None, lengths), None);
+    }
+
+    #[test]
+    fn a_smaller_automatic_size_is_said() {
+        assert_eq!(smaller_than_before(5120, 5120), None);
+        assert_eq!(smaller_than_before(5120, 9000), None);
+        let note = smaller_than_before(5120, 4096).unwrap();
+        assert!(note.contains("was 5120 tokens") && note.contains("is 4096 now"), "{note}");
     }
 
     #[test]

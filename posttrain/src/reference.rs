@@ -13,7 +13,9 @@ use files::hash::Hasher;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use terminal::Progress;
-use training::{Base, Batch, ComputeSettings, Device, Parameters, Score, Sequence, scorer, scorer_of_base};
+use training::{
+    Base, Batch, ComputeSettings, Device, DeviceInfo, Parameters, Score, Sequence, scorer, scorer_of_base,
+};
 
 mod partial;
 
@@ -108,25 +110,39 @@ pub(crate) fn log_probabilities(
     positions: usize,
     cache: &Path,
 ) -> Result<Vec<Vec<f64>>> {
-    let weights = model.hash();
-    // Its buffers are freed when this function returns.
-    let mut scorer = model.scorer(positions, compute)?;
+    let (weights, rounding) = (model.hash(), rounding(compute)?);
+    // Made when something is not in the cache. Its buffers are freed when this function returns.
+    let mut scorer = None;
     let mut all = Vec::new();
     for part in parts {
-        // A GPU rounds differently from a CPU.
-        let device = if compute.device == Device::Cpu { "" } else { " cuda" };
-        let name = format!("{VERSION} {weights} {} {precision:?}{device}", part.name);
+        let name = format!("{VERSION} {weights} {} {precision:?}{rounding}", part.name);
         let path = folder(cache).join(files::hash::sha256(name));
-        all.push(match read(&path, part.lengths.len()) {
-            Ok(Some(sums)) => sums,
-            Ok(None) => compute_sums(scorer.as_mut(), part, compute.micro_batch_tokens, &path)?,
-            Err(error) => {
-                terminal::message!("note: {error}; computing the reference's log-probabilities again");
+        let cached = read(&path, part.lengths.len()).unwrap_or_else(|error| {
+            terminal::message!("note: {error}; computing the reference's log-probabilities again");
+            None
+        });
+        all.push(match cached {
+            Some(sums) => sums,
+            None => {
+                let scorer = match &mut scorer {
+                    Some(scorer) => scorer,
+                    None => scorer.insert(model.scorer(positions, compute)?),
+                };
                 compute_sums(scorer.as_mut(), part, compute.micro_batch_tokens, &path)?
             }
         });
     }
     Ok(all)
+}
+
+/// Returns what decides how a device rounds, as part of a file's name: a GPU's products round by its kind, its libraries and
+/// the number of rows; the CPU's do not.
+fn rounding(compute: &ComputeSettings) -> Result<String> {
+    if compute.device == Device::Cpu {
+        return Ok(String::new());
+    }
+    let DeviceInfo { decisive, .. } = DeviceInfo::of(compute.device)?;
+    Ok(format!(" {decisive} {}", compute.micro_batch_tokens))
 }
 
 /// Returns the folder of the cached log-probabilities.

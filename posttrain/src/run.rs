@@ -14,7 +14,8 @@ use serde_json::{Map, Value};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 use terminal::Stop;
-use training::{ComputeSettings, Learner, Optimizer, Parameters, TrainingState};
+use training::memory::gib;
+use training::{ComputeSettings, Device, Learner, Optimizer, Parameters, TrainingState, memory_taken};
 
 mod folder;
 mod manifest;
@@ -42,6 +43,8 @@ pub(crate) struct Run {
     stop: Stop,
     /// What is wrong with the checkpoint that was resumed from, until it is written again.
     damage: Option<String>,
+    /// The device whose memory is looked at after the first step.
+    measured: Option<Device>,
     /// Keeps a second run out of the folder.
     _lock: Lock,
 }
@@ -116,6 +119,7 @@ impl Run {
             meter,
             stop: Stop::listen().context("cannot listen to signals")?,
             damage,
+            measured: Some(compute.device),
             _lock: lock,
         };
         events.iter().for_each(|event| add_to_lineage(&mut run.manifest, event));
@@ -141,6 +145,19 @@ impl Run {
         self.progress.num_tokens += tokens as u64;
         self.progress.seconds = self.clock.1 + self.clock.0.elapsed().as_secs_f64();
         self.meter.step(tokens, attended, trained);
+        if let Some(taken) = self.measured.take().and_then(memory_taken) {
+            self.record_memory(taken);
+        }
+    }
+
+    /// Prints and records what the first step took of a GPU's memory, beside what was planned.
+    fn record_memory(&mut self, taken: u64) {
+        let Some(machine) = self.manifest.get_mut("machine") else { return };
+        let parts = machine["memory_estimate"].as_object().into_iter().flatten();
+        let planned: u64 = parts.filter_map(|(_, bytes)| bytes.as_u64()).sum();
+        machine["memory_taken"] = taken.into();
+        let (taken, planned) = (gib(taken), gib(planned));
+        self.line(&format!("the first step took {taken} GiB of the GPU's memory, {planned} were planned"));
     }
 
     /// Logs values at the current step to metrics.jsonl and TensorBoard.

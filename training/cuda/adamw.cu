@@ -26,7 +26,8 @@ KERNEL(256, squared_norm, double* __restrict__ partial, const float* __restrict_
     for (u64 i = thread; i < length / 4; i += stride) {
         float values[4];
         widen(values, load<4>(gradients + 4 * i));
-        sum += values[0] * values[0] + values[1] * values[1] + (values[2] * values[2] + values[3] * values[3]);
+        const float left = multiply_add(values[0], values[0], values[1] * values[1]);
+        sum += left + multiply_add(values[2], values[2], values[3] * values[3]);
     }
     for (u64 i = length / 4 * 4 + thread; i < length; i += stride) sum += gradients[i] * gradients[i];
     sum = block_sum_double(sum);
@@ -50,9 +51,10 @@ struct Step {
 
 __device__ __forceinline__ void update(float& weight, float& mean, float& square, float gradient, const Step& step) {
     gradient *= step.scale;
-    mean = step.beta1 * mean + (1.0f - step.beta1) * gradient;
-    square = step.beta2 * square + (1.0f - step.beta2) * (gradient * gradient);
-    weight = weight * step.keep - step.rate * mean / (sqrtf(square) * step.root + step.epsilon);
+    mean = multiply_add(step.beta1, mean, (1.0f - step.beta1) * gradient);
+    square = multiply_add(step.beta2, square, (1.0f - step.beta2) * (gradient * gradient));
+    const float divisor = multiply_add(sqrtf(square), step.root, step.epsilon);
+    weight = multiply_add(weight, step.keep, -(step.rate * mean / divisor));
 }
 
 // The flat buffers, from a chunk's first element on.

@@ -13,7 +13,7 @@ constexpr u32 LANE_COLUMNS = 4;
 
 template <class E> __device__ __forceinline__ float dot(const float* row, const E* other, u32 dim) {
     float sum = 0.0f;
-    for (u32 d = 0; d < dim; d++) sum += row[d] * to_float(other[d]);
+    for (u32 d = 0; d < dim; d++) sum = multiply_add(row[d], to_float(other[d]), sum);
     return sum;
 }
 
@@ -30,7 +30,7 @@ __device__ __forceinline__ void add_weighted(float (&sums)[LANE_COLUMNS], const 
     for (u32 i = 0; i < LANE_COLUMNS; i++) {
         const u32 d = threadIdx.x % 32 + 32 * i;
         if (d >= dim) continue;
-        for (u32 j = 0; j < count; j++) sums[i] += weights[j] * to_float(rows[j * stride + d]);
+        for (u32 j = 0; j < count; j++) sums[i] = multiply_add(weights[j], to_float(rows[j * stride + d]), sums[i]);
     }
 }
 
@@ -63,7 +63,7 @@ __device__ __forceinline__ void forward_query(E* out, float* log_sum, const E* q
         const float weight = visible ? exp_fast(score - larger) : 0.0f;
         const float factor = exp_fast(maximum - larger);
         maximum = larger;
-        total = total * factor + warp_sum(weight);
+        total = multiply_add(total, factor, warp_sum(weight));
 #pragma unroll
         for (u32 i = 0; i < LANE_COLUMNS; i++) sums[i] *= factor;
         weights[lane] = weight;
@@ -109,7 +109,7 @@ __device__ __forceinline__ float dot_by_eight(const E* a, const E* b, u32 dim) {
         widen(left, load<COUNT>(a + d));
         widen(right, load<COUNT>(b + d));
 #pragma unroll
-        for (int i = 0; i < COUNT; i++) sum += left[i] * right[i];
+        for (int i = 0; i < COUNT; i++) sum = multiply_add(left[i], right[i], sum);
     }
     return sum;
 }
@@ -170,7 +170,7 @@ __device__ __forceinline__ void backward_query(E* dqkv, Saved<E> saved, float* s
         const u32 key = first + lane;
         float dscore = 0.0f;
         if (key <= row) {
-            const float weight = exp_fast(dot(query, keys + key * stride, dim) * scale - log_sum);
+            const float weight = exp_fast(multiply_add(dot(query, keys + key * stride, dim), scale, -log_sum));
             dscore = weight * (dot(dout, values + key * stride, dim) - delta);
         }
         dscores[lane] = dscore;
@@ -228,7 +228,7 @@ __device__ __forceinline__ void backward_key(E* dqkv, Saved<E> saved, float* sha
             float weight = 0.0f, dscore = 0.0f;
             if (query < end) {
                 const u64 at = static_cast<u64>(head) * tokens + query;
-                weight = exp_fast(dot(key, queries + query * stride, dim) * scale - saved.log_sums[at]);
+                weight = exp_fast(multiply_add(dot(key, queries + query * stride, dim), scale, -saved.log_sums[at]));
                 dscore = weight * (dot(value, dout + query * out_row, dim) - saved.delta[at]);
             }
             weights[lane] = weight;

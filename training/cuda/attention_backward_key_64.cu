@@ -63,11 +63,12 @@ __device__ __forceinline__ void softmax_weights(float (&scores)[2][4][4], const 
 #pragma unroll
     for (u32 n = 0; n < 4; n++) {
         const Pack<float, 2> log_sum = load<2>(log_sums + 8 * n + threadIdx.x % 4 * 2);
+        const float shifts[2] = {log_sum.values[0] * LOG2_E, log_sum.values[1] * LOG2_E};
 #pragma unroll
         for (u32 m = 0; m < 2; m++) {
 #pragma unroll
             for (u32 i = 0; i < 4; i++) {
-                scores[m][n][i] = exp2_fast(scores[m][n][i] * scale - log_sum.values[i % 2] * LOG2_E);
+                scores[m][n][i] = exp2_fast(multiply_add(scores[m][n][i], scale, -shifts[i % 2]));
             }
         }
     }

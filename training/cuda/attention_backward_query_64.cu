@@ -44,7 +44,7 @@ __device__ __forceinline__ void dscores_of_queries(float (&dscores)[2][4][4], co
         for (u32 n = 0; n < 4; n++) {
 #pragma unroll
             for (u32 i = 0; i < 4; i++) {
-                const float weight = exp2_fast(scores[m][n][i] * scale - rows.log_sum[m][i / 2]);
+                const float weight = exp2_fast(multiply_add(scores[m][n][i], scale, -rows.log_sum[m][i / 2]));
                 dscores[m][n][i] = weight * (dscores[m][n][i] - rows.delta[m][i / 2]);
             }
         }
@@ -93,7 +93,8 @@ __device__ __forceinline__ void read_query_rows(QueryRows& rows, const bf16* que
 }
 
 // The columns of the queries in dqkv (T, (H + 2K) 64). Block (n, h): tile n of head h. Shared: queries (128, 64), dout
-// (128, 64), then twice keys (64, 64) and values (64, 64).
+// (128, 64), then keys (64, 64) and values (64, 64). Queries and dout are read once: every other stage is over the queries,
+// so that two blocks fit into the 100 KB of smaller GPUs.
 KERNEL(128, attention_backward_query_64, bf16* __restrict__ dqkv, const bf16* __restrict__ dout,
        const float* __restrict__ log_sums, const float* __restrict__ delta, const bf16* __restrict__ qkv,
        const u32* __restrict__ tiles, u32 tokens, u32 heads, u32 kv_heads) {
@@ -108,8 +109,9 @@ KERNEL(128, attention_backward_query_64, bf16* __restrict__ dqkv, const bf16* __
     const bf16* keys = qkv + tile.start * stride + shape.key(kv_head);
     const bf16* values = qkv + tile.start * stride + shape.value(kv_head);
     const u32 visible = tile.last() - tile.start;                                  // keys of the last query
+    const auto stage_of = [&](u32 step) { return step % 2 == 0 ? stages : queries; };
     const auto load_stage = [&](u32 step) {
-        bf16* stage = stages + step % 2 * 2 * QUERY_PASS_KEYS * HEAD;
+        bf16* stage = stage_of(step);
         const u32 first = step * QUERY_PASS_KEYS, count = visible - first;
         load_tile<QUERY_PASS_KEYS>(stage, keys + first * stride, stride, count);
         load_tile<QUERY_PASS_KEYS>(stage + QUERY_PASS_KEYS * HEAD, values + first * stride, stride, count);
@@ -127,9 +129,13 @@ KERNEL(128, attention_backward_query_64, bf16* __restrict__ dqkv, const bf16* __
         wait_for_copies();
         // After it this stage is complete, and no thread reads the other one.
         __syncthreads();
+        if (step == 0) {
+            read_query_rows(rows, queries, douts, log_sums + saved, delta + saved, count);
+            // No warp needs the queries any more.
+            __syncthreads();
+        }
         if (step + 1 < steps) load_stage(step + 1);
-        if (step == 0) read_query_rows(rows, queries, douts, log_sums + saved, delta + saved, count);
-        const bf16* stage = stages + step % 2 * 2 * QUERY_PASS_KEYS * HEAD;
+        const bf16* stage = stage_of(step);
 #pragma unroll 1
         for (u32 first = 0; first < QUERY_PASS_KEYS; first += 32) {
             const u32 key = tile.start + step * QUERY_PASS_KEYS + first;
@@ -144,5 +150,6 @@ KERNEL(128, attention_backward_query_64, bf16* __restrict__ dqkv, const bf16* __
     }
     if (count == 0) return;
     const float scales[2][2] = {{0.125f, 0.125f}, {0.125f, 0.125f}};
-    store_rows(dqkv + row * stride + head * HEAD, stride, count, queries + warp * 32 * HEAD, rows.dquery, scales);
+    // Other warps may still read the last stage, which can be over the queries.
+    store_rows(dqkv + row * stride + head * HEAD, stride, count, douts + warp * 32 * HEAD, rows.dquery, scales);
 }

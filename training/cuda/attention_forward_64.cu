@@ -56,7 +56,7 @@ __device__ __forceinline__ void softmax(float (&scores)[2][8][4], ForwardRows& r
             for (u32 n = 0; n < 8; n++) {
 #pragma unroll
                 for (u32 i = 2 * half; i < 2 * half + 2; i++) {
-                    scores[m][n][i] = exp2_fast(scores[m][n][i] * scale - shift);
+                    scores[m][n][i] = exp2_fast(multiply_add(scores[m][n][i], scale, -shift));
                     total += scores[m][n][i];
                     rows.output[m][n][i] *= factor;
                 }
@@ -102,7 +102,7 @@ __device__ __forceinline__ void write_forward(bf16* out, float* log_sums, u32 co
             inverse[m][half] = 1.0f / total;
             const u32 row = m * 16 + half * 8 + lane / 4;
             if (lane % 4 == 0 && row < count) {
-                log_sums[row] = rows.maximum[m][half] * (scale * LN_2) + logf(total);
+                log_sums[row] = multiply_add(rows.maximum[m][half], scale * LN_2, logf(total));
             }
         }
     }

@@ -47,11 +47,24 @@ __device__ __forceinline__ float exp2_fast(float x) {
     return power;
 }
 
+// a / b for b below 2^126. CUDA C++ Programming Guide, "Intrinsic Functions": two units in the last place.
+__device__ __forceinline__ float divide_fast(float a, float b) { return __fdividef(a, b); }
+
 __device__ __forceinline__ unsigned char* shared_memory() {
     extern __shared__ __align__(128) unsigned char dynamic_shared[];
     return dynamic_shared;
 }
 #endif
+
+// a b + c, rounded once. nvcc is told to fuse nothing by itself (build.rs), so that machine code for one GPU, for another, and
+// PTX that a driver compiles have the same results; what should be one operation is written with this.
+__device__ __forceinline__ float multiply_add(float a, float b, float c) {
+#ifdef __CUDACC__
+    return __fmaf_rn(a, b, c);
+#else
+    return a * b + c;
+#endif
+}
 
 __device__ __forceinline__ float exp_fast(float x) { return exp2_fast(x * LOG2_E); }
 

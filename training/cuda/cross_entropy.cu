@@ -20,7 +20,7 @@ __device__ __forceinline__ Sums empty_sums() { return {LOWEST_FLOAT, 0.0f, 0.0f}
 __device__ __forceinline__ void raise_to(Sums& sums, float maximum) {
     const float shift = sums.maximum - maximum, factor = exp_fast(shift);
     // Before the first logit the shift may be infinite.
-    sums.weighted = sums.total > 0.0f ? (sums.weighted + shift * sums.total) * factor : sums.weighted;
+    sums.weighted = sums.total > 0.0f ? multiply_add(shift, sums.total, sums.weighted) * factor : sums.weighted;
     sums.total *= factor;
     sums.maximum = maximum;
 }
@@ -34,7 +34,7 @@ template <int COUNT> __device__ __forceinline__ void add_logits(Sums& sums, cons
     for (int i = 0; i < COUNT; i++) {
         const float below = logits[i] - sums.maximum, power = exp_fast(below);
         sums.total += power;
-        sums.weighted += below * power;
+        sums.weighted = multiply_add(below, power, sums.weighted);
     }
 }
 
@@ -96,7 +96,8 @@ __device__ __forceinline__ float row_results(Results results, const L* logits, u
 }
 
 // Writes weight · (softmax - 1 at the target) over the logits. A gradient that is narrower than its logits fills the
-// first half of their row: what a step of the block overwrites, the block has read in this step or before.
+// first half of their row: what a step of the block overwrites, the block has read in this step or before. The two types
+// share the memory, so the barrier of a step is also what keeps the compiler from moving a store before the loads.
 template <class L, class G, int COUNT>
 __device__ __forceinline__ void row_gradient(L* logits, u32 target, float weight, float log_sum, u32 vocabulary) {
     G* out = reinterpret_cast<G*>(logits);
@@ -111,7 +112,7 @@ __device__ __forceinline__ void row_gradient(L* logits, u32 target, float weight
 #pragma unroll
             for (int i = 0; i < COUNT; i++) {
                 const float one = v + i == target ? weight : 0.0f;
-                values[i] = weight * exp_fast(values[i] - log_sum) - one;
+                values[i] = multiply_add(weight, exp_fast(values[i] - log_sum), -one);
             }
             store(out + v, narrow<G>(values));
         }

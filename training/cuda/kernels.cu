@@ -16,3 +16,4 @@
 #include "swiglu.cu"
 #include "cross_entropy.cu"
 #include "adamw.cu"
+#include "product.cu"

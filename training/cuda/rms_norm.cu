@@ -26,7 +26,7 @@ __device__ __forceinline__ void norm_row(E* y, float* sum, const float* x, const
         if (sum) store(sum + c, narrow<float>(values));
         store(row + c, narrow<float>(values));
 #pragma unroll
-        for (int i = 0; i < COUNT; i++) squares[0] += values[i] * values[i];
+        for (int i = 0; i < COUNT; i++) squares[0] = multiply_add(values[i], values[i], squares[0]);
     }
     block_sum(squares, row + channels);
     const float scale = 1.0f / sqrtf(squares[0] / static_cast<float>(channels) + epsilon);
@@ -78,8 +78,8 @@ __device__ __forceinline__ void norm_row_backward(float* dx, E* dx_copy, float* 
         widen(gradients, load<COUNT>(dy + c));
 #pragma unroll
         for (int i = 0; i < COUNT; i++) {
-            sums[0] += inputs[i] * inputs[i];
-            sums[1] += gradients[i] * inputs[i] * weights[i];
+            sums[0] = multiply_add(inputs[i], inputs[i], sums[0]);
+            sums[1] = multiply_add(gradients[i] * inputs[i], weights[i], sums[1]);
         }
     }
     block_sum(sums, scratch);
@@ -95,8 +95,8 @@ __device__ __forceinline__ void norm_row_backward(float* dx, E* dx_copy, float* 
         widen(dweights, load<COUNT>(dw + c));
 #pragma unroll
         for (int i = 0; i < COUNT; i++) {
-            to[i] += gradients[i] * weights[i] * scale - inputs[i] * pull;
-            dweights[i] += gradients[i] * inputs[i] * scale;
+            to[i] = multiply_add(gradients[i] * weights[i], scale, multiply_add(-inputs[i], pull, to[i]));
+            dweights[i] = multiply_add(gradients[i] * inputs[i], scale, dweights[i]);
         }
         store(dx + c, narrow<float>(to));
         if (dx_copy) store(dx_copy + c, narrow<E>(to));

@@ -17,8 +17,8 @@ __device__ __forceinline__ void rotate_row(E* x, const float* cos, const float* 
 #pragma unroll
         for (int j = 0; j < COUNT; j++) {
             const float sine = sines[j] * sign;
-            rotated[j] = a[j] * cosines[j] - b[j] * sine;
-            rotated_second[j] = b[j] * cosines[j] + a[j] * sine;
+            rotated[j] = multiply_add(a[j], cosines[j], -b[j] * sine);
+            rotated_second[j] = multiply_add(b[j], cosines[j], a[j] * sine);
         }
         store(first, narrow<E>(rotated));
         store(second, narrow<E>(rotated_second));

@@ -2,11 +2,12 @@
 
 #[cfg(feature = "_gpu")]
 use crate::gpu::device::Gpu;
-use crate::settings::Device;
+use crate::settings::{Device, Precision};
 #[cfg(not(feature = "_gpu"))]
 use anyhow::{Error, anyhow};
 use anyhow::{Result, ensure};
 use checkpoint::{Activation, Architecture, ModelConfig, RopeScaling};
+use serde_json::Value;
 
 /// A device that can be used.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,26 +18,25 @@ pub struct DeviceInfo {
     pub name: String,
     /// Free bytes of a GPU's memory; none for the CPU.
     pub free_memory: Option<u64>,
+    /// What decides the last bits of a GPU's results, by name: the GPU, its driver, what computes products, the kernels.
+    /// Null for the CPU.
+    pub decisive: Value,
 }
 
 impl DeviceInfo {
     fn cpu() -> Self {
-        Self { device: Device::Cpu, name: Device::Cpu.to_string(), free_memory: None }
+        Self { device: Device::Cpu, name: Device::Cpu.to_string(), free_memory: None, decisive: Value::Null }
     }
 
-    /// Returns the first GPU if there is one, else the CPU; and why, where a GPU is there that cannot be used.
-    ///
-    /// # Errors
-    /// When there is a GPU that cannot be opened.
-    #[cfg_attr(not(feature = "_gpu"), allow(clippy::unnecessary_wraps))]
-    pub fn best() -> Result<(Self, Option<String>)> {
+    /// Returns the first GPU if it can be used, else the CPU and the reason.
+    pub fn best() -> (Self, Option<String>) {
         #[cfg(feature = "_gpu")]
-        match Gpu::count() {
-            Ok(0) => {}
-            Ok(_) => return Ok((Self::of(Device::Cuda(0))?, None)),
-            Err(error) => return Ok((Self::cpu(), Some(format!("training on the CPU, because {error:#}")))),
+        match Gpu::count().and_then(|count| (count > 0).then(|| Self::of(Device::Cuda(0))).transpose()) {
+            Ok(Some(gpu)) => return (gpu, None),
+            Ok(None) => {}
+            Err(error) => return (Self::cpu(), Some(format!("training on the CPU, because {error:#}"))),
         }
-        Ok((Self::cpu(), None))
+        (Self::cpu(), None)
     }
 
     /// Returns what is known of this device.
@@ -53,6 +53,7 @@ impl DeviceInfo {
                     device,
                     name: format!("{device} ({})", gpu.name()),
                     free_memory: Some(gpu.free()?),
+                    decisive: gpu.facts()?.decisive,
                 })
             }
             #[cfg(not(feature = "_gpu"))]
@@ -73,6 +74,36 @@ pub fn check_architecture(device: Device, config: &ModelConfig) -> Result<()> {
         beyond_llama(&config.architecture).join(", ")
     );
     Ok(())
+}
+
+/// Returns what makes a model slow on a GPU in this precision, in words.
+pub fn slow_paths(config: &ModelConfig, precision: Precision) -> Vec<String> {
+    let mut slow = Vec::new();
+    if precision == Precision::Bf16 && config.head_dim != 64 {
+        slow.push(format!(
+            "attention with a head dimension of {} does not run on tensor cores, only one of 64 does: it takes most of a step's time",
+            config.head_dim
+        ));
+    }
+    if !config.vocab_size.is_multiple_of(4) {
+        slow.push(format!(
+            "a vocabulary of {} tokens, which is not a multiple of 4, slows the output layer down; added tokens can be padded to {}",
+            config.vocab_size,
+            config.vocab_size.next_multiple_of(64)
+        ));
+    }
+    slow
+}
+
+/// Returns the bytes of a GPU's memory that were taken since it was opened; none for the CPU, or if it cannot say.
+pub fn memory_taken(device: Device) -> Option<u64> {
+    match device {
+        Device::Cpu => None,
+        #[cfg(feature = "_gpu")]
+        Device::Cuda(ordinal) => Gpu::open(ordinal).and_then(|gpu| gpu.taken()).ok(),
+        #[cfg(not(feature = "_gpu"))]
+        Device::Cuda(_) => None,
+    }
 }
 
 /// Returns what a model has that a plain Llama has not, in words.
@@ -110,9 +141,25 @@ mod tests {
     #[cfg(not(feature = "_gpu"))]
     #[test]
     fn a_build_without_the_feature_says_how_to_get_it() {
-        assert_eq!(DeviceInfo::best().unwrap(), (DeviceInfo::cpu(), None));
+        assert_eq!(DeviceInfo::best(), (DeviceInfo::cpu(), None));
         let error = DeviceInfo::of(Device::Cuda(0)).unwrap_err().to_string();
         assert!(error.contains("--features cuda") && error.contains("--device cpu"), "{error}");
+    }
+
+    #[test]
+    fn what_is_slow_on_a_gpu_is_said() {
+        let mut config = ModelConfig::smollm2_135m();
+        assert_eq!(slow_paths(&config, Precision::Bf16), Vec::<String>::new());
+        config.vocab_size += 2;
+        config.head_dim = 128;
+        let slow = slow_paths(&config, Precision::Bf16);
+        assert!(
+            slow[0].contains("a head dimension of 128")
+                && slow[1].contains("49154")
+                && slow[1].contains("49216"),
+            "{slow:?}"
+        );
+        assert_eq!(slow_paths(&config, Precision::F32).len(), 1);
     }
 
     #[test]

@@ -23,7 +23,7 @@ mod cuda;
 #[cfg(feature = "_gpu")]
 pub mod device;
 #[cfg(feature = "_gpu")]
-mod driver;
+pub mod driver;
 #[cfg(feature = "emulated")]
 mod emulated;
 #[cfg(feature = "_gpu")]
@@ -32,6 +32,8 @@ mod kernels;
 mod matrix;
 #[cfg(feature = "_gpu")]
 mod model;
+#[cfg(feature = "_gpu")]
+pub mod profile;
 #[cfg(feature = "_gpu")]
 pub mod speed;
 #[cfg(feature = "_gpu")]

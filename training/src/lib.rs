@@ -35,7 +35,7 @@ pub use adapter::AdapterSettings;
 pub use backend::{Backend, Score, TrainingState, WeightsOf};
 pub use base::Base;
 pub use batch::{Batch, Sequence};
-pub use device::{DeviceInfo, check_architecture};
+pub use device::{DeviceInfo, check_architecture, memory_taken, slow_paths};
 pub use kernels::training::TokenLoss;
 pub use learner::{Learner, scorer, scorer_of_base};
 pub use optimizer::{Optimizer, OptimizerSettings};

@@ -145,6 +145,16 @@ impl Plan {
         Estimate { parts: vec![("weights", bytes), ("gradients", 4 * trained), ("moments", 8 * trained)] }
     }
 
+    /// Returns the bytes of the host's own copy of weights and moments, which a run on a GPU has besides.
+    pub fn host_bytes(&self) -> u64 {
+        12 * self.config.parameters() as u64
+    }
+
+    /// Returns whether an estimate leaves less free than is kept for what a plan does not count.
+    pub fn is_tight(estimate: &Estimate, free_bytes: u64) -> bool {
+        estimate.total() as f64 > free_bytes as f64 * FILL
+    }
+
     /// Returns what a run takes whose largest micro-batch has this many tokens, every one of them trained.
     pub fn estimate(&self, tokens: usize) -> Estimate {
         let (element, copy) = match self.precision {
@@ -264,6 +274,16 @@ mod tests {
         assert_eq!(plan.state().total(), 18 * 134_515_008);
         let rest = |plan: &Plan| plan.estimate(512).total() - plan.state().total();
         assert_eq!(rest(&plan.clone().with_adapter(Some(adapter))), rest(&plan));
+    }
+
+    /// 20.5 GB of host memory for SmolLM2-1.7B (1,711,376,384 weights).
+    #[test]
+    fn the_host_keeps_weights_and_moments_too() {
+        let plan = Plan::new(&ModelConfig::smollm2_1_7b(), Precision::Bf16, false);
+        assert_eq!(plan.host_bytes(), 12 * 1_711_376_384);
+        let estimate = plan.estimate(2048);
+        assert!(!Plan::is_tight(&estimate, 2 * estimate.total()));
+        assert!(Plan::is_tight(&estimate, estimate.total() + (1 << 20)));
     }
 
     /// The layers of SmolLM2-1.7B, by hand: C 2048, H = K = 32, D 64, F 8192, 24 layers, in bf16. A token keeps

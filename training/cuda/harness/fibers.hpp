@@ -4,6 +4,7 @@
 
 #include "guarded.hpp"
 #include "lanes.hpp"
+#include "watch.hpp"
 
 #include <csignal>
 #include <cstdio>
@@ -141,6 +142,8 @@ static void yield();
     std::abort();  // a failed launch never continues
 }
 
+[[noreturn]] void fail_now(const char* message) { fail(message); }
+
 static uint64_t draw() {
     block.random = block.random * 6364136223846793005ull + 1442695040888963407ull;
     return block.random >> 33;
@@ -174,10 +177,11 @@ static void yield() {
     if (next == block.running) return;
     block.running = next;
     now.thread = block.lanes[next].thread;
+    watch_lane(next);
     switch_context(context, block.lanes[next].context);
 }
 
-void wait_for_warp(const char* what, void* argument, void (*perform)(void**)) {
+void wait_for_warp(const char* what, void* argument, void (*perform)(void**), bool orders_memory) {
     const unsigned warp = block.running / 32;
     Barrier& barrier = block.warps[warp];
     if (barrier.arrived == 0) barrier.what = what;
@@ -187,8 +191,12 @@ void wait_for_warp(const char* what, void* argument, void (*perform)(void**)) {
     if (barrier.arrived < 32) return yield();
     void* arguments[32];
     for (unsigned lane = 0; lane < 32; lane++) arguments[lane] = block.lanes[32 * warp + lane].argument;
+    // What the instruction reads was reported by the lane that gave the address.
+    watch_pause(true);
     perform(arguments);
+    watch_pause(false);
     barrier.arrived = 0;
+    if (orders_memory) watch_warp_barrier(warp);
     make_ready(32 * warp, 32);
     yield();
 }
@@ -197,12 +205,14 @@ void wait_for_block() {
     block.block.arrived++;
     if (block.block.arrived == block.lanes.size()) {
         block.block.arrived = 0;
+        watch_block_barrier();
         make_ready(0, static_cast<unsigned>(block.lanes.size()));
     }
     yield();
 }
 
 void copy_async(void* to, const void* from, size_t bytes) {
+    watch_copy(to, bytes);
     const unsigned order = block.launch->order;
     const bool at_once = order == 0 || (order > 1 && draw() % 2 == 0);
     if (at_once) {
@@ -216,6 +226,7 @@ void wait_for_copies() {
     std::vector<Copy>& copies = block.lanes[block.running].copies;
     for (const Copy& copy : copies) std::memcpy(copy.to, copy.from, copy.bytes);
     copies.clear();
+    watch_wait_for_copies();
 }
 
 // The function of every fiber.
@@ -251,7 +262,12 @@ static void run_block(const Launch& launch, Place at) {
     prepare_block(launch, at);
     block.running = take_ready();
     now.thread = block.lanes[block.running].thread;
+    if (launch.order == 0 || launch.order > WATCHED_ORDERS) {
+        watch_block(now.shared, launch.shared_bytes, static_cast<unsigned>(block.lanes.size()));
+    }
+    watch_lane(block.running);
     switch_context(block.scheduler, block.lanes[block.running].context);
+    watch_nothing();
     if (!block.failure.empty()) throw std::runtime_error(block.failure);
     if (block.finished < block.lanes.size()) {
         throw std::runtime_error(who() + ": deadlock; " + std::to_string(block.finished) +
@@ -281,6 +297,7 @@ inline void run(const Launch& launch) {
         block.stacks.reset(new unsigned char[threads * STACK_BYTES]);
         block.stack_count = threads;
     }
+    watch_stacks(block.stacks.get(), block.stack_count * STACK_BYTES);
     block.lanes.resize(threads);
     block.launch = &launch;
     block.random = launch.order;
@@ -291,6 +308,8 @@ inline void run(const Launch& launch) {
     const std::unique_ptr<unsigned char, decltype(release)> shared(allocate_guarded(launch.shared_bytes), release);
     if (!shared) throw std::runtime_error("no memory");
     now.shared = shared.get();
+    const GuardedPages pages = pages_around(now.shared, launch.shared_bytes);
+    watch_buffer(now.shared, launch.shared_bytes, pages.pages, pages.readable + pages.page);
     for (unsigned z = 0; z < launch.grid_size.z; z++) {
         for (unsigned y = 0; y < launch.grid_size.y; y++) {
             for (unsigned x = 0; x < launch.grid_size.x; x++) run_block(launch, {x, y, z});

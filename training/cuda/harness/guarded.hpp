@@ -37,6 +37,13 @@ inline unsigned char* allocate_guarded(size_t bytes) {
     return memory;
 }
 
+// Returns what is mapped around memory of this size.
+inline GuardedPages pages_around(unsigned char* memory, size_t bytes) {
+    GuardedPages at = pages_of(rounded(bytes));
+    at.pages = memory + rounded(bytes) - at.readable;
+    return at;
+}
+
 // Returns whether nothing outside the memory was written.
 inline bool guard_holds(const unsigned char* memory, size_t bytes) {
     const GuardedPages at = pages_of(rounded(bytes));

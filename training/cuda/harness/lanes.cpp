@@ -1,18 +1,13 @@
 // The harness as a library: all kernels, compiled for the CPU, behind four C functions. `lanes_launch` corresponds to
 // cuLaunchKernel; `lanes_allocate` returns memory that ends at a page without access, which catches indexes that are too
-// large.
-
-// The kernels use the same shared memory with several types.
-#if defined(__GNUC__) && !defined(__clang__)
-#pragma GCC optimize("no-strict-aliasing")
+// large. With LANES_WATCH the kernels are a unit of their own, so that the compiler reports their accesses alone.
+#include "fibers.hpp"
+#ifndef LANES_WATCH
+#include "kernels.cpp"
 #endif
 
-#include "fibers.hpp"
-#include "tensor_core.hpp"
-
-#include "../kernels.cu"
-
 #include <map>
+#include <mutex>
 
 namespace lanes {
 
@@ -38,6 +33,31 @@ static void check_launch(const Kernel& kernel, const Launch& launch, const std::
     if (launch.shared_bytes > 99 * 1024) refuse("more shared memory than all GPUs from sm_80 on have");
 }
 
+// The buffers of `lanes_allocate`: address and bytes.
+struct Buffers {
+    std::mutex mutex;
+    std::map<unsigned char*, size_t> all;
+};
+
+static Buffers& buffers() {
+    static Buffers buffers;
+    return buffers;
+}
+
+// Watches the ends of the buffers that a launch is given.
+static void watch_arguments(const Kernel& kernel, void* const* arguments) {
+    const std::lock_guard<std::mutex> lock(buffers().mutex);
+    watch_no_buffers();
+    for (size_t index = 0; index < kernel.signature.size(); index++) {
+        if (kernel.signature[index] != 'p') continue;
+        const auto after = buffers().all.upper_bound(*static_cast<unsigned char* const*>(arguments[index]));
+        if (after == buffers().all.begin()) continue;
+        const auto& [memory, bytes] = *std::prev(after);
+        const GuardedPages pages = pages_around(memory, bytes);
+        watch_buffer(memory, bytes, pages.pages, pages.readable + pages.page);
+    }
+}
+
 }  // namespace lanes
 
 extern "C" {
@@ -57,6 +77,7 @@ int lanes_launch(const char* name, const unsigned* grid, const unsigned* block, 
         launch.shared_bytes = shared_bytes;
         launch.order = order;
         lanes::check_launch(found->second, launch, signature);
+        lanes::watch_arguments(found->second, arguments);
         lanes::run(launch);
         return 0;
     } catch (const std::exception& error) {
@@ -76,8 +97,19 @@ const char* lanes_kernels() {
 }
 
 // Returns memory of `bytes`, every byte 255 (NaN in f32 and bf16), aligned to 16; or null.
-void* lanes_allocate(size_t bytes) { return lanes::allocate_guarded(bytes); }
+void* lanes_allocate(size_t bytes) {
+    unsigned char* memory = lanes::allocate_guarded(bytes);
+    const std::lock_guard<std::mutex> lock(lanes::buffers().mutex);
+    if (memory) lanes::buffers().all[memory] = bytes;
+    return memory;
+}
 
 // Releases memory. Returns 0, or 1 if bytes before or after it were written.
-int lanes_release(void* memory, size_t bytes) { return lanes::release_guarded(memory, bytes) ? 0 : 1; }
+int lanes_release(void* memory, size_t bytes) {
+    {
+        const std::lock_guard<std::mutex> lock(lanes::buffers().mutex);
+        lanes::buffers().all.erase(static_cast<unsigned char*>(memory));
+    }
+    return lanes::release_guarded(memory, bytes) ? 0 : 1;
+}
 }

@@ -4,7 +4,7 @@
 //
 // It finds errors for which no GPU is needed: wrong indexes, wrong layouts, barriers that are missing or not reached by
 // all threads, reads of copies that have not arrived. Fibers can run in several orders, and the results must have the
-// same bits.
+// same bits; with LANES_WATCH (watch.hpp) every access to shared memory is also checked for races.
 #pragma once
 
 #include <cmath>
@@ -18,6 +18,10 @@
 #define __forceinline__ inline
 
 struct bf16;
+
+struct alignas(16) uint4 {
+    unsigned x, y, z, w;
+};
 
 namespace lanes {
 
@@ -39,7 +43,8 @@ extern LANES_LOCAL Now now;
 [[noreturn]] void fail(const std::string& message);
 
 // Wait for the other lanes of the warp, or threads of the block. The last lane calls `perform` with the arguments of all.
-void wait_for_warp(const char* what, void* argument, void (*perform)(void** arguments));
+// Only __syncwarp orders what the lanes wrote to memory.
+void wait_for_warp(const char* what, void* argument, void (*perform)(void** arguments), bool orders_memory = false);
 void wait_for_block();
 
 // Copies to shared memory, at once or in `wait_for_copies`, depending on the order of the launch.
@@ -100,7 +105,7 @@ struct Registered {
 inline unsigned char* shared_memory() { return lanes::now.shared; }
 inline void __syncthreads() { lanes::wait_for_block(); }
 inline void __syncwarp() {
-    lanes::wait_for_warp("__syncwarp", nullptr, [](void**) {});
+    lanes::wait_for_warp("__syncwarp", nullptr, [](void**) {}, true);
 }
 
 template <class T> T __shfl_xor_sync(unsigned mask, T value, int distance) {
@@ -132,6 +137,7 @@ inline float __uint_as_float(unsigned bits) {
 bf16 to_bf16(float x);
 unsigned pack_bf16(float low, float high);
 inline float exp2_fast(float x) { return x < -126.0f ? 0.0f : std::exp2(x); }
+inline float divide_fast(float a, float b) { return a / b; }
 
 // The tensor core and the copy unit; tensor_core.cuh documents each function.
 void ldmatrix(unsigned (&to)[4], const bf16* row);

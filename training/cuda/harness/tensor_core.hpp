@@ -3,6 +3,7 @@
 #pragma once
 
 #include "../common.cuh"
+#include "watch.hpp"
 
 namespace lanes {
 
@@ -80,12 +81,14 @@ inline unsigned pack_bf16(float low, float high) {
 
 inline void ldmatrix(unsigned (&to)[4], const bf16* row) {
     lanes::check_aligned(row, 16);
+    lanes::watch_read(row, 16);
     lanes::MatrixArgument argument = {to, &row->bits};
     lanes::wait_for_warp("ldmatrix", &argument, lanes::read_matrices<false>);
 }
 
 inline void ldmatrix_transposed(unsigned (&to)[4], const bf16* row) {
     lanes::check_aligned(row, 16);
+    lanes::watch_read(row, 16);
     lanes::MatrixArgument argument = {to, &row->bits};
     lanes::wait_for_warp("ldmatrix.trans", &argument, lanes::read_matrices<true>);
 }

@@ -6,17 +6,19 @@
 use super::buffer::{Buffer, In, Memory, Out};
 #[cfg(feature = "cuda")]
 use super::cuda::{self, Cuda};
-use super::driver::Geometry;
+use super::driver::{Facts, Geometry, Mark};
 #[cfg(feature = "emulated")]
 use super::emulated::Emulated;
+use super::kernels;
 use super::matrix::Matrix;
 use super::product;
+use super::profile::{Launch, Recorded, Recorder};
 use crate::memory::gib;
-use anyhow::{Result, bail};
-use kernels::{Accumulate, Element};
+use ::kernels::{Accumulate, Element};
+use anyhow::{Context, Result, bail};
 use std::ffi::c_void;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// An open GPU. It has one stream, so everything runs in the order in which it was queued.
 pub struct Gpu {
@@ -26,6 +28,9 @@ pub struct Gpu {
     allocated: Arc<AtomicU64>,
     /// The most that `allocated` was.
     peak: AtomicU64,
+    /// Bytes that were free when it was opened.
+    free_at_first: u64,
+    recorder: Mutex<Recorder>,
 }
 
 enum Driver {
@@ -49,7 +54,16 @@ macro_rules! with_driver {
 
 impl Gpu {
     fn with(driver: Driver, name: String) -> Self {
-        Self { driver, name, allocated: Arc::default(), peak: AtomicU64::new(0) }
+        let mut gpu = Self {
+            driver,
+            name,
+            allocated: Arc::default(),
+            peak: AtomicU64::new(0),
+            free_at_first: 0,
+            recorder: Mutex::default(),
+        };
+        gpu.free_at_first = gpu.free().unwrap_or(0);
+        gpu
     }
 
     /// Returns how many GPUs this machine has.
@@ -81,6 +95,12 @@ impl Gpu {
         Ok(gpu)
     }
 
+    /// Returns a GPU over this driver.
+    #[cfg(all(test, feature = "cuda"))]
+    pub(super) fn over(cuda: Cuda) -> Arc<Self> {
+        Arc::new(Self::with(Driver::Cuda(cuda), "a test's".to_owned()))
+    }
+
     /// Returns 0: the emulated GPU is never chosen automatically.
     ///
     /// # Errors
@@ -104,7 +124,13 @@ impl Gpu {
     /// Returns a GPU whose kernels run on the CPU.
     #[cfg(feature = "emulated")]
     pub(crate) fn emulated() -> Arc<Self> {
-        Arc::new(Self::with(Driver::Emulated(Emulated), "emulated".to_owned()))
+        Arc::new(Self::with(Driver::Emulated(Emulated { has_products: true }), "emulated".to_owned()))
+    }
+
+    /// The same, with products by the kernels that stand in for cuBLAS.
+    #[cfg(all(test, feature = "emulated"))]
+    pub(crate) fn emulated_without_cublas() -> Arc<Self> {
+        Arc::new(Self::with(Driver::Emulated(Emulated { has_products: false }), "emulated".to_owned()))
     }
 
     /// Returns the driver's name for it.
@@ -120,19 +146,75 @@ impl Gpu {
         with_driver!(self, driver => driver.free())
     }
 
+    /// Returns the bytes that were taken since it was opened, by this program or by others.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub fn taken(&self) -> Result<u64> {
+        Ok(self.free_at_first.saturating_sub(self.free()?))
+    }
+
+    /// Returns what is known of it, and of the libraries that are used with it.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub fn facts(&self) -> Result<Facts> {
+        with_driver!(self, driver => driver.facts())
+    }
+
     /// Returns the most bytes that buffers took at once.
-    #[cfg(all(test, feature = "emulated"))]
-    pub(crate) fn peak(&self) -> u64 {
+    pub fn peak(&self) -> u64 {
         self.peak.load(Ordering::Relaxed)
+    }
+
+    /// Records every launch from now on until `take_profile`.
+    pub fn start_profile(&self) {
+        self.recorder().start();
+    }
+
+    /// Waits, and returns all launches since `start_profile`.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub fn take_profile(&self) -> Result<Vec<Launch>> {
+        self.wait()?;
+        let recorded = self.recorder().take();
+        let seconds = |from, to| with_driver!(self, driver => driver.seconds(from, to));
+        recorded
+            .into_iter()
+            .map(|Recorded { launch, from, to }| Ok(Launch { seconds: seconds(from, to)?, ..launch }))
+            .collect()
+    }
+
+    fn recorder(&self) -> std::sync::MutexGuard<'_, Recorder> {
+        self.recorder.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn mark(&self) -> Result<Mark> {
+        let unused = self.recorder().unused();
+        with_driver!(self, driver => driver.mark(unused))
+    }
+
+    /// Queues work, and records when it starts and ends if a profile was started.
+    fn recorded(&self, launch: impl FnOnce() -> Launch, queue: impl FnOnce() -> Result<()>) -> Result<()> {
+        if !self.recorder().is_recording() {
+            return queue();
+        }
+        let from = self.mark()?;
+        queue()?;
+        let to = self.mark()?;
+        self.recorder().add(Recorded { launch: launch(), from, to });
+        Ok(())
     }
 
     /// Allocates uninitialized elements. `purpose` names them in errors.
     ///
     /// # Errors
-    /// When they do not fit; names them, their size, what is free and what to change.
+    /// When they do not fit; names them, their size, what is free and what to change. Other errors are the driver's.
     pub(crate) fn allocate<T>(&self, purpose: &str, len: usize) -> Result<Buffer<T>> {
         let bytes = (len * size_of::<T>()).max(1) as u64;
-        let Ok(allocation) = with_driver!(self, driver => driver.allocate(bytes)) else {
+        let allocation = with_driver!(self, driver => driver.allocate(bytes));
+        let Some(allocation) = allocation.with_context(|| format!("allocating {purpose}"))? else {
             let free = self
                 .free()
                 .map_or_else(|_| "an unknown amount".to_owned(), |free| format!("{} GiB", gib(free)));
@@ -219,26 +301,31 @@ impl Gpu {
     }
 
     /// Launches a kernel; an empty grid does nothing. Each word has an argument in its low bytes, each letter names the
-    /// argument's type.
+    /// argument's type; `bytes` are those of all operands.
     pub(super) fn launch(
         &self,
         kernel: &str,
         geometry: Geometry,
         arguments: &mut [u64],
         letters: &[u8],
+        bytes: u64,
     ) -> Result<()> {
         if geometry.grid.contains(&0) {
             return Ok(());
         }
         let mut pointers: Vec<*mut c_void> =
             arguments.iter_mut().map(|word| std::ptr::from_mut(word).cast()).collect();
-        with_driver!(self, driver => driver.launch(kernel, geometry, &mut pointers, letters))
+        let launch = || Launch { name: kernel.to_owned(), seconds: 0.0, bytes, flops: 0.0 };
+        self.recorded(
+            launch,
+            || with_driver!(self, driver => driver.launch(kernel, geometry, &mut pointers, letters)),
+        )
     }
 
     /// out (M, N) = a (M, K) · b (K, N), or is added to; sums are f32.
     ///
     /// # Errors
-    /// cuBLAS's.
+    /// cuBLAS's, or the driver's where our own kernels compute products.
     ///
     /// # Panics
     /// If the shapes do not fit, or a bf16 result is added to.
@@ -257,7 +344,27 @@ impl Gpu {
         if len == 0 || left.columns == 0 {
             return Ok(());
         }
-        with_driver!(self, driver => driver.product(out, a, b, arguments, accumulate))
+        if !with_driver!(self, driver => driver.has_products()) {
+            return kernels::product(self, out, a, b, accumulate);
+        }
+        let launch = || {
+            product_launch::<E, C>([left.rows, right.columns, left.columns], left.extent() + right.extent())
+        };
+        self.recorded(
+            launch,
+            || with_driver!(self, driver => driver.product(out, a, b, arguments, accumulate)),
+        )
+    }
+}
+
+/// Returns what a profile says of a product (M, N, K) whose operands have this many elements.
+fn product_launch<E: Element, C: Element>([m, n, k]: [usize; 3], operands: usize) -> Launch {
+    let name = |bf16| if bf16 { "bf16" } else { "f32" };
+    Launch {
+        name: format!("product {m} x {n} x {k}, {} to {}", name(E::BF16), name(C::BF16)),
+        seconds: 0.0,
+        bytes: (operands * size_of::<E>() + m * n * size_of::<C>()) as u64,
+        flops: 2.0 * m as f64 * n as f64 * k as f64,
     }
 }
 

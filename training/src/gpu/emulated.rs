@@ -4,16 +4,21 @@
 #![allow(clippy::needless_pass_by_value, reason = "an `Out` is the right to write once: it is given away")]
 
 use super::buffer::Out;
-use super::driver::{Allocation, Geometry};
+use super::driver::{Allocation, Facts, Geometry, Mark};
 use super::matrix::Matrix;
 use super::product::{Arguments, Layout};
 use anyhow::{Result, bail, ensure};
 use kernels::{Accumulate, Element, gemm};
+use serde_json::json;
 use std::ffi::{CStr, CString, c_char, c_int, c_uint, c_void};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Instant;
 
-/// The driver. It has no state of its own.
-pub(super) struct Emulated;
+/// The driver.
+pub(super) struct Emulated {
+    /// Whether it computes products, as cuBLAS does; else the kernels do.
+    pub(super) has_products: bool,
+}
 
 #[allow(clippy::too_many_arguments, reason = "cuLaunchKernel has as many")]
 unsafe extern "C" {
@@ -55,17 +60,37 @@ impl Drop for Pages {
 }
 
 impl Emulated {
+    pub(super) fn facts(&self) -> Result<Facts> {
+        Ok(Facts { decisive: json!({"name": "emulated"}), others: json!({}) })
+    }
+
+    pub(super) fn has_products(&self) -> bool {
+        self.has_products
+    }
+
+    pub(super) fn mark(&self, _: Option<Mark>) -> Result<Mark> {
+        Ok(Mark::Time(Instant::now()))
+    }
+
+    pub(super) fn seconds(&self, from: Mark, to: Mark) -> Result<f64> {
+        match (from, to) {
+            (Mark::Time(from), Mark::Time(to)) => Ok(to.duration_since(from).as_secs_f64()),
+            #[cfg(feature = "cuda")]
+            _ => Ok(0.0),
+        }
+    }
+
     pub(super) fn free(&self) -> Result<u64> {
         Ok(1 << 34)
     }
 
     /// Allocates memory full of NaN, so that reads of uninitialized memory show.
-    pub(super) fn allocate(&self, bytes: u64) -> Result<Allocation> {
+    pub(super) fn allocate(&self, bytes: u64) -> Result<Option<Allocation>> {
         let bytes = bytes as usize;
         // SAFETY: every size is allowed.
         let memory = unsafe { lanes_allocate(bytes) };
         ensure!(!memory.is_null(), "no memory");
-        Ok(Allocation { owner: Box::new(Pages { memory, bytes }), address: memory as u64 })
+        Ok(Some(Allocation { owner: Box::new(Pages { memory, bytes }), address: memory as u64 }))
     }
 
     pub(super) fn zero(&self, address: u64, bytes: usize) -> Result<()> {

@@ -7,6 +7,7 @@ mod attention;
 mod head;
 mod launch;
 mod optimizer;
+mod product;
 mod rows;
 #[cfg(test)]
 pub(super) mod signatures;
@@ -17,6 +18,9 @@ pub(super) use attention::{
 };
 pub(super) use head::{CrossEntropyForward, CrossEntropyGradient, CrossEntropyGradientHalved};
 pub(super) use optimizer::{AdamW, CastToBf16, Fill, GradientNorm, NORM_PARTS, SquaredNorm};
+pub(super) use product::product;
+#[cfg(test)]
+pub(super) use product::{ProductBf16, ProductBf16F32, ProductF32};
 pub(super) use rows::{
     EmbeddingBackward, EmbeddingForward, NormBackward, NormBackwardWeight, NormForward, Rotate,
     SwigluBackward, SwigluForward,

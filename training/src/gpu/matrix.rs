@@ -40,6 +40,10 @@ impl<'a, E> Matrix<'a, E> {
         self.elements.address()
     }
 
+    pub(super) fn elements(&self) -> In<'a, E> {
+        self.elements
+    }
+
     pub(super) fn layout(&self) -> Layout {
         self.layout
     }

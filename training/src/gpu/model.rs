@@ -90,7 +90,7 @@ impl<E: Element> Model<E> {
 
     fn reserve(&mut self, tokens: usize) -> Result<()> {
         ensure!(
-            tokens.saturating_mul(2 * self.config.intermediate_size) <= 1 << 31,
+            tokens.saturating_mul(2 * self.config.intermediate_size) < 1 << 31,
             "a micro-batch of {tokens} tokens exceeds the 32-bit counts of the GPU kernels; give a smaller `--micro-batch-tokens`"
         );
         if self.activations.as_ref().is_none_or(|activations| activations.capacity < tokens) {
@@ -105,11 +105,17 @@ impl<E: Element> Model<E> {
     /// Runs the layers over a batch and keeps what the head and `backward` need.
     ///
     /// # Errors
-    /// The driver's.
+    /// The driver's, and when an id has no row in the embedding: a kernel would read and change what is behind it.
     ///
     /// # Panics
     /// If a sequence is longer than the positions.
     pub(super) fn forward(&mut self, weights: &Weights, batch: &Batch) -> Result<()> {
+        let largest = batch.ids.iter().chain(&batch.targets).max().copied().unwrap_or(0);
+        ensure!(
+            (largest as usize) < self.config.vocab_size,
+            "the rows contain token id {largest}, but the model's vocabulary has {} tokens; use the model's own tokenizer, or tokenize the rows again",
+            self.config.vocab_size
+        );
         let positions = batch.positions.iter().max().map_or(0, |last| *last as usize + 1);
         assert!(
             positions <= self.rope.positions,

@@ -3,6 +3,7 @@
 use super::attention::{Saved, Shape, backward, forward};
 use super::buffer::Buffer;
 use super::device::Gpu;
+use super::kernels::CastToBf16;
 use super::lists::Tiles;
 use super::matrix::Matrix;
 use anyhow::Result;
@@ -12,21 +13,28 @@ use std::time::Instant;
 
 /// Dense bf16 FLOP/s with f32 sums by NVIDIA's data sheets. The first name that is part of the GPU's counts, so slower
 /// variants come before the models they are named after.
-const DATA_SHEETS: [(&str, f64); 14] = [
+const DATA_SHEETS: [(&str, f64); 21] = [
     ("H100 PCIe", 756e12),
     ("H100 NVL", 835e12),
+    ("H200 NVL", 835e12),
     ("GH200", 989e12),
     ("H200", 989e12),
     ("H100", 989e12),
     ("H20", 148e12),
     ("B200", 2250e12),
+    ("B300", 2250e12),
     ("A100", 312e12),
     ("A800", 312e12),
     ("L40S", 362e12),
     ("L40", 181e12),
     ("L4", 121e12),
     ("A10G", 70e12),
+    ("NVIDIA A40", 150e12),
+    ("RTX A6000", 155e12),
+    ("RTX 6000 Ada", 364e12),
+    ("RTX 3090", 71e12),
     ("RTX 4090", 165e12),
+    ("RTX 5090", 210e12),
 ];
 
 /// Runs of a measurement; the fastest counts.
@@ -34,9 +42,11 @@ const RUNS: usize = 8;
 /// The purpose of the memory, in errors.
 const PURPOSE: &str = "the operands of a measurement";
 
-/// Returns the FLOP/s in the data sheet of the GPU with this name, if it is known.
+/// Returns the FLOP/s in the data sheet of the GPU with this name, if it is known. A part of a GPU (MIG) has less than its
+/// sheet.
 pub fn datasheet(name: &str) -> Option<f64> {
-    DATA_SHEETS.iter().find(|(known, _)| name.contains(known)).map(|(_, flops)| *flops)
+    let sheets = if name.contains("MIG") { &[][..] } else { &DATA_SHEETS };
+    sheets.iter().find(|(known, _)| name.contains(known)).map(|(_, flops)| *flops)
 }
 
 /// Returns the FLOP/s of a product of square matrices with this side and an f32 result.
@@ -51,6 +61,18 @@ pub fn product<E: Element>(gpu: &Gpu, side: usize) -> Result<f64> {
         gpu.product(out.write(), matrix, matrix, Accumulate::Replace)
     })?;
     Ok(2.0 * (side as f64).powi(3) / seconds)
+}
+
+/// Returns the bytes a second of a kernel that reads this many f32 and writes as many bf16.
+///
+/// # Errors
+/// When the GPU fails.
+pub fn memory(gpu: &Gpu, count: usize) -> Result<f64> {
+    let from = gpu.zeros::<f32>(PURPOSE, count)?;
+    let mut to = gpu.allocate::<bf16>(PURPOSE, count)?;
+    let length = count as u64;
+    let seconds = fastest(gpu, || CastToBf16 { out: to.write(), r#in: from.read(), length }.launch(gpu))?;
+    Ok((count * (size_of::<f32>() + size_of::<bf16>())) as f64 / seconds)
 }
 
 /// Returns the FLOP/s of causal attention in bf16 over this many tokens in sequences of `length`: of the forward pass,
@@ -122,6 +144,10 @@ mod tests {
         assert_eq!(datasheet("NVIDIA H20"), Some(148e12));
         assert_eq!(datasheet("NVIDIA L4"), Some(121e12));
         assert_eq!(datasheet("NVIDIA GeForce RTX 4090"), Some(165e12));
+        assert_eq!(datasheet("NVIDIA H200 NVL"), Some(835e12));
+        assert_eq!(datasheet("NVIDIA GeForce RTX 3090 Ti"), Some(71e12));
+        assert_eq!(datasheet("NVIDIA H100 80GB HBM3 MIG 3g.40gb"), None);
+        assert_eq!(datasheet("NVIDIA RTX A4000"), None);
         assert_eq!(datasheet("something else"), None);
     }
 }

@@ -61,6 +61,9 @@ fn launched() -> Vec<Signature> {
         AttentionForward64::signature(),
         AttentionBackwardQuery64::signature(),
         AttentionBackwardKey64::signature(),
+        ProductF32::signature(),
+        ProductBf16::signature(),
+        ProductBf16F32::signature(),
     ];
     typed.into_iter().chain(others).collect()
 }
@@ -76,7 +79,8 @@ fn every_launch_has_the_kernels_own_parameters() {
 
 #[cfg(feature = "emulated")]
 mod emulated {
-    use crate::backend::TrainingState;
+    use crate::backend::{Backend, TrainingState};
+    use crate::batch::{Batch, Sequence};
     use crate::gpu::compare::{Comparison, Extent, Part, golden_gradients, models, operations};
     use crate::gpu::device::Gpu;
     use crate::gpu::trainer::Trainer;
@@ -110,11 +114,78 @@ mod emulated {
         assert_all_pass(&models(&Gpu::emulated()).unwrap());
     }
 
+    /// The kernels that stand in for cuBLAS compute what it does, in every way that operands are read.
+    #[test]
+    fn rows_are_the_cpus_without_cublas() {
+        for part in [Part::RowsF32, Part::RowsBf16] {
+            assert_all_pass(&operations(&Gpu::emulated_without_cublas(), part, Extent::Small).unwrap());
+        }
+    }
+
+    #[test]
+    fn an_id_without_a_row_is_refused_before_anything_is_computed() {
+        let config = ModelConfig {
+            layers: 1,
+            hidden_size: 16,
+            heads: 1,
+            kv_heads: 1,
+            head_dim: 8,
+            intermediate_size: 16,
+            vocab_size: 70,
+            ..ModelConfig::smollm2_135m()
+        };
+        let parameters = Parameters::random(&config, 1, false);
+        let optimizer = Optimizer::new(parameters.values.len());
+        let state = TrainingState { parameters, optimizer };
+        let mut trainer = Trainer::<f32>::new(Gpu::emulated(), state, 64, false, 64).unwrap();
+        let batch = |last: u32| {
+            Batch::new([Sequence { ids: vec![1, 2, last].into(), trained: vec![true; 3].into() }])
+        };
+        trainer.gradient(&batch(69), 0.1).unwrap();
+        let error = trainer.gradient(&batch(70), 0.1).unwrap_err().to_string();
+        assert!(error.contains("token id 70") && error.contains("has 70 tokens"), "{error}");
+    }
+
+    #[test]
+    fn a_profile_has_every_launch_by_name() {
+        let config = ModelConfig {
+            layers: 2,
+            hidden_size: 64,
+            heads: 1,
+            kv_heads: 1,
+            intermediate_size: 48,
+            vocab_size: 70,
+            ..ModelConfig::smollm2_135m()
+        };
+        let gpu = Gpu::emulated();
+        let parameters = Parameters::random(&config, 1, false);
+        let optimizer = Optimizer::new(parameters.values.len());
+        let state = TrainingState { parameters, optimizer };
+        let mut trainer = Trainer::<bf16>::new(Arc::clone(&gpu), state, 64, false, 64).unwrap();
+        let batch = Batch::new([Sequence { ids: (0..40).collect(), trained: vec![true; 40].into() }]);
+        trainer.gradient(&batch, 0.1).unwrap();
+        gpu.start_profile();
+        trainer.gradient(&batch, 0.1).unwrap();
+        let launches = gpu.take_profile().unwrap();
+        let count = |name: &str| launches.iter().filter(|launch| launch.name.starts_with(name)).count();
+        assert_eq!(count("attention_forward_64"), 2);
+        // Two in a layer and the last one; those of the layers once more in the backward pass.
+        assert_eq!(count("norm_forward_bf16"), 9);
+        // Twelve in a layer, three in the head.
+        assert_eq!(count("product"), 27);
+        assert!(launches.iter().all(|launch| launch.bytes > 0 && launch.seconds >= 0.0));
+        let head =
+            launches.iter().find(|launch| launch.name.starts_with("product 39 x 70 x 64, bf16 to f32"));
+        assert_eq!(head.unwrap().flops, 2.0 * 39.0 * 70.0 * 64.0);
+        // Nothing is recorded after it was taken.
+        trainer.gradient(&batch, 0.1).unwrap();
+        assert!(gpu.take_profile().unwrap().is_empty());
+    }
+
     /// What training loops call is the same on either device. (With both features the GPU is a real one.)
     #[cfg(not(feature = "cuda"))]
     #[test]
     fn a_learner_on_a_gpu_learns_what_it_learns_on_the_cpu() {
-        use crate::batch::{Batch, Sequence};
         use crate::learner::Learner;
         use crate::optimizer::OptimizerSettings;
         use crate::settings::{ComputeSettings, Device};

@@ -96,11 +96,16 @@ impl<E: Element> Trainer<E> {
         let TrainingState { parameters, optimizer } = &state;
         let passes = Passes { backward: true, checkpoint_layers };
         let config = &parameters.config;
+        // Before the first step they are 0, which need not be sent.
+        let moments = |values: &[f32]| match optimizer.step {
+            0 => gpu.zeros("the moments", values.len()),
+            _ => gpu.copy_of("the moments", values),
+        };
         Ok(Self {
             weights: Weights::new::<E>(&gpu, &parameters.values)?,
             gradients: gpu.zeros("the gradients", parameters.values.len())?,
-            mean: gpu.copy_of("the moments", &optimizer.mean)?,
-            square: gpu.copy_of("the moments", &optimizer.square)?,
+            mean: moments(&optimizer.mean)?,
+            square: moments(&optimizer.square)?,
             chunks: DeviceChunks::new(&gpu, &Chunks::new(&parameters.layout))?,
             partial: gpu.allocate("the norm", NORM_PARTS)?,
             norm: gpu.allocate("the norm", 1)?,

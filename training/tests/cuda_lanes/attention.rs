@@ -118,7 +118,7 @@ impl Kernels {
     /// Returns the bytes of shared memory of the forward, query or key pass (0, 1 or 2).
     fn shared(&self, pass: usize, head_dim: usize) -> usize {
         let plain = [16 * (head_dim + 32), 16 * (2 * head_dim + 32), 16 * (2 * head_dim + 64)];
-        if self.tensor_core { [49_152, 65_536, 66_560][pass] } else { plain[pass] }
+        if self.tensor_core { [49_152, 49_152, 66_560][pass] } else { plain[pass] }
     }
 }
 

@@ -43,22 +43,36 @@ pub(crate) fn sources() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("cuda")
 }
 
-/// Compiles the harness with the kernels, which takes a few seconds.
+/// Compiles the harness with the kernels, which takes a few seconds. The compiler reports every access of the kernels to
+/// `watch.cpp`, which finds races (`harness/watch.hpp`).
 fn compile() -> PathBuf {
-    let compiler = std::env::var("CXX").unwrap_or_else(|_| "c++".to_owned());
-    let library =
-        Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("cuda_lanes_{}.so", std::process::id()));
-    let flags =
-        "-std=c++17 -O2 -fPIC -shared -fno-strict-aliasing -Wall -Wextra -Werror -Wno-unknown-pragmas";
-    let mut command = Command::new(&compiler);
-    command.args(flags.split(' ')).arg(sources().join("harness/lanes.cpp")).arg("-o").arg(&library);
-    let output = command.output().unwrap_or_else(|error| panic!("cannot run {compiler}: {error}"));
-    assert!(
-        output.status.success(),
-        "{compiler} on training/cuda:\n{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    let temporary = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let file = |name: &str| temporary.join(format!("cuda_lanes_{}{name}", std::process::id()));
+    let [kernels, watch, lanes, library] = ["_kernels.o", "_watch.o", "_lanes.o", ".so"].map(file);
+    let planted = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cuda_lanes/planted.cu");
+    let planted = format!("-DLANES_PLANTED=\"{}\"", planted.display());
+    build(&["-fsanitize=thread", &planted, "-c", "kernels.cpp"], &kernels);
+    build(&["-c", "watch.cpp"], &watch);
+    build(&["-c", "lanes.cpp"], &lanes);
+    let objects = [&kernels, &watch, &lanes];
+    let names = objects.map(|object| object.to_str().expect("cargo's folders are UTF-8"));
+    build(&[&names[..], &["-shared"]].concat(), &library);
+    for object in objects {
+        std::fs::remove_file(object).expect("it was just written");
+    }
     library
+}
+
+/// Runs the C++ compiler in the harness's folder.
+fn build(arguments: &[&str], out: &Path) {
+    let compiler = std::env::var("CXX").unwrap_or_else(|_| "c++".to_owned());
+    let flags =
+        "-std=c++17 -O2 -fPIC -fno-strict-aliasing -Wall -Wextra -Werror -Wno-unknown-pragmas -DLANES_WATCH";
+    let mut command = Command::new(&compiler);
+    command.current_dir(sources().join("harness")).args(flags.split(' ')).args(arguments).arg("-o").arg(out);
+    let output = command.output().unwrap_or_else(|error| panic!("cannot run {compiler}: {error}"));
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{compiler} on training/cuda/harness:\n{text}");
 }
 
 impl Library {

@@ -11,5 +11,7 @@ mod attention;
 mod harness;
 mod head;
 mod optimizer;
+mod planted;
+mod product;
 mod rows;
 mod whole;

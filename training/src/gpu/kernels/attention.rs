@@ -213,7 +213,7 @@ macro_rules! attention_backward_64 {
 
 attention_backward_64! {
     /// The columns of the queries in dqkv.
-    "attention_backward_query_64" AttentionBackwardQuery64, heads, 65_536
+    "attention_backward_query_64" AttentionBackwardQuery64, heads, 49_152
 }
 
 attention_backward_64! {

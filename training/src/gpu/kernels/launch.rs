@@ -9,6 +9,11 @@ use crate::gpu::driver::Geometry;
 pub(crate) trait Argument {
     const LETTER: u8;
     fn word(&self) -> u64;
+
+    /// Returns the bytes of an operand; 0 for a number.
+    fn bytes(&self) -> u64 {
+        0
+    }
 }
 
 impl<T> Argument for In<'_, T> {
@@ -16,6 +21,10 @@ impl<T> Argument for In<'_, T> {
 
     fn word(&self) -> u64 {
         self.address()
+    }
+
+    fn bytes(&self) -> u64 {
+        (self.len() * size_of::<T>()) as u64
     }
 }
 
@@ -25,6 +34,10 @@ impl<T> Argument for Out<'_, T> {
     fn word(&self) -> u64 {
         self.address()
     }
+
+    fn bytes(&self) -> u64 {
+        (self.len() * size_of::<T>()) as u64
+    }
 }
 
 impl<A: Argument> Argument for Option<A> {
@@ -32,6 +45,10 @@ impl<A: Argument> Argument for Option<A> {
 
     fn word(&self) -> u64 {
         self.as_ref().map_or(0, Argument::word)
+    }
+
+    fn bytes(&self) -> u64 {
+        self.as_ref().map_or(0, Argument::bytes)
     }
 }
 
@@ -79,7 +96,8 @@ macro_rules! kernel {
                 let name = if E::BF16 { concat!($name, "_bf16") } else { concat!($name, "_f32") };
                 let geometry = self.geometry();
                 let letters = [$( letter(&self.$field) ),*];
-                gpu.launch(name, geometry, &mut [$( self.$field.word() ),*], &letters)
+                let bytes = [$( self.$field.bytes() ),*].iter().sum();
+                gpu.launch(name, geometry, &mut [$( self.$field.word() ),*], &letters, bytes)
             }
         }
 
@@ -103,7 +121,8 @@ macro_rules! kernel {
                 use $crate::gpu::kernels::launch::{Argument, letter};
                 let geometry = self.geometry();
                 let letters = [$( letter(&self.$field) ),*];
-                gpu.launch($name, geometry, &mut [$( self.$field.word() ),*], &letters)
+                let bytes = [$( self.$field.bytes() ),*].iter().sum();
+                gpu.launch($name, geometry, &mut [$( self.$field.word() ),*], &letters, bytes)
             }
         }
 
