@@ -168,7 +168,7 @@ impl AdapterConfig {
 
     /// Returns where the base model is: its name as it is, or beside the adapter if it is a relative path that only
     /// exists from there.
-    pub(crate) fn base_of(&self, folder: &Path) -> String {
+    pub fn base_of(&self, folder: &Path) -> String {
         let beside = folder.join(&self.base);
         let is_beside = !Path::new(&self.base).exists() && beside.exists();
         if is_beside { beside.to_string_lossy().into_owned() } else { self.base.clone() }

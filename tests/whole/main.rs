@@ -3,6 +3,8 @@
 
 /// `posttrain ablate`: equal conditions, and the mixture that was planted.
 mod ablation;
+/// Adapters that are served over the weights of their base.
+mod adapter_serving;
 /// Adapters from command line to merged model: kills, merges, refusals.
 mod adapters;
 /// A teacher that marks pages.
