@@ -81,6 +81,8 @@ mod pocket;
 mod pretraining;
 /// The project's own programs.
 mod programs;
+/// Frozen weights in few bits under an adapter.
+mod quantized_base;
 /// The reference of all commands and flags, completions and manual pages.
 mod reference;
 /// Rows on disk: every layout, every fault.
