@@ -35,6 +35,8 @@ mod data_crash_states;
 /// A browser that is driven as a person would.
 #[cfg(unix)]
 mod devtools;
+/// A model learns from a teacher.
+mod distillation;
 /// `smoltalk gen` against endpoints that fail, die, cost money or answer in batches.
 mod endpoints;
 /// Every model family against transformers.
