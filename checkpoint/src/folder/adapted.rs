@@ -25,18 +25,18 @@ impl Checkpoint {
     pub fn open_adapter_over(base: &str, folder: &Path, template: Option<&Path>) -> Result<Self, Error> {
         small_files::check(folder)?;
         let config = AdapterConfig::read(folder)?;
-        Self::open_over(base.to_owned(), &config, &folder.to_string_lossy(), folder.to_owned(), template)
+        Self::open_over(base, &config, &folder.to_string_lossy(), folder.to_owned(), template)
     }
 
     /// # Errors
     /// When the base model cannot be opened, or the adapter does not belong to it.
     pub(super) fn open_adapted(name: &str, folder: PathBuf, template: Option<&Path>) -> Result<Self, Error> {
         let config = AdapterConfig::read(&folder)?;
-        Self::open_over(config.base_of(&folder), &config, name, folder, template)
+        Self::open_over(&config.base_of(&folder), &config, name, folder, template)
     }
 
     fn open_over(
-        base: String,
+        base: &str,
         config: &AdapterConfig,
         name: &str,
         folder: PathBuf,
@@ -46,12 +46,12 @@ impl Checkpoint {
         if base.is_empty() {
             return Err(invalid("names no base model; set `base_model_name_or_path`".to_owned()));
         }
-        if adapter::is_at(Path::new(&base)) {
+        if adapter::is_at(Path::new(base)) {
             return Err(invalid(format!(
                 "names the base model {base}, which is an adapter itself; merge that one with `posttrain merge`"
             )));
         }
-        let mut base = Self::open(&base, template).map_err(|error| {
+        let mut base = Self::open(base, template).map_err(|error| {
             invalid(format!("its base model cannot be opened ({error}); set `base_model_name_or_path`"))
         })?;
         let matrices = AdapterMatrices::open(&folder, config, &base.config)?;

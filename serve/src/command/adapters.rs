@@ -129,7 +129,7 @@ mod tests {
             (format!("x@third={lone}"), "no `--model` is named `third`"),
             (format!("x={nameless}"), "names no base model"),
             (format!("x={}", path("base")), "is no adapter"),
-            (lone.clone(), "has no name"),
+            (lone, "has no name"),
         ] {
             assert!(refused(&argument).contains(expected), "{}", refused(&argument));
         }
