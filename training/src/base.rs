@@ -82,6 +82,8 @@ impl<W: Element> FrozenWeights<W> {
         let mut numbers = Vec::with_capacity(layout.len() - quantized.numbers_before(layout.len()));
         for tensor in layout.tensors.iter().filter(|tensor| !quantized.contain(tensor.range.start)) {
             numbers.extend(weights.tensor(&tensor.name).into_iter().map(W::from_f32));
+            // Not the whole file beside the whole copy.
+            weights.release();
         }
         Self { numbers, quantized }
     }
@@ -112,13 +114,13 @@ impl Base {
 
     /// As `from_weights`, with the linear layers whose rows are whole blocks quantized to a type: Q8_0 or Q4_0.
     pub fn quantized(config: &ModelConfig, weights: &Weights, kind: Option<TensorType>) -> Self {
+        // What was read for a hash need not stay in memory.
+        weights.release();
         let quantized = QuantizedMatrices::new(config, weights, kind);
         let values = match is_bf16(weights) {
             true => BaseValues::Bf16(FrozenWeights::new(config, weights, quantized)),
             false => BaseValues::F32(FrozenWeights::new(config, weights, quantized)),
         };
-        // Everything is copied: the pages of the file need not stay in memory.
-        weights.release();
         Self { config: config.clone(), values }
     }
 

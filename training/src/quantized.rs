@@ -83,7 +83,12 @@ impl QuantizedMatrices {
     /// Takes the linear layers of a checkpoint that are quantized, or are to be.
     pub(crate) fn new(config: &ModelConfig, weights: &Weights, kind: Option<TensorType>) -> Self {
         let planned = planned(config, weights, kind);
-        let load = |one: Planned<'_>| (one.range.start, QuantizedMatrix::new(&one.parts, kind.is_none()));
+        let load = |one: Planned<'_>| {
+            let matrix = QuantizedMatrix::new(&one.parts, kind.is_none());
+            // Not the whole file beside all blocks.
+            weights.release();
+            (one.range.start, matrix)
+        };
         Self(planned.into_iter().map(load).collect())
     }
 

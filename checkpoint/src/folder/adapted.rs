@@ -58,6 +58,8 @@ impl Checkpoint {
         let is_other = matrices.base_sha256().is_some_and(|expected| expected != base.weights.sha256());
         let warning = is_other
             .then(|| format!("the adapter {name} was trained on other weights than those of {}", base.name));
+        // All of the file was read for its hash.
+        base.weights.release();
         base.weights = base.weights.with_adapter(matrices);
         let mut checkpoint = base.with_files_of(name, folder, template)?;
         checkpoint.warnings.extend(warning);
