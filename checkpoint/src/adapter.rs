@@ -168,9 +168,9 @@ impl AdapterConfig {
 
     /// Returns where the base model is: its name as it is, or beside the adapter if it is a relative path that only
     /// exists from there.
-    pub(crate) fn base_of(&self, folder: &Path) -> String {
+    pub fn base_of(&self, folder: &Path) -> String {
         let beside = folder.join(&self.base);
-        let is_beside = !Path::new(&self.base).exists() && beside.exists();
+        let is_beside = !self.base.is_empty() && !Path::new(&self.base).exists() && beside.exists();
         if is_beside { beside.to_string_lossy().into_owned() } else { self.base.clone() }
     }
 }
@@ -303,5 +303,7 @@ mod tests {
         let beside = AdapterConfig { base: "../base".to_owned(), ..config() };
         assert_eq!(Path::new(&beside.base_of(&adapter)), adapter.join("../base"));
         assert_eq!(config().base_of(&adapter), "owner/name");
+        // No name is no folder.
+        assert_eq!(AdapterConfig { base: String::new(), ..config() }.base_of(&adapter), "");
     }
 }

@@ -23,6 +23,7 @@ pub(crate) use config::{architecture, config};
 pub use export::{ExportType, export};
 pub use file::{GgufFile, GgufTensor};
 pub(crate) use names::{TensorSource, source_of, stored_row};
+pub use quantize::quantize;
 pub use tensor_type::TensorType;
 pub(crate) use tokenizer::GgufText;
 pub use value::{Value, ValueKind};

@@ -93,6 +93,11 @@ impl Weights {
         Self { adapter: Some(adapter), ..self }
     }
 
+    /// The adapter that is added to them.
+    pub fn adapter(&self) -> Option<&AdapterMatrices> {
+        self.adapter.as_ref()
+    }
+
     /// Whether an adapter is added to them.
     pub fn is_adapted(&self) -> bool {
         self.adapter.is_some()

@@ -136,6 +136,7 @@ fn batch(model: &Model, ids: &[u32], sequences: usize) {
             cache,
             logits: LogitPositions::Last,
             hidden_sum: None,
+            adapter: None,
         };
         let mut chunks: Vec<Chunk<'_>> = caches.iter_mut().map(chunk).collect();
         model.recycle(std::hint::black_box(model.forward(&mut chunks)));
@@ -145,7 +146,7 @@ fn batch(model: &Model, ids: &[u32], sequences: usize) {
 }
 
 fn run(model: &Model, ids: &[u32], cache: &mut KvCache) {
-    let chunk = Chunk { ids, cache, logits: LogitPositions::Last, hidden_sum: None };
+    let chunk = Chunk { ids, cache, logits: LogitPositions::Last, hidden_sum: None, adapter: None };
     model.recycle(std::hint::black_box(model.forward(&mut [chunk])));
 }
 

@@ -4,27 +4,31 @@
 //! all of them. Shapes: T tokens of the call, C width, H query heads, K key heads, D elements of a head, F feed-forward
 //! features, V vocabulary, R requested rows of logits. The stride of rows in buffers is a multiple of 16.
 
+mod adapters;
 mod layer;
 mod pack;
 mod positions;
+mod rows;
 mod scratch;
+mod stride;
 mod widened;
 
 use crate::kv_cache::KvCache;
+use adapters::{Adapters, Input, Place};
+use checkpoint::adapter::AdapterMatrices;
 use checkpoint::{Activation, Checkpoint, ModelConfig};
 use kernels::{
-    Activations, BLOCK_POSITIONS, CacheBlock, CacheFormat, CacheShape, Epilogue, PackedMatrix, Queries, Span,
+    BLOCK_POSITIONS, CacheBlock, CacheFormat, CacheShape, Epilogue, PackedMatrix, Queries, Span,
     WeightFormat, multiply, parallel_for,
 };
-use layer::Layer;
+use layer::{Group, Layer};
 use pack::{Arrangement, Holding};
 use positions::Positions;
-use scratch::{Scratch, padded};
+use rows::{gate, norm, norm_heads};
+use scratch::Scratch;
 use std::sync::{Mutex, PoisonError};
+use stride::padded;
 pub use widened::widened_types;
-
-/// Tokens that one thread normalizes at a time.
-const NORM_TOKENS: usize = 16;
 
 /// Maximum number of rows of logits whose memory is kept for the next step; more than the answers of a batch need.
 const KEPT_ROWS: usize = 64;
@@ -39,6 +43,7 @@ pub struct Model {
     norm: Vec<f32>,     // (C)
     head: PackedMatrix, // (V, C)
     positions: Positions,
+    adapters: Adapters,
     scratch: Mutex<Scratch>,
 }
 
@@ -53,6 +58,9 @@ pub struct Chunk<'a> {
     pub logits: LogitPositions,
     /// If given, the last hidden states (C), after the final norm, of the chunk's positions are added to it.
     pub hidden_sum: Option<&'a mut [f32]>,
+    /// The number of the adapter that changes the weights, as [`Model::add_adapter`] returned it. The cache must be filled
+    /// with the same one.
+    pub adapter: Option<usize>,
 }
 
 /// The positions of a chunk whose logits are returned.
@@ -100,10 +108,17 @@ impl Model {
                 format: cache,
             },
             config: config.clone(),
+            adapters: Adapters::default(),
             scratch: Mutex::default(),
         };
         checkpoint.weights.release();
         model
+    }
+
+    /// Adds an adapter, whose products are computed beside those of the weights in f32, and returns its number.
+    /// `checkpoint` is the one that the model was loaded from, and `adapter` was opened for a model of its shape.
+    pub fn add_adapter(&mut self, checkpoint: &Checkpoint, adapter: &AdapterMatrices) -> usize {
+        self.adapters.add(checkpoint, adapter)
     }
 
     /// Returns the configuration of the model.
@@ -127,12 +142,13 @@ impl Model {
     /// Runs the chunks together and returns the requested logits (R, V), in the order of the chunks.
     ///
     /// # Panics
-    /// If a chunk ends beyond `max_positions` or has an id beyond the vocabulary.
+    /// If a chunk ends beyond `max_positions`, or has an id beyond the vocabulary or an adapter that was not added.
     pub fn forward(&self, chunks: &mut [Chunk<'_>]) -> Vec<f32> {
         let mut scratch = self.scratch.lock().unwrap_or_else(PoisonError::into_inner);
         let scratch = &mut *scratch;
         let config = &self.config;
         scratch.resize(config, chunks.iter().map(|chunk| chunk.ids.len()).sum());
+        scratch.adapters.begin(chunks.iter().map(|chunk| (chunk.ids.len(), chunk.adapter)));
         let stride = padded(config.hidden_size);
         let embedding = self.embedding.as_ref().unwrap_or(&self.head);
         let ids = chunks.iter().flat_map(|chunk| chunk.ids);
@@ -147,7 +163,7 @@ impl Model {
         }
         for (index, layer) in self.layers.iter().enumerate() {
             self.attention(layer, index, chunks, scratch);
-            self.feed_forward(layer, scratch);
+            self.feed_forward(layer, index, scratch);
         }
         for chunk in chunks.iter_mut() {
             chunk.cache.length += chunk.ids.len();
@@ -168,10 +184,13 @@ impl Model {
         let config = &self.config;
         let query_width = config.heads * config.head_dim;
         let (stride, output_stride) = (padded(layer.query_key_value.rows()), padded(query_width));
-        let Scratch { x, normed, qkv, attention_output, branch, activations, .. } = scratch;
+        let Scratch { x, normed, qkv, attention_output, activations, adapters, .. } = scratch;
         norm(normed, x, &layer.attention_norm, config.rms_norm_eps);
         activations.fill(layer.query_key_value.format(), normed, config.hidden_size, config.hidden_size);
         multiply(qkv, stride, activations, &layer.query_key_value, Epilogue::Store); // (T, (H + 2 K) D)
+        let input = Input { values: normed, stride: config.hidden_size, columns: config.hidden_size };
+        let place = Place { layer: index, group: Group::QueryKeyValue };
+        self.adapters.apply(qkv, stride, input, place, adapters);
         self.rotate_and_store(layer, index, chunks, qkv, stride);
         let blocks: Vec<Vec<&CacheBlock>> =
             chunks.iter().map(|chunk| chunk.cache.blocks.iter().map(AsRef::as_ref).collect()).collect();
@@ -194,8 +213,7 @@ impl Model {
             window: config.architecture.window_of(index),
         };
         kernels::attend(attention_output, output_stride, queries); // (T, H D)
-        activations.fill(layer.output.format(), attention_output, output_stride, query_width);
-        self.add_branch(x, branch, normed, activations, (&layer.output, &layer.post_attention_norm));
+        self.add_branch(layer, Place { group: Group::Output, ..place }, scratch);
     }
 
     /// Adds biases, normalizes and rotates queries and keys where the family does, and writes keys and values to the
@@ -245,36 +263,53 @@ impl Model {
     }
 
     /// Adds the output of the feed-forward network to the residual stream.
-    fn feed_forward(&self, layer: &Layer, scratch: &mut Scratch) {
-        let config = &self.config;
-        let gated_stride = padded(config.intermediate_size);
-        let Scratch { x, normed, gated, branch, activations, .. } = scratch;
+    fn feed_forward(&self, layer: &Layer, index: usize, scratch: &mut Scratch) {
+        let (config, activation) = (&self.config, self.config.architecture.activation);
+        let (width, stride) = (config.hidden_size, padded(config.intermediate_size));
+        let Scratch { x, normed, gate_up, gated, activations, adapters, .. } = scratch;
         norm(normed, x, &layer.feed_forward_norm, config.rms_norm_eps);
-        activations.fill(layer.gate_up.format(), normed, config.hidden_size, config.hidden_size);
-        let gate = match config.architecture.activation {
-            Activation::Silu => Epilogue::Gate,
-            Activation::GeluTanh => Epilogue::GeluGate,
-        };
-        multiply(gated, gated_stride, activations, &layer.gate_up, gate); // (T, F)
-        activations.fill(layer.down.format(), gated, gated_stride, config.intermediate_size);
-        self.add_branch(x, branch, normed, activations, (&layer.down, &layer.post_feed_forward_norm));
+        activations.fill(layer.gate_up.format(), normed, width, width);
+        let place = Place { layer: index, group: Group::GateUp };
+        if self.adapters.change(adapters, place) {
+            // What an adapter adds is added before the gate.
+            gate_up.resize(2 * gated.len(), 0.0);
+            multiply(gate_up, 2 * stride, activations, &layer.gate_up, Epilogue::Store); // (T, 2 F)
+            let input = Input { values: normed, stride: width, columns: width };
+            self.adapters.apply(gate_up, 2 * stride, input, place, adapters);
+            gate(activation, gated, gate_up, stride);
+        } else {
+            let epilogue = match activation {
+                Activation::Silu => Epilogue::Gate,
+                Activation::GeluTanh => Epilogue::GeluGate,
+            };
+            multiply(gated, stride, activations, &layer.gate_up, epilogue); // (T, F)
+        }
+        self.add_branch(layer, Place { group: Group::Down, ..place }, scratch);
     }
 
-    /// Adds the product of a branch's last matrix to the residual stream (T, C); after its norm, if it has one.
-    fn add_branch(
-        &self,
-        x: &mut [f32],
-        branch: &mut [f32],
-        normed: &mut [f32],
-        activations: &Activations,
-        (matrix, post_norm): (&PackedMatrix, &[f32]),
-    ) {
-        let (width, stride) = (self.config.hidden_size, padded(self.config.hidden_size));
+    /// Adds the product of a branch's last matrix, which `place` names, to the residual stream (T, C); after its norm, if it
+    /// has one.
+    fn add_branch(&self, layer: &Layer, place: Place, scratch: &mut Scratch) {
+        let config = &self.config;
+        let Scratch { x, normed, attention_output, gated, branch, activations, adapters, .. } = scratch;
+        let (matrix, post_norm, values, columns) = match place.group {
+            Group::Output => {
+                let width = config.heads * config.head_dim;
+                (&layer.output, &layer.post_attention_norm, attention_output, width)
+            }
+            _ => (&layer.down, &layer.post_feed_forward_norm, gated, config.intermediate_size),
+        };
+        let input = Input { values, stride: padded(columns), columns };
+        activations.fill(matrix.format(), input.values, input.stride, columns);
+        let (width, stride) = (config.hidden_size, padded(config.hidden_size));
+        let (out, epilogue) =
+            if post_norm.is_empty() { (&mut *x, Epilogue::Add) } else { (&mut *branch, Epilogue::Store) };
+        multiply(out, stride, activations, matrix, epilogue);
+        self.adapters.apply(out, stride, input, place, adapters);
         if post_norm.is_empty() {
-            return multiply(x, stride, activations, matrix, Epilogue::Add);
+            return;
         }
-        multiply(branch, stride, activations, matrix, Epilogue::Store);
-        norm(normed, branch, post_norm, self.config.rms_norm_eps);
+        norm(normed, branch, post_norm, config.rms_norm_eps);
         for (x, normed) in x.chunks_exact_mut(stride).zip(normed.chunks_exact(width)) {
             kernels::add(&mut x[..width], normed);
         }
@@ -327,30 +362,4 @@ impl Model {
         }
         logits
     }
-}
-
-/// RMS norm of each head (D) in place.
-fn norm_heads(heads: &mut [f32], weight: &[f32], epsilon: f32) {
-    let before = heads.to_vec();
-    kernels::rms_norm(heads, &before, weight, epsilon);
-}
-
-/// RMS norm of every row of x (T, C), whose stride is padded, to `out` (T, C), whose rows are not.
-fn norm(out: &mut [f32], x: &[f32], weight: &[f32], epsilon: f32) {
-    let (width, stride) = (weight.len(), padded(weight.len()));
-    let rows = |out: &mut [f32], x: &[f32]| {
-        for (out, x) in out.chunks_exact_mut(width).zip(x.chunks_exact(stride)) {
-            kernels::rms_norm(out, &x[..width], weight, epsilon);
-        }
-    };
-    if x.len() <= NORM_TOKENS * stride {
-        return rows(out, x);
-    }
-    let parts: Vec<Mutex<(&mut [f32], &[f32])>> =
-        out.chunks_mut(NORM_TOKENS * width).zip(x.chunks(NORM_TOKENS * stride)).map(Mutex::new).collect();
-    parallel_for(parts.len(), |part| {
-        let mut part = parts[part].lock().unwrap_or_else(PoisonError::into_inner);
-        let (out, x) = &mut *part;
-        rows(out, x);
-    });
 }

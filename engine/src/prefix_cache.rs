@@ -11,14 +11,30 @@ use std::sync::Arc;
 #[derive(Debug, Default)]
 pub(crate) struct PrefixCache {
     nodes: HashMap<Key, Node>,
-    /// The number of the newest node; the root is 0.
+    /// The number of the newest node.
     newest: u64,
     /// Incremented at each use, for eviction.
     clock: u64,
 }
 
-/// The number of the parent node, and the 64 ids of the block.
-type Key = (u64, Box<[u32]>);
+/// The parent, and the 64 ids of the block.
+type Key = (Parent, Box<[u32]>);
+
+/// Who shares blocks: keys and values depend on the adapter, and clients do not learn what others sent.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Scope {
+    /// The number of the adapter.
+    pub(crate) adapter: Option<usize>,
+    /// [`Request::prefix_scope`](crate::Request::prefix_scope).
+    pub(crate) client: u64,
+}
+
+/// What comes before a block: nothing, in a scope, or the node of that number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Parent {
+    Root(Scope),
+    Node(u64),
+}
 
 #[derive(Debug)]
 struct Node {
@@ -29,35 +45,30 @@ struct Node {
     children: usize,
 }
 
-/// The number of a scope's root. Nodes count up from 1 and never reach the upper half.
-fn root(scope: u64) -> u64 {
-    if scope == 0 { 0 } else { scope | 1 << 63 }
-}
-
 impl PrefixCache {
     /// Returns the blocks of the longest prefix of `prompt` that is cached within a scope. They are not evicted while the
     /// caller holds them. At least one id of the prompt remains to be run.
-    pub(crate) fn find(&mut self, prompt: &[u32], scope: u64) -> Vec<Arc<CacheBlock>> {
+    pub(crate) fn find(&mut self, prompt: &[u32], scope: Scope) -> Vec<Arc<CacheBlock>> {
         self.clock += 1;
         let mut blocks = Vec::new();
-        let mut parent = root(scope);
+        let mut parent = Parent::Root(scope);
         for ids in prompt[..prompt.len().saturating_sub(1)].chunks_exact(BLOCK_POSITIONS) {
             let Some(node) = self.nodes.get_mut(&(parent, ids.into())) else { break };
             node.used = self.clock;
-            parent = node.number;
+            parent = Parent::Node(node.number);
             blocks.push(Arc::clone(&node.block));
         }
         blocks
     }
 
     /// Adds the full blocks of a sequence whose first ids are `ids` to a scope.
-    pub(crate) fn insert(&mut self, ids: &[u32], blocks: &[Arc<CacheBlock>], scope: u64) {
+    pub(crate) fn insert(&mut self, ids: &[u32], blocks: &[Arc<CacheBlock>], scope: Scope) {
         self.clock += 1;
         let mut parent: Option<Key> = None;
         for (ids, block) in ids.chunks_exact(BLOCK_POSITIONS).zip(blocks) {
-            let parent_number =
-                parent.as_ref().and_then(|key| self.nodes.get(key)).map_or(root(scope), |node| node.number);
-            let key: Key = (parent_number, ids.into());
+            let before = parent.as_ref().and_then(|key| self.nodes.get(key));
+            let before = before.map_or(Parent::Root(scope), |node| Parent::Node(node.number));
+            let key: Key = (before, ids.into());
             if let Some(node) = self.nodes.get_mut(&key) {
                 node.used = self.clock;
             } else {
@@ -93,7 +104,7 @@ impl PrefixCache {
             return false;
         };
         self.nodes.remove(&key);
-        if let Some(parent) = self.nodes.values_mut().find(|node| node.number == key.0) {
+        if let Some(parent) = self.nodes.values_mut().find(|node| Parent::Node(node.number) == key.0) {
             parent.children -= 1;
         }
         true
@@ -110,6 +121,8 @@ mod tests {
     use super::*;
     use kernels::{CacheFormat, CacheShape};
 
+    const ALL: Scope = Scope { adapter: None, client: 0 };
+
     fn blocks(count: usize) -> Vec<Arc<CacheBlock>> {
         let shape = CacheShape { layers: 1, heads: 1, kv_heads: 1, head_dim: 16, format: CacheFormat::F16 };
         (0..count).map(|_| Arc::new(CacheBlock::new(&shape))).collect()
@@ -119,43 +132,49 @@ mod tests {
     fn a_prompt_reuses_shared_blocks_and_leaves_one_id_to_run() {
         let ids: Vec<u32> = (0..200).collect();
         let mut prefixes = PrefixCache::default();
-        prefixes.insert(&ids, &blocks(3), 0);
-        assert_eq!(prefixes.find(&ids, 0).len(), 3);
-        assert_eq!(prefixes.find(&ids[..192], 0).len(), 2, "the 192nd id must be run");
-        assert_eq!(prefixes.find(&ids[..193], 0).len(), 3);
+        prefixes.insert(&ids, &blocks(3), ALL);
+        assert_eq!(prefixes.find(&ids, ALL).len(), 3);
+        assert_eq!(prefixes.find(&ids[..192], ALL).len(), 2, "the 192nd id must be run");
+        assert_eq!(prefixes.find(&ids[..193], ALL).len(), 3);
         let mut other = ids.clone();
         other[70] = 9999;
-        assert_eq!(prefixes.find(&other, 0).len(), 1);
+        assert_eq!(prefixes.find(&other, ALL).len(), 1);
         // The same ids after another prefix are another block.
-        assert_eq!(prefixes.find(&ids[64..], 0).len(), 0);
+        assert_eq!(prefixes.find(&ids[64..], ALL).len(), 0);
     }
 
     #[test]
     fn scopes_share_nothing() {
         let ids: Vec<u32> = (0..200).collect();
         let mut prefixes = PrefixCache::default();
-        prefixes.insert(&ids, &blocks(3), 7);
-        assert_eq!((prefixes.find(&ids, 7).len(), prefixes.find(&ids, 8).len()), (3, 0));
-        assert_eq!(prefixes.find(&ids, 0).len(), 0);
+        let scope = |adapter, client| Scope { adapter, client };
+        prefixes.insert(&ids, &blocks(3), scope(None, 7));
+        for (other, count) in [(scope(None, 7), 3), (scope(None, 8), 0), (ALL, 0), (scope(Some(0), 7), 0)] {
+            assert_eq!(prefixes.find(&ids, other).len(), count, "{other:?}");
+        }
+        prefixes.insert(&ids, &blocks(2), scope(Some(1), 7));
+        for (other, count) in [(scope(Some(1), 7), 2), (scope(Some(0), 7), 0), (scope(None, 7), 3)] {
+            assert_eq!(prefixes.find(&ids, other).len(), count, "{other:?}");
+        }
         while prefixes.evict() {}
-        assert_eq!(prefixes.find(&ids, 7).len(), 0);
+        assert_eq!(prefixes.find(&ids, scope(None, 7)).len(), 0);
     }
 
     #[test]
     fn the_oldest_leaf_is_evicted_first_and_blocks_in_use_stay() {
         let (first, second): (Vec<u32>, Vec<u32>) = ((0..128).collect(), (1000..1064).collect());
         let mut prefixes = PrefixCache::default();
-        prefixes.insert(&first, &blocks(2), 0);
-        prefixes.insert(&second, &blocks(1), 0);
-        let in_use = prefixes.find(&[first.clone(), vec![1]].concat(), 0);
+        prefixes.insert(&first, &blocks(2), ALL);
+        prefixes.insert(&second, &blocks(1), ALL);
+        let in_use = prefixes.find(&[first.clone(), vec![1]].concat(), ALL);
         assert_eq!(prefixes.idle_blocks(), 1);
         assert!(prefixes.evict());
-        assert!(prefixes.find(&[second, vec![1]].concat(), 0).is_empty());
+        assert!(prefixes.find(&[second, vec![1]].concat(), ALL).is_empty());
         assert!(!prefixes.evict(), "the others are in use");
         drop(in_use);
         assert!(prefixes.evict());
         assert_eq!(
-            prefixes.find(&[first, vec![1]].concat(), 0).len(),
+            prefixes.find(&[first, vec![1]].concat(), ALL).len(),
             1,
             "the leaf was evicted, its parent stays"
         );

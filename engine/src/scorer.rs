@@ -145,6 +145,7 @@ impl Scorer {
                 cache: &mut running.cache,
                 logits: *positions,
                 hidden_sum: None,
+                adapter: None,
             })
             .collect();
         let logits = self.model.forward(&mut chunks); // (R, V)

@@ -6,6 +6,7 @@ use crate::event::{Event, Finish, PromptLogprobs};
 use crate::kv_cache::KvCache;
 use crate::lookup::{Lookup, Pace};
 use crate::model::{Chunk, LogitPositions};
+use crate::prefix_cache::Scope;
 use crate::request::{Pooling, Request};
 use checkpoint::Tokenizer;
 use tokio::sync::mpsc::UnboundedSender;
@@ -13,6 +14,8 @@ use tokio::sync::mpsc::UnboundedSender;
 /// A request in the batch or in the queue.
 pub(crate) struct Sequence {
     decoder: Decoder,
+    /// The number of its adapter.
+    adapter: Option<usize>,
     pub(crate) cache: KvCache,
     /// Prompt and generated ids. The cache holds the first `cache.length` of them. In a step, guessed ids follow them.
     ids: Vec<u32>,
@@ -31,9 +34,10 @@ pub(crate) struct Sequence {
 }
 
 impl Sequence {
-    /// Makes the sequence of a request. `width` is C, for embeddings.
+    /// Makes the sequence of a request to an adapter, or to the model itself. `width` is C, for embeddings.
     pub(crate) fn new(
         request: Request,
+        adapter: Option<usize>,
         guide: Option<Guide>,
         events: UnboundedSender<Event>,
         width: usize,
@@ -43,6 +47,7 @@ impl Sequence {
             ids: request.prompt.clone(),
             hidden_sum: vec![0.0; if request.embedding { width } else { 0 }],
             decoder: Decoder::new(request, guide, events),
+            adapter,
             cache: KvCache::new(),
             prompt_logprobs: vec![None],
             guess: Vec::new(),
@@ -100,9 +105,14 @@ impl Sequence {
         &self.ids[..self.cache.length]
     }
 
+    /// Returns the number of its adapter.
+    pub(crate) fn adapter(&self) -> Option<usize> {
+        self.adapter
+    }
+
     /// Returns the scope in which blocks are shared.
-    pub(crate) fn prefix_scope(&self) -> u64 {
-        self.decoder.request().prefix_scope
+    pub(crate) fn prefix_scope(&self) -> Scope {
+        Scope { adapter: self.adapter, client: self.decoder.request().prefix_scope }
     }
 
     /// Returns whether the sequence may begin with blocks of another one: not if every position must be computed, for
@@ -159,7 +169,8 @@ impl Sequence {
         };
         let is_pooled = request.pooling == Pooling::Mean || start + 1 == self.ids.len();
         let hidden = (request.embedding && is_pooled).then_some(&mut self.hidden_sum[..]);
-        Chunk { ids: &self.ids[start..start + count], cache: &mut self.cache, logits, hidden_sum: hidden }
+        let ids = &self.ids[start..start + count];
+        Chunk { ids, cache: &mut self.cache, logits, hidden_sum: hidden, adapter: self.adapter }
     }
 
     /// Processes the logits (R, V) of a step that ran `count` ids, which the cache holds already.

@@ -33,6 +33,8 @@ const GENERATED_ROWS: usize = 16;
 /// A checked request on its way to the thread.
 pub(crate) struct Submission {
     pub(crate) request: Request,
+    /// The number of the adapter that answers.
+    pub(crate) adapter: Option<usize>,
     pub(crate) guide: Option<Guide>,
     pub(crate) events: UnboundedSender<Event>,
 }
@@ -82,10 +84,22 @@ fn guesses_each(sequences: usize) -> usize {
     GENERATED_ROWS.saturating_sub(sequences) / sequences.max(1)
 }
 
+/// The tokenizers of the model and of its adapters.
+pub(crate) struct Tokenizers {
+    pub(crate) base: Tokenizer,
+    pub(crate) adapters: Vec<Tokenizer>,
+}
+
+impl Tokenizers {
+    fn of(&self, adapter: Option<usize>) -> &Tokenizer {
+        adapter.map_or(&self.base, |adapter| &self.adapters[adapter])
+    }
+}
+
 /// What the thread owns.
 pub(crate) struct Worker {
     model: Model,
-    tokenizer: Tokenizer,
+    tokenizers: Tokenizers,
     options: Options,
     /// In order of arrival.
     running: Vec<Sequence>,
@@ -97,10 +111,15 @@ pub(crate) struct Worker {
 }
 
 impl Worker {
-    pub(crate) fn new(model: Model, tokenizer: Tokenizer, options: Options, state: Arc<SharedState>) -> Self {
+    pub(crate) fn new(
+        model: Model,
+        tokenizers: Tokenizers,
+        options: Options,
+        state: Arc<SharedState>,
+    ) -> Self {
         Self {
             model,
-            tokenizer,
+            tokenizers,
             options,
             running: Vec::new(),
             waiting: VecDeque::new(),
@@ -135,8 +154,9 @@ impl Worker {
         }
     }
 
-    fn receive(&mut self, Submission { request, guide, events }: Submission) {
-        self.waiting.push_back(Sequence::new(request, guide, events, self.model.config().hidden_size));
+    fn receive(&mut self, Submission { request, adapter, guide, events }: Submission) {
+        let width = self.model.config().hidden_size;
+        self.waiting.push_back(Sequence::new(request, adapter, guide, events, width));
     }
 
     /// Removes sequences that have ended or were cancelled, and caches the blocks of those in the batch.
@@ -266,9 +286,14 @@ impl Worker {
     fn step(&mut self) {
         let counts = self.make_room();
         let vocab_size = self.model.config().vocab_size;
-        let mut chunks: Vec<Chunk<'_>> = Vec::with_capacity(counts.len());
+        let mut stepped: Vec<(&mut Sequence, usize)> =
+            self.running.iter_mut().zip(counts.iter().copied()).filter(|(_, count)| *count > 0).collect();
+        // The matrices of an adapter are read once for its sequences that follow one another.
+        stepped.sort_by_key(|(sequence, _)| sequence.adapter());
+        let mut chunks: Vec<Chunk<'_>> = Vec::with_capacity(stepped.len());
         let mut sizes: Vec<(usize, usize)> = Vec::new(); // (ids, rows of logits) of each chunk
-        for (sequence, &count) in self.running.iter_mut().zip(&counts).filter(|(_, count)| **count > 0) {
+        for (sequence, count) in &mut stepped {
+            let count = *count;
             let chunk = sequence.chunk(count);
             let rows = match chunk.logits {
                 LogitPositions::None => 0,
@@ -283,18 +308,18 @@ impl Worker {
         drop(chunks);
         let mut rest = logits.as_mut_slice();
         let mut tasks: Vec<Mutex<(&mut Sequence, usize, &mut [f32])>> = Vec::with_capacity(counts.len());
-        let stepped = self.running.iter_mut().zip(&counts).filter(|(_, count)| **count > 0);
-        for ((sequence, _), (count, rows)) in stepped.zip(sizes) {
+        for ((sequence, _), (count, rows)) in stepped.into_iter().zip(sizes) {
             let (own, others) = rest.split_at_mut(rows * vocab_size);
             rest = others;
             tasks.push(Mutex::new((sequence, count, own)));
         }
         // Where there is no room for guesses, none are looked for.
         let guessed_tokens = self.options.guessed_tokens.min(guesses_each(counts.len()));
-        let tokenizer = &self.tokenizer;
+        let tokenizers = &self.tokenizers;
         kernels::parallel_for(tasks.len(), |index| {
             let mut task = lock(&tasks[index]);
             let (sequence, count, logits) = &mut *task;
+            let tokenizer = tokenizers.of(sequence.adapter());
             sequence.advance(*count, logits, vocab_size, tokenizer, guessed_tokens);
         });
         drop(tasks);

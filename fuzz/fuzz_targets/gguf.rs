@@ -32,6 +32,6 @@ fuzz_target!(|bytes: &[u8]| {
         let model = Model::load(&checkpoint, None, CacheFormat::F16);
         let mut cache = KvCache::new();
         let logits = LogitPositions::Last;
-        model.forward(&mut [Chunk { ids: &[0, 0], cache: &mut cache, logits, hidden_sum: None }]);
+        model.forward(&mut [Chunk { ids: &[0, 0], cache: &mut cache, logits, hidden_sum: None, adapter: None }]);
     });
 });

@@ -35,6 +35,61 @@ pub fn add(x: &mut [f32], y: &[f32]) {
     }
 }
 
+/// SwiGLU on its own: out (F) = silu(gate) * up of numbers that alternate, sixteen of gate, sixteen of up (2 F). The same
+/// bits as [`Epilogue::Gate`](crate::Epilogue::Gate), for products to which something is added before the gate.
+///
+/// # Panics
+/// If `gate_up` is not twice as long as `out`, or `out` is not whole vectors of sixteen.
+pub fn swiglu_alternating(out: &mut [f32], gate_up: &[f32]) {
+    silu_gate_on(isa(), out, gate_up);
+}
+
+/// As [`swiglu_alternating`], with the tanh form of GELU: the same bits as
+/// [`Epilogue::GeluGate`](crate::Epilogue::GeluGate).
+///
+/// # Panics
+/// As [`swiglu_alternating`].
+pub fn geglu_alternating(out: &mut [f32], gate_up: &[f32]) {
+    gelu_gate_on(isa(), out, gate_up);
+}
+
+pub(crate) fn silu_gate_on(isa: Isa, out: &mut [f32], gate_up: &[f32]) {
+    check_alternating(out, gate_up);
+    on_isa!(isa, silu_gate(out: &mut [f32], gate_up: &[f32]));
+}
+
+pub(crate) fn gelu_gate_on(isa: Isa, out: &mut [f32], gate_up: &[f32]) {
+    check_alternating(out, gate_up);
+    on_isa!(isa, gelu_gate(out: &mut [f32], gate_up: &[f32]));
+}
+
+fn check_alternating(out: &[f32], gate_up: &[f32]) {
+    assert!(
+        out.len().is_multiple_of(LANES) && gate_up.len() == 2 * out.len(),
+        "gate: {} numbers of gate and up for {} outputs; expected twice as many, in whole vectors",
+        gate_up.len(),
+        out.len()
+    );
+}
+
+#[inline(always)]
+fn silu_gate<S: Simd>(simd: S, out: &mut [f32], gate_up: &[f32]) {
+    for (out, pair) in
+        out.as_chunks_mut::<LANES>().0.iter_mut().zip(gate_up.as_chunks::<LANES>().0.chunks_exact(2))
+    {
+        simd.store(out, simd.multiply(silu(simd, simd.load(&pair[0])), simd.load(&pair[1])));
+    }
+}
+
+#[inline(always)]
+fn gelu_gate<S: Simd>(simd: S, out: &mut [f32], gate_up: &[f32]) {
+    for (out, pair) in
+        out.as_chunks_mut::<LANES>().0.iter_mut().zip(gate_up.as_chunks::<LANES>().0.chunks_exact(2))
+    {
+        simd.store(out, simd.multiply(gelu(simd, simd.load(&pair[0])), simd.load(&pair[1])));
+    }
+}
+
 #[inline(always)]
 fn rms_norm_rows<S: Simd>(simd: S, out: &mut [f32], x: &[f32], weight: &[f32], epsilon: f32) {
     let channels = weight.len();

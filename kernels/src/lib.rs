@@ -36,7 +36,7 @@ pub mod training;
 
 pub use cached::{BLOCK_POSITIONS, CacheBlock, CacheShape, Queries, Span, attend};
 pub use element::Element;
-pub use elementwise::{add, rms_norm};
+pub use elementwise::{add, geglu_alternating, rms_norm, swiglu_alternating};
 pub use format::{CacheFormat, WeightFormat};
 pub use gemm::{Accumulate, Matrix, gemm};
 pub use isa::{Isa, cpu_features, isa};

@@ -35,6 +35,8 @@ pub struct Model {
     pub owned_by: String,
     /// The model's own name; an alias has another id.
     pub root: String,
+    /// The base model of an adapter, whose weights it shares; null otherwise.
+    pub parent: Option<String>,
     /// Whether it is loaded now; one that is not is loaded by the first request for it.
     pub is_loaded: bool,
     /// Maximum number of tokens of prompt and answer together, while it is loaded.

@@ -60,6 +60,7 @@ pub fn run(options: &Options) -> Result<u8> {
     );
     ensure!(path.symlink_metadata().is_err(), "{} exists; remove it or give another name", path.display());
     let checkpoint = Checkpoint::open(&options.checkpoint, options.chat_template.as_deref())?;
+    checkpoint.adapter_note().iter().for_each(|note| terminal::message!("note: {note}"));
     checkpoint.warnings.iter().for_each(|warning| terminal::message!("warning: {warning}"));
     let bytes = gguf::export(&checkpoint, path, options.kind.into())?;
     // A closed pipe is no failure: the file is written.

@@ -1,13 +1,15 @@
 //! `--lora-rank`: a run that trains an adapter over frozen weights instead of the weights themselves. What such a run
 //! starts from, and what of it is saved.
 
-use crate::lora_modules::modules;
+use crate::lora_modules::{BaseQuantization, modules};
 use crate::settings::TrainingSettings;
 use anyhow::{Context, Result, ensure};
-use checkpoint::adapter::{AdapterConfig, AdapterMatrices};
+use checkpoint::adapter::{AdapterConfig, AdapterMatrices, LinearModule};
 use checkpoint::folder::AdapterRecord;
-use checkpoint::weights::Precision;
+use checkpoint::gguf::TensorType;
+use checkpoint::weights::Weights;
 use checkpoint::{Checkpoint, ModelConfig, is_hub_id};
+use report::numbers::separated;
 use std::path::Path;
 use training::memory::AdapterSize;
 use training::{
@@ -21,6 +23,8 @@ pub(crate) struct LoraAdapter {
     config: AdapterConfig,
     base_sha256: String,
     settings: AdapterSettings,
+    /// To what the frozen linear layers are quantized.
+    quantization: Option<TensorType>,
     /// The folder of the adapter that is continued.
     init: Option<String>,
 }
@@ -68,6 +72,7 @@ impl LoraAdapter {
             settings.lora_init
         );
         Ok(Some(Self {
+            quantization: quantization(checkpoint, settings.quantize_base)?,
             settings: AdapterSettings::new(&config, settings.seed),
             base_sha256: checkpoint.weights_sha256()?,
             init: Some(settings.lora_init.clone()).filter(|folder| !folder.is_empty()),
@@ -78,6 +83,19 @@ impl LoraAdapter {
     /// Returns what is saved besides the adapter's weights.
     pub(crate) fn record(&self) -> AdapterRecord<'_> {
         AdapterRecord { config: &self.config, base_sha256: &self.base_sha256 }
+    }
+
+    /// Returns what a user should know about frozen weights that are quantized, if some are.
+    pub(crate) fn quantization_note(&self, checkpoint: &Checkpoint) -> Option<String> {
+        let (config, weights) = (&checkpoint.config, &checkpoint.weights);
+        let quantized = Base::quantized_weights(config, weights, self.quantization);
+        (quantized > 0).then(|| {
+            format!(
+                "{} of the frozen weights are held in blocks of few bits; all frozen weights take {} MiB",
+                separated(quantized as u64),
+                Base::planned_bytes(config, weights, self.quantization) >> 20
+            )
+        })
     }
 
     /// Returns the adapter's weights before the first step, and the frozen weights under it.
@@ -108,7 +126,7 @@ impl LoraAdapter {
                 parameters.values[tensor.range.clone()].copy_from_slice(values);
             }
         }
-        let base = Base::from_weights(config, &checkpoint.weights);
+        let base = Base::quantized(config, &checkpoint.weights, self.quantization);
         Ok((parameters, Frozen(Some((base, self.settings.clone())))))
     }
 
@@ -117,11 +135,35 @@ impl LoraAdapter {
         self.settings.parameters(config)
     }
 
-    /// Returns what it and the frozen weights of this precision take.
-    pub(crate) fn size(&self, config: &ModelConfig, stored: Precision) -> AdapterSize {
-        let bytes = if stored == Precision::Bf16 { 2 } else { 4 };
-        AdapterSize { weights: self.parameters(config), frozen_bytes: bytes * config.parameters() as u64 }
+    /// Returns what it and the frozen weights of a checkpoint take.
+    pub(crate) fn size(&self, config: &ModelConfig, weights: &Weights) -> AdapterSize {
+        let frozen_bytes = Base::planned_bytes(config, weights, self.quantization);
+        AdapterSize { weights: self.parameters(config), frozen_bytes }
     }
+}
+
+/// Returns the type to quantize to.
+///
+/// # Errors
+/// When a matrix of the checkpoint is quantized already: quantizing it again would lose more.
+fn quantization(checkpoint: &Checkpoint, asked: BaseQuantization) -> Result<Option<TensorType>> {
+    let kind = match asked {
+        BaseQuantization::None => return Ok(None),
+        BaseQuantization::Q8_0 => TensorType::Q8_0,
+        BaseQuantization::Q4_0 => TensorType::Q4_0,
+    };
+    for layer in 0..checkpoint.config.layers {
+        for module in LinearModule::ALL {
+            let stored = checkpoint.weights.rows(&format!("{}.weight", module.path(layer))).kind();
+            ensure!(
+                stored.block() == 1,
+                "the weights of {} are quantized already ({}) and stay as they are; remove `--quantize-base`",
+                checkpoint.name,
+                stored.name()
+            );
+        }
+    }
+    Ok(Some(kind))
 }
 
 /// Returns the name of the base model as the adapter records it: a hub id, or the whole path of a folder or file.

@@ -3,6 +3,22 @@
 use anyhow::{Context, Result, ensure};
 use checkpoint::adapter::LinearModule;
 
+/// Types to which the frozen linear layers under an adapter are quantized.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, serde::Serialize, serde::Deserialize)]
+pub(crate) enum BaseQuantization {
+    /// As the checkpoint has them
+    #[serde(rename = "none")]
+    None,
+    /// Blocks of 32 numbers of 8 bits
+    #[value(name = "q8_0")]
+    #[serde(rename = "q8_0")]
+    Q8_0,
+    /// Blocks of 32 numbers of 4 bits
+    #[value(name = "q4_0")]
+    #[serde(rename = "q4_0")]
+    Q4_0,
+}
+
 /// The value of `lora_modules` for all linear layers.
 pub(crate) const ALL_LINEAR: &str = "all-linear";
 /// Largest rank: beyond it an adapter is larger than what it adapts.

@@ -4,7 +4,7 @@
 //! and the command-line flags, all of them optional. So every key of a recipe is a flag, and neither list can drift.
 
 use crate::device::{DeviceChoice, MicroBatch};
-use crate::lora_modules::{ALL_LINEAR, MAX_RANK, modules};
+use crate::lora_modules::{ALL_LINEAR, BaseQuantization, MAX_RANK, modules};
 use crate::schedule::{Schedule, ScheduleType};
 use crate::time_limit::TimeLimit;
 use anyhow::{Result, bail, ensure};
@@ -93,6 +93,8 @@ settings! {
         /// Folder of an adapter to continue, instead of a new one; rank, alpha and modules are its own
         [value_name = "DIR"]
         lora_init: String = String::new(),
+        /// Quantize the frozen linear layers under an adapter (QLoRA); those of a GGUF file always keep its bits
+        quantize_base: BaseQuantization = BaseQuantization::None,
         /// Random seed for data order and weight initialization
         [value_parser = clap::value_parser!(u64).range(..1 << 63)]
         seed: u64 = 42,
@@ -274,13 +276,14 @@ const UNRELATED: [&str; 10] = [
     "time_limit",
 ];
 /// Settings that came later: at their default, a run is recognized by what it was before.
-const LATER: [&str; 8] = [
+const LATER: [&str; 9] = [
     "lora_rank",
     "lora_alpha",
     "lora_dropout",
     "lora_modules",
     "lora_rslora",
     "lora_init",
+    "quantize_base",
     "keep",
     "patience",
 ];
@@ -360,8 +363,11 @@ fn check_lora_flags(flags: &TrainingFlags, settings: &TrainingSettings) -> Resul
             bail!("`{flag}` has no effect with `--lora-init`, whose adapter has its own; remove one of them");
         }
     } else if settings.lora_rank == 0 {
-        let dropout = ("--lora-dropout", flags.lora_dropout.is_some());
-        if let Some(flag) = given(&[&of_new[..], &[dropout]].concat()) {
+        let others = [
+            ("--lora-dropout", flags.lora_dropout.is_some()),
+            ("--quantize-base", settings.quantize_base != BaseQuantization::None),
+        ];
+        if let Some(flag) = given(&[&of_new[..], &others].concat()) {
             bail!("`{flag}` has no effect without an adapter; give `--lora-rank 16` or remove it");
         }
     }

@@ -12,16 +12,20 @@ use crate::schedule::interval;
 use crate::settings::{TrainingFlags, check_flags, identity};
 use crate::tokenize::{default_cache, trainable};
 use crate::vocabulary::{StartingPoint, row_kinds};
-use anyhow::Result;
+use anyhow::{Result, bail};
 use checkpoint::Checkpoint;
 use rows::{Rows, WeightedBatch};
 use serde_json::{Map, Value};
 use settings::SftFlags;
 use std::path::PathBuf;
-use training::{ComputeSettings, Learner, Totals};
+use sums::Sums;
+use teacher::LoadedTeacher;
+use training::{ComputeSettings, Learner};
 
 mod rows;
 mod settings;
+mod sums;
+mod teacher;
 
 pub use settings::Settings;
 
@@ -72,6 +76,7 @@ pub fn run(options: &Options) -> Result<u8> {
     let settings: Settings = recipe::resolve(options.recipe.as_deref(), &flags)?;
     settings.check()?;
     check_flags(&options.training, &settings.training)?;
+    refuse_without_teacher(options, &settings)?;
     refuse_two_evaluations(&options.eval_data, settings.sft.eval_split)?;
     let checkpoint = Checkpoint::open(&options.model, options.chat_template.as_deref())?;
     checkpoint.check_trainable()?;
@@ -80,6 +85,7 @@ pub fn run(options: &Options) -> Result<u8> {
     let mut start = StartingPoint::new(checkpoint, row_kinds(&data, &reading)?, &options.special_tokens)?
         .trained_by(&settings.training)?;
     let day = start.set_day(&options.folder)?;
+    let teacher = teacher::open(&settings.sft, &mut start)?;
     let template_args = settings.data.template_args()?;
     let rules = settings.rules(&start, &template_args)?;
     let cache = options.cache.clone().unwrap_or_else(|| default_cache(&options.folder.out));
@@ -90,7 +96,8 @@ pub fn run(options: &Options) -> Result<u8> {
     };
     let rows = Rows::new(data, eval, &settings)?;
     refuse_without_evaluation(&settings.training, rows.has_eval(), "`--eval-split 0.1` or `--eval-data`")?;
-    let configuration = configuration(&settings, &rows, &start)?;
+    let mut configuration = configuration(&settings, &rows, &start)?;
+    teacher::identify(&mut configuration, teacher.as_ref())?;
     let data = data_purposes(&options.data, &options.eval_data);
     let mut about = about("sft", &options.model, &data, &configuration, &start.notes);
     about.insert("rows".to_owned(), serde_json::to_value(&rows.data.counts)?);
@@ -100,14 +107,34 @@ pub fn run(options: &Options) -> Result<u8> {
     }
     let (training, lengths) = (&settings.training, settings.lengths());
     let compute = compute::resolve(training, start.size(), lengths, &options.folder, &mut about)?;
-    train(&settings, &compute, &start, rows, &options.folder, about)
+    let load = |opened| LoadedTeacher::load(opened, &settings.sft, &compute);
+    let teacher = teacher.as_ref().map(load).transpose()?;
+    train(&settings, &compute, &start, Data { rows, teacher }, &options.folder, about)
+}
+
+/// What a run learns from.
+struct Data {
+    rows: Rows,
+    teacher: Option<LoadedTeacher>,
+}
+
+/// Refuses flags that have no effect without a teacher.
+fn refuse_without_teacher(options: &Options, settings: &Settings) -> Result<()> {
+    let flags = [
+        ("--distill-beta", options.sft.distill_beta.is_some()),
+        ("--distill-temperature", options.sft.distill_temperature.is_some()),
+    ];
+    match flags.into_iter().find(|(_, is_given)| *is_given && settings.sft.teacher.is_empty()) {
+        Some((flag, _)) => bail!("`{flag}` has no effect without `--teacher`; give one or remove it"),
+        None => Ok(()),
+    }
 }
 
 fn train(
     settings: &Settings,
     compute: &ComputeSettings,
     start: &StartingPoint,
-    mut rows: Rows,
+    Data { mut rows, mut teacher }: Data,
     folder: &RunFolder,
     mut about: Map<String, Value>,
 ) -> Result<u8> {
@@ -123,25 +150,24 @@ fn train(
     let mut learner = frozen.learner(state, sft.max_length, compute, training.optimizer())?;
     run.mend(&mut learner, &outgoing, training)?;
     run.monitor(&monitoring, &mut learner, &outgoing, training)?;
-    let mut window = Totals::default();
+    let mut window = Sums::default();
     while run.has_steps(total, training) {
         let step = run.progress.step;
         let batches = rows.step(step, compute.micro_batch_tokens);
         let batches = run.rescued(batches, &mut learner, &outgoing, training)?;
         let trained: usize = batches.iter().map(|weighted| weighted.batch.targets.len()).sum();
-        let totals = gradient(&mut learner, &batches)?;
-        let grad_norm =
-            refuse_nan(totals.mean_loss(), step).and_then(|()| learner.update(schedule.rate(step)));
+        let sums = gradient(&mut learner, teacher.as_mut(), &batches)?;
+        let grad_norm = refuse_nan(sums.mean_loss(), step).and_then(|()| learner.update(schedule.rate(step)));
         let grad_norm = grad_norm.map_err(|error| run.diverged(error))?;
         let tokens = batches.iter().map(|weighted| weighted.batch.tokens()).sum();
         let attended =
             batches.iter().map(|weighted| weighted.batch.attended(&start.config.architecture)).sum();
         run.count_step(tokens, attended, trained);
-        window.merge(&totals);
+        window.merge(&sums);
         let done = run.progress.step;
         let is_due = |every: u64| done.is_multiple_of(every) || done == total;
         let is_best = rows.has_eval() && is_due(eval_every) && {
-            let is_best = evaluate(&mut run, &mut learner, &rows, compute);
+            let is_best = evaluate(&mut run, &mut learner, teacher.as_mut(), &rows, compute);
             run.rescued(is_best, &mut learner, &outgoing, training)?
         };
         run.monitor(&monitoring, &mut learner, &outgoing, training)?;
@@ -149,15 +175,17 @@ fn train(
         let saves = is_best || stop_code.is_some() || is_due(save_every);
         // A checkpoint ends the window of the means, so that a resumed run logs what an undisturbed one does.
         if saves || is_due(training.logging_steps) {
-            run.log_training(&[
+            let mut values = vec![
                 ("loss", window.mean_loss()),
                 ("learning_rate", schedule.rate(step)),
                 ("grad_norm", f64::from(grad_norm)),
-                ("mean_token_accuracy", window.accuracy()),
-                ("entropy", window.mean_entropy()),
+                ("mean_token_accuracy", window.totals.accuracy()),
+                ("entropy", window.totals.mean_entropy()),
                 ("epoch", done as f64 / rows.order.steps_per_epoch() as f64),
-            ]);
-            window = Totals::default();
+            ];
+            values.extend(window.cross_entropy().map(|value| ("cross_entropy", value)));
+            run.log_training(&values);
+            window = Sums::default();
         }
         if saves {
             run.save(&mut learner, &outgoing, training)?;
@@ -169,31 +197,50 @@ fn train(
     run.finish(&mut learner, &outgoing, training)
 }
 
-/// Adds the gradient of a step's mean loss, weighted where the rows have weights; returns its totals, without weights.
-fn gradient(learner: &mut Learner, batches: &[WeightedBatch]) -> Result<Totals> {
+/// Adds the gradient of a step's mean loss, weighted where the rows have weights; returns its sums, without weights.
+fn gradient(
+    learner: &mut Learner,
+    mut teacher: Option<&mut LoadedTeacher>,
+    batches: &[WeightedBatch],
+) -> Result<Sums> {
     // One denominator for the whole step, whatever its split into micro-batches: the sum of the weights.
     let total = batches.iter().map(WeightedBatch::weight).sum::<f64>() as f32;
-    let mut totals = Totals::default();
+    let mut sums = Sums::default();
     for WeightedBatch { batch, weights } in batches {
-        totals.add(&match weights {
-            None => learner.gradient(batch, 1.0 / total)?,
-            Some(weights) => {
-                learner.weighted_gradient(batch, |_| weights.iter().map(|weight| weight / total).collect())?
-            }
-        });
+        let shares = || match weights {
+            None => vec![1.0 / total; batch.targets.len()],
+            Some(weights) => weights.iter().map(|weight| weight / total).collect(),
+        };
+        match (&mut teacher, weights) {
+            (Some(teacher), _) => sums.add_distilled(&teacher.gradient(learner, batch, &shares())?),
+            (None, None) => sums.totals.add(&learner.gradient(batch, 1.0 / total)?),
+            (None, Some(_)) => sums.totals.add(&learner.weighted_gradient(batch, |_| shares())?),
+        }
     }
-    Ok(totals)
+    Ok(sums)
 }
 
 /// Logs the loss of the evaluation rows; returns whether it is the best so far.
-fn evaluate(run: &mut Run, learner: &mut Learner, rows: &Rows, compute: &ComputeSettings) -> Result<bool> {
-    let mut totals = Totals::default();
+fn evaluate(
+    run: &mut Run,
+    learner: &mut Learner,
+    mut teacher: Option<&mut LoadedTeacher>,
+    rows: &Rows,
+    compute: &ComputeSettings,
+) -> Result<bool> {
+    let mut sums = Sums::default();
     for batch in rows.eval_batches(compute.micro_batch_tokens)? {
-        totals.add(&learner.losses(&batch)?);
+        match &mut teacher {
+            Some(teacher) => sums.add_distilled(&teacher.compare(learner, &batch)?),
+            None => sums.totals.add(&learner.losses(&batch)?),
+        }
     }
-    refuse_nan(totals.mean_loss(), run.progress.step).map_err(|error| run.diverged(error))?;
-    run.log(&[("eval_loss", totals.mean_loss()), ("eval_mean_token_accuracy", totals.accuracy())]);
-    Ok(run.record_evaluation(totals.mean_loss()))
+    refuse_nan(sums.mean_loss(), run.progress.step).map_err(|error| run.diverged(error))?;
+    let mut values =
+        vec![("eval_loss", sums.mean_loss()), ("eval_mean_token_accuracy", sums.totals.accuracy())];
+    values.extend(sums.cross_entropy().map(|value| ("eval_cross_entropy", value)));
+    run.log(&values);
+    Ok(run.record_evaluation(sums.mean_loss()))
 }
 
 /// Returns everything that decides the run's weights.

@@ -99,6 +99,7 @@ impl StartingPoint {
                 separated(adapter.parameters(&self.config) as u64),
                 separated(self.config.parameters() as u64)
             ));
+            self.notes.extend(adapter.quantization_note(&self.checkpoint));
             return Ok(self);
         }
         let saved = settings.saved_precision();
@@ -140,8 +141,8 @@ impl StartingPoint {
 
     /// Returns the size of what a run trains from here.
     pub(crate) fn size(&self) -> TrainedSize<'_> {
-        let stored = self.checkpoint.weights.stored();
-        let adapter = self.adapter.as_ref().map(|adapter| adapter.size(&self.config, stored));
+        let weights = &self.checkpoint.weights;
+        let adapter = self.adapter.as_ref().map(|adapter| adapter.size(&self.config, weights));
         TrainedSize { config: &self.config, adapter }
     }
 

@@ -1,5 +1,6 @@
 //! The `smolserve` command: from its options to a server that runs until it is told to stop.
 
+mod adapters;
 mod listener;
 mod log;
 mod options;
@@ -10,8 +11,9 @@ pub use options::Options;
 use served_models::ServedModels;
 
 use crate::background;
-use crate::model::{self, LoadOptions, Model, ModelSource};
+use crate::model::{self, LoadOptions, Model};
 use crate::model_folder::ModelFolder;
+use crate::model_source::ModelGroup;
 use crate::model_table::ModelTable;
 use crate::state::{ServerSettings, ServerState};
 use anyhow::{Context, Result, anyhow, bail};
@@ -42,7 +44,7 @@ const CHECK_FAILED: u8 = 1;
 pub fn run(options: &Options) -> Result<u8> {
     log::start(&options.log_level);
     let models = options.models()?;
-    let load = options.load()?;
+    let load = options.load(&models)?;
     if options.check {
         return Ok(match check(&models.of_check(), &load) {
             Ok(()) => SUCCESS,
@@ -105,11 +107,14 @@ async fn serve(
 
 /// Loads every model on a thread that may block, then lets requests in.
 async fn load_models(state: &Arc<ServerState>, models: ServedModels, options: LoadOptions) -> Result<()> {
-    let ServedModels { sources, folder, aliases } = models;
+    let ServedModels { groups, folder, aliases } = models;
     let of_folder = options.clone();
-    let load = move || {
-        let open = |source: &ModelSource| open(source, &options).map(Arc::new);
-        sources.iter().map(open).collect::<Result<Vec<_>>>()
+    let load = move || -> Result<Vec<Arc<Model>>> {
+        let loaded = groups.iter().map(|group| open(group, &options)).collect::<Result<Vec<_>>>()?;
+        // As on the command line: adapters come last, so that they do not answer requests without a name.
+        let (adapters, models): (Vec<_>, Vec<_>) =
+            loaded.into_iter().flatten().map(Arc::new).partition(|model| model.parent.is_some());
+        Ok([models, adapters].concat())
     };
     let loaded = tokio::task::spawn_blocking(load).await;
     let loaded = loaded.map_err(|error| anyhow!("cannot load the models: {error}"))??;
@@ -121,12 +126,13 @@ async fn load_models(state: &Arc<ServerState>, models: ServedModels, options: Lo
     Ok(())
 }
 
-fn open(source: &ModelSource, options: &LoadOptions) -> Result<Model> {
-    let model = model::open(source, options)?;
-    for warning in &model.warnings {
+/// Loads a model with its adapters.
+fn open(group: &ModelGroup, options: &LoadOptions) -> Result<Vec<Model>> {
+    let models = model::open_group(group, options)?;
+    for warning in models.iter().flat_map(|model| &model.warnings) {
         tracing::warn!("{warning}");
     }
-    Ok(model)
+    Ok(models)
 }
 
 fn summary(state: &ServerState) -> Result<String> {
@@ -141,20 +147,22 @@ fn summary(state: &ServerState) -> Result<String> {
 }
 
 /// Loads every model and generates one token with each, so that faults of the start show.
-fn check(sources: &[ModelSource], options: &LoadOptions) -> Result<()> {
-    for source in sources {
+fn check(groups: &[ModelGroup], options: &LoadOptions) -> Result<()> {
+    for group in groups {
         let began = Instant::now();
-        let model = open(source, options)?;
+        let models = open(group, options)?;
         let loaded = began.elapsed();
-        let id = one_token(&model).with_context(|| format!("{} does not generate", source.name))?;
-        println!(
-            "{}: ok ({}, context {}, loaded in {:.2} s, first token {id} after {:.2} s)",
-            source.name,
-            model.engine_name,
-            model.engine.limits().context,
-            loaded.as_secs_f64(),
-            began.elapsed().as_secs_f64()
-        );
+        for model in &models {
+            let id = one_token(model).with_context(|| format!("{} does not generate", model.name))?;
+            println!(
+                "{}: ok ({}, context {}, loaded in {:.2} s, first token {id} after {:.2} s)",
+                model.name,
+                model.engine_name,
+                model.engine.limits().context,
+                loaded.as_secs_f64(),
+                began.elapsed().as_secs_f64()
+            );
+        }
     }
     Ok(())
 }

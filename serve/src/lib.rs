@@ -24,6 +24,7 @@ mod listed_model;
 mod metrics;
 mod model;
 mod model_folder;
+mod model_source;
 mod model_table;
 mod origins;
 mod prompt;

@@ -2,6 +2,7 @@
 //!
 //! Both engines end up as a [`Model`]; nothing behind it asks which one runs.
 
+use crate::model_source::{ModelGroup, ModelSource};
 use crate::traits::TemplateTraits;
 use anyhow::{Context, Result};
 use checkpoint::gguf::GgufFile;
@@ -14,6 +15,8 @@ use std::path::{Path, PathBuf};
 pub(crate) struct Model {
     /// Its name in requests.
     pub(crate) name: String,
+    /// The name of the base model, whose engine it shares, if it is an adapter.
+    pub(crate) parent: Option<String>,
     pub(crate) tokenizer: Tokenizer,
     /// Bytes of the longest token.
     pub(crate) longest_token: usize,
@@ -80,38 +83,13 @@ impl LoadOptions {
     }
 }
 
-/// A model to load: a location, and the name for clients.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct ModelSource {
-    pub(crate) name: String,
-    pub(crate) location: String,
-}
-
-impl ModelSource {
-    /// Reads the argument of `--model`, which is `NAME=LOCATION` or a location, whose last component is the name then.
-    pub(crate) fn new(argument: &str) -> Result<Self, String> {
-        let (name, location) = match argument.split_once('=') {
-            Some((name, location)) if !name.contains('/') => (name.to_owned(), location),
-            _ => {
-                let path = Path::new(argument);
-                let last = path.file_name().or_else(|| path.components().next_back().map(|c| c.as_os_str()));
-                (last.unwrap_or_default().to_string_lossy().into_owned(), argument)
-            }
-        };
-        let is_bad = |c: char| c.is_whitespace() || c.is_control();
-        if name.is_empty() || location.is_empty() || name.chars().any(is_bad) {
-            return Err(format!(
-                "`{argument}` is not `[NAME=]FOLDER`, `[NAME=]FILE.gguf` or `[NAME=]owner/name`; give a name without spaces"
-            ));
-        }
-        Ok(Self { name, location: location.to_owned() })
-    }
-}
-
 /// Loads a model and starts its engine.
 pub(crate) fn open(source: &ModelSource, options: &LoadOptions) -> Result<Model> {
     let model = match options.engine {
-        EngineKind::Native => open_native(source, options),
+        EngineKind::Native => {
+            let mut models = open_native(&ModelGroup::alone(source.clone()), options)?;
+            Ok(models.remove(0))
+        }
         #[cfg(feature = "mistralrs")]
         EngineKind::Mistralrs => open_mistralrs(source, options),
         #[cfg(not(feature = "mistralrs"))]
@@ -122,42 +100,81 @@ pub(crate) fn open(source: &ModelSource, options: &LoadOptions) -> Result<Model>
             )
         }
     };
-    model.with_context(|| format!("cannot serve {} from {}", source.name, source.location))
+    model.with_context(|| cannot_serve(source))
 }
 
-fn open_native(source: &ModelSource, options: &LoadOptions) -> Result<Model> {
+/// Loads a model once for itself, if it is served, and for its adapters, in this order.
+pub(crate) fn open_group(group: &ModelGroup, options: &LoadOptions) -> Result<Vec<Model>> {
+    match options.engine {
+        EngineKind::Native if !group.adapters.is_empty() => open_native(group, options),
+        _ => Ok(vec![open(&group.base, options)?]),
+    }
+}
+
+fn cannot_serve(source: &ModelSource) -> String {
+    format!("cannot serve {} from {}", source.name, source.location)
+}
+
+fn open_native(group: &ModelGroup, options: &LoadOptions) -> Result<Vec<Model>> {
     if let Some(threads) = options.threads {
         // All models share one set of threads; the first model sets it.
         engine::set_threads(threads);
     }
-    let opened = Checkpoint::open(&source.location, options.chat_template.as_deref());
-    let mut checkpoint = opened.map_err(|error| with_other_engine(error.into(), &source.location))?;
-    let cache = options.cache.unwrap_or(match options.weights {
-        Some(WeightFormat::F32) => CacheFormat::F32,
-        None if is_f32(&checkpoint) => CacheFormat::F32,
-        _ => CacheFormat::F16,
-    });
+    let (base, template) = (&group.base, options.chat_template.as_deref());
+    let opened = Checkpoint::open(&base.location, template);
+    let opened = opened.map_err(|error| with_other_engine(error.into(), &base.location));
+    let mut checkpoint = opened.with_context(|| cannot_serve(base))?;
+    checkpoint.adapter_note().iter().for_each(|note| tracing::info!("{note}"));
+    let open_adapter = |adapter: &ModelSource| -> Result<Checkpoint> {
+        let opened = Checkpoint::open_adapter_over(&base.location, Path::new(&adapter.location), template);
+        let mut opened = opened.with_context(|| cannot_serve(adapter))?;
+        opened.warnings.retain(|warning| !checkpoint.warnings.contains(warning));
+        Ok(opened)
+    };
+    let adapters = group.adapters.iter().map(open_adapter).collect::<Result<Vec<_>>>()?;
     if options.weights.is_none() {
         let note = engine::widened_types(&checkpoint);
         checkpoint.warnings.extend(note);
     }
-    let engine = NativeEngine::start(
-        &checkpoint,
-        engine::Options {
-            max_sequences: options.max_sequences,
-            cache_bytes: options.cache_bytes.unwrap_or(options.default_cache_bytes),
-            max_waiting: options.max_waiting,
-            weights: options.weights,
-            cache,
-            reuse_prefixes: options.reuse_prefixes,
-            guessed_tokens: options.guessed_tokens,
-            ..engine::Options::default()
-        },
-    )?;
-    Ok(Model {
-        name: source.name.clone(),
-        stop_ids: std::mem::take(&mut checkpoint.stop_ids),
-        warnings: std::mem::take(&mut checkpoint.warnings),
+    let engines =
+        NativeEngine::start_with_adapters(&checkpoint, &adapters, engine_options(&checkpoint, options));
+    let (engine, engines) = engines.with_context(|| cannot_serve(base))?;
+    let parent = base.name.clone();
+    let mut models = vec![native_model(parent.clone(), None, checkpoint, engine)];
+    for ((source, adapter), engine) in group.adapters.iter().zip(adapters).zip(engines) {
+        models.push(native_model(source.name.clone(), Some(parent.clone()), adapter, engine));
+    }
+    if !group.is_base_served {
+        let base = models.remove(0);
+        models[0].warnings.extend(base.warnings);
+    }
+    Ok(models)
+}
+
+fn engine_options(checkpoint: &Checkpoint, options: &LoadOptions) -> engine::Options {
+    let cache = options.cache.unwrap_or(match options.weights {
+        Some(WeightFormat::F32) => CacheFormat::F32,
+        None if is_f32(checkpoint) => CacheFormat::F32,
+        _ => CacheFormat::F16,
+    });
+    engine::Options {
+        max_sequences: options.max_sequences,
+        cache_bytes: options.cache_bytes.unwrap_or(options.default_cache_bytes),
+        max_waiting: options.max_waiting,
+        weights: options.weights,
+        cache,
+        reuse_prefixes: options.reuse_prefixes,
+        guessed_tokens: options.guessed_tokens,
+        ..engine::Options::default()
+    }
+}
+
+fn native_model(name: String, parent: Option<String>, checkpoint: Checkpoint, engine: NativeEngine) -> Model {
+    Model {
+        name,
+        parent,
+        stop_ids: checkpoint.stop_ids,
+        warnings: checkpoint.warnings,
         longest_token: longest_token(&checkpoint.tokenizer),
         tokenizer: checkpoint.tokenizer,
         traits: TemplateTraits::of(&checkpoint.template),
@@ -165,7 +182,7 @@ fn open_native(source: &ModelSource, options: &LoadOptions) -> Result<Model> {
         engine: Box::new(engine),
         created: crate::ids::now(),
         engine_name: "native",
-    })
+    }
 }
 
 /// Options that mistral.rs does not have are refused here.
@@ -191,6 +208,7 @@ fn open_mistralrs(source: &ModelSource, options: &LoadOptions) -> Result<Model> 
     let (name, created) = (source.name.clone(), crate::ids::now());
     Ok(Model {
         name,
+        parent: None,
         longest_token: longest_token(&tokenizer),
         tokenizer,
         traits: TemplateTraits::of(&template),
@@ -220,26 +238,4 @@ fn with_other_engine(error: anyhow::Error, location: &str) -> anyhow::Error {
         return error.context("the native engine cannot run this file; try `--engine mistralrs`");
     }
     error
-}
-
-#[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "a test may fail loudly")]
-mod tests {
-    use super::ModelSource;
-
-    #[test]
-    fn names_and_locations_are_read() {
-        let named = |argument: &str| {
-            let ModelSource { name, location } = ModelSource::new(argument).unwrap();
-            (name, location)
-        };
-        let pair = |name: &str, location: &str| (name.to_owned(), location.to_owned());
-        assert_eq!(named("runs/sft/final/"), pair("final", "runs/sft/final/"));
-        assert_eq!(named("owner/name"), pair("name", "owner/name"));
-        assert_eq!(named("tiny=runs/sft"), pair("tiny", "runs/sft"));
-        assert_eq!(named("runs/lr=3/final"), pair("final", "runs/lr=3/final"));
-        for bad in ["=x", "a=", ""] {
-            assert!(ModelSource::new(bad).is_err());
-        }
-    }
 }

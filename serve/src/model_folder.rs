@@ -8,7 +8,8 @@ mod scan;
 
 use crate::error::ApiError;
 use crate::listed_model::ListedModel;
-use crate::model::{self, LoadOptions, Model, ModelSource};
+use crate::model::{self, LoadOptions, Model};
+use crate::model_source::ModelSource;
 use engine::WeightFormat;
 use scan::FoundModel;
 pub(crate) use scan::scan;
@@ -142,7 +143,7 @@ impl ModelFolder {
         let listed = |(name, model): (&String, &Arc<FolderModel>)| {
             let loaded = lock(&model.state).model.clone();
             let created = loaded.as_ref().map_or(model.found.changed, |model| model.created);
-            ListedModel { name: name.clone(), root: name.clone(), created, model: loaded }
+            ListedModel { name: name.clone(), root: name.clone(), parent: None, created, model: loaded }
         };
         lock(&self.models).iter().map(listed).collect()
     }

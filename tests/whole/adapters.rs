@@ -15,13 +15,13 @@ const TEMPLATE: &str = "{{ bos_token }}{% for message in messages %}{{ message['
                         + eos_token }}{% endfor %}{% if add_generation_prompt %}{{ 'assistant: ' }}{% endif %}";
 
 /// A folder with rows for every command, and the real checkpoint that tests train: 260k parameters, 512 positions.
-struct Runs {
-    folder: tempfile::TempDir,
-    model: PathBuf,
+pub(crate) struct Runs {
+    pub(crate) folder: tempfile::TempDir,
+    pub(crate) model: PathBuf,
 }
 
 impl Runs {
-    fn new() -> Option<Self> {
+    pub(crate) fn new() -> Option<Self> {
         let runs =
             Self { model: shared_data()?.join("models/stories260k"), folder: tempfile::tempdir().unwrap() };
         let chat = |index: usize| {
@@ -44,16 +44,16 @@ impl Runs {
         std::fs::write(self.path(&format!("{name}.jsonl")), text.join("\n")).unwrap();
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
     /// `posttrain COMMAND` of the model into `out` of the folder.
-    fn train(&self, command: &str, out: &str, flags: &[&str]) -> Command {
+    pub(crate) fn train(&self, command: &str, out: &str, flags: &[&str]) -> Command {
         self.train_from(&self.model, command, out, flags)
     }
 
-    fn train_from(&self, model: &Path, command: &str, out: &str, flags: &[&str]) -> Command {
+    pub(crate) fn train_from(&self, model: &Path, command: &str, out: &str, flags: &[&str]) -> Command {
         let mut program = posttrain(self.folder.path());
         program.arg(command).arg("--model").arg(model);
         program.arg("--data").arg(self.path(&format!("{command}.jsonl"))).arg("--out").arg(self.path(out));
@@ -67,7 +67,7 @@ impl Runs {
 
     /// The same bits of the adapter and of some metrics in both runs.
     #[track_caller]
-    fn assert_equal(&self, whole: &str, torn: &str, names: &[&str]) {
+    pub(crate) fn assert_equal(&self, whole: &str, torn: &str, names: &[&str]) {
         let (whole, torn) = (self.path(whole), self.path(torn));
         assert!(adapter_of(&whole) == adapter_of(&torn), "resumed adapters differ");
         for name in names {

@@ -43,7 +43,13 @@ fn logits(model: &Model, ids: &[u32], chunks: &[usize]) -> Vec<f32> {
             return found;
         }
         let logits = LogitPositions::All;
-        found.extend(model.forward(&mut [Chunk { ids, cache: &mut cache, logits, hidden_sum: None }]));
+        found.extend(model.forward(&mut [Chunk {
+            ids,
+            cache: &mut cache,
+            logits,
+            hidden_sum: None,
+            adapter: None,
+        }]));
     }
     found
 }

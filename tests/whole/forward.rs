@@ -41,7 +41,7 @@ impl Goldens {
 
 fn logits(model: &Model, ids: &[u32], wanted: LogitPositions) -> Vec<f32> {
     let mut cache = KvCache::new();
-    model.forward(&mut [Chunk { ids, cache: &mut cache, logits: wanted, hidden_sum: None }])
+    model.forward(&mut [Chunk { ids, cache: &mut cache, logits: wanted, hidden_sum: None, adapter: None }])
 }
 
 #[track_caller]

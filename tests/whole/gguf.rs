@@ -24,7 +24,13 @@ fn ids(value: &Value) -> Vec<u32> {
 
 fn last_logits(model: &Model, ids: &[u32]) -> Vec<f32> {
     let mut cache = KvCache::new();
-    model.forward(&mut [Chunk { ids, cache: &mut cache, logits: LogitPositions::Last, hidden_sum: None }])
+    model.forward(&mut [Chunk {
+        ids,
+        cache: &mut cache,
+        logits: LogitPositions::Last,
+        hidden_sum: None,
+        adapter: None,
+    }])
 }
 
 fn largest_difference(found: &[f32], expected: &[f32]) -> f32 {
@@ -152,8 +158,13 @@ fn answers_as_llama_cpp(file: &std::path::Path, name: &str) {
         let mut is_equal = true;
         for expected in ids(&row["answer"]) {
             let logits = LogitPositions::Last;
-            let logits =
-                model.forward(&mut [Chunk { ids: &chunk, cache: &mut cache, logits, hidden_sum: None }]);
+            let logits = model.forward(&mut [Chunk {
+                ids: &chunk,
+                cache: &mut cache,
+                logits,
+                hidden_sum: None,
+                adapter: None,
+            }]);
             let best = (0..logits.len()).max_by(|a, b| logits[*a].total_cmp(&logits[*b])).unwrap();
             if best as u32 != expected {
                 let margin = logits[best] - logits[expected as usize];

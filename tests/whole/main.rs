@@ -3,6 +3,8 @@
 
 /// `posttrain ablate`: equal conditions, and the mixture that was planted.
 mod ablation;
+/// Adapters that are served over the weights of their base.
+mod adapter_serving;
 /// Adapters from command line to merged model: kills, merges, refusals.
 mod adapters;
 /// A teacher that marks pages.
@@ -33,6 +35,8 @@ mod data_crash_states;
 /// A browser that is driven as a person would.
 #[cfg(unix)]
 mod devtools;
+/// A model learns from a teacher.
+mod distillation;
 /// `smoltalk gen` against endpoints that fail, die, cost money or answer in batches.
 mod endpoints;
 /// Every model family against transformers.
@@ -79,6 +83,8 @@ mod pocket;
 mod pretraining;
 /// The project's own programs.
 mod programs;
+/// Frozen weights in few bits under an adapter.
+mod quantized_base;
 /// The reference of all commands and flags, completions and manual pages.
 mod reference;
 /// Rows on disk: every layout, every fault.

@@ -689,6 +689,7 @@ pub(crate) fn write_expected(out: &Path, messages: Option<&Value>) {
         cache: &mut cache,
         logits: engine::LogitPositions::Last,
         hidden_sum: None,
+        adapter: None,
     }]);
     let rendered = messages.map(|messages| {
         let messages: Vec<checkpoint::Message> = serde_json::from_value(messages.clone()).unwrap();

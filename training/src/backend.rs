@@ -4,8 +4,9 @@
 use crate::batch::Batch;
 use crate::optimizer::{Optimizer, OptimizerSettings};
 use crate::parameters::Parameters;
-use anyhow::Result;
-use kernels::training::TokenLoss;
+use anyhow::{Result, bail};
+use kernels::training::{Divergence, TokenLoss};
+use std::ops::Range;
 
 /// All that training changes and a checkpoint stores: weights, and the optimizer's moments.
 #[derive(Debug, Clone)]
@@ -28,6 +29,33 @@ pub trait Score {
 /// Returns the weight of each trained token (N) in the gradient, given the log-probabilities of all (N).
 pub type WeightsOf<'a> = dyn FnMut(&[TokenLoss]) -> Vec<f32> + 'a;
 
+/// A frozen model whose distributions another one learns.
+pub trait Teacher {
+    /// Runs a batch.
+    fn forward(&mut self, batch: &Batch);
+
+    /// Writes the logits (rows, V) of some of the trained tokens of the batch that was run.
+    fn logits(&mut self, rows: Range<usize>, logits: &mut Vec<f32>);
+}
+
+/// What is learned from a teacher.
+#[derive(Clone, Copy, Debug)]
+pub struct Distillation<'a> {
+    /// How far the model is from the teacher.
+    pub divergence: Divergence,
+    /// The weight of each trained token (N) in the gradient.
+    pub weights: &'a [f32],
+}
+
+/// The results of a batch that was compared with a teacher.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct DistilledTokens {
+    /// What `losses` returns (N).
+    pub tokens: Vec<TokenLoss>,
+    /// The divergence from the teacher (N), in nats.
+    pub divergences: Vec<f32>,
+}
+
 /// Computes gradients and updates weights, all of which it owns.
 pub trait Backend: Score {
     /// Adds the gradient of -weight · Σ log-probability to the sums of gradients, and returns what `losses` returns.
@@ -42,6 +70,21 @@ pub trait Backend: Score {
     /// # Errors
     /// When the device fails.
     fn weighted_gradient(&mut self, batch: &Batch, weights_of: &mut WeightsOf<'_>) -> Result<Vec<TokenLoss>>;
+
+    /// As `gradient`, of Σ weight · divergence from the teacher; without `gradient` only the values are computed.
+    ///
+    /// # Errors
+    /// When the device does not compute it, or fails.
+    fn distill(
+        &mut self,
+        batch: &Batch,
+        teacher: &mut dyn Teacher,
+        target: Distillation<'_>,
+        gradient: bool,
+    ) -> Result<DistilledTokens> {
+        let _ = (batch, teacher, target, gradient);
+        bail!("this device does not learn from a teacher; give `--device cpu`, or remove `--teacher`")
+    }
 
     /// Lets `edit` read and change the sums of gradients, in the order of `Layout`.
     ///

@@ -7,11 +7,14 @@ mod layer;
 mod linear;
 mod model;
 mod positions;
+mod teacher;
 
 pub(crate) use adapted::AdapterTrainer;
 pub use model::Model;
+pub(crate) use teacher::FrozenTeacher;
 
-use crate::backend::{Backend, Score, TrainingState, WeightsOf};
+use crate::backend::{Backend, Distillation, DistilledTokens, Score, Teacher, TrainingState, WeightsOf};
+use crate::base::ModelWeights;
 use crate::batch::Batch;
 use crate::optimizer::OptimizerSettings;
 use crate::parameters::Parameters;
@@ -19,6 +22,7 @@ use anyhow::Result;
 use checkpoint::ModelConfig;
 use kernels::Element;
 use kernels::training::TokenLoss;
+use linear::Gradients;
 use model::Operands;
 
 /// Weights, moments and gradients, and the model that computes with them.
@@ -40,7 +44,7 @@ impl<E: Element> Score for Trainer<E> {
     fn losses(&mut self, batch: &Batch) -> Result<Vec<TokenLoss>> {
         let weights = &self.state.parameters.values;
         self.model.forward(weights, batch);
-        Ok(self.model.losses(weights, batch))
+        Ok(self.model.losses(ModelWeights::of_all(weights), batch))
     }
 }
 
@@ -58,11 +62,31 @@ impl<E: Element> Backend for Trainer<E> {
         let Self { model, state, gradients } = self;
         let weights = &state.parameters.values;
         model.forward(weights, batch);
-        let losses = model.losses(weights, batch);
+        let losses = model.losses(ModelWeights::of_all(weights), batch);
         let token_weights = weights_of(&losses);
         model.losses_and_gradient(weights, gradients, batch, |token, _| token_weights[token]);
         model.backward(weights, gradients, batch);
         Ok(losses)
+    }
+
+    fn distill(
+        &mut self,
+        batch: &Batch,
+        teacher: &mut dyn Teacher,
+        target: Distillation<'_>,
+        gradient: bool,
+    ) -> Result<DistilledTokens> {
+        let Self { model, state, gradients } = self;
+        let weights = ModelWeights::of_all(&state.parameters.values);
+        teacher.forward(batch);
+        model.forward_with(Operands::of_weights(weights), batch);
+        let mut gradients = Gradients::Weights(gradients);
+        if !gradient {
+            return Ok(model.divergences_with(weights, None, batch, teacher, target));
+        }
+        let tokens = model.divergences_with(weights, Some(&mut gradients), batch, teacher, target);
+        model.backward_with(Operands::of_weights(weights), &mut gradients, batch);
+        Ok(tokens)
     }
 
     fn edit_gradients(&mut self, edit: &mut dyn FnMut(&mut [f32]) -> Result<()>) -> Result<()> {
@@ -103,14 +127,14 @@ impl<E: Element> Backend for Trainer<E> {
 /// A model that only computes log-probabilities.
 pub(crate) struct Scorer<'a, E, W> {
     model: Model<E>,
-    weights: &'a [W],
+    weights: ModelWeights<'a, W>,
 }
 
 impl<'a, E: Element, W: Element> Scorer<'a, E, W> {
     /// Returns a scorer for sequences of up to `positions` tokens.
     pub(crate) fn new(
         config: &ModelConfig,
-        weights: &'a [W],
+        weights: ModelWeights<'a, W>,
         positions: usize,
         checkpoint_layers: bool,
     ) -> Self {

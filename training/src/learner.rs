@@ -2,8 +2,8 @@
 //! computes in which precision is decided here and known nowhere above.
 
 use crate::adapter::AdapterSettings;
-use crate::backend::{Backend, Score, TrainingState};
-use crate::base::{Base, BaseValues};
+use crate::backend::{Backend, Distillation, DistilledTokens, Score, Teacher, TrainingState};
+use crate::base::{Base, BaseValues, ModelWeights};
 use crate::batch::Batch;
 use crate::cpu;
 use crate::device::check_architecture;
@@ -96,6 +96,20 @@ impl Learner {
         mut weights_of: impl FnMut(&[TokenLoss]) -> Vec<f32>,
     ) -> Result<Vec<TokenLoss>> {
         self.backend.weighted_gradient(batch, &mut weights_of)
+    }
+
+    /// Adds the gradient of Σ weight · divergence from a teacher, if `gradient` is set; returns the divergences.
+    ///
+    /// # Errors
+    /// When the device does not compute it, or fails.
+    pub fn distill(
+        &mut self,
+        batch: &Batch,
+        teacher: &mut dyn Teacher,
+        target: Distillation<'_>,
+        gradient: bool,
+    ) -> Result<DistilledTokens> {
+        self.backend.distill(batch, teacher, target, gradient)
     }
 
     /// Does one optimizer step and sets the gradients to 0. Returns their norm before clipping.
@@ -221,7 +235,12 @@ fn scorer_of<'a, E: Element>(
     match compute.device {
         Device::Cpu => {
             let Parameters { config, values, .. } = parameters;
-            Ok(Box::new(cpu::Scorer::<E, f32>::new(config, values, positions, checkpointing)))
+            Ok(Box::new(cpu::Scorer::<E, f32>::new(
+                config,
+                ModelWeights::of_all(values),
+                positions,
+                checkpointing,
+            )))
         }
         #[cfg(feature = "_gpu")]
         Device::Cuda(ordinal) => {
@@ -253,10 +272,35 @@ fn base_scorer<E: Element>(base: &Base, positions: usize, checkpointing: bool) -
     let config = &base.config;
     match &base.values {
         BaseValues::F32(values) => {
-            Box::new(cpu::Scorer::<E, f32>::new(config, values, positions, checkpointing))
+            Box::new(cpu::Scorer::<E, f32>::new(config, values.view(), positions, checkpointing))
         }
         BaseValues::Bf16(values) => {
-            Box::new(cpu::Scorer::<E, bf16>::new(config, values, positions, checkpointing))
+            Box::new(cpu::Scorer::<E, bf16>::new(config, values.view(), positions, checkpointing))
+        }
+    }
+}
+
+/// Returns a frozen model as a teacher, for sequences of up to `positions` tokens.
+///
+/// # Errors
+/// When the device is not the CPU.
+pub fn teacher(base: Base, positions: usize, compute: &ComputeSettings) -> Result<Box<dyn Teacher>> {
+    if let device @ Device::Cuda(_) = compute.device {
+        bail!("the device is {device}, but models only learn from a teacher on the CPU; give `--device cpu`");
+    }
+    Ok(match compute.precision {
+        Precision::F32 => teacher_of::<f32>(base, positions),
+        Precision::Bf16 => teacher_of::<bf16>(base, positions),
+    })
+}
+
+fn teacher_of<E: Element>(base: Base, positions: usize) -> Box<dyn Teacher> {
+    match base.values {
+        BaseValues::F32(values) => {
+            Box::new(cpu::FrozenTeacher::<E, f32>::new(&base.config, values, positions))
+        }
+        BaseValues::Bf16(values) => {
+            Box::new(cpu::FrozenTeacher::<E, bf16>::new(&base.config, values, positions))
         }
     }
 }

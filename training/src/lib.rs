@@ -17,6 +17,7 @@ mod adapter;
 mod base;
 mod batch;
 mod parameters;
+mod quantized;
 
 mod optimizer;
 mod settings;
@@ -32,12 +33,12 @@ pub mod memory;
 mod peak;
 
 pub use adapter::AdapterSettings;
-pub use backend::{Backend, Score, TrainingState, WeightsOf};
+pub use backend::{Backend, Distillation, DistilledTokens, Score, Teacher, TrainingState, WeightsOf};
 pub use base::Base;
 pub use batch::{Batch, Sequence};
 pub use device::{DeviceInfo, check_architecture, memory_taken, slow_paths};
-pub use kernels::training::TokenLoss;
-pub use learner::{Learner, scorer, scorer_of_base};
+pub use kernels::training::{Divergence, TokenLoss};
+pub use learner::{Learner, scorer, scorer_of_base, teacher};
 pub use optimizer::{Optimizer, OptimizerSettings};
 pub use parameters::{Layout, Parameters, Tensor};
 pub use peak::Peak;

@@ -15,6 +15,8 @@ use std::path::Path;
 pub struct AdapterMatrices {
     matrices: BTreeMap<String, Factors>,
     scale: f32,
+    /// The base model, as the adapter names it.
+    base: String,
     /// SHA-256 of the file.
     sha256: String,
     /// SHA-256 of the weights that it was trained on, where the file names it.
@@ -87,6 +89,7 @@ impl AdapterMatrices {
         Ok(Self {
             matrices,
             scale: adapter.scale() as f32,
+            base: adapter.base.clone(),
             sha256: sha256(&bytes),
             base_sha256: entries.and_then(|entries| entries.get(BASE_SHA256)).cloned(),
         })
@@ -103,6 +106,11 @@ impl AdapterMatrices {
         let (module, part) = name.strip_prefix(PREFIX)?.rsplit_once(".lora_")?;
         let Factors { a, b } = self.matrices.get(&format!("{module}.weight"))?;
         Some(if part == "A.weight" { a } else { b })
+    }
+
+    /// Returns the base model, as the adapter names it.
+    pub fn base(&self) -> &str {
+        &self.base
     }
 
     /// Returns the SHA-256 of its file with its scale: its identity.

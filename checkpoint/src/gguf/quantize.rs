@@ -10,7 +10,7 @@ use half::{bf16, f16};
 ///
 /// # Panics
 /// If the values are not whole blocks, or the type cannot be written.
-pub(super) fn quantize(kind: TensorType, values: &[f32], out: &mut Vec<u8>) {
+pub fn quantize(kind: TensorType, values: &[f32], out: &mut Vec<u8>) {
     assert_eq!(values.len() % kind.block(), 0, "quantize: the values are not whole blocks");
     match kind {
         TensorType::F32 => out.extend(values.iter().flat_map(|value| value.to_le_bytes())),

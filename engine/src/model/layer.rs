@@ -34,15 +34,20 @@ pub(super) enum Group {
 impl Group {
     pub(super) const ALL: [Self; 4] = [Self::QueryKeyValue, Self::Output, Self::GateUp, Self::Down];
 
-    /// Its matrices in layer `index`.
-    pub(super) fn rows(self, weights: &Weights, index: usize) -> Vec<Rows<'_>> {
+    /// The names of its matrices in layer `index`.
+    pub(super) fn names(self, index: usize) -> Vec<String> {
         let parts: &[&str] = match self {
             Self::QueryKeyValue => &["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"],
             Self::Output => &["self_attn.o_proj"],
             Self::GateUp => &["mlp.gate_proj", "mlp.up_proj"],
             Self::Down => &["mlp.down_proj"],
         };
-        parts.iter().map(|part| weights.rows(&format!("model.layers.{index}.{part}.weight"))).collect()
+        parts.iter().map(|part| format!("model.layers.{index}.{part}.weight")).collect()
+    }
+
+    /// Its matrices in layer `index`.
+    pub(super) fn rows(self, weights: &Weights, index: usize) -> Vec<Rows<'_>> {
+        self.names(index).iter().map(|name| weights.rows(name)).collect()
     }
 
     pub(super) fn arrangement(self) -> Arrangement {

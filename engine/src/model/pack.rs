@@ -1,7 +1,7 @@
 //! Matrices of a checkpoint into memory: in a chosen format, or in the one that holds what the file holds without a
 //! loss.
 
-use super::scratch::padded;
+use super::stride::padded;
 use checkpoint::gguf::TensorType;
 use checkpoint::weights::{Precision, Rows, Weights};
 use kernels::{BlockType, PackedMatrix, WeightFormat};
@@ -34,7 +34,7 @@ impl Arrangement {
     }
 
     /// Returns the matrix of a row and its row there, or `None` for a row of zeros.
-    fn locate(self, parts: &[Rows<'_>], row: usize) -> Option<(usize, usize)> {
+    pub(super) fn locate(self, parts: &[Rows<'_>], row: usize) -> Option<(usize, usize)> {
         match self {
             Self::Stacked => {
                 let mut first = 0;

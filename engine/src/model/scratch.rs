@@ -1,12 +1,9 @@
 //! The buffers of a forward pass, reused from call to call.
 
+use super::adapters::AdapterStep;
+use super::stride::padded;
 use checkpoint::ModelConfig;
 use kernels::Activations;
-
-/// Returns the stride of rows of `width` numbers: a multiple of 16, so that rows are whole vectors.
-pub(super) fn padded(width: usize) -> usize {
-    width.next_multiple_of(16)
-}
 
 /// The buffers of a forward pass. Rows are padded to whole vectors unless stated otherwise.
 #[derive(Debug, Default)]
@@ -15,9 +12,11 @@ pub(super) struct Scratch {
     pub(super) normed: Vec<f32>,           // (T, C), rows not padded
     pub(super) qkv: Vec<f32>,              // (T, (H + 2 K) D)
     pub(super) attention_output: Vec<f32>, // (T, H D)
+    pub(super) gate_up: Vec<f32>,          // (T, 2 F), alternating; only where an adapter changes gate or up
     pub(super) gated: Vec<f32>,            // (T, F)
     pub(super) branch: Vec<f32>,           // (T, C): what a norm follows before it is added to x
     pub(super) activations: Activations,
+    pub(super) adapters: AdapterStep,
     pub(super) logits: Vec<f32>, // (R, V), rows not padded; empty if the caller did not return them
 }
 

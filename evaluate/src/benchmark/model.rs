@@ -29,10 +29,10 @@ impl Model {
     }
 
     /// What a reader of its figures should know.
-    pub(super) fn notes(&self) -> &[String] {
+    pub(super) fn notes(&self) -> Vec<String> {
         match self {
             Self::Native(model) => model.notes(),
-            Self::Endpoint(_) => &[],
+            Self::Endpoint(_) => Vec::new(),
         }
     }
 

@@ -86,8 +86,12 @@ impl NativeModel {
     }
 
     /// What a reader of its figures should know.
-    pub(super) fn notes(&self) -> &[String] {
-        if self.checkpoint.has_own_template { &self.checkpoint.warnings } else { &[] }
+    pub(super) fn notes(&self) -> Vec<String> {
+        let mut notes: Vec<String> = self.checkpoint.adapter_note().into_iter().collect();
+        if self.checkpoint.has_own_template {
+            notes.extend(self.checkpoint.warnings.iter().cloned());
+        }
+        notes
     }
 
     /// What the results say about the model and how it was asked.

@@ -38,6 +38,7 @@ impl EvaluatedModel {
             // The checkpoint's own warning names an option that this program does not have.
             notes = vec!["no chat template of its own; ChatML is used".to_owned()];
         }
+        notes.extend(checkpoint.adapter_note());
         Ok(Self { name: name.to_owned(), engine, checkpoint, notes, stop })
     }
 

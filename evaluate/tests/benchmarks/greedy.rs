@@ -25,7 +25,8 @@ fn steps(model: &Model, checkpoint: &Checkpoint, golden: &Value) -> Vec<Step> {
     let ids: Vec<u32> = context.iter().copied().chain(ids).collect();
     let mut cache = KvCache::new();
     let logits = LogitPositions::From(context.len() - 1);
-    let chunk = Chunk { ids: &ids[..ids.len() - 1], cache: &mut cache, logits, hidden_sum: None };
+    let chunk =
+        Chunk { ids: &ids[..ids.len() - 1], cache: &mut cache, logits, hidden_sum: None, adapter: None };
     let logits = model.forward(&mut [chunk]); // (R, V)
     let rows = logits.chunks_exact(model.config().vocab_size).zip(&ids[context.len()..]);
     rows.map(|(row, golden)| {

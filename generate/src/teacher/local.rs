@@ -29,6 +29,7 @@ impl LocalTeacher {
     /// `max_tokens` the user's limit of every answer.
     pub(crate) fn open(name: &str, template: Option<&Path>, max_tokens: Option<usize>) -> Result<Self> {
         let checkpoint = Checkpoint::open(name, template)?;
+        checkpoint.adapter_note().iter().for_each(|note| terminal::message!("note: {note}"));
         Ok(Self {
             identity: format!(
                 "{}@sha256:{}",

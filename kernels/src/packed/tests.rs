@@ -8,6 +8,7 @@ use super::encoding::BLOCK;
 use super::matrix::PackedMatrix;
 use super::pairs::Epilogue;
 use super::product::multiply;
+use crate::elementwise::{gelu_gate_on, silu_gate_on};
 use crate::format::WeightFormat::{self, Bf16, F32, Q4_0, Q4_0Wide, Q4_1, Q5_0, Q8_0, Q8_0Wide};
 use crate::isa::{Isa, isa};
 use crate::simd::LANES;
@@ -318,6 +319,11 @@ fn epilogues_add_and_gate() {
         let (gate, up) = (f64::from(plain[row]), f64::from(plain[row + 16]));
         assert_close(*value, gate / (1.0 + (-gate).exp()) * up, 1.0, "gate");
     }
+    for isa in ISAS {
+        let mut alone = vec![f32::NAN; gated.len()];
+        silu_gate_on(isa, &mut alone, &plain);
+        assert_eq!(bits(&alone), bits(&gated), "{isa:?}");
+    }
 }
 
 #[test]
@@ -335,5 +341,10 @@ fn gelu_gates_in_its_tanh_form() {
         let (gate, up) = (f64::from(plain[row]), f64::from(plain[row + 16]));
         let y = (2.0 / std::f64::consts::PI).sqrt() * (gate + 0.044_715 * gate.powi(3));
         assert_close(*value, 0.5 * gate * (1.0 + y.tanh()) * up, 1.0, "gelu");
+    }
+    for isa in ISAS {
+        let mut alone = vec![f32::NAN; gated.len()];
+        gelu_gate_on(isa, &mut alone, &plain);
+        assert_eq!(bits(&alone), bits(&gated), "{isa:?}");
     }
 }

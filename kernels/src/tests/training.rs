@@ -8,6 +8,7 @@ mod adamw;
 mod attention;
 mod bias;
 mod cross_entropy;
+mod divergence;
 mod embedding;
 mod geglu;
 mod head_norm;

@@ -33,6 +33,15 @@ settings! {
         shuffle: bool = true,
         /// Share of the rows held out for evaluation
         eval_split: f64 = 0.0,
+        /// Model whose distributions are learned instead of the tokens (distillation): a checkpoint folder, a GGUF file or a
+        /// Hugging Face id, with the same tokenizer
+        [value_name = "MODEL"]
+        teacher: String = String::new(),
+        /// Divergence from the teacher: 0 is the forward KL divergence, 1 the reverse one, between them the generalized
+        /// Jensen-Shannon divergence
+        distill_beta: f64 = 0.0,
+        /// Temperature of both distributions in the divergence
+        distill_temperature: f64 = 1.0,
     }
 }
 
@@ -53,6 +62,8 @@ impl Settings {
         self.training.check()?;
         within("`epochs`", self.sft.epochs, f64::MIN_POSITIVE, f64::MAX)?;
         within("`eval_split`", self.sft.eval_split, 0.0, 0.9)?;
+        within("`distill_beta`", self.sft.distill_beta, 0.0, 1.0)?;
+        within("`distill_temperature`", self.sft.distill_temperature, 0.01, 100.0)?;
         at_least_one("`batch_size`", self.sft.batch_size as u64)?;
         ensure!(
             self.sft.max_length >= 2,

@@ -26,9 +26,10 @@ pub struct Options {
     /// several
     #[arg(long, value_name = "[NAME=]FOLDER_FILE_OR_ID")]
     model: Vec<String>,
-    /// LoRA adapter to serve as a model of this name, beside its base model: a folder with adapter_config.json; repeat for
-    /// several. It is merged when it is loaded, so that each takes the memory of a model
-    #[arg(long, value_name = "NAME=FOLDER")]
+    /// LoRA adapter to serve as a model of this name: a folder with adapter_config.json; repeat for several. All adapters
+    /// share the weights of their base model, which is loaded once: the one that they were trained over, or the --model that
+    /// is named after @
+    #[arg(long, value_name = "NAME[@MODEL]=FOLDER")]
     adapter: Vec<String>,
     /// Folder of models that are loaded when a request names them: checkpoint folders and GGUF files
     #[arg(long, value_name = "FOLDER")]
@@ -173,6 +174,12 @@ enum CacheType {
 impl Options {
     /// The models to serve, each with a name of its own.
     pub(super) fn models(&self) -> Result<ServedModels> {
+        if let (Some(adapter), EngineKind::Mistralrs) = (self.adapter.first(), self.engine) {
+            bail!(
+                "`--adapter {adapter}` only works with the native engine; use `--engine native`, or merge the adapter with \
+                 `posttrain merge`"
+            );
+        }
         let folder = self.models.clone().map(|path| ServedFolder {
             path,
             unload_after: (!self.unload_after.is_zero()).then_some(self.unload_after),
@@ -180,13 +187,10 @@ impl Options {
         ServedModels::new(&self.model, &self.adapter, folder, &self.alias)
     }
 
-    /// Number of models that share the memory for keys and values.
-    fn models_at_a_time(&self) -> usize {
-        self.model.len() + self.adapter.len() + if self.models.is_some() { FOLDER_MODELS } else { 0 }
-    }
-
     /// How models are loaded and run.
-    pub(super) fn load(&self) -> Result<LoadOptions> {
+    pub(super) fn load(&self, models: &ServedModels) -> Result<LoadOptions> {
+        // An adapter shares the memory of its base model.
+        let engines = models.groups.len() + if self.models.is_some() { FOLDER_MODELS } else { 0 };
         let weights = match (self.quantize, self.dtype) {
             (Some(Quantized::Q8), _) => Some(WeightFormat::Q8_0),
             (Some(Quantized::Q4), _) => Some(WeightFormat::Q4_0),
@@ -206,7 +210,7 @@ impl Options {
             weights,
             cache,
             cache_bytes: self.cache_bytes,
-            default_cache_bytes: share_of_memory(files::memory::available(), self.models_at_a_time()),
+            default_cache_bytes: share_of_memory(files::memory::available(), engines),
             max_sequences: self.max_sequences,
             max_waiting: self.max_waiting,
             threads: self.threads,

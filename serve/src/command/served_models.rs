@@ -1,18 +1,19 @@
 //! Which models the command line names: `--model`, `--adapter`, `--models` and `--alias`, checked against one another before anything is
 //! loaded.
 
-use crate::model::ModelSource;
+use super::adapters::add_adapter;
 use crate::model_folder::scan;
+use crate::model_source::{ModelGroup, ModelSource};
 use anyhow::{Context, Result, anyhow, bail};
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// The models to serve.
 #[derive(Debug)]
 pub(super) struct ServedModels {
-    /// Models that are loaded at the start.
-    pub(super) sources: Vec<ModelSource>,
+    /// Models that are loaded at the start, with their adapters.
+    pub(super) groups: Vec<ModelGroup>,
     pub(super) folder: Option<ServedFolder>,
     /// Other names, and the models' own.
     pub(super) aliases: BTreeMap<String, String>,
@@ -41,8 +42,9 @@ impl ServedModels {
                  `--model HuggingFaceTB/SmolLM2-135M-Instruct`, or `--models` a folder of models"
             );
         }
-        let mut served = Self { sources: sources(models, adapters)?, folder, aliases: BTreeMap::new() };
-        let mut names: Vec<String> = served.sources.iter().map(|source| source.name.clone()).collect();
+        let mut served = Self { groups: groups(models, adapters)?, folder, aliases: BTreeMap::new() };
+        let sources = served.groups.iter().flat_map(ModelGroup::served);
+        let mut names: Vec<String> = sources.map(|source| source.name.clone()).collect();
         for found in served.of_folder()? {
             if names.contains(&found.name) {
                 bail!(
@@ -72,8 +74,9 @@ impl ServedModels {
     }
 
     /// All models, for `--check`.
-    pub(super) fn of_check(&self) -> Vec<ModelSource> {
-        self.sources.iter().cloned().chain(self.of_folder().unwrap_or_default()).collect()
+    pub(super) fn of_check(&self) -> Vec<ModelGroup> {
+        let of_folder = self.of_folder().unwrap_or_default().into_iter().map(ModelGroup::alone);
+        self.groups.iter().cloned().chain(of_folder).collect()
     }
 
     fn alias(&self, argument: &str, names: &[String]) -> Result<(String, String)> {
@@ -93,38 +96,26 @@ impl ServedModels {
     }
 }
 
-fn sources(models: &[String], adapters: &[String]) -> Result<Vec<ModelSource>> {
-    let mut sources: Vec<ModelSource> = Vec::new();
-    let models = models
-        .iter()
-        .map(|argument| ModelSource::new(argument).map_err(|reason| anyhow!("--model: {reason}")));
-    for source in models.chain(adapters.iter().map(|argument| adapter_source(argument))) {
-        let source = source?;
-        if sources.iter().any(|other| other.name == source.name) {
+fn groups(models: &[String], adapters: &[String]) -> Result<Vec<ModelGroup>> {
+    let mut groups: Vec<ModelGroup> = Vec::new();
+    for argument in models {
+        let source = ModelSource::new(argument).map_err(|reason| anyhow!("--model: {reason}"))?;
+        groups.push(ModelGroup::alone(source));
+    }
+    for argument in adapters {
+        add_adapter(&mut groups, argument)?;
+    }
+    let sources: Vec<&ModelSource> = groups.iter().flat_map(ModelGroup::served).collect();
+    for (index, source) in sources.iter().enumerate() {
+        if sources[..index].iter().any(|other| other.name == source.name) {
             bail!(
-                "two models are named `{}`; give one another name with `--model NAME={}`",
+                "two models are named `{0}`; give one another name with `NAME={1}`",
                 source.name,
                 source.location
             );
         }
-        sources.push(source);
     }
-    Ok(sources)
-}
-
-/// Reads the argument of `--adapter`.
-fn adapter_source(argument: &str) -> Result<ModelSource> {
-    let source = ModelSource::new(argument).map_err(|reason| anyhow!("--adapter: {reason}"))?;
-    if !argument.starts_with(&format!("{}=", source.name)) {
-        bail!("`--adapter {argument}` has no name; give `--adapter NAME={argument}`");
-    }
-    if !checkpoint::adapter::is_at(Path::new(&source.location)) {
-        bail!(
-            "`--adapter {argument}`: {} is no adapter, which has adapter_config.json and no config.json; give `--model` for a checkpoint",
-            source.location
-        );
-    }
-    Ok(source)
+    Ok(groups)
 }
 
 #[cfg(test)]
@@ -145,7 +136,7 @@ mod tests {
         let path = || Some(folder.path().to_owned());
         let served = new(&["a/b"], path(), &["gpt-4o=small", "x=b"]).unwrap();
         assert_eq!(served.aliases["gpt-4o"], "small");
-        let names: Vec<String> = served.of_check().into_iter().map(|source| source.name).collect();
+        let names: Vec<String> = served.of_check().into_iter().map(|group| group.base.name).collect();
         assert_eq!(names, ["b", "small"]);
         for (models, aliases, expected) in [
             (&["small=a/b"][..], &[][..], "two models are named `small`"),

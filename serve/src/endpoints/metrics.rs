@@ -27,7 +27,14 @@ pub(crate) async fn metrics(State(state): State<Arc<ServerState>>) -> Result<Res
 
 fn text(state: &ServerState) -> Result<String, fmt::Error> {
     let models = state.models().map(ModelTable::loaded_now).unwrap_or_default();
-    let engines = models.iter().map(|model| (model.name.clone(), model.engine.status())).collect();
+    let mut engines: Vec<(String, Status)> = Vec::new();
+    for model in &models {
+        // Adapters are counted with their base model, whose engine they share.
+        let name = model.parent.as_ref().unwrap_or(&model.name);
+        if !engines.iter().any(|(other, _)| other == name) {
+            engines.push((name.clone(), model.engine.status()));
+        }
+    }
     let mut now = Registry::with_prefix(PREFIX);
     now.register_collector(Box::new(Now { engines, uptime: state.started.elapsed().as_secs_f64() }));
     let mut text = String::new();
@@ -39,7 +46,7 @@ fn text(state: &ServerState) -> Result<String, fmt::Error> {
 /// What is measured when the metrics are read.
 #[derive(Debug)]
 struct Now {
-    /// Of each model.
+    /// Of each engine, by the name of its model.
     engines: Vec<(String, Status)>,
     /// In seconds.
     uptime: f64,

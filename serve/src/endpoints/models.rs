@@ -32,6 +32,7 @@ fn entry(listed: ListedModel) -> ModelEntry {
         created: listed.created,
         owned_by: "smolserve".to_owned(),
         root: listed.root,
+        parent: listed.parent,
         is_loaded: model.is_some(),
         max_model_len: model.map(|model| model.engine.limits().context),
         engine: model.map(|model| model.engine_name.to_owned()),

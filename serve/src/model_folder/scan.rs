@@ -1,6 +1,6 @@
 //! What of a folder is a model: a folder with `config.json` and weights, a GGUF file, or such in a folder of its owner.
 
-use crate::model::ModelSource;
+use crate::model_source::ModelSource;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::UNIX_EPOCH;

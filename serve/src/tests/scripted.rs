@@ -134,6 +134,7 @@ pub(super) fn model(script: Script) -> (Model, Arc<Record>) {
     let record = Arc::new(Record::default());
     let model = Model {
         name: "m".to_owned(),
+        parent: None,
         tokenizer: bytes_tokenizer(),
         longest_token: 13,
         traits: TemplateTraits::of(&ChatTemplate::chatml()),

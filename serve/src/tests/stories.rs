@@ -2,7 +2,8 @@
 
 use super::client::{TestServer, settings, start};
 use super::stories_folder;
-use crate::model::{EngineKind, LoadOptions, ModelSource, open};
+use crate::model::{EngineKind, LoadOptions, open};
+use crate::model_source::ModelSource;
 use serde_json::{Value, json};
 
 async fn stories() -> Option<TestServer> {

@@ -4,7 +4,8 @@ use super::dropout::Dropout;
 use super::linear::{Adapter, AdapterPass, Gradients};
 use super::model::{Model, Operands};
 use crate::adapter::{AdapterLayout, AdapterSettings};
-use crate::backend::{Backend, Score, TrainingState, WeightsOf};
+use crate::backend::{Backend, Distillation, DistilledTokens, Score, Teacher, TrainingState, WeightsOf};
+use crate::base::{FrozenWeights, ModelWeights};
 use crate::batch::Batch;
 use crate::optimizer::OptimizerSettings;
 use anyhow::Result;
@@ -15,7 +16,7 @@ use kernels::training::TokenLoss;
 /// A frozen base with elements `W`, the adapter's weights, moments and gradients, and the model that computes in `E`.
 pub(crate) struct AdapterTrainer<E, W> {
     model: Model<E>,
-    base: Vec<W>,
+    base: FrozenWeights<W>,
     adapter: Adapter,
     /// Of the adapter.
     state: TrainingState,
@@ -28,7 +29,7 @@ pub(crate) struct AdapterTrainer<E, W> {
 impl<E: Element, W: Element> AdapterTrainer<E, W> {
     /// Returns a trainer for sequences of up to `positions` tokens.
     pub(crate) fn new(
-        (config, base): (&ModelConfig, Vec<W>),
+        (config, base): (&ModelConfig, FrozenWeights<W>),
         state: TrainingState,
         settings: AdapterSettings,
         positions: usize,
@@ -59,15 +60,15 @@ impl<E: Element, W: Element> AdapterTrainer<E, W> {
     fn add_gradient(
         &mut self,
         batch: &Batch,
-        head: impl FnOnce(&mut Model<E>, &[W], &mut Gradients<'_>) -> Vec<TokenLoss>,
+        head: impl FnOnce(&mut Model<E>, ModelWeights<'_, W>, &mut Gradients<'_>) -> Vec<TokenLoss>,
     ) -> Vec<TokenLoss> {
         let dropout = self.next_dropout();
         let Self { model, base, adapter, state, gradients, .. } = self;
         let pass = AdapterPass { adapter, values: &state.parameters.values, dropout };
-        let operands = Operands { weights: base.as_slice(), adapter: Some(pass) };
+        let operands = Operands { weights: base.view(), adapter: Some(pass) };
         let mut gradients = Gradients::Adapter(gradients);
         model.forward_with(operands, batch);
-        let losses = head(model, base, &mut gradients);
+        let losses = head(model, base.view(), &mut gradients);
         model.backward_with(operands, &mut gradients, batch);
         losses
     }
@@ -77,8 +78,8 @@ impl<E: Element, W: Element> Score for AdapterTrainer<E, W> {
     fn losses(&mut self, batch: &Batch) -> Result<Vec<TokenLoss>> {
         let Self { model, base, adapter, state, .. } = self;
         let pass = AdapterPass { adapter, values: &state.parameters.values, dropout: None };
-        model.forward_with(Operands { weights: base.as_slice(), adapter: Some(pass) }, batch);
-        Ok(model.losses(base, batch))
+        model.forward_with(Operands { weights: base.view(), adapter: Some(pass) }, batch);
+        Ok(model.losses(base.view(), batch))
     }
 }
 
@@ -94,6 +95,28 @@ impl<E: Element, W: Element> Backend for AdapterTrainer<E, W> {
             let token_weights = weights_of(&model.losses(base, batch));
             model.losses_and_gradient_with(base, gradients, batch, |token, _| token_weights[token])
         }))
+    }
+
+    fn distill(
+        &mut self,
+        batch: &Batch,
+        teacher: &mut dyn Teacher,
+        target: Distillation<'_>,
+        gradient: bool,
+    ) -> Result<DistilledTokens> {
+        teacher.forward(batch);
+        let dropout = if gradient { self.next_dropout() } else { None };
+        let Self { model, base, adapter, state, gradients, .. } = self;
+        let pass = AdapterPass { adapter, values: &state.parameters.values, dropout };
+        let operands = Operands { weights: base.view(), adapter: Some(pass) };
+        model.forward_with(operands, batch);
+        let mut gradients = Gradients::Adapter(gradients);
+        if !gradient {
+            return Ok(model.divergences_with(base.view(), None, batch, teacher, target));
+        }
+        let tokens = model.divergences_with(base.view(), Some(&mut gradients), batch, teacher, target);
+        model.backward_with(operands, &mut gradients, batch);
+        Ok(tokens)
     }
 
     fn edit_gradients(&mut self, edit: &mut dyn FnMut(&mut [f32]) -> Result<()>) -> Result<()> {

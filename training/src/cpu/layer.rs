@@ -7,11 +7,12 @@ mod feed_forward;
 
 use super::linear::{AdapterPass, Gradients, Linear, LowRankScratch};
 use crate::adapter::Product;
+use crate::base::ModelWeights;
 use crate::batch::Batch;
 use crate::parameters::LayerLayout;
 use checkpoint::ModelConfig;
 use kernels::training::{Direction, rms_norm_backward, rotate};
-use kernels::{AttentionShape, Element, Matrix, RopeTable};
+use kernels::{AttentionShape, Element, RopeTable};
 use std::ops::Range;
 
 /// The activations of a layer that its backward pass needs.
@@ -123,7 +124,7 @@ pub(super) struct Step<'a, W> {
     /// The layer's index.
     pub(super) index: usize,
     pub(super) layout: &'a LayerLayout,
-    pub(super) weights: &'a [W],
+    pub(super) weights: ModelWeights<'a, W>,
     pub(super) adapter: Option<AdapterPass<'a>>,
     pub(super) batch: &'a Batch,
     /// None in layers without rotary positions.
@@ -150,7 +151,7 @@ impl<'a, W: Element> Step<'a, W> {
     }
 
     fn norm(&self, range: &Range<usize>) -> Vec<f32> {
-        norm_weights(&self.weights[range.clone()], self.config)
+        norm_weights(self.weights.numbers(range), self.config)
     }
 
     fn linear(&self, product: Product) -> Linear<'a, W> {
@@ -162,7 +163,7 @@ impl<'a, W: Element> Step<'a, W> {
             Product::Down => (&self.layout.down, c, f),
         };
         Linear {
-            weight: Matrix::new(&self.weights[range.clone()], outputs, inputs),
+            weight: self.weights.matrix(range, outputs),
             outputs,
             inputs,
             range,

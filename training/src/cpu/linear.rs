@@ -6,6 +6,7 @@
 
 use super::dropout::Dropout;
 use crate::adapter::{AdapterLayout, AdapterSettings, Block, Group, Product};
+use crate::base::WeightMatrix;
 use kernels::{Accumulate, Element, Matrix, gemm};
 use std::ops::Range;
 
@@ -74,7 +75,7 @@ impl Gradients<'_> {
     }
 }
 
-/// Buffers of the adapter's products.
+/// Buffers of the adapter's products, and of the frozen ones.
 #[derive(Debug, Default)]
 pub(super) struct LowRankScratch {
     /// The input times A (T, R).
@@ -85,12 +86,14 @@ pub(super) struct LowRankScratch {
     db: Vec<f32>,
     /// The input with elements dropped, then its gradient (T, I).
     dropped: Vec<f32>,
+    /// The current product's weight (O, I), where it is quantized.
+    weight: Vec<f32>,
 }
 
 /// One product with a weight, and what an adapter adds to it.
 pub(super) struct Linear<'a, W> {
     /// (O, I)
-    pub(super) weight: Matrix<'a, W>,
+    pub(super) weight: WeightMatrix<'a, W>,
     /// O
     pub(super) outputs: usize,
     /// I
@@ -137,7 +140,15 @@ impl<W: Element> Linear<'_, W> {
     ) {
         let tokens = x.len() / self.inputs;
         let input = Matrix::new(x, tokens, self.inputs);
-        gemm::<E, _, _, _>(y, input, self.weight.transposed(), accumulate);
+        match self.weight {
+            WeightMatrix::Numbers(weight) => {
+                gemm::<E, _, _, _>(y, input, weight.transposed(), accumulate);
+            }
+            WeightMatrix::Quantized(matrix) => {
+                let weight = matrix.dequantized(&mut scratch.weight);
+                gemm::<E, _, _, _>(y, input, weight.transposed(), accumulate);
+            }
+        }
         if let Some(low_rank) = &self.low_rank {
             low_rank.project::<E>(x, scratch);
             let low = Matrix::new(&scratch.low, tokens, low_rank.group.ranks());
@@ -160,7 +171,14 @@ impl<W: Element> Linear<'_, W> {
             let input = Matrix::new(x, tokens, self.inputs);
             gemm::<E, _, _, _>(dweight, dy.transposed(), input, Accumulate::Add); // (O, I)
         }
-        gemm::<E, _, _, _>(dx, dy, self.weight, Accumulate::Replace); // (T, I)
+        // (T, I)
+        match self.weight {
+            WeightMatrix::Numbers(weight) => gemm::<E, _, _, _>(dx, dy, weight, Accumulate::Replace),
+            WeightMatrix::Quantized(matrix) => {
+                let weight = matrix.dequantized(&mut scratch.weight);
+                gemm::<E, _, _, _>(dx, dy, weight, Accumulate::Replace);
+            }
+        }
         if let (Some(low_rank), Gradients::Adapter(gradients)) = (&self.low_rank, gradients) {
             low_rank.backward::<E, D, X>(dx, dy, x, gradients, scratch);
         }
@@ -196,7 +214,7 @@ impl LowRankPass<'_> {
         self.project::<E>(x, scratch);
         let (ranks, inputs) = (self.group.ranks(), self.group.inputs);
         let tokens = x.len() / inputs;
-        let LowRankScratch { low, dlow, db, dropped } = scratch;
+        let LowRankScratch { low, dlow, db, dropped, .. } = scratch;
         dlow.resize(tokens * ranks, 0.0);
         gemm::<E, _, _, _>(dlow, dy, self.scaled_b, Accumulate::Replace); // (T, R)
         db.resize(self.group.outputs * ranks, 0.0);

@@ -8,6 +8,8 @@
 use super::layer::{LayerActivations, Scratch, Step, norm_weights};
 use super::linear::{AdapterPass, Gradients};
 use super::positions::Positions;
+use crate::backend::{Distillation, DistilledTokens, Teacher};
+use crate::base::ModelWeights;
 use crate::batch::Batch;
 use crate::parameters::ModelLayout;
 use checkpoint::ModelConfig;
@@ -16,13 +18,14 @@ use kernels::training::{
     rms_norm_backward, rms_norm_forward,
 };
 use kernels::{Accumulate, Element, Matrix, gemm};
+use std::ops::Range;
 
 /// Rows of logits that exist at once.
 const HEAD_ROWS: usize = 1024;
 
 /// What the passes compute with: trained weights in f32, or frozen ones with an adapter.
 pub(crate) struct Operands<'a, W> {
-    pub(crate) weights: &'a [W],
+    pub(crate) weights: ModelWeights<'a, W>,
     pub(crate) adapter: Option<AdapterPass<'a>>,
 }
 
@@ -36,7 +39,7 @@ impl<W> Copy for Operands<'_, W> {}
 
 impl<'a, W> Operands<'a, W> {
     /// Returns weights without an adapter.
-    pub(crate) fn of_weights(weights: &'a [W]) -> Self {
+    pub(crate) fn of_weights(weights: ModelWeights<'a, W>) -> Self {
         Self { weights, adapter: None }
     }
 }
@@ -91,7 +94,7 @@ impl<E: Element> Model<E> {
 
     /// Runs the layers over a batch and keeps what `head` and `backward` need.
     pub fn forward(&mut self, weights: &[f32], batch: &Batch) {
-        self.forward_with(Operands::of_weights(weights), batch);
+        self.forward_with(Operands::of_weights(ModelWeights::of_all(weights)), batch);
     }
 
     /// As `forward`, with weights that may be frozen under an adapter.
@@ -100,7 +103,7 @@ impl<E: Element> Model<E> {
         self.resize(batch.tokens());
         self.has_head_gradient = false;
         let (config, layout) = (&self.config, &self.layout);
-        let table = &weights[layout.embedding.clone()];
+        let table = weights.numbers(&layout.embedding);
         embedding_forward(&mut self.inputs[0], table, &batch.ids, config.hidden_size);
         multiply(&mut self.inputs[0], config.architecture.embedding_scale);
         for index in 0..config.layers {
@@ -112,15 +115,19 @@ impl<E: Element> Model<E> {
         }
         gather(&mut self.scratch.dnormed, &self.inputs[config.layers], &batch.rows, config.hidden_size);
         self.hidden.resize(batch.rows.len() * config.hidden_size, E::default());
-        let norm = &norm_weights(&weights[layout.norm.clone()], config);
+        let norm = &norm_weights(weights.numbers(&layout.norm), config);
         let rows = &self.scratch.dnormed[..self.hidden.len()];
         rms_norm_forward(&mut self.hidden, rows, norm, config.rms_norm_eps);
     }
 
     /// Returns the log-probabilities of the batch's targets (N).
-    pub(crate) fn losses<W: Element>(&mut self, weights: &[W], batch: &Batch) -> Vec<TokenLoss> {
+    pub(crate) fn losses<W: Element>(
+        &mut self,
+        weights: ModelWeights<'_, W>,
+        batch: &Batch,
+    ) -> Vec<TokenLoss> {
         let mut results = vec![TokenLoss::default(); batch.targets.len()];
-        self.head(weights, None, batch, &mut results, |_, _| 0.0);
+        self.head(weights, None, batch, &mut results, |_, _, _| ());
         results
     }
 
@@ -133,34 +140,78 @@ impl<E: Element> Model<E> {
         batch: &Batch,
         weight_of: impl Fn(usize, &TokenLoss) -> f32,
     ) -> Vec<TokenLoss> {
+        let weights = ModelWeights::of_all(weights);
         self.losses_and_gradient_with(weights, &mut Gradients::Weights(gradients), batch, weight_of)
     }
 
     /// As `losses_and_gradient`, with weights that may be frozen.
     pub(crate) fn losses_and_gradient_with<W: Element>(
         &mut self,
-        weights: &[W],
+        weights: ModelWeights<'_, W>,
         gradients: &mut Gradients<'_>,
         batch: &Batch,
         weight_of: impl Fn(usize, &TokenLoss) -> f32,
     ) -> Vec<TokenLoss> {
         let mut results = vec![TokenLoss::default(); batch.targets.len()];
-        self.head(weights, Some(gradients), batch, &mut results, weight_of);
+        self.head(weights, Some(gradients), batch, &mut results, |first, logits, results| {
+            let tokens = results.iter().enumerate();
+            let token_weights: Vec<f32> = tokens.map(|(row, token)| weight_of(first + row, token)).collect();
+            cross_entropy_backward(logits, &batch.targets[first..][..results.len()], results, &token_weights);
+        });
         self.has_head_gradient = true;
         results
     }
 
+    /// As `losses_and_gradient_with`, of the divergence from a teacher that has run the batch; returns each token's as well.
+    /// Without gradients only the values are computed.
+    pub(crate) fn divergences_with<W: Element>(
+        &mut self,
+        weights: ModelWeights<'_, W>,
+        gradients: Option<&mut Gradients<'_>>,
+        batch: &Batch,
+        teacher: &mut dyn Teacher,
+        target: Distillation<'_>,
+    ) -> DistilledTokens {
+        let mut tokens = vec![TokenLoss::default(); batch.targets.len()];
+        let mut divergences = vec![0.0; tokens.len()];
+        let mut of_teacher = Vec::new();
+        self.has_head_gradient = gradients.is_some();
+        self.head(weights, gradients, batch, &mut tokens, |first, logits, results| {
+            let rows = first..first + results.len();
+            teacher.logits(rows.clone(), &mut of_teacher); // (rows, V)
+            let (values, weights) = (&mut divergences[rows.clone()], &target.weights[rows]);
+            target.divergence.gradient(values, logits, &mut of_teacher, weights);
+        });
+        DistilledTokens { tokens, divergences }
+    }
+
+    /// Returns the logits (rows, V) of some rows of `hidden`.
+    pub(crate) fn logits_with<W: Element>(
+        &self,
+        weights: ModelWeights<'_, W>,
+        rows: Range<usize>,
+        logits: &mut Vec<f32>,
+    ) {
+        let (c, v) = (self.config.hidden_size, self.config.vocab_size);
+        let table = Matrix::new(weights.numbers(&self.layout.head), v, c);
+        logits.resize(rows.len() * v, 0.0);
+        let hidden = Matrix::new(&self.hidden[rows.start * c..rows.end * c], rows.len(), c);
+        gemm::<E, _, _, _>(logits, hidden, table.transposed(), Accumulate::Replace);
+    }
+
+    /// Computes the logits a chunk of rows at a time; `backward` replaces them by their gradient, given the chunk's first row
+    /// and results.
     fn head<W: Element>(
         &mut self,
-        weights: &[W],
+        weights: ModelWeights<'_, W>,
         mut gradients: Option<&mut Gradients<'_>>,
         batch: &Batch,
         results: &mut [TokenLoss],
-        weight_of: impl Fn(usize, &TokenLoss) -> f32,
+        mut backward: impl FnMut(usize, &mut [f32], &[TokenLoss]),
     ) {
         let (c, v) = (self.config.hidden_size, self.config.vocab_size);
         let head = &self.layout.head;
-        let table = Matrix::new(&weights[head.clone()], v, c);
+        let table = Matrix::new(weights.numbers(head), v, c);
         if gradients.is_some() {
             self.dhidden.resize(batch.targets.len() * c, 0.0);
         }
@@ -172,10 +223,8 @@ impl<E: Element> Model<E> {
             let results = &mut results[first..][..rows];
             gemm::<E, _, _, _>(&mut self.logits, hidden, table.transposed(), Accumulate::Replace); // (rows, V)
             cross_entropy_forward(results, &self.logits, targets);
+            backward(first, &mut self.logits, results);
             let Some(gradients) = gradients.as_deref_mut() else { continue };
-            let tokens = results.iter().enumerate();
-            let token_weights: Vec<f32> = tokens.map(|(row, token)| weight_of(first + row, token)).collect();
-            cross_entropy_backward(&mut self.logits, targets, results, &token_weights);
             let dlogits = Matrix::new(&self.logits, rows, v);
             let dhidden = &mut self.dhidden[first * c..][..rows * c];
             gemm::<E, _, _, _>(dhidden, dlogits, table, Accumulate::Replace); // (rows, C)
@@ -190,7 +239,8 @@ impl<E: Element> Model<E> {
     /// # Panics
     /// If `losses_and_gradient` was not called since `forward` on this batch.
     pub fn backward(&mut self, weights: &[f32], gradients: &mut [f32], batch: &Batch) {
-        self.backward_with(Operands::of_weights(weights), &mut Gradients::Weights(gradients), batch);
+        let operands = Operands::of_weights(ModelWeights::of_all(weights));
+        self.backward_with(operands, &mut Gradients::Weights(gradients), batch);
     }
 
     /// As `backward`, with weights that may be frozen under an adapter.
@@ -224,7 +274,7 @@ impl<E: Element> Model<E> {
     /// Sets `scratch.dx`: the gradient of the final norm's input, which is 0 in the rows that predict nothing.
     fn backward_final_norm<W: Element>(
         &mut self,
-        weights: &[W],
+        weights: ModelWeights<'_, W>,
         gradients: &mut Gradients<'_>,
         batch: &Batch,
     ) {
@@ -234,7 +284,7 @@ impl<E: Element> Model<E> {
         let mut rows = vec![0.0; count];
         gather(&mut rows, &self.inputs[config.layers], &batch.rows, c);
         let mut drows = vec![0.0; count];
-        let norm = norm_weights(&weights[layout.norm.clone()], config);
+        let norm = norm_weights(weights.numbers(&layout.norm), config);
         let dnorm = gradients.of_weights(&layout.norm);
         rms_norm_backward(&mut drows, dnorm, &self.dhidden, &rows, &norm, config.rms_norm_eps);
         self.scratch.dx.fill(0.0);

@@ -47,14 +47,22 @@ fn contradictions_are_refused() {
 #[test]
 fn adapters_are_models_with_names_of_their_own() {
     let folder = tempfile::tempdir().unwrap();
-    std::fs::write(folder.path().join("adapter_config.json"), "{}").unwrap();
+    let config = serde_json::json!({
+        "peft_type": "LORA", "r": 4, "lora_alpha": 8, "target_modules": ["q_proj"], "base_model_name_or_path": "b",
+    });
+    std::fs::write(folder.path().join("adapter_config.json"), config.to_string()).unwrap();
     let folder = folder.path().display();
     let sources = |adapter: &str| {
         Options::try_parse_from(["smolserve", "--model", "base=b", "--adapter", adapter]).unwrap().models()
     };
     let models = sources(&format!("tuned={folder}")).unwrap();
-    let names: Vec<String> = models.sources.into_iter().map(|source| source.name).collect();
+    assert_eq!(models.groups.len(), 1, "both share the weights");
+    let names: Vec<&str> = models.groups[0].served().map(|source| source.name.as_str()).collect();
     assert_eq!(names, ["base", "tuned"]);
+    let adapter = format!("tuned={folder}");
+    let other = ["smolserve", "--engine", "mistralrs", "--adapter", &adapter];
+    let error = Options::try_parse_from(other).unwrap().models().unwrap_err().to_string();
+    assert!(error.contains("only works with the native engine"), "{error}");
     for (adapter, expected) in [
         (format!("base={folder}"), "two models are named `base`"),
         (folder.to_string(), "has no name"),

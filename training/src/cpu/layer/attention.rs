@@ -38,7 +38,7 @@ impl<E: Element> LayerActivations<E> {
             None => Accumulate::Replace,
             Some(biases) => {
                 let biases: Vec<f32> =
-                    step.weights[biases.clone()].iter().map(|bias| bias.to_f32()).collect();
+                    step.weights.numbers(biases).iter().map(|bias| bias.to_f32()).collect();
                 bias_forward(&mut self.qkv, &biases);
                 Accumulate::Add
             }
