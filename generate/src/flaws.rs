@@ -7,8 +7,8 @@ use std::collections::HashSet;
 
 /// Characters of a sentence from which it is not repeated by chance.
 const SENTENCE: usize = 30;
-/// Characters inside the brackets of a placeholder at most.
-const LONGEST_PLACEHOLDER: usize = 40;
+/// Bytes inside the brackets of a placeholder at most.
+const LONGEST_PLACEHOLDER: usize = 80;
 /// What a placeholder in words begins with, in lower case.
 const OPENINGS: [&str; 4] = ["your ", "insert ", "name of ", "enter "];
 /// Placeholders of one word, in lower case.

@@ -265,13 +265,10 @@ impl RowContext<'_> {
         check: impl Fn(Value) -> Result<T, (&'static str, String)>,
     ) -> Result<T, RowError> {
         self.checked(teacher, step, sampling, prompt, schema, |value| {
-            if let Some(text) = cut_by_schema(schema, &value) {
-                return Err((
-                    "cut_off",
-                    format!("a text fills the schema's `maxLength` and has no end: {text}"),
-                ));
-            }
-            check(value)
+            let cut = cut_by_schema(schema, &value).map(|text| {
+                ("cut_by_schema", format!("a text fills the schema's `maxLength` and has no end: {text}"))
+            });
+            check(value).and_then(|value| cut.map_or(Ok(value), Err))
         })
         .await
     }

@@ -141,6 +141,12 @@ fn configuration(folder: &Path) -> Result<Value> {
     let text = std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
     let mut run: Value =
         serde_json::from_slice(&text).with_context(|| format!("{} is damaged", path.display()))?;
+    ensure!(
+        run["interventions"].is_null(),
+        "the mixture of the run in {} was changed under way, so that it is no arm; remove the folder, and run the same command \
+         again",
+        folder.display()
+    );
     Ok(run["configuration"].take())
 }
 

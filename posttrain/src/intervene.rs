@@ -2,6 +2,8 @@
 //! authors did with theirs. The recipe stays what it was: `interventions.json` beside `run.json` says what was changed, when
 //! it was decided, and after how many steps. The run's next start reads it.
 
+use crate::checkpoints;
+use crate::run::RunFolder;
 use anyhow::{Context, Result, bail, ensure};
 use files::run_folder::{Lock, NO_LOCK_HELP};
 use serde::{Deserialize, Serialize};
@@ -18,7 +20,7 @@ pub(crate) const FILE_NAME: &str = "interventions.json";
 pub struct Options {
     /// Folder of a pretraining run that is stopped
     run: PathBuf,
-    /// First step with the new mixture; it holds until the stage of that step ends
+    /// Number of steps with the mixture as it is; those after it have the new one, until the stage ends
     #[arg(long)]
     at: u64,
     /// TOML file with a table `mixture`: the weight of each source
@@ -67,28 +69,73 @@ struct MixtureFile {
 /// When the folder has no such run, the run has finished or is running, it is past that step, or a source is unknown.
 pub fn run(options: &Options) -> Result<u8> {
     let folder = &options.run;
-    let run = stopped_run(folder)?;
+    ensure!(folder.join("run.json").is_file(), "{} is no run: it has no run.json", folder.display());
     let _lock = Lock::acquire_unless(options.no_lock, folder, "posttrain pretrain")?;
-    let done = run["progress"]["step"].as_u64().unwrap_or_default();
+    let run = stopped_run(folder)?;
+    // Where it would resume: run.json may be older or, after a divergence, newer.
+    let done = checkpoints::steps(&folder.join("checkpoints")).into_iter().max().unwrap_or_default();
     ensure!(
         options.at >= done,
         "`--at {}` lies behind the run's last checkpoint, which is after step {done}; give {done} or more",
         options.at
     );
+    let ends: Vec<u64> = serde_json::from_value(run["stage_ends"].clone()).unwrap_or_default();
+    let end = ends.iter().copied().find(|end| options.at < *end);
+    ensure!(
+        end.is_some() || ends.is_empty(),
+        "`--at {}` lies behind the run's end, which is after step {}; give less",
+        options.at,
+        ends.last().copied().unwrap_or_default()
+    );
     let mixture = read_mixture(&options.mixture, &run["data"])?;
     let decided = chrono::Local::now().format("%Y-%m-%d %H:%M:%S %:z").to_string();
     let new = Intervention { step: options.at, mixture, decided, decided_after_step: done };
     let mut all = read(folder)?;
-    // What was decided for the same step or a later one, and has not begun, is replaced.
-    let replaced: Vec<Intervention> = all.iter().filter(|one| one.step >= new.step).cloned().collect();
-    all.retain(|one| one.step < new.step);
+    // What was decided for the same step or a later one of its stage, and has not begun, is replaced.
+    let is_replaced = |one: &Intervention| one.step >= new.step && end.is_none_or(|end| one.step < end);
+    let replaced: Vec<Intervention> = all.iter().filter(|one| is_replaced(one)).cloned().collect();
+    all.retain(|one| !is_replaced(one));
     all.push(new.clone());
+    all.sort_by_key(|one| one.step);
     files::atomic::write(&folder.join(FILE_NAME), serde_json::to_vec_pretty(&all)?)?;
     for one in replaced {
         terminal::message!("note: replaces the {}", one.note());
     }
     terminal::message!("{}; run the same `posttrain pretrain` command again to go on", new.note());
     Ok(0)
+}
+
+/// The interventions that a run goes on with.
+///
+/// # Errors
+/// When one that the run was trained with is missing or changed: the run would not be what its records say.
+pub(crate) fn of_run(folder: &RunFolder) -> Result<Vec<Intervention>> {
+    let now = read(&folder.out)?;
+    let Ok(text) = std::fs::read(folder.out.join("run.json")) else { return Ok(now) };
+    let run: Value = serde_json::from_slice(&text).unwrap_or_default();
+    let before: Vec<Intervention> = serde_json::from_value(run["interventions"].clone()).unwrap_or_default();
+    let done = checkpoints::steps(&folder.out.join("checkpoints")).into_iter().max().unwrap_or_default();
+    let lost = before.iter().find(|one| one.step < done && !now.contains(one));
+    match lost.filter(|_| !folder.accept_changes) {
+        Some(lost) => bail!(
+            "{} lacks a change that the run was trained with ({}); restore the file, or give `--accept-changes`",
+            folder.out.join(FILE_NAME).display(),
+            lost.note()
+        ),
+        None => Ok(now),
+    }
+}
+
+/// Refuses to go on when an intervention was decided while the run was starting.
+///
+/// # Errors
+/// When the file has changed since it was read.
+pub(crate) fn refuse_other(folder: &Path, known: &[Intervention]) -> Result<()> {
+    ensure!(
+        read(folder)? == known,
+        "an intervention was decided while the run started; run the same command again to train with it"
+    );
+    Ok(())
 }
 
 /// The run.json of a pretraining run that can go on.

@@ -5,7 +5,7 @@ use crate::checks::{refuse_nan, refuse_without_evaluation};
 use crate::compute;
 use crate::data::DataFlags;
 use crate::examples::{Rules, TrainOn};
-use crate::intervene::{self, Intervention};
+use crate::intervene;
 use crate::monitoring::Monitoring;
 use crate::recipe;
 use crate::run::{Run, RunFolder, about, borrowed, report_finished};
@@ -105,8 +105,8 @@ pub fn run(options: &Options) -> Result<u8> {
         rope_theta: origin.parameters.config.rope_theta,
     };
     let mut plan = Plan::new(&settings.stages, &sizes, common, &settings.training)?;
-    let interventions =
-        if options.folder.restart { Vec::new() } else { intervene::read(&options.folder.out)? };
+    let ends = plan.ends();
+    let interventions = if options.folder.restart { Vec::new() } else { intervene::of_run(&options.folder)? };
     for change in &interventions {
         plan.intervene(change, &sizes)?;
     }
@@ -122,9 +122,8 @@ pub fn run(options: &Options) -> Result<u8> {
     configuration["weights"] = origin.sha256.clone().into();
     let data = Value::Object(sizes.iter().map(|(name, tokens)| (name.clone(), json!(tokens))).collect());
     configuration["model_config"] = origin.parameters.config.to_json();
-    let notes: Vec<String> =
-        origin.notes.iter().cloned().chain(interventions.iter().map(Intervention::note)).collect();
-    let mut about = about("pretrain", &origin.name, &data, &configuration, &notes);
+    let mut about = about("pretrain", &origin.name, &data, &configuration, &origin.notes);
+    about.insert("stage_ends".to_owned(), ends.into());
     if !interventions.is_empty() {
         about.insert("interventions".to_owned(), serde_json::to_value(&interventions)?);
     }
@@ -150,6 +149,8 @@ fn train(
     let positions = origin.positions;
     let run = Run::start(folder, about, origin.parameters, total, compute)?;
     let Some((mut run, state)) = run else { return Ok(report_finished(folder)) };
+    intervene::refuse_other(&folder.out, &plan.interventions)?;
+    plan.interventions.iter().for_each(|change| run.line(&change.note()));
     let mut mixture = Mixture { sources, state: run.progress.mixture.clone() };
     let (eval_every, save_every) =
         (interval(training.eval_steps, total), interval(training.save_steps, total));

@@ -60,6 +60,7 @@ pub(crate) fn write(folder: &Path) -> anyhow::Result<()> {
         }
     };
     notes.splice(0..0, metrics.notes().iter().cloned());
+    notes.splice(0..0, marks(&run).into_iter().map(|(_, note)| note));
     let samples = crate::samples::read(&folder.join(FILE_NAME));
     files::atomic::write(&folder.join("report.html"), page(&run, metrics, &samples, &notes))?;
     Ok(())

@@ -86,7 +86,7 @@ fn placeholders_repeated_prompts_and_cut_texts_are_in_no_row() {
     let teacher = Teacher::start("flawed");
     let (rows, config) = made("system-chats", &teacher, 120, folder.path(), &[]);
     assert!(rows.len() > 20, "{config}");
-    for reason in ["placeholder", "repeats_system_prompt", "cut_off"] {
+    for reason in ["placeholder", "repeats_system_prompt", "cut_by_schema"] {
         assert!(reasons(&config).contains(reason), "no {reason} in {config}");
     }
     for row in rows.iter().map(json) {

@@ -36,6 +36,8 @@ impl Stage {
 #[derive(Clone, Debug)]
 pub(super) struct Plan {
     pub(super) stages: Vec<Stage>,
+    /// The changes that were made under way.
+    pub(super) interventions: Vec<Intervention>,
     settings: TrainingSettings,
     /// The schedule of a run without stages.
     schedule: Option<Schedule>,
@@ -84,7 +86,13 @@ impl Plan {
             in_steps.push(stage);
         }
         let schedule = stages.is_empty().then(|| settings.schedule(end));
-        Ok(Self { stages: in_steps, settings: settings.clone(), schedule, total: end })
+        Ok(Self {
+            stages: in_steps,
+            interventions: Vec::new(),
+            settings: settings.clone(),
+            schedule,
+            total: end,
+        })
     }
 
     /// Changes the mixture from a step on, until the stage of that step ends, by parting the stage there.
@@ -99,8 +107,11 @@ impl Plan {
              intervene`",
             self.total
         );
+        let what = format!("the mixture of interventions.json from step {step} on");
+        check_mixture(&what, &change.mixture, sources)?;
         let index = self.stage(step).0;
         let weights = shares(&change.mixture, sources);
+        self.interventions.push(change.clone());
         let stage = &mut self.stages[index];
         if stage.steps.0 == step {
             stage.weights = weights;
@@ -120,6 +131,11 @@ impl Plan {
     /// Returns the steps of all stages.
     pub(super) fn total(&self) -> u64 {
         self.total
+    }
+
+    /// Returns the step after the last one of each stage.
+    pub(super) fn ends(&self) -> Vec<u64> {
+        self.stages.iter().map(|stage| stage.steps.1).collect()
     }
 
     /// Returns the stage of a step, and its index.
@@ -165,16 +181,7 @@ impl StageSettings {
             common.batch_tokens
         );
         within(&format!("stage {name}: `tokens`"), self.tokens, 1.0, f64::MAX)?;
-        for (source, weight) in &self.mixture {
-            within(&format!("stage {name}: the weight of {source}"), *weight, 0.0, f64::MAX)?;
-            ensure!(
-                sources.iter().any(|(known, _)| known == source),
-                "stage {name}: there is no source `{source}`; known sources are {}",
-                sources.iter().map(|(known, _)| known.as_str()).collect::<Vec<_>>().join(", ")
-            );
-        }
-        let sum: f64 = self.mixture.values().sum();
-        ensure!(sum > 0.0, "stage {name}: the weights of `mixture` add up to 0; give one above 0");
+        check_mixture(&format!("stage {name}"), &self.mixture, sources)?;
         let sequences_per_step = common.batch_tokens / sequence_length;
         let steps = (self.tokens / (sequences_per_step * sequence_length) as f64).ceil() as u64;
         Ok(Stage {
@@ -187,6 +194,23 @@ impl StageSettings {
             sequences_per_step,
         })
     }
+}
+
+/// Refuses unknown sources, weights that are no weights, and weights that add up to 0.
+fn check_mixture(what: &str, mixture: &BTreeMap<String, f64>, sources: &[(String, u64)]) -> Result<()> {
+    for (source, weight) in mixture {
+        within(&format!("{what}: the weight of {source}"), *weight, 0.0, f64::MAX)?;
+        ensure!(
+            sources.iter().any(|(known, _)| known == source),
+            "{what}: there is no source `{source}`; known sources are {}",
+            sources.iter().map(|(known, _)| known.as_str()).collect::<Vec<_>>().join(", ")
+        );
+    }
+    ensure!(
+        mixture.values().sum::<f64>() > 0.0,
+        "{what}: the weights of `mixture` add up to 0; give one above 0"
+    );
+    Ok(())
 }
 
 /// The share of every source, in their order, adding up to 1.
@@ -238,6 +262,8 @@ mod tests {
         changed.intervene(&at(4), &sources).unwrap();
         assert_eq!((changed.stages.len(), changed.stage(5).1.weights[1]), (3, 1.0));
         assert!(changed.intervene(&at(8), &sources).unwrap_err().to_string().contains("has 8 steps"));
+        let gone = changed.intervene(&at(5), &sources[..1]).unwrap_err().to_string();
+        assert!(gone.contains("interventions.json from step 5 on: there is no source `code`"), "{gone}");
     }
 
     #[test]

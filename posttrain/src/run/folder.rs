@@ -142,17 +142,19 @@ pub(super) fn refuse_other_command(
 
 /// Sets the previous run in the folder aside, if there is one. run.json is first: without it the rest is no run.
 pub(super) fn set_aside(folder: &Path) -> Result<()> {
-    let is_run = ["run.json", "checkpoints", "metrics.jsonl"].iter().any(|name| folder.join(name).exists());
+    let is_run = ["run.json", crate::intervene::FILE_NAME, "checkpoints", "metrics.jsonl"]
+        .iter()
+        .any(|name| folder.join(name).exists());
     if !is_run {
         return Ok(());
     }
     let names = [
         "run.json",
+        crate::intervene::FILE_NAME,
         "checkpoints",
         "tensorboard",
         "metrics.jsonl",
         crate::samples::FILE_NAME,
-        crate::intervene::FILE_NAME,
         "report.html",
         "model.safetensors",
         adapter::WEIGHTS_FILE,

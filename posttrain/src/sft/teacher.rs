@@ -32,6 +32,7 @@ pub(super) fn open(settings: &SftSettings, start: &mut StartingPoint) -> Result<
     }
     let opened = Checkpoint::open(name, None)?;
     opened.check_trainable()?;
+    start.notes.extend(opened.adapter_note().into_iter().chain(opened.warnings.iter().cloned()));
     let (theirs, ours) = (&opened.tokenizer, &start.tokenizer);
     ensure!(
         opened.config.vocab_size == start.config.vocab_size

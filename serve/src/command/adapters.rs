@@ -13,7 +13,9 @@ use std::path::Path;
 pub(super) fn add_adapter(groups: &mut Vec<ModelGroup>, argument: &str) -> Result<()> {
     let source = ModelSource::new(argument).map_err(|reason| anyhow!("--adapter: {reason}"))?;
     if !argument.starts_with(&format!("{}=", source.name)) {
-        bail!("`--adapter {argument}` has no name; give `--adapter NAME={argument}`");
+        bail!(
+            "`--adapter {argument}` has no name without a `/`; give `--adapter NAME=FOLDER` or `NAME@MODEL=FOLDER`"
+        );
     }
     let ModelSource { name, location } = source;
     if !adapter::is_at(Path::new(&location)) {
@@ -25,6 +27,9 @@ pub(super) fn add_adapter(groups: &mut Vec<ModelGroup>, argument: &str) -> Resul
         Some((name, model)) => (name.to_owned(), Some(model)),
         None => (name, None),
     };
+    if name.is_empty() || model.is_some_and(str::is_empty) {
+        bail!("`--adapter {argument}` lacks a name before or after `@`; give `--adapter NAME@MODEL=FOLDER`");
+    }
     let at = match model {
         Some(model) => named(groups, model).with_context(|| format!("`--adapter {argument}`"))?,
         None => trained_over(groups, &location).with_context(|| format!("`--adapter {argument}`"))?,
@@ -37,7 +42,8 @@ pub(super) fn add_adapter(groups: &mut Vec<ModelGroup>, argument: &str) -> Resul
 fn named(groups: &[ModelGroup], model: &str) -> Result<usize> {
     let at = groups.iter().position(|group| group.is_base_served && group.base.name == model);
     at.ok_or_else(|| {
-        let names: Vec<&str> = groups.iter().map(|group| group.base.name.as_str()).collect();
+        let served = groups.iter().filter(|group| group.is_base_served);
+        let names: Vec<&str> = served.map(|group| group.base.name.as_str()).collect();
         anyhow!("no `--model` is named `{model}`; the models are {}", names.join(", "))
     })
 }
@@ -63,8 +69,9 @@ fn trained_over(groups: &mut Vec<ModelGroup>, folder: &str) -> Result<usize> {
         );
     }
     let last = Path::new(&location).file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let is_taken =
-        last.is_empty() || groups.iter().flat_map(ModelGroup::served).any(|source| source.name == last);
+    let is_taken = last.is_empty()
+        || groups.iter().any(|group| group.base.name == last)
+        || groups.iter().flat_map(ModelGroup::served).any(|source| source.name == last);
     let name = if is_taken { location.clone() } else { last };
     let base = ModelSource { name, location };
     groups.push(ModelGroup { is_base_served: false, ..ModelGroup::alone(base) });
@@ -125,10 +132,11 @@ mod tests {
             |argument: &str| format!("{:#}", add_adapter(&mut groups.clone(), argument).unwrap_err());
         let nameless = adapter_of(folder.path(), "nameless", "");
         for (argument, expected) in [
-            (format!("x@none={lone}"), "no `--model` is named `none`; the models are small, other, third"),
+            (format!("x@none={lone}"), "no `--model` is named `none`; the models are small, other"),
             (format!("x@third={lone}"), "no `--model` is named `third`"),
             (format!("x={nameless}"), "names no base model"),
             (format!("x={}", path("base")), "is no adapter"),
+            (format!("@small={lone}"), "lacks a name before or after `@`"),
             (lone, "has no name"),
         ] {
             assert!(refused(&argument).contains(expected), "{}", refused(&argument));

@@ -80,17 +80,18 @@ impl CuBlas {
                 Err(reason) => reasons.push(format!("{}: {reason:#}", file.display())),
             }
         }
-        let major = driver / 1000;
         let remedy = format!(
-            "install it with `pip install nvidia-cublas` (CUDA 13) or `nvidia-cublas-cu12`, or name its folder in {}; `{0}=none` computes products with the program's own kernels, several times slower",
+            "install it with `pip install {}`, or name its folder in {}; `{1}=none` computes products with the program's own kernels, several times slower",
+            places::package(driver),
             places::VARIABLE
         );
+        let names = places::names(driver).join(" or ");
         match (reasons.is_empty(), named) {
             (false, _) => bail!("cuBLAS cannot be used: {}; {remedy}", reasons.join("; ")),
             (true, Some(named)) => {
-                bail!("{} is {named}, which has no libcublas.so.{major}; {remedy}", places::VARIABLE)
+                bail!("{} is {named}, which has no {names}; {remedy}", places::VARIABLE)
             }
-            (true, None) => bail!("cuBLAS (libcublas.so.{major}) was not found; {remedy}"),
+            (true, None) => bail!("cuBLAS ({names}) was not found; {remedy}"),
         }
     }
 

@@ -15,9 +15,23 @@ fn majors(driver: c_int) -> &'static [u32] {
     }
 }
 
+/// Returns the names of the files that run on a driver, the best one first.
+pub(super) fn names(driver: c_int) -> Vec<String> {
+    majors(driver).iter().map(|major| format!("libcublas.so.{major}")).collect()
+}
+
+/// Returns the Python package with the best one.
+pub(super) fn package(driver: c_int) -> &'static str {
+    match driver {
+        13_000.. => "nvidia-cublas",
+        12_000.. => "nvidia-cublas-cu12",
+        _ => "nvidia-cublas-cu11",
+    }
+}
+
 /// Returns the files that cuBLAS can be, best first. `named` are the folders of `VARIABLE`: there are no others then.
 pub(super) fn cublas(driver: c_int, named: Option<&str>) -> Vec<PathBuf> {
-    let names = majors(driver).iter().map(|major| format!("libcublas.so.{major}"));
+    let names = names(driver).into_iter();
     let within =
         |folders: &[PathBuf], name: &str| folders.iter().map(|folder| folder.join(name)).collect::<Vec<_>>();
     if let Some(named) = named {
