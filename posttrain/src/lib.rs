@@ -39,6 +39,7 @@ mod benchmarks;
 pub mod checkpoints;
 mod checks;
 mod derived;
+mod interventions;
 mod model_card;
 mod monitoring;
 mod run;

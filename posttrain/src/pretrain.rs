@@ -5,7 +5,7 @@ use crate::checks::{refuse_nan, refuse_without_evaluation};
 use crate::compute;
 use crate::data::DataFlags;
 use crate::examples::{Rules, TrainOn};
-use crate::intervene;
+use crate::interventions;
 use crate::monitoring::Monitoring;
 use crate::recipe;
 use crate::run::{Run, RunFolder, about, borrowed, report_finished};
@@ -106,7 +106,11 @@ pub fn run(options: &Options) -> Result<u8> {
     };
     let mut plan = Plan::new(&settings.stages, &sizes, common, &settings.training)?;
     let ends = plan.ends();
-    let interventions = if options.folder.restart { Vec::new() } else { intervene::of_run(&options.folder)? };
+    let interventions = if options.folder.restart {
+        Vec::new()
+    } else {
+        interventions::of_run(&options.folder.out, options.folder.accept_changes)?
+    };
     for change in &interventions {
         plan.intervene(change, &sizes)?;
     }
@@ -149,7 +153,7 @@ fn train(
     let positions = origin.positions;
     let run = Run::start(folder, about, origin.parameters, total, compute)?;
     let Some((mut run, state)) = run else { return Ok(report_finished(folder)) };
-    intervene::refuse_other(&folder.out, &plan.interventions)?;
+    interventions::refuse_other(&folder.out, &plan.interventions)?;
     plan.interventions.iter().for_each(|change| run.line(&change.note()));
     let mut mixture = Mixture { sources, state: run.progress.mixture.clone() };
     let (eval_every, save_every) =

@@ -3,7 +3,7 @@
 //! It may be written at any time, also during a run or after it was killed: what is missing is left out or noted, never
 //! guessed.
 
-use crate::intervene::Intervention;
+use crate::interventions::Intervention;
 use crate::samples::{FILE_NAME, Sample};
 use anyhow::Context;
 use report::chart::{self, Chart, Point};

@@ -2,7 +2,7 @@
 //! rate.
 
 use super::settings::{Phase, StageSettings};
-use crate::intervene::Intervention;
+use crate::interventions::Intervention;
 use crate::schedule::{Schedule, ScheduleType};
 use crate::settings::{TrainingSettings, at_least_one, within};
 use anyhow::{Result, bail, ensure};

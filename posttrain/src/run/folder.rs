@@ -142,7 +142,7 @@ pub(super) fn refuse_other_command(
 
 /// Sets the previous run in the folder aside, if there is one. run.json is first: without it the rest is no run.
 pub(super) fn set_aside(folder: &Path) -> Result<()> {
-    let is_run = ["run.json", crate::intervene::FILE_NAME, "checkpoints", "metrics.jsonl"]
+    let is_run = ["run.json", crate::interventions::FILE_NAME, "checkpoints", "metrics.jsonl"]
         .iter()
         .any(|name| folder.join(name).exists());
     if !is_run {
@@ -150,7 +150,7 @@ pub(super) fn set_aside(folder: &Path) -> Result<()> {
     }
     let names = [
         "run.json",
-        crate::intervene::FILE_NAME,
+        crate::interventions::FILE_NAME,
         "checkpoints",
         "tensorboard",
         "metrics.jsonl",
