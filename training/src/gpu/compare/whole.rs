@@ -3,6 +3,7 @@
 
 use super::comparison::{Comparison, gradients_of, record, relative, type_name};
 use crate::backend::{Backend, Score, TrainingState};
+use crate::base::ModelWeights;
 use crate::batch::{Batch, Sequence};
 use crate::cpu::Model;
 use crate::gpu::device::Gpu;
@@ -101,7 +102,7 @@ fn score<E: Element>(
     let batch = batch(&[40, 2, 130], config.vocab_size, 3);
     let mut model = Model::<E>::new(config, 256, false);
     model.forward(&parameters.values, &batch);
-    let expected = log_probabilities(&model.losses(&parameters.values, &batch));
+    let expected = log_probabilities(&model.losses(ModelWeights::of_all(&parameters.values), &batch));
     let mut scorer = Scorer::<E>::new(Arc::clone(gpu), &parameters, 256, 64)?;
     let actual = log_probabilities(&scorer.losses(&batch)?);
     let what = format!("scorer of {} heads of {}, {}", config.heads, config.head_dim, type_name::<E>());
