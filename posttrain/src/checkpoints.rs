@@ -189,6 +189,11 @@ pub fn steps(checkpoints: &Path) -> Vec<u64> {
     steps
 }
 
+/// Returns the step of the newest checkpoint; 0 without one.
+pub(crate) fn newest_step(checkpoints: &Path) -> u64 {
+    steps(checkpoints).last().copied().unwrap_or_default()
+}
+
 /// Removes the oldest checkpoints beyond `limit`, but not the best; and unfinished ones.
 ///
 /// # Errors

@@ -3,7 +3,8 @@
 //! it was decided, and after how many steps. The run's next start reads it.
 
 use crate::checkpoints;
-use crate::interventions::{FILE_NAME, Intervention, read};
+use crate::interventions::{FILE_NAME, Intervention, check_weights, read};
+use crate::run::now;
 use anyhow::{Context, Result, bail, ensure};
 use files::run_folder::{Lock, NO_LOCK_HELP};
 use serde::Deserialize;
@@ -42,7 +43,7 @@ pub fn run(options: &Options) -> Result<u8> {
     let _lock = Lock::acquire_unless(options.no_lock, folder, "posttrain pretrain")?;
     let run = stopped_run(folder)?;
     // Where it would resume: run.json may be older or, after a divergence, newer.
-    let done = checkpoints::steps(&folder.join("checkpoints")).into_iter().max().unwrap_or_default();
+    let done = checkpoints::newest_step(&folder.join("checkpoints"));
     ensure!(
         options.at >= done,
         "`--at {}` lies behind the run's last checkpoint, which is after step {done}; give {done} or more",
@@ -57,8 +58,7 @@ pub fn run(options: &Options) -> Result<u8> {
         ends.last().copied().unwrap_or_default()
     );
     let mixture = read_mixture(&options.mixture, &run["data"])?;
-    let decided = chrono::Local::now().format("%Y-%m-%d %H:%M:%S %:z").to_string();
-    let new = Intervention { step: options.at, mixture, decided, decided_after_step: done };
+    let new = Intervention { step: options.at, mixture, decided: now(), decided_after_step: done };
     let mut all = read(folder)?;
     // What was decided for the same step or a later one of its stage, and has not begun, is replaced.
     let is_replaced = |one: &Intervention| one.step >= new.step && end.is_none_or(|end| one.step < end);
@@ -99,7 +99,7 @@ fn read_mixture(path: &Path, sources: &Value) -> Result<BTreeMap<String, f64>> {
     let shown = path.display();
     let text = std::fs::read_to_string(path).with_context(|| format!("cannot read `--mixture {shown}`"))?;
     let MixtureFile { mixture } = toml::from_str(&text).with_context(|| shown.to_string())?;
-    for (source, weight) in &mixture {
+    for source in mixture.keys() {
         ensure!(
             sources.get(source).is_some(),
             "{shown}: the run has no source `{source}`; its sources are {}. To add one, give it to the run's recipe with \
@@ -110,11 +110,7 @@ fn read_mixture(path: &Path, sources: &Value) -> Result<BTreeMap<String, f64>> {
                 .collect::<Vec<_>>()
                 .join(", "))
         );
-        ensure!(
-            weight.is_finite() && *weight >= 0.0,
-            "{shown}: the weight of {source} is {weight}; expected a number from 0"
-        );
     }
-    ensure!(mixture.values().sum::<f64>() > 0.0, "{shown}: the weights add up to 0; give one above 0");
+    check_weights(&shown.to_string(), &mixture)?;
     Ok(mixture)
 }

@@ -2,6 +2,7 @@
 //! `posttrain intervene` writes and the run reads when it starts.
 
 use crate::checkpoints;
+use crate::settings::within;
 use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -39,6 +40,19 @@ impl Intervention {
     }
 }
 
+/// Refuses weights of a mixture that are no weights, and those that add up to 0.
+///
+/// # Errors
+/// Begins with `what`, and names the source.
+pub(crate) fn check_weights(what: &str, mixture: &BTreeMap<String, f64>) -> Result<()> {
+    for (source, weight) in mixture {
+        within(&format!("{what}: the weight of {source}"), *weight, 0.0, f64::MAX)?;
+    }
+    let sum: f64 = mixture.values().sum();
+    ensure!(sum > 0.0, "{what}: the weights of `mixture` add up to 0; give one above 0");
+    Ok(())
+}
+
 /// The interventions that a run goes on with.
 ///
 /// # Errors
@@ -48,7 +62,7 @@ pub(crate) fn of_run(folder: &Path, accept_changes: bool) -> Result<Vec<Interven
     let Ok(text) = std::fs::read(folder.join("run.json")) else { return Ok(now) };
     let run: Value = serde_json::from_slice(&text).unwrap_or_default();
     let before: Vec<Intervention> = serde_json::from_value(run["interventions"].clone()).unwrap_or_default();
-    let done = checkpoints::steps(&folder.join("checkpoints")).into_iter().max().unwrap_or_default();
+    let done = checkpoints::newest_step(&folder.join("checkpoints"));
     let lost = before.iter().find(|one| one.step < done && !now.contains(one));
     match lost.filter(|_| !accept_changes) {
         Some(lost) => bail!(

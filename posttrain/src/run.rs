@@ -23,10 +23,10 @@ mod metrics;
 mod monitor;
 
 pub(crate) use folder::RunFolder;
-pub(crate) use manifest::{about, data_purposes};
+pub(crate) use manifest::{about, data_purposes, now};
 
 use folder::{Previous, model_damage, previous_run, refuse_other_command, refuse_own_model, set_aside};
-use manifest::{add_to_lineage, keep_history, notes, now};
+use manifest::{add_to_lineage, keep_history, notes};
 use metrics::Metrics;
 
 /// A run in progress.

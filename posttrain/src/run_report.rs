@@ -60,7 +60,6 @@ pub(crate) fn write(folder: &Path) -> anyhow::Result<()> {
         }
     };
     notes.splice(0..0, metrics.notes().iter().cloned());
-    notes.splice(0..0, marks(&run).into_iter().map(|(_, note)| note));
     let samples = crate::samples::read(&folder.join(FILE_NAME));
     files::atomic::write(&folder.join("report.html"), page(&run, metrics, &samples, &notes))?;
     Ok(())
@@ -75,9 +74,10 @@ fn read(path: &Path) -> anyhow::Result<Option<Vec<u8>>> {
 }
 
 fn page(run: &Map<String, Value>, metrics: Metrics, samples: &[Sample], notes: &[String]) -> String {
-    let (header, figures, steps) = (header(run, notes), figures(&metrics), metrics.steps());
-    let benchmarks = benchmarks(&metrics);
     let marks = marks(run);
+    let notes: Vec<String> = marks.iter().map(|(_, note)| note).chain(notes).cloned().collect();
+    let (header, figures, steps) = (header(run, &notes), figures(&metrics), metrics.steps());
+    let benchmarks = benchmarks(&metrics);
     let charts: String = charts(metrics).iter().map(|chart| chart.marked(steps, &marks)).collect();
     let command = text(run.get("command")).unwrap_or_else(|| "run".to_owned());
     let body = format!(

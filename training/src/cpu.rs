@@ -77,16 +77,9 @@ impl<E: Element> Backend for Trainer<E> {
         gradient: bool,
     ) -> Result<DistilledTokens> {
         let Self { model, state, gradients } = self;
-        let weights = ModelWeights::of_all(&state.parameters.values);
-        teacher.forward(batch);
-        model.forward_with(Operands::of_weights(weights), batch);
+        let operands = Operands::of_weights(ModelWeights::of_all(&state.parameters.values));
         let mut gradients = Gradients::Weights(gradients);
-        if !gradient {
-            return Ok(model.divergences_with(weights, None, batch, teacher, target));
-        }
-        let tokens = model.divergences_with(weights, Some(&mut gradients), batch, teacher, target);
-        model.backward_with(Operands::of_weights(weights), &mut gradients, batch);
-        Ok(tokens)
+        Ok(model.distill_with(operands, gradient.then_some(&mut gradients), batch, teacher, target))
     }
 
     fn edit_gradients(&mut self, edit: &mut dyn FnMut(&mut [f32]) -> Result<()>) -> Result<()> {

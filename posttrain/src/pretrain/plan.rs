@@ -2,7 +2,7 @@
 //! rate.
 
 use super::settings::{Phase, StageSettings};
-use crate::interventions::Intervention;
+use crate::interventions::{Intervention, check_weights};
 use crate::schedule::{Schedule, ScheduleType};
 use crate::settings::{TrainingSettings, at_least_one, within};
 use anyhow::{Result, bail, ensure};
@@ -196,21 +196,16 @@ impl StageSettings {
     }
 }
 
-/// Refuses unknown sources, weights that are no weights, and weights that add up to 0.
+/// Refuses unknown sources, and weights that are none.
 fn check_mixture(what: &str, mixture: &BTreeMap<String, f64>, sources: &[(String, u64)]) -> Result<()> {
-    for (source, weight) in mixture {
-        within(&format!("{what}: the weight of {source}"), *weight, 0.0, f64::MAX)?;
+    for source in mixture.keys() {
         ensure!(
             sources.iter().any(|(known, _)| known == source),
             "{what}: there is no source `{source}`; known sources are {}",
             sources.iter().map(|(known, _)| known.as_str()).collect::<Vec<_>>().join(", ")
         );
     }
-    ensure!(
-        mixture.values().sum::<f64>() > 0.0,
-        "{what}: the weights of `mixture` add up to 0; give one above 0"
-    );
-    Ok(())
+    check_weights(what, mixture)
 }
 
 /// The share of every source, in their order, adding up to 1.

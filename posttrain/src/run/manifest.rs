@@ -38,7 +38,7 @@ pub(crate) fn data_purposes(train: &[PathBuf], eval: &[PathBuf]) -> Value {
 }
 
 /// Returns the current local time.
-pub(super) fn now() -> String {
+pub(crate) fn now() -> String {
     chrono::Local::now().format("%Y-%m-%d %H:%M:%S %:z").to_string()
 }
 

@@ -104,19 +104,12 @@ impl<E: Element, W: Element> Backend for AdapterTrainer<E, W> {
         target: Distillation<'_>,
         gradient: bool,
     ) -> Result<DistilledTokens> {
-        teacher.forward(batch);
         let dropout = if gradient { self.next_dropout() } else { None };
         let Self { model, base, adapter, state, gradients, .. } = self;
         let pass = AdapterPass { adapter, values: &state.parameters.values, dropout };
         let operands = Operands { weights: base.view(), adapter: Some(pass) };
-        model.forward_with(operands, batch);
         let mut gradients = Gradients::Adapter(gradients);
-        if !gradient {
-            return Ok(model.divergences_with(base.view(), None, batch, teacher, target));
-        }
-        let tokens = model.divergences_with(base.view(), Some(&mut gradients), batch, teacher, target);
-        model.backward_with(operands, &mut gradients, batch);
-        Ok(tokens)
+        Ok(model.distill_with(operands, gradient.then_some(&mut gradients), batch, teacher, target))
     }
 
     fn edit_gradients(&mut self, edit: &mut dyn FnMut(&mut [f32]) -> Result<()>) -> Result<()> {

@@ -162,9 +162,29 @@ impl<E: Element> Model<E> {
         results
     }
 
+    /// Runs the batch through the teacher and this model, and adds the gradient of Σ weight · divergence where gradients are
+    /// given.
+    pub(crate) fn distill_with<W: Element>(
+        &mut self,
+        operands: Operands<'_, W>,
+        mut gradients: Option<&mut Gradients<'_>>,
+        batch: &Batch,
+        teacher: &mut dyn Teacher,
+        target: Distillation<'_>,
+    ) -> DistilledTokens {
+        teacher.forward(batch);
+        self.forward_with(operands, batch);
+        let tokens =
+            self.divergences_with(operands.weights, gradients.as_deref_mut(), batch, teacher, target);
+        if let Some(gradients) = gradients {
+            self.backward_with(operands, gradients, batch);
+        }
+        tokens
+    }
+
     /// As `losses_and_gradient_with`, of the divergence from a teacher that has run the batch; returns each token's as well.
     /// Without gradients only the values are computed.
-    pub(crate) fn divergences_with<W: Element>(
+    fn divergences_with<W: Element>(
         &mut self,
         weights: ModelWeights<'_, W>,
         gradients: Option<&mut Gradients<'_>>,
