@@ -48,6 +48,7 @@ mod teacher;
 mod teachers;
 mod thoughts;
 mod trace;
+mod unusable;
 mod write_dataset;
 
 pub use budget::Limit;

@@ -1,7 +1,7 @@
 //! The context of one row: its steps call teachers through it. A recorded answer is never requested again, an
 //! unusable one is requested again a few times, and a row without a usable answer is dropped with a reason.
 
-use crate::answer::{json_in, taken_apart};
+use crate::answer::taken_apart;
 use crate::draw::draw;
 use crate::flaws::{cut_by_schema, repeated_sentence};
 use crate::recipe::{Recipe, Sampling};
@@ -11,6 +11,7 @@ use crate::teacher::{Call, CallContext, CallError, Correction, Prompt, Teacher};
 use crate::teachers::Teachers;
 use crate::thoughts::Thoughts;
 use crate::trace::{Trace, TracedStep};
+use crate::unusable::{filtered, fitting, json_of, not_ended, shown, whole_sentences};
 use checkpoint::Message;
 use serde_json::Value;
 use std::collections::HashMap;
@@ -66,63 +67,9 @@ pub(crate) fn dropped<T>(step: &str, reason: &str, detail: impl Into<String>) ->
     }))
 }
 
-/// Returns the text up to the end of its last whole sentence; empty if there is none.
-fn whole_sentences(text: &str) -> &str {
-    let end = text.rfind(['.', '!', '?']).map_or(0, |end| end + 1);
-    text[..end].trim()
-}
-
 /// The temperature of an attempt: the same greedy call would have the same answer, so further attempts are sampled.
 fn attempt_temperature(temperature: f32, attempt: u64) -> f32 {
     if attempt > 0 { temperature.max(0.5) } else { temperature }
-}
-
-/// What an answer that reached its limit lacks.
-fn not_ended(reply: &Reply, max_tokens: usize) -> String {
-    let thoughts = match reply.text.trim().is_empty() && reply.reasoning.is_some() {
-        true => ", all of them thoughts",
-        false => "",
-    };
-    format!("not ended after {max_tokens} tokens{thoughts}")
-}
-
-/// The error that a teacher is told of: without the answer, which it is shown beside it.
-fn shown(detail: &str) -> String {
-    detail.split(": ").next().unwrap_or(detail).chars().take(300).collect()
-}
-
-/// The reason and the detail of a drop because of a provider's content filter.
-fn filtered() -> (&'static str, String) {
-    ("filtered", "removed by the provider's content filter".to_owned())
-}
-
-/// The JSON of a reply, or the reason and the detail of a drop because there is none. Some servers send the JSON as what
-/// the model thought.
-fn json_of(reply: &Reply, max_tokens: usize, schema: &Value) -> Result<Value, (&'static str, String)> {
-    let text = match &reply.reasoning {
-        Some(reasoning) if reply.text.trim().is_empty() => reasoning,
-        _ => &reply.text,
-    };
-    let whole = serde_json::from_str::<Value>(text.trim());
-    match (reply, whole) {
-        (Reply { filtered: true, .. }, _) => Err(filtered()),
-        (_, Ok(value)) => Ok(value),
-        // What was cut in the middle may have a whole value in its first half.
-        (Reply { cut: true, .. }, Err(_)) => {
-            Err(("cut_off", format!("not ended after {max_tokens} tokens: {text}")))
-        }
-        (_, Err(error)) => {
-            json_in(text, schema).ok_or_else(|| ("unusable_judgement", format!("not JSON ({error}): {text}")))
-        }
-    }
-}
-
-/// The JSON if it fits the schema, or the reason and the detail of a drop.
-pub(crate) fn fitting(schema: &Value, value: Value) -> Result<Value, (&'static str, String)> {
-    match jsonschema::is_valid(schema, &value) {
-        true => Ok(value),
-        false => Err(("unusable_judgement", format!("does not fit the schema: {value}"))),
-    }
 }
 
 impl RowContext<'_> {
@@ -391,37 +338,5 @@ fn row_error(step: &str, error: CallError) -> RowError {
         CallError::Failed(detail) => failed("teacher_failed", detail),
         CallError::Stopped => RowError::Stopped,
         CallError::Unusable(error) => RowError::Fatal(error),
-    }
-}
-
-#[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "a test may fail loudly")]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn json_that_was_cut_off_has_the_reason_of_messages_that_were() {
-        let reason = |cut, filtered| {
-            let reply = Reply { text: "{\"score\": ".to_owned(), cut, filtered, ..Reply::default() };
-            json_of(&reply, 128, &Value::Bool(true)).unwrap_err()
-        };
-        assert_eq!(reason(true, false), ("cut_off", "not ended after 128 tokens: {\"score\": ".to_owned()));
-        assert_eq!(reason(false, true).0, "filtered");
-        assert_eq!(reason(false, false).0, "unusable_judgement");
-    }
-
-    #[test]
-    fn json_is_taken_out_of_thoughts_only_where_nothing_else_is() {
-        let reply = |text: &str, reasoning: &str| Reply {
-            text: text.to_owned(),
-            reasoning: Some(reasoning.to_owned()),
-            ..Reply::default()
-        };
-        let schema = serde_json::json!({"type": "object"});
-        assert_eq!(json_of(&reply("", "{\"a\": 1}"), 9, &schema).unwrap()["a"], 1);
-        assert_eq!(json_of(&reply("```\n{\"a\": 2}\n```", "{\"a\": 1}"), 9, &schema).unwrap()["a"], 2);
-        assert_eq!(json_of(&reply("Fine.", "{\"a\": 1}"), 9, &schema).unwrap_err().0, "unusable_judgement");
-        let half = Reply { cut: true, ..reply("[{\"a\": 1}, {\"a\": ", "") };
-        assert_eq!(json_of(&half, 9, &schema).unwrap_err().0, "cut_off");
     }
 }

@@ -9,7 +9,8 @@ use crate::response::Response;
 use crate::response_event::ResponseEvent;
 use crate::response_request::ResponseRequest;
 use crate::tokenize::{
-    Conversation, DetokenizeRequest, RenderedPrompt, Text, TokenizeRequest, TokenizerInfo, Tokens,
+    Conversation, DetokenizeRequest, InputTokens, RenderedPrompt, Text, TokenizeRequest, TokenizerInfo,
+    Tokens,
 };
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value};
@@ -33,6 +34,7 @@ pub fn components() -> Map<String, Value> {
         TokenizerInfo,
         Conversation,
         RenderedPrompt,
+        InputTokens,
         ErrorBody
     );
     generator.take_definitions(true)

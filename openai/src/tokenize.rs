@@ -116,6 +116,20 @@ pub struct RenderedPrompt {
     pub tokens: Vec<u32>,
 }
 
+/// Answer of `POST /v1/chat/completions/input_tokens` and `/v1/responses/input_tokens`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct InputTokens {
+    /// [`InputTokens::OBJECT`].
+    pub object: String,
+    /// Number of tokens of the prompt that the request becomes.
+    pub input_tokens: usize,
+}
+
+impl InputTokens {
+    /// The kind of object.
+    pub const OBJECT: &str = "response.input_tokens";
+}
+
 /// Answer of `GET /tokenizer_info`, in the names of `tokenizer_config.json`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct TokenizerInfo {

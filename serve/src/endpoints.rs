@@ -5,6 +5,7 @@ pub(crate) mod chat_page;
 pub(crate) mod completions;
 pub(crate) mod embeddings;
 pub(crate) mod health;
+pub(crate) mod input_tokens;
 pub(crate) mod metrics;
 pub(crate) mod models;
 pub(crate) mod openapi;

@@ -8,7 +8,8 @@ mod path;
 mod request_id;
 
 use crate::endpoints::{
-    chat, chat_page, completions, embeddings, health, metrics, models, openapi, responses, tokenize,
+    chat, chat_page, completions, embeddings, health, input_tokens, metrics, models, openapi, responses,
+    tokenize,
 };
 use crate::error::ApiError;
 use crate::origins::Origins;
@@ -35,8 +36,10 @@ use tracing::Span;
 pub(crate) fn router(state: &Arc<ServerState>) -> Router {
     let guarded = Router::new()
         .route("/v1/chat/completions", post(chat::chat))
+        .route("/v1/chat/completions/input_tokens", post(input_tokens::of_chat))
         .route("/v1/completions", post(completions::completions))
         .route("/v1/responses", post(responses::responses))
+        .route("/v1/responses/input_tokens", post(input_tokens::of_response))
         .route("/v1/embeddings", post(embeddings::embeddings))
         .route("/v1/models", get(models::models))
         .route("/v1/models/{*id}", get(models::model))

@@ -3,7 +3,7 @@
 
 use crate::local_http::serve;
 use crate::programs::{of_project, program, read_json, text_of};
-use axum::http::HeaderMap;
+use axum::http::{HeaderMap, StatusCode};
 use axum::routing::{any, get, post};
 use axum::{Json, Router};
 use serde_json::{Value, json};
@@ -13,6 +13,7 @@ use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 fn completion() -> Value {
     let message = json!({"role": "assistant", "content": "A baker who rises before the sun."});
@@ -29,6 +30,10 @@ fn endpoint() -> String {
 
 /// Generates a row from a teacher with these variables set and no others of their kind.
 fn generate(out: &Path, teacher: &str, variables: &[(&str, &str)]) -> Output {
+    generating(out, teacher, variables).output().unwrap()
+}
+
+fn generating(out: &Path, teacher: &str, variables: &[(&str, &str)]) -> Command {
     let mut command = program("smoltalk");
     for name in ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR"] {
         command.env_remove(name).env_remove(name.to_lowercase());
@@ -43,7 +48,8 @@ fn generate(out: &Path, teacher: &str, variables: &[(&str, &str)]) -> Output {
         teacher,
     ]);
     command.arg("--recipe").arg(of_project("generate/recipes/personas/recipe.toml"));
-    command.arg("--out").arg(out).output().unwrap()
+    command.arg("--out").arg(out);
+    command
 }
 
 #[track_caller]
@@ -195,6 +201,48 @@ fn proxies_of_both_kinds_are_used_and_hosts_are_excepted() {
     let variables = [("HTTP_PROXY", with_user.as_str()), ("NO_PROXY", "127.0.0.1")];
     succeeds(&path("direct"), &generate(&path("direct"), &teacher, &variables));
     assert_eq!(credentials.lock().unwrap().len(), asked, "the proxy is not asked");
+}
+
+#[test]
+fn a_provider_that_refuses_key_or_model_is_repeated_at_once_and_needs_no_list_of_models() {
+    let folder = tempfile::tempdir().unwrap();
+    let refusing = |status: StatusCode, body: Value| {
+        let refuse = move || async move { (status, Json(body)) };
+        let list = any(async || StatusCode::FORBIDDEN);
+        serve(Router::new().route("/v1/models", list).route("/v1/chat/completions", post(refuse)))
+    };
+    let no_key =
+        json!({"error": {"message": "Incorrect API key provided: sk-1.", "code": "invalid_api_key"}});
+    let no_model = json!({"error": {"message": "model 'm' not found, try pulling it first"}});
+    for (status, body, words) in [
+        (StatusCode::UNAUTHORIZED, no_key, "Incorrect API key provided"),
+        (StatusCode::NOT_FOUND, no_model, "try pulling it first"),
+    ] {
+        let teacher = format!("{}/v1#m", refusing(status, body));
+        let begun = Instant::now();
+        let output = generate(&folder.path().join(status.as_str()), &teacher, &[]);
+        let told = text_of(&output);
+        assert!(output.status.code() == Some(2) && told.contains(words), "{told}");
+        assert!(begun.elapsed() < Duration::from_secs(3), "nothing was tried again");
+    }
+    // A list of models that is forbidden, and content in parts with thoughts, as Magistral's.
+    let parts = json!([{"type": "thinking", "thinking": [{"type": "text", "text": "Hm."}]}, {"type": "text", "text": "A baker who rises before the sun."}]);
+    let mut answer = completion();
+    answer["choices"][0]["message"]["content"] = parts;
+    let out = folder.path().join("parts");
+    succeeds(&out, &generate(&out, &format!("{}/v1#m", refusing(StatusCode::OK, answer)), &[]));
+}
+
+#[test]
+fn a_key_with_a_line_end_is_named_before_a_call() {
+    let folder = tempfile::tempdir().unwrap();
+    let teacher = format!("{}/v1#m", endpoint());
+    for key in ["right\n", " right", ""] {
+        let mut command = generating(&folder.path().join("out"), &teacher, &[("RIGHT", key)]);
+        let output = command.args(["--api-key-env", "RIGHT"]).output().unwrap();
+        let told = text_of(&output);
+        assert!(output.status.code() == Some(2) && told.contains("the API key in RIGHT"), "{told}");
+    }
 }
 
 #[test]

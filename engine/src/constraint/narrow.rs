@@ -1,7 +1,7 @@
 //! A schema as the compiler gets it: with the same meaning, or a narrower one where the compiler's own is too wide.
 //!
 //! llguidance 1.9.1 writes leap seconds in every minute, February 29th in every year, names of hosts and addresses of mail of
-//! any length, none of which validators take. It reads `2.0` as no integer, where JSON schemas make no difference, and `\s` as
+//! any length, none of which validators take. It writes integers of any number of digits, which a weak model never ends. It reads `2.0` as no integer, where JSON schemas make no difference, and `\s` as
 //! Rust does, where they follow ECMAScript.
 
 use super::json_schema::json_whitespace;
@@ -22,6 +22,8 @@ const ADDRESS: &str = "^[^@]{1,64}@([^.]{1,63}\\.)*[^.]{1,63}$";
 const SPACE: &str =
     "\\t\\n\\x0b\\x0c\\r \\u{a0}\\u{1680}\\u{2000}-\\u{200a}\\u{2028}\\u{2029}\\u{202f}\\u{205f}\\u{3000}";
 const DOUBTFUL_SPACE: &str = "\\u{feff}\\u{85}\\u{1c}-\\u{1f}";
+/// The integers that a schema without bounds allows: those of 64 bits, as far as a float says them exactly.
+const LARGEST_INTEGER: i64 = 9_223_372_036_854_774_784;
 /// Keywords whose value is a count.
 const COUNTS: [&str; 6] =
     ["minLength", "maxLength", "minItems", "maxItems", "minProperties", "maxProperties"];
@@ -54,9 +56,35 @@ fn narrow(schema: &mut Value) {
                 fields.insert(count.to_owned(), (number as u64).into());
             }
         }
+        narrow_integers(fields);
         narrow_patterns(fields);
         narrow_format(fields);
         rest.extend(subschemas_mut(fields));
+    }
+}
+
+/// Bounds the digits of integers where the schema does not.
+fn narrow_integers(fields: &mut Map<String, Value>) {
+    let kinds = match fields.get("type") {
+        Some(Value::Array(kinds)) => kinds.as_slice(),
+        Some(kind) => std::slice::from_ref(kind),
+        None => &[],
+    };
+    let has = |name: &str| kinds.iter().any(|kind| kind == name);
+    if !has("integer") || has("number") || ["enum", "const"].iter().any(|key| fields.contains_key(*key)) {
+        return;
+    }
+    let bounds = ["minimum", "exclusiveMinimum", "maximum", "exclusiveMaximum"];
+    let own = bounds.map(|key| fields.get(key).and_then(Value::as_f64));
+    let is_large = |bound: &f64| bound.abs() >= LARGEST_INTEGER as f64;
+    if own.iter().flatten().any(is_large) {
+        return;
+    }
+    if own[0].or(own[1]).is_none() {
+        fields.insert("minimum".to_owned(), (-LARGEST_INTEGER).into());
+    }
+    if own[2].or(own[3]).is_none() {
+        fields.insert("maximum".to_owned(), LARGEST_INTEGER.into());
     }
 }
 
@@ -154,6 +182,24 @@ mod tests {
         }
         let referenced = json!({"x": {"type": "string", "format": "time"}, "$ref": "#/x"});
         assert!(string(referenced.clone(), "10:00:59Z") && !string(referenced, "10:00:60Z"));
+    }
+
+    #[test]
+    fn integers_have_a_bounded_number_of_digits() {
+        let number = |schema: Value, text: &str| allows(Constraint::JsonSchema(schema), text);
+        for schema in [json!({"type": "integer"}), json!({"type": ["integer", "null"], "minimum": -5})] {
+            for good in ["0", "-5", "1460323737035677698"] {
+                assert!(number(schema.clone(), good), "{schema}: {good}");
+            }
+            assert!(!number(schema.clone(), &"1".repeat(20)), "{schema}");
+        }
+        let long = "1".repeat(25);
+        assert!(
+            number(json!({"type": "number"}), &long)
+                && number(json!({"enum": [1e24], "type": "integer"}), "1e24")
+        );
+        let own = json!({"type": "integer", "exclusiveMinimum": 4, "maximum": 6});
+        assert!(number(own.clone(), "5") && !number(own.clone(), "4") && !number(own, "7"));
     }
 
     #[test]

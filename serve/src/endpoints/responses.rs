@@ -23,14 +23,10 @@ pub(crate) async fn responses(
     JsonBody(body, share): JsonBody,
 ) -> Result<Response, ApiError> {
     let settings = &state.settings;
-    let request = ResponseRequest::new(body, settings.lenient)?;
+    let mut request = ResponseRequest::new(body, settings.lenient)?;
     let model = state.model(&request.model).await?;
-    let ResponseRequest { mut conversation, generation, previous, input_start, stores, mut echo, .. } =
-        request;
-    if let Some(id) = previous {
-        let before = state.responses.find(&id, caller.key).ok_or_else(|| unknown_response(&state, &id))?;
-        drop(conversation.messages.splice(input_start..input_start, before));
-    }
+    with_stored_messages(&state, &mut request, caller)?;
+    let ResponseRequest { conversation, generation, input_start, stores, mut echo, .. } = request;
     echo.store = stores && state.responses.is_on();
     let storage = echo.store.then(|| ResponseStorage {
         responses: Arc::clone(&state.responses),
@@ -60,6 +56,20 @@ pub(crate) async fn responses(
         writer.delta(index, delta);
     }
     Ok(left_out.name_in(Json(writer.whole(running.counts())).into_response()))
+}
+
+/// Puts the messages of the stored response that the request continues before its own.
+pub(super) fn with_stored_messages(
+    state: &ServerState,
+    request: &mut ResponseRequest,
+    caller: Caller,
+) -> Result<(), ApiError> {
+    if let Some(id) = &request.previous {
+        let before = state.responses.find(id, caller.key).ok_or_else(|| unknown_response(state, id))?;
+        let start = request.input_start;
+        drop(request.conversation.messages.splice(start..start, before));
+    }
+    Ok(())
 }
 
 fn unknown_response(state: &ServerState, id: &str) -> ApiError {

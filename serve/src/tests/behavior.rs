@@ -398,6 +398,8 @@ async fn embeddings_tokens_and_models() {
     assert_eq!(applied["prompt"], "<|im_start|>user\na<|im_end|>\n<|im_start|>assistant\nb c");
     let counted = server.post("/tokenize", &conversation).await.json();
     assert_eq!(counted["tokens"], applied["tokens"]);
+    let whole = server.post("/v1/chat/completions/input_tokens", &conversation).await.json();
+    assert_eq!(whole, json!({"object": "response.input_tokens", "input_tokens": counted["count"]}));
     let listed = server.get("/v1/models").await.json();
     assert_eq!((&listed["data"][1]["id"], listed["data"].as_array().unwrap().len()), (&json!("a/b"), 2));
     assert_eq!(server.get("/v1/models/a/b").await.json()["id"], "a/b");

@@ -31,6 +31,11 @@ async fn a_response_continues_what_was_said_without_its_instructions() {
         last_prompt(&record),
         "|system\nBe loud.|\n|user\nFirst.|\n|assistant\nHello.|\n|user\nSecond.|\n|assistant\n"
     );
+    let mut counted = more.clone();
+    counted.as_object_mut().unwrap().remove("stream");
+    let counted = server.post("/v1/responses/input_tokens", &counted).await.json();
+    assert_eq!(counted["input_tokens"], last["response"]["usage"]["input_tokens"]);
+    assert_eq!(record.requests.lock().unwrap().len(), 2, "nothing was computed to count");
     // A streamed response is stored, too, and one that is not stored cannot be continued.
     let third = json!({"input": "Third.", "previous_response_id": last["response"]["id"], "store": false});
     let third = server.post(RESPONSES, &third).await.json();

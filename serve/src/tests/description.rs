@@ -39,6 +39,12 @@ async fn answers_fit_the_description() {
     fits("Text", &whole("/detokenize", json!({"model": "m", "tokens": [97]})).await);
     fits("RenderedPrompt", &whole("/apply-template", chat(json!({}))).await);
     fits("ErrorBody", &whole("/v1/embeddings", json!({})).await);
+    for (path, body) in [
+        ("/v1/chat/completions/input_tokens", chat(json!({}))),
+        ("/v1/responses/input_tokens", json!({"model": "m", "input": "a"})),
+    ] {
+        fits("InputTokens", &whole(path, body).await);
+    }
     fits("TokenizerInfo", &server.get("/tokenizer_info").await.json());
     fits("ModelList", &server.get("/v1/models").await.json());
     fits("Model", &server.get("/v1/models/m").await.json());
