@@ -12,6 +12,7 @@ pub mod duplicates;
 pub mod encoded;
 pub mod evaluation_set;
 pub mod export;
+pub mod logprobs;
 pub mod near_duplicate;
 pub mod nearest;
 pub mod row;

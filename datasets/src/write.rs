@@ -49,8 +49,17 @@ pub enum ColumnType {
     Texts,
     /// A list of `{role, content}`.
     Messages,
-    /// A list of `{role, content, reasoning_content}`; the last is null where a message has none.
-    ReasonedMessages,
+    /// The same with further fields, which are null where a message has none.
+    MessagesWith(MessageFields),
+}
+
+/// Fields of messages beside `role` and `content`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct MessageFields {
+    /// `reasoning_content`, a string.
+    pub reasoning: bool,
+    /// `logprobs`, in the shape of [`crate::logprobs`].
+    pub logprobs: bool,
 }
 
 /// A file of rows that was written.
@@ -263,15 +272,24 @@ fn field(column: &Column) -> Field {
         ColumnType::Float => DataType::Float64,
         ColumnType::Boolean => DataType::Boolean,
         ColumnType::Texts => list(DataType::Utf8),
-        ColumnType::Messages => list(texts(&["role", "content"])),
-        ColumnType::ReasonedMessages => list(texts(&["role", "content", "reasoning_content"])),
+        ColumnType::Messages => list(message(MessageFields::default())),
+        ColumnType::MessagesWith(more) => list(message(more)),
     };
     Field::new(&column.name, data_type, true)
 }
 
-/// A struct of texts.
-fn texts(names: &[&str]) -> DataType {
-    DataType::Struct(names.iter().map(|name| Field::new(*name, DataType::Utf8, true)).collect())
+fn message(more: MessageFields) -> DataType {
+    let text = |name: &str| Field::new(name, DataType::Utf8, true);
+    let mut fields = vec![text("role"), text("content")];
+    fields.extend(more.reasoning.then(|| text("reasoning_content")));
+    if more.logprobs {
+        let bytes = Field::new("bytes", list(DataType::UInt8), true);
+        let token = vec![text("token"), Field::new("logprob", DataType::Float64, true), bytes];
+        let mut position = token.clone();
+        position.push(Field::new("top_logprobs", list(DataType::Struct(token.into())), true));
+        fields.push(Field::new("logprobs", list(DataType::Struct(position.into())), true));
+    }
+    DataType::Struct(fields.into())
 }
 
 fn size(path: &Path) -> Result<u64, Error> {

@@ -22,6 +22,7 @@ pub mod verify;
 
 mod answer;
 mod api_keys;
+mod beside_replies;
 mod budget;
 mod draw;
 mod embed;
@@ -46,7 +47,6 @@ mod task;
 mod tasks;
 mod teacher;
 mod teachers;
-mod thoughts;
 mod trace;
 mod unusable;
 mod write_dataset;

@@ -2,6 +2,7 @@
 //! unusable one is requested again a few times, and a row without a usable answer is dropped with a reason.
 
 use crate::answer::taken_apart;
+use crate::beside_replies::BesideReplies;
 use crate::draw::draw;
 use crate::flaws::{cut_by_schema, repeated_sentence};
 use crate::recipe::{Recipe, Sampling};
@@ -9,9 +10,8 @@ use crate::run::Run;
 use crate::store::{DroppedRow, Reply};
 use crate::teacher::{Call, CallContext, CallError, Correction, Prompt, Teacher};
 use crate::teachers::Teachers;
-use crate::thoughts::Thoughts;
 use crate::trace::{Trace, TracedStep};
-use crate::unusable::{filtered, fitting, json_of, not_ended, shown, whole_sentences};
+use crate::unusable::{filtered, fitting, json_of, not_ended, shown, whole_sentences, without_logprobs};
 use checkpoint::Message;
 use serde_json::Value;
 use std::collections::HashMap;
@@ -31,8 +31,8 @@ pub(crate) struct RowContext<'a> {
     pub(crate) seed: u64,
     /// The source text, for tasks that take one.
     pub(crate) source: Option<String>,
-    /// What the teacher thought before its replies.
-    pub(crate) thoughts: Thoughts,
+    /// What came beside the teacher's replies.
+    pub(crate) beside: BesideReplies,
     /// Records the calls, if a person is to read them.
     pub(crate) trace: Option<Trace>,
     /// Answers that replace calls, by step: those of planted rows, which filters are tested on.
@@ -127,7 +127,9 @@ impl RowContext<'_> {
         let sampling = self.sampling(teacher, kind)?;
         let mut failure = ("empty", String::new());
         for attempt in 0..ATTEMPTS {
-            let call = Call::new(prompt.clone(), sampling, self.draw(&format!("{step}/{attempt}")));
+            let mut call = Call::new(prompt.clone(), sampling, self.draw(&format!("{step}/{attempt}")));
+            let is_kept = !matches!(kind, "user" | "reference");
+            call.top_logprobs = self.beside.alternatives().filter(|_| is_kept);
             let (reply, is_new) = self.call(teacher, step, &call, None).await?;
             let is_trimmed = reply.cut && self.recipe.trim_cut;
             let text = if is_trimmed { whole_sentences(&reply.text) } else { reply.text.trim() };
@@ -149,11 +151,11 @@ impl RowContext<'_> {
                 failure = ("forbidden_opening", text.chars().take(40).collect());
             } else if let Some(sentence) = repeated {
                 failure = ("repeats_system_prompt", sentence.to_owned());
+            } else if is_kept && !self.beside.keep(text, reply.reasoning.as_deref(), &reply.logprobs) {
+                failure = ("no_logprobs", without_logprobs(&reply).to_owned());
+                self.useless(teacher, step, is_new, failure.0, &failure.1)?;
             } else {
                 teacher.useful(step);
-                if !matches!(kind, "user" | "reference") {
-                    self.thoughts.keep(text, reply.reasoning.as_deref());
-                }
                 return Ok(text.to_owned());
             }
             if sampling.temperature == 0.0 {

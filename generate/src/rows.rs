@@ -1,5 +1,6 @@
 //! Runs the rows of a task, many at a time and none waiting for another, until each of them is decided.
 
+use crate::beside_replies::BesideReplies;
 use crate::progress::TaskProgress;
 use crate::recipe::Recipe;
 use crate::row_context::{RowContext, RowError};
@@ -7,7 +8,6 @@ use crate::run::Run;
 use crate::setup::Setup;
 use crate::store::{DroppedRow, Verdict};
 use crate::tasks;
-use crate::thoughts::Thoughts;
 use crate::trace::Trace;
 use anyhow::Result;
 use futures::{TryStreamExt, stream};
@@ -111,7 +111,7 @@ pub(crate) fn context<'a>(
         id,
         seed,
         source,
-        thoughts: Thoughts::new(setup.keeps_reasoning),
+        beside: BesideReplies::new(setup.keeping),
         trace: None,
         planted_answers: HashMap::new(),
     }
@@ -149,7 +149,7 @@ async fn verdict(context: &RowContext<'_>) -> Result<Option<Verdict>> {
 async fn make_row(context: &RowContext<'_>) -> Result<RowEnd> {
     match (tasks::maker(context.recipe.task).make_row)(context).await {
         Ok(mut row) => {
-            context.thoughts.add_to(&mut row);
+            context.beside.add_to(&mut row);
             row.insert("id".to_owned(), json!(context.id));
             row.insert("source".to_owned(), json!(context.recipe.source));
             Ok(RowEnd::Decided(Verdict::Kept(row)))

@@ -9,6 +9,7 @@ mod source;
 pub use options::TeacherOptions;
 
 use crate::api_keys::ApiKeys;
+use crate::beside_replies::Keeping;
 use crate::budget::Prices;
 use crate::recipe::{Prompts, Recipe};
 use crate::task::{SourceTexts, Task};
@@ -32,8 +33,8 @@ pub(crate) struct Setup {
     /// What determines the rows: a store with another configuration contains the rows of another run.
     pub(crate) configuration: Value,
     pub(crate) seed: u64,
-    /// Whether thoughts before replies are in the rows.
-    pub(crate) keeps_reasoning: bool,
+    /// What comes beside replies and is in the rows.
+    pub(crate) keeping: Keeping,
     /// What the user changed about the requests of each role, for the dataset's description.
     pub(crate) requests: Value,
     /// The name of the prompts, for people.
@@ -100,7 +101,7 @@ impl Setup {
             prices,
             configuration,
             seed: options.seed,
-            keeps_reasoning: options.keep_reasoning,
+            keeping: Keeping { reasoning: options.keep_reasoning, logprobs: options.keep_logprobs },
             requests: requests(options)?,
             prompts: prompts.name(),
             source: options.source.clone(),
@@ -223,6 +224,9 @@ fn configuration(
     }
     if options.keep_reasoning {
         configuration["keep_reasoning"] = json!(true);
+    }
+    if let Some(alternatives) = options.keep_logprobs {
+        configuration["keep_logprobs"] = json!(alternatives);
     }
     Ok(configuration)
 }

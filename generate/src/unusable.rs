@@ -19,6 +19,14 @@ pub(crate) fn not_ended(reply: &Reply, max_tokens: usize) -> String {
     format!("not ended after {max_tokens} tokens{thoughts}")
 }
 
+/// What the log-probabilities of a reply lack.
+pub(crate) fn without_logprobs(reply: &Reply) -> &'static str {
+    match reply.logprobs.is_empty() {
+        true => "without log-probabilities of their tokens (`--keep-logprobs`)",
+        false => "with log-probabilities of tokens that do not spell them (`--keep-logprobs`)",
+    }
+}
+
 /// The error that a teacher is told of: without the answer, which it is shown beside it.
 pub(crate) fn shown(detail: &str) -> String {
     detail.split(": ").next().unwrap_or(detail).chars().take(300).collect()

@@ -8,6 +8,7 @@ mod report_page;
 
 pub(crate) use deduped::DedupedTask;
 
+use crate::beside_replies::Keeping;
 use crate::install::install;
 use crate::run::Run;
 use crate::setup::Setup;
@@ -15,7 +16,7 @@ use crate::store::LedgerEntry;
 use anyhow::Result;
 use config::DatasetConfig;
 use datasets::export::{FileFormat, write_json_files};
-use datasets::write::{Column, ColumnType, ROWS_PER_SHARD, Shard, write_jsonl, write_shards};
+use datasets::write::{Column, ColumnType, MessageFields, ROWS_PER_SHARD, Shard, write_jsonl, write_shards};
 use files::atomic;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
@@ -44,7 +45,7 @@ pub(crate) fn write(
     let mut configs = Vec::new();
     for deduped in &tasks {
         let (task, folder) = (deduped.recipe.task, path("data").join(deduped.recipe.task.name));
-        let columns = with_reasoning(task.all_columns(), setup.keeps_reasoning);
+        let columns = with_kept(task.all_columns(), setup.keeping);
         let files = write_files(&folder, format, &columns, deduped.kept, deduped.rows())?;
         configs.push(deduped.config(files));
     }
@@ -65,10 +66,11 @@ pub(crate) fn write(
     })
 }
 
-/// The columns, with thoughts in their messages if they are kept.
-fn with_reasoning(mut columns: Vec<Column>, keeps_reasoning: bool) -> Vec<Column> {
-    for column in columns.iter_mut().filter(|column| keeps_reasoning && column.kind == ColumnType::Messages) {
-        column.kind = ColumnType::ReasonedMessages;
+/// The columns, with what is kept beside replies in their messages.
+fn with_kept(mut columns: Vec<Column>, keeping: Keeping) -> Vec<Column> {
+    let fields = MessageFields { reasoning: keeping.reasoning, logprobs: keeping.logprobs.is_some() };
+    for column in columns.iter_mut().filter(|column| column.kind == ColumnType::Messages) {
+        column.kind = ColumnType::MessagesWith(fields);
     }
     columns
 }
@@ -97,8 +99,8 @@ fn all_conversations(
 ) -> Result<DatasetConfig> {
     let columns = [("messages", ColumnType::Messages), ("source", ColumnType::Text)];
     let columns = columns.map(|(name, kind)| Column { name: name.to_owned(), kind });
-    let keeps_reasoning = tasks.iter().any(|deduped| deduped.setup.keeps_reasoning);
-    let columns = with_reasoning(columns.into(), keeps_reasoning);
+    let keeping = tasks.first().map_or_else(Keeping::default, |deduped| deduped.setup.keeping);
+    let columns = with_kept(columns.into(), keeping);
     // Configurations are in the order of their tasks.
     let chats = tasks.iter().zip(configs).filter(|(deduped, _)| deduped.recipe.task.has_messages());
     let begun = chats.clone().map(|(_, config)| config.begun).sum();

@@ -12,7 +12,7 @@ use content::{reasoning, texts};
 use serde_json::Value;
 
 /// A chat completion or a completion.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct CompletionReply {
     /// The text of the first answer; empty where the server sent none.
     pub text: String,
@@ -22,6 +22,8 @@ pub struct CompletionReply {
     pub end: ReplyEnd,
     /// Token counts.
     pub usage: ReplyUsage,
+    /// The log-probabilities of the tokens of a chat completion as they came; null where there are none.
+    pub logprobs: Value,
 }
 
 /// Token counts of one call; 0 where the server reports none.
@@ -69,7 +71,8 @@ impl CompletionReply {
         let end =
             if is_refused { ReplyEnd::Filtered } else { ReplyEnd::of(choice["finish_reason"].as_str()) };
         let reasoning = thoughts + &reasoning(message);
-        Ok(Self { text, reasoning, end, usage: ReplyUsage::read(&body["usage"]) })
+        let logprobs = choice["logprobs"]["content"].clone();
+        Ok(Self { text, reasoning, end, usage: ReplyUsage::read(&body["usage"]), logprobs })
     }
 }
 
@@ -221,6 +224,7 @@ mod tests {
                 reasoning: reasoning.to_owned(),
                 end: ReplyEnd::Cut,
                 usage: ReplyUsage { prompt_tokens: 3, completion_tokens: 4 },
+                logprobs: Value::Null,
             };
             assert_eq!(CompletionReply::read(body).unwrap(), expected);
         }

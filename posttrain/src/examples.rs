@@ -7,9 +7,11 @@
 mod conversation;
 mod outcome;
 mod rules;
+mod stored;
 
 pub use outcome::{Dropped, Example};
 pub use rules::{Rules, TooLong, Tools, TrainOn};
+pub use stored::TokenIds;
 
 use conversation::conversation;
 use datasets::{Message, Row};
@@ -84,7 +86,7 @@ pub fn example(row: &Row, kind: Kind, rules: &Rules<'_>) -> Result<Example, Drop
 
 /// Adds a sequence, cut or split where it is too long.
 fn add(example: &mut Example, tokens: Tokens, is_document: bool, rules: &Rules<'_>) -> Result<(), Dropped> {
-    let Tokens { mut sequence, mut weights } = tokens;
+    let Tokens { mut sequence, mut weights, mut distributions } = tokens;
     let (length, limit) = (sequence.ids.len(), rules.max_length);
     if sequence.trained_tokens() == 0 {
         return Err(Dropped::new("no_trained_token", "no token has a weight above 0"));
@@ -112,6 +114,7 @@ fn add(example: &mut Example, tokens: Tokens, is_document: bool, rules: &Rules<'
         if let Some(weights) = &mut weights {
             weights.truncate(limit);
         }
+        distributions.iter_mut().for_each(|of_tokens| of_tokens.truncate(limit));
         example.cut += 1;
         example.lost += length - limit;
     }
@@ -119,6 +122,7 @@ fn add(example: &mut Example, tokens: Tokens, is_document: bool, rules: &Rules<'
         return Err(Dropped::new("no_trained_token", "cut before the first trained token"));
     }
     example.sequences.push(sequence);
+    example.distributions.extend(distributions);
     push_weights(example, weights);
     Ok(())
 }

@@ -3,7 +3,7 @@
 use crate::checks::{refuse_nan, refuse_two_evaluations, refuse_without_evaluation};
 use crate::compute;
 use crate::data::{DataFlags, located};
-use crate::examples::Kind;
+use crate::examples::{Kind, TokenIds};
 use crate::monitoring::Monitoring;
 use crate::recipe;
 use crate::run::{Run, RunFolder, about, data_purposes, report_finished};
@@ -87,7 +87,8 @@ pub fn run(options: &Options) -> Result<u8> {
     let day = start.set_day(&options.folder)?;
     let teacher = teacher::open(&settings.sft, &mut start)?;
     let template_args = settings.data.template_args()?;
-    let rules = settings.rules(&start, &template_args)?;
+    let token_ids = settings.sft.stored_logprobs.then(|| TokenIds::new(&start.tokenizer));
+    let rules = settings.rules(&start, &template_args, token_ids.as_ref())?;
     let cache = options.cache.clone().unwrap_or_else(|| default_cache(&options.folder.out));
     let data = trainable(&data, &reading, Kind::Sft, &rules, &cache)?;
     let eval = match eval_data.as_slice() {
@@ -107,8 +108,7 @@ pub fn run(options: &Options) -> Result<u8> {
     }
     let (training, lengths) = (&settings.training, settings.lengths());
     let compute = compute::resolve(training, start.size(), lengths, &options.folder, &mut about)?;
-    let load = |opened| LoadedTeacher::load(opened, &settings.sft, &compute);
-    let teacher = teacher.as_ref().map(load).transpose()?;
+    let teacher = LoadedTeacher::load(teacher.as_ref(), &settings.sft, &compute)?;
     train(&settings, &compute, &start, Data { rows, teacher }, &options.folder, about)
 }
 
@@ -124,8 +124,11 @@ fn refuse_without_teacher(options: &Options, settings: &Settings) -> Result<()> 
         ("--distill-beta", options.sft.distill_beta.is_some()),
         ("--distill-temperature", options.sft.distill_temperature.is_some()),
     ];
-    match flags.into_iter().find(|(_, is_given)| *is_given && settings.sft.teacher.is_empty()) {
-        Some((flag, _)) => bail!("`{flag}` has no effect without `--teacher`; give one or remove it"),
+    let has_none = settings.sft.teacher.is_empty() && !settings.sft.stored_logprobs;
+    match flags.into_iter().find(|(_, is_given)| *is_given && has_none) {
+        Some((flag, _)) => bail!(
+            "`{flag}` has no effect without `--teacher` or `--stored-logprobs`; give one of them or remove it"
+        ),
         None => Ok(()),
     }
 }
@@ -206,13 +209,14 @@ fn gradient(
     // One denominator for the whole step, whatever its split into micro-batches: the sum of the weights.
     let total = batches.iter().map(WeightedBatch::weight).sum::<f64>() as f32;
     let mut sums = Sums::default();
-    for WeightedBatch { batch, weights } in batches {
+    for weighted in batches {
+        let WeightedBatch { batch, weights, .. } = weighted;
         let shares = || match weights {
             None => vec![1.0 / total; batch.targets.len()],
             Some(weights) => weights.iter().map(|weight| weight / total).collect(),
         };
         match (&mut teacher, weights) {
-            (Some(teacher), _) => sums.add_distilled(&teacher.gradient(learner, batch, &shares())?),
+            (Some(teacher), _) => sums.add_distilled(&teacher.gradient(learner, weighted, &shares())?),
             (None, None) => sums.totals.add(&learner.gradient(batch, 1.0 / total)?),
             (None, Some(_)) => sums.totals.add(&learner.weighted_gradient(batch, |_| shares())?),
         }
@@ -232,7 +236,7 @@ fn evaluate(
     for batch in rows.eval_batches(compute.micro_batch_tokens)? {
         match &mut teacher {
             Some(teacher) => sums.add_distilled(&teacher.compare(learner, &batch)?),
-            None => sums.totals.add(&learner.losses(&batch)?),
+            None => sums.totals.add(&learner.losses(&batch.batch)?),
         }
     }
     refuse_nan(sums.mean_loss(), run.progress.step).map_err(|error| run.diverged(error))?;

@@ -127,6 +127,9 @@ fn write_chunk(writer: &mut Writer, chunk: &[LocatedRow], kind: Kind, rules: &Ru
         writer.counts.rows += 1;
         match example {
             Ok(example) => {
+                for of_tokens in &example.distributions {
+                    writer.push_distributions(of_tokens)?;
+                }
                 for (index, sequence) in example.sequences.iter().enumerate() {
                     writer
                         .push(sequence, example.weights.as_ref().map(|weights| weights[index].as_slice()))?;
@@ -157,7 +160,7 @@ fn cache_below(user: Option<PathBuf>, out: &Path) -> PathBuf {
 fn key(paths: &[PathBuf], options: &ReadOptions, kind: Kind, rules: &Rules<'_>) -> Result<String> {
     let mut hasher = Hasher::default();
     let one_message = json!([{"role": "user", "content": "Hi"}]);
-    let rules_text = json!({
+    let mut rules_text = json!({
         "version": VERSION,
         "program": env!("CARGO_PKG_VERSION"),
         "named_tokens": rules.template.named_tokens(),
@@ -176,6 +179,9 @@ fn key(paths: &[PathBuf], options: &ReadOptions, kind: Kind, rules: &Rules<'_>) 
         "too_long": rules.too_long,
         "train_on": rules.train_on,
     });
+    if rules.stored_logprobs.is_some() {
+        rules_text["stored_logprobs"] = true.into();
+    }
     hasher.update(rules_text.to_string());
     hasher.update(rules.tokenizer.to_json()?);
     for path in paths {

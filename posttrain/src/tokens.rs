@@ -1,7 +1,8 @@
 //! Tokenized sequences on disk: written once, named by the hash of everything that decides them, and read by every run. A
 //! folder contains `tokens.bin` (u32 little-endian, the highest bit set where a token is trained), `starts.bin` (u64, the
 //! index of each sequence's first token, then the total), `dropped.jsonl`, and the list of these with the counts; where
-//! tokens have fractions as weights also `weights.bin` (f32 of every token).
+//! tokens have fractions as weights also `weights.bin` (f32 of every token), and the files of [`distributions`] where those are
+//! learned.
 
 use anyhow::{Context, Result};
 use files::atomic::{self, NewFolder};
@@ -16,9 +17,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use training::Sequence;
 
+mod distributions;
 mod store;
 
 pub(crate) use store::Store;
+
+use distributions::NewDistributions;
 
 /// The files of a folder beside its list.
 const FILES: [&str; 3] = ["tokens.bin", "starts.bin", "dropped.jsonl"];
@@ -119,6 +123,9 @@ fn note_text(note: &str, rows: &str) -> String {
         "last_turn_only" => {
             "train their last turn only, because the chat template removes the thoughts of earlier ones"
         }
+        "tokens_without_logprobs" => {
+            "have trained tokens that nothing is stored for, which are learned as they are (cross-entropy)"
+        }
         "tools_as_words" => "have tools or calls in words, because the chat template prints none",
         other => other,
     };
@@ -135,6 +142,8 @@ pub(crate) struct Writer {
     files: [NewFile; 3],
     /// The writer of [`WEIGHTS`], from the first sequence with weights on.
     weights: Option<NewFile>,
+    /// The writers of what is stored of the tokens, if it is learned.
+    distributions: Option<NewDistributions>,
     /// The counts of what was written so far.
     pub(crate) counts: Counts,
 }
@@ -147,6 +156,10 @@ struct NewFile {
 }
 
 impl NewFile {
+    fn create(path: &Path) -> std::io::Result<Self> {
+        Ok(Self { file: BufWriter::new(File::create(path)?), content: Checksummer::new(Algorithm::Xxh3) })
+    }
+
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<()> {
         self.content.update(bytes);
         self.file.write_all(bytes)
@@ -161,15 +174,13 @@ impl Writer {
     pub(crate) fn create(folder: &Path) -> Result<Self> {
         let cannot = || format!("cannot write tokens to {}", folder.display());
         let new = NewFolder::create(folder).with_context(cannot)?;
-        let create = |name: &str| {
-            let file = BufWriter::new(File::create(new.path().join(name)).with_context(cannot)?);
-            anyhow::Ok(NewFile { file, content: Checksummer::new(Algorithm::Xxh3) })
-        };
+        let create = |name: &str| NewFile::create(&new.path().join(name)).with_context(cannot);
         let files = [create(FILES[0])?, create(FILES[1])?, create(FILES[2])?];
         // Without locks, what a killed run leaves is removed later.
         let _ = files[0].file.get_ref().try_lock();
         let counts = Counts::default();
-        let mut writer = Self { folder: folder.to_owned(), new, files, weights: None, counts };
+        let mut writer =
+            Self { folder: folder.to_owned(), new, files, weights: None, distributions: None, counts };
         writer.write(1, &0u64.to_le_bytes())?;
         Ok(writer)
     }
@@ -198,8 +209,7 @@ impl Writer {
     fn push_weights(&mut self, tokens: usize, weights: Option<&[f32]>) -> Result<()> {
         let cannot = self.cannot();
         if weights.is_some() && self.weights.is_none() {
-            let file = File::create(self.new.path().join(WEIGHTS)).with_context(|| cannot.clone())?;
-            let mut file = NewFile { file: BufWriter::new(file), content: Checksummer::new(Algorithm::Xxh3) };
+            let mut file = NewFile::create(&self.new.path().join(WEIGHTS)).with_context(|| cannot.clone())?;
             (0..self.counts.tokens)
                 .try_for_each(|_| file.write(&1f32.to_le_bytes()))
                 .with_context(|| cannot.clone())?;
@@ -227,13 +237,15 @@ impl Writer {
     /// As `push`.
     pub(crate) fn finish(self) -> Result<()> {
         let cannot = self.cannot();
-        let Self { folder, new, files, weights, counts } = self;
+        let Self { folder, new, files, weights, distributions, counts } = self;
         let about = serde_json::to_value(&counts)?.as_object().cloned().unwrap_or_default();
         let mut manifest = Manifest { about, ..Manifest::default() };
         // The lock lasts until the store has its name.
         let _lock = files[0].file.get_ref().try_clone();
         let weights = weights.map(|weights| (WEIGHTS, weights));
-        for (name, mut written) in FILES.into_iter().zip(files).chain(weights) {
+        let distributions =
+            distributions.into_iter().flat_map(|new| distributions::FILES.into_iter().zip(new.files));
+        for (name, mut written) in FILES.into_iter().zip(files).chain(weights).chain(distributions) {
             let synced = written.file.flush().and_then(|()| written.file.get_ref().sync_all());
             synced.with_context(|| cannot.clone())?;
             let content: Content = written.content.finish();

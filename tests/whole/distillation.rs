@@ -12,7 +12,7 @@ use training::{
 };
 
 /// The model with some noise added to its weights: a student that has something to learn from the model itself.
-fn write_student(from: &Path, into: &Path) {
+pub(crate) fn write_student(from: &Path, into: &Path) {
     let original = open(from);
     std::fs::create_dir_all(into).unwrap();
     for name in ["config.json", "tokenizer.json", "tokenizer_config.json", "generation_config.json"] {

@@ -100,6 +100,7 @@ mod serving;
 /// `smolserve` for a long time.
 mod soak;
 /// No import circles, and nobody but the demonstration knows the demonstration.
+mod stored_logprobs;
 mod structure;
 /// A teacher for the tasks that are made when they are named.
 mod task_teacher;

@@ -29,13 +29,20 @@ pub trait Score {
 /// Returns the weight of each trained token (N) in the gradient, given the log-probabilities of all (N).
 pub type WeightsOf<'a> = dyn FnMut(&[TokenLoss]) -> Vec<f32> + 'a;
 
-/// A frozen model whose distributions another one learns.
+/// What a model learns distributions from: a frozen model, or what one was asked before.
 pub trait Teacher {
     /// Runs a batch.
     fn forward(&mut self, batch: &Batch);
 
-    /// Writes the logits (rows, V) of some of the trained tokens of the batch that was run.
-    fn logits(&mut self, rows: Range<usize>, logits: &mut Vec<f32>);
+    /// Writes the logits (rows, V) of some of the trained tokens of the batch that was run; `student` are the model's own.
+    fn logits(&mut self, rows: Range<usize>, student: &[f32], logits: &mut Vec<f32>);
+
+    /// Returns whether it knows the distribution of a trained token; otherwise its logits name the token alone, which is
+    /// learned as without a teacher.
+    fn knows(&self, row: usize) -> bool {
+        let _ = row;
+        true
+    }
 }
 
 /// What is learned from a teacher.

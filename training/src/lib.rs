@@ -21,6 +21,7 @@ mod quantized;
 
 mod optimizer;
 mod settings;
+mod stored;
 mod totals;
 
 mod backend;
@@ -43,4 +44,5 @@ pub use optimizer::{Optimizer, OptimizerSettings};
 pub use parameters::{Layout, Parameters, Tensor};
 pub use peak::Peak;
 pub use settings::{ComputeSettings, Device, Precision};
+pub use stored::{StoredDistributions, TopTokens};
 pub use totals::Totals;

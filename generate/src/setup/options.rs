@@ -57,6 +57,10 @@ pub struct TeacherOptions {
     /// Keep what a reasoning teacher thought before a reply as the message's reasoning_content; it is dropped otherwise
     #[arg(long)]
     pub(super) keep_reasoning: bool,
+    /// Keep the log-probabilities of each reply's tokens and of the N likeliest in the place of each, as the message's
+    /// logprobs: `posttrain sft --stored-logprobs` learns from them
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=20))]
+    pub(super) keep_logprobs: Option<u8>,
     /// Maximum number of tokens of every answer, in place of those in the recipe; thoughts count. ROLE is main (the
     /// default), judge, reward, safety or completion
     #[arg(long, value_name = "[ROLE:]N")]

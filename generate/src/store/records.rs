@@ -1,5 +1,6 @@
 //! What the store holds of calls and rows.
 
+use datasets::logprobs::TokenLogprobs;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -7,7 +8,7 @@ use serde_json::{Map, Value};
 pub(crate) type CallKey = [u8; 16];
 
 /// A teacher's answer.
-#[derive(Default, Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Default, Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Reply {
     pub(crate) text: String,
     /// What the model thought before the text, where the endpoint separates it.
@@ -20,6 +21,9 @@ pub(crate) struct Reply {
     pub(crate) filtered: bool,
     pub(crate) prompt_tokens: u64,
     pub(crate) completion_tokens: u64,
+    /// The log-probabilities of its tokens, if it was asked with them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) logprobs: Vec<TokenLogprobs>,
 }
 
 /// Why a row is not in the dataset.

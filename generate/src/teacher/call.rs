@@ -19,6 +19,9 @@ pub(crate) struct Call {
     pub(crate) seed: u64,
     pub(crate) schema: Option<serde_json::Value>,
     pub(crate) regex: Option<String>,
+    /// How many of the likeliest tokens come with each token of the answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) top_logprobs: Option<u8>,
 }
 
 /// What the teacher continues.
@@ -76,7 +79,7 @@ impl Call {
     /// A call with a step's sampling and without a constraint.
     pub(crate) fn new(prompt: Prompt, sampling: Sampling, seed: u64) -> Self {
         let Sampling { temperature, top_p, max_tokens } = sampling;
-        Self { prompt, temperature, top_p, max_tokens, seed, schema: None, regex: None }
+        Self { prompt, temperature, top_p, max_tokens, seed, schema: None, regex: None, top_logprobs: None }
     }
 
     /// The constraint of the answer.

@@ -5,7 +5,8 @@ use crate::budget::Cost;
 use crate::store::{AnswerSource, Outcome, Reply};
 use anyhow::{Result, anyhow};
 use checkpoint::{ChatTemplate, Checkpoint, Tokenizer, chat};
-use engine::{Engine, Finish, NativeEngine, Options, Request, RequestError, Sampling};
+use datasets::logprobs::{ScoredToken, TokenLogprobs};
+use engine::{Answer, Engine, Finish, NativeEngine, Options, Request, RequestError, Sampling};
 use std::path::Path;
 
 /// The endpoint's name in the ledger.
@@ -83,12 +84,14 @@ impl LocalTeacher {
     }
 
     async fn reply(&self, request: Request, prompt_tokens: u64) -> Result<Reply, CallError> {
+        let has_logprobs = request.logprobs.is_some();
         let events = self.engine.submit(request).map_err(|refused| match refused {
             RequestError::TooLong { .. } => CallError::TooLong(refused.to_string()),
             RequestError::Stopped => CallError::Unusable(anyhow!("the engine has stopped")),
             other => CallError::Rejected(None, other.to_string()),
         })?;
         let answer = events.collect().await;
+        let logprobs = if has_logprobs { self.logprobs(&answer) } else { Vec::new() };
         match answer.finish {
             Finish::ConstraintFailed(reason) => Err(CallError::Rejected(None, reason)),
             // The engine's fault, not the row's: if the engine has stopped, the next call ends the run.
@@ -100,8 +103,23 @@ impl LocalTeacher {
                 filtered: false,
                 prompt_tokens,
                 completion_tokens: answer.ids.len() as u64,
+                logprobs,
             }),
         }
+    }
+
+    /// The log-probabilities of an answer's tokens, the one that ended it included.
+    fn logprobs(&self, answer: &Answer) -> Vec<TokenLogprobs> {
+        let bytes = self.tokenizer.token_bytes();
+        let scored = |id: u32, logprob: f32| {
+            let bytes = bytes.get(id as usize).map_or(&[][..], Vec::as_slice);
+            ScoredToken::new(bytes, f64::from(logprob))
+        };
+        let tokens = answer.ids.iter().zip(&answer.logprobs).map(|(id, at)| TokenLogprobs {
+            chosen: scored(*id, at.logprob),
+            top_logprobs: at.top.iter().map(|(id, logprob)| scored(*id, *logprob)).collect(),
+        });
+        tokens.collect()
     }
 
     fn request(&self, call: &Call) -> Result<Request, CallError> {
@@ -139,6 +157,7 @@ impl LocalTeacher {
             // A tokenizer without these special tokens writes them as text.
             stop_strings: vec!["<|im_end|>".to_owned(), "<|im_start|>".to_owned()],
             deliver_at_end: true,
+            logprobs: call.top_logprobs.map(usize::from),
             ..Request::default()
         })
     }

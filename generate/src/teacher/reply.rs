@@ -4,9 +4,11 @@ use super::call::CallError;
 use crate::endpoint::cause;
 use crate::store::Reply;
 use anyhow::anyhow;
+use datasets::logprobs::TokenLogprobs;
 use flate2::read::GzDecoder;
 use openai::reply::{CompletionReply, ErrorReply, ReplyEnd, ReplyFault, ReplyUsage, parse, unreadable};
 use reqwest::{Response, StatusCode};
+use serde_json::Value;
 use std::io::Read;
 
 /// Bytes per token in the estimate for servers that count no tokens.
@@ -118,7 +120,15 @@ pub(super) fn completion(body: &[u8], content_type: &str) -> Result<Reply, NoAns
         filtered: reply.end == ReplyEnd::Filtered,
         prompt_tokens: usage.prompt_tokens,
         completion_tokens: usage.completion_tokens,
+        logprobs: logprobs(reply.logprobs),
     })
+}
+
+/// Log-probabilities as they are stored; none where they are not in OpenAI's shape.
+fn logprobs(sent: Value) -> Vec<TokenLogprobs> {
+    let mut tokens: Vec<TokenLogprobs> = serde_json::from_value(sent).unwrap_or_default();
+    TokenLogprobs::shorten(&mut tokens);
+    tokens
 }
 
 /// The counts of an answer, estimated where the server reports none.

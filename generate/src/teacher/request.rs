@@ -85,7 +85,18 @@ fn plain_body(wire: Wire<'_>, call: &Call) -> Result<(&'static str, Value)> {
     let messages = messages.iter().map(wire_message).collect::<Result<_>>()?;
     let response_format = call.schema.as_ref().map(response_format).transpose()?;
     let rest = ChatRequest::default();
-    let request = ChatRequest { model, messages, sampling, max_tokens, response_format, ..rest };
+    let top_logprobs = call.top_logprobs.map(u64::from);
+    let logprobs = top_logprobs.map(|_| true);
+    let request = ChatRequest {
+        model,
+        messages,
+        sampling,
+        max_tokens,
+        response_format,
+        logprobs,
+        top_logprobs,
+        ..rest
+    };
     Ok(("chat/completions", serde_json::to_value(request)?))
 }
 
@@ -174,6 +185,18 @@ mod tests {
             "top_p": 0.95, "max_tokens": 300, "seed": 7, "stop": USER_STOPS,
         });
         assert_eq!(sent(&call(Prompt::User(messages)), UserTurns::Raw, None), ("completions", expected));
+    }
+
+    #[test]
+    fn log_probabilities_are_asked_for_where_they_are_kept() {
+        let mut asked = call(Prompt::Assistant(vec![Message::new("user", "Hi")]));
+        let plain = sent(&asked, UserTurns::Raw, None).1;
+        asked.top_logprobs = Some(5);
+        let body = sent(&asked, UserTurns::Raw, None).1;
+        assert_eq!(
+            (plain.get("logprobs"), &body["logprobs"], &body["top_logprobs"]),
+            (None, &json!(true), &json!(5))
+        );
     }
 
     #[test]

@@ -3,12 +3,15 @@
 
 use super::outcome::{Dropped, Tokens, tokens};
 use super::rules::{Rules, Tools, TrainOn};
+use super::stored::{StoredReply, TokenIds, distributions, stored};
 use checkpoint::Tokenizer;
 use checkpoint::chat::{self, RenderedChat, Rendering};
 use checkpoint::tools::{prints_tools, with_tools_as_text};
+use datasets::logprobs::LOGPROBS;
 use datasets::{Message, Row};
 use serde_json::{Map, Value};
 use std::collections::BTreeSet;
+use training::TopTokens;
 
 /// Returns a conversation, of which messages before `from` are never trained, in a row of a weight.
 pub(super) fn conversation(
@@ -45,7 +48,47 @@ pub(super) fn conversation(
     if spells_special_token(&rendered, rules.tokenizer) {
         notes.insert("special_tokens_in_text");
     }
-    tokens(rendered.ids, &weights, rules)
+    let distributions =
+        rules.stored_logprobs.map(|ids| stored_distributions(&rendered, messages, &prepared, ids, rules));
+    let distributions = distributions.transpose()?;
+    let mut tokens = tokens(rendered.ids, &weights, rules)?;
+    if let Some(distributions) = &distributions {
+        let is_missing = |(id, top): (&u32, &TopTokens)| top.is_empty() && !rules.tokenizer.is_special(*id);
+        let trained = tokens.sequence.ids.iter().zip(distributions).zip(tokens.sequence.trained.iter());
+        if trained.filter(|(_, trained)| **trained).any(|(token, _)| is_missing(token)) {
+            notes.insert("tokens_without_logprobs");
+        }
+    }
+    tokens.distributions = distributions;
+    Ok(tokens)
+}
+
+/// Returns what is stored of each token.
+fn stored_distributions(
+    rendered: &RenderedChat,
+    messages: &[Message],
+    prepared: &[Prepared],
+    ids: &TokenIds,
+    rules: &Rules<'_>,
+) -> Result<Vec<TopTokens>, Dropped> {
+    let mut replies = Vec::new();
+    for (message, prepared) in prepared.iter().enumerate() {
+        let is_reply = prepared.message.role == "assistant" && !prepared.message.content.is_empty();
+        if let Some(tokens) = stored(&messages[prepared.origin])?.filter(|_| is_reply) {
+            replies.push(StoredReply { message, content: &prepared.message.content, tokens });
+        }
+    }
+    if replies.is_empty() {
+        let detail = "no reply is stored with log-probabilities (`smoltalk gen --keep-logprobs`)";
+        return Err(Dropped::new("no_logprobs", detail));
+    }
+    let distributions = distributions(rendered, &replies, rules.tokenizer, ids);
+    match distributions.iter().all(Vec::is_empty) {
+        true => {
+            Err(Dropped::new("other_tokens", "the stored tokens are nowhere those of the model's tokenizer"))
+        }
+        false => Ok(distributions),
+    }
 }
 
 /// Notes what is odd about messages before any template.
@@ -187,6 +230,7 @@ fn rendered(
 /// Returns a row's message as templates read it: with every field that it has.
 fn chat_message(index: usize, message: &Message) -> chat::Message {
     let mut extra = message.extra.clone();
+    extra.remove(LOGPROBS);
     let mut text = |name: &str| match extra.remove(name) {
         Some(Value::String(text)) => Some(text),
         _ => None,

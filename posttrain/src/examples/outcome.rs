@@ -2,7 +2,7 @@
 
 use super::rules::Rules;
 use std::collections::BTreeSet;
-use training::Sequence;
+use training::{Sequence, TopTokens};
 
 /// Why a row gives no sequence.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,6 +26,8 @@ pub struct Example {
     pub sequences: Vec<Sequence<'static>>,
     /// The weight of each token of each sequence in the loss, where not all that are trained have 1.
     pub weights: Option<Vec<Vec<f32>>>,
+    /// What is stored of each token of each sequence, where that is learned; none otherwise.
+    pub distributions: Vec<Vec<TopTokens>>,
     /// How many of them were cut.
     pub cut: usize,
     /// Tokens that were cut off.
@@ -38,6 +40,8 @@ pub struct Example {
 pub(super) struct Tokens {
     pub(super) sequence: Sequence<'static>,
     pub(super) weights: Option<Vec<f32>>,
+    /// What is stored of each token, where that is learned.
+    pub(super) distributions: Option<Vec<TopTokens>>,
 }
 
 /// Returns ids with the tokens of a weight above 0 trained.
@@ -49,11 +53,15 @@ pub(super) fn tokens(ids: Vec<u32>, weights: &[f64], rules: &Rules<'_>) -> Resul
         return Err(Dropped::new("fractional_weight", detail));
     }
     let weights = fraction.map(|_| weights.iter().map(|weight| *weight as f32).collect());
-    Ok(Tokens { sequence: Sequence { ids: ids.into(), trained: trained.into() }, weights })
+    let sequence = Sequence { ids: ids.into(), trained: trained.into() };
+    Ok(Tokens { sequence, weights, distributions: None })
 }
 
 /// Returns a document and the token that ends it, all of it trained.
 pub(super) fn document(text: &str, weight: f64, rules: &Rules<'_>) -> Result<Tokens, Dropped> {
+    if rules.stored_logprobs.is_some() {
+        return Err(Dropped::new("no_logprobs", "a document has none; `--stored-logprobs` learns replies"));
+    }
     if text.trim().is_empty() {
         return Err(Dropped::new("empty_text", ""));
     }

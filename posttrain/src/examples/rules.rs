@@ -1,5 +1,6 @@
 //! How rows become sequences: what is trained, and what happens to long rows and tools.
 
+use super::stored::TokenIds;
 use checkpoint::{ChatTemplate, Tokenizer};
 use serde_json::{Map, Value};
 
@@ -65,6 +66,8 @@ pub struct Rules<'a> {
     pub fractions: bool,
     /// Whether pairs of equal replies or equal scores are dropped.
     pub drop_ties: bool,
+    /// Whether replies are learned from the log-probabilities that they are stored with: the model's ids then.
+    pub stored_logprobs: Option<&'a TokenIds>,
 }
 
 impl<'a> Rules<'a> {
@@ -82,6 +85,7 @@ impl<'a> Rules<'a> {
             split_special_tokens: false,
             fractions: true,
             drop_ties: true,
+            stored_logprobs: None,
         }
     }
 }

@@ -4,7 +4,7 @@ use super::settings::{Settings, SftSettings};
 use crate::order::{Order, Pack, best_fit, hold_out, micro_batches};
 use crate::tokens::Store;
 use anyhow::{Result, ensure};
-use training::Batch;
+use training::{Batch, TopTokens};
 
 /// The rows of a run.
 #[derive(Debug)]
@@ -59,11 +59,13 @@ impl Rows {
     ///
     /// # Errors
     /// As `step`.
-    pub(super) fn eval_batches(&self, micro_batch_tokens: usize) -> Result<Vec<Batch>> {
-        match &self.eval {
-            Some(eval) => batches(eval, &(0..eval.len() as u32).collect::<Vec<u32>>(), micro_batch_tokens),
-            None => batches(&self.data, &self.held_out, micro_batch_tokens),
-        }
+    pub(super) fn eval_batches(&self, micro_batch_tokens: usize) -> Result<Vec<WeightedBatch>> {
+        let (store, rows) = match &self.eval {
+            Some(eval) => (eval, (0..eval.len() as u32).collect()),
+            None => (&self.data, self.held_out.clone()),
+        };
+        let batches = micro_batches(&rows, |row| store.length(row as usize), micro_batch_tokens).into_iter();
+        batches.map(|rows| WeightedBatch::read(store, &rows)).collect()
     }
 
     /// Returns the names of the tokenized data, which are hashes of everything that decides it.
@@ -73,19 +75,26 @@ impl Rows {
     }
 }
 
-/// A micro-batch, with the weight of each target where not all have 1.
+/// A micro-batch, with the weight of each target where not all have 1, and what is stored of each where that is learned.
 #[derive(Debug)]
 pub(super) struct WeightedBatch {
     pub(super) batch: Batch,
     pub(super) weights: Option<Vec<f32>>,
+    pub(super) distributions: Option<Vec<TopTokens>>,
 }
 
 impl WeightedBatch {
     fn read(store: &Store, rows: &[u32]) -> Result<Self> {
         let mut sequences = Vec::with_capacity(rows.len());
         let mut weights = Vec::new();
+        let mut distributions = None;
         for row in rows {
             let sequence = store.sequence(*row as usize)?;
+            if let Some(of_tokens) = store.distributions(*row as usize)? {
+                let targets = sequence.trained.iter().zip(of_tokens).skip(1);
+                let targets = targets.filter(|(trained, _)| **trained).map(|(_, top)| top);
+                distributions.get_or_insert_with(Vec::new).extend(targets);
+            }
             if let Some(of_tokens) = store.weights(*row as usize)? {
                 let targets = sequence.trained.iter().zip(of_tokens).skip(1);
                 weights.extend(targets.filter(|(trained, _)| **trained).map(|(_, weight)| weight));
@@ -93,7 +102,7 @@ impl WeightedBatch {
             sequences.push(sequence);
         }
         let weights = weights.iter().any(|weight| *weight != 1.0).then_some(weights);
-        Ok(Self { batch: Batch::new(sequences), weights })
+        Ok(Self { batch: Batch::new(sequences), weights, distributions })
     }
 
     /// Returns the sum of the weights of its targets.
@@ -103,13 +112,4 @@ impl WeightedBatch {
             Some(weights) => weights.iter().map(|weight| f64::from(*weight)).sum(),
         }
     }
-}
-
-/// Returns rows as micro-batches.
-fn batches(store: &Store, rows: &[u32], micro_batch_tokens: usize) -> Result<Vec<Batch>> {
-    let batch = |rows: Vec<u32>| {
-        let sequences = rows.iter().map(|row| store.sequence(*row as usize));
-        Ok(Batch::new(sequences.collect::<Result<Vec<_>, _>>()?))
-    };
-    micro_batches(rows, |row| store.length(row as usize), micro_batch_tokens).into_iter().map(batch).collect()
 }

@@ -2,7 +2,7 @@
 
 use crate::checks::refuse_beyond_positions;
 use crate::data::DataSettings;
-use crate::examples::{Rules, TooLong, TrainOn};
+use crate::examples::{Rules, TokenIds, TooLong, TrainOn};
 use crate::settings::{TrainingSettings, at_least_one, settings, within};
 use crate::vocabulary::StartingPoint;
 use anyhow::{Result, ensure};
@@ -37,6 +37,9 @@ settings! {
         /// Hugging Face id, with the same tokenizer
         [value_name = "MODEL"]
         teacher: String = String::new(),
+        /// Learn the distributions that replies are stored with (`smoltalk gen --keep-logprobs`) instead of their tokens
+        [num_args = 0..=1, default_missing_value = "true"]
+        stored_logprobs: bool = false,
         /// Divergence from the teacher: 0 is the forward KL divergence, 1 the reverse one, between them the generalized
         /// Jensen-Shannon divergence
         distill_beta: f64 = 0.0,
@@ -64,6 +67,10 @@ impl Settings {
         within("`eval_split`", self.sft.eval_split, 0.0, 0.9)?;
         within("`distill_beta`", self.sft.distill_beta, 0.0, 1.0)?;
         within("`distill_temperature`", self.sft.distill_temperature, 0.01, 100.0)?;
+        ensure!(
+            !self.sft.stored_logprobs || (self.sft.teacher.is_empty() && self.sft.distill_temperature == 1.0),
+            "`stored_logprobs` takes no `teacher` and no `distill_temperature`: what is stored is the distribution at temperature 1; remove them"
+        );
         at_least_one("`batch_size`", self.sft.batch_size as u64)?;
         ensure!(
             self.sft.max_length >= 2,
@@ -78,11 +85,13 @@ impl Settings {
         &self,
         start: &'a StartingPoint,
         template_args: &'a Map<String, Value>,
+        token_ids: Option<&'a TokenIds>,
     ) -> Result<Rules<'a>> {
         refuse_beyond_positions(self.sft.max_length, start)?;
         let SftSettings { max_length, too_long, train_on, .. } = self.sft;
         let rules = Rules::new(&start.template, &start.tokenizer, max_length);
-        let rules = Rules { document_end: start.document_end, too_long, train_on, ..rules };
+        let document_end = start.document_end;
+        let rules = Rules { document_end, too_long, train_on, stored_logprobs: token_ids, ..rules };
         Ok(self.data.rules(rules, template_args))
     }
 

@@ -1,6 +1,8 @@
-//! `--teacher`: a model learns the distributions of another one instead of the rows' tokens (distillation, arXiv 1503.02531).
-//! The teacher runs in this process, on each micro-batch, and gives all of its logits: nothing is stored and nothing cut.
+//! A model learns the distributions of another one instead of the rows' tokens (distillation, arXiv 1503.02531). With
+//! `--teacher` that one runs in this process, on each micro-batch, and gives all of its logits; with `--stored-logprobs` the
+//! rows have what it found likeliest when it wrote them.
 
+use super::rows::WeightedBatch;
 use super::settings::SftSettings;
 use crate::vocabulary::StartingPoint;
 use anyhow::{Result, ensure};
@@ -8,16 +10,19 @@ use checkpoint::Checkpoint;
 use report::numbers::separated;
 use serde_json::Value;
 use training::{
-    Base, Batch, ComputeSettings, Device, Distillation, DistilledTokens, Divergence, Learner, Teacher,
-    teacher,
+    Base, ComputeSettings, Device, Distillation, DistilledTokens, Divergence, Learner, StoredDistributions,
+    Teacher, teacher,
 };
 
 /// The settings that mean something with a teacher only.
-const KEYS: [&str; 3] = ["teacher", "distill_beta", "distill_temperature"];
+const KEYS: [&str; 3] = ["teacher", "distill_temperature", "distill_beta"];
+/// The setting of what is stored.
+const STORED: &str = "stored_logprobs";
 
-/// A teacher that is loaded, and what is learned from it.
+/// What is learned, and how.
 pub(super) struct LoadedTeacher {
-    teacher: Box<dyn Teacher>,
+    /// The teacher's model; none where the rows have its distributions.
+    model: Option<Box<dyn Teacher>>,
     divergence: Divergence,
 }
 
@@ -61,39 +66,45 @@ pub(super) fn open(settings: &SftSettings, start: &mut StartingPoint) -> Result<
 /// # Errors
 /// When the teacher's weights cannot be read.
 pub(super) fn identify(configuration: &mut Value, teacher: Option<&Checkpoint>) -> Result<()> {
-    match (teacher, configuration.as_object_mut()) {
-        (Some(teacher), Some(fields)) => {
-            fields.insert(KEYS[0].to_owned(), teacher.weights_sha256()?.into());
-        }
-        (None, Some(fields)) => KEYS.iter().for_each(|key| drop(fields.remove(*key))),
-        (_, None) => {}
+    let Some(fields) = configuration.as_object_mut() else { return Ok(()) };
+    let is_stored = fields.get(STORED).is_some_and(|value| value == true);
+    match teacher {
+        Some(teacher) => drop(fields.insert(KEYS[0].to_owned(), teacher.weights_sha256()?.into())),
+        None if is_stored => KEYS[..2].iter().for_each(|key| drop(fields.remove(*key))),
+        None => KEYS.iter().for_each(|key| drop(fields.remove(*key))),
+    }
+    // Runs of earlier versions have no such key, and resume.
+    if !is_stored {
+        fields.remove(STORED);
     }
     Ok(())
 }
 
 impl LoadedTeacher {
-    /// Copies the teacher's weights.
+    /// Copies the teacher's weights, if there is one; `None` where the rows' tokens are learned.
     ///
     /// # Errors
     /// When the run does not compute on the CPU.
     pub(super) fn load(
-        opened: &Checkpoint,
+        opened: Option<&Checkpoint>,
         settings: &SftSettings,
         compute: &ComputeSettings,
-    ) -> Result<Self> {
+    ) -> Result<Option<Self>> {
+        if opened.is_none() && !settings.stored_logprobs {
+            return Ok(None);
+        }
         ensure!(
             compute.device == Device::Cpu,
-            "the device is {}, but models only learn from a teacher (`--teacher`) on the CPU; give `--device cpu`",
+            "the device is {}, but models only learn from a teacher (`--teacher`, `--stored-logprobs`) on the CPU; give `--device cpu`",
             compute.device
         );
-        let base = Base::from_weights(&opened.config, &opened.weights);
-        Ok(Self {
-            teacher: teacher(base, settings.max_length, compute)?,
-            divergence: Divergence {
-                beta: settings.distill_beta as f32,
-                temperature: settings.distill_temperature as f32,
-            },
-        })
+        let load = |opened: &Checkpoint| {
+            let base = Base::from_weights(&opened.config, &opened.weights);
+            teacher(base, settings.max_length, compute)
+        };
+        let (beta, temperature) = (settings.distill_beta as f32, settings.distill_temperature as f32);
+        let divergence = Divergence { beta, temperature };
+        Ok(Some(Self { model: opened.map(load).transpose()?, divergence }))
     }
 
     /// Adds the gradient of the weighted divergences of a batch to the learner's.
@@ -103,20 +114,39 @@ impl LoadedTeacher {
     pub(super) fn gradient(
         &mut self,
         learner: &mut Learner,
-        batch: &Batch,
+        batch: &WeightedBatch,
         weights: &[f32],
     ) -> Result<DistilledTokens> {
-        let target = Distillation { divergence: self.divergence, weights };
-        learner.distill(batch, self.teacher.as_mut(), target, true)
+        self.distill(learner, batch, weights, true)
     }
 
     /// Returns the divergences of a batch.
     ///
     /// # Errors
     /// When the device fails.
-    pub(super) fn compare(&mut self, learner: &mut Learner, batch: &Batch) -> Result<DistilledTokens> {
-        let weights = vec![0.0; batch.targets.len()];
-        let target = Distillation { divergence: self.divergence, weights: &weights };
-        learner.distill(batch, self.teacher.as_mut(), target, false)
+    pub(super) fn compare(
+        &mut self,
+        learner: &mut Learner,
+        batch: &WeightedBatch,
+    ) -> Result<DistilledTokens> {
+        self.distill(learner, batch, &vec![0.0; batch.batch.targets.len()], false)
+    }
+
+    fn distill(
+        &mut self,
+        learner: &mut Learner,
+        batch: &WeightedBatch,
+        weights: &[f32],
+        gradient: bool,
+    ) -> Result<DistilledTokens> {
+        let target = Distillation { divergence: self.divergence, weights };
+        match &mut self.model {
+            Some(model) => learner.distill(&batch.batch, model.as_mut(), target, gradient),
+            None => {
+                let of_targets = batch.distributions.clone().unwrap_or_default();
+                let mut stored = StoredDistributions::new(of_targets);
+                learner.distill(&batch.batch, &mut stored, target, gradient)
+            }
+        }
     }
 }

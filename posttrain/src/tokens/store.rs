@@ -1,6 +1,7 @@
 //! A store that is read: checked whole against its list when it is opened, then read one range at a time. It is not
 //! memory-mapped, so that a failing disk or a truncated file is an error, after which the run can still be saved.
 
+use super::distributions::Distributions;
 use super::{Counts, FILES, TRAINED, WEIGHTS};
 use anyhow::{Context, Result};
 use files::Error;
@@ -11,7 +12,7 @@ use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
-use training::Sequence;
+use training::{Sequence, TopTokens};
 
 /// Bytes that are read at once, a multiple of a token's.
 const PIECE: usize = 1 << 20;
@@ -27,6 +28,8 @@ pub(crate) struct Store {
     tokens: Mutex<File>,
     /// The weights of the tokens, where not all are 0 or 1.
     weights: Option<Mutex<File>>,
+    /// What is stored of the tokens, where that is learned.
+    distributions: Option<Distributions>,
     /// The index of each sequence's first token, then the number of tokens.
     starts: Vec<u64>,
     /// Ids are below it.
@@ -52,11 +55,12 @@ impl Store {
             return Err(damaged(&path, "contains other bytes than were written").into());
         }
         let weights = match manifest.files.get(WEIGHTS) {
-            Some(content) => Some(Mutex::new(open_weights(&folder.join(WEIGHTS), content)?)),
+            Some(content) => Some(Mutex::new(read_checked(&folder.join(WEIGHTS), content)?.0)),
             None => None,
         };
-        let folder = folder.to_owned();
-        Ok(Some(Self { folder, counts, tokens: Mutex::new(tokens), weights, starts, vocabulary }))
+        let distributions = Distributions::open(folder, &manifest, counts.sequences)?;
+        let (folder, tokens) = (folder.to_owned(), Mutex::new(tokens));
+        Ok(Some(Self { folder, counts, tokens, weights, distributions, starts, vocabulary }))
     }
 
     /// Returns its name, the hash of everything that decides it.
@@ -113,6 +117,15 @@ impl Store {
         let read = file.seek(start).and_then(|_| file.read_exact(&mut bytes));
         read.map_err(|reason| Error::file("read", &self.folder.join(WEIGHTS), shorter(reason)))?;
         Ok(Some(bytes.as_chunks::<4>().0.iter().map(|weight| f32::from_le_bytes(*weight)).collect()))
+    }
+
+    /// Returns what is stored of a sequence's tokens; `None` where that is not learned.
+    ///
+    /// # Errors
+    /// Names the file that cannot be read.
+    pub(crate) fn distributions(&self, index: usize) -> Result<Option<Vec<TopTokens>>, Error> {
+        let read = |all: &Distributions| all.read(index, self.length(index), self.vocabulary);
+        self.distributions.as_ref().map(read).transpose()
     }
 
     /// Returns a range of all tokens as one sequence.
@@ -172,34 +185,36 @@ fn check_tokens(file: &mut File, path: &Path, vocabulary: usize) -> Result<Conte
     }
 }
 
-/// Opens the weights, all of which are read once and compared with their checksum.
-fn open_weights(path: &Path, content: &Content) -> Result<File, Error> {
+/// Opens a file, all of which is read once and compared with its checksum. Returns its length as well.
+pub(super) fn read_checked(path: &Path, content: &Content) -> Result<(File, u64), Error> {
     let failed = |reason| Error::file("read", path, reason);
     let mut file = File::open(path).map_err(failed)?;
     let (mut piece, mut summer) = (Vec::with_capacity(PIECE), Checksummer::new(Algorithm::Xxh3));
+    let mut length = 0;
     loop {
         piece.clear();
         let count = file.by_ref().take(PIECE as u64).read_to_end(&mut piece).map_err(failed)?;
         summer.update(&piece);
+        length += count as u64;
         if count < PIECE {
             break;
         }
     }
     match summer.finish() == *content {
-        true => Ok(file),
+        true => Ok((file, length)),
         false => Err(damaged(path, "contains other bytes than were written")),
     }
 }
 
 /// Names what an unexpected end means here.
-fn shorter(reason: io::Error) -> io::Error {
+pub(super) fn shorter(reason: io::Error) -> io::Error {
     match reason.kind() {
         io::ErrorKind::UnexpectedEof => io::Error::other("it is shorter than when the run started"),
         _ => reason,
     }
 }
 
-fn damaged(path: &Path, reason: &str) -> Error {
+pub(super) fn damaged(path: &Path, reason: &str) -> Error {
     Error::Damaged { path: path.to_owned(), reason: reason.to_owned() }
 }
 

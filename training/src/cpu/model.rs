@@ -14,8 +14,8 @@ use crate::batch::Batch;
 use crate::parameters::ModelLayout;
 use checkpoint::ModelConfig;
 use kernels::training::{
-    TokenLoss, cross_entropy_backward, cross_entropy_forward, embedding_backward, embedding_forward,
-    rms_norm_backward, rms_norm_forward,
+    Divergence, TokenLoss, cross_entropy_backward, cross_entropy_forward, embedding_backward,
+    embedding_forward, rms_norm_backward, rms_norm_forward,
 };
 use kernels::{Accumulate, Element, Matrix, gemm};
 use std::ops::Range;
@@ -197,10 +197,18 @@ impl<E: Element> Model<E> {
         let mut of_teacher = Vec::new();
         self.has_head_gradient = gradients.is_some();
         self.head(weights, gradients, batch, &mut tokens, |first, logits, results| {
-            let rows = first..first + results.len();
-            teacher.logits(rows.clone(), &mut of_teacher); // (rows, V)
-            let (values, weights) = (&mut divergences[rows.clone()], &target.weights[rows]);
-            target.divergence.gradient(values, logits, &mut of_teacher, weights);
+            let rows: Vec<usize> = (first..first + results.len()).collect();
+            let vocabulary = logits.len() / rows.len();
+            teacher.logits(first..first + rows.len(), logits, &mut of_teacher); // (rows, V)
+            for alike in rows.chunk_by(|one, next| teacher.knows(*one) == teacher.knows(*next)) {
+                let (from, to) = (alike[0], alike[0] + alike.len());
+                // The forward divergence from a token alone is its cross-entropy.
+                let beta = if teacher.knows(from) { target.divergence.beta } else { 0.0 };
+                let divergence = Divergence { beta, ..target.divergence };
+                let of_logits = (from - first) * vocabulary..(to - first) * vocabulary;
+                let (student, theirs) = (&mut logits[of_logits.clone()], &mut of_teacher[of_logits]);
+                divergence.gradient(&mut divergences[from..to], student, theirs, &target.weights[from..to]);
+            }
         });
         DistilledTokens { tokens, divergences }
     }

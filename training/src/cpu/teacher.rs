@@ -26,7 +26,7 @@ impl<E: Element, W: Element> Teacher for FrozenTeacher<E, W> {
         self.model.forward_with(Operands::of_weights(self.weights.view()), batch);
     }
 
-    fn logits(&mut self, rows: Range<usize>, logits: &mut Vec<f32>) {
+    fn logits(&mut self, rows: Range<usize>, _student: &[f32], logits: &mut Vec<f32>) {
         self.model.logits_with(self.weights.view(), rows, logits);
     }
 }

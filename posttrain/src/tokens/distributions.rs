@@ -1,0 +1,116 @@
+//! The stored distributions of a store's tokens: of each token a count and as many ids (u32) with log-probabilities (f32),
+//! little-endian, in `distributions.bin`; where each sequence's begin (u64), and their end, in `distribution_starts.bin`.
+
+use super::store::{damaged, read_checked, shorter};
+use super::{NewFile, Writer};
+use anyhow::{Context, Result};
+use files::Error;
+use files::manifest::Manifest;
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use training::TopTokens;
+
+/// The files.
+pub(super) const FILES: [&str; 2] = ["distributions.bin", "distribution_starts.bin"];
+
+/// The writers of [`FILES`].
+#[derive(Debug)]
+pub(super) struct NewDistributions {
+    pub(super) files: [NewFile; 2],
+    bytes: u64,
+}
+
+impl Writer {
+    /// Adds the distributions of the next sequence's tokens. A store has those of all its sequences or of none.
+    ///
+    /// # Errors
+    /// When they cannot be written, for example because the disk is full.
+    pub(crate) fn push_distributions(&mut self, of_tokens: &[TopTokens]) -> Result<()> {
+        let cannot = self.cannot();
+        if self.distributions.is_none() {
+            let create = |name: &str| NewFile::create(&self.new.path().join(name)).context(cannot.clone());
+            let mut files = [create(FILES[0])?, create(FILES[1])?];
+            files[1].write(&0u64.to_le_bytes()).with_context(|| cannot.clone())?;
+            self.distributions = Some(NewDistributions { files, bytes: 0 });
+        }
+        let Some(new) = &mut self.distributions else { return Ok(()) };
+        let mut bytes = Vec::new();
+        for top in of_tokens {
+            let top = &top[..top.len().min(usize::from(u8::MAX))];
+            bytes.push(top.len() as u8);
+            for (id, logprob) in top {
+                bytes.extend(id.to_le_bytes());
+                bytes.extend(logprob.to_le_bytes());
+            }
+        }
+        new.bytes += bytes.len() as u64;
+        let written = new.files[0].write(&bytes).and_then(|()| new.files[1].write(&new.bytes.to_le_bytes()));
+        written.with_context(|| cannot)
+    }
+}
+
+/// The distributions of a store that is read.
+#[derive(Debug)]
+pub(super) struct Distributions {
+    path: PathBuf,
+    file: Mutex<File>,
+    starts: Vec<u64>,
+}
+
+impl Distributions {
+    /// Opens those of a store of so many sequences, if it has any. All of them are read once and compared with their
+    /// checksums.
+    pub(super) fn open(folder: &Path, manifest: &Manifest, sequences: usize) -> Result<Option<Self>, Error> {
+        let [Some(content), Some(starts_content)] = FILES.map(|name| manifest.files.get(name)) else {
+            return Ok(None);
+        };
+        let [path, starts_path] = FILES.map(|name| folder.join(name));
+        let (mut starts_file, _) = read_checked(&starts_path, starts_content)?;
+        let mut bytes = Vec::new();
+        let read = starts_file.rewind().and_then(|()| starts_file.read_to_end(&mut bytes));
+        read.map_err(|reason| Error::file("read", &starts_path, reason))?;
+        let starts: Vec<u64> =
+            bytes.as_chunks::<8>().0.iter().map(|start| u64::from_le_bytes(*start)).collect();
+        let (file, length) = read_checked(&path, content)?;
+        let is_whole = starts.len() == sequences + 1 && starts.last() == Some(&length) && starts.is_sorted();
+        match is_whole {
+            true => Ok(Some(Self { path, file: Mutex::new(file), starts })),
+            false => Err(damaged(&starts_path, "its sequences are not within the distributions")),
+        }
+    }
+
+    /// Returns the distributions of a sequence's `tokens` tokens over ids below `vocabulary`.
+    pub(super) fn read(
+        &self,
+        index: usize,
+        tokens: usize,
+        vocabulary: usize,
+    ) -> Result<Vec<TopTokens>, Error> {
+        let (start, end) = (self.starts[index], self.starts[index + 1]);
+        let mut bytes = vec![0; (end - start) as usize];
+        {
+            let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+            let read = file.seek(SeekFrom::Start(start)).and_then(|_| file.read_exact(&mut bytes));
+            read.map_err(|reason| Error::file("read", &self.path, shorter(reason)))?;
+        }
+        let mut rest = bytes.as_slice();
+        let all: Option<Vec<TopTokens>> = (0..tokens).map(|_| one(&mut rest, vocabulary)).collect();
+        all.filter(|_| rest.is_empty())
+            .ok_or_else(|| damaged(&self.path, "contains something else than the tokens' distributions"))
+    }
+}
+
+/// Takes the distribution of one token from the bytes.
+fn one(bytes: &mut &[u8], vocabulary: usize) -> Option<TopTokens> {
+    let (count, rest) = bytes.split_first()?;
+    let (entries, rest) = rest.split_at_checked(8 * usize::from(*count))?;
+    *bytes = rest;
+    let entries = entries.as_chunks::<8>().0.iter().map(|entry| {
+        let [id, logprob] = [0, 4].map(|at| [entry[at], entry[at + 1], entry[at + 2], entry[at + 3]]);
+        (u32::from_le_bytes(id), f32::from_le_bytes(logprob))
+    });
+    let entries: TopTokens = entries.collect();
+    entries.iter().all(|(id, logprob)| (*id as usize) < vocabulary && !logprob.is_nan()).then_some(entries)
+}
