@@ -85,7 +85,7 @@ impl LoadOptions {
 
 /// Loads a model and starts its engine.
 pub(crate) fn open(source: &ModelSource, options: &LoadOptions) -> Result<Model> {
-    let model = match options.engine {
+    let model: Result<Model> = match options.engine {
         EngineKind::Native => {
             let mut models = open_native(&ModelGroup::alone(source.clone()), options)?;
             Ok(models.remove(0))
