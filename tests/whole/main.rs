@@ -37,6 +37,12 @@ mod data_crash_states;
 mod devtools;
 /// A model learns from a teacher.
 mod distillation;
+/// Commands in the documentation are accepted by the programs.
+mod documented_commands;
+/// Commands in the documentation run.
+mod documented_runs;
+/// Pages of the documentation, taken apart.
+mod documents;
 /// `smoltalk gen` against endpoints that fail, die, cost money or answer in batches.
 mod endpoints;
 /// Every model family against transformers.
