@@ -51,6 +51,8 @@ mod families;
 mod family_training;
 /// An endpoint that breaks in every way.
 mod faulty_endpoint;
+/// Figures and pictures on the front page.
+mod figures;
 /// Logits, greedy answers and scores against transformers.
 mod forward;
 /// `smoltalk gen` from command line to dataset: whole runs, kills, bad input.
