@@ -85,6 +85,8 @@ mod networks;
 mod odd_teacher;
 /// What `smoltalk` does to folders, terminals and hosts that are not its own.
 mod outputs;
+/// Archives, wheels and the script that installs them.
+mod packages;
 /// The circle with the models that come with the project.
 mod pocket;
 /// `posttrain pretrain`: stages, mixtures, interventions.
