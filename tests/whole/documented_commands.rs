@@ -111,6 +111,7 @@ fn cargo_fault(arguments: &[String]) -> Option<String> {
                 package = Some(if pair[1] == "tests" { "tests" } else { &pair[1] }.to_owned());
                 format!("{}/Cargo.toml", pair[1])
             }
+            "--path" => format!("{}/Cargo.toml", pair[1]),
             "--example" => format!("{folder}/examples/{}.rs", pair[1]),
             "--test" if pair[1] != "whole" => format!("{folder}/tests/{}.rs", pair[1]),
             _ => continue,

@@ -21,6 +21,7 @@ pub(crate) fn pages() -> Vec<PathBuf> {
         "datasets",
         "models",
         "generate/recipes",
+        "packages",
         "posttrain/recipes",
     ];
     let inside = |folder: &&str| std::fs::read_dir(root.join(folder)).into_iter().flatten();
@@ -165,4 +166,17 @@ fn blocks_are_read_as_a_reader_sees_them() {
         |line: &str| commands(line).unwrap().into_iter().map(|words| words.join(" ")).collect::<Vec<_>>();
     assert_eq!(words("A=b c 'd e' && f > g    h # i"), ["c d e", "f", "h"]);
     assert_eq!(spans("a `b` c `d\\|e`\n```\n`f`\n```\n"), [(1, "b".to_owned()), (1, "d|e".to_owned())]);
+}
+
+/// Tables and single words (addresses) cannot be wrapped.
+#[test]
+fn the_front_page_and_the_guides_wrap_at_120_columns() {
+    let read = |page: &String| page == "README.md" || page == "docs/README.md" || page.contains("guides/");
+    for page in pages().iter().map(|page| short(page)).filter(read) {
+        let text = std::fs::read_to_string(of_project(&page)).unwrap();
+        for (number, line) in text.lines().enumerate() {
+            let is_wrapped = line.chars().count() <= 120 || line.starts_with('|');
+            assert!(is_wrapped, "{page}:{}: more than 120 columns", number + 1);
+        }
+    }
 }
