@@ -44,28 +44,44 @@ pub(crate) fn prose(text: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-/// The texts between backquotes in a page's prose, with their lines.
+/// The texts between backquotes in a page's prose, with the lines on which they begin.
 pub(crate) fn spans(text: &str) -> Vec<(usize, String)> {
-    let mut is_code = false;
-    let mut spans = Vec::new();
-    for (number, line) in text.lines().enumerate() {
+    let (mut is_code, mut spans, mut paragraph) = (false, Vec::new(), String::new());
+    // A span may go on in the next line, and ends with its paragraph; each row of a table is one.
+    let mut end = |number: usize, paragraph: &mut String| {
+        let first = number - paragraph.matches('\n').count();
+        let mut before = 0;
+        for (index, part) in paragraph.split('`').enumerate() {
+            if index % 2 == 1 {
+                // In a table a vertical bar is spelled with a backslash.
+                spans.push((first + before, part.replace("\\|", "|").replace('\n', " ")));
+            }
+            before += part.matches('\n').count();
+        }
+        paragraph.clear();
+    };
+    for (index, line) in text.lines().enumerate() {
         let is_fence = line.trim_start().starts_with("```");
         is_code ^= is_fence;
-        if is_code || is_fence || line.starts_with("    ") {
-            continue;
+        let is_prose = !is_code && !is_fence && !line.starts_with("    ") && !line.is_empty();
+        if !is_prose || line.starts_with('|') {
+            end(index + 1, &mut paragraph);
         }
-        // In a table a vertical bar is spelled with a backslash.
-        let parts = line.split('`').skip(1).step_by(2);
-        spans.extend(parts.map(|span| (number + 1, span.replace("\\|", "|"))));
+        if is_prose {
+            paragraph += line;
+            paragraph += "\n";
+        }
     }
+    end(text.lines().count() + 1, &mut paragraph);
     spans
 }
 
-/// One command of a block: its line in the page and its text, continued lines joined.
+/// One command of a block: its line in the page and its text, continued lines joined, and what a `console` shows below it.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Line {
     pub(crate) number: usize,
     pub(crate) text: String,
+    pub(crate) output: Vec<String>,
 }
 
 /// The lines of a page's blocks of commands: indented blocks, fences of `sh`, and what follows `$ ` in fences of `console`.
@@ -108,14 +124,19 @@ pub(crate) fn block_lines(text: &str) -> Result<Vec<Line>, usize> {
                     || line.split_once(". ").is_some_and(|(number, _)| number.parse::<u8>().is_ok());
             }
         }
-        let Some(command) = command else { continue };
+        let Some(command) = command else {
+            if let (Some("console"), Some(last)) = (fence.as_deref(), lines.last_mut()) {
+                last.output.push(line.to_owned());
+            }
+            continue;
+        };
         let (part, goes_on) = match command.trim_end().strip_suffix('\\') {
             Some(part) => (part.trim(), true),
             None => (command.trim(), false),
         };
         match lines.last_mut() {
             Some(last) if is_continued => last.text += &format!(" {part}"),
-            _ => lines.push(Line { number: index + 1, text: part.to_owned() }),
+            _ => lines.push(Line { number: index + 1, text: part.to_owned(), output: Vec::new() }),
         }
         is_continued = goes_on;
     }
@@ -161,11 +182,14 @@ fn blocks_are_read_as_a_reader_sees_them() {
     let lines = block_lines(text).unwrap();
     let found: Vec<(usize, &str)> = lines.iter().map(|line| (line.number, line.text.as_str())).collect();
     assert_eq!(found, [(2, "a b c    # why"), (9, "d"), (15, "f")]);
+    assert_eq!(lines[2].output, ["output"]);
     assert_eq!(block_lines("- item\n\n    smoltalk gen\n"), Err(3));
     let words =
         |line: &str| commands(line).unwrap().into_iter().map(|words| words.join(" ")).collect::<Vec<_>>();
     assert_eq!(words("A=b c 'd e' && f > g    h # i"), ["c d e", "f", "h"]);
-    assert_eq!(spans("a `b` c `d\\|e`\n```\n`f`\n```\n"), [(1, "b".to_owned()), (1, "d|e".to_owned())]);
+    let found = spans("a `b` c `d\\|e`\n```\n`f`\n```\n\ng `h\ni` `j`\n");
+    let found: Vec<(usize, &str)> = found.iter().map(|(number, span)| (*number, span.as_str())).collect();
+    assert_eq!(found, [(1, "b"), (1, "d|e"), (6, "h i"), (7, "j")]);
 }
 
 /// Tables and single words (addresses) cannot be wrapped.
@@ -177,6 +201,8 @@ fn the_front_page_and_the_guides_wrap_at_120_columns() {
         for (number, line) in text.lines().enumerate() {
             let is_wrapped = line.chars().count() <= 120 || line.starts_with('|');
             assert!(is_wrapped, "{page}:{}: more than 120 columns", number + 1);
+            let is_whole = line.matches('`').count().is_multiple_of(2) || line.starts_with("```");
+            assert!(is_whole, "{page}:{}: what is between backquotes belongs on one line", number + 1);
         }
     }
 }
