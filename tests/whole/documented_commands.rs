@@ -108,7 +108,7 @@ fn cargo_fault(arguments: &[String]) -> Option<String> {
         let folder = package.as_deref().unwrap_or("");
         let path = match pair[0].as_str() {
             "-p" if !is_placeholder(&pair[1]) => {
-                package = Some(if pair[1] == "tests" { "tests" } else { &pair[1] }.to_owned());
+                package = Some(pair[1].clone());
                 format!("{}/Cargo.toml", pair[1])
             }
             "--path" => format!("{}/Cargo.toml", pair[1]),

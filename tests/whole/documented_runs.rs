@@ -16,7 +16,7 @@ struct Reader {
     swaps: Vec<(&'static str, String)>,
     /// Values of flags that decide how long a command takes.
     sizes: Vec<(&'static str, &'static str)>,
-    /// What commands that begin so are given besides.
+    /// Flags and values that commands that begin so are given besides, where the page does not.
     added: Vec<(&'static str, Vec<String>)>,
     /// Parts of the files that a page shows, and what is written instead.
     edits: Vec<(&'static str, &'static str)>,
@@ -117,9 +117,11 @@ impl Reader {
             }
         }
         let text = words.join(" ");
-        for (begin, more) in &self.added {
-            if text.starts_with(begin) {
-                words.extend(more.iter().cloned());
+        for (_, more) in self.added.iter().filter(|(begin, _)| text.starts_with(begin)) {
+            for pair in more.chunks(2) {
+                if !words.contains(&pair[0]) {
+                    words.extend(pair.iter().cloned());
+                }
             }
         }
         if words[0] == "smolserve" && !words.iter().any(|word| word == "--check") {
@@ -230,7 +232,7 @@ fn the_front_page_runs() {
     reader = reader.rows(
         "questions.jsonl",
         2,
-        |index| json!({"question": format!("How many are {index} apples?"), "answer": "2"}),
+        |index| json!({"question": format!("How many are {index} apples?"), "answer": "2", "prompt": "Name two."}),
     );
     reader =
         reader.swap("$T", &teacher).swap("TEACHER", &teacher).swap("PATH_TO_TEXTS", "letters/stories.jsonl");
@@ -251,6 +253,7 @@ fn the_front_page_runs() {
         ("smoltalk gen magpie-ultra", pocket_prompts()),
         ("smoltalk preview", pocket_prompts()),
         ("smoltalk estimate", pocket_prompts()),
+        ("smoleval score --model sft --model dpo --tasks arc_easy", words("--max-reply-tokens 8")),
         ("posttrain pretrain", words("--tokens 512 --batch-tokens 128 --sequence-length 32")),
     ];
     reader.not_run = vec![
