@@ -1,18 +1,9 @@
 //! Links of the documentation lead to files and headings that exist.
 
+use crate::documents::{pages, prose};
 use crate::programs::of_project;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-
-/// All Markdown files of the project that people read.
-fn pages() -> Vec<PathBuf> {
-    let root = of_project(".");
-    let folders =
-        ["", "docs", "docs/reference", "pocket", "prompts", "tests", "training", "datasets", "models"];
-    let inside = |folder: &&str| std::fs::read_dir(root.join(folder)).into_iter().flatten();
-    let paths = folders.iter().flat_map(inside).map(|entry| entry.unwrap().path());
-    paths.filter(|path| path.extension().is_some_and(|extension| extension == "md")).collect()
-}
 
 /// The name by which GitHub links a heading.
 fn anchor(heading: &str) -> String {
@@ -20,27 +11,23 @@ fn anchor(heading: &str) -> String {
     kept.flat_map(char::to_lowercase).map(|letter| if letter == ' ' { '-' } else { letter }).collect()
 }
 
-/// Lines outside of blocks of code.
-fn prose(text: &str) -> impl Iterator<Item = &str> {
-    let mut is_code = false;
-    text.lines().filter(move |line| {
-        let fence = line.trim_start().starts_with("```");
-        is_code ^= fence;
-        !is_code && !fence && !line.starts_with("    ")
-    })
-}
-
 fn anchors(path: &Path) -> BTreeSet<String> {
     let text = std::fs::read_to_string(path).unwrap();
     prose(&text).filter_map(|line| Some(anchor(line.strip_prefix('#')?.trim_start_matches('#')))).collect()
 }
 
-/// The targets of the links in a text.
+/// The targets of the links in a text, and of its pictures.
 fn links(text: &str) -> Vec<String> {
-    prose(text)
-        .flat_map(|line| line.split("](").skip(1))
-        .filter_map(|rest| Some(rest.split_once(')')?.0.to_owned()))
-        .collect()
+    let targets = |line: &str| {
+        let ends = [("](", ')'), ("src=\"", '"'), ("srcset=\"", '"')];
+        let of = |(begin, end): (&str, char)| {
+            let rests =
+                line.split(begin).skip(1).filter_map(move |rest| Some(rest.split_once(end)?.0.to_owned()));
+            rests.collect::<Vec<_>>()
+        };
+        ends.into_iter().flat_map(of).collect::<Vec<_>>()
+    };
+    prose(text).flat_map(targets).collect()
 }
 
 #[test]
@@ -68,4 +55,18 @@ fn links_lead_to_files_and_headings_that_exist() {
 fn headings_have_the_names_that_links_use() {
     assert_eq!(anchor(" The paper's benchmarks, on a `real` model"), "the-papers-benchmarks-on-a-real-model");
     assert_eq!(links("a [b](c.md#d) e\n```\n[f](g)\n```\n[h](#i)"), ["c.md#d", "#i"]);
+    assert_eq!(links("<img src=\"a.svg\" alt=\"b\">"), ["a.svg"]);
+}
+
+/// The book's list of chapters has every page of the documentation once, and nothing else.
+#[test]
+fn every_page_of_the_documentation_is_in_the_book() {
+    let book = of_project("docs");
+    let mut listed: Vec<String> = links(&std::fs::read_to_string(book.join("SUMMARY.md")).unwrap());
+    listed.sort();
+    let in_docs = |page: PathBuf| Some(page.strip_prefix(&book).ok()?.display().to_string());
+    let mut pages: Vec<String> =
+        pages().into_iter().filter_map(in_docs).filter(|page| page != "SUMMARY.md").collect();
+    pages.sort();
+    assert_eq!(listed, pages, "docs/SUMMARY.md (left) against the pages in docs/ (right)");
 }

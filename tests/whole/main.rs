@@ -37,6 +37,12 @@ mod data_crash_states;
 mod devtools;
 /// A model learns from a teacher.
 mod distillation;
+/// Commands in the documentation are accepted by the programs.
+mod documented_commands;
+/// Commands in the documentation run.
+mod documented_runs;
+/// Pages of the documentation, taken apart.
+mod documents;
 /// `smoltalk gen` against endpoints that fail, die, cost money or answer in batches.
 mod endpoints;
 /// Every model family against transformers.
@@ -45,6 +51,8 @@ mod families;
 mod family_training;
 /// An endpoint that breaks in every way.
 mod faulty_endpoint;
+/// Figures and pictures on the front page.
+mod figures;
 /// Logits, greedy answers and scores against transformers.
 mod forward;
 /// `smoltalk gen` from command line to dataset: whole runs, kills, bad input.
@@ -77,6 +85,8 @@ mod networks;
 mod odd_teacher;
 /// What `smoltalk` does to folders, terminals and hosts that are not its own.
 mod outputs;
+/// Archives, wheels and the script that installs them.
+mod packages;
 /// The circle with the models that come with the project.
 mod pocket;
 /// `posttrain pretrain`: stages, mixtures, interventions.
