@@ -101,7 +101,10 @@ fn list(cursor: &mut Cursor<'_>, items: Option<&Value>, depth: usize) -> Result<
         if cursor.skip("]") {
             return Ok(values);
         }
-        cursor.skip(",");
+        // A value that ends at another bracket is empty from there on, and would be read for ever.
+        if !values.is_empty() {
+            cursor.expect(",")?;
+        }
         values.push(value(cursor, items, None, depth + 1)?);
     }
 }

@@ -212,3 +212,13 @@ fn values_have_their_types() {
         calls(family, text, "", std::slice::from_ref(&expected));
     }
 }
+
+/// Found by fuzzing: such a list was read for ever, and took all memory.
+#[test]
+fn a_list_that_another_bracket_ends_is_no_call() {
+    for text in ["<|tool_call>call:weather{tags:[a}<tool_call|>", "<|tool_call>call:weather{tags:[{city:b]}"]
+    {
+        let (_, calls) = read("gemma", text);
+        assert_eq!(calls, [], "{text}");
+    }
+}
