@@ -396,3 +396,23 @@ fn the_pages_on_adapters_and_distillation_run() {
     assert!(reader.follows("docs/lora.md") >= 3);
     assert!(reader.follows("docs/distillation.md") >= 1);
 }
+
+#[test]
+fn the_pages_on_the_pocket_world_serving_and_evaluation_run() {
+    let mut reader =
+        Reader::new().benchmarks().swap("CHECKPOINT", model("pocket-base")).swap("FOLDER", "BENCHMARKS");
+    reader = reader
+        .swap("models/pocket-instruct", model("pocket-instruct"))
+        .swap("pocket/prompts", of_project("pocket/prompts"));
+    reader = reader
+        .swap("HuggingFaceTB/SmolLM2-135M-Instruct", model("pocket-instruct"))
+        .swap("runs/sft/final", "runs/sft");
+    std::fs::create_dir(reader.path("runs")).unwrap();
+    std::os::unix::fs::symlink(model("pocket-instruct"), reader.path("runs/sft")).unwrap();
+    reader.sizes = vec![("--limit", "2")];
+    reader.added = vec![("smolpocket score", words("--limit 2"))];
+    assert!(reader.follows("pocket/README.md") >= 5);
+    assert!(reader.follows("docs/serving.md") >= 2);
+    std::fs::remove_dir_all(reader.path("scores")).unwrap();
+    assert!(reader.follows("docs/evaluation.md") >= 3);
+}
