@@ -155,20 +155,26 @@ fn ratios_on_the_front_page_are_those_of_the_benchmarks() {
 
 #[test]
 fn scores_on_the_front_page_are_those_of_the_benchmarks() {
-    let table = tables("BENCHMARKS.md", "The paper's benchmarks on a real model").swap_remove(0);
+    let real = tables("BENCHMARKS.md", "The paper's benchmarks on a real model");
+    let [table, followed] = real.as_slice() else { panic!("not two tables of the real model") };
     let tasks = ["arc (mean", "piqa", "hellaswag"];
-    let measured = tasks.map(|task| {
-        let (score, error) = table.cell(task, "acc_norm").split_once(" ± ").unwrap();
+    let with_error = |cell: &str| {
+        let (score, error) = cell.split_once(" ± ").unwrap();
         format!("{} ± {}", rounded(number(score)), rounded(number(error)))
+    };
+    let measured = tasks.map(|task| with_error(table.cell(task, "acc_norm")));
+    let strict = ["prompts, strict", "instructions, strict"].map(|row| {
+        format!("{} of {}", with_error(followed.cell(row, "followed")), row.replace(", strict", ""))
     });
+    let ifeval = followed.cell("mean of both, strict", "the model's card");
     let card = tasks.map(|task| table.cell(task, "the model's card"));
     let pocket = tables("pocket/BENCHMARKS.md", "").pop().unwrap();
     let answers =
         ["base, best of chat and 5-shot", "DPO"].map(|column| pocket.number("questions, average", column));
     let page = front_page();
     for phrase in [
-        format!("| measured, acc_norm | {} |", measured.join(" | ")),
-        format!("| the model's card, whole sets | {} |", card.join(" | ")),
+        format!("| measured | {} | {} |", measured.join(" | "), strict.join(", ")),
+        format!("| the model's card | {} | {ifeval}, the mean of both |", card.join(" | ")),
         format!("{:.1}% (base) to {:.1}% (after SFT and DPO)", answers[0], answers[1]),
     ] {
         assert!(page.contains(&phrase), "README.md does not say `{phrase}`");
