@@ -14,6 +14,8 @@ pub mod evaluation_set;
 pub mod export;
 pub mod near_duplicate;
 pub mod nearest;
+pub mod packed;
+pub mod quick;
 pub mod row;
 pub mod write;
 
@@ -25,6 +27,7 @@ mod limits;
 mod matching;
 mod minhash;
 mod options;
+mod plain;
 mod read;
 mod recorded;
 mod source;
