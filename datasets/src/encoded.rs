@@ -174,7 +174,8 @@ fn encode(
     let mut next = writers.iter_mut();
     for (field, column) in schema.fields().iter().zip(batch.columns()) {
         for leaf in compute_leaves(field, column)? {
-            let writer = next.next().ok_or_else(|| ParquetError::General("a column has no writer".to_owned()))?;
+            let writer =
+                next.next().ok_or_else(|| ParquetError::General("a column has no writer".to_owned()))?;
             writer.write(&leaf)?;
         }
     }
@@ -237,7 +238,8 @@ mod tests {
         let mut bytes = Vec::new();
         let text = |value: &'_ Value| value.as_str().unwrap().to_owned();
         let messages = row["messages"].as_array().unwrap();
-        let messages: Vec<_> = messages.iter().map(|turn| (text(&turn["role"]), text(&turn["content"]))).collect();
+        let messages: Vec<_> =
+            messages.iter().map(|turn| (text(&turn["role"]), text(&turn["content"]))).collect();
         let messages = messages.iter().map(|(role, content)| (role.as_str(), content.as_str()));
         packed::push_messages(&mut bytes, messages).unwrap();
         packed::push_text(&mut bytes, &text(&row["source"])).unwrap();

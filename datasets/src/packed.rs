@@ -98,7 +98,11 @@ pub fn object(columns: &[Column], row: &[u8]) -> Result<Map<String, Value>, Stri
             _ => return None,
         })
     };
-    columns.iter().map(|column| Some((column.name.clone(), value(column)?))).collect::<Option<_>>().ok_or_else(broken)
+    columns
+        .iter()
+        .map(|column| Some((column.name.clone(), value(column)?)))
+        .collect::<Option<_>>()
+        .ok_or_else(broken)
 }
 
 fn broken() -> String {
@@ -114,13 +118,15 @@ pub(crate) fn batch<R: AsRef<[u8]>>(
     schema: &Arc<Schema>,
     rows: &[R],
 ) -> Result<RecordBatch, String> {
-    let mut builders: Vec<Builder> = columns.iter().map(|column| Builder::new(column.kind)).collect::<Result<_, _>>()?;
+    let builders = columns.iter().map(|column| Builder::new(column.kind));
+    let mut builders: Vec<Builder> = builders.collect::<Result<_, _>>()?;
     for row in rows {
         let mut unpacker = Unpacker::new(row.as_ref());
         builders.iter_mut().try_for_each(|builder| builder.add(&mut unpacker))?;
     }
     let arrays = builders.into_iter().zip(schema.fields());
-    let arrays = arrays.map(|(builder, field)| builder.finish(field.data_type())).collect::<Result<Vec<_>, _>>()?;
+    let arrays =
+        arrays.map(|(builder, field)| builder.finish(field.data_type())).collect::<Result<Vec<_>, _>>()?;
     RecordBatch::try_new(schema.clone(), arrays).map_err(|error| error.to_string())
 }
 
@@ -144,7 +150,9 @@ impl Texts {
     fn add(&mut self, unpacker: &mut Unpacker<'_>) -> Result<(), String> {
         self.bytes.extend_from_slice(unpacker.bytes().ok_or_else(broken)?);
         let end = i32::try_from(self.bytes.len());
-        self.offsets.push(end.map_err(|_| "the texts of a row group have 2 GiB or more; divide the rows".to_owned())?);
+        self.offsets.push(
+            end.map_err(|_| "the texts of a row group have 2 GiB or more; divide the rows".to_owned())?,
+        );
         Ok(())
     }
 

@@ -112,7 +112,9 @@ impl<'de> Visitor<'de> for RowVisitor<'_> {
                         scalar => scalar.into_text(),
                     }
                 }
-                Key::Role | Key::Content | Key::Other { is_plain: true } => map.next_value::<Scalar>().map(drop)?,
+                Key::Role | Key::Content | Key::Other { is_plain: true } => {
+                    map.next_value::<Scalar>().map(drop)?
+                }
                 Key::Messages | Key::Other { is_plain: false } => return Err(other()),
             }
         }

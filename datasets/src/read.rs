@@ -3,8 +3,8 @@
 use crate::error::InvalidRow;
 use crate::layout::Layout;
 use crate::options::{NamedColumn, ReadOptions};
-use crate::recorded::Recorded;
 use crate::quick::{PlainRow, QuickRow};
+use crate::recorded::Recorded;
 use crate::source::{self, ChosenFiles, Format, NumberedObject, Quick, QuickObject, chosen_files};
 use crate::trees::{Trees, is_flat_message};
 use crate::{Error, Row, RowLimits};

@@ -11,11 +11,17 @@ use std::path::Path;
 const LINES: [(&str, bool); 40] = [
     (r#"{"messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]}"#, true),
     (r#"{"messages": [{"content": "Hi", "role": "user"}, {"content": "", "role": "assistant"}]}"#, true),
-    (r#" {"source":"a","messages":[{"role":"system","content":"\u00fc \ud83d\ude00 \n\"\\"}],"id":"x"} "#, true),
+    (
+        r#" {"source":"a","messages":[{"role":"system","content":"\u00fc \ud83d\ude00 \n\"\\"}],"id":"x"} "#,
+        true,
+    ),
     (r#"{"messages": [{"role": "user", "content": "ü😀"}], "id": 12, "source": null}"#, true),
     (r#"{"messages": [{"role": "user", "content": "a"}], "id": -3, "source": 7, "source": "late"}"#, true),
     (r#"{"messages": [{"role": "user", "content": "a"}], "source": "early", "source": 7, "id": [1]}"#, true),
-    (r#"{"messages": [{"role": "user", "content": "a"}], "more": {"deep": [1, 2.5, {"x": null}]}, "n": 1e3}"#, true),
+    (
+        r#"{"messages": [{"role": "user", "content": "a"}], "more": {"deep": [1, 2.5, {"x": null}]}, "n": 1e3}"#,
+        true,
+    ),
     (r#"{"messages": [{"role": "user", "content": "a"}], "role": "r", "content": "c"}"#, true),
     (r#"{"messages": [{"role": "user", "content": "a"}], "id": 18446744073709551615}"#, true),
     (r#"{"messages": [{"role": "user", "content": "a"}], "id": 123456789012345678901234567890}"#, false),
@@ -36,7 +42,10 @@ const LINES: [(&str, bool); 40] = [
     (r#"{"messages": []}"#, false),
     (r#"{"messages": null, "conversation": [{"role": "user", "content": "a"}]}"#, false),
     (r#"{"messages": "[]"}"#, false),
-    (r#"{"messages": [{"role": "user", "content": "a"}], "messages": [{"role": "user", "content": "b"}]}"#, false),
+    (
+        r#"{"messages": [{"role": "user", "content": "a"}], "messages": [{"role": "user", "content": "b"}]}"#,
+        false,
+    ),
     (r#"{"messages": [{"role": "user", "content": "a"}], "system": "Be kind."}"#, false),
     (r#"{"messages": [{"role": "user", "content": "a"}], "tools": []}"#, false),
     (r#"{"messages": [{"role": "user", "content": "a"}], "label": false}"#, false),
@@ -46,7 +55,10 @@ const LINES: [(&str, bool); 40] = [
     (r#"{"messages": [{"role": "user", "content": "a"}], "Answer_1": "b"}"#, false),
     (r#"{"messages": [{"role": "user", "content": "a"}]} x"#, false),
     (r#"{"messages": [{"role": "user", "content": "a"}]"#, false),
-    (r#"{"messages": [{"role": "user", "content": "a"}], "x": {"$serde_json::private::RawValue": "1"}}"#, false),
+    (
+        r#"{"messages": [{"role": "user", "content": "a"}], "x": {"$serde_json::private::RawValue": "1"}}"#,
+        false,
+    ),
     (r#"[{"role": "user", "content": "a"}]"#, false),
     ("\u{0}", false),
 ];
@@ -79,7 +91,8 @@ fn compare(path: &Path) -> Vec<bool> {
                 let located = whole.row().unwrap();
                 assert_eq!((row.file(), row.number()), (located.file.as_path(), located.number));
                 let Row::Chat(chat) = &located.row else { panic!("{located:?}") };
-                let messages: Vec<_> = chat.messages.iter().map(|turn| (turn.role.as_str(), turn.content.as_str())).collect();
+                let messages: Vec<_> =
+                    chat.messages.iter().map(|turn| (turn.role.as_str(), turn.content.as_str())).collect();
                 assert_eq!(row.messages().collect::<Vec<_>>(), messages);
                 assert!(chat.messages.iter().all(|turn| turn.tool_calls.is_none() && turn.extra.is_empty()));
                 assert!(located.row.unfit().is_none() && located.row.weight().is_none());
@@ -116,7 +129,11 @@ fn plain_rows_in_files_of_other_layouts_are_the_same_either_way() {
     let pair = r#"{"prompt": "a", "chosen": "b", "rejected": "c"}"#;
     std::fs::write(folder.path().join("a.jsonl"), format!("{pair}\n{plain}\n")).unwrap();
     let odd = r#"{"messages": [{"role": "human", "content": "a"}]}"#;
-    std::fs::write(folder.path().join("b.jsonl"), format!("{odd}\n").repeat(200) + &format!("{plain}\n").repeat(200)).unwrap();
+    std::fs::write(
+        folder.path().join("b.jsonl"),
+        format!("{odd}\n").repeat(200) + &format!("{plain}\n").repeat(200),
+    )
+    .unwrap();
     std::fs::write(folder.path().join("c.json"), format!("[{plain}, {plain}]")).unwrap();
     let plain = compare(folder.path());
     assert_eq!((plain.len(), &plain[..2]), (404, &[false, false][..]));

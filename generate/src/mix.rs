@@ -59,7 +59,7 @@ pub struct Options {
     #[arg(long)]
     check: bool,
     /// Memory for the rows that are shuffled, in MiB; what does not fit is spilled beside the dataset. By default a
-    /// sixteenth of the memory that is available, from 64 to 256
+    /// sixteenth of the memory that is available, from 64 to 128
     #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u64).range(16..))]
     memory: Option<u64>,
     /// Form of the dataset's files
@@ -74,7 +74,7 @@ impl Options {
     fn memory(&self) -> usize {
         let share = || files::memory::available().unwrap_or_default() / 16;
         let bytes = self.memory.map(|mib| usize::try_from(mib << 20).unwrap_or(usize::MAX));
-        bytes.unwrap_or_else(|| share().clamp(64 << 20, 256 << 20))
+        bytes.unwrap_or_else(|| share().clamp(64 << 20, 128 << 20))
     }
 }
 

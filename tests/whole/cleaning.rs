@@ -44,15 +44,26 @@ fn row(index: usize) -> Value {
 fn any_number_of_threads_drops_the_same_rows() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
-    std::fs::write(folder.join("rows.jsonl"), (0..3000).map(|index| format!("{}\n", row(index))).collect::<String>())
-        .unwrap();
-    let question = |number: usize| format!("{}\n", json!({"question": words(100_000 + number), "answer": "a"}));
+    std::fs::write(
+        folder.join("rows.jsonl"),
+        (0..3000).map(|index| format!("{}\n", row(index))).collect::<String>(),
+    )
+    .unwrap();
+    let question =
+        |number: usize| format!("{}\n", json!({"question": words(100_000 + number), "answer": "a"}));
     std::fs::write(folder.join("set.jsonl"), (0..4).map(question).collect::<String>()).unwrap();
     let files = ["dropped.jsonl", "contamination.json", "clean.json", "data/train-00000-of-00001.parquet"];
     let clean = |threads: &str| {
         let mut command = program("smoltalk");
         command.current_dir(folder).env("RAYON_NUM_THREADS", threads);
-        succeeds(command.args(["clean", "rows.jsonl", "--decontaminate", "made=set.jsonl#question", "--out", "out"]));
+        succeeds(command.args([
+            "clean",
+            "rows.jsonl",
+            "--decontaminate",
+            "made=set.jsonl#question",
+            "--out",
+            "out",
+        ]));
         files.map(|name| std::fs::read(folder.join("out").join(name)).unwrap())
     };
     let one = clean("1");

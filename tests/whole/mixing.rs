@@ -165,7 +165,8 @@ fn any_memory_and_any_number_of_threads_give_the_order_of_the_seed() {
     let kitchen = Kitchen::new();
     let row = |index: usize| {
         let reply = json!({"role": "assistant", "content": "text ".repeat(1600 + index % 7)});
-        let mut row = json!({"messages": [{"role": "user", "content": index.to_string()}, reply], "n": index});
+        let mut row =
+            json!({"messages": [{"role": "user", "content": index.to_string()}, reply], "n": index});
         if index.is_multiple_of(5) {
             row["messages"][0]["name"] = "x".into();
         }

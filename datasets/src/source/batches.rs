@@ -14,10 +14,10 @@ use arrow_ipc::reader::{FileReader, StreamReader};
 use features::JsonTexts;
 use files::fenced;
 use pages::BATCH;
-use plain::PlainColumns;
 use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder,
 };
+use plain::PlainColumns;
 use std::fs::File;
 use std::io::{BufReader, Read, Seek};
 use std::path::Path;
@@ -75,7 +75,9 @@ pub(super) fn quick_objects(
     let (schema, batches) = open(path, is_arrow, limits)?;
     let columns = PlainColumns::of(&schema).filter(|_| JsonTexts::of(&schema).is_empty());
     let Some(columns) = columns else {
-        return Ok(Box::new(BatchRows::open(path, is_arrow, limits)?.map(|object| object.map(Quick::Object))));
+        return Ok(Box::new(
+            BatchRows::open(path, is_arrow, limits)?.map(|object| object.map(Quick::Object)),
+        ));
     };
     let pieces = Pieces { batches: Some(batches), batch: None, number: 1 };
     let path: Arc<Path> = path.into();
@@ -120,7 +122,9 @@ pub(super) fn row_object(
 }
 
 /// Items up to the error after which the rest of a file is lost.
-fn until_lost<T>(mut items: impl Iterator<Item = Result<T, Error>>) -> impl Iterator<Item = Result<T, Error>> {
+fn until_lost<T>(
+    mut items: impl Iterator<Item = Result<T, Error>>,
+) -> impl Iterator<Item = Result<T, Error>> {
     let mut is_over = false;
     std::iter::from_fn(move || {
         let item = if is_over { None } else { items.next() };

@@ -41,12 +41,11 @@ impl Origin {
     /// The object of the row.
     pub(crate) fn object(&self, number: usize) -> Object {
         match self {
-            Self::Line { path, text, range } => {
-                line_object(path, text, number, range.clone()).unwrap_or_else(|| {
+            Self::Line { path, text, range } => line_object(path, text, number, range.clone())
+                .unwrap_or_else(|| {
                     let (path, reason) = (path.to_path_buf(), "is blank".to_owned());
                     Err(Error::Row { path, unit: "line", number, reason })
-                })
-            }
+                }),
             Self::Batch { path, batch, index, limits } => row_object(path, batch, *index, number, *limits),
         }
     }

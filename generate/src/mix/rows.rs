@@ -126,7 +126,8 @@ impl RowFilters<'_> {
 
     /// Judges a conversation that is written as it is.
     fn judge_plain(&self, row: PlainRow, is_packed: bool) -> Result<Judged> {
-        let messages: Vec<(&str, &str)> = if self.reads_texts() { row.messages().collect() } else { Vec::new() };
+        let messages: Vec<(&str, &str)> =
+            if self.reads_texts() { row.messages().collect() } else { Vec::new() };
         let filtered = FilteredRow {
             origin: row.source(),
             turns: messages.iter().filter(|(role, _)| *role == "user").count(),
@@ -161,7 +162,8 @@ impl RowFilters<'_> {
     /// Whether a filter looks at the messages.
     fn reads_texts(&self) -> bool {
         let source = self.source;
-        let limits = [source.maximum_turns, source.maximum_words, source.minimum_tokens, source.maximum_tokens];
+        let limits =
+            [source.maximum_turns, source.maximum_words, source.minimum_tokens, source.maximum_tokens];
         limits.iter().any(Option::is_some)
     }
 

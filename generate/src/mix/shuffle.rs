@@ -84,13 +84,19 @@ impl Shuffle {
     /// were added.
     pub(super) fn in_order(self) -> Ordered {
         let waiting = self.buckets.finish();
-        Ordered { waiting, bucket: Arc::default(), sorted: Vec::new().into_iter(), sorted_bytes: self.sorted_bytes }
+        Ordered {
+            waiting,
+            bucket: Arc::default(),
+            sorted: Vec::new().into_iter(),
+            sorted_bytes: self.sorted_bytes,
+        }
     }
 }
 
 impl Buckets {
     fn new(folder: PathBuf, level: u32, held_bytes: usize) -> Self {
-        let bucket = |bucket| Bucket { path: folder.join(format!("{bucket:02x}")), spilled: 0, pieces: Vec::new() };
+        let bucket =
+            |bucket| Bucket { path: folder.join(format!("{bucket:02x}")), spilled: 0, pieces: Vec::new() };
         let buckets = (0..=255u8).map(bucket).collect();
         Self { folder, level, buckets, held: 0, held_bytes, free: Vec::new() }
     }
@@ -273,8 +279,10 @@ mod tests {
             assert!(shuffle.buckets.held <= memory.max(PIECE), "{} held", shuffle.buckets.held);
         }
         assert_eq!(shuffle.rows(), numbers.len());
-        let rows: Vec<String> =
-            shuffle.in_order().map(|row| String::from_utf8(row.unwrap().as_ref().to_vec()).unwrap()).collect();
+        let rows: Vec<String> = shuffle
+            .in_order()
+            .map(|row| String::from_utf8(row.unwrap().as_ref().to_vec()).unwrap())
+            .collect();
         let files = std::fs::read_dir(folder.path()).unwrap();
         assert!(files.flatten().all(|entry| entry.path().is_dir()), "every file was read and removed");
         rows

@@ -76,7 +76,8 @@ fn packed_messages(messages: &ListArray, row: usize, mut bytes: usize) -> Option
         return None;
     }
     let turns = messages.values().as_struct_opt()?;
-    let (roles, contents) = (turns.column(0).as_string_opt::<i32>()?, turns.column(1).as_string_opt::<i32>()?);
+    let (roles, contents) =
+        (turns.column(0).as_string_opt::<i32>()?, turns.column(1).as_string_opt::<i32>()?);
     let (start, end) = (messages.value_offsets()[row] as usize, messages.value_offsets()[row + 1] as usize);
     if start == end {
         return None;
@@ -103,7 +104,8 @@ fn packed_messages(messages: &ListArray, row: usize, mut bytes: usize) -> Option
 /// The bytes of a text.
 fn text_bytes(column: &ArrayRef, row: usize) -> usize {
     let text = column.as_any().downcast_ref::<StringArray>().map(|texts| texts.value_length(row) as usize);
-    let large = column.as_any().downcast_ref::<LargeStringArray>().map(|texts| texts.value_length(row) as usize);
+    let large =
+        column.as_any().downcast_ref::<LargeStringArray>().map(|texts| texts.value_length(row) as usize);
     text.or(large).unwrap_or(MAX_BYTES + 1)
 }
 
