@@ -31,6 +31,11 @@ impl Columns {
         merge_fields(&mut self.fields, row);
     }
 
+    /// Adds the columns of rows that come after these: as if each of the rows had been added.
+    pub fn merge(&mut self, later: Self) {
+        merge_shapes(&mut self.fields, later.fields);
+    }
+
     /// The paths of the values that are written as JSON text, such as `messages.tool_calls.function.arguments`.
     pub fn as_json(&self) -> Vec<String> {
         let mut paths = Vec::new();
@@ -86,15 +91,19 @@ impl Shape {
             (_, Value::Null) | (Self::Mixed, _) => {}
             (Self::List(shape), Value::Array(items)) => items.iter().for_each(|item| shape.add(item)),
             (Self::Struct(fields), Value::Object(object)) => merge_fields(fields, object),
-            _ => {
-                let other = Self::of(value);
-                match (&*self, &other) {
-                    (Self::Float, Self::Integer) => {}
-                    (Self::Null, _) | (Self::Integer, Self::Float) => *self = other,
-                    (known, other) if known == other => {}
-                    _ => *self = Self::Mixed,
-                }
-            }
+            _ => self.merge(Self::of(value)),
+        }
+    }
+
+    fn merge(&mut self, other: Self) {
+        match (&mut *self, other) {
+            (_, Self::Null) | (Self::Mixed, _) | (Self::Float, Self::Integer) => {}
+            (Self::List(shape), Self::List(other)) => shape.merge(*other),
+            (Self::Struct(fields), Self::Struct(others)) => merge_shapes(fields, others),
+            (Self::Null, other) => *self = other,
+            (Self::Integer, Self::Float) => *self = Self::Float,
+            (known, other) if *known == other => {}
+            _ => *self = Self::Mixed,
         }
     }
 
@@ -189,6 +198,15 @@ fn merge_fields(fields: &mut Vec<(String, Shape)>, object: &Map<String, Value>) 
     }
 }
 
+fn merge_shapes(fields: &mut Vec<(String, Shape)>, others: Vec<(String, Shape)>) {
+    for (name, other) in others {
+        match fields.iter_mut().find(|(known, _)| *known == name) {
+            Some((_, shape)) => shape.merge(other),
+            None => fields.push((name, other)),
+        }
+    }
+}
+
 fn fit_fields(fields: &[(String, Shape)], object: Map<String, Value>) -> Map<String, Value> {
     let fit = |(name, value): (String, Value)| {
         let shape = fields.iter().find(|(known, _)| *known == name).map(|(_, shape)| shape);
@@ -221,6 +239,45 @@ mod tests {
         assert_eq!(columns.as_json(), ["arguments"]);
         let written: Vec<Value> = rows.into_iter().map(|row| columns.fit(row)["arguments"].clone()).collect();
         assert_eq!(written, ["{\"x\":1}", "{\"y\": 2}", "\"now\""]);
+    }
+
+    /// Rows are added in parts on several cores: wherever they are cut, the columns are the same.
+    #[test]
+    fn columns_of_parts_are_those_of_all_rows() {
+        let values = [
+            json!(null),
+            json!(1),
+            json!(1.5),
+            json!(u64::MAX),
+            json!("a"),
+            json!(true),
+            json!([]),
+            json!([1, null]),
+            json!([1.5]),
+            json!(["a"]),
+            json!({}),
+            json!({"x": 1}),
+            json!({"y": [], "x": 0.5}),
+        ];
+        let row = |name: &str, value: &Value| Map::from_iter([(name.to_owned(), value.clone())]);
+        for one in &values {
+            for two in &values {
+                for three in &values {
+                    let rows = [row("a", one), row("b", one), row("a", two), row("c", two), row("a", three)];
+                    let columns = |rows: &[Map<String, Value>]| {
+                        let mut columns = Columns::default();
+                        rows.iter().for_each(|row| columns.add(row));
+                        columns
+                    };
+                    let expected = columns(&rows).fields;
+                    for cut in 0..=rows.len() {
+                        let mut merged = columns(&rows[..cut]);
+                        merged.merge(columns(&rows[cut..]));
+                        assert_eq!(merged.fields, expected, "{rows:?} cut at {cut}");
+                    }
+                }
+            }
+        }
     }
 
     #[test]

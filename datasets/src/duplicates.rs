@@ -1,7 +1,7 @@
 //! Which of many texts are near-duplicates: signatures are computed on all cores, candidates are joined into clusters
 //! (union-find), and the first text of each cluster is kept.
 
-use crate::minhash::{Parameters, Scratch};
+use crate::minhash::{Parameters, Scratch, Signer};
 use crate::near_duplicate::NearDuplicates;
 use rayon::prelude::*;
 
@@ -42,27 +42,28 @@ pub fn find_duplicates<E>(
         clusters: Clusters::default(),
     };
     let mut texts = texts.peekable();
-    let mut minima = Vec::new();
+    let (signer, mut signed) = (clusters.index.signer.clone(), Vec::new());
     while texts.peek().is_some() {
         let batch = texts.by_ref().take(BATCH).collect::<Result<Vec<_>, E>>()?;
-        sign(&clusters.index, &batch, &mut minima);
-        for minima in minima.chunks(parameters.hashes()) {
-            clusters.add(minima);
-        }
+        // The texts before these are compared, one after another, while these are signed.
+        let (minima, ()) = rayon::join(|| sign(&signer, parameters, &batch), || clusters.add_all(&signed));
+        signed = minima;
     }
+    clusters.add_all(&signed);
     Ok(clusters.duplicates())
 }
 
-/// Computes the minima of a batch, one text after another.
-fn sign(index: &NearDuplicates, texts: &[String], minima: &mut Vec<u32>) {
-    let width = index.parameters.hashes();
-    minima.resize(texts.len() * width, 0);
+/// The minima of a batch, one text after another.
+fn sign(signer: &Signer, parameters: Parameters, texts: &[String]) -> Vec<u32> {
+    let width = parameters.hashes();
+    let mut minima = vec![0; texts.len() * width];
     let shares = texts.par_chunks(SHARE).zip(minima.par_chunks_mut(SHARE * width));
     shares.for_each_init(Scratch::default, |scratch, (texts, minima)| {
         for (text, minima) in texts.iter().zip(minima.chunks_mut(width)) {
-            index.signer.minima(text, scratch, minima);
+            signer.minima(text, scratch, minima);
         }
     });
+    minima
 }
 
 struct Clustering {
@@ -74,6 +75,11 @@ struct Clustering {
 }
 
 impl Clustering {
+    /// Adds the next texts.
+    fn add_all(&mut self, minima: &[u32]) {
+        minima.chunks(self.index.parameters.hashes()).for_each(|minima| self.add(minima));
+    }
+
     /// Adds the next text.
     fn add(&mut self, minima: &[u32]) {
         let text = self.clusters.push();

@@ -14,6 +14,8 @@ mod transcript;
 mod tree;
 mod unused;
 
+pub(crate) use unused::changes_conversations;
+
 /// The layout of a file's rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Layout {

@@ -15,6 +15,8 @@ pub mod export;
 pub mod logprobs;
 pub mod near_duplicate;
 pub mod nearest;
+pub mod packed;
+pub mod quick;
 pub mod row;
 pub mod write;
 
@@ -26,6 +28,7 @@ mod limits;
 mod matching;
 mod minhash;
 mod options;
+mod plain;
 mod read;
 mod recorded;
 mod source;

@@ -3,8 +3,9 @@
 use crate::error::InvalidRow;
 use crate::layout::Layout;
 use crate::options::{NamedColumn, ReadOptions};
+use crate::quick::{PlainRow, QuickRow};
 use crate::recorded::Recorded;
-use crate::source::{self, ChosenFiles, Format, NumberedObject, Object, chosen_files};
+use crate::source::{self, ChosenFiles, Format, NumberedObject, Quick, QuickObject, chosen_files};
 use crate::trees::{Trees, is_flat_message};
 use crate::{Error, Row, RowLimits};
 use serde_json::{Map, Value};
@@ -35,8 +36,8 @@ pub struct RawRow {
     /// Its line (its row in Parquet and Arrow), from 1.
     pub number: usize,
     /// What the user says of the columns.
-    columns: Arc<[NamedColumn]>,
-    limits: RowLimits,
+    pub(crate) columns: Arc<[NamedColumn]>,
+    pub(crate) limits: RowLimits,
 }
 
 /// The rows of a path, in the order of its files' names.
@@ -60,14 +61,20 @@ pub struct RawRows {
     limits: RowLimits,
     invalid: Vec<InvalidRow>,
     surrogates: usize,
+    /// Whether plain conversations are not made objects.
+    is_quick: bool,
 }
 
 struct OpenFile {
     path: PathBuf,
+    shared_path: Arc<Path>,
     /// Of its first row.
     layout: Option<Layout>,
-    objects: Box<dyn Iterator<Item = Object> + Send>,
+    objects: QuickObjects,
 }
+
+/// The rows of a file.
+type QuickObjects = Box<dyn Iterator<Item = QuickObject> + Send>;
 
 /// Opens a file or the data files below a folder.
 ///
@@ -100,6 +107,14 @@ pub fn read_raw(path: &Path) -> Result<RawRows, Error> {
 pub fn read_raw_with(path: &Path, options: &ReadOptions) -> Result<RawRows, Error> {
     let chosen = chosen_files(path, options.choice())?;
     Ok(RawRows::new(chosen, path.is_dir(), options))
+}
+
+impl RawRows {
+    /// As [`read_raw_with`], plain conversations as such. Columns that the user names make rows of their own.
+    pub(crate) fn quick(path: &Path, options: &ReadOptions) -> Result<Self, Error> {
+        let rows = read_raw_with(path, options)?;
+        Ok(Self { is_quick: options.columns.is_empty(), ..rows })
+    }
 }
 
 impl RawRow {
@@ -171,6 +186,7 @@ impl RawRows {
             limits: options.limits,
             invalid: Vec::new(),
             surrogates: 0,
+            is_quick: false,
         }
     }
 
@@ -199,15 +215,21 @@ impl RawRows {
     fn open_next(&mut self) -> Option<Result<(), Error>> {
         let path = self.files.pop_front()?;
         // All of it is read anyway.
-        let opened =
-            self.recorded.check_content(&path).and_then(|()| source::objects(&path, has_layout, self.limits));
+        let opened = self.recorded.check_content(&path).and_then(|()| match self.is_quick {
+            true => source::quick_objects(&path, has_layout, self.limits),
+            false => {
+                let objects = source::objects(&path, has_layout, self.limits)?;
+                Ok(Box::new(objects.map(|object| object.map(Quick::Object))) as QuickObjects)
+            }
+        });
         Some(opened.map(|objects| {
-            self.open = Some(OpenFile { objects: with_trees(&path, objects), path, layout: None });
+            let (objects, shared_path) = (with_trees(&path, objects), path.as_path().into());
+            self.open = Some(OpenFile { objects, path, shared_path, layout: None });
         }))
     }
 
-    /// The next object that can be read, or the error of one that cannot.
-    fn next_object(&mut self) -> Option<Result<RawRow, Error>> {
+    /// The next row that can be read, or the error of one that cannot.
+    fn next_row(&mut self) -> Option<Result<QuickRow, Error>> {
         loop {
             let Some(open) = &mut self.open else {
                 match self.open_next()? {
@@ -215,14 +237,28 @@ impl RawRows {
                     Err(error) => return Some(Err(error)),
                 }
             };
-            let NumberedObject { number, object, surrogates } = match open.objects.next() {
+            let quick = match open.objects.next() {
                 None => {
                     self.open = None;
                     continue;
                 }
                 // The next line is another row: what is broken as a whole ends by itself.
                 Some(Err(error)) => return Some(Err(error)),
-                Some(Ok(numbered)) => numbered,
+                Some(Ok(quick)) => quick,
+            };
+            let limits = self.limits;
+            let quick = match (quick, open.layout) {
+                (Quick::Plain(plain), None | Some(Layout::Messages)) => {
+                    if open.layout.replace(Layout::Messages).is_none() {
+                        self.layouts.push((open.path.clone(), Layout::Messages));
+                    }
+                    return Some(Ok(QuickRow::Plain(PlainRow::new(plain, open.shared_path.clone(), limits))));
+                }
+                (quick, _) => quick,
+            };
+            let NumberedObject { number, object, surrogates } = match quick.into_object() {
+                Ok(object) => object,
+                Err(error) => return Some(Err(error)),
             };
             self.surrogates += surrogates;
             let file = open.path.clone();
@@ -239,18 +275,15 @@ impl RawRows {
             if open.layout.replace(layout).is_none() {
                 self.layouts.push((file.clone(), layout));
             }
-            let (columns, limits) = (self.columns.clone(), self.limits);
-            return Some(Ok(RawRow { object, layout, file, number, columns, limits }));
+            let columns = self.columns.clone();
+            return Some(Ok(QuickRow::Raw(RawRow { object, layout, file, number, columns, limits })));
         }
     }
-}
 
-impl Iterator for RawRows {
-    type Item = Result<RawRow, Error>;
-
-    fn next(&mut self) -> Option<Self::Item> {
+    /// The next row; with `--skip-invalid` the next one that can be used.
+    pub(crate) fn next_quick(&mut self) -> Option<Result<QuickRow, Error>> {
         loop {
-            match self.next_object()? {
+            match self.next_row()? {
                 Err(error) if self.skip_invalid && error.is_of_one_row() => {
                     self.invalid.push(invalid(&error));
                 }
@@ -260,15 +293,22 @@ impl Iterator for RawRows {
     }
 }
 
+impl Iterator for RawRows {
+    type Item = Result<RawRow, Error>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        Some(self.next_quick()?.and_then(QuickRow::raw))
+    }
+}
+
 /// The objects of a file; messages of Open-Assistant's trees, one per line, are put together.
-fn with_trees(
-    path: &Path,
-    objects: Box<dyn Iterator<Item = Object> + Send>,
-) -> Box<dyn Iterator<Item = Object> + Send> {
+fn with_trees(path: &Path, objects: QuickObjects) -> QuickObjects {
     let mut objects = objects.peekable();
     match objects.peek() {
-        Some(Ok(first)) if is_flat_message(&first.object) => {
-            Box::new(Trees::new(path.to_owned(), Box::new(objects)))
+        Some(Ok(Quick::Object(first))) if is_flat_message(&first.object) => {
+            let objects = objects.map(|quick| quick.and_then(Quick::into_object));
+            let trees = Trees::new(path.to_owned(), Box::new(objects));
+            Box::new(trees.map(|tree| tree.map(Quick::Object)))
         }
         _ => Box::new(objects),
     }

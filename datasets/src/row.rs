@@ -4,6 +4,9 @@ use crate::weight::weight;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+/// The columns of images, videos and sounds.
+pub(crate) const MEDIA: [&str; 6] = ["image", "images", "video", "videos", "audio", "audios"];
+
 /// One message of a conversation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Message {
@@ -114,7 +117,6 @@ impl Row {
     /// Why the row is no example of what an assistant should say: its reply is labeled as a bad one (KTO), or it has
     /// images, videos or sounds, of which only the text would remain. `None` for any other row.
     pub fn unfit(&self) -> Option<&'static str> {
-        const MEDIA: [&str; 6] = ["image", "images", "video", "videos", "audio", "audios"];
         let is_empty = |value: &Value| match value {
             Value::Null => true,
             Value::String(text) => text.is_empty(),

@@ -13,6 +13,7 @@ use text::{Lines, Paragraphs};
 pub(crate) use chosen::ChosenFiles;
 pub(crate) use format::Format;
 pub(crate) use json::IsRow;
+pub(crate) use quick_object::{NumberedPlain, Origin, Quick, QuickObject};
 pub(crate) use text::{NumberedObject, Object};
 
 pub(crate) mod batches;
@@ -23,6 +24,7 @@ mod csv_rows;
 mod format;
 mod json;
 mod mend;
+mod quick_object;
 mod text;
 mod values;
 
@@ -122,6 +124,24 @@ pub(crate) fn objects(
         Some(Format::Tsv) => Ok(Box::new(CsvRows::open(path, b'\t', limits)?)),
         Some(Format::Text) => Ok(Box::new(Paragraphs::new(Lines::open(path, limits)?))),
         _ => json::objects(Lines::open(path, limits)?, format == Some(Format::Json), is_row),
+    }
+}
+
+/// As [`objects`]; plain conversations of JSON lines, Parquet and Arrow are not made objects.
+pub(crate) fn quick_objects(
+    path: &Path,
+    is_row: IsRow,
+    limits: RowLimits,
+) -> Result<Box<dyn Iterator<Item = QuickObject> + Send>, Error> {
+    let format = Format::of(path);
+    if let Some(Format::Csv | Format::Tsv | Format::Text) = format {
+        return Ok(Box::new(objects(path, is_row, limits)?.map(|object| object.map(Quick::Object))));
+    }
+    compression::refuse_foreign(path)?;
+    match format {
+        Some(Format::Parquet) => batches::quick_objects(path, false, limits),
+        Some(Format::Arrow) => batches::quick_objects(path, true, limits),
+        _ => json::quick_objects(Lines::open(path, limits)?, format == Some(Format::Json), is_row),
     }
 }
 

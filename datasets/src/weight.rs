@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 /// OpenAI's key; LLaMA-Factory's; axolotl's; ms-swift's and xtuner's; that of masks.
-const NAMES: [&str; 5] = ["weight", "loss_weight", "train", "loss", "loss_mask"];
+pub(crate) const NAMES: [&str; 5] = ["weight", "loss_weight", "train", "loss", "loss_mask"];
 
 /// The weight that the fields give, from 0 (not trained) to 1; `None` if they give none.
 ///

@@ -184,13 +184,32 @@ pub(crate) fn shard_name(split: &str, index: usize, count: usize, extension: &st
 
 /// Gives the shards their names, once all of them are whole.
 pub(crate) fn finish_shards(written: Vec<(NewFile, PathBuf, usize)>) -> Result<Vec<Shard>, Error> {
-    let mut shards = Vec::new();
-    for (file, path, rows) in written {
-        file.commit()?;
-        let sha256 = sha256_of_file(&path)?;
-        shards.push(Shard { bytes: size(&path)?, sha256, path, rows });
+    let sealed = written.into_iter().map(|(file, path, rows)| SealedShard::seal(file, path, rows));
+    name_shards(sealed.collect::<Result<_, _>>()?)
+}
+
+/// A shard that is on the disk, only without its name.
+pub(crate) struct SealedShard {
+    file: NewFile,
+    shard: Shard,
+}
+
+impl SealedShard {
+    /// Syncs a shard and reads it again for its checksum.
+    pub(crate) fn seal(mut file: NewFile, path: PathBuf, rows: usize) -> Result<Self, Error> {
+        file.sync()?;
+        let (sha256, bytes) = (sha256_of_file(file.temporary_path())?, size(file.temporary_path())?);
+        Ok(Self { file, shard: Shard { path, rows, bytes, sha256 } })
     }
-    Ok(shards)
+}
+
+/// Gives sealed shards their names.
+pub(crate) fn name_shards(sealed: Vec<SealedShard>) -> Result<Vec<Shard>, Error> {
+    let name = |SealedShard { file, shard }: SealedShard| -> Result<Shard, Error> {
+        file.commit()?;
+        Ok(shard)
+    };
+    sealed.into_iter().map(name).collect()
 }
 
 /// A shard that is being written.

@@ -99,6 +99,15 @@ impl NewFile {
         self.writer.get_ref().path()
     }
 
+    /// Syncs what was written so far: the file is on the disk, and only its name is missing.
+    ///
+    /// # Errors
+    /// Names the destination.
+    pub fn sync(&mut self) -> Result<(), Error> {
+        let synced = self.writer.flush().and_then(|()| self.writer.get_ref().as_file().sync_all());
+        synced.map_err(|reason| Error::file("write", &self.destination, reason))
+    }
+
     /// Syncs the file and moves it to its destination.
     ///
     /// # Errors

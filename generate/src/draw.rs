@@ -1,11 +1,12 @@
 //! Pseudo-random numbers that depend on text alone: a row's draws and the order of a shuffle are the same on every
 //! machine.
 
-use files::hash::sha256;
+use files::hash::sha256_bytes;
 
 /// Returns the first eight bytes of the text's SHA-256 as a big-endian number; every number is equally likely.
 pub(crate) fn draw(text: &str) -> u64 {
-    u64::from_str_radix(&sha256(text)[..16], 16).expect("a hash has 64 hexadecimal digits")
+    let [a, b, c, d, e, f, g, h, ..] = sha256_bytes(text);
+    u64::from_be_bytes([a, b, c, d, e, f, g, h])
 }
 
 #[cfg(test)]

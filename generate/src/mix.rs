@@ -1,8 +1,9 @@
 //! `smoltalk mix`: composes generated and external datasets into one shuffled dataset, as a recipe says.
 //!
 //! A source of which all rows are taken is read once. Any other is read twice: once to count the rows that pass its
-//! filters, once to take the rows that the recipe asks for. Rows are selected while they are read and shuffled on disk, so
-//! memory does not grow with their number. The same seed gives the same bytes, on any number of cores.
+//! filters, once to take the rows that the recipe asks for. Rows are selected while they are read, and what does not fit in
+//! the memory of the shuffle is spilled, so memory does not grow with their number. The same seed gives the same bytes, on
+//! any number of cores and with any memory.
 
 mod card;
 mod check;
@@ -15,10 +16,11 @@ mod source_location;
 mod tokenizer;
 
 use crate::install::install;
-use anyhow::{Result, anyhow, bail};
+use anyhow::{Error, Result, anyhow, bail};
 use checkpoint::Tokenizer;
-use datasets::encoded::write_json_shards;
+use datasets::encoded::write_packed_shards;
 use datasets::export::{FileFormat, write_json_files};
+use datasets::packed;
 use datasets::write::{ROWS_PER_SHARD, Shard};
 use files::atomic::{self, NewFolder};
 use files::output_folder::{FolderKind, OutputFolder};
@@ -31,9 +33,6 @@ use serde_json::Value;
 use shuffle::Shuffle;
 use std::path::{Path, PathBuf};
 use tokenizer::open_tokenizer;
-
-/// Bytes of rows that are sorted in memory at a time.
-const SORTED_BYTES: u64 = 64 << 20;
 
 /// The folder of a mix.
 pub(crate) const FOLDER: FolderKind =
@@ -59,11 +58,24 @@ pub struct Options {
     /// Write nothing; print for every source whether it is available with the rows that the recipe asks for
     #[arg(long)]
     check: bool,
+    /// Memory for the rows that are shuffled, in MiB; what does not fit is spilled beside the dataset. By default a
+    /// sixteenth of the memory that is available, from 64 to 128
+    #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u64).range(16..))]
+    memory: Option<u64>,
     /// Form of the dataset's files
     #[arg(long, value_enum, default_value_t)]
     format: FileFormat,
     #[arg(long, help = NO_LOCK_HELP)]
     no_lock: bool,
+}
+
+impl Options {
+    /// Bytes of the shuffle's memory.
+    fn memory(&self) -> usize {
+        let share = || files::memory::available().unwrap_or_default() / 16;
+        let bytes = self.memory.map(|mib| usize::try_from(mib << 20).unwrap_or(usize::MAX));
+        bytes.unwrap_or_else(|| share().clamp(64 << 20, 128 << 20))
+    }
 }
 
 /// Mixes the dataset; returns the exit code.
@@ -80,7 +92,7 @@ pub fn run(options: &Options) -> Result<u8> {
     let folder = OutputFolder::open(out, &FOLDER, options.no_lock)?;
     let new = folder.new_result()?;
     let shuffle_folder = NewFolder::create(&out.join("shuffle"))?;
-    let mut shuffle = Shuffle::create(shuffle_folder.path(), SORTED_BYTES);
+    let mut shuffle = Shuffle::create(shuffle_folder.path(), options.memory());
     let taking = (options.allow_fewer, options.seed);
     let portions = portions(&recipe, options.rows, taking, tokenizer.as_ref(), &mut shuffle)?;
     let kind = one_kind(&portions)?;
@@ -154,12 +166,13 @@ fn write(
 ) -> Result<(Vec<Shard>, Option<Value>)> {
     let total = shuffle.rows();
     let folder = new.join("data/default");
-    let rows = shuffle.in_order()?;
+    let rows = shuffle.in_order();
     if format == FileFormat::Parquet {
-        let shards = write_json_shards(&folder, "train", &kind.columns(), total, ROWS_PER_SHARD, rows)?;
+        let shards = write_packed_shards(&folder, "train", &kind.columns(), total, ROWS_PER_SHARD, rows)?;
         return Ok((shards, None));
     }
-    let rows = rows.map(|row| anyhow::Ok(serde_json::from_slice(&row?)?));
+    let columns = kind.columns();
+    let rows = rows.map(|row| packed::object(&columns, row?.as_ref()).map_err(Error::msg));
     let (files, columns) = write_json_files(&folder, "train", format, total, ROWS_PER_SHARD, rows)?;
     Ok((files, columns.features()))
 }

@@ -155,6 +155,58 @@ fn one_pass_and_two_and_any_number_of_threads_give_the_same_rows() {
     assert!(bytes(&kitchen.path("out"))[2] == files[0][2], "the same shard");
 }
 
+/// SHA-256 of the first messages of the shuffled rows below, each followed by a comma. The order was this one before rows
+/// were spilled, packed or read without a tree of values.
+const ORDER: &str = "f1f49f8fff77763ff4a24f6fbd823da71a50daaba1e60997072b3afa24b134df";
+
+/// 24 MB of rows: they are spilled where the shuffle has 16 MiB. Some rows are read one way and some the other.
+#[test]
+fn any_memory_and_any_number_of_threads_give_the_order_of_the_seed() {
+    let kitchen = Kitchen::new();
+    let row = |index: usize| {
+        let reply = json!({"role": "assistant", "content": "text ".repeat(1600 + index % 7)});
+        let mut row =
+            json!({"messages": [{"role": "user", "content": index.to_string()}, reply], "n": index});
+        if index.is_multiple_of(5) {
+            row["messages"][0]["name"] = "x".into();
+        }
+        format!("{row}\n")
+    };
+    kitchen.write("large.jsonl", &(0..3000).map(row).collect::<String>());
+    kitchen.write("recipe.toml", &format!("name = \"Soup\"\n{}", source("large", "")));
+    let mix = |out: &str, threads: &str, more: &[&str]| {
+        let mut command = program("smoltalk");
+        command.current_dir(kitchen.folder.path()).env("RAYON_NUM_THREADS", threads);
+        let output = command.args(["mix", "recipe.toml", "--out", out]).args(more).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    };
+    let mut files = Vec::new();
+    for (threads, memory) in [("1", "16"), ("2", "16"), ("5", "16"), ("2", "64")] {
+        mix("out", threads, &["--memory", memory]);
+        files.push(bytes(&kitchen.path("out")));
+    }
+    assert!(files.iter().all(|file| *file == files[0]), "the same bytes");
+    let order = |folder: &str| -> String {
+        let text = |row: &Value| format!("{},", row["messages"][0]["content"].as_str().unwrap());
+        files::hash::sha256(rows(&kitchen.path(folder)).iter().map(text).collect::<String>())
+    };
+    assert_eq!(order("out"), ORDER);
+    // The rows of Parquet files are read by columns: their order is another source's, and the same by lines.
+    for (data, out) in [("out", "columns"), ("lines", "by_lines")] {
+        if data == "lines" {
+            mix("lines", "2", &["--format", "jsonl"]);
+        }
+        let data = format!("[[source]]\nname = \"again\"\ndata = \"{data}\"\n");
+        kitchen.write("recipe.toml", &format!("name = \"Soup\"\n{data}"));
+        mix(out, "2", &["--memory", "16"]);
+        kitchen.write("recipe.toml", &format!("name = \"Soup\"\n{}", source("large", "")));
+    }
+    assert_eq!(order("columns"), order("by_lines"));
+    let shard = "data/default/train-00000-of-00001.parquet";
+    let shard = |folder: &str| std::fs::read(kitchen.path(folder).join(shard)).unwrap();
+    assert!(shard("columns") == shard("by_lines"), "the same bytes from Parquet as from lines");
+}
+
 #[test]
 fn reasons_of_invalid_rows_name_no_place_of_this_machine() {
     let kitchen = Kitchen::new();

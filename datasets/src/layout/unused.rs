@@ -2,7 +2,8 @@
 //! never learned it.
 
 use super::message::{Object, short};
-use crate::row::Row;
+use crate::row::{MEDIA, Row};
+use crate::weight;
 use serde_json::Value;
 
 const NAMES: [&str; 19] = [
@@ -47,6 +48,31 @@ pub(super) fn refuse(row: &Row) -> Result<(), String> {
             short(value)
         )),
     }
+}
+
+/// Whether a column beside `messages` can change what a conversation is, or whether it is one: a row without such columns
+/// is its messages.
+pub(crate) fn changes_conversations(name: &str) -> bool {
+    const NAMES: [&str; 13] = [
+        "messages",
+        "conversations",
+        "conversation",
+        "system",
+        "system_prompt",
+        "tools",
+        "label",
+        "kto_tag",
+        "better_response_id",
+        "conversation_a",
+        "conversation_b",
+        "message_tree_id",
+        "rejected_messages",
+    ];
+    NAMES.contains(&name)
+        || is_reply(name)
+        || name.starts_with("chosen")
+        || MEDIA.contains(&name)
+        || weight::NAMES.contains(&name)
 }
 
 fn is_reply(name: &str) -> bool {

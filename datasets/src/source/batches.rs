@@ -1,10 +1,12 @@
 //! Rows of Parquet and Arrow files as JSON objects. The libraries panic on some damaged files, so each of their calls is
 //! fenced.
 
+use super::quick_object::{NumberedPlain, Origin, Quick, QuickObject};
 use super::text::{NumberedObject, Object};
 use crate::Error;
 use crate::ahead::ahead;
 use crate::limits::{MAX_DEPTH, RowLimits};
+use crate::plain::Plain;
 use arrow::array::{RecordBatch, RecordBatchReader};
 use arrow::datatypes::{DataType, Schema, SchemaRef};
 use arrow::error::ArrowError;
@@ -15,6 +17,7 @@ use pages::BATCH;
 use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder,
 };
+use plain::PlainColumns;
 use std::fs::File;
 use std::io::{BufReader, Read, Seek};
 use std::path::Path;
@@ -23,6 +26,7 @@ use std::sync::Arc;
 mod features;
 mod json;
 mod pages;
+mod plain;
 
 /// How an Arrow file begins; a stream has no such mark.
 const ARROW_FILE: &[u8] = b"ARROW1";
@@ -38,8 +42,6 @@ type Rows = Result<(usize, RecordBatch), (usize, String)>;
 /// The rows of one file, in order, numbered from 1; converted to JSON ahead.
 pub(super) struct BatchRows {
     objects: Box<dyn Iterator<Item = Object> + Send>,
-    /// Whether the rest of the file is lost.
-    is_over: bool,
 }
 
 impl BatchRows {
@@ -57,9 +59,78 @@ impl BatchRows {
             objects.iter_mut().flatten().for_each(|numbered| texts.open(&mut numbered.object));
             objects
         });
-        let objects = objects.flatten();
-        Ok(Self { objects: Box::new(objects), is_over: false })
+        Ok(Self { objects: Box::new(until_lost(objects.flatten())) })
     }
+}
+
+/// As the rows of [`BatchRows`]; plain conversations are not made objects.
+///
+/// # Errors
+/// Those of [`open`].
+pub(super) fn quick_objects(
+    path: &Path,
+    is_arrow: bool,
+    limits: RowLimits,
+) -> Result<Box<dyn Iterator<Item = QuickObject> + Send>, Error> {
+    let (schema, batches) = open(path, is_arrow, limits)?;
+    let columns = PlainColumns::of(&schema).filter(|_| JsonTexts::of(&schema).is_empty());
+    let Some(columns) = columns else {
+        return Ok(Box::new(
+            BatchRows::open(path, is_arrow, limits)?.map(|object| object.map(Quick::Object)),
+        ));
+    };
+    let pieces = Pieces { batches: Some(batches), batch: None, number: 1 };
+    let path: Arc<Path> = path.into();
+    let rows = ahead(pieces, move |rows| quick_rows(&path, rows, &columns, limits));
+    Ok(Box::new(until_lost(rows.flatten())))
+}
+
+/// The rows of a piece, plain ones as such.
+fn quick_rows(path: &Arc<Path>, rows: Rows, columns: &PlainColumns, limits: RowLimits) -> Vec<QuickObject> {
+    let plain = match &rows {
+        Ok((_, batch)) => fenced(|| columns.rows(batch)).ok().flatten(),
+        Err(_) => None,
+    };
+    let (Ok((first, batch)), Some(plain)) = (&rows, plain) else {
+        return convert(path, rows, limits).into_iter().map(|object| object.map(Quick::Object)).collect();
+    };
+    let shared = Arc::new(batch.clone());
+    let row = |(index, plain): (usize, Option<Plain>)| -> QuickObject {
+        let number = first + index;
+        let origin = Origin::Batch { path: path.clone(), batch: shared.clone(), index, limits };
+        match plain.filter(|plain| plain.count <= limits.max_row_messages) {
+            Some(plain) => Ok(Quick::Plain(NumberedPlain { number, plain, origin })),
+            None => origin.object(number).map(Quick::Object),
+        }
+    };
+    plain.into_iter().enumerate().map(row).collect()
+}
+
+/// The object of one row of a batch.
+pub(super) fn row_object(
+    path: &Path,
+    batch: &RecordBatch,
+    index: usize,
+    number: usize,
+    limits: RowLimits,
+) -> Object {
+    let found = convert(path, Ok((number, batch.slice(index, 1))), limits).pop();
+    found.unwrap_or_else(|| {
+        let (path, reason) = (path.to_owned(), "is not there".to_owned());
+        Err(Error::Rest { path, unit: "row", number, reason })
+    })
+}
+
+/// Items up to the error after which the rest of a file is lost.
+fn until_lost<T>(
+    mut items: impl Iterator<Item = Result<T, Error>>,
+) -> impl Iterator<Item = Result<T, Error>> {
+    let mut is_over = false;
+    std::iter::from_fn(move || {
+        let item = if is_over { None } else { items.next() };
+        is_over = matches!(item, Some(Err(Error::Rest { .. })));
+        item
+    })
 }
 
 /// The batches of a file in pieces of a few rows.
@@ -225,11 +296,6 @@ impl Iterator for BatchRows {
     type Item = Object;
 
     fn next(&mut self) -> Option<Object> {
-        if self.is_over {
-            return None;
-        }
-        let object = self.objects.next();
-        self.is_over = matches!(object, Some(Err(Error::Rest { .. })));
-        object
+        self.objects.next()
     }
 }

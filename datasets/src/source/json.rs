@@ -2,15 +2,19 @@
 //! object, or by columns.
 
 use super::mend::{Mended, parse};
+use super::quick_object::{NumberedPlain, Origin, Quick, QuickObject};
 use super::text::{Lines, NumberedObject, Object, not_utf8};
 use super::values::{Fault, Scanner, is_sequence};
 use crate::Error;
 use crate::ahead::ahead;
 use crate::limits::{MAX_DEPTH, RowLimits};
+use crate::plain::Plain;
 use serde_json::{Map, Value};
 use std::io::{BufRead, Cursor, Read};
 use std::ops::Range;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Whether an object is a row by itself.
 pub(crate) type IsRow = fn(&Map<String, Value>) -> bool;
@@ -53,25 +57,85 @@ fn next_chunk(lines: &mut Lines) -> Option<Chunk> {
 }
 
 /// The objects of lines that are not blank, parsed ahead.
-fn line_objects(mut lines: Lines) -> Box<dyn Iterator<Item = Object> + Send> {
-    let path = lines.path.clone();
-    let chunks = std::iter::from_fn(move || next_chunk(&mut lines));
-    let objects = move |Chunk { text, lines }: Chunk| -> Vec<Object> {
-        let object = |line: Result<(usize, Range<usize>), Error>| {
-            let (number, range) = match line {
-                Ok(line) => line,
-                Err(error) => return Some(Err(error)),
-            };
-            let line = std::str::from_utf8(&text[range]).map_err(|error| not_utf8(&error));
-            if line.as_ref().is_ok_and(|line| line.trim().is_empty()) {
-                return None;
-            }
-            let found = line.and_then(parsed).and_then(|mended| object(mended, number));
-            Some(found.map_err(|reason| Error::Row { path: path.clone(), unit: "line", number, reason }))
-        };
-        lines.into_iter().filter_map(object).collect()
+fn line_objects(lines: Lines) -> Box<dyn Iterator<Item = Object> + Send> {
+    line_items(lines, |path, text, (number, range)| line_object(path, text, number, range))
+}
+
+/// As [`objects`]; lines that are plain conversations are not made objects.
+pub(super) fn quick_objects(
+    mut lines: Lines,
+    is_whole: bool,
+    is_row: IsRow,
+) -> Result<Box<dyn Iterator<Item = QuickObject> + Send>, Error> {
+    let is_lines = match lines.first_character()? {
+        Some(b'{') => !is_whole && !lines.first_block()?.is_some_and(is_sequence),
+        _ => false,
     };
-    Box::new(ahead(chunks, objects).flatten())
+    if !is_lines {
+        return Ok(Box::new(objects(lines, is_whole, is_row)?.map(|object| object.map(Quick::Object))));
+    }
+    let max_messages = lines.limits.max_row_messages;
+    let is_expected = Expected::default();
+    Ok(line_items(lines, move |path, text, (number, range)| {
+        let line = std::str::from_utf8(&text[range.clone()]).ok().filter(|_| is_expected.next());
+        match line.and_then(Plain::of_line).filter(|plain| plain.count <= max_messages) {
+            Some(plain) => {
+                is_expected.hit();
+                let origin = Origin::Line { path: path.clone(), text: text.clone(), range };
+                Some(Ok(Quick::Plain(NumberedPlain { number, plain, origin })))
+            }
+            None => Some(line_object(path, text, number, range)?.map(Quick::Object)),
+        }
+    }))
+}
+
+/// Whether a line is tried as a plain conversation: few are, where none of those before was one.
+#[derive(Default)]
+struct Expected {
+    /// Lines since the last plain one.
+    misses: AtomicUsize,
+}
+
+impl Expected {
+    fn next(&self) -> bool {
+        let misses = self.misses.fetch_add(1, Ordering::Relaxed);
+        misses < 32 || misses.is_multiple_of(32)
+    }
+
+    fn hit(&self) {
+        self.misses.store(0, Ordering::Relaxed);
+    }
+}
+
+/// The number of a line and its bytes.
+type Line = (usize, Range<usize>);
+
+/// What `item` makes of the lines, ahead; it has the path of the file, the text that contains the line, and the line.
+fn line_items<T: Send + 'static>(
+    mut lines: Lines,
+    item: impl Fn(&Arc<Path>, &Arc<Vec<u8>>, Line) -> Option<Result<T, Error>> + Send + Sync + 'static,
+) -> Box<dyn Iterator<Item = Result<T, Error>> + Send> {
+    let path: Arc<Path> = lines.path.as_path().into();
+    let chunks = std::iter::from_fn(move || next_chunk(&mut lines));
+    let items = move |Chunk { text, lines }: Chunk| -> Vec<Result<T, Error>> {
+        let text = Arc::new(text);
+        let item = |line: Result<Line, Error>| match line {
+            Ok(line) => item(&path, &text, line),
+            Err(error) => Some(Err(error)),
+        };
+        lines.into_iter().filter_map(item).collect()
+    };
+    Box::new(ahead(chunks, items).flatten())
+}
+
+/// The object of a line; `None` for a blank one.
+pub(crate) fn line_object(path: &Path, text: &[u8], number: usize, range: Range<usize>) -> Option<Object> {
+    let line = std::str::from_utf8(&text[range]).map_err(|error| not_utf8(&error));
+    if line.as_ref().is_ok_and(|line| line.trim().is_empty()) {
+        return None;
+    }
+    let found = line.and_then(parsed).and_then(|mended| object(mended, number));
+    Some(found.map_err(|reason| Error::Row { path: path.to_owned(), unit: "line", number, reason }))
 }
 
 /// Parses the text of a row.

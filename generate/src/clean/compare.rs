@@ -22,15 +22,18 @@ impl Compare {
 
     /// Returns the text that is compared.
     pub(super) fn text(self, row: &Row) -> String {
-        let messages: Vec<&Message> = match row {
-            Row::Text(row) => return row.text.clone(),
-            Row::Chat(row) => row.messages.iter().collect(),
-            Row::Preference(row) => row.prompt.iter().chain(&row.chosen).chain(&row.rejected).collect(),
-        };
-        let first = messages.iter().find(|message| message.role == "user");
+        match row {
+            Row::Text(row) => row.text.clone(),
+            row => self.text_of(&messages(row)),
+        }
+    }
+
+    /// Returns the text of a conversation, given by roles and contents.
+    pub(super) fn text_of(self, messages: &[(&str, &str)]) -> String {
+        let first = messages.iter().find(|(role, _)| *role == "user");
         match (self, first) {
-            (Self::Prompt, Some(first)) => first.content.clone(),
-            _ => joined(messages.into_iter().filter(|message| message.role != "system")),
+            (Self::Prompt, Some((_, content))) => (*content).to_owned(),
+            _ => joined(messages.iter().filter(|(role, _)| *role != "system")),
         }
     }
 }
@@ -39,11 +42,26 @@ impl Compare {
 pub(super) fn whole_text(row: &Row) -> String {
     match row {
         Row::Text(row) => row.text.clone(),
-        Row::Chat(row) => joined(row.messages.iter()),
-        Row::Preference(row) => joined(row.prompt.iter().chain(&row.chosen).chain(&row.rejected)),
+        row => whole_text_of(&messages(row)),
     }
 }
 
-fn joined<'a>(messages: impl Iterator<Item = &'a Message>) -> String {
-    messages.map(|message| message.content.as_str()).collect::<Vec<_>>().join("\n")
+/// As [`whole_text`], of a conversation given by roles and contents.
+pub(super) fn whole_text_of(messages: &[(&str, &str)]) -> String {
+    joined(messages.iter())
+}
+
+/// The role and the content of each message of a conversation or a pair.
+fn messages(row: &Row) -> Vec<(&str, &str)> {
+    let lists: [&[Message]; 3] = match row {
+        Row::Text(_) => [&[], &[], &[]],
+        Row::Chat(row) => [&row.messages, &[], &[]],
+        Row::Preference(row) => [&row.prompt, &row.chosen, &row.rejected],
+    };
+    let messages = lists.into_iter().flatten();
+    messages.map(|message| (message.role.as_str(), message.content.as_str())).collect()
+}
+
+fn joined<'a>(messages: impl Iterator<Item = &'a (&'a str, &'a str)>) -> String {
+    messages.map(|(_, content)| *content).collect::<Vec<_>>().join("\n")
 }

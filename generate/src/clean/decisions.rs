@@ -1,8 +1,8 @@
 //! Which rows are dropped and why, decided in three stages.
 
-use super::compare::{Compare, whole_text};
+use super::compare::Compare;
 use super::settings::MinHashSettings;
-use super::survey::Survey;
+use super::survey::{RowText, Survey};
 use crate::embed::Embedder;
 use anyhow::{Result, bail};
 use datasets::contamination::{Contamination, Method};
@@ -62,9 +62,9 @@ impl Decisions {
         let (mut hits, mut candidates) = (Vec::new(), 0);
         let kept: Vec<bool> = (0..survey.rows.len()).map(|row| self.keeps(row)).collect();
         let dropped_before = kept.iter().filter(|kept| !**kept).count();
-        for text in survey.texts("decontaminating", |row| kept[row], whole_text)? {
-            let (row, text) = text?;
-            let matches = index.matches(&text);
+        let matches = |text: String| index.matches(&text);
+        for found in survey.texts("decontaminating", |row| kept[row], RowText::Whole, matches)? {
+            let (row, matches) = found?;
             candidates += usize::from(!matches.is_empty());
             let Some(worst) = matches.first().filter(|first| first.contaminated) else { continue };
             let detail =
@@ -101,7 +101,8 @@ impl Decisions {
         compare: Compare,
     ) -> Result<()> {
         let rows: Vec<usize> = (0..survey.rows.len()).filter(|row| self.keeps(*row)).collect();
-        let texts = survey.texts("near-duplicates", |row| self.keeps(row), |row| compare.text(row))?;
+        let text = RowText::Compared(compare);
+        let texts = survey.texts("near-duplicates", |row| self.keeps(row), text, |text| text)?;
         let threshold = Some(settings.similarity).filter(|threshold| *threshold > 0.0);
         let texts = texts.map(|text| text.map(|(_, text)| text));
         let duplicates = find_duplicates(texts, settings.parameters, threshold)?;
@@ -116,7 +117,8 @@ impl Decisions {
         distance: f64,
         compare: Compare,
     ) -> Result<()> {
-        let mut texts = survey.texts("embedding", |row| self.keeps(row), |row| compare.text(row))?.peekable();
+        let text = RowText::Compared(compare);
+        let mut texts = survey.texts("embedding", |row| self.keeps(row), text, |text| text)?.peekable();
         let (mut rows, mut refused) = (Vec::new(), Vec::new());
         let mut vectors = Vec::new().into_iter();
         // Each batch is embedded once the vectors before it were compared.

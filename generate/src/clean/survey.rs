@@ -1,9 +1,11 @@
 //! The rows to clean. They are read once from end to end before anything is decided, so that rows that cannot be
 //! read are reported first; then again by each stage, so that memory does not grow with their texts.
 
+use super::compare::{Compare, whole_text, whole_text_of};
 use anyhow::{Context, Result, bail};
 use datasets::columns::Columns;
-use datasets::{LocatedRow, Message, RawRow, ReadOptions, Row, UnchangedFiles, read_raw_with};
+use datasets::quick::{PlainRow, QuickRow, read_quick_with};
+use datasets::{Error, LocatedRow, Message, RawRow, ReadOptions, Row, UnchangedFiles, read_raw_with};
 use rayon::prelude::*;
 use serde_json::Value;
 use std::collections::HashSet;
@@ -18,6 +20,8 @@ pub(super) struct Survey {
     pub(super) input: PathBuf,
     pub(super) rows: Vec<RowName>,
     files: Vec<String>,
+    /// The file of the last row, whose shown path is the last of `files`.
+    last_file: Option<PathBuf>,
     /// Files without rows, and rows that cannot be read, with the reasons.
     pub(super) skipped: Vec<String>,
     /// Whether `skipped` contains rows.
@@ -53,6 +57,7 @@ impl Survey {
             input: input.to_owned(),
             rows: Vec::new(),
             files: Vec::new(),
+            last_file: None,
             skipped: Vec::new(),
             skips_rows: false,
             layouts: Vec::new(),
@@ -64,9 +69,9 @@ impl Survey {
         };
         let progress = Progress::new("reading", "rows", None);
         let mut unreadable = Vec::new();
-        let mut rows = read_raw_with(input, &survey.reading)?;
+        let mut rows = read_quick_with(input, &survey.reading)?;
         let mut ids = HashSet::new();
-        for row in converted(rows.by_ref(), |raw| SurveyedRow::of(raw?)) {
+        for row in converted(rows.by_ref(), |row| SurveyedRow::of(row?)) {
             progress.advance(1);
             match row {
                 Ok(row) => {
@@ -108,11 +113,11 @@ impl Survey {
     }
 
     fn name(&mut self, row: SurveyedRow) -> RowName {
-        let file = self.shown(&row.file);
-        if self.files.last() != Some(&file) {
-            self.files.push(file);
+        let SurveyedRow { file, number, id, is_empty, .. } = row;
+        if self.last_file.as_ref() != Some(&file) {
+            self.files.push(self.shown(&file));
+            self.last_file = Some(file);
         }
-        let SurveyedRow { number, id, is_empty, .. } = row;
         RowName { file: self.files.len() as u32 - 1, number, id, is_empty }
     }
 
@@ -164,34 +169,70 @@ impl Survey {
         Ok(readable.enumerate().map(|(index, raw)| Ok((index, raw?))))
     }
 
-    /// Iterates over the texts of the rows that `is_wanted` selects, with their indices, and shows the progress of
-    /// a stage.
-    pub(super) fn texts<'a>(
+    /// Iterates over what `item` makes of the texts of the rows that `is_wanted` selects, with their indices; shows the
+    /// progress of a stage. Texts and items are made on all cores.
+    pub(super) fn texts<'a, T: Send + 'a>(
         &self,
         stage: &'static str,
         is_wanted: impl Fn(usize) -> bool + 'a,
-        text: impl Fn(&Row) -> String + 'a,
-    ) -> Result<impl Iterator<Item = Result<(usize, String)>> + 'a> {
+        text: RowText,
+        item: impl Fn(String) -> T + Sync + 'a,
+    ) -> Result<impl Iterator<Item = Result<(usize, T)>> + 'a> {
         let progress = Progress::new(stage, "rows", Some(self.rows.len() as u64));
-        let rows = read_raw_with(&self.input, &self.reading)?;
-        let rows = converted(rows, |raw| raw.and_then(RawRow::row).ok()).flatten().enumerate();
-        let counted = rows.inspect(move |_| progress.advance(1));
-        Ok(counted
-            .filter(move |(index, _)| is_wanted(*index))
-            .map(move |(index, located)| Ok((index, text(&located.row)))))
+        let rows = read_quick_with(&self.input, &self.reading)?;
+        let rows = converted(rows, move |row| row.and_then(|row| text.of(row)).ok().map(&item)).flatten();
+        let counted = rows.enumerate().inspect(move |_| progress.advance(1));
+        Ok(counted.filter(move |(index, _)| is_wanted(*index)).map(Ok))
     }
 
     /// The columns of the rows that are kept.
-    pub(super) fn columns(&self, keeps: impl Fn(usize) -> bool) -> Result<Columns> {
+    pub(super) fn columns(&self, keeps: impl Fn(usize) -> bool + Sync) -> Result<Columns> {
         let mut columns = Columns::default();
-        for raw in self.raw_rows()? {
-            let (index, raw) = raw.context("the input changed while it was read")?;
-            if keeps(index) {
-                columns.add(&raw.object);
+        let mut rows = self.raw_rows()?;
+        loop {
+            let batch = rows.by_ref().take(COLUMNS_BATCH).collect::<Result<Vec<_>>>();
+            let batch = batch.context("the input changed while it was read")?;
+            if batch.is_empty() {
+                return Ok(columns);
             }
+            let of_rows = |rows: &[(usize, RawRow)]| {
+                let mut columns = Columns::default();
+                let kept = rows.iter().filter(|(index, _)| keeps(*index));
+                kept.for_each(|(_, raw)| columns.add(&raw.object));
+                columns
+            };
+            // In order, as the columns appear.
+            let parts: Vec<Columns> = batch.par_chunks(COLUMNS_BATCH / 16).map(of_rows).collect();
+            parts.into_iter().for_each(|part| columns.merge(part));
         }
-        Ok(columns)
     }
+}
+
+/// Rows whose columns are found together.
+const COLUMNS_BATCH: usize = 1024;
+
+/// Which text of a row is made.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum RowText {
+    /// What is compared with other rows.
+    Compared(Compare),
+    /// Everything that could be a question.
+    Whole,
+}
+
+impl RowText {
+    fn of(self, row: QuickRow) -> Result<String, Error> {
+        Ok(match (self, row) {
+            (Self::Compared(compare), QuickRow::Plain(row)) => compare.text_of(&messages(&row)),
+            (Self::Compared(compare), QuickRow::Raw(raw)) => compare.text(&raw.row()?.row),
+            (Self::Whole, QuickRow::Plain(row)) => whole_text_of(&messages(&row)),
+            (Self::Whole, QuickRow::Raw(raw)) => whole_text(&raw.row()?.row),
+        })
+    }
+}
+
+fn messages(row: &PlainRow) -> Vec<(&str, &str)> {
+    row.messages().collect()
 }
 
 /// What is kept of a row that is read.
@@ -204,7 +245,25 @@ struct SurveyedRow {
 }
 
 impl SurveyedRow {
-    fn of(raw: RawRow) -> Result<Self, datasets::Error> {
+    fn of(row: QuickRow) -> Result<Self, Error> {
+        match row {
+            QuickRow::Plain(row) => Ok(Self::of_plain(&row)),
+            QuickRow::Raw(raw) => Self::of_raw(raw),
+        }
+    }
+
+    fn of_plain(row: &PlainRow) -> Self {
+        let replies = || row.messages().filter(|(role, _)| *role == "assistant");
+        Self {
+            file: row.file().to_owned(),
+            number: row.number(),
+            id: row.id().map(str::to_owned),
+            is_empty: replies().any(|(_, content)| content.trim().is_empty()),
+            has_no_reply: replies().next().is_none(),
+        }
+    }
+
+    fn of_raw(raw: RawRow) -> Result<Self, Error> {
         let id = match raw.object.get("id") {
             Some(Value::String(id)) => Some(id.clone()),
             Some(Value::Number(id)) => Some(id.to_string()),
@@ -219,9 +278,9 @@ impl SurveyedRow {
 const BATCH: usize = 256;
 
 /// What `convert` makes of rows, in order.
-fn converted<T: Send>(
-    mut rows: impl Iterator<Item = Result<RawRow, datasets::Error>>,
-    convert: impl Fn(Result<RawRow, datasets::Error>) -> T + Sync,
+fn converted<R: Send, T: Send>(
+    mut rows: impl Iterator<Item = Result<R, Error>>,
+    convert: impl Fn(Result<R, Error>) -> T + Sync,
 ) -> impl Iterator<Item = T> {
     let mut ready = Vec::new().into_iter();
     std::iter::from_fn(move || {

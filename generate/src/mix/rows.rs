@@ -1,13 +1,15 @@
 //! The rows of a source: which of them pass the filters, and what the mix writes of each.
 
 use super::recipe::MixSource;
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Error, Result, bail};
 use checkpoint::tools::with_tools_as_text;
 use checkpoint::{ChatTemplate, Tokenizer};
+use datasets::packed;
+use datasets::quick::{PlainRow, QuickRow};
 use datasets::write::{Column, ColumnType};
-use datasets::{InvalidRow, LocatedRow, Message, RawRow, Row};
+use datasets::{InvalidRow, LocatedRow, Message, Row};
 use rayon::prelude::*;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::path::Path;
 use unicode_segmentation::UnicodeSegmentation;
@@ -100,39 +102,82 @@ pub(super) struct RowFilters<'a> {
     pub(super) is_only_pass: bool,
 }
 
+/// What the filters look at in a row.
+struct FilteredRow<'a> {
+    /// Its own column `source`.
+    origin: Option<&'a str>,
+    /// Its texts; a pair counts with its prompt and the preferred reply.
+    texts: Vec<&'a str>,
+    /// The number of the user's messages.
+    turns: usize,
+}
+
 impl RowFilters<'_> {
-    /// Judges a row; with a template its JSON is made, too.
-    fn judge(&self, located: &LocatedRow, template: Option<&ChatTemplate>) -> Result<Judged> {
-        let row = &located.row;
-        let filter = self.rejecting_filter(row)?;
-        let json = match template.filter(|_| filter.is_none()) {
-            Some(template) => {
-                let written = written(row, &self.source.name, template)
-                    .with_context(|| format!("{}, row {}", located.file.display(), located.number))?;
-                serde_json::to_vec(&written)?
+    /// Judges a row; with a template it is packed, too.
+    fn judge(&self, row: QuickRow, template: Option<&ChatTemplate>) -> Result<Judged, JudgeError> {
+        match row {
+            QuickRow::Plain(row) => Ok(self.judge_plain(row, template.is_some())?),
+            QuickRow::Raw(row) => {
+                let located = row.row().map_err(|error| (error.invalid_row(), error.into()))?;
+                Ok(self.judge_located(&located, template)?)
             }
+        }
+    }
+
+    /// Judges a conversation that is written as it is.
+    fn judge_plain(&self, row: PlainRow, is_packed: bool) -> Result<Judged> {
+        let messages: Vec<(&str, &str)> =
+            if self.reads_texts() { row.messages().collect() } else { Vec::new() };
+        let filtered = FilteredRow {
+            origin: row.source(),
+            turns: messages.iter().filter(|(role, _)| *role == "user").count(),
+            texts: messages.into_iter().map(|(_, content)| content).collect(),
+        };
+        let filter = self.rejecting_filter(&filtered)?;
+        let mut packed = Vec::new();
+        if is_packed && filter.is_none() {
+            packed = row.into_packed();
+            packed::push_text(&mut packed, &self.source.name).map_err(Error::msg)?;
+        }
+        Ok(Judged { kind: RowKind::Chat, filter, unwritten: Vec::new(), packed })
+    }
+
+    fn judge_located(&self, located: &LocatedRow, template: Option<&ChatTemplate>) -> Result<Judged> {
+        let row = &located.row;
+        let (texts, turns) = texts(row);
+        let origin = metadata(row).get("source").and_then(Value::as_str);
+        let filter = match row.unfit() {
+            Some(reason) => Some(reason),
+            None => self.rejecting_filter(&FilteredRow { origin, texts, turns })?,
+        };
+        let packed = match template.filter(|_| filter.is_none()) {
+            Some(template) => packed(row, &self.source.name, template)
+                .with_context(|| format!("{}, row {}", located.file.display(), located.number))?,
             None => Vec::new(),
         };
         let unwritten = if filter.is_none() { unwritten(row) } else { Vec::new() };
-        Ok(Judged { kind: RowKind::of(row), filter, unwritten, json })
+        Ok(Judged { kind: RowKind::of(row), filter, unwritten, packed })
+    }
+
+    /// Whether a filter looks at the messages.
+    fn reads_texts(&self) -> bool {
+        let source = self.source;
+        let limits =
+            [source.maximum_turns, source.maximum_words, source.minimum_tokens, source.maximum_tokens];
+        limits.iter().any(Option::is_some)
     }
 
     /// The name of the filter that leaves a row out; `None` if it passes.
-    fn rejecting_filter(&self, row: &Row) -> Result<Option<&'static str>> {
+    fn rejecting_filter(&self, row: &FilteredRow<'_>) -> Result<Option<&'static str>> {
         let source = self.source;
-        if let Some(reason) = row.unfit() {
-            return Ok(Some(reason));
-        }
-        let origin = metadata(row).get("source").and_then(Value::as_str);
-        if origin.is_some_and(|origin| source.drop_sources.iter().any(|dropped| dropped == origin)) {
+        if row.origin.is_some_and(|origin| source.drop_sources.iter().any(|dropped| dropped == origin)) {
             return Ok(Some("drop_sources"));
         }
-        let (texts, turns) = texts(row);
         let exceeds = |count: usize, maximum: Option<usize>| maximum.is_some_and(|maximum| count > maximum);
-        if exceeds(turns, source.maximum_turns) {
+        if exceeds(row.turns, source.maximum_turns) {
             return Ok(Some("maximum_turns"));
         }
-        let words = || texts.iter().map(|text| text.unicode_words().count()).sum();
+        let words = || row.texts.iter().map(|text| text.unicode_words().count()).sum();
         if source.maximum_words.is_some() && exceeds(words(), source.maximum_words) {
             return Ok(Some("maximum_words"));
         }
@@ -142,7 +187,7 @@ impl RowFilters<'_> {
             return Ok(None);
         };
         let mut tokens = 0;
-        for text in texts {
+        for text in &row.texts {
             tokens += tokenizer.ids(text)?.len();
         }
         let is_short = source.minimum_tokens.is_some_and(|minimum| tokens < minimum);
@@ -151,6 +196,21 @@ impl RowFilters<'_> {
             (_, true) => Some("maximum_tokens"),
             _ => None,
         })
+    }
+}
+
+/// Why a row cannot be judged; with the row, if it is one that `skip_invalid` leaves out.
+struct JudgeError(Option<InvalidRow>, Error);
+
+impl From<(Option<InvalidRow>, Error)> for JudgeError {
+    fn from((row, error): (Option<InvalidRow>, Error)) -> Self {
+        Self(row, error)
+    }
+}
+
+impl From<Error> for JudgeError {
+    fn from(error: Error) -> Self {
+        Self(None, error)
     }
 }
 
@@ -163,8 +223,8 @@ struct Judged {
     /// The filter that leaves it out.
     filter: Option<&'static str>,
     unwritten: Vec<String>,
-    /// Its JSON as the mix writes it, if it passes and that is asked for.
-    json: Vec<u8>,
+    /// Its columns as the mix writes them, if it passes and that is asked for.
+    packed: Vec<u8>,
 }
 
 /// Counts the rows of a source.
@@ -172,7 +232,7 @@ pub(super) fn count(folder: &Path, filters: &RowFilters<'_>) -> Result<SourceCou
     walk(folder, filters, None)
 }
 
-/// Calls `action` with the JSON of every row that passes, as the mix writes it; also counts the rows.
+/// Calls `action` with every row that passes, packed as the mix writes it; also counts the rows.
 pub(super) fn for_each(
     folder: &Path,
     filters: &RowFilters<'_>,
@@ -189,25 +249,22 @@ fn walk(
 ) -> Result<SourceCounts> {
     let (mut counts, mut is_first) = (SourceCounts::default(), true);
     let template = ChatTemplate::chatml();
-    let mut rows = datasets::read_raw_with(folder, &filters.source.reading())?;
+    let mut rows = datasets::quick::read_quick_with(folder, &filters.source.reading())?;
     let mut invalid = Vec::new();
     loop {
-        let batch: Vec<RawRow> = rows.by_ref().take(BATCH).collect::<Result<_, _>>()?;
+        let batch: Vec<QuickRow> = rows.by_ref().take(BATCH).collect::<Result<_, _>>()?;
         if batch.is_empty() {
             break;
         }
         let writes = action.is_some();
-        let judge = |raw: RawRow| -> Result<Judged, (Option<InvalidRow>, anyhow::Error)> {
-            let located = raw.row().map_err(|error| (error.invalid_row(), error.into()))?;
-            filters.judge(&located, writes.then_some(&template)).map_err(|error| (None, error))
-        };
+        let judge = |row: QuickRow| filters.judge(row, writes.then_some(&template));
         for judged in batch.into_par_iter().map(judge).collect::<Vec<_>>() {
             let row = match judged {
-                Err((Some(row), _)) if filters.source.skip_invalid => {
+                Err(JudgeError(Some(row), _)) if filters.source.skip_invalid => {
                     invalid.push(row);
                     continue;
                 }
-                judged => judged.map_err(|(_, error)| error)?,
+                judged => judged.map_err(|JudgeError(_, error)| error)?,
             };
             if !std::mem::take(&mut is_first) && row.kind != counts.kind {
                 let (first, other) = (counts.kind.name(), row.kind.name());
@@ -218,7 +275,7 @@ fn walk(
             }
             counts.add(&row);
             if let (Some(action), None) = (&mut action, row.filter) {
-                action(row.json)?;
+                action(row.packed)?;
             }
         }
     }
@@ -234,25 +291,34 @@ fn walk(
     Ok(counts)
 }
 
-/// A row with the name of its source and the columns of its kind, and no others.
-fn written(row: &Row, source: &str, template: &ChatTemplate) -> Result<Value> {
-    Ok(match row {
-        Row::Chat(row) => {
-            json!({"messages": as_text(&row.messages, row.metadata.get("tools"), template)?, "source": source})
+/// The columns of a row's kind with the name of its source, and no others.
+fn packed(row: &Row, source: &str, template: &ChatTemplate) -> Result<Vec<u8>> {
+    let mut packed = Vec::new();
+    let mut push = |messages: &[Message], tools: Option<&Value>| -> Result<()> {
+        let messages = as_text(messages, tools, template)?;
+        let pairs = messages.iter().map(|message| (message.role.as_str(), message.content.as_str()));
+        packed::push_messages(&mut packed, pairs).map_err(Error::msg)
+    };
+    match row {
+        Row::Chat(row) => push(&row.messages, row.metadata.get("tools"))?,
+        Row::Preference(row) => {
+            push(&row.prompt, row.metadata.get("tools"))?;
+            push(&row.chosen, None)?;
+            push(&row.rejected, None)?;
         }
-        Row::Preference(row) => json!({
-            "prompt": as_text(&row.prompt, row.metadata.get("tools"), template)?,
-            "chosen": as_text(&row.chosen, None, template)?,
-            "rejected": as_text(&row.rejected, None, template)?,
-            "source": source
-        }),
-        Row::Text(row) => json!({"text": row.text, "source": source}),
-    })
+        Row::Text(row) => packed::push_text(&mut packed, &row.text).map_err(Error::msg)?,
+    }
+    packed::push_text(&mut packed, source).map_err(Error::msg)?;
+    Ok(packed)
 }
 
 /// Messages of role and content: tool calls and their results become the text that SmolLM2 uses for them, and the
 /// tools are described in a system message unless one does so already.
-fn as_text(messages: &[Message], tools: Option<&Value>, template: &ChatTemplate) -> Result<Vec<Value>> {
+fn as_text(
+    messages: &[Message],
+    tools: Option<&Value>,
+    template: &ChatTemplate,
+) -> Result<Vec<checkpoint::Message>> {
     let plain = |message: &Message| checkpoint::Message {
         tool_calls: message.tool_calls.clone(),
         ..checkpoint::Message::new(&message.role, message.content.clone())
@@ -263,11 +329,7 @@ fn as_text(messages: &[Message], tools: Option<&Value>, template: &ChatTemplate)
         Some(tools) => tools.clone(),
         None => Value::Null,
     };
-    let messages = with_tools_as_text(template, messages.iter().map(plain).collect(), &tools);
-    Ok(messages
-        .into_iter()
-        .map(|message| json!({"role": message.role, "content": message.content}))
-        .collect())
+    Ok(with_tools_as_text(template, messages.iter().map(plain).collect(), &tools))
 }
 
 /// The lists of messages in a row.

@@ -31,6 +31,11 @@ impl JsonTexts {
         Self::described(schema.metadata().get(METADATA).map(String::as_str))
     }
 
+    /// Whether there are none.
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     fn described(description: Option<&str>) -> Self {
         let description = description.filter(|text| RowLimits::check_text(text.as_bytes()).is_ok());
         let description = description.and_then(|text| serde_json::from_str::<Value>(text).ok());
