@@ -4,7 +4,7 @@
 //! large to be sorted at once is distributed again by the next byte. Buckets are in memory as long as they fit; then they are
 //! appended to files. The order is the same wherever the rows are.
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use std::fs::{File, OpenOptions};
 use std::io::{BufReader, ErrorKind, Read, Write};
 use std::ops::Range;
@@ -165,6 +165,14 @@ impl Bucket {
         if self.spilled > 0 {
             let read = File::open(&self.path).and_then(|mut file| file.read_to_end(&mut rows));
             read.with_context(|| format!("cannot read {}", self.path.display()))?;
+            // Rows would be missing without a word.
+            ensure!(
+                rows.len() == self.spilled,
+                "{} has {} bytes, but {} were written; run the same command again",
+                self.path.display(),
+                rows.len(),
+                self.spilled
+            );
             remove(&self.path)?;
         }
         self.pieces.iter().for_each(|piece| rows.extend_from_slice(piece));
@@ -178,9 +186,17 @@ impl Bucket {
             let cannot = || format!("cannot read {}", self.path.display());
             let mut reader = BufReader::with_capacity(PIECE, File::open(&self.path).with_context(cannot)?);
             let mut row = Vec::new();
+            let mut found = 0;
             while let Some(number) = read(&mut reader, &mut row).with_context(cannot)? {
+                found += HEADER + row.len();
                 buckets.push(number, &row)?;
             }
+            ensure!(
+                found == self.spilled,
+                "{} has {found} bytes, but {} were written; run the same command again",
+                self.path.display(),
+                self.spilled
+            );
             remove(&self.path)?;
         }
         for piece in self.pieces {
