@@ -118,7 +118,10 @@ pub(crate) fn batch<R: AsRef<[u8]>>(
     schema: &Arc<Schema>,
     rows: &[R],
 ) -> Result<RecordBatch, String> {
-    let builders = columns.iter().map(|column| Builder::new(column.kind));
+    // Most bytes are in the first column: its memory is asked for at once.
+    let bytes = rows.iter().map(|row| row.as_ref().len()).sum::<usize>();
+    let sizes = std::iter::once(bytes).chain(std::iter::repeat(0));
+    let builders = columns.iter().zip(sizes).map(|(column, bytes)| Builder::new(column.kind, bytes));
     let mut builders: Vec<Builder> = builders.collect::<Result<_, _>>()?;
     for row in rows {
         let mut unpacker = Unpacker::new(row.as_ref());
@@ -143,8 +146,8 @@ struct Texts {
 }
 
 impl Texts {
-    fn new() -> Self {
-        Self { offsets: vec![0], bytes: Vec::new() }
+    fn new(bytes: usize) -> Self {
+        Self { offsets: vec![0], bytes: Vec::with_capacity(bytes) }
     }
 
     fn add(&mut self, unpacker: &mut Unpacker<'_>) -> Result<(), String> {
@@ -168,11 +171,11 @@ fn offsets(offsets: Vec<i32>) -> OffsetBuffer<i32> {
 }
 
 impl Builder {
-    fn new(kind: ColumnType) -> Result<Self, String> {
+    fn new(kind: ColumnType, bytes: usize) -> Result<Self, String> {
         match kind {
-            ColumnType::Text => Ok(Self::Text(Texts::new())),
+            ColumnType::Text => Ok(Self::Text(Texts::new(bytes))),
             ColumnType::Messages => {
-                Ok(Self::Messages { offsets: vec![0], roles: Texts::new(), contents: Texts::new() })
+                Ok(Self::Messages { offsets: vec![0], roles: Texts::new(0), contents: Texts::new(bytes) })
             }
             other => Err(format!("a column of {other:?} is not packed")),
         }

@@ -113,7 +113,7 @@ impl<'de> Visitor<'de> for RowVisitor<'_> {
                     }
                 }
                 Key::Role | Key::Content | Key::Other { is_plain: true } => {
-                    map.next_value::<Scalar>().map(drop)?
+                    map.next_value::<Scalar>().map(drop)?;
                 }
                 Key::Messages | Key::Other { is_plain: false } => return Err(other()),
             }

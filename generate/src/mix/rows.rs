@@ -258,7 +258,13 @@ fn walk(
         }
         let writes = action.is_some();
         let judge = |row: QuickRow| filters.judge(row, writes.then_some(&template));
-        for judged in batch.into_par_iter().map(judge).collect::<Vec<_>>() {
+        // Rows that are taken as they are take less time than other threads need to begin.
+        let is_light = !filters.reads_texts() && batch.iter().all(|row| matches!(row, QuickRow::Plain(_)));
+        let judged: Vec<_> = match is_light {
+            true => batch.into_iter().map(judge).collect(),
+            false => batch.into_par_iter().map(judge).collect(),
+        };
+        for judged in judged {
             let row = match judged {
                 Err(JudgeError(Some(row), _)) if filters.source.skip_invalid => {
                     invalid.push(row);
