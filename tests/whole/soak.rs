@@ -133,7 +133,9 @@ fn a_long_time_changes_neither_answers_nor_memory() {
     let folder = tempfile::tempdir().unwrap();
     let Some(model) = long_stories(folder.path()) else { return };
     let seconds = std::env::var("SMOL_SOAK_SECONDS").ok().and_then(|text| text.parse().ok()).unwrap_or(10);
-    let served = Served::start(&model, &["--cache-bytes", "8MiB", "--max-sequences", "8"]);
+    // Caches and stored responses that are full before memory is compared.
+    let bounds = ["--cache-bytes", "8MiB", "--max-sequences", "8", "--responses-memory", "64KiB"];
+    let served = Served::start(&model, &bounds);
     let (address, process) = (served.address.as_str(), served.child.id());
     let alone: Vec<String> = (0..KINDS).map(|index| answer(address, index)).collect();
     let (count, cut) = (AtomicUsize::new(0), AtomicUsize::new(0));
