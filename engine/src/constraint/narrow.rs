@@ -193,11 +193,9 @@ mod tests {
             }
             assert!(!number(schema.clone(), &"1".repeat(20)), "{schema}");
         }
-        let long = "1".repeat(25);
-        assert!(
-            number(json!({"type": "number"}), &long)
-                && number(json!({"enum": [1e24], "type": "integer"}), "1e24")
-        );
+        assert!(number(json!({"type": "number"}), &"1".repeat(25)));
+        let large = u64::MAX;
+        assert!(number(json!({"enum": [large], "type": "integer"}), &large.to_string()));
         let own = json!({"type": "integer", "exclusiveMinimum": 4, "maximum": 6});
         assert!(number(own.clone(), "5") && !number(own.clone(), "4") && !number(own, "7"));
     }
