@@ -2,12 +2,11 @@
 //! packed, ready to be written or compared. Every other row comes as [`RawRow`], as [`crate::read_raw`] gives it.
 
 use crate::layout::Layout;
-use crate::options::ReadOptions;
 use crate::packed::Unpacker;
 use crate::plain::Plain;
-use crate::read::{RawRow, RawRows};
+use crate::raw_row::RawRow;
 use crate::source::{NumberedObject, NumberedPlain, Origin};
-use crate::{Error, InvalidRow, RowLimits};
+use crate::{Error, RowLimits};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -28,18 +27,6 @@ pub struct PlainRow {
     file: Arc<Path>,
     number: usize,
     limits: RowLimits,
-}
-
-/// The rows of a path, in the order of its files' names.
-#[allow(missing_debug_implementations, reason = "holds an open reader")]
-pub struct QuickRows(RawRows);
-
-/// As [`crate::read_raw_with`], plain conversations as such.
-///
-/// # Errors
-/// Those of [`crate::read_with`].
-pub fn read_quick_with(path: &Path, options: &ReadOptions) -> Result<QuickRows, Error> {
-    Ok(QuickRows(RawRows::quick(path, options)?))
 }
 
 impl QuickRow {
@@ -101,35 +88,5 @@ impl PlainRow {
         let file = PathBuf::from(&*self.file);
         let (layout, columns, limits) = (Layout::Messages, Arc::default(), self.limits);
         Ok(RawRow { object, layout, file, number, columns, limits })
-    }
-}
-
-impl QuickRows {
-    /// The layout of each file read so far.
-    pub fn layouts(&self) -> &[(PathBuf, Layout)] {
-        self.0.layouts()
-    }
-
-    /// The files of a folder that are not read although they look like data, with the reason.
-    pub fn skipped(&self) -> &[(PathBuf, String)] {
-        self.0.skipped()
-    }
-
-    /// Takes the rows that were left out since the last call.
-    pub fn take_invalid(&mut self) -> Vec<InvalidRow> {
-        self.0.take_invalid()
-    }
-
-    /// Characters read so far that were halves of surrogate pairs and became U+FFFD.
-    pub fn surrogates(&self) -> usize {
-        self.0.surrogates()
-    }
-}
-
-impl Iterator for QuickRows {
-    type Item = Result<QuickRow, Error>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        self.0.next_quick()
     }
 }

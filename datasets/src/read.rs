@@ -4,41 +4,15 @@ use crate::error::InvalidRow;
 use crate::layout::Layout;
 use crate::options::{NamedColumn, ReadOptions};
 use crate::quick::{PlainRow, QuickRow};
+use crate::raw_row::{LocatedRow, RawRow, row_error};
 use crate::recorded::Recorded;
 use crate::source::{self, ChosenFiles, Format, NumberedObject, Quick, QuickObject, chosen_files};
 use crate::trees::{Trees, is_flat_message};
-use crate::{Error, Row, RowLimits};
+use crate::{Error, RowLimits};
 use serde_json::{Map, Value};
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-
-/// A row and its location.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LocatedRow {
-    /// The row.
-    pub row: Row,
-    /// Its file.
-    pub file: PathBuf,
-    /// Its line (its row in Parquet and Arrow), from 1.
-    pub number: usize,
-}
-
-/// The object of a row as it is in its file.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RawRow {
-    /// The object.
-    pub object: Map<String, Value>,
-    /// The layout of its file.
-    pub layout: Layout,
-    /// Its file.
-    pub file: PathBuf,
-    /// Its line (its row in Parquet and Arrow), from 1.
-    pub number: usize,
-    /// What the user says of the columns.
-    pub(crate) columns: Arc<[NamedColumn]>,
-    pub(crate) limits: RowLimits,
-}
 
 /// The rows of a path, in the order of its files' names.
 #[allow(missing_debug_implementations, reason = "holds an open reader")]
@@ -114,21 +88,6 @@ impl RawRows {
     pub(crate) fn quick(path: &Path, options: &ReadOptions) -> Result<Self, Error> {
         let rows = read_raw_with(path, options)?;
         Ok(Self { is_quick: options.columns.is_empty(), ..rows })
-    }
-}
-
-impl RawRow {
-    /// The row.
-    ///
-    /// # Errors
-    /// Names the file, the line and what was expected.
-    pub fn row(self) -> Result<LocatedRow, Error> {
-        let Self { object, layout, file, number, columns, limits } = self;
-        let row = layout.row(object, &columns).and_then(|row| limits.check(&row).map(|()| row));
-        match row {
-            Ok(row) => Ok(LocatedRow { row, file, number }),
-            Err(reason) => Err(row_error(&file, number, reason)),
-        }
     }
 }
 
@@ -327,7 +286,44 @@ fn invalid(error: &Error) -> InvalidRow {
     })
 }
 
-fn row_error(file: &Path, number: usize, reason: String) -> Error {
-    let unit = Format::of(file).map_or("line", Format::unit);
-    Error::Row { path: file.to_owned(), unit, number, reason }
+/// The rows of a path, in the order of its files' names.
+#[allow(missing_debug_implementations, reason = "holds an open reader")]
+pub struct QuickRows(RawRows);
+
+/// As [`read_raw_with`], plain conversations as such.
+///
+/// # Errors
+/// Those of [`read_with`].
+pub fn read_quick_with(path: &Path, options: &ReadOptions) -> Result<QuickRows, Error> {
+    Ok(QuickRows(RawRows::quick(path, options)?))
+}
+
+impl QuickRows {
+    /// The layout of each file read so far.
+    pub fn layouts(&self) -> &[(PathBuf, Layout)] {
+        self.0.layouts()
+    }
+
+    /// The files of a folder that are not read although they look like data, with the reason.
+    pub fn skipped(&self) -> &[(PathBuf, String)] {
+        self.0.skipped()
+    }
+
+    /// Takes the rows that were left out since the last call.
+    pub fn take_invalid(&mut self) -> Vec<InvalidRow> {
+        self.0.take_invalid()
+    }
+
+    /// Characters read so far that were halves of surrogate pairs and became U+FFFD.
+    pub fn surrogates(&self) -> usize {
+        self.0.surrogates()
+    }
+}
+
+impl Iterator for QuickRows {
+    type Item = Result<QuickRow, Error>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.0.next_quick()
+    }
 }

@@ -4,8 +4,9 @@ use crate::Error;
 use crate::configs::Choice;
 use crate::limits::RowLimits;
 use crate::recorded::Recorded;
-use batches::BatchRows;
+use batches::{BatchRows, row_object};
 use csv_rows::CsvRows;
+use json::line_object;
 use serde_json::{Map, Value};
 use std::path::{Path, PathBuf};
 use text::{Lines, Paragraphs};
@@ -124,6 +125,30 @@ pub(crate) fn objects(
         Some(Format::Tsv) => Ok(Box::new(CsvRows::open(path, b'\t', limits)?)),
         Some(Format::Text) => Ok(Box::new(Paragraphs::new(Lines::open(path, limits)?))),
         _ => json::objects(Lines::open(path, limits)?, format == Some(Format::Json), is_row),
+    }
+}
+
+impl Origin {
+    /// The object of the row.
+    pub(crate) fn object(&self, number: usize) -> Object {
+        match self {
+            Self::Line { path, text, range } => line_object(path, text, number, range.clone())
+                .unwrap_or_else(|| {
+                    let (path, reason) = (path.to_path_buf(), "is blank".to_owned());
+                    Err(Error::Row { path, unit: "line", number, reason })
+                }),
+            Self::Batch { path, batch, index, limits } => row_object(path, batch, *index, number, *limits),
+        }
+    }
+}
+
+impl Quick {
+    /// The object of the row.
+    pub(crate) fn into_object(self) -> Object {
+        match self {
+            Self::Object(object) => Ok(object),
+            Self::Plain(plain) => plain.origin.object(plain.number),
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may fail loudly")]
 
-use datasets::quick::{QuickRow, read_quick_with};
+use datasets::{QuickRow, read_quick_with};
 use datasets::{ReadOptions, Row, read_raw};
 use serde_json::Value;
 use std::path::Path;

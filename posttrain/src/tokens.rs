@@ -6,23 +6,25 @@
 
 use anyhow::{Context, Result};
 use files::atomic::{self, NewFolder};
-use files::checksum::{Algorithm, Checksummer, Content};
+use files::checksum::Content;
 use files::manifest::{FILE_NAME, Manifest};
 use report::numbers::separated;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs::{File, TryLockError};
-use std::io::{BufWriter, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use training::Sequence;
+use training::{Sequence, TopTokens};
 
 mod distributions;
+mod file;
 mod store;
 
 pub(crate) use store::Store;
 
 use distributions::NewDistributions;
+use file::NewFile;
 
 /// The files of a folder beside its list.
 const FILES: [&str; 3] = ["tokens.bin", "starts.bin", "dropped.jsonl"];
@@ -148,24 +150,6 @@ pub(crate) struct Writer {
     pub(crate) counts: Counts,
 }
 
-/// A file that is being written, and the checksum of what was written.
-#[derive(Debug)]
-struct NewFile {
-    file: BufWriter<File>,
-    content: Checksummer,
-}
-
-impl NewFile {
-    fn create(path: &Path) -> std::io::Result<Self> {
-        Ok(Self { file: BufWriter::new(File::create(path)?), content: Checksummer::new(Algorithm::Xxh3) })
-    }
-
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<()> {
-        self.content.update(bytes);
-        self.file.write_all(bytes)
-    }
-}
-
 impl Writer {
     /// Starts a store that will be `folder`.
     ///
@@ -219,6 +203,19 @@ impl Writer {
         let weight = |token: usize| weights.map_or(1.0, |weights| weights[token]);
         let bytes: Vec<u8> = (0..tokens).flat_map(|token| weight(token).to_le_bytes()).collect();
         file.write(&bytes).with_context(|| cannot)
+    }
+
+    /// Adds the distributions of the next sequence's tokens. A store has those of all its sequences or of none.
+    ///
+    /// # Errors
+    /// As `push`.
+    pub(crate) fn push_distributions(&mut self, of_tokens: &[TopTokens]) -> Result<()> {
+        let cannot = self.cannot();
+        let new = match &mut self.distributions {
+            Some(new) => new,
+            none => none.insert(NewDistributions::create(self.new.path()).with_context(|| cannot.clone())?),
+        };
+        new.push(of_tokens).with_context(|| cannot)
     }
 
     /// Records a row without a sequence: its file, line and reason.
@@ -281,6 +278,7 @@ pub(crate) fn remove_abandoned(cache: &Path) {
 #[allow(clippy::unwrap_used, reason = "a test may fail loudly")]
 mod tests {
     use super::*;
+    use files::checksum::Algorithm;
 
     fn sequences() -> [Sequence<'static>; 2] {
         [

@@ -100,7 +100,7 @@ fn quick_rows(path: &Arc<Path>, rows: Rows, columns: &PlainColumns, limits: RowL
         let origin = Origin::Batch { path: path.clone(), batch: shared.clone(), index, limits };
         match plain.filter(|plain| plain.count <= limits.max_row_messages) {
             Some(plain) => Ok(Quick::Plain(NumberedPlain { number, plain, origin })),
-            None => origin.object(number).map(Quick::Object),
+            None => row_object(path, &shared, index, number, limits).map(Quick::Object),
         }
     };
     plain.into_iter().enumerate().map(row).collect()

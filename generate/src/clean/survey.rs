@@ -4,8 +4,8 @@
 use super::compare::{Compare, whole_text, whole_text_of};
 use anyhow::{Context, Result, bail};
 use datasets::columns::Columns;
-use datasets::quick::{PlainRow, QuickRow, read_quick_with};
 use datasets::{Error, LocatedRow, Message, RawRow, ReadOptions, Row, UnchangedFiles, read_raw_with};
+use datasets::{PlainRow, QuickRow, read_quick_with};
 use rayon::prelude::*;
 use serde_json::Value;
 use std::collections::HashSet;

@@ -5,9 +5,9 @@ use anyhow::{Context, Error, Result, bail};
 use checkpoint::tools::with_tools_as_text;
 use checkpoint::{ChatTemplate, Tokenizer};
 use datasets::packed;
-use datasets::quick::{PlainRow, QuickRow};
 use datasets::write::{Column, ColumnType};
 use datasets::{InvalidRow, LocatedRow, Message, Row};
+use datasets::{PlainRow, QuickRow};
 use rayon::prelude::*;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
@@ -249,7 +249,7 @@ fn walk(
 ) -> Result<SourceCounts> {
     let (mut counts, mut is_first) = (SourceCounts::default(), true);
     let template = ChatTemplate::chatml();
-    let mut rows = datasets::quick::read_quick_with(folder, &filters.source.reading())?;
+    let mut rows = datasets::read_quick_with(folder, &filters.source.reading())?;
     let mut invalid = Vec::new();
     loop {
         let batch: Vec<QuickRow> = rows.by_ref().take(BATCH).collect::<Result<_, _>>()?;

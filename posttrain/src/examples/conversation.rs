@@ -3,11 +3,11 @@
 
 use super::outcome::{Dropped, Tokens, tokens};
 use super::rules::{Rules, Tools, TrainOn};
-use super::stored::{StoredReply, TokenIds, distributions, stored};
+use super::stored::{StoredReply, TokenIds, distributions};
 use checkpoint::Tokenizer;
 use checkpoint::chat::{self, RenderedChat, Rendering};
 use checkpoint::tools::{prints_tools, with_tools_as_text};
-use datasets::logprobs::LOGPROBS;
+use datasets::logprobs::{LOGPROBS, of_message};
 use datasets::{Message, Row};
 use serde_json::{Map, Value};
 use std::collections::BTreeSet;
@@ -74,7 +74,9 @@ fn stored_distributions(
     let mut replies = Vec::new();
     for (message, prepared) in prepared.iter().enumerate() {
         let is_reply = prepared.message.role == "assistant" && !prepared.message.content.is_empty();
-        if let Some(tokens) = stored(&messages[prepared.origin])?.filter(|_| is_reply) {
+        let tokens = of_message(&messages[prepared.origin]);
+        let tokens = tokens.map_err(|reason| Dropped::new("unreadable_logprobs", reason))?;
+        if let Some(tokens) = tokens.filter(|_| is_reply) {
             replies.push(StoredReply { message, content: &prepared.message.content, tokens });
         }
     }

@@ -4,11 +4,9 @@
 //! the teacher's, what was stored there is the distribution that the model learns; the teacher's vocabulary need not be the
 //! model's, but where it splits a text otherwise nothing can be learned.
 
-use super::outcome::Dropped;
 use checkpoint::Tokenizer;
 use checkpoint::chat::RenderedChat;
-use datasets::Message;
-use datasets::logprobs::{Spans, TokenLogprobs, of_message};
+use datasets::logprobs::{Spans, TokenLogprobs};
 use std::collections::HashMap;
 use training::TopTokens;
 
@@ -47,11 +45,6 @@ pub(super) struct StoredReply<'a> {
     /// Its text as the template was given it.
     pub(super) content: &'a str,
     pub(super) tokens: Vec<TokenLogprobs>,
-}
-
-/// Returns the log-probabilities that a message is stored with.
-pub(super) fn stored(message: &Message) -> Result<Option<Vec<TokenLogprobs>>, Dropped> {
-    of_message(message).map_err(|reason| Dropped::new("unreadable_logprobs", reason))
 }
 
 /// Returns the distribution at each token of a conversation; those that nothing is stored for are empty.

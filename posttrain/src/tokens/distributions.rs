@@ -1,9 +1,7 @@
 //! The stored distributions of a store's tokens: of each token a count and as many ids (u32) with log-probabilities (f32),
 //! little-endian, in `distributions.bin`; where each sequence's begin (u64), and their end, in `distribution_starts.bin`.
 
-use super::store::{damaged, read_checked, shorter};
-use super::{NewFile, Writer};
-use anyhow::{Context, Result};
+use super::file::{NewFile, damaged, read_checked, shorter};
 use files::Error;
 use files::manifest::Manifest;
 use std::fs::File;
@@ -22,20 +20,16 @@ pub(super) struct NewDistributions {
     bytes: u64,
 }
 
-impl Writer {
-    /// Adds the distributions of the next sequence's tokens. A store has those of all its sequences or of none.
-    ///
-    /// # Errors
-    /// When they cannot be written, for example because the disk is full.
-    pub(crate) fn push_distributions(&mut self, of_tokens: &[TopTokens]) -> Result<()> {
-        let cannot = self.cannot();
-        if self.distributions.is_none() {
-            let create = |name: &str| NewFile::create(&self.new.path().join(name)).context(cannot.clone());
-            let mut files = [create(FILES[0])?, create(FILES[1])?];
-            files[1].write(&0u64.to_le_bytes()).with_context(|| cannot.clone())?;
-            self.distributions = Some(NewDistributions { files, bytes: 0 });
-        }
-        let Some(new) = &mut self.distributions else { return Ok(()) };
+impl NewDistributions {
+    /// Creates the files in a folder.
+    pub(super) fn create(folder: &Path) -> std::io::Result<Self> {
+        let mut files = [NewFile::create(&folder.join(FILES[0]))?, NewFile::create(&folder.join(FILES[1]))?];
+        files[1].write(&0u64.to_le_bytes())?;
+        Ok(Self { files, bytes: 0 })
+    }
+
+    /// Adds those of a sequence's tokens.
+    pub(super) fn push(&mut self, of_tokens: &[TopTokens]) -> std::io::Result<()> {
         let mut bytes = Vec::new();
         for top in of_tokens {
             let top = &top[..top.len().min(usize::from(u8::MAX))];
@@ -45,9 +39,9 @@ impl Writer {
                 bytes.extend(logprob.to_le_bytes());
             }
         }
-        new.bytes += bytes.len() as u64;
-        let written = new.files[0].write(&bytes).and_then(|()| new.files[1].write(&new.bytes.to_le_bytes()));
-        written.with_context(|| cannot)
+        self.bytes += bytes.len() as u64;
+        self.files[0].write(&bytes)?;
+        self.files[1].write(&self.bytes.to_le_bytes())
     }
 }
 

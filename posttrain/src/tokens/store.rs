@@ -2,6 +2,7 @@
 //! memory-mapped, so that a failing disk or a truncated file is an error, after which the run can still be saved.
 
 use super::distributions::Distributions;
+use super::file::{PIECE, damaged, read_checked, shorter};
 use super::{Counts, FILES, TRAINED, WEIGHTS};
 use anyhow::{Context, Result};
 use files::Error;
@@ -9,13 +10,10 @@ use files::checksum::{Algorithm, Checksummer, Content};
 use files::manifest::{Depth, FILE_NAME, Manifest};
 use serde_json::Value;
 use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use training::{Sequence, TopTokens};
-
-/// Bytes that are read at once, a multiple of a token's.
-const PIECE: usize = 1 << 20;
 
 /// Sequences on disk.
 #[derive(Debug)]
@@ -183,39 +181,6 @@ fn check_tokens(file: &mut File, path: &Path, vocabulary: usize) -> Result<Conte
         true => Err(beyond_vocabulary(path, largest, vocabulary)),
         false => Ok(summer.finish()),
     }
-}
-
-/// Opens a file, all of which is read once and compared with its checksum. Returns its length as well.
-pub(super) fn read_checked(path: &Path, content: &Content) -> Result<(File, u64), Error> {
-    let failed = |reason| Error::file("read", path, reason);
-    let mut file = File::open(path).map_err(failed)?;
-    let (mut piece, mut summer) = (Vec::with_capacity(PIECE), Checksummer::new(Algorithm::Xxh3));
-    let mut length = 0;
-    loop {
-        piece.clear();
-        let count = file.by_ref().take(PIECE as u64).read_to_end(&mut piece).map_err(failed)?;
-        summer.update(&piece);
-        length += count as u64;
-        if count < PIECE {
-            break;
-        }
-    }
-    match summer.finish() == *content {
-        true => Ok((file, length)),
-        false => Err(damaged(path, "contains other bytes than were written")),
-    }
-}
-
-/// Names what an unexpected end means here.
-pub(super) fn shorter(reason: io::Error) -> io::Error {
-    match reason.kind() {
-        io::ErrorKind::UnexpectedEof => io::Error::other("it is shorter than when the run started"),
-        _ => reason,
-    }
-}
-
-pub(super) fn damaged(path: &Path, reason: &str) -> Error {
-    Error::Damaged { path: path.to_owned(), reason: reason.to_owned() }
 }
 
 fn beyond_vocabulary(path: &Path, id: u32, vocabulary: usize) -> Error {

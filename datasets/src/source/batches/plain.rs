@@ -1,6 +1,6 @@
 //! Plain conversations of a batch, taken from its columns as they are.
 
-use super::BATCH;
+use super::pages::BATCH;
 use crate::packed::push_text;
 use crate::plain::{MAX_BYTES, Plain, is_plain_column, is_plain_role};
 use arrow::array::{Array, ArrayRef, AsArray, LargeStringArray, ListArray, RecordBatch, StringArray};
