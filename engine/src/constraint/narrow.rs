@@ -194,8 +194,6 @@ mod tests {
             assert!(!number(schema.clone(), &"1".repeat(20)), "{schema}");
         }
         assert!(number(json!({"type": "number"}), &"1".repeat(25)));
-        let large = u64::MAX;
-        assert!(number(json!({"enum": [large], "type": "integer"}), &large.to_string()));
         let own = json!({"type": "integer", "exclusiveMinimum": 4, "maximum": 6});
         assert!(number(own.clone(), "5") && !number(own.clone(), "4") && !number(own, "7"));
     }
