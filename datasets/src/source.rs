@@ -4,7 +4,7 @@ use crate::Error;
 use crate::configs::Choice;
 use crate::limits::RowLimits;
 use crate::recorded::Recorded;
-use batches::{BatchRows, row_object};
+use batches::row_object;
 use csv_rows::CsvRows;
 use json::line_object;
 use serde_json::{Map, Value};
@@ -119,8 +119,8 @@ pub(crate) fn objects(
     compression::refuse_foreign(path)?;
     let format = Format::of(path);
     match format {
-        Some(Format::Parquet) => Ok(Box::new(BatchRows::open(path, false, limits)?)),
-        Some(Format::Arrow) => Ok(Box::new(BatchRows::open(path, true, limits)?)),
+        Some(Format::Parquet) => batches::objects(path, false, limits),
+        Some(Format::Arrow) => batches::objects(path, true, limits),
         Some(Format::Csv) => Ok(Box::new(CsvRows::open(path, b',', limits)?)),
         Some(Format::Tsv) => Ok(Box::new(CsvRows::open(path, b'\t', limits)?)),
         Some(Format::Text) => Ok(Box::new(Paragraphs::new(Lines::open(path, limits)?))),

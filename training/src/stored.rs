@@ -18,19 +18,19 @@ const IMPOSSIBLE: f32 = -200.0;
 /// divergence is then that of K + 1 outcomes, the last of them "any other token", and so is its gradient. This is the tail
 /// bucket of TRL's `loss_add_tail`.
 #[derive(Debug, Default)]
-pub struct StoredDistributions {
-    of_targets: Vec<TopTokens>,
+pub struct StoredDistributions<'a> {
+    of_targets: &'a [TopTokens],
     targets: Vec<u32>,
 }
 
-impl StoredDistributions {
+impl<'a> StoredDistributions<'a> {
     /// Returns the distributions of a batch's trained tokens (N).
-    pub fn new(of_targets: Vec<TopTokens>) -> Self {
+    pub fn new(of_targets: &'a [TopTokens]) -> Self {
         Self { of_targets, targets: Vec::new() }
     }
 }
 
-impl Teacher for StoredDistributions {
+impl Teacher for StoredDistributions<'_> {
     fn forward(&mut self, batch: &Batch) {
         assert_eq!(self.of_targets.len(), batch.targets.len(), "one distribution per trained token");
         self.targets.clone_from(&batch.targets);
@@ -95,7 +95,8 @@ mod tests {
             let ids = case["ids"].as_array().unwrap().iter().map(|id| id.as_u64().unwrap() as u32);
             let top: TopTokens = ids.zip(numbers(&case["logprobs"])).collect();
             let batch = Batch::new([Sequence { ids: vec![0, 1].into(), trained: vec![false, true].into() }]);
-            let mut teacher = StoredDistributions::new(vec![top]);
+            let top = [top];
+            let mut teacher = StoredDistributions::new(&top);
             let (mut logits, mut value) = (Vec::new(), [0.0]);
             teacher.forward(&batch);
             teacher.logits(0..1, &student, &mut logits);
@@ -116,7 +117,8 @@ mod tests {
     #[test]
     fn a_position_without_a_distribution_is_its_token() {
         let batch = Batch::new([Sequence { ids: vec![0, 2].into(), trained: vec![false, true].into() }]);
-        let mut teacher = StoredDistributions::new(vec![TopTokens::new()]);
+        let nothing = [TopTokens::new()];
+        let mut teacher = StoredDistributions::new(&nothing);
         teacher.forward(&batch);
         let (mut student, mut logits, mut value) = (vec![0.3, -1.0, 0.5, 2.0], Vec::new(), [0.0]);
         teacher.logits(0..1, &student, &mut logits);

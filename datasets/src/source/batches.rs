@@ -39,31 +39,28 @@ pub(crate) type Batches = Box<dyn Iterator<Item = Result<RecordBatch, ArrowError
 /// Rows that are converted together, and the number of the first one; or why the rest of the file is lost.
 type Rows = Result<(usize, RecordBatch), (usize, String)>;
 
-/// The rows of one file, in order, numbered from 1; converted to JSON ahead.
-pub(super) struct BatchRows {
-    objects: Box<dyn Iterator<Item = Object> + Send>,
+/// The rows of a Parquet or an Arrow file, in order, numbered from 1; converted to JSON ahead.
+///
+/// # Errors
+/// Those of [`open`].
+pub(super) fn objects(
+    path: &Path,
+    is_arrow: bool,
+    limits: RowLimits,
+) -> Result<Box<dyn Iterator<Item = Object> + Send>, Error> {
+    let (schema, batches) = open(path, is_arrow, limits)?;
+    let texts = JsonTexts::of(&schema);
+    let pieces = Pieces { batches: Some(batches), batch: None, number: 1 };
+    let path = path.to_owned();
+    let objects = ahead(pieces, move |rows| {
+        let mut objects = convert(&path, rows, limits);
+        objects.iter_mut().flatten().for_each(|numbered| texts.open(&mut numbered.object));
+        objects
+    });
+    Ok(Box::new(until_lost(objects.flatten())))
 }
 
-impl BatchRows {
-    /// Reads the schema of a Parquet or an Arrow file.
-    ///
-    /// # Errors
-    /// Those of [`open`].
-    pub(super) fn open(path: &Path, is_arrow: bool, limits: RowLimits) -> Result<Self, Error> {
-        let (schema, batches) = open(path, is_arrow, limits)?;
-        let texts = JsonTexts::of(&schema);
-        let pieces = Pieces { batches: Some(batches), batch: None, number: 1 };
-        let path = path.to_owned();
-        let objects = ahead(pieces, move |rows| {
-            let mut objects = convert(&path, rows, limits);
-            objects.iter_mut().flatten().for_each(|numbered| texts.open(&mut numbered.object));
-            objects
-        });
-        Ok(Self { objects: Box::new(until_lost(objects.flatten())) })
-    }
-}
-
-/// As the rows of [`BatchRows`]; plain conversations are not made objects.
+/// As [`objects`]; plain conversations are not made objects.
 ///
 /// # Errors
 /// Those of [`open`].
@@ -75,9 +72,7 @@ pub(super) fn quick_objects(
     let (schema, batches) = open(path, is_arrow, limits)?;
     let columns = PlainColumns::of(&schema).filter(|_| JsonTexts::of(&schema).is_empty());
     let Some(columns) = columns else {
-        return Ok(Box::new(
-            BatchRows::open(path, is_arrow, limits)?.map(|object| object.map(Quick::Object)),
-        ));
+        return Ok(Box::new(objects(path, is_arrow, limits)?.map(|object| object.map(Quick::Object))));
     };
     let pieces = Pieces { batches: Some(batches), batch: None, number: 1 };
     let path: Arc<Path> = path.into();
@@ -289,13 +284,5 @@ fn depth(data_type: &DataType) -> usize {
         | DataType::FixedSizeList(item, _)
         | DataType::Map(item, _) => depth(item.data_type()),
         _ => 0,
-    }
-}
-
-impl Iterator for BatchRows {
-    type Item = Object;
-
-    fn next(&mut self) -> Option<Object> {
-        self.objects.next()
     }
 }

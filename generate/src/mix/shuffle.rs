@@ -159,20 +159,24 @@ impl Bucket {
         Ok(())
     }
 
+    /// Refuses a file of which less was read than was written: rows would be missing without a word.
+    fn check_read(&self, bytes: usize) -> Result<()> {
+        ensure!(
+            bytes == self.spilled,
+            "{} has {bytes} bytes, but {} were written; run the same command again",
+            self.path.display(),
+            self.spilled
+        );
+        Ok(())
+    }
+
     /// All its rows, and removes its file.
     fn take(self) -> Result<Vec<u8>> {
         let mut rows = Vec::with_capacity(self.bytes());
         if self.spilled > 0 {
             let read = File::open(&self.path).and_then(|mut file| file.read_to_end(&mut rows));
             read.with_context(|| format!("cannot read {}", self.path.display()))?;
-            // Rows would be missing without a word.
-            ensure!(
-                rows.len() == self.spilled,
-                "{} has {} bytes, but {} were written; run the same command again",
-                self.path.display(),
-                rows.len(),
-                self.spilled
-            );
+            self.check_read(rows.len())?;
             remove(&self.path)?;
         }
         self.pieces.iter().for_each(|piece| rows.extend_from_slice(piece));
@@ -191,12 +195,7 @@ impl Bucket {
                 found += HEADER + row.len();
                 buckets.push(number, &row)?;
             }
-            ensure!(
-                found == self.spilled,
-                "{} has {found} bytes, but {} were written; run the same command again",
-                self.path.display(),
-                self.spilled
-            );
+            self.check_read(found)?;
             remove(&self.path)?;
         }
         for piece in self.pieces {

@@ -143,7 +143,7 @@ impl LoadedTeacher {
         match &mut self.model {
             Some(model) => learner.distill(&batch.batch, model.as_mut(), target, gradient),
             None => {
-                let of_targets = batch.distributions.clone().unwrap_or_default();
+                let of_targets = batch.distributions.as_deref().unwrap_or_default();
                 let mut stored = StoredDistributions::new(of_targets);
                 learner.distill(&batch.batch, &mut stored, target, gradient)
             }

@@ -1,7 +1,7 @@
 //! The stored distributions of a store's tokens: of each token a count and as many ids (u32) with log-probabilities (f32),
 //! little-endian, in `distributions.bin`; where each sequence's begin (u64), and their end, in `distribution_starts.bin`.
 
-use super::file::{NewFile, damaged, read_checked, shorter};
+use super::file::{NewFile, damaged, read_checked, read_starts, shorter};
 use files::Error;
 use files::manifest::Manifest;
 use std::fs::File;
@@ -57,22 +57,11 @@ impl Distributions {
     /// Opens those of a store of so many sequences, if it has any. All of them are read once and compared with their
     /// checksums.
     pub(super) fn open(folder: &Path, manifest: &Manifest, sequences: usize) -> Result<Option<Self>, Error> {
-        let [Some(content), Some(starts_content)] = FILES.map(|name| manifest.files.get(name)) else {
-            return Ok(None);
-        };
         let [path, starts_path] = FILES.map(|name| folder.join(name));
-        let (mut starts_file, _) = read_checked(&starts_path, starts_content)?;
-        let mut bytes = Vec::new();
-        let read = starts_file.rewind().and_then(|()| starts_file.read_to_end(&mut bytes));
-        read.map_err(|reason| Error::file("read", &starts_path, reason))?;
-        let starts: Vec<u64> =
-            bytes.as_chunks::<8>().0.iter().map(|start| u64::from_le_bytes(*start)).collect();
+        let Some(content) = manifest.files.get(FILES[0]) else { return Ok(None) };
         let (file, length) = read_checked(&path, content)?;
-        let is_whole = starts.len() == sequences + 1 && starts.last() == Some(&length) && starts.is_sorted();
-        match is_whole {
-            true => Ok(Some(Self { path, file: Mutex::new(file), starts })),
-            false => Err(damaged(&starts_path, "its sequences are not within the distributions")),
-        }
+        let starts = read_starts(&starts_path, manifest.files.get(FILES[1]), sequences, length)?;
+        Ok(Some(Self { path, file: Mutex::new(file), starts }))
     }
 
     /// Returns the distributions of a sequence's `tokens` tokens over ids below `vocabulary`.

@@ -48,6 +48,25 @@ pub(super) fn read_checked(path: &Path, content: &Content) -> Result<(File, u64)
     }
 }
 
+/// Reads where the sequences begin in another file, whose end is `end`: numbers that never decrease, from 0 to the end.
+pub(super) fn read_starts(
+    path: &Path,
+    content: Option<&Content>,
+    sequences: usize,
+    end: u64,
+) -> Result<Vec<u64>, Error> {
+    let bytes = std::fs::read(path).map_err(|reason| Error::file("read", path, reason))?;
+    if content != Some(&Content::of_bytes(&bytes, Algorithm::Xxh3)) {
+        return Err(damaged(path, "contains other bytes than were written"));
+    }
+    let starts: Vec<u64> = bytes.as_chunks::<8>().0.iter().map(|start| u64::from_le_bytes(*start)).collect();
+    let is_whole = starts.len() == sequences + 1
+        && starts.first() == Some(&0)
+        && starts.last() == Some(&end)
+        && starts.is_sorted();
+    if is_whole { Ok(starts) } else { Err(damaged(path, "its sequences are not within the tokens")) }
+}
+
 /// Names what an unexpected end means here.
 pub(super) fn shorter(reason: io::Error) -> io::Error {
     match reason.kind() {

@@ -2,7 +2,7 @@
 //! memory-mapped, so that a failing disk or a truncated file is an error, after which the run can still be saved.
 
 use super::distributions::Distributions;
-use super::file::{PIECE, damaged, read_checked, shorter};
+use super::file::{PIECE, damaged, read_checked, read_starts, shorter};
 use super::{Counts, FILES, TRAINED, WEIGHTS};
 use anyhow::{Context, Result};
 use files::Error;
@@ -45,7 +45,9 @@ impl Store {
         manifest.check(folder, Depth::Lengths)?;
         let counts: Counts = serde_json::from_value(Value::Object(manifest.about.clone()))
             .with_context(|| format!("{} is damaged", folder.join(FILE_NAME).display()))?;
-        let starts = read_starts(&folder.join(FILES[1]), &manifest, &counts)?;
+        let starts_content = manifest.files.get(FILES[1]);
+        let starts =
+            read_starts(&folder.join(FILES[1]), starts_content, counts.sequences, counts.tokens as u64)?;
         let path = folder.join(FILES[0]);
         let mut tokens = File::open(&path).map_err(|reason| Error::file("read", &path, reason))?;
         let content = check_tokens(&mut tokens, &path, vocabulary)?;
@@ -146,20 +148,6 @@ impl Store {
             None => Ok(Sequence { ids: ids.into(), trained: trained.into() }),
         }
     }
-}
-
-/// Reads the starts, which never decrease, from 0 to the number of tokens.
-fn read_starts(path: &Path, manifest: &Manifest, counts: &Counts) -> Result<Vec<u64>, Error> {
-    let bytes = std::fs::read(path).map_err(|reason| Error::file("read", path, reason))?;
-    if manifest.files.get(FILES[1]) != Some(&Content::of_bytes(&bytes, Algorithm::Xxh3)) {
-        return Err(damaged(path, "contains other bytes than were written"));
-    }
-    let starts: Vec<u64> = bytes.as_chunks::<8>().0.iter().map(|start| u64::from_le_bytes(*start)).collect();
-    let is_whole = starts.len() == counts.sequences + 1
-        && starts.first() == Some(&0)
-        && starts.last() == Some(&(counts.tokens as u64))
-        && starts.is_sorted();
-    if is_whole { Ok(starts) } else { Err(damaged(path, "its sequences are not within the tokens")) }
 }
 
 /// Reads all tokens once: returns their length and checksum.
