@@ -4,7 +4,9 @@
 
 use crate::layout::changes_conversations;
 use crate::packed::push_number;
+use crate::source::has_large_integers;
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
+use serde_json::{Map, Value};
 use std::fmt;
 
 /// Texts of more bytes are read as others are, which counts their values first.
@@ -24,17 +26,39 @@ pub(crate) struct Plain {
     pub(crate) source: Option<String>,
     /// The column `id`, if it is a text or an integer.
     pub(crate) id: Option<String>,
+    /// All columns beside the messages, where they are [`Beside::Kept`].
+    pub(crate) columns: Map<String, Value>,
 }
+
+/// What is read of the columns beside the messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Beside {
+    /// All of them.
+    Kept,
+    /// `source` and `id`.
+    Named,
+}
+
+/// The name of the messages' column.
+pub(crate) const MESSAGES: &str = "messages";
 
 impl Plain {
     /// Reads a line; `None` where it is anything else.
-    pub(crate) fn of_line(line: &str) -> Option<Self> {
+    pub(crate) fn of_line(line: &str, beside: Beside) -> Option<Self> {
         if line.len() > MAX_BYTES {
             return None;
         }
         let mut plain = Self { messages: Vec::with_capacity(line.len()), ..Self::default() };
         let mut deserializer = serde_json::Deserializer::from_str(line);
-        deserializer.deserialize_map(RowVisitor(&mut plain)).ok()?;
+        match beside {
+            Beside::Named => deserializer.deserialize_map(RowVisitor(&mut plain)).ok()?,
+            Beside::Kept if has_large_integers(line) => return None,
+            Beside::Kept => {
+                deserializer.deserialize_map(WholeRowVisitor(&mut plain)).ok()?;
+                // As other rows lose theirs: the last column takes its place.
+                plain.columns.remove(MESSAGES);
+            }
+        }
         deserializer.end().ok()?;
         Some(plain).filter(|plain| plain.count > 0)
     }
@@ -67,7 +91,7 @@ impl<'de> serde::Deserialize<'de> for Key {
 
             fn visit_str<E: Error>(self, name: &str) -> Result<Key, E> {
                 Ok(match name {
-                    "messages" => Key::Messages,
+                    MESSAGES => Key::Messages,
                     "source" => Key::Source,
                     "id" => Key::Id,
                     "role" => Key::Role,
@@ -117,6 +141,30 @@ impl<'de> Visitor<'de> for RowVisitor<'_> {
                 }
                 Key::Messages | Key::Other { is_plain: false } => return Err(other()),
             }
+        }
+        Ok(())
+    }
+}
+
+/// A row of which all columns are kept. The messages' place among them is held by a null.
+struct WholeRowVisitor<'a>(&'a mut Plain);
+
+impl<'de> Visitor<'de> for WholeRowVisitor<'_> {
+    type Value = ();
+
+    expecting!();
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        while let Some(name) = map.next_key::<String>()? {
+            let value = match name.as_str() {
+                MESSAGES if self.0.messages.is_empty() => {
+                    map.next_value_seed(Messages(self.0))?;
+                    Value::Null
+                }
+                name if is_plain_column(name) => map.next_value()?,
+                _ => return Err(other()),
+            };
+            self.0.columns.insert(name, value);
         }
         Ok(())
     }

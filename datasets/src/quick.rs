@@ -4,7 +4,8 @@
 use crate::layout::Layout;
 use crate::packed::Unpacker;
 use crate::plain::Plain;
-use crate::raw_row::RawRow;
+use crate::raw_row::{LocatedRow, RawRow};
+use crate::row::{ChatRow, Message, Row};
 use crate::source::{NumberedObject, NumberedPlain, Origin};
 use crate::{Error, RowLimits};
 use std::path::{Path, PathBuf};
@@ -77,6 +78,13 @@ impl PlainRow {
     /// Its line (its row in Parquet and Arrow), from 1.
     pub fn number(&self) -> usize {
         self.number
+    }
+
+    /// The row; of the columns beside its messages those that were kept.
+    pub(crate) fn located(self) -> LocatedRow {
+        let messages = self.messages().map(|(role, content)| Message::new(role, content)).collect();
+        let row = Row::Chat(ChatRow { messages, metadata: self.plain.columns });
+        LocatedRow { row, file: PathBuf::from(&*self.file), number: self.number }
     }
 
     /// The row as an object with all its columns.

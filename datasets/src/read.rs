@@ -3,6 +3,7 @@
 use crate::error::InvalidRow;
 use crate::layout::Layout;
 use crate::options::{NamedColumn, ReadOptions};
+use crate::plain::Beside;
 use crate::quick::{PlainRow, QuickRow};
 use crate::raw_row::{LocatedRow, RawRow, row_error};
 use crate::recorded::Recorded;
@@ -35,8 +36,8 @@ pub struct RawRows {
     limits: RowLimits,
     invalid: Vec<InvalidRow>,
     surrogates: usize,
-    /// Whether plain conversations are not made objects.
-    is_quick: bool,
+    /// What is read of plain conversations, which are not made objects then.
+    quick: Option<Beside>,
 }
 
 struct OpenFile {
@@ -63,7 +64,7 @@ pub fn read(path: &Path) -> Result<Rows, Error> {
 /// # Errors
 /// As [`read()`], and when the card has no such configuration or split.
 pub fn read_with(path: &Path, options: &ReadOptions) -> Result<Rows, Error> {
-    Ok(Rows { raw: read_raw_with(path, options)? })
+    Ok(Rows { raw: RawRows::quick(path, options, Beside::Kept)? })
 }
 
 /// The rows as objects, to write them back with all their columns.
@@ -85,9 +86,9 @@ pub fn read_raw_with(path: &Path, options: &ReadOptions) -> Result<RawRows, Erro
 
 impl RawRows {
     /// As [`read_raw_with`], plain conversations as such. Columns that the user names make rows of their own.
-    pub(crate) fn quick(path: &Path, options: &ReadOptions) -> Result<Self, Error> {
+    fn quick(path: &Path, options: &ReadOptions, beside: Beside) -> Result<Self, Error> {
         let rows = read_raw_with(path, options)?;
-        Ok(Self { is_quick: options.columns.is_empty(), ..rows })
+        Ok(Self { quick: Some(beside).filter(|_| options.columns.is_empty()), ..rows })
     }
 }
 
@@ -119,7 +120,10 @@ impl Iterator for Rows {
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {
-            let row = self.raw.next()?.and_then(RawRow::row);
+            let row = self.raw.next_quick()?.and_then(|row| match row {
+                QuickRow::Plain(plain) => Ok(plain.located()),
+                QuickRow::Raw(raw) => raw.row(),
+            });
             match row {
                 Err(error) if self.raw.skip_invalid && error.is_of_one_row() => {
                     self.raw.invalid.push(invalid(&error));
@@ -145,7 +149,7 @@ impl RawRows {
             limits: options.limits,
             invalid: Vec::new(),
             surrogates: 0,
-            is_quick: false,
+            quick: None,
         }
     }
 
@@ -174,9 +178,9 @@ impl RawRows {
     fn open_next(&mut self) -> Option<Result<(), Error>> {
         let path = self.files.pop_front()?;
         // All of it is read anyway.
-        let opened = self.recorded.check_content(&path).and_then(|()| match self.is_quick {
-            true => source::quick_objects(&path, has_layout, self.limits),
-            false => {
+        let opened = self.recorded.check_content(&path).and_then(|()| match self.quick {
+            Some(beside) => source::quick_objects(&path, has_layout, self.limits, beside),
+            None => {
                 let objects = source::objects(&path, has_layout, self.limits)?;
                 Ok(Box::new(objects.map(|object| object.map(Quick::Object))) as QuickObjects)
             }
@@ -295,7 +299,7 @@ pub struct QuickRows(RawRows);
 /// # Errors
 /// Those of [`read_with`].
 pub fn read_quick_with(path: &Path, options: &ReadOptions) -> Result<QuickRows, Error> {
-    Ok(QuickRows(RawRows::quick(path, options)?))
+    Ok(QuickRows(RawRows::quick(path, options, Beside::Named)?))
 }
 
 impl QuickRows {

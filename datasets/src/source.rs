@@ -3,6 +3,7 @@
 use crate::Error;
 use crate::configs::Choice;
 use crate::limits::RowLimits;
+use crate::plain::Beside;
 use crate::recorded::Recorded;
 use batches::row_object;
 use csv_rows::CsvRows;
@@ -14,6 +15,7 @@ use text::{Lines, Paragraphs};
 pub(crate) use chosen::ChosenFiles;
 pub(crate) use format::Format;
 pub(crate) use json::IsRow;
+pub(crate) use mend::has_large_integers;
 pub(crate) use quick_object::{NumberedPlain, Origin, Quick, QuickObject};
 pub(crate) use text::{NumberedObject, Object};
 
@@ -157,6 +159,7 @@ pub(crate) fn quick_objects(
     path: &Path,
     is_row: IsRow,
     limits: RowLimits,
+    beside: Beside,
 ) -> Result<Box<dyn Iterator<Item = QuickObject> + Send>, Error> {
     let format = Format::of(path);
     if let Some(Format::Csv | Format::Tsv | Format::Text) = format {
@@ -164,9 +167,9 @@ pub(crate) fn quick_objects(
     }
     compression::refuse_foreign(path)?;
     match format {
-        Some(Format::Parquet) => batches::quick_objects(path, false, limits),
-        Some(Format::Arrow) => batches::quick_objects(path, true, limits),
-        _ => json::quick_objects(Lines::open(path, limits)?, format == Some(Format::Json), is_row),
+        Some(Format::Parquet) => batches::quick_objects(path, false, limits, beside),
+        Some(Format::Arrow) => batches::quick_objects(path, true, limits, beside),
+        _ => json::quick_objects(Lines::open(path, limits)?, format == Some(Format::Json), is_row, beside),
     }
 }
 

@@ -3,12 +3,12 @@
 #![allow(clippy::unwrap_used, reason = "a test may fail loudly")]
 
 use datasets::{QuickRow, read_quick_with};
-use datasets::{ReadOptions, Row, read_raw};
+use datasets::{ReadOptions, Row, read, read_raw};
 use serde_json::Value;
 use std::path::Path;
 
 /// Lines and whether they are plain.
-const LINES: [(&str, bool); 40] = [
+const LINES: [(&str, bool); 43] = [
     (r#"{"messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]}"#, true),
     (r#"{"messages": [{"content": "Hi", "role": "user"}, {"content": "", "role": "assistant"}]}"#, true),
     (
@@ -27,6 +27,9 @@ const LINES: [(&str, bool); 40] = [
     (r#"{"messages": [{"role": "user", "content": "a"}], "id": 123456789012345678901234567890}"#, false),
     (r#"{"messages": [{"role": "user", "content": "a"}], "id": 1.0}"#, false),
     (r#"{"messages": [{"role": "user", "content": "a"}], "n": 123456789012345678901234567890}"#, true),
+    (r#"{"first": 1, "messages": [{"role": "user", "content": "a"}], "second": 2, "third": 3}"#, true),
+    (r#"{"first": 1, "messages": [{"role": "user", "content": "a"}], "first": "again", "last": []}"#, true),
+    (r#"{"x": "12345678901234567890123", "messages": [{"role": "user", "content": "a"}]}"#, true),
     (r#"{"messages": [{"role": "user", "content": "a"}], "n": 1e999}"#, false),
     (r#"{"messages": [{"role": "user", "content": "a"}], "n": 01}"#, false),
     (r#"{"messages": [{"role": "user", "content": "half \ud83d"}]}"#, false),
@@ -65,8 +68,16 @@ const LINES: [(&str, bool); 40] = [
 
 /// What a row is for its reader: its place, its text as JSON, or its error.
 fn shown(row: Result<datasets::RawRow, datasets::Error>) -> String {
-    match row.and_then(datasets::RawRow::row) {
-        Ok(located) => format!("{} {} {:?}", located.file.display(), located.number, located.row),
+    shown_row(row.and_then(datasets::RawRow::row))
+}
+
+/// As [`shown`]; the text has the columns in their order.
+fn shown_row(row: Result<datasets::LocatedRow, datasets::Error>) -> String {
+    match row {
+        Ok(located) => {
+            let text = serde_json::to_string(&located.row).unwrap();
+            format!("{} {} {text}", located.file.display(), located.number)
+        }
         Err(error) => error.to_string(),
     }
 }
@@ -101,6 +112,8 @@ fn compare(path: &Path) -> Vec<bool> {
             shown(row.and_then(QuickRow::raw))
         })
         .collect();
+    assert_eq!(rows, expected);
+    let rows: Vec<String> = read(path).unwrap().map(shown_row).collect();
     assert_eq!(rows, expected);
     plain
 }

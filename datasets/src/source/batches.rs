@@ -6,7 +6,7 @@ use super::text::{NumberedObject, Object};
 use crate::Error;
 use crate::ahead::ahead;
 use crate::limits::{MAX_DEPTH, RowLimits};
-use crate::plain::Plain;
+use crate::plain::{Beside, Plain};
 use arrow::array::{RecordBatch, RecordBatchReader};
 use arrow::datatypes::{DataType, Schema, SchemaRef};
 use arrow::error::ArrowError;
@@ -68,6 +68,7 @@ pub(super) fn quick_objects(
     path: &Path,
     is_arrow: bool,
     limits: RowLimits,
+    beside: Beside,
 ) -> Result<Box<dyn Iterator<Item = QuickObject> + Send>, Error> {
     let (schema, batches) = open(path, is_arrow, limits)?;
     let columns = PlainColumns::of(&schema).filter(|_| JsonTexts::of(&schema).is_empty());
@@ -76,14 +77,20 @@ pub(super) fn quick_objects(
     };
     let pieces = Pieces { batches: Some(batches), batch: None, number: 1 };
     let path: Arc<Path> = path.into();
-    let rows = ahead(pieces, move |rows| quick_rows(&path, rows, &columns, limits));
+    let rows = ahead(pieces, move |rows| quick_rows(&path, rows, &columns, limits, beside));
     Ok(Box::new(until_lost(rows.flatten())))
 }
 
 /// The rows of a piece, plain ones as such.
-fn quick_rows(path: &Arc<Path>, rows: Rows, columns: &PlainColumns, limits: RowLimits) -> Vec<QuickObject> {
+fn quick_rows(
+    path: &Arc<Path>,
+    rows: Rows,
+    columns: &PlainColumns,
+    limits: RowLimits,
+    beside: Beside,
+) -> Vec<QuickObject> {
     let plain = match &rows {
-        Ok((_, batch)) => fenced(|| columns.rows(batch)).ok().flatten(),
+        Ok((_, batch)) => fenced(|| columns.rows(batch, beside)).ok().flatten(),
         Err(_) => None,
     };
     let (Ok((first, batch)), Some(plain)) = (&rows, plain) else {

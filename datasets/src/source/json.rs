@@ -8,7 +8,7 @@ use super::values::{Fault, Scanner, is_sequence};
 use crate::Error;
 use crate::ahead::ahead;
 use crate::limits::{MAX_DEPTH, RowLimits};
-use crate::plain::Plain;
+use crate::plain::{Beside, Plain};
 use serde_json::{Map, Value};
 use std::io::{BufRead, Cursor, Read};
 use std::ops::Range;
@@ -66,6 +66,7 @@ pub(super) fn quick_objects(
     mut lines: Lines,
     is_whole: bool,
     is_row: IsRow,
+    beside: Beside,
 ) -> Result<Box<dyn Iterator<Item = QuickObject> + Send>, Error> {
     let is_lines = match lines.first_character()? {
         Some(b'{') => !is_whole && !lines.first_block()?.is_some_and(is_sequence),
@@ -78,7 +79,8 @@ pub(super) fn quick_objects(
     let is_expected = Expected::default();
     Ok(line_items(lines, move |path, text, (number, range)| {
         let line = std::str::from_utf8(&text[range.clone()]).ok().filter(|_| is_expected.next());
-        match line.and_then(Plain::of_line).filter(|plain| plain.count <= max_messages) {
+        let plain = line.and_then(|line| Plain::of_line(line, beside));
+        match plain.filter(|plain| plain.count <= max_messages) {
             Some(plain) => {
                 is_expected.hit();
                 let origin = Origin::Line { path: path.clone(), text: text.clone(), range };

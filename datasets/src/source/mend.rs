@@ -18,7 +18,7 @@ pub(super) struct Mended {
 /// # Errors
 /// That of the text as it is.
 pub(super) fn parse(text: &str) -> Result<Mended, serde_json::Error> {
-    let quoted = has_many_digits(text).then(|| quote_integers(text)).flatten();
+    let quoted = has_large_integers(text).then(|| quote_integers(text)).flatten();
     let text = quoted.as_deref().unwrap_or(text);
     match serde_json::from_str(text) {
         Ok(value) => Ok(Mended { value, surrogates: 0 }),
@@ -30,7 +30,7 @@ pub(super) fn parse(text: &str) -> Result<Mended, serde_json::Error> {
 }
 
 /// Whether there is a run of as many digits. Looks at every twentieth byte: none is missed.
-fn has_many_digits(text: &str) -> bool {
+pub(crate) fn has_large_integers(text: &str) -> bool {
     let bytes = text.as_bytes();
     let is_run = |at: usize| {
         let before = bytes[..at].iter().rev().take_while(|byte| byte.is_ascii_digit()).count();
@@ -125,7 +125,7 @@ mod tests {
         assert_eq!((&value["s"], value["u"].as_u64()), (&json!(large), Some(u64::MAX)));
         assert!(value["f"].is_f64());
         for before in 0..DIGITS {
-            assert!(has_many_digits(&format!("{}{}", " ".repeat(before), "1".repeat(DIGITS))));
+            assert!(has_large_integers(&format!("{}{}", " ".repeat(before), "1".repeat(DIGITS))));
         }
     }
 }

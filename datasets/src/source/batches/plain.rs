@@ -1,12 +1,19 @@
 //! Plain conversations of a batch, taken from its columns as they are.
 
+use super::json;
 use super::pages::BATCH;
 use crate::packed::push_text;
-use crate::plain::{MAX_BYTES, Plain, is_plain_column, is_plain_role};
-use arrow::array::{Array, ArrayRef, AsArray, LargeStringArray, ListArray, RecordBatch, StringArray};
+use crate::plain::{Beside, MAX_BYTES, MESSAGES, Plain, is_plain_column, is_plain_role};
+use arrow::array::{
+    Array, ArrayRef, AsArray, BooleanArray, LargeStringArray, ListArray, RecordBatch, StringArray,
+};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, Schema};
+use serde_json::{Map, Value};
 use std::sync::Arc;
+
+/// The most bytes of JSON that the columns beside the messages of one batch may have.
+const MAX_BESIDE: usize = 64 << 20;
 
 /// The columns of files whose rows may be plain conversations.
 pub(super) struct PlainColumns {
@@ -42,7 +49,11 @@ impl PlainColumns {
     }
 
     /// The plain conversations of a batch; `None` for rows that are anything else.
-    pub(super) fn rows(&self, batch: &RecordBatch) -> Option<Vec<Option<Plain>>> {
+    pub(super) fn rows(&self, batch: &RecordBatch, beside: Beside) -> Option<Vec<Option<Plain>>> {
+        let mut columns = match beside {
+            Beside::Kept => self.columns(batch)?,
+            Beside::Named => Vec::new(),
+        };
         let text = |index: usize| cast(batch.column(index), &DataType::Utf8).ok();
         let messages = cast(batch.column(self.messages), &messages_type()).ok()?;
         let messages = messages.as_list_opt::<i32>()?;
@@ -59,14 +70,47 @@ impl PlainColumns {
             let column = column.as_ref()?.as_string_opt::<i32>()?;
             column.is_valid(row).then(|| column.value(row).to_owned())
         };
-        let row = |row: usize| {
-            let (source, id) = (value(&source, row), value(&id, row));
-            let texts = others.iter().map(|column| text_bytes(column, row)).sum::<usize>();
-            let beside = source.as_ref().map_or(0, String::len) + id.as_ref().map_or(0, String::len) + texts;
-            let (messages, count) = packed_messages(messages, row, beside)?;
-            Some(Plain { messages, count, source, id })
+        let mut row = |row: usize| {
+            let texts = others.iter().copied().chain(&source).chain(&id);
+            let (messages, count) =
+                packed_messages(messages, row, texts.map(|column| text_bytes(column, row)).sum())?;
+            Some(match beside {
+                Beside::Kept => Plain {
+                    messages,
+                    count,
+                    columns: std::mem::take(columns.get_mut(row)?),
+                    ..Plain::default()
+                },
+                Beside::Named => Plain {
+                    messages,
+                    count,
+                    source: value(&source, row),
+                    id: value(&id, row),
+                    ..Plain::default()
+                },
+            })
         };
-        Some((0..batch.num_rows().min(BATCH)).map(row).collect())
+        Some((0..batch.num_rows().min(BATCH)).map(&mut row).collect())
+    }
+
+    /// The columns beside the messages of each row.
+    fn columns(&self, batch: &RecordBatch) -> Option<Vec<Map<String, Value>>> {
+        // It holds the messages' place until the last column takes that, as in other rows.
+        let place: ArrayRef = Arc::new(BooleanArray::from(vec![true; batch.num_rows()]));
+        let schema = batch.schema();
+        let field = |(index, field): (usize, &Arc<Field>)| match index == self.messages {
+            true => Arc::new(Field::new(MESSAGES, DataType::Boolean, true)),
+            false => field.clone(),
+        };
+        let fields: Vec<Arc<Field>> = schema.fields().iter().enumerate().map(field).collect();
+        let mut columns = batch.columns().to_vec();
+        columns[self.messages] = place;
+        let batch = RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).ok()?;
+        let mut rows = json::objects(&batch, MAX_BESIDE).ok()?;
+        for row in &mut rows {
+            row.remove(MESSAGES);
+        }
+        Some(rows)
     }
 }
 
