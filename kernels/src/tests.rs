@@ -8,8 +8,18 @@ mod training;
 
 use crate::isa::Isa;
 
+/// The cases that are run: all of them, or the first `interpreted` ones by an interpreter such as Miri, which is a thousand
+/// times slower.
+pub(crate) fn cases<T>(all: &[T], interpreted: usize) -> &[T] {
+    if cfg!(miri) { &all[..interpreted] } else { all }
+}
+
 /// Every instruction set. On a CPU that lacks one, the next narrower one runs, with its layout.
+#[cfg(not(miri))]
 pub(crate) const ISAS: [Isa; 3] = [Isa::Avx512, Isa::Avx2, Isa::Portable];
+/// The instruction set that is interpreted: Miri knows few instructions of AVX-512.
+#[cfg(miri)]
+pub(crate) const ISAS: [Isa; 1] = [if cfg!(target_feature = "avx2") { Isa::Avx2 } else { Isa::Portable }];
 
 /// Returns numbers in -0.5..0.5 that depend on the seed only (SplitMix64).
 pub(crate) fn numbers(length: usize, seed: u64) -> Vec<f32> {

@@ -233,7 +233,7 @@ mod tests {
 
     #[test]
     fn every_task_runs_once_whether_or_not_workers_park() {
-        for round in 0..2000 {
+        for round in 0..if cfg!(miri) { 40 } else { 2000 } {
             let count = 1 + round % 37;
             let runs: Vec<AtomicUsize> = (0..count).map(|_| AtomicUsize::new(0)).collect();
             parallel_for(count, |index| {
@@ -248,11 +248,11 @@ mod tests {
 
     #[test]
     fn callers_take_turns_and_tasks_may_be_nested() {
-        let total = AtomicUsize::new(0);
+        let (total, rounds) = (AtomicUsize::new(0), if cfg!(miri) { 5 } else { 200 });
         std::thread::scope(|scope| {
             for _ in 0..4 {
                 scope.spawn(|| {
-                    for _ in 0..200 {
+                    for _ in 0..rounds {
                         parallel_for(8, |_| {
                             parallel_for(3, |index| {
                                 total.fetch_add(index, Ordering::Relaxed);
@@ -262,7 +262,7 @@ mod tests {
                 });
             }
         });
-        assert_eq!(total.load(Ordering::Relaxed), 4 * 200 * 8 * 3);
+        assert_eq!(total.load(Ordering::Relaxed), 4 * rounds * 8 * 3);
     }
 
     #[test]

@@ -12,7 +12,7 @@ use crate::elementwise::{gelu_gate_on, silu_gate_on};
 use crate::format::WeightFormat::{self, Bf16, F32, Q4_0, Q4_0Wide, Q4_1, Q5_0, Q8_0, Q8_0Wide};
 use crate::isa::{Isa, isa};
 use crate::simd::LANES;
-use crate::tests::{ISAS, assert_close, bits, numbers};
+use crate::tests::{ISAS, assert_close, bits, cases, numbers};
 
 fn pack(format: WeightFormat, weights: &[f32], columns: usize) -> PackedMatrix {
     PackedMatrix::pack(format, weights.len() / columns, columns, |row, out| {
@@ -81,9 +81,9 @@ fn unpack(matrix: &PackedMatrix) -> Vec<f32> {
 
 #[test]
 fn f32_sums_column_after_column_on_every_instruction_set() {
-    for columns in [1, 7, 33, 576] {
-        for rows in [1, 15, 16, 33, 49] {
-            for tokens in [1, 2, 5, 7, 13, 25] {
+    for &columns in cases(&[1, 7, 33, 576], 2) {
+        for &rows in cases(&[1, 15, 33, 16, 49], 3) {
+            for &tokens in cases(&[1, 2, 13, 5, 7, 25], 3) {
                 let (x, w) = (numbers(tokens * columns, 1), numbers(rows * columns, 2));
                 let in_order =
                     |x: &[f32], w: &[f32]| x.iter().zip(w).fold(0.0f32, |sum, (x, w)| w.mul_add(*x, sum));
@@ -101,7 +101,8 @@ fn f32_sums_column_after_column_on_every_instruction_set() {
 #[test]
 fn quantized_products_are_the_same_bits_on_every_instruction_set() {
     for format in [Q8_0, Q4_0, Q8_0Wide, Q4_0Wide, Q4_1, Q5_0] {
-        for (rows, columns, tokens) in [(33, 576, 1), (48, 96, 13), (17, 100, 7), (64, 1536, 12)] {
+        for &(rows, columns, tokens) in cases(&[(17, 100, 7), (33, 576, 1), (48, 96, 13), (64, 1536, 12)], 1)
+        {
             let (x, w) = (numbers(tokens * columns, 3), numbers(rows * columns, 4));
             let matrix = pack(format, &w, columns);
             let portable = product(Isa::Portable, &x, &matrix);
@@ -115,7 +116,8 @@ fn quantized_products_are_the_same_bits_on_every_instruction_set() {
 #[test]
 fn products_of_blocks_are_the_same_bits_on_every_instruction_set_and_in_every_batch() {
     for kind in TYPES {
-        for (rows, columns, tokens) in [(33, 256, 1), (48, 768, 31), (17, 512, 7), (65, 1536, 14)] {
+        for &(rows, columns, tokens) in cases(&[(33, 256, 1), (48, 768, 31), (17, 512, 7), (65, 1536, 14)], 1)
+        {
             let x = numbers(tokens * columns, 3);
             let matrix = random_matrix(kind, rows, columns, 4);
             let portable = product(Isa::Portable, &x, &matrix);
@@ -132,7 +134,7 @@ fn products_of_blocks_are_the_same_bits_on_every_instruction_set_and_in_every_ba
 #[test]
 fn products_of_blocks_are_near_the_f64_product_of_their_numbers() {
     for kind in TYPES {
-        let (rows, columns, tokens) = (50, 512, 9);
+        let (rows, columns, tokens) = if cfg!(miri) { (18, 256, 3) } else { (50, 512, 9) };
         let x = numbers(tokens * columns, 5);
         let matrix = random_matrix(kind, rows, columns, 6);
         assert_eq!(matrix.format(), kind.format());
@@ -158,7 +160,7 @@ fn is_near(x: &[f32], matrix: &PackedMatrix, limit: f64) {
 /// As queries, keys and values of llama.cpp's mixed files.
 #[test]
 fn rows_of_several_types_are_one_matrix() {
-    let (columns, tokens) = (512, 15);
+    let (columns, tokens) = if cfg!(miri) { (256, 1) } else { (512, 15) };
     let parts = [(BlockType::Q4K, 96), (BlockType::Q6K, 32), (BlockType::Q8_0, 50)];
     let stored = parts.map(|(kind, rows)| random_rows(kind, rows, columns, 7));
     let find = |row: usize| match row {
@@ -203,7 +205,7 @@ fn every_format_is_near_the_f64_product_of_the_stored_weights() {
         (Q4_1, 2e-5),
         (Q5_0, 2e-5),
     ] {
-        let (rows, columns, tokens) = (50, 300, 9);
+        let (rows, columns, tokens) = if cfg!(miri) { (18, 70, 3) } else { (50, 300, 9) };
         let (x, w) = (numbers(tokens * columns, 5), numbers(rows * columns, 6));
         let matrix = pack(format, &w, columns);
         is_near(&x, &matrix, limit);
@@ -213,7 +215,7 @@ fn every_format_is_near_the_f64_product_of_the_stored_weights() {
 #[test]
 fn a_token_alone_equals_the_token_in_a_batch() {
     for format in [F32, Bf16, Q8_0, Q4_0, Q8_0Wide, Q4_0Wide, Q4_1, Q5_0] {
-        let (rows, columns, tokens) = (80, 576, 31);
+        let (rows, columns, tokens) = if cfg!(miri) { (18, 70, 13) } else { (80, 576, 31) };
         let (x, w) = (numbers(tokens * columns, 7), numbers(rows * columns, 8));
         let matrix = pack(format, &w, columns);
         for isa in ISAS {
