@@ -1,6 +1,7 @@
 //! Which of many texts are near-duplicates: signatures are computed on all cores, candidates are joined into clusters
 //! (union-find), and the first text of each cluster is kept.
 
+use crate::batch::batch;
 use crate::minhash::{Parameters, Scratch, Signer};
 use crate::near_duplicate::NearDuplicates;
 use rayon::prelude::*;
@@ -44,7 +45,7 @@ pub fn find_duplicates<E>(
     let mut texts = texts.peekable();
     let (signer, mut signed) = (clusters.index.signer.clone(), Vec::new());
     while texts.peek().is_some() {
-        let batch = texts.by_ref().take(BATCH).collect::<Result<Vec<_>, E>>()?;
+        let batch = batch(&mut texts, BATCH).into_iter().collect::<Result<Vec<_>, E>>()?;
         // The texts before these are compared, one after another, while these are signed.
         let (minima, ()) = rayon::join(|| sign(&signer, parameters, &batch), || clusters.add_all(&signed));
         signed = minima;

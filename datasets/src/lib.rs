@@ -5,6 +5,7 @@
 //! ([`duplicates`]) or by embedding ([`nearest`]), and questions of evaluation sets by [`contamination`]. No model, no
 //! network, no asynchronous runtime.
 
+pub mod batch;
 pub mod card;
 pub mod columns;
 pub mod contamination;

@@ -11,6 +11,21 @@ pub(crate) const MAX_DEPTH: usize = 127;
 /// Rows with fewer bytes are parsed without counting their values.
 const COUNTED_FROM: usize = 16 << 20;
 
+/// A file that unpacks to more than this, and to more than as many times its own bytes, is no data: text shrinks to a tenth,
+/// rows that repeat one another to a hundredth.
+const MAX_UNPACKED: u64 = 4 << 30;
+const MAX_RATIO: u64 = 500;
+
+/// Why a file of so many bytes is refused that unpacks to `unpacked` bytes or more; `None` if it may.
+pub(crate) fn refused_unpacking(unpacked: u64, packed: u64) -> Option<String> {
+    (unpacked > MAX_UNPACKED && unpacked / MAX_RATIO > packed).then(|| {
+        format!(
+            "unpacks to more than {MAX_RATIO} times its size, {} GiB or more; unpack it yourself if you trust it",
+            unpacked >> 30
+        )
+    })
+}
+
 /// The largest row that is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::Args, Serialize, Deserialize)]
 #[serde(default)]

@@ -55,6 +55,11 @@ impl PlainRow {
         unpacker.messages().unwrap_or_default().into_iter()
     }
 
+    /// About how many bytes it takes.
+    pub(crate) fn size(&self) -> usize {
+        self.plain.messages.len()
+    }
+
     /// The messages as the first column of a packed row, to which others are appended.
     pub fn into_packed(self) -> Vec<u8> {
         self.plain.messages

@@ -3,9 +3,11 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may fail loudly")]
 
-use arrow::array::{ArrayRef, BooleanArray, ListArray, RecordBatch, StringArray};
+use arrow::array::{
+    ArrayRef, BooleanArray, DictionaryArray, Int32Array, ListArray, RecordBatch, StringArray,
+};
 use arrow::buffer::OffsetBuffer;
-use arrow::datatypes::{DataType, Field};
+use arrow::datatypes::{DataType, Field, Int32Type};
 use datasets::{ReadOptions, RowLimits, read_with};
 use parquet::arrow::ArrowWriter;
 use parquet::basic::Compression;
@@ -75,6 +77,24 @@ fn write_parquet(path: &Path, columns: Vec<(&str, ArrayRef)>) {
     writer.close().unwrap();
 }
 
+/// Writes rows of one text, which stands in the dictionary once.
+fn write_repeated(path: &Path, text: &str, rows: usize) {
+    let texts = DictionaryArray::<Int32Type>::new(
+        Int32Array::from(vec![0; rows]),
+        Arc::new(StringArray::from_iter_values([text])),
+    );
+    write_parquet(path, vec![("text", Arc::new(texts))]);
+}
+
+/// Writes a line as many times, compressed once.
+fn bomb_of_lines(path: &Path, line: &str, count: usize) {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+    encoder.write_all(line.as_bytes()).unwrap();
+    let piece = encoder.finish().unwrap();
+    let mut file = File::create(path).unwrap();
+    (0..count).for_each(|_| file.write_all(&piece).unwrap());
+}
+
 #[test]
 fn bombs_are_refused_in_seconds_and_without_the_memory() {
     let folder = tempfile::tempdir().unwrap();
@@ -106,6 +126,13 @@ fn bombs_are_refused_in_seconds_and_without_the_memory() {
     let texts = StringArray::from_iter_values(vec![long.as_str(); 80]);
     write_parquet(&path("dictionary.parquet"), vec![("text", Arc::new(texts))]);
     refused(&path("dictionary.parquet"), "no row is refused");
+    // Each of these rows is one that may be, all of them are 100 GiB of a file of two kilobytes.
+    let long = "a".repeat(50 << 20);
+    write_repeated(&path("rows.parquet"), &long, 2000);
+    refused(&path("rows.parquet"), "unpacks to more than 500 times its size");
+    let line = format!("{{\"text\": \"{}\"}}\n", "a".repeat(16 << 20));
+    bomb_of_lines(&path("lines.jsonl.gz"), &line, 400);
+    refused(&path("lines.jsonl.gz"), "unpacks to more than 500 times its size");
     let numbers = Arc::new(BooleanArray::from(vec![true; 40 << 20])) as ArrayRef;
     let item = Arc::new(Field::new_list_field(DataType::Boolean, true));
     let list = ListArray::new(item, OffsetBuffer::from_lengths([40 << 20]), numbers, None);

@@ -3,6 +3,7 @@
 use crate::examples::{Kind, Rules, example};
 use crate::tokens::{Counts, Store, Writer, remove_abandoned};
 use anyhow::{Context, Result, bail};
+use datasets::batch::batch;
 use datasets::{LocatedRow, ReadOptions};
 use files::hash::Hasher;
 use rayon::prelude::*;
@@ -49,7 +50,7 @@ pub(crate) fn tokenized(
     for path in paths {
         let mut rows = datasets::read_with(path, options)?;
         loop {
-            let chunk: Vec<LocatedRow> = rows.by_ref().take(CHUNK).collect::<Result<_, _>>()?;
+            let chunk: Vec<LocatedRow> = batch(&mut rows, CHUNK).into_iter().collect::<Result<_, _>>()?;
             for invalid in rows.take_invalid() {
                 writer.counts.rows += 1;
                 writer.drop_row(&invalid.file, invalid.number, "invalid", &invalid.reason)?;

@@ -2,8 +2,9 @@
 //! bytes are not is an error. Files that are something else altogether are named for what they are.
 
 use crate::Error;
+use crate::limits::refused_unpacking;
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{self, BufRead, BufReader, Read};
 use std::path::Path;
 
 /// The extensions of compressed files.
@@ -26,21 +27,46 @@ pub(super) fn open(path: &Path) -> Result<Box<dyn BufRead + Send>, Error> {
     let file = File::open(path).map_err(|error| Error::file("read", path, error))?;
     let kind = KINDS.iter().find(|(_, _, magic)| start.starts_with(magic)).map(|(name, ..)| *name);
     let extension = path.extension().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
+    let packed = file.metadata().map_err(|error| Error::file("read", path, error))?.len();
     let promised = KINDS.iter().find(|(_, extensions, _)| extensions.contains(&extension.as_str()));
     match (kind, promised) {
         (None, Some((name, ..))) => {
             Err(not_data(path, &format!("its name promises {name}, but it {}", found(&start))))
         }
-        (Some("gzip"), _) => Ok(Box::new(BufReader::new(flate2::read::MultiGzDecoder::new(file)))),
+        (Some("gzip"), _) => Ok(Unpacked::boxed(flate2::read::MultiGzDecoder::new(file), packed)),
         (Some("zstd"), _) => {
             let decoder = zstd::Decoder::new(file).map_err(|error| Error::file("read", path, error))?;
-            Ok(Box::new(BufReader::new(decoder)))
+            Ok(Unpacked::boxed(decoder, packed))
         }
-        (Some("xz"), _) => {
-            Ok(Box::new(BufReader::new(lzma_rust2::XzReader::new(BufReader::new(file), true))))
-        }
-        (Some(_), _) => Ok(Box::new(BufReader::new(bzip2::read::MultiBzDecoder::new(file)))),
+        (Some("xz"), _) => Ok(Unpacked::boxed(lzma_rust2::XzReader::new(BufReader::new(file), true), packed)),
+        (Some(_), _) => Ok(Unpacked::boxed(bzip2::read::MultiBzDecoder::new(file), packed)),
         (None, None) => Ok(Box::new(BufReader::new(file))),
+    }
+}
+
+/// What a compressed file unpacks to, as far as it may.
+struct Unpacked<R> {
+    reader: R,
+    /// Bytes that were unpacked.
+    unpacked: u64,
+    /// Bytes of the file.
+    packed: u64,
+}
+
+impl<R: Read + Send + 'static> Unpacked<R> {
+    fn boxed(reader: R, packed: u64) -> Box<dyn BufRead + Send> {
+        Box::new(BufReader::new(Self { reader, unpacked: 0, packed }))
+    }
+}
+
+impl<R: Read> Read for Unpacked<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.reader.read(buffer)?;
+        self.unpacked += read as u64;
+        match refused_unpacking(self.unpacked, self.packed) {
+            Some(reason) => Err(io::Error::new(io::ErrorKind::InvalidData, format!("it {reason}"))),
+            None => Ok(read),
+        }
     }
 }
 

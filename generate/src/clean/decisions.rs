@@ -5,6 +5,7 @@ use super::settings::MinHashSettings;
 use super::survey::{RowText, Survey};
 use crate::embed::Embedder;
 use anyhow::{Result, bail};
+use datasets::batch::batch;
 use datasets::contamination::{Contamination, Method};
 use datasets::duplicates::{Duplicate, find_duplicates};
 use datasets::evaluation_set::EvaluationSet;
@@ -128,7 +129,7 @@ impl Decisions {
                     return Some(Ok(vector));
                 }
                 texts.peek()?;
-                let batch: Result<(Vec<usize>, Vec<String>)> = texts.by_ref().take(BATCH).collect();
+                let batch: Result<(Vec<usize>, Vec<String>)> = batch(&mut texts, BATCH).into_iter().collect();
                 let embedded = batch.and_then(|(numbers, texts)| Ok((numbers, embedder.embed(&texts)?)));
                 let (numbers, embedded) = match embedded {
                     Ok(embedded) => embedded,

@@ -3,6 +3,7 @@
 
 use super::compare::{Compare, whole_text, whole_text_of};
 use anyhow::{Context, Result, bail};
+use datasets::batch::{Size, batch};
 use datasets::columns::Columns;
 use datasets::{Error, LocatedRow, Message, RawRow, ReadOptions, Row, UnchangedFiles, read_raw_with};
 use datasets::{PlainRow, QuickRow, read_quick_with};
@@ -190,7 +191,7 @@ impl Survey {
         let mut columns = Columns::default();
         let mut rows = self.raw_rows()?;
         loop {
-            let batch = rows.by_ref().take(COLUMNS_BATCH).collect::<Result<Vec<_>>>();
+            let batch = batch(&mut rows, COLUMNS_BATCH).into_iter().collect::<Result<Vec<_>>>();
             let batch = batch.context("the input changed while it was read")?;
             if batch.is_empty() {
                 return Ok(columns);
@@ -278,15 +279,14 @@ impl SurveyedRow {
 const BATCH: usize = 256;
 
 /// What `convert` makes of rows, in order.
-fn converted<R: Send, T: Send>(
+fn converted<R: Send + Size, T: Send>(
     mut rows: impl Iterator<Item = Result<R, Error>>,
     convert: impl Fn(Result<R, Error>) -> T + Sync,
 ) -> impl Iterator<Item = T> {
     let mut ready = Vec::new().into_iter();
     std::iter::from_fn(move || {
         if ready.len() == 0 {
-            let batch: Vec<_> = rows.by_ref().take(BATCH).collect();
-            ready = batch.into_par_iter().map(&convert).collect::<Vec<T>>().into_iter();
+            ready = batch(&mut rows, BATCH).into_par_iter().map(&convert).collect::<Vec<T>>().into_iter();
         }
         ready.next()
     })

@@ -4,6 +4,7 @@ use super::recipe::MixSource;
 use anyhow::{Context, Error, Result, bail};
 use checkpoint::tools::with_tools_as_text;
 use checkpoint::{ChatTemplate, Tokenizer};
+use datasets::batch::batch;
 use datasets::packed;
 use datasets::write::{Column, ColumnType};
 use datasets::{InvalidRow, LocatedRow, Message, Row};
@@ -252,7 +253,7 @@ fn walk(
     let mut rows = datasets::read_quick_with(folder, &filters.source.reading())?;
     let mut invalid = Vec::new();
     loop {
-        let batch: Vec<QuickRow> = rows.by_ref().take(BATCH).collect::<Result<_, _>>()?;
+        let batch: Vec<QuickRow> = batch(&mut rows, BATCH).into_iter().collect::<Result<_, _>>()?;
         if batch.is_empty() {
             break;
         }

@@ -5,7 +5,7 @@
 //! A header is a struct in Thrift's compact protocol
 //! (<https://github.com/apache/parquet-format/blob/master/src/main/thrift/parquet.thrift>).
 
-use crate::limits::RowLimits;
+use crate::limits::{RowLimits, refused_unpacking};
 use parquet::basic::{Encoding, Type};
 use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData, RowGroupMetaData};
 use std::fs::File;
@@ -34,25 +34,39 @@ struct Unpacked {
 /// Checks all pages of a file; returns how many rows of each row group are decoded at a time.
 ///
 /// # Errors
-/// Names the column whose page is too large.
+/// Names the column whose page is too large; when all rows are out of proportion to the file.
 pub(super) fn check(
     file: &File,
     metadata: &ParquetMetaData,
     limits: &RowLimits,
 ) -> Result<Vec<usize>, String> {
     let length = file.metadata().map_err(|error| error.to_string())?.len();
-    let groups = metadata.row_groups().iter().enumerate();
-    groups.map(|(index, group)| batch_rows(file, length, index, group, limits)).collect()
+    let (mut rows_at_a_time, mut unpacked) = (Vec::new(), 0u64);
+    for (index, group) in metadata.row_groups().iter().enumerate() {
+        let of_row = row_bytes(file, length, index, group, limits)?;
+        unpacked = unpacked.saturating_add(rows(group).saturating_mul(of_row));
+        rows_at_a_time.push(usize::try_from(BATCH_BYTES / of_row).unwrap_or(BATCH).clamp(1, BATCH));
+    }
+    match refused_unpacking(unpacked, length) {
+        Some(reason) => Err(reason),
+        None => Ok(rows_at_a_time),
+    }
 }
 
-fn batch_rows(
+/// The rows of a group.
+fn rows(group: &RowGroupMetaData) -> u64 {
+    u64::try_from(group.num_rows()).unwrap_or(0).max(1)
+}
+
+/// The bytes of a row that need not stand in the pages, and one.
+fn row_bytes(
     file: &File,
     length: u64,
     index: usize,
     group: &RowGroupMetaData,
     limits: &RowLimits,
-) -> Result<usize, String> {
-    let rows = u64::try_from(group.num_rows()).unwrap_or(0).max(1);
+) -> Result<u64, String> {
+    let rows = rows(group);
     let mut of_row = 1;
     for column in group.columns() {
         // What cannot be followed is left to the library to refuse.
@@ -77,7 +91,7 @@ fn batch_rows(
         }
         of_row += per_row * value;
     }
-    Ok(usize::try_from(BATCH_BYTES / of_row).unwrap_or(BATCH).clamp(1, BATCH))
+    Ok(of_row)
 }
 
 /// The bytes of one value that need not stand in its page.
