@@ -55,6 +55,9 @@ pub enum Error {
         /// What is missing, and what to do.
         reason: String,
     },
+    /// Neither a file or folder of data nor a hub id.
+    #[error("cannot read {}: it is no file, no folder and no Hugging Face id (owner/name); correct the path", .0.display())]
+    NoData(PathBuf),
     /// The chat template cannot be parsed or rendered.
     #[error("chat template: {0}")]
     Template(String),

@@ -4,7 +4,7 @@
 use crate::error::Error;
 use crate::inherited::{CARD, TEMPLATES, is_license};
 use hub::{Id, Kind, Repository, Settings};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Beside the weights; those the repository has are downloaded.
 const SETTINGS: [&str; 3] = ["tokenizer_config.json", "chat_template.jinja", "generation_config.json"];
@@ -112,6 +112,23 @@ impl HubDataset {
             ));
         }
         self.fetch(&chosen)
+    }
+}
+
+/// Where data is on this machine: a path as it is, a hub id as the folder into which the files were downloaded that `choose`
+/// selects, as [`HubDataset::fetch_data`] does.
+///
+/// # Errors
+/// When it is neither, or cannot be downloaded.
+pub fn located_data(
+    path: &Path,
+    choose: impl FnOnce(Option<&str>, &[String]) -> Result<Vec<String>, String>,
+    is_data: impl Fn(&str) -> bool,
+) -> Result<PathBuf, Error> {
+    match path.to_str().filter(|name| is_id(name)) {
+        _ if path.exists() => Ok(path.to_owned()),
+        Some(id) => HubDataset::find(id)?.fetch_data(choose, is_data),
+        None => Err(Error::NoData(path.to_owned())),
     }
 }
 

@@ -28,7 +28,7 @@ pub use chat::{Message, RenderedChat};
 pub use config::ModelConfig;
 pub use error::Error;
 pub use folder::Checkpoint;
-pub use hub::{HubDataset, is_id as is_hub_id};
+pub use hub::{HubDataset, is_id as is_hub_id, located_data};
 pub use inherited::Inherited;
 pub use python_json::python_json;
 pub use template::ChatTemplate;

@@ -9,7 +9,7 @@ use crate::source::{Format, data_files};
 use crate::write::{Shard, finish_shards, new_shard, shard_name};
 use arrow::array::{BooleanArray, RecordBatch};
 use arrow::compute::filter_record_batch;
-use arrow::datatypes::{Schema, SchemaRef};
+use arrow::datatypes::{DataType, Schema, SchemaRef};
 use files::fenced;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
@@ -21,6 +21,22 @@ pub struct UnchangedFiles {
     files: Vec<PathBuf>,
     schema: SchemaRef,
     limits: RowLimits,
+}
+
+/// Whether values have bytes in them that are no text.
+fn has_bytes(data_type: &DataType) -> bool {
+    match data_type {
+        DataType::Binary | DataType::LargeBinary | DataType::BinaryView | DataType::FixedSizeBinary(_) => {
+            true
+        }
+        DataType::Struct(fields) => fields.iter().any(|field| has_bytes(field.data_type())),
+        DataType::List(item)
+        | DataType::LargeList(item)
+        | DataType::FixedSizeList(item, _)
+        | DataType::Map(item, _) => has_bytes(item.data_type()),
+        DataType::Dictionary(_, values) => has_bytes(values),
+        _ => false,
+    }
 }
 
 impl UnchangedFiles {
@@ -45,6 +61,22 @@ impl UnchangedFiles {
             Arc::new(Schema::new_with_metadata(schema.fields().clone(), schema.metadata().clone()))
         });
         Ok(schema.map(|schema| Self { files, schema, limits: options.limits }))
+    }
+
+    /// A column of bytes in one of the files, which JSON has no type for: the file and the name of the column.
+    ///
+    /// # Errors
+    /// When a file cannot be read.
+    pub fn column_of_bytes(path: &Path, options: &ReadOptions) -> Result<Option<(PathBuf, String)>, Error> {
+        for file in data_files(path, options.choice())? {
+            let Some(is_arrow) = is_arrow(&file) else { continue };
+            let (schema, _) = open(&file, is_arrow, options.limits)?;
+            let mut fields = schema.fields().iter();
+            if let Some(field) = fields.find(|field| has_bytes(field.data_type())) {
+                return Ok(Some((file, field.name().clone())));
+            }
+        }
+        Ok(None)
     }
 
     /// Writes the rows that `keeps` selects by file and number, as [`crate::write::write_shards`] writes them.

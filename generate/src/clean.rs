@@ -12,6 +12,7 @@ mod survey;
 mod tests;
 
 use crate::embed::Embedder;
+use crate::location::located;
 use anyhow::{Context, Result};
 use compare::Compare;
 use datasets::ReadOptions;
@@ -30,7 +31,7 @@ use survey::Survey;
 /// Options of `smoltalk clean`.
 #[derive(Debug, clap::Args)]
 pub struct Options {
-    /// File or folder of rows, in any supported layout
+    /// File or folder of rows, in any supported layout, or a Hugging Face id
     input: PathBuf,
     /// Folder of the cleaned dataset
     #[arg(long)]
@@ -88,16 +89,21 @@ pub struct Options {
 /// One line that names what is wrong and what to do.
 pub fn run(options: &Options) -> Result<u8> {
     let settings = options.settings();
-    output::check(&options.input, &settings.out)?;
+    let input = located(&options.input, &options.reading)?;
+    output::check(&input, &settings.out)?;
     let sets = options.decontaminate.iter().map(|spec| evaluation_set(spec)).collect::<Result<Vec<_>>>()?;
     let open = |name: &String| Embedder::open(name, options.api_key_env.as_deref());
     let embedder = options.embeddings.as_ref().map(open).transpose()?;
-    let survey = Survey::read(&options.input, &options.reading)?;
+    let mut survey = Survey::read(&input, &options.reading)?;
+    if input != options.input {
+        survey.name = options.input.display().to_string();
+    }
     for skipped in &survey.skipped {
         terminal::message!("warning: skipped {skipped}");
     }
     let mut decisions = Decisions::keep_all(survey.rows.len());
     decisions.drop_empty(&survey);
+    decisions.drop_without_reply(&survey);
     // Contaminated rows are dropped first, so that none of them represents a cluster of duplicates.
     if !sets.is_empty() {
         let method = if options.math { Method::Math } else { Method::Chat };

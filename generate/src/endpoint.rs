@@ -2,10 +2,13 @@
 
 use anyhow::{Result, bail};
 use reqwest::header::{HeaderValue, LOCATION};
-use reqwest::redirect::Policy;
-use reqwest::{Response, Url};
+use reqwest::redirect::{Attempt, Policy};
+use reqwest::{Response, StatusCode, Url};
 use std::net::IpAddr;
 use std::time::Duration;
+
+/// Redirects that a call follows, one after another.
+const MAX_REDIRECTS: usize = 3;
 
 /// Whether a name is an endpoint's and not a checkpoint's.
 pub(crate) fn is_endpoint(name: &str) -> bool {
@@ -95,16 +98,27 @@ fn read_key(name: &str) -> Result<String> {
     Ok(key)
 }
 
-/// A client whose calls may take this long. It follows no redirect: calls carry prompts, and whoever answers must not
-/// decide who gets them.
+/// A client whose calls may take this long. It follows redirects within the same server alone: calls carry prompts, and
+/// whoever answers must not decide who gets them.
 pub(crate) fn client(timeout: Duration) -> Result<reqwest::Client> {
     // Some gateways refuse clients without a name.
     let name = concat!("smoltalk/", env!("CARGO_PKG_VERSION"));
-    let builder = reqwest::Client::builder().redirect(Policy::none()).user_agent(name);
+    let builder = reqwest::Client::builder().redirect(Policy::custom(within_server)).user_agent(name);
     Ok(builder.connect_timeout(Duration::from_secs(10)).timeout(timeout).build()?)
 }
 
-/// The scheme and host to which a response redirects.
+/// Follows a redirect that keeps the call as it is and the server that gets it.
+fn within_server(attempt: Attempt<'_>) -> reqwest::redirect::Action {
+    let is_kept = matches!(attempt.status(), StatusCode::TEMPORARY_REDIRECT | StatusCode::PERMANENT_REDIRECT);
+    let is_same = attempt.previous().first().is_some_and(|first| first.origin() == attempt.url().origin());
+    if is_kept && is_same && attempt.previous().len() <= MAX_REDIRECTS {
+        attempt.follow()
+    } else {
+        attempt.stop()
+    }
+}
+
+/// The address to which a response redirects, without its query.
 pub(crate) fn redirect_target(response: &Response) -> Option<String> {
     if !response.status().is_redirection() {
         return None;
@@ -114,7 +128,7 @@ pub(crate) fn redirect_target(response: &Response) -> Option<String> {
     Some(match target.host_str() {
         Some(host) => {
             let port = target.port().map_or_else(String::new, |port| format!(":{port}"));
-            format!("{}://{host}{port}", target.scheme())
+            format!("{}://{host}{port}{}", target.scheme(), target.path())
         }
         None => format!("an address of the kind `{}:`", target.scheme()),
     })

@@ -40,6 +40,8 @@ pub(crate) struct Setup {
     /// The name of the prompts, for people.
     pub(crate) prompts: String,
     source: Option<PathBuf>,
+    /// Rows of the source that cannot be used, with file, line and reason.
+    pub(crate) source_left_out: Vec<String>,
     /// How the source is read.
     reading: ReadOptions,
 }
@@ -51,9 +53,8 @@ impl Setup {
         rows: usize,
         batch_poll: Option<Duration>,
     ) -> Result<Self> {
-        let source_hash =
-            source::check(options.source.as_deref(), &options.reading, rows, &options.tasks()?)?;
-        Self::with_source(options, rows, batch_poll, source_hash).await
+        let source = source::check(options.source.as_deref(), &options.reading, rows, &options.tasks()?)?;
+        Self::with_source(options, rows, batch_poll, source).await
     }
 
     /// The same for rows whose source texts the caller has.
@@ -65,7 +66,7 @@ impl Setup {
         options: &TeacherOptions,
         rows: usize,
         batch_poll: Option<Duration>,
-        source_hash: Option<String>,
+        source: Option<source::Source>,
     ) -> Result<Self> {
         let endpoints = endpoint_settings(options, batch_poll)?;
         if rows == 0 || options.in_flight == 0 {
@@ -93,7 +94,9 @@ impl Setup {
         }
         let teachers = Teachers::open(main, &others, &endpoints, &options.request_options()).await?;
         let prices = Prices::read(options.prices.as_deref())?;
-        let configuration = configuration(options, &teachers, &recipes, source_hash.as_deref())?;
+        let configuration =
+            configuration(options, &teachers, &recipes, source.as_ref().map(|source| source.hash.as_str()))?;
+        let (source, source_left_out) = source.map(|source| (source.path, source.left_out)).unzip();
         Ok(Self {
             teachers,
             recipes,
@@ -104,7 +107,8 @@ impl Setup {
             keeping: Keeping { reasoning: options.keep_reasoning, logprobs: options.keep_logprobs },
             requests: requests(options)?,
             prompts: prompts.name(),
-            source: options.source.clone(),
+            source: source.or_else(|| options.source.clone()),
+            source_left_out: source_left_out.unwrap_or_default(),
             reading: options.reading.clone(),
         })
     }

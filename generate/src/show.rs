@@ -2,6 +2,7 @@
 
 mod condition;
 
+use crate::location::located;
 use anyhow::{Result, bail};
 use condition::{Condition, Sorting};
 use datasets::{Message, RawRow, ReadOptions, Row, read_raw_with};
@@ -74,7 +75,8 @@ fn generated(options: &Options) -> Result<String> {
 }
 
 /// The rows of one dataset, with its name; by default that of each row's file and its number.
-fn rows(path: &Path, name: Option<&str>, options: &Options) -> Result<String> {
+fn rows(data: &Path, name: Option<&str>, options: &Options) -> Result<String> {
+    let path = &located(data, &options.reading)?;
     let mut reading = read_raw_with(path, &options.reading)?;
     let (mut chosen, mut left_out): (Vec<RawRow>, Vec<String>) = Default::default();
     for raw in reading.by_ref() {

@@ -27,6 +27,8 @@ pub(crate) enum SourceTexts {
     Prompts,
     /// The text; every row needs one.
     Texts,
+    /// These columns, of rows of any layout, as a JSON object.
+    Columns(&'static [&'static str]),
 }
 
 /// What a row consists of, and which of its texts near-duplicates are found by.
@@ -51,7 +53,7 @@ impl Task {
     /// Returns the text that it takes from a row of its source; `None` if that is empty.
     pub(crate) fn source_text<'a>(&self, row: &'a datasets::Row) -> Option<&'a str> {
         let text = match self.source {
-            SourceTexts::None => None,
+            SourceTexts::None | SourceTexts::Columns(_) => None,
             SourceTexts::Prompts => row.first_user_text(),
             SourceTexts::Texts => row.source_text(),
         };

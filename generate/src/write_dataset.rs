@@ -135,6 +135,9 @@ fn manifest(
         "configs": configs.iter().map(config).collect::<Map<_, _>>(),
         "calls": ledger,
     });
+    if !setup.source_left_out.is_empty() {
+        manifest["source_rows_left_out"] = json!(setup.source_left_out);
+    }
     if setup.requests.as_object().is_some_and(|requests| !requests.is_empty()) {
         manifest["requests"] = setup.requests.clone();
     }

@@ -3,8 +3,8 @@
 
 use crate::examples::{Rules, Tools};
 use crate::settings::settings;
-use anyhow::{Context, Result, bail};
-use checkpoint::{HubDataset, is_hub_id};
+use anyhow::{Context, Result};
+use checkpoint::located_data;
 use datasets::{NamedColumn, ReadOptions, RowLimits};
 use serde_json::{Map, Value};
 use std::path::PathBuf;
@@ -81,20 +81,7 @@ impl DataSettings {
 /// # Errors
 /// When something is neither, or cannot be downloaded.
 pub(crate) fn located(data: &[PathBuf], options: &ReadOptions) -> Result<Vec<PathBuf>> {
-    let one = |path: &PathBuf| {
-        let name = path.to_string_lossy();
-        if path.exists() {
-            return Ok(path.clone());
-        }
-        if !is_hub_id(&name) {
-            bail!(
-                "cannot read {name}: it is no file, no folder and no Hugging Face id (owner/name); correct the path"
-            );
-        }
-        let choose = |card: Option<&str>, names: &[String]| datasets::choose(card, names, options.choice());
-        HubDataset::find(&name)?
-            .fetch_data(choose, datasets::is_data)
-            .with_context(|| name.clone().into_owned())
-    };
+    let choose = |card: Option<&str>, names: &[String]| datasets::choose(card, names, options.choice());
+    let one = |path: &PathBuf| Ok(located_data(path, choose, datasets::is_data)?);
     data.iter().map(one).collect()
 }

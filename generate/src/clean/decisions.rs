@@ -52,6 +52,16 @@ impl Decisions {
         }
     }
 
+    /// Drops conversations without a reply where others have one: a model can learn nothing from them. Prompts alone are kept.
+    pub(super) fn drop_without_reply(&mut self, survey: &Survey) {
+        if survey.rows.iter().all(|name| name.has_no_reply) {
+            return;
+        }
+        for (row, name) in survey.rows.iter().enumerate().filter(|(_, name)| name.has_no_reply) {
+            self.dropped[row] = Some(RowDrop { reason: "no_reply", detail: json!({"id": name.id}) });
+        }
+    }
+
     /// Drops rows that contain a question of an evaluation set.
     pub(super) fn drop_contaminated(
         &mut self,

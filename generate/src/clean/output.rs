@@ -89,13 +89,18 @@ fn write_rows(
             Err(error) => Some(Err(error)),
         }))
     };
+    let unchanged = match format {
+        FileFormat::Parquet => survey.unchanged_files()?.zip(survey.by_location(|row| decisions.keeps(row))),
+        _ => None,
+    };
+    if unchanged.is_none() {
+        survey.refuse_bytes()?;
+    }
     if format != FileFormat::Parquet {
         let (shards, columns) = write_json_files(folder, "train", format, kept, ROWS_PER_SHARD, rows()?)?;
         return Ok(WrittenRows { shards, as_json: Vec::new(), features: columns.features() });
     }
-    if let Some(files) = survey.unchanged_files()?
-        && let Some(keeps) = survey.by_location(|row| decisions.keeps(row))
-    {
+    if let Some((files, keeps)) = unchanged {
         let shards = files.write(folder, "train", kept, ROWS_PER_SHARD, keeps)?;
         return Ok(WrittenRows::of_parquet(shards, Vec::new()));
     }
@@ -135,14 +140,13 @@ fn manifest(
     });
     let embeddings =
         decisions.embedder.as_ref().map(|model| json!({"of": model, "distance": settings.distance}));
-    let input = survey.input.file_name().map(|name| name.to_string_lossy().into_owned());
     let contamination = decisions.contamination.as_ref().map(|report| {
         let fields = ["method", "sets", "questions_shorter_than_an_ngram", "rows_sharing_an_ngram"];
         Value::Object(fields.map(|field| (field.to_owned(), report[field].clone())).into_iter().collect())
     });
     json!({
         "program": concat!("smoltalk ", env!("CARGO_PKG_VERSION")),
-        "input": input,
+        "input": survey.name,
         "layouts": survey.layouts,
         "rows": survey.rows.len(),
         "kept": shards.iter().map(|shard| shard.rows).sum::<usize>(),
@@ -152,7 +156,7 @@ fn manifest(
         "embeddings": embeddings,
         "kept_without_an_embedding": decisions.not_embedded,
         "skipped": survey.skipped,
-        "without_a_reply": survey.without_reply,
+        "odd": survey.odd.counted().map(|(kind, count)| (kind.to_owned(), json!(count))).collect::<Map<_, _>>(),
         "repeated_ids": survey.repeated_ids,
         "surrogates_replaced": survey.surrogates,
         "shards": shards.iter().map(|shard| shard.entry(folder)).collect::<Vec<_>>(),
@@ -210,8 +214,10 @@ fn summary(out: &Path, manifest: &Value) -> String {
             decontamination["rows_sharing_an_ngram"], decontamination["questions_shorter_than_an_ngram"]
         ));
     }
+    for (kind, rows) in manifest["odd"].as_object().into_iter().flatten() {
+        text.push_str(&format!("  {rows} rows {kind}\n"));
+    }
     for (field, what) in [
-        ("without_a_reply", "rows have no reply of an assistant and are kept"),
         ("repeated_ids", "rows have an id that an earlier row has and are kept"),
         ("surrogates_replaced", "halves of surrogate pairs became U+FFFD"),
     ] {

@@ -2,6 +2,7 @@
 //! read are reported first; then again by each stage, so that memory does not grow with their texts.
 
 use super::compare::{Compare, whole_text, whole_text_of};
+use crate::oddities::{OddRows, Oddities};
 use anyhow::{Context, Result, bail};
 use datasets::batch::{Size, batch};
 use datasets::columns::Columns;
@@ -19,6 +20,8 @@ const LISTED: usize = 20;
 /// Every row of the input.
 pub(super) struct Survey {
     pub(super) input: PathBuf,
+    /// What it is called: the name of its file or folder, or a hub id.
+    pub(super) name: String,
     pub(super) rows: Vec<RowName>,
     files: Vec<String>,
     /// The file of the last row, whose shown path is the last of `files`.
@@ -31,8 +34,8 @@ pub(super) struct Survey {
     pub(super) layouts: Vec<String>,
     /// How the rows are read.
     reading: ReadOptions,
-    /// Rows whose last message is not the assistant's, where others' is.
-    pub(super) without_reply: usize,
+    /// Rows about which something is odd.
+    pub(super) odd: OddRows,
     /// Ids that more than one row has.
     pub(super) repeated_ids: usize,
     /// Halves of surrogate pairs that became U+FFFD.
@@ -46,6 +49,8 @@ pub(super) struct RowName {
     pub(super) id: Option<String>,
     /// Whether a reply or the text is blank.
     pub(super) is_empty: bool,
+    /// Whether an assistant says nothing in it.
+    pub(super) has_no_reply: bool,
 }
 
 impl Survey {
@@ -56,6 +61,7 @@ impl Survey {
     pub(super) fn read(input: &Path, reading: &ReadOptions) -> Result<Self> {
         let mut survey = Self {
             input: input.to_owned(),
+            name: input.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned()),
             rows: Vec::new(),
             files: Vec::new(),
             last_file: None,
@@ -64,7 +70,7 @@ impl Survey {
             layouts: Vec::new(),
             // What cannot be read is counted here.
             reading: ReadOptions { skip_invalid: false, ..reading.clone() },
-            without_reply: 0,
+            odd: OddRows::default(),
             repeated_ids: 0,
             surrogates: 0,
         };
@@ -76,7 +82,7 @@ impl Survey {
             progress.advance(1);
             match row {
                 Ok(row) => {
-                    survey.without_reply += usize::from(row.has_no_reply);
+                    survey.odd.add(row.odd);
                     survey.repeated_ids +=
                         usize::from(row.id.as_ref().is_some_and(|id| !ids.insert(hash(id))));
                     let name = survey.name(row);
@@ -114,12 +120,12 @@ impl Survey {
     }
 
     fn name(&mut self, row: SurveyedRow) -> RowName {
-        let SurveyedRow { file, number, id, is_empty, .. } = row;
+        let SurveyedRow { file, number, id, is_empty, odd } = row;
         if self.last_file.as_ref() != Some(&file) {
             self.files.push(self.shown(&file));
             self.last_file = Some(file);
         }
-        RowName { file: self.files.len() as u32 - 1, number, id, is_empty }
+        RowName { file: self.files.len() as u32 - 1, number, id, is_empty, has_no_reply: odd.has_no_reply() }
     }
 
     /// A file's path within the input.
@@ -152,6 +158,21 @@ impl Survey {
     /// When a file cannot be read.
     pub(super) fn unchanged_files(&self) -> Result<Option<UnchangedFiles>> {
         Ok(UnchangedFiles::find(&self.input, &self.reading)?)
+    }
+
+    /// Refuses columns that would not be in the output what they are in the input.
+    ///
+    /// # Errors
+    /// Names a file and its column of bytes, such as images.
+    pub(super) fn refuse_bytes(&self) -> Result<()> {
+        if let Some((file, column)) = UnchangedFiles::column_of_bytes(&self.input, &self.reading)? {
+            bail!(
+                "{}: the column `{column}` has bytes, which neither JSON nor rows of different files have a type for; write \
+                 Parquet (`--format parquet`), from Parquet files that all have the same columns",
+                self.shown(&file)
+            );
+        }
+        Ok(())
     }
 
     /// The location of a row: file and number.
@@ -242,7 +263,7 @@ struct SurveyedRow {
     number: usize,
     id: Option<String>,
     is_empty: bool,
-    has_no_reply: bool,
+    odd: Oddities,
 }
 
 impl SurveyedRow {
@@ -260,7 +281,7 @@ impl SurveyedRow {
             number: row.number(),
             id: row.id().map(str::to_owned),
             is_empty: replies().any(|(_, content)| content.trim().is_empty()),
-            has_no_reply: replies().next().is_none(),
+            odd: Oddities::of_messages(row.messages().map(|(role, text)| (role, text.trim().is_empty()))),
         }
     }
 
@@ -271,7 +292,7 @@ impl SurveyedRow {
             _ => None,
         };
         let LocatedRow { row, file, number } = raw.row()?;
-        Ok(Self { file, number, id, is_empty: is_empty(&row), has_no_reply: has_no_reply(&row) })
+        Ok(Self { file, number, id, is_empty: is_empty(&row), odd: Oddities::of(&row) })
     }
 }
 
@@ -301,11 +322,6 @@ fn is_empty(row: &Row) -> bool {
         }
         Row::Preference(row) => row.chosen.iter().all(Message::is_empty),
     }
-}
-
-/// Whether a conversation has nothing that an assistant says.
-fn has_no_reply(row: &Row) -> bool {
-    matches!(row, Row::Chat(row) if row.messages.iter().all(|message| message.role != "assistant"))
 }
 
 fn hash(text: &str) -> u64 {

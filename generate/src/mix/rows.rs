@@ -1,6 +1,7 @@
 //! The rows of a source: which of them pass the filters, and what the mix writes of each.
 
 use super::recipe::MixSource;
+use crate::oddities::{OddRows, Oddities};
 use anyhow::{Context, Error, Result, bail};
 use checkpoint::tools::with_tools_as_text;
 use checkpoint::{ChatTemplate, Tokenizer};
@@ -65,6 +66,10 @@ pub(super) struct SourceCounts {
     pub(super) filtered: BTreeMap<&'static str, usize>,
     /// Rows with fields in messages that are not written, by field.
     pub(super) unwritten: BTreeMap<String, usize>,
+    /// Rows that are taken although something is odd about them.
+    pub(super) odd: OddRows,
+    /// Halves of surrogate pairs that became U+FFFD.
+    pub(super) surrogates: usize,
     /// Rows that cannot be used and were left out, with file, line and reason.
     pub(super) invalid: Vec<String>,
 }
@@ -78,19 +83,24 @@ impl SourceCounts {
             return;
         }
         self.rows += 1;
+        self.odd.add(row.odd);
         for name in &row.unwritten {
             *self.unwritten.entry(name.clone()).or_default() += 1;
         }
     }
 
-    /// What is left out, in parentheses; empty if nothing is.
+    /// What is left out and what is odd, in parentheses; empty if nothing is.
     pub(super) fn left_out(&self) -> String {
         let filtered = self.filtered.iter().map(|(name, count)| format!("{count} left out by {name}"));
         let unwritten =
             self.unwritten.iter().map(|(name, count)| format!("{name} of {count} rows is not written"));
         let invalid = (!self.invalid.is_empty())
             .then(|| format!("{} invalid left out, listed in mix.json", self.invalid.len()));
-        let all: Vec<String> = filtered.chain(unwritten).chain(invalid).collect();
+        let odd = self.odd.counted().map(|(kind, count)| format!("{count} {kind}"));
+        let surrogates = (self.surrogates > 0)
+            .then(|| format!("{} halves of surrogate pairs became U+FFFD", self.surrogates));
+        let all: Vec<String> =
+            filtered.chain(unwritten).chain(invalid).chain(odd).chain(surrogates).collect();
         if all.is_empty() { String::new() } else { format!(" ({})", all.join(", ")) }
     }
 }
@@ -120,6 +130,12 @@ impl RowFilters<'_> {
             QuickRow::Plain(row) => Ok(self.judge_plain(row, template.is_some())?),
             QuickRow::Raw(row) => {
                 let located = row.row().map_err(|error| (error.invalid_row(), error.into()))?;
+                if let Some(reason) = lost_weight(&located.row) {
+                    let LocatedRow { file, number, .. } = located;
+                    let reason = format!("{}, row {number}: {reason}", file.display());
+                    let error = Error::msg(reason.clone());
+                    return Err((Some(InvalidRow { file, number, reason }), error).into());
+                }
                 Ok(self.judge_located(&located, template)?)
             }
         }
@@ -135,12 +151,13 @@ impl RowFilters<'_> {
             texts: messages.into_iter().map(|(_, content)| content).collect(),
         };
         let filter = self.rejecting_filter(&filtered)?;
+        let odd = Oddities::of_messages(row.messages().map(|(role, text)| (role, text.trim().is_empty())));
         let mut packed = Vec::new();
         if is_packed && filter.is_none() {
             packed = row.into_packed();
             packed::push_text(&mut packed, &self.source.name).map_err(Error::msg)?;
         }
-        Ok(Judged { kind: RowKind::Chat, filter, unwritten: Vec::new(), packed })
+        Ok(Judged { kind: RowKind::Chat, filter, unwritten: Vec::new(), odd, packed })
     }
 
     fn judge_located(&self, located: &LocatedRow, template: Option<&ChatTemplate>) -> Result<Judged> {
@@ -149,6 +166,7 @@ impl RowFilters<'_> {
         let origin = metadata(row).get("source").and_then(Value::as_str);
         let filter = match row.unfit() {
             Some(reason) => Some(reason),
+            None if row.weight() == Some(0.0) => Some("weight_0"),
             None => self.rejecting_filter(&FilteredRow { origin, texts, turns })?,
         };
         let packed = match template.filter(|_| filter.is_none()) {
@@ -157,7 +175,7 @@ impl RowFilters<'_> {
             None => Vec::new(),
         };
         let unwritten = if filter.is_none() { unwritten(row) } else { Vec::new() };
-        Ok(Judged { kind: RowKind::of(row), filter, unwritten, packed })
+        Ok(Judged { kind: RowKind::of(row), filter, unwritten, odd: Oddities::of(row), packed })
     }
 
     /// Whether a filter looks at the messages.
@@ -224,6 +242,7 @@ struct Judged {
     /// The filter that leaves it out.
     filter: Option<&'static str>,
     unwritten: Vec<String>,
+    odd: Oddities,
     /// Its columns as the mix writes them, if it passes and that is asked for.
     packed: Vec<u8>,
 }
@@ -290,6 +309,7 @@ fn walk(
         terminal::message!("warning: {} is skipped: {reason}", file.display());
     }
     invalid.extend(rows.take_invalid());
+    counts.surrogates = rows.surrogates();
     // As they are read: file by file, line by line.
     invalid.sort_by(|one, other| (&one.file, one.number).cmp(&(&other.file, other.number)));
     // Where the data is on this machine (for a Hugging Face id: in its cache) is nobody else's business.
@@ -356,6 +376,19 @@ fn texts(row: &Row) -> (Vec<&str>, usize) {
     let messages = lists(row).into_iter().take(2).flatten();
     let turns = messages.clone().filter(|message| message.role == "user").count();
     (messages.map(|message| message.content.as_str()).collect(), turns)
+}
+
+/// Why a row that gives weights in the loss cannot be mixed: a mix has none, so that what should not be learned, or less,
+/// would be. A row of weight 0 is left out instead, and messages of others than the assistant are not learned anyway.
+fn lost_weight(row: &Row) -> Option<String> {
+    let of_row = row.weight().filter(|weight| *weight != 0.0);
+    let replies = lists(row).into_iter().flatten().filter(|message| message.role == "assistant");
+    let mut weights = of_row.into_iter().chain(replies.filter_map(Message::weight));
+    let weight = weights.find(|weight| *weight != 1.0)?;
+    Some(format!(
+        "has a weight of {weight} in the loss, which a mix does not keep; train on this source itself, remove the weights, \
+         or leave such rows out with `skip_invalid = true`"
+    ))
 }
 
 /// The names of the fields in messages that are not written, each once.

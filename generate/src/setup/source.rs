@@ -1,13 +1,25 @@
 //! The source texts of `--source`: checked once before the first call, then read again row by row.
 
+use crate::location::located;
 use crate::task::{SourceTexts, Task};
 use anyhow::{Result, bail};
 use datasets::ReadOptions;
 use files::hash::sha256;
+use serde_json::{Map, Value};
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-/// Reads the whole source and returns its hash; `None` if no task takes a source or none is given.
+/// What was found in `--source`.
+pub(super) struct Source {
+    /// Where it is on this machine.
+    pub(super) path: PathBuf,
+    /// Of all its texts.
+    pub(super) hash: String,
+    /// Rows that cannot be used and were left out, with file, line and reason.
+    pub(super) left_out: Vec<String>,
+}
+
+/// Reads the whole source; `None` if no task takes a source or none is given.
 ///
 /// # Errors
 /// When a row cannot be read, so that a broken line 17 costs nothing; when a source is needed or not used.
@@ -16,7 +28,7 @@ pub(super) fn check(
     reading: &ReadOptions,
     rows: usize,
     tasks: &[&'static Task],
-) -> Result<Option<String>> {
+) -> Result<Option<Source>> {
     let Some(taker) = tasks.iter().find(|task| task.source != SourceTexts::None) else {
         if let (Some(path), Some(task)) = (path, tasks.first()) {
             bail!("task `{}` takes no source texts; remove `--source {}`", task.name, path.display());
@@ -32,20 +44,24 @@ pub(super) fn check(
             taker.name
         );
     };
-    let (hash, count) = read_all(path, reading, taker)?;
+    let (source, count) = read_all(path, reading, taker)?;
     if count < rows {
         terminal::message!("warning: `--rows {rows}` is more than the {count} texts of the source");
     }
-    Ok(Some(hash))
+    Ok(Some(source))
 }
 
-/// The hash of all texts and their number.
-fn read_all(path: &Path, reading: &ReadOptions, task: &Task) -> Result<(String, usize)> {
+/// The source and the number of its texts.
+fn read_all(given: &Path, reading: &ReadOptions, task: &Task) -> Result<(Source, usize)> {
+    let path = located(given, reading)?;
+    if let SourceTexts::Columns(columns) = task.source {
+        return read_columns(path, reading, columns);
+    }
     let (mut hash, mut count, mut unfit, mut without_text) = (String::new(), 0, 0, 0);
-    let mut rows = datasets::read_with(path, reading)?;
-    for located in rows.by_ref() {
-        let located = located?;
-        match (located.row.unfit(), task.source_text(&located.row)) {
+    let mut rows = datasets::read_with(&path, reading)?;
+    for row in rows.by_ref() {
+        let row = row?.row;
+        match (row.unfit(), task.source_text(&row)) {
             (Some(_), _) => unfit += 1,
             (None, Some(text)) => {
                 hash = sha256(format!("{hash}{text}"));
@@ -54,8 +70,15 @@ fn read_all(path: &Path, reading: &ReadOptions, task: &Task) -> Result<(String, 
             (None, None) => without_text += 1,
         }
     }
-    for invalid in rows.take_invalid() {
-        terminal::message!("warning: left out: {}", invalid.reason);
+    // Where a downloaded source is on this machine is nobody else's business.
+    let place = path.display().to_string();
+    let reason = |reason: String| reason.replace(&place, &given.display().to_string());
+    let left_out: Vec<String> = rows.take_invalid().into_iter().map(|row| reason(row.reason)).collect();
+    for row in &left_out {
+        terminal::message!("warning: left out: {row}");
+    }
+    if rows.surrogates() > 0 {
+        terminal::message!("note: {} halves of characters in the source became U+FFFD", rows.surrogates());
     }
     for (rows, what) in [(unfit, "a reply labeled as bad, or media"), (without_text, "no text for this task")]
     {
@@ -67,12 +90,67 @@ fn read_all(path: &Path, reading: &ReadOptions, task: &Task) -> Result<(String, 
         terminal::message!("warning: {} is skipped: {reason}", file.display());
     }
     if count == 0 {
-        bail!("`--source {}` contains no text for task `{}`", path.display(), task.name);
+        bail!("`--source {}` contains no text for task `{}`", given.display(), task.name);
     }
     let layouts: BTreeSet<String> = rows.layouts().iter().map(|(_, layout)| format!("{layout:?}")).collect();
     let layouts = layouts.into_iter().collect::<Vec<_>>().join(", ");
-    terminal::message!("source: {count} texts from {} (layout: {layouts})", path.display());
-    Ok((hash, count))
+    terminal::message!("source: {count} texts from {} (layout: {layouts})", given.display());
+    Ok((Source { path, hash, left_out }, count))
+}
+
+/// The source of which columns are taken, and the number of its rows.
+fn read_columns(
+    path: PathBuf,
+    reading: &ReadOptions,
+    columns: &'static [&'static str],
+) -> Result<(Source, usize)> {
+    let (mut hash, mut count, mut left_out) = (String::new(), 0, Vec::new());
+    for row in rows_of_columns(&path, reading, columns)? {
+        match row {
+            Ok(row) => {
+                hash = sha256(format!("{hash}{row}"));
+                count += 1;
+            }
+            Err(error) if reading.skip_invalid && error.is_of_one_row() => {
+                terminal::message!("warning: left out: {error}");
+                left_out.push(error.to_string());
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    if count == 0 {
+        bail!("`--source {}` contains no row with {}", path.display(), columns.join(", "));
+    }
+    terminal::message!("source: {count} rows from {} ({})", path.display(), columns.join(", "));
+    Ok((Source { path, hash, left_out }, count))
+}
+
+/// Some columns of rows of any layout, each row as a JSON object.
+fn rows_of_columns(
+    path: &Path,
+    reading: &ReadOptions,
+    columns: &'static [&'static str],
+) -> Result<impl Iterator<Item = Result<String, datasets::Error>> + use<>> {
+    let mut rows: Vec<Box<dyn Iterator<Item = Result<String, datasets::Error>>>> = Vec::new();
+    for file in datasets::data_files(path, reading.choice())? {
+        let objects = datasets::file_objects(&file)?;
+        rows.push(Box::new(objects.map(move |object| {
+            let (number, mut object) = object?;
+            let mut taken = Map::new();
+            for column in columns {
+                let value = object.remove(*column).filter(|value| !value.is_null()).ok_or_else(|| {
+                    let names = object.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
+                    let reason = format!(
+                        "has no `{column}`, which the recipe's `source_columns` names; it has {names}"
+                    );
+                    datasets::Error::Row { path: file.clone(), unit: "row", number, reason }
+                })?;
+                taken.insert((*column).to_owned(), value);
+            }
+            Ok(Value::Object(taken).to_string())
+        })));
+    }
+    Ok(rows.into_iter().flatten())
 }
 
 /// Iterates over the texts that a task takes from a source.
@@ -80,11 +158,19 @@ pub(super) fn texts(
     path: &Path,
     reading: &ReadOptions,
     task: &'static Task,
-) -> Result<impl Iterator<Item = Result<String>> + use<>> {
+) -> Result<Box<dyn Iterator<Item = Result<String>>>> {
+    if let SourceTexts::Columns(columns) = task.source {
+        let is_left_out = reading.skip_invalid;
+        let rows = rows_of_columns(path, reading, columns)?;
+        return Ok(Box::new(rows.filter_map(move |row| match row {
+            Err(error) if is_left_out && error.is_of_one_row() => None,
+            row => Some(row.map_err(Into::into)),
+        })));
+    }
     let rows = datasets::read_with(path, reading)?;
-    Ok(rows.filter_map(move |located| match located {
+    Ok(Box::new(rows.filter_map(move |located| match located {
         Ok(located) if located.row.unfit().is_some() => None,
         Ok(located) => task.source_text(&located.row).map(|text| Ok(text.to_owned())),
         Err(error) => Some(Err(error.into())),
-    }))
+    })))
 }

@@ -26,6 +26,9 @@ struct TextSettings {
     /// What is taken from `--source` as the variable `source`.
     #[serde(default)]
     texts: SourceKind,
+    /// Columns of the rows of `--source`, of any layout, that are variables; `source` is all of them as JSON.
+    #[serde(default)]
+    source_columns: Vec<String>,
     /// Variables that are drawn for each row, by name.
     #[serde(default)]
     draw: BTreeMap<String, Vec<Choice>>,
@@ -124,6 +127,10 @@ pub(super) fn of_file(file: &Path) -> Result<(&'static Maker, Prompts)> {
             about: settings.about.leak(),
             by_default: false,
             source: match settings.texts {
+                SourceKind::None if !settings.source_columns.is_empty() => {
+                    let columns = settings.source_columns.iter().map(|column| &*column.clone().leak());
+                    SourceTexts::Columns(columns.collect::<Vec<&str>>().leak())
+                }
                 SourceKind::None => SourceTexts::None,
                 SourceKind::Prompts => SourceTexts::Prompts,
                 SourceKind::Texts => SourceTexts::Texts,
@@ -176,8 +183,20 @@ fn load(recipe: &Recipe) -> Result<TaskSettings> {
             recipe.task.name
         );
     }
+    ensure!(
+        settings.source_columns.is_empty() || settings.texts == SourceKind::None,
+        "{}: a source gives texts or columns; remove `texts` or `source_columns`",
+        recipe.task.name
+    );
     let mut names = vec!["source"];
-    names.extend(settings.draw.keys().map(String::as_str));
+    for name in settings.source_columns.iter().chain(settings.draw.keys()) {
+        ensure!(
+            !names.contains(&name.as_str()),
+            "{}: two variables have the name `{name}`; rename one",
+            recipe.task.name
+        );
+        names.push(name);
+    }
     for step in &settings.step {
         recipe.check_prompt(&step.name, &names)?;
         ensure!(
@@ -232,6 +251,10 @@ async fn make_row(context: &RowContext<'_>) -> Result<Map<String, Value>, RowErr
     let settings: &TextSettings = context.recipe.task_settings();
     let mut variables = Map::new();
     variables.insert("source".to_owned(), json!(context.source));
+    if let (SourceTexts::Columns(_), Some(source)) = (context.recipe.task.source, &context.source) {
+        let columns: Map<String, Value> = serde_json::from_str(source).map_err(anyhow::Error::from)?;
+        variables.extend(columns);
+    }
     for (name, values) in &settings.draw {
         variables.insert(name.clone(), json!(drawn(values, context.draw(name))));
     }

@@ -71,6 +71,24 @@ async fn a_teacher_on_another_host_gets_no_key() {
     }
 }
 
+/// As gateways do that moved a path.
+#[tokio::test]
+async fn a_call_is_redirected_within_its_server_alone() {
+    let moved = || async { axum::response::Redirect::temporary("/new/chat/completions") };
+    let app = Router::new().route("/v1/chat/completions", post(moved)).route(
+        "/new/chat/completions",
+        post(|Json(body): Json<Value>| async move {
+            let mut answer = completion();
+            answer["choices"][0]["message"]["content"] = body["messages"][0]["content"].clone();
+            Json(answer)
+        }),
+    );
+    let teacher = connect(app, 1, None).await;
+    let folder = tempfile::tempdir().unwrap();
+    let run = Arc::new(Run::open(folder.path(), Prices::default(), None).unwrap());
+    assert_eq!(answer(&teacher, &run, [1; 16]).await.unwrap().text, "Hello");
+}
+
 /// A redirect would change a POST.
 #[tokio::test]
 async fn a_redirecting_address_is_refused() {
