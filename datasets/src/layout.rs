@@ -42,7 +42,8 @@ pub enum Layout {
     OpenAiPreference,
     /// `conversation_a`, `conversation_b`, `winner` (arena).
     Arena,
-    /// `prompt`, `response_0`, `response_1`, `better_response_id` (SafeRLHF).
+    /// A prompt with `response_0`, `response_1`, `better_response_id` (SafeRLHF), `response_1`, `response_2`,
+    /// `preference_strength` (HelpSteer2), or `response1`, `response2`, `overall_preference` (HelpSteer3).
     NumberedReplies,
     /// A prompt with several replies that have scores or ranks (UltraFeedback, Nectar): the best and the worst are a pair.
     ScoredReplies,
@@ -168,7 +169,7 @@ impl Layout {
             Some(if has_last_messages { Self::ShareGptPreference } else { Self::Preference })
         } else if has("conversation_a") && has("conversation_b") {
             Some(Self::Arena)
-        } else if has("response_0") && has("response_1") && has("better_response_id") {
+        } else if preference::numbered_columns(has).is_some() {
             Some(Self::NumberedReplies)
         } else if has("rejected_response") || has("rejected_messages") {
             CONVERSATIONS.iter().any(|name| has(name)).then_some(Self::RejectedResponse)

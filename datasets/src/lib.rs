@@ -46,7 +46,7 @@ pub use limits::RowLimits;
 pub use matching::longest_common_subsequence;
 pub use options::{ColumnRole, NamedColumn, ReadOptions};
 pub use quick::{PlainRow, QuickRow};
-pub use raw_row::{LocatedRow, RawRow};
+pub use raw_row::{LocatedRow, RawRow, row_error};
 pub use read::{QuickRows, RawRows, Rows, read, read_quick_with, read_raw, read_raw_with, read_with};
 pub use row::{ChatRow, Message, PreferenceRow, Row, TextRow};
 pub use source::{FileObject, data_files, file_objects, format_name, is_data, left_out};

@@ -50,7 +50,8 @@ impl RawRow {
     }
 }
 
-pub(crate) fn row_error(file: &Path, number: usize, reason: String) -> Error {
+/// The error of one row, with its file and its line (its row in Parquet and Arrow), from 1.
+pub fn row_error(file: &Path, number: usize, reason: String) -> Error {
     let unit = Format::of(file).map_or("line", Format::unit);
     Error::Row { path: file.to_owned(), unit, number, reason }
 }

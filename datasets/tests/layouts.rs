@@ -93,6 +93,9 @@ fn a_reply_that_would_be_left_out_is_an_error_that_shows_the_flag() {
     );
     refused(json!({"messages": [{"role": "user", "content": "Hi"}], "solution": "x = 1"}), "`solution`");
     refused(json!({"text": "A document.", "answer": "42"}), "`answer`");
+    refused(json!({"instruction": "Hi", "generated_answer": "Hello"}), "`generated_answer`");
+    refused(json!({"instruction": "Hi", "target": "Hello"}), "`target`");
+    refused(json!({"text": "A document.", "prompt": "Hi", "model_answer": "Hello"}), "`model_answer`");
     // What the conversation has already is not left out.
     let line = json!({"messages": [{"role": "user", "content": "1+1?"}, {"role": "assistant", "content": "It is 2."}], "answer": "2"});
     assert_eq!(turns(&line, &[]), json!(["user: 1+1?", "assistant: It is 2."]));
@@ -181,6 +184,9 @@ fn pairs_are_found_in_the_forms_of_many_datasets() {
         json!({"instruction": "Name a tree.", "chosen": "Oak.", "rejected": "Cat."}),
         json!({"instruction": "Name a tree.", "input": "", "output": ["Oak.", "Cat."]}),
         json!({"prompt": "Name a tree.", "response_0": "Cat.", "response_1": "Oak.", "better_response_id": 1}),
+        json!({"prompt": "Name a tree.", "response_1": "Oak.", "response_2": "Cat.", "preference_strength": -3}),
+        json!({"prompt": "Name a tree.", "response_1": "Cat.", "response_2": "Oak.", "preference_strength": 1}),
+        json!({"context": ask, "response1": "Oak.", "response2": "Cat.", "overall_preference": -1, "domain": "general"}),
         json!({"messages": whole("Oak."), "rejected_response": "Cat."}),
         json!({"input": {"messages": ask}, "preferred_output": [{"role": "assistant", "content": "Oak."}], "non_preferred_output": [{"role": "assistant", "content": "Cat."}]}),
         json!({"conversation_a": whole("Cat."), "conversation_b": whole("Oak."), "winner": "model_b"}),
@@ -207,6 +213,12 @@ fn pairs_are_found_in_the_forms_of_many_datasets() {
     let tie = json!({"conversation_a": whole("Oak."), "conversation_b": whole("Elm."), "winner": "tie"});
     let Row::Preference(row) = rows(&[tie], &[]).remove(0).unwrap() else { panic!("no pair") };
     assert_eq!(row.metadata["score_chosen"], row.metadata["score_rejected"]);
+    let even = json!({"prompt": "Name a tree.", "response_1": "Oak.", "response_2": "Elm.", "preference_strength": 0});
+    let Row::Preference(row) = rows(&[even], &[]).remove(0).unwrap() else { panic!("no pair") };
+    assert_eq!(row.metadata["score_chosen"], row.metadata["score_rejected"]);
+    // A prompt with its ratings is HelpSteer2's other form.
+    let rated = json!({"prompt": "Hi", "response": "Hello", "helpfulness": 4, "correctness": 4});
+    assert_eq!(turns(&rated, &[]), json!(["user: Hi", "assistant: Hello"]));
     let bad = json!({"prompt": "Hi", "completion": "Go away.", "label": false});
     assert_eq!(rows(&[bad], &[]).remove(0).unwrap().unfit(), Some("rejected_reply"));
     let image = json!({"prompt": "<image>What?", "completion": "A cat.", "image": "a.jpg"});

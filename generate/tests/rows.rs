@@ -112,3 +112,90 @@ fn clean_goes_on_after_a_bad_line_and_drops_empty_replies() {
     );
     assert_eq!(manifest["repeated_ids"], 9);
 }
+
+fn clean(folder: &Path, data: &str, more: &[&str]) -> anyhow::Result<Value> {
+    let (input, out) = (folder.join(data), folder.join("clean"));
+    let mut arguments =
+        vec!["clean", input.to_str().unwrap(), "--out", out.to_str().unwrap(), "--no-near-duplicates"];
+    arguments.extend(more);
+    generate::clean::run(&Clean::try_parse_from(arguments)?.options)?;
+    Ok(serde_json::from_str(&std::fs::read_to_string(out.join("clean.json"))?)?)
+}
+
+/// Rows that a model should not learn from, or not as much.
+#[test]
+fn odd_rows_are_counted_and_what_would_lose_its_weight_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let said = |role: &str, content: &str| json!({"role": role, "content": content});
+    let row = |messages: &[Value]| json!({"messages": messages}).to_string();
+    let good = row(&[said("user", "a"), said("assistant", "b")]);
+    let odd = [
+        row(&[said("user", "c"), said("assistant", " ")]),
+        row(&[said("system", "d")]),
+        row(&[said("user", "e"), said("user", "f"), said("assistant", "g")]),
+        row(&[said("user", "h"), said("user", "i")]),
+    ];
+    write_lines(&folder.join("rows.jsonl"), &[&[good.clone()], &odd[..]].concat());
+    mix(folder, "").unwrap();
+    let card = std::fs::read_to_string(folder.join("out/README.md")).unwrap();
+    for words in ["1 with an empty reply", "2 without a reply", "2 with two turns of the user in a row"] {
+        assert!(card.contains(words), "{words}: {card}");
+    }
+    let cleaned = clean(folder, "rows.jsonl", &[]).unwrap();
+    assert_eq!(cleaned["dropped"], json!({"empty_reply": 1, "no_reply": 2}));
+    assert_eq!(
+        (&cleaned["kept"], &cleaned["odd"]["with two turns of the user in a row"]),
+        (&json!(2), &json!(2))
+    );
+    // Prompts alone are a dataset, too.
+    write_lines(&folder.join("prompts.jsonl"), &odd[1..2]);
+    assert_eq!(clean(folder, "prompts.jsonl", &[]).unwrap()["kept"], 1);
+
+    let weighted = |weight: Value, of_reply: Value| {
+        let mut reply = said("assistant", "k");
+        reply["weight"] = of_reply;
+        json!({"messages": [said("user", "j"), reply], "loss_weight": weight}).to_string()
+    };
+    for (row, weight) in
+        [(weighted(json!(0.2), json!(null)), "0.2"), (weighted(json!(1), json!(0)), "a weight of 0 ")]
+    {
+        write_lines(&folder.join("rows.jsonl"), &[good.clone(), row]);
+        let reason = format!("{:#}", mix(folder, "").unwrap_err());
+        assert!(reason.contains("row 2") && reason.contains(weight), "{reason}");
+        mix(folder, "skip_invalid = true\n").unwrap();
+        assert_eq!(contents(folder), ["a|b"]);
+    }
+    write_lines(
+        &folder.join("rows.jsonl"),
+        &[good, weighted(json!(0), json!(1)), weighted(json!(1), json!(true))],
+    );
+    mix(folder, "").unwrap();
+    assert_eq!(contents(folder), ["a|b", "j|k"]);
+}
+
+/// Images, for example: JSON would have them as text.
+#[test]
+fn a_column_of_bytes_stays_one_or_is_refused() {
+    use arrow::array::{ArrayRef, BinaryArray, RecordBatch, StringArray};
+    use std::sync::Arc;
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let columns: [(&str, ArrayRef); 3] = [
+        ("prompt", Arc::new(StringArray::from(vec!["a"]))),
+        ("completion", Arc::new(StringArray::from(vec!["b"]))),
+        ("image", Arc::new(BinaryArray::from(vec![b"\x89PNG".as_slice()]))),
+    ];
+    let batch = RecordBatch::try_from_iter(columns).unwrap();
+    std::fs::create_dir(folder.join("set")).unwrap();
+    let file = std::fs::File::create(folder.join("set/a.parquet")).unwrap();
+    let mut writer = parquet::arrow::ArrowWriter::try_new(file, batch.schema(), None).unwrap();
+    writer.write(&batch).unwrap();
+    writer.close().unwrap();
+    assert_eq!(clean(folder, "set", &[]).unwrap()["kept"], 1);
+    let refused = |more: &[&str]| format!("{:#}", clean(folder, "set", more).unwrap_err());
+    let reason = refused(&["--format", "jsonl"]);
+    assert!(reason.contains("a.parquet: the column `image` has bytes"), "{reason}");
+    write_lines(&folder.join("set/b.jsonl"), &[json!({"prompt": "c", "completion": "d"}).to_string()]);
+    assert!(refused(&[]).contains("the column `image` has bytes"));
+}

@@ -106,6 +106,7 @@ mod samples;
 /// A teacher that says what a script says, good and bad.
 mod scripted_teacher;
 /// `smolserve` under load: killed clients, slow readers, a thousand idle connections.
+mod seed_columns;
 mod serving;
 /// `smolserve` for a long time.
 mod soak;

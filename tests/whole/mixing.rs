@@ -441,3 +441,29 @@ fn training_reads_the_train_split_of_a_hub_id() {
     let told = inspect(&hub, "no such place");
     assert!(told.contains("no file, no folder and no Hugging Face id (owner/name)"), "{told}");
 }
+
+#[test]
+fn every_command_reads_a_hub_id() {
+    let kitchen = Kitchen::new();
+    let hub = start_hub(BTreeMap::from([("data/train-00000-of-00001.jsonl", rows_of("train", 5))]));
+    let run = |arguments: &[&str]| {
+        let mut command = program("smoltalk");
+        command.current_dir(kitchen.folder.path()).env("HF_HOME", kitchen.path("cache"));
+        let output =
+            command.env("HF_ENDPOINT", &hub).env_remove("HF_TOKEN").args(arguments).output().unwrap();
+        [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap()).concat()
+    };
+    let told = run(&["clean", "someone/chats", "--out", "clean"]);
+    assert!(told.contains("of 5 rows kept"), "{told}");
+    let cleaned = std::fs::read_to_string(kitchen.path("clean/clean.json")).unwrap();
+    assert!(cleaned.contains("\"input\": \"someone/chats\"") && !cleaned.contains("cache"), "{cleaned}");
+    assert!(run(&["show", "someone/chats", "-n", "2"]).contains("train"));
+    // The source is read whole before the teacher is asked.
+    let told =
+        run(&["gen", "smol-rewrite", "--source", "someone/chats", "--teacher", "nowhere", "--out", "run"]);
+    assert!(told.contains("source: 5 texts from someone/chats"), "{told}");
+    assert!(
+        run(&["clean", "no/such/place", "--out", "other"])
+            .contains("no file, no folder and no Hugging Face id")
+    );
+}

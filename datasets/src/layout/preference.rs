@@ -92,17 +92,51 @@ pub(super) fn arena(mut object: Object) -> Result<Row, String> {
     conversations(object, names)
 }
 
-/// PKU-SafeRLHF's: two replies and the number of the better one.
+/// Numbered replies of PKU-SafeRLHF, HelpSteer2 and HelpSteer3: the names of both, and of the column that says which is the
+/// better one.
+const NUMBERED: [[&str; 3]; 3] = [
+    ["response_0", "response_1", "better_response_id"],
+    ["response_1", "response_2", "preference_strength"],
+    ["response1", "response2", "overall_preference"],
+];
+
+/// The columns of numbered replies, if the object has some.
+pub(super) fn numbered_columns(has: &impl Fn(&str) -> bool) -> Option<[&'static str; 3]> {
+    NUMBERED.into_iter().find(|columns| columns.iter().all(|column| has(column)))
+}
+
+/// Two replies, and the number of the better one or how much better the second one is (less than 0: the first one is).
 pub(super) fn numbered(mut object: Object) -> Result<Row, String> {
-    let better = object.get("better_response_id").and_then(Value::as_u64);
-    let names = match better {
-        Some(0) => ["response_0", "response_1"],
-        Some(1) => ["response_1", "response_0"],
-        _ => return Err("better_response_id is not 0 or 1".to_owned()),
+    let has = |name: &str| object.get(name).is_some_and(|value| !value.is_null());
+    let [first, second, decider] =
+        numbered_columns(&has).ok_or("has no two replies with a column that says which is better")?;
+    let value = object.get(decider).cloned().unwrap_or_default();
+    let is_tie = decider != "better_response_id" && value.as_f64() == Some(0.0);
+    let names = match (decider, value.as_f64()) {
+        ("better_response_id", Some(0.0)) => [first, second],
+        ("better_response_id", Some(1.0)) => [second, first],
+        ("better_response_id", _) => return Err("better_response_id is not 0 or 1".to_owned()),
+        (_, Some(strength)) => {
+            if strength > 0.0 {
+                [second, first]
+            } else {
+                [first, second]
+            }
+        }
+        _ => return Err(format!("{decider} is {}; expected a number", short(&value))),
     };
+    if decider != "better_response_id" {
+        set_scores(&mut object, if is_tie { [0.5, 0.5] } else { [1.0, 0.0] });
+    }
     let [chosen, rejected] =
         names.map(|name| turns(&object.remove(name).unwrap_or_default(), "assistant", name));
-    let prompt = pair::prompt_of(&mut object, "prompt")?;
+    let prompt = match object.remove("context") {
+        Some(context @ Value::Array(_)) => messages(&context, "context")?,
+        context => {
+            object.extend(context.map(|context| ("context".to_owned(), context)));
+            pair::prompt_of(&mut object, "prompt")?
+        }
+    };
     Ok(Row::Preference(PreferenceRow { prompt, chosen: chosen?, rejected: rejected?, metadata: object }))
 }
 

@@ -6,7 +6,7 @@ use crate::row::{MEDIA, Row};
 use crate::weight;
 use serde_json::Value;
 
-const NAMES: [&str; 19] = [
+const NAMES: [&str; 21] = [
     "answer",
     "answers",
     "chosen",
@@ -24,6 +24,8 @@ const NAMES: [&str; 19] = [
     "responses",
     "solution",
     "solutions",
+    "target",
+    "targets",
     "preferred_output",
     "non_preferred_output",
 ];
@@ -75,8 +77,14 @@ pub(crate) fn changes_conversations(name: &str) -> bool {
         || weight::NAMES.contains(&name)
 }
 
+/// What the names of replies end in: `generated_answer`, `model_response`.
+const ENDINGS: [&str; 5] = ["_answer", "_response", "_reply", "_completion", "_target"];
+
 fn is_reply(name: &str) -> bool {
     let folded = name.to_ascii_lowercase();
+    if ENDINGS.iter().any(|ending| folded.ends_with(ending)) {
+        return true;
+    }
     let numbered = |(before, after): (&str, &str)| {
         NAMES.contains(&before) && matches!(after, "a" | "b" | "0" | "1" | "2" | "3" | "4")
     };

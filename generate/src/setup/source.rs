@@ -138,12 +138,13 @@ fn rows_of_columns(
             let (number, mut object) = object?;
             let mut taken = Map::new();
             for column in columns {
-                let value = object.remove(*column).filter(|value| !value.is_null()).ok_or_else(|| {
+                let value = object.remove(*column).filter(|value| !value.is_null() && value != "");
+                let value = value.ok_or_else(|| {
                     let names = object.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
                     let reason = format!(
                         "has no `{column}`, which the recipe's `source_columns` names; it has {names}"
                     );
-                    datasets::Error::Row { path: file.clone(), unit: "row", number, reason }
+                    datasets::row_error(&file, number, reason)
                 })?;
                 taken.insert((*column).to_owned(), value);
             }
