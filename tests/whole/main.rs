@@ -61,6 +61,9 @@ mod generation;
 mod gguf;
 /// Loss and gradients against transformers' Llama; packing, splitting and threads change nothing.
 mod gradients;
+/// Chat templates that take all memory or time.
+#[cfg(target_os = "linux")]
+mod harmful_templates;
 /// `smolserve` among requests that are made to end or starve it.
 mod hostile;
 /// What a trained model carries on of its parent's files.
