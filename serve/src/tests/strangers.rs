@@ -71,6 +71,8 @@ async fn rebound_names_and_odd_host_headers_are_refused() {
         ("host: localhost\r\nhost: localhost\r\n", 400),
         ("host: box.lan:8000\r\n", 200),
         ("host: 192.168.1.5\r\n", 200),
+        ("host: localhost\r\nexpect: nonsense\r\n", 417),
+        ("host: localhost\r\nexpect: 100-Continue\r\n", 200),
         ("host: 192.168.1.5:8000\r\norigin: http://192.168.1.5:8000\r\n", 200),
     ] {
         let reply = server.request("GET", "/v1/models", headers, b"").await;
