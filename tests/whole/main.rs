@@ -45,6 +45,8 @@ mod documented_runs;
 mod documents;
 /// `smoltalk gen` against endpoints that fail, die, cost money or answer in batches.
 mod endpoints;
+/// Clients of `smolserve` that wait for one another's answers.
+mod fairness;
 /// Every model family against transformers.
 mod families;
 /// Every model family in training: gradients and files against transformers, adapters, runs that are killed.
