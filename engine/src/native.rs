@@ -13,7 +13,7 @@ use std::time::Instant;
 use tokio::sync::mpsc::unbounded_channel;
 
 /// Bytes of the engine's stack.
-pub(crate) const STACK: usize = 64 << 20;
+const STACK: usize = 64 << 20;
 
 /// An engine that runs a Llama-family checkpoint on the CPU, or an adapter of it: engines of one model share its weights,
 /// its thread, its queue and its memory for keys and values.

@@ -3,9 +3,8 @@
 use super::elsewhere::{ARGUMENT, MEMORY, Question, Reply, TIMED_OUT, read_frame, write_frame};
 use super::output::MAX_TIME;
 use super::parsed::Parsed;
-use std::io::{BufReader, Stdin, Stdout};
-use std::sync::Mutex;
-use std::sync::PoisonError;
+use std::io::BufReader;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Bytes of the stack: templates recurse.
@@ -27,10 +26,7 @@ pub fn render_for_parent() -> Option<std::process::ExitCode> {
     }
     limit_memory();
     let watch = std::thread::Builder::new().name("time".to_owned()).spawn(watch);
-    let render = std::thread::Builder::new().name("render".to_owned()).stack_size(STACK).spawn(|| {
-        let (input, output) = (std::io::stdin(), std::io::stdout());
-        answer_all(input, output)
-    });
+    let render = std::thread::Builder::new().name("render".to_owned()).stack_size(STACK).spawn(answer_all);
     let ended = watch.ok().and_then(|_| render.ok()).is_some_and(|render| render.join().is_ok());
     Some(if ended { std::process::ExitCode::SUCCESS } else { std::process::ExitCode::FAILURE })
 }
@@ -57,8 +53,8 @@ fn watch() {
     }
 }
 
-fn answer_all(input: Stdin, mut output: Stdout) {
-    let mut input = BufReader::new(input);
+fn answer_all() {
+    let (mut input, mut output) = (BufReader::new(std::io::stdin()), std::io::stdout());
     let mut parsed: Vec<(String, Parsed)> = Vec::new();
     while let Ok(Some(question)) = read_frame(&mut input, u64::MAX) {
         let set_time = |time| *BEGAN.lock().unwrap_or_else(PoisonError::into_inner) = time;

@@ -17,6 +17,9 @@ pub(super) const QUICK: Duration = Duration::from_millis(4);
 #[cfg(target_os = "linux")]
 const NICENESS: i32 = 10;
 
+/// Bytes of the thread's stack, as many as the engine's: a constraint's expressions are walked recursively.
+const STACK: usize = 64 << 20;
+
 /// A constraint to be advanced by a token.
 struct Work {
     matcher: Matcher,
@@ -62,8 +65,7 @@ fn started() -> Sender<Work> {
         lower_priority();
         receiver.iter().for_each(run);
     };
-    // A constraint's expressions are walked recursively.
-    let thread = std::thread::Builder::new().name("masks".to_owned()).stack_size(crate::native::STACK);
+    let thread = std::thread::Builder::new().name("masks".to_owned()).stack_size(STACK);
     drop(thread.spawn(run_all));
     sender
 }
