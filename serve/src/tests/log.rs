@@ -53,7 +53,7 @@ async fn every_request_is_one_line_without_contents() {
     }
     for line in [lines[0], lines[2]] {
         for part in
-            ["prompt_tokens=", "completion_tokens=2 ", "cached_tokens=2 ", "queue_ms=7.0", "first_token_ms="]
+            ["prompt_tokens=", "completion_tokens=12 ", "cached_tokens=2 ", "queue_ms=7.0", "first_token_ms="]
         {
             assert!(line.contains(part), "{part}: {line}");
         }
