@@ -13,7 +13,7 @@ use crate::tokenize::{
     Tokens,
 };
 use schemars::generate::SchemaSettings;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 /// The schemas of all bodies and of the types within them, by type name. They refer to each other as
 /// `#/components/schemas/NAME`.
@@ -59,14 +59,14 @@ const REQUESTS: [&str; 7] = [
     "Conversation",
 ];
 
-/// States that a type and the types within it have no other fields.
+/// States that a type and the types within it have no other fields; null is the absence of any.
 fn close(components: &mut Map<String, Value>, name: &str) {
     let mut rest = vec![name.to_owned()];
     while let Some(name) = rest.pop() {
         let Some(schema) = components.get_mut(&name) else { continue };
         let is_closed = schema.get("additionalProperties").is_some();
         if schema.get("properties").is_some() && !is_closed {
-            schema["additionalProperties"] = false.into();
+            schema["additionalProperties"] = json!({"type": "null"});
             references(schema, &mut rest);
         } else if !is_closed {
             references(schema, &mut rest);
@@ -96,12 +96,12 @@ mod tests {
         let components = components();
         for name in super::REQUESTS {
             let schema = &components[name];
-            assert_eq!(schema["additionalProperties"], false, "{name}");
+            assert_eq!(schema["additionalProperties"]["type"], "null", "{name}");
             assert!(
                 !schema["required"].as_array().is_some_and(|required| required.contains(&"model".into()))
             );
         }
-        assert_eq!(components["Message"]["additionalProperties"], false);
+        assert_eq!(components["Message"]["additionalProperties"]["type"], "null");
     }
 
     #[test]
