@@ -3,33 +3,46 @@
 //! transformers renders with `trim_blocks`, `lstrip_blocks`, loop controls, Python's string methods, `raise_exception`,
 //! `strftime_now`, a `tojson` that prints as `json.dumps`, and a `{% generation %}` block. Published templates use all of
 //! these.
+//!
+//! A server renders them in processes of their own ([`isolate`]): no template can end it.
 
+mod elsewhere;
 mod filters;
+mod generation;
 mod output;
+mod parsed;
+mod process;
+
+pub use elsewhere::{is_isolated, isolate};
+pub use process::render_for_parent;
 
 use crate::error::{Error, read_to_string};
-use minijinja::{Environment, ErrorKind, UndefinedBehavior};
-use output::BoundedText;
-use serde_json::{Map, json};
+use chrono::{DateTime, Local};
+use elsewhere::{Exhausted, Question, Reply};
+use generation::without_generation_marks;
+use parsed::Parsed;
+use serde_json::{Map, Value, json};
 use std::collections::{BTreeSet, HashSet};
 use std::path::Path;
-use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 /// The template of a checkpoint that has none: one block per message, between `<|im_start|>` and `<|im_end|>`.
 const CHATML: &str = "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>\\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}";
 
 /// Maximum bytes of a template's source. The largest published ones have 30 kB.
 const MAX_SOURCE: usize = 1 << 20;
-/// Maximum instructions of the template engine for one conversation: about a second. A loop that prints nothing ends by
-/// them. The largest published template takes about 300 per message.
-const MAX_INSTRUCTIONS: u64 = 20_000_000;
-/// Bytes of the stack that a template is parsed on: the parser recurses along chains of `not`, filters and attributes.
-const PARSER_STACK: usize = 256 << 20;
-
+/// Bytes of a conversation that no honest template takes all of its time or memory for.
+const SMALL: usize = 64 << 10;
 /// A parsed chat template with the special tokens that it may print.
 #[derive(Debug, Clone)]
 pub struct ChatTemplate {
-    environment: Environment<'static>,
+    /// None where it is rendered in another process.
+    parsed: Option<Parsed>,
+    /// Whether it took all of its time or memory for a small conversation: it is not asked again.
+    is_spent: Arc<AtomicBool>,
+    /// The moment that `strftime_now` prints, if not the present.
+    moment: Option<DateTime<Local>>,
     source: String,
     /// The names that it reads and does not set itself.
     variables: HashSet<String>,
@@ -60,35 +73,17 @@ impl ChatTemplate {
                 source.len()
             )));
         }
-        // A thread that ends in a panic is an error of the template.
-        let parse = || Self::parse(source, bos_token, eos_token);
-        std::thread::scope(|scope| {
-            let thread = std::thread::Builder::new().name("template".to_owned()).stack_size(PARSER_STACK);
-            let parsed = thread.spawn_scoped(scope, parse).map(|thread| thread.join());
-            match parsed {
-                Ok(Ok(template)) => template,
-                Ok(Err(_)) => Err(Error::Template("the template ends its parser in a panic".to_owned())),
-                // The system gives no such stack: only a strange template needs it.
-                Err(_) => parse(),
-            }
-        })
-    }
-
-    fn parse(source: &str, bos_token: &str, eos_token: &str) -> Result<Self, Error> {
-        let mut environment = Environment::new();
-        environment.set_fuel(Some(MAX_INSTRUCTIONS));
-        environment.set_trim_blocks(true);
-        environment.set_lstrip_blocks(true);
-        environment.set_undefined_behavior(UndefinedBehavior::Lenient);
-        environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
-        filters::install(&mut environment);
-        environment
-            .add_template_owned("chat_template", without_generation_marks(source))
-            .map_err(|error| Error::Template(format!("{error:#}")))?;
-        let template = environment.get_template("chat_template").expect("added above");
-        let variables = template.undeclared_variables(false);
+        let (parsed, variables) = if is_isolated() {
+            (None, variables_elsewhere(source)?)
+        } else {
+            let parsed = Parsed::new(source).map_err(Error::Template)?;
+            let variables = parsed.variables.clone();
+            (Some(parsed), variables)
+        };
         Ok(Self {
-            environment,
+            parsed,
+            is_spent: Arc::default(),
+            moment: None,
             source: source.to_owned(),
             variables,
             bos_token: bos_token.to_owned(),
@@ -148,20 +143,30 @@ impl ChatTemplate {
                 context.entry(name.as_str()).or_insert_with(|| value.clone());
             }
         }
-        let template = self.environment.get_template("chat_template").expect("added when it was parsed");
-        let mut output = BoundedText::new();
-        let rendered = template.render_captured_to(context, &mut output).map(drop);
-        match (rendered, output.exceeded) {
-            (Err(_), Some(bound)) => return Err(Error::Template(bound)),
-            (Err(error), None) if error.kind() == ErrorKind::OutOfFuel => {
-                let message =
-                    format!("the template takes more than {MAX_INSTRUCTIONS} steps for one conversation");
-                return Err(Error::Template(message));
-            }
-            (Err(error), None) => return Err(Error::Template(format!("{error:#}"))),
-            (Ok(()), _) => {}
+        match &self.parsed {
+            Some(parsed) => parsed.render(context).map_err(Error::Template),
+            None => self.render_elsewhere(context),
         }
-        String::from_utf8(output.text).map_err(|error| Error::Template(error.to_string()))
+    }
+
+    fn render_elsewhere(&self, context: Value) -> Result<String, Error> {
+        if self.is_spent.load(Ordering::Relaxed) {
+            let reason =
+                "the template took all of its time or memory for a small conversation; use another one";
+            return Err(Error::Template(reason.to_owned()));
+        }
+        let moment = self.moment.map(|moment| moment.to_rfc3339());
+        let question = Question { source: (&self.source).into(), moment, context: Some(context) };
+        match elsewhere::ask(&question) {
+            Ok(Reply::Text(text)) => Ok(text),
+            Ok(Reply::Error(reason)) => Err(Error::Template(reason)),
+            Ok(Reply::Variables(_)) => Err(Error::Template("it was not rendered".to_owned())),
+            Err(Exhausted(reason)) => {
+                let is_small = question.context.is_some_and(|context| context.to_string().len() <= SMALL);
+                self.is_spent.fetch_or(is_small, Ordering::Relaxed);
+                Err(Error::Template(reason))
+            }
+        }
     }
 
     /// What it can print; found by `find` when it is first asked.
@@ -176,9 +181,11 @@ impl ChatTemplate {
 
     /// The template of a moment, which `strftime_now` prints whenever it is rendered.
     #[must_use]
-    pub fn at(mut self, moment: chrono::DateTime<chrono::Local>) -> Self {
-        self.environment
-            .add_function("strftime_now", move |format: String| filters::formatted(moment, &format));
+    pub fn at(mut self, moment: DateTime<Local>) -> Self {
+        if let Some(parsed) = &mut self.parsed {
+            parsed.set_moment(moment);
+        }
+        self.moment = Some(moment);
         self
     }
 
@@ -225,27 +232,13 @@ impl ChatTemplate {
     }
 }
 
-/// Removes the `generation` blocks and keeps their content: the loss mask is computed from byte spans instead.
-fn without_generation_marks(source: &str) -> String {
-    let mut text = String::with_capacity(source.len());
-    let mut rest = source;
-    while let Some(start) = rest.find("{%") {
-        // The end is looked for behind the two characters of the beginning: `{%}` is not a tag.
-        let Some(length) = rest[start + 2..].find("%}").map(|length| length + 2) else { break };
-        let tag = &rest[start..start + length + 2];
-        let name = tag[2..tag.len() - 2].trim_matches(|c: char| c == '-' || c == '+' || c.is_whitespace());
-        text.push_str(&rest[..start]);
-        if name == "generation" || name == "endgeneration" {
-            // A condition that is always true keeps the tag's whitespace control.
-            let replacement = if name == "generation" { "if true" } else { "endif" };
-            text.push_str(&tag.replacen(name, replacement, 1));
-        } else {
-            text.push_str(tag);
-        }
-        rest = &rest[start + length + 2..];
+/// The names that a template reads, found by the process that will render it.
+fn variables_elsewhere(source: &str) -> Result<HashSet<String>, Error> {
+    match elsewhere::ask(&Question { source: source.into(), moment: None, context: None }) {
+        Ok(Reply::Variables(variables)) => Ok(variables),
+        Ok(Reply::Text(_)) => Err(Error::Template("it was not parsed".to_owned())),
+        Ok(Reply::Error(reason)) | Err(Exhausted(reason)) => Err(Error::Template(reason)),
     }
-    text.push_str(rest);
-    text
 }
 
 #[cfg(test)]

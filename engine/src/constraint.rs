@@ -4,21 +4,23 @@
 //! or refused: keywords that llguidance does not support are reported with their location before it compiles the
 //! schema.
 
+mod ahead;
 mod bounds;
 mod compile;
+mod guide;
 mod json_schema;
 mod locate;
 mod narrow;
 mod schema_parts;
 
+pub use guide::Guide;
 pub use json_schema::check_schema;
 pub use narrow::narrowed;
 
 use crate::request::{Constraint, RequestError};
 use checkpoint::Tokenizer;
-use compile::first_line;
 use llguidance::api::TopLevelGrammar;
-use llguidance::toktrie::{ApproximateTokEnv, SimpleVob, TokEnv, TokRxInfo, TokTrie};
+use llguidance::toktrie::{ApproximateTokEnv, TokEnv, TokRxInfo, TokTrie};
 use llguidance::{Matcher, ParserFactory};
 use serde_json::Value;
 use std::collections::VecDeque;
@@ -35,11 +37,6 @@ pub struct ConstraintCompiler {
     factory: Arc<ParserFactory>,
     /// Constraints compiled last, newest first, in their state before any token.
     cache: Mutex<VecDeque<(Constraint, Matcher)>>,
-}
-
-/// The compiled constraint of one request, at its current position.
-pub struct Guide {
-    matcher: Matcher,
 }
 
 impl ConstraintCompiler {
@@ -76,12 +73,12 @@ impl ConstraintCompiler {
     pub fn guide(&self, constraint: Constraint) -> Result<Guide, RequestError> {
         // A deep clone: answers that share a lexer wait for each other in every step.
         if let Some((_, matcher)) = self.cache().iter().find(|(known, _)| *known == constraint) {
-            return Ok(Guide { matcher: matcher.deep_clone() });
+            return Ok(Guide::new(matcher));
         }
         bounds::check(&constraint)?;
         let compiled = compile::matcher(&self.factory, grammar(&constraint)?);
         let matcher = compiled.map_err(|error| self.located(&constraint, error))?;
-        let guide = Guide { matcher: matcher.deep_clone() };
+        let guide = Guide::new(&matcher);
         let mut cache = self.cache();
         cache.truncate(CACHE_SIZE - 1);
         cache.push_front((constraint, matcher));
@@ -106,24 +103,6 @@ impl ConstraintCompiler {
 
     fn cache(&self) -> MutexGuard<'_, VecDeque<(Constraint, Matcher)>> {
         self.cache.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Guide {
-    /// Returns the ids that are allowed next.
-    pub(crate) fn allowed(&mut self) -> Result<SimpleVob, String> {
-        self.matcher.compute_mask_or_eos().map_err(|error| first_line(&format!("{error:#}")))
-    }
-
-    /// Returns the bytes that the constraint leaves no choice of.
-    pub(crate) fn forced(&mut self) -> Vec<u8> {
-        self.matcher.compute_ff_bytes()
-    }
-
-    /// Advances past a chosen token; returns whether the constraint is complete.
-    pub(crate) fn advance(&mut self, id: u32) -> Result<bool, String> {
-        self.matcher.consume_token(id).map_err(|error| first_line(&format!("{error:#}")))?;
-        Ok(self.matcher.is_stopped())
     }
 }
 
@@ -192,7 +171,7 @@ pub(crate) mod tests {
             guide.allowed().is_ok_and(|mask| mask.is_allowed(byte.into()))
                 && guide.advance(byte.into()).is_ok()
         };
-        text.bytes().all(&mut takes) && guide.matcher.is_accepting().unwrap_or(false)
+        text.bytes().all(&mut takes) && guide.is_accepting()
     }
 
     #[test]
@@ -234,7 +213,7 @@ pub(crate) mod tests {
         let compiler = ConstraintCompiler { factory: Arc::new(factory), cache: Mutex::default() };
         let guide = |word: &str| compiler.guide(Constraint::Regex(word.to_owned())).expect("a guide");
         let mut used = guide("ab");
-        assert!(!used.advance(b'a'.into()).expect("an a"));
+        assert_eq!(used.advance(b'a'.into()), Ok(Some(false)));
         // The copy from the cache begins at the start.
         assert!(guide("ab").allowed().expect("a mask").is_allowed(b'a'.into()));
         assert_eq!(compiler.cache().len(), 1);

@@ -9,6 +9,7 @@ use crate::request::Request;
 use crate::sampling::{TokenCounts, apply_penalties, logprobs, sample};
 use crate::text::AnswerText;
 use checkpoint::Tokenizer;
+use std::time::Instant;
 use tokio::sync::mpsc::UnboundedSender;
 
 /// The state of the answer to one request. It sends the events of the request.
@@ -22,6 +23,9 @@ pub struct Decoder {
     text: AnswerText,
     generated: usize,
     cached_tokens: usize,
+    submitted: Instant,
+    /// When it first ran.
+    begun: Option<Instant>,
     is_finished: bool,
 }
 
@@ -41,8 +45,20 @@ impl Decoder {
             undelivered: Vec::new(),
             generated: 0,
             cached_tokens: 0,
+            submitted: Instant::now(),
+            begun: None,
             is_finished: false,
         }
+    }
+
+    /// Marks the end of its time in a queue; the first call counts.
+    pub fn begin(&mut self) {
+        self.begun.get_or_insert_with(Instant::now);
+    }
+
+    /// Sets when the request was submitted, if not just now.
+    pub(crate) fn set_submitted(&mut self, submitted: Instant) {
+        self.submitted = submitted;
     }
 
     /// Returns the request.
@@ -76,6 +92,22 @@ impl Decoder {
         let bytes = self.guide.as_mut().map_or_else(Vec::new, Guide::forced);
         let text = std::str::from_utf8(&bytes).unwrap_or_default();
         if text.is_empty() { Vec::new() } else { tokenizer.ids(text).unwrap_or_default() }
+    }
+
+    /// Returns whether the next token cannot be chosen yet, because its constraint is still advanced past the last one.
+    pub(crate) fn is_waiting(&mut self) -> bool {
+        let Some(guide) = self.guide.as_mut().filter(|guide| guide.is_away()) else { return false };
+        match guide.poll() {
+            None => return !self.is_finished,
+            Some(Ok(is_complete)) => self.end_if_due(is_complete),
+            Some(Err(reason)) => self.finish(Finish::ConstraintFailed(reason)),
+        }
+        false
+    }
+
+    /// Returns whether `is_waiting` has to be asked before the next token is chosen.
+    pub(crate) fn has_left(&self) -> bool {
+        self.guide.as_ref().is_some_and(Guide::is_away)
     }
 
     /// Sets the number of prompt tokens that were reused from an earlier request.
@@ -119,7 +151,9 @@ impl Decoder {
         }
         let text = self.text.finish();
         let (completion_tokens, cached_tokens) = (self.generated, self.cached_tokens);
-        let _ = self.events.send(Event::Done(Done { finish, text, completion_tokens, cached_tokens }));
+        let queued = self.begun.unwrap_or_else(Instant::now).saturating_duration_since(self.submitted);
+        let done = Done { finish, text, completion_tokens, cached_tokens, queued };
+        let _ = self.events.send(Event::Done(done));
     }
 
     fn sample(
@@ -173,7 +207,7 @@ impl Decoder {
         let is_stop = self.request.stop_ids.contains(&id);
         let is_complete = match &mut self.guide {
             Some(guide) if !is_stop => guide.advance(id).map_err(Finish::ConstraintFailed)?,
-            _ => false,
+            _ => Some(false),
         };
         let has_text = !is_stop && !tokenizer.is_special(id);
         let text =
@@ -184,14 +218,23 @@ impl Decoder {
         } else {
             let _ = self.events.send(Event::Token(token));
         }
-        if is_stop || is_complete || self.text.is_stopped() {
+        if is_stop {
+            self.finish(Finish::Stop);
+        } else if let Some(is_complete) = is_complete {
+            self.end_if_due(is_complete);
+        }
+        Ok(())
+    }
+
+    /// Ends the answer if a stop condition holds after a token that is no stop token.
+    fn end_if_due(&mut self, is_complete: bool) {
+        if is_complete || self.text.is_stopped() {
             self.finish(Finish::Stop);
         } else if self.generated == self.request.max_tokens {
             self.finish(Finish::Length);
         } else if self.generated == self.request.min_tokens {
             self.text.set_stops(self.request.stop_strings.clone());
         }
-        Ok(())
     }
 }
 

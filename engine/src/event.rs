@@ -1,5 +1,6 @@
 //! The results of a request: a stream of events, and the answer collected from it.
 
+use std::time::Duration;
 use tokio::sync::mpsc::UnboundedReceiver;
 
 /// One result of a request. In order: `Prompt` or `Embedding` if requested, any number of `Token` (or one `Tokens` if
@@ -53,6 +54,8 @@ pub struct Done {
     pub completion_tokens: usize,
     /// Number of prompt tokens whose keys and values were reused from an earlier request.
     pub cached_tokens: usize,
+    /// How long the request waited until it first ran.
+    pub queued: Duration,
 }
 
 /// Why an answer ended.

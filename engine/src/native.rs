@@ -9,6 +9,7 @@ use crate::request::{Limits, Request, RequestError};
 use crate::worker::{SharedState, Submission, Tokenizers, Worker};
 use checkpoint::Checkpoint;
 use std::sync::{Arc, mpsc};
+use std::time::Instant;
 use tokio::sync::mpsc::unbounded_channel;
 
 /// Bytes of the engine's stack.
@@ -125,10 +126,11 @@ impl Engine for NativeEngine {
     fn submit(&self, mut request: Request) -> Result<Events, RequestError> {
         request.check(self.limits)?;
         let (events, receiver) = unbounded_channel();
+        let submitted = Instant::now();
         let constraint = request.constraint.take();
-        self.state.queue.enter(self.max_waiting, || {
+        self.state.queue.enter(request.client, self.max_waiting, || {
             let guide = constraint.map(|constraint| self.compiler.guide(constraint)).transpose()?;
-            let submission = Submission { request, adapter: self.adapter, guide, events };
+            let submission = Submission { request, adapter: self.adapter, guide, submitted, events };
             self.submissions.send(submission).map_err(|_| RequestError::Stopped)
         })?;
         Ok(receiver.into())
@@ -159,7 +161,9 @@ mod tests {
         // An id beyond the vocabulary, sent without validation, makes the thread panic.
         let request = Request { prompt: vec![1 << 20], max_tokens: 1, ..Request::default() };
         let (events, receiver) = unbounded_channel();
-        let submission = Submission { request: request.clone(), adapter: None, guide: None, events };
+        let submitted = Instant::now();
+        let submission =
+            Submission { request: request.clone(), adapter: None, guide: None, submitted, events };
         assert!(engine.submissions.send(submission).is_ok());
         let answer = Events::from(receiver).collect_blocking();
         assert!(matches!(answer.finish, Finish::Failed(_)), "{:?}", answer.finish);

@@ -33,6 +33,8 @@ pub struct Request {
     pub pooling: Pooling,
     /// Keys and values are reused only between requests of one scope.
     pub prefix_scope: u64,
+    /// Who asks: requests of different clients take turns where some must wait.
+    pub client: u64,
     /// Whether to deliver all tokens in one event at the end, for callers that do not stream. Waking the caller for
     /// each token, some thousand times per second, costs up to one core.
     pub deliver_at_end: bool,

@@ -9,6 +9,7 @@ use crate::model::{Chunk, LogitPositions};
 use crate::prefix_cache::Scope;
 use crate::request::{Pooling, Request};
 use checkpoint::Tokenizer;
+use std::time::Instant;
 use tokio::sync::mpsc::UnboundedSender;
 
 /// A request in the batch or in the queue.
@@ -23,6 +24,8 @@ pub(crate) struct Sequence {
     guess: Vec<u32>,
     /// Whether a constraint forces the guess; otherwise it was looked up.
     is_forced: bool,
+    /// Whether its next token cannot be chosen in the next step.
+    is_waiting: bool,
     lookup: Lookup,
     /// How well guesses went: those that were looked up, and those that were forced.
     pace: [Pace; 2],
@@ -40,8 +43,14 @@ impl Sequence {
         adapter: Option<usize>,
         guide: Option<Guide>,
         events: UnboundedSender<Event>,
+        submitted: Instant,
         width: usize,
     ) -> Self {
+        // The worker asks before each step.
+        let guide = guide.map(|mut guide| {
+            guide.may_leave();
+            guide
+        });
         let is_empty = request.max_tokens == 0 && request.prompt_logprobs.is_none() && !request.embedding;
         let mut sequence = Self {
             ids: request.prompt.clone(),
@@ -52,10 +61,12 @@ impl Sequence {
             prompt_logprobs: vec![None],
             guess: Vec::new(),
             is_forced: false,
+            is_waiting: false,
             lookup: Lookup::default(),
             pace: Default::default(),
             guessed: [0; 2],
         };
+        sequence.decoder.set_submitted(submitted);
         if is_empty {
             sequence.decoder.finish(Finish::Length);
         }
@@ -70,6 +81,16 @@ impl Sequence {
     /// Returns whether the caller dropped the stream before the end.
     pub(crate) fn is_cancelled(&self) -> bool {
         self.decoder.is_cancelled()
+    }
+
+    /// Finds out whether its next token can be chosen in the next step.
+    pub(crate) fn poll(&mut self) {
+        self.is_waiting = self.decoder.is_waiting() || self.is_over();
+    }
+
+    /// Returns whether it takes no part in the next step, because its constraint takes long or has ended it.
+    pub(crate) fn is_waiting(&self) -> bool {
+        self.is_waiting
     }
 
     /// Returns how many ids are to be run: the rest of the prompt, the last token, or all ids after a pause.
@@ -108,6 +129,16 @@ impl Sequence {
     /// Returns the number of its adapter.
     pub(crate) fn adapter(&self) -> Option<usize> {
         self.adapter
+    }
+
+    /// Marks that it runs.
+    pub(crate) fn begin(&mut self) {
+        self.decoder.begin();
+    }
+
+    /// Returns who asked.
+    pub(crate) fn client(&self) -> u64 {
+        self.decoder.request().client
     }
 
     /// Returns the scope in which blocks are shared.
@@ -222,7 +253,7 @@ impl Sequence {
             self.ids.push(id);
             let is_right = guess.get(index) == Some(&id);
             right += usize::from(is_right);
-            if !is_right || self.is_over() {
+            if !is_right || self.is_over() || self.decoder.has_left() {
                 break;
             }
         }
@@ -235,7 +266,7 @@ impl Sequence {
     /// Guesses at most `most` of the tokens that follow.
     fn guess(&mut self, most: usize, tokenizer: &Tokenizer) {
         let most = most.min(self.decoder.remaining_after_next());
-        if most == 0 || self.is_over() {
+        if most == 0 || self.is_over() || self.decoder.has_left() {
             return;
         }
         let [looked_up, forced] = &mut self.pace;

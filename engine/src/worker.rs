@@ -16,10 +16,11 @@ use crate::request::Request;
 use crate::sequence::Sequence;
 use checkpoint::Tokenizer;
 use kernels::BLOCK_POSITIONS;
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::RecvTimeoutError;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::sync::mpsc::UnboundedSender;
 
 /// Minimum number of shared positions for which a sequence waits until another one has computed them. Waiting costs a
@@ -30,12 +31,16 @@ const WORTH_WAITING: usize = 16;
 /// weights are read once for all.
 const GENERATED_ROWS: usize = 16;
 
+/// How often constraints that are advanced elsewhere are asked for, where nothing else runs.
+const CONSTRAINT_PAUSE: Duration = Duration::from_millis(1);
+
 /// A checked request on its way to the thread.
 pub(crate) struct Submission {
     pub(crate) request: Request,
     /// The number of the adapter that answers.
     pub(crate) adapter: Option<usize>,
     pub(crate) guide: Option<Guide>,
+    pub(crate) submitted: Instant,
     pub(crate) events: UnboundedSender<Event>,
 }
 
@@ -144,8 +149,16 @@ impl Worker {
             receiver.try_iter().for_each(|submission| self.receive(submission));
             self.remove_finished();
             self.admit();
+            self.running.iter_mut().for_each(Sequence::poll);
             self.publish_status();
-            if !self.running.is_empty() {
+            if !self.running.is_empty() && self.running.iter().all(Sequence::is_waiting) {
+                // Nothing can be computed until a constraint has been advanced, or a request comes.
+                match receiver.recv_timeout(CONSTRAINT_PAUSE) {
+                    Ok(submission) => self.receive(submission),
+                    Err(RecvTimeoutError::Timeout) => {}
+                    Err(RecvTimeoutError::Disconnected) => std::thread::sleep(CONSTRAINT_PAUSE),
+                }
+            } else if !self.running.is_empty() {
                 *lock(&self.state.step_start) = Some(Instant::now());
                 self.step();
                 self.remove_finished();
@@ -154,17 +167,23 @@ impl Worker {
         }
     }
 
-    fn receive(&mut self, Submission { request, adapter, guide, events }: Submission) {
+    fn receive(&mut self, submission: Submission) {
+        let Submission { request, adapter, guide, submitted, events } = submission;
         let width = self.model.config().hidden_size;
-        self.waiting.push_back(Sequence::new(request, adapter, guide, events, width));
+        self.waiting.push_back(Sequence::new(request, adapter, guide, events, submitted, width));
     }
 
     /// Removes sequences that have ended or were cancelled, and caches the blocks of those in the batch.
     fn remove_finished(&mut self) {
-        let before = self.waiting.len();
         self.cancelled += self.waiting.iter().filter(|sequence| sequence.is_cancelled()).count() as u64;
-        self.waiting.retain(|sequence| !sequence.is_over());
-        self.state.queue.leave(before - self.waiting.len());
+        let queue = &self.state.queue;
+        self.waiting.retain(|sequence| {
+            let is_over = sequence.is_over();
+            if is_over {
+                queue.leave(sequence.client());
+            }
+            !is_over
+        });
         let (prefixes, reuse) = (&mut self.prefixes, self.options.reuse_prefixes);
         for sequence in self.running.extract_if(.., |sequence| sequence.is_over()) {
             self.cancelled += u64::from(sequence.is_cancelled());
@@ -195,14 +214,29 @@ impl Worker {
     /// Moves waiting sequences to the batch while it has room for them and the budget for the blocks of all their ids.
     fn admit(&mut self) {
         while self.running.len() < self.options.max_sequences {
-            let Some(next) = self.waiting.pop_front() else { return };
+            let turn = self.next_in_turn();
+            let Some(mut next) = self.waiting.remove(turn) else { return };
             let blocks = next.cache.blocks_for(next.pending() + 1);
             if !self.running.is_empty() && self.blocks_in_use() + blocks > self.block_budget() {
-                return self.waiting.push_front(next);
+                return self.waiting.insert(turn, next);
             }
-            self.state.queue.leave(1);
+            self.state.queue.leave(next.client());
+            next.begin();
             self.running.push(next);
         }
+    }
+
+    /// Returns the place of the waiting sequence whose turn it is: the first one of the client with the fewest sequences in the
+    /// batch. So a client with many requests does not keep the others waiting for all of them.
+    fn next_in_turn(&self) -> usize {
+        if self.state.queue.clients() < 2 {
+            return 0;
+        }
+        let mut running: HashMap<u64, usize> = HashMap::new();
+        self.running.iter().for_each(|sequence| *running.entry(sequence.client()).or_default() += 1);
+        let of_client = |sequence: &Sequence| running.get(&sequence.client()).copied().unwrap_or(0);
+        let turns = self.waiting.iter().map(of_client).enumerate();
+        turns.min_by_key(|(_, running)| *running).map_or(0, |(index, _)| index)
     }
 
     /// Lets each sequence that has not begun begin with what was computed for the same first ids: blocks of the prefix
@@ -269,8 +303,8 @@ impl Worker {
             }
             if let Some(mut last) = self.running.pop() {
                 last.pause();
+                self.state.queue.reenter(last.client());
                 self.waiting.push_front(last);
-                self.state.queue.reenter();
             }
         }
     }
@@ -285,6 +319,10 @@ impl Worker {
     /// Runs one forward pass for all sequences; then each processes its logits.
     fn step(&mut self) {
         let counts = self.make_room();
+        if counts.iter().all(|count| *count == 0) {
+            // Each waits for a constraint, or for one that does.
+            return std::thread::sleep(CONSTRAINT_PAUSE);
+        }
         let vocab_size = self.model.config().vocab_size;
         let mut stepped: Vec<(&mut Sequence, usize)> =
             self.running.iter_mut().zip(counts.iter().copied()).filter(|(_, count)| *count > 0).collect();
@@ -334,7 +372,7 @@ impl Worker {
         // A generated token waits for the prompts of its step.
         let mut budget = if generates { limit.div_ceil(4) } else { limit };
         let share = |(sequence, waits): (&Sequence, &bool)| match sequence.pending() {
-            _ if *waits => 0,
+            _ if *waits || sequence.is_waiting() => 0,
             1 => sequence.generating(),
             pending => {
                 let count = sequence.step(pending.min(budget));

@@ -4,7 +4,7 @@ use crate::Unsupported;
 use crate::tool::MessageToolCall;
 use schemars::JsonSchema;
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use serde_with::skip_serializing_none;
 
 /// One message of a conversation.
@@ -60,6 +60,8 @@ pub struct ContentPart {
     pub annotations: Option<Vec<Value>>,
     /// Log-probabilities of an earlier answer; ignored.
     pub logprobs: Option<Vec<Value>>,
+    /// Ignored: prefixes are kept without it.
+    pub cache_control: Option<Map<String, Value>>,
 }
 
 /// Kinds of content parts; all of them are text.

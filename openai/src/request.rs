@@ -14,6 +14,9 @@ pub struct Sampling {
     /// Divides the logits; 0 takes the most likely token.
     #[schemars(range(min = 0.0, max = 2.0), extend("default" = 1))]
     pub temperature: Option<f32>,
+    /// False: 0 is the default of `temperature`.
+    #[schemars(extend("default" = true))]
+    pub do_sample: Option<bool>,
     /// Keeps the most likely tokens up to this probability mass, and always the first.
     #[schemars(range(min = 0.0, max = 1.0), extend("default" = 1))]
     pub top_p: Option<f32>,
@@ -36,7 +39,7 @@ pub struct Sampling {
     pub logit_bias: Option<BTreeMap<String, f32>>,
     /// Random seed, any 64-bit integer; the same seed gives the same answer. Answer k of `n` uses the seed plus k.
     pub seed: Option<i64>,
-    /// Strings that end the answer and are left out of it, each of 1 to 1024 bytes.
+    /// Strings that end the answer and are left out of it, each of at most 1024 bytes; empty ones are none.
     pub stop: Option<StopStrings>,
     /// Token ids that end the answer.
     pub stop_token_ids: Option<Vec<u32>>,
@@ -53,9 +56,9 @@ pub struct Sampling {
 #[serde(untagged)]
 pub enum StopStrings {
     /// One string.
-    One(#[schemars(length(min = 1, max = 1024))] String),
+    One(#[schemars(length(max = 1024))] String),
     /// Several strings.
-    Several(#[schemars(length(max = 16), inner(length(min = 1, max = 1024)))] Vec<String>),
+    Several(#[schemars(length(max = 16), inner(length(max = 1024)))] Vec<String>),
 }
 
 /// How an answer is streamed.
@@ -190,6 +193,10 @@ without_effect! {
         response_fields: "Only empty.",
         parse_tool_calls: "Only true.",
         thinking_forced_open: "Only false.",
+        tfs: "Only 1.",
+        transforms: "Only empty.",
+        provider: "Only without an order.",
+        usage: "`include` alone: the usage is always reported.",
         request_id: "Ignored; send the header `x-request-id`.",
         guided_decoding_backend: "Ignored: there is one.",
         keep_alive: "Ignored: models stay loaded.",

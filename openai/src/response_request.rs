@@ -161,6 +161,49 @@ pub enum InputItem {
     CallOutput(InputCallOutput),
     /// What the model thought earlier.
     Reasoning(InputReasoning),
+    /// An earlier call of a tool that is no function, or what it returned.
+    Foreign(InputForeignCall),
+}
+
+/// Kinds of earlier calls of tools that are no functions, and of what they returned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum InputForeignCallType {
+    /// A call with a text; the model sees a call with the argument `input`.
+    CustomToolCall,
+    /// What such a call returned.
+    CustomToolCallOutput,
+    /// A command; the model sees a call of `local_shell`.
+    LocalShellCall,
+    /// What the command printed.
+    LocalShellCallOutput,
+    /// A search that a provider ran; the model does not see it.
+    WebSearchCall,
+}
+
+/// An earlier call of a tool that is no function, or what it returned, as coding agents have it in their history.
+#[skip_serializing_none]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+pub struct InputForeignCall {
+    /// What it is.
+    #[serde(rename = "type")]
+    pub kind: InputForeignCallType,
+    /// Of an earlier answer; ignored.
+    pub id: Option<String>,
+    /// Of an earlier answer; ignored.
+    pub status: Option<String>,
+    /// Identifies the call in its output; only a search has none.
+    pub call_id: Option<String>,
+    /// The tool's name, of a call with a text.
+    pub name: Option<String>,
+    /// Ignored.
+    pub namespace: Option<String>,
+    /// The text of a call.
+    pub input: Option<String>,
+    /// The command, or what was searched for.
+    pub action: Option<Value>,
+    /// What the tool returned.
+    pub output: Option<Content>,
 }
 
 constant! {

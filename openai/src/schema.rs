@@ -13,7 +13,7 @@ use crate::tokenize::{
     Tokens,
 };
 use schemars::generate::SchemaSettings;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 /// The schemas of all bodies and of the types within them, by type name. They refer to each other as
 /// `#/components/schemas/NAME`.
@@ -37,12 +37,72 @@ pub fn components() -> Map<String, Value> {
         InputTokens,
         ErrorBody
     );
-    generator.take_definitions(true)
+    let mut components = generator.take_definitions(true);
+    for name in REQUESTS {
+        close(&mut components, name);
+        if let Some(required) = components[name]["required"].as_array_mut() {
+            // Without it, the first model answers.
+            required.retain(|field| field != "model");
+        }
+    }
+    components
+}
+
+/// The bodies of requests, whose unknown fields are refused.
+const REQUESTS: [&str; 7] = [
+    "ChatRequest",
+    "CompletionRequest",
+    "ResponseRequest",
+    "EmbeddingRequest",
+    "TokenizeRequest",
+    "DetokenizeRequest",
+    "Conversation",
+];
+
+/// States that a type and the types within it have no other fields; null is the absence of any.
+fn close(components: &mut Map<String, Value>, name: &str) {
+    let mut rest = vec![name.to_owned()];
+    while let Some(name) = rest.pop() {
+        let Some(schema) = components.get_mut(&name) else { continue };
+        let is_closed = schema.get("additionalProperties").is_some();
+        if schema.get("properties").is_some() && !is_closed {
+            schema["additionalProperties"] = json!({"type": "null"});
+            references(schema, &mut rest);
+        } else if !is_closed {
+            references(schema, &mut rest);
+        }
+    }
+}
+
+/// The names of the types that a schema refers to.
+fn references(schema: &Value, into: &mut Vec<String>) {
+    match schema {
+        Value::Object(fields) => {
+            let target = fields.get("$ref").and_then(Value::as_str).and_then(|path| path.rsplit('/').next());
+            into.extend(target.map(str::to_owned));
+            fields.values().for_each(|inner| references(inner, into));
+        }
+        Value::Array(items) => items.iter().for_each(|inner| references(inner, into)),
+        _ => {}
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::components;
+
+    #[test]
+    fn requests_have_no_other_fields_and_need_no_model() {
+        let components = components();
+        for name in super::REQUESTS {
+            let schema = &components[name];
+            assert_eq!(schema["additionalProperties"]["type"], "null", "{name}");
+            assert!(
+                !schema["required"].as_array().is_some_and(|required| required.contains(&"model".into()))
+            );
+        }
+        assert_eq!(components["Message"]["additionalProperties"]["type"], "null");
+    }
 
     #[test]
     fn types_have_names_of_their_own() {

@@ -22,4 +22,4 @@ pub(crate) use completion::CompletionWriter;
 pub(crate) use plan::{AnswerPlan, ParameterNames};
 pub(crate) use response::{ResponseStorage, ResponseWriter};
 pub(crate) use running::RunningAnswers;
-pub(crate) use stream::{StreamWriter, stream};
+pub(crate) use stream::{IsStream, StreamWriter, stream};

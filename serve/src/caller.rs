@@ -1,6 +1,7 @@
 //! API keys, and who of the clients a request is from.
 
 use axum::http::{HeaderMap, HeaderValue, header};
+use std::net::IpAddr;
 use subtle::{Choice, ConstantTimeEq};
 
 /// Who sent a request.
@@ -10,6 +11,22 @@ pub(crate) struct Caller {
     pub(crate) prefix_scope: u64,
     /// Which of the API keys it sent, from 1; 0 without API keys.
     pub(crate) key: u64,
+    /// Whose turn it is in a queue: one number per key, or per address without API keys.
+    pub(crate) client: u64,
+}
+
+/// The address that a connection comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Peer(pub(crate) IpAddr);
+
+impl Peer {
+    /// A number for the address; for the network of an IPv6 address, because a host may have all of one.
+    pub(crate) fn number(self) -> u64 {
+        match self.0.to_canonical() {
+            IpAddr::V4(address) => u64::from(u32::from(address)),
+            IpAddr::V6(address) => (u128::from(address) >> 64) as u64,
+        }
+    }
 }
 
 /// Whether a request may see what only holders of a key see.

@@ -43,13 +43,18 @@ const CHECK_FAILED: u8 = 1;
 /// Names the option, file or address that cannot be used.
 pub fn run(options: &Options) -> Result<u8> {
     log::start(&options.log_level);
+    if let Err(error) = checkpoint::template::isolate() {
+        tracing::warn!(
+            "templates are rendered in this process, where a harmful one can end it: cannot start another process: {error}"
+        );
+    }
     let models = options.models()?;
     let load = options.load(&models)?;
     if options.check {
         return Ok(match check(&models.of_check(), &load) {
             Ok(()) => SUCCESS,
             Err(error) => {
-                eprintln!("smolserve: {}", one_line(&error));
+                terminal::message!("smolserve: {}", one_line(&error));
                 CHECK_FAILED
             }
         });
@@ -58,7 +63,7 @@ pub fn run(options: &Options) -> Result<u8> {
     // Each connection needs a file descriptor, and the usual limit is 1024. Where it cannot be raised, it stays.
     let files = rlimit::increase_nofile_limit(u64::MAX).unwrap_or(1024);
     let files = usize::try_from(files).unwrap_or(usize::MAX);
-    settings.max_connections = settings.max_connections.min(files.saturating_sub(OTHER_FILES).max(1));
+    settings.max_connections = settings.max_connections.min(connections_within(files));
     if let Some(warning) = options.exposure() {
         tracing::warn!("{warning}");
     }
@@ -73,6 +78,11 @@ pub fn run(options: &Options) -> Result<u8> {
     // Loading and tokenizing that is still in progress is abandoned.
     runtime.shutdown_background();
     served.map(|()| SUCCESS)
+}
+
+/// Maximum number of connections with so many file descriptors.
+fn connections_within(files: usize) -> usize {
+    files.saturating_sub(OTHER_FILES).max(1)
 }
 
 async fn serve(
@@ -97,7 +107,8 @@ async fn serve(
         ended = &mut serving => return ended,
         loaded = loading => loaded?,
     }
-    println!(
+    // Who does not read this line is served all the same.
+    let _ = terminal::results!(
         "smolserve is ready on {address} after {:.2} s: {}{cache_note}",
         began.elapsed().as_secs_f64(),
         summary(&state)?
@@ -154,14 +165,14 @@ fn check(groups: &[ModelGroup], options: &LoadOptions) -> Result<()> {
         let loaded = began.elapsed();
         for model in &models {
             let id = one_token(model).with_context(|| format!("{} does not generate", model.name))?;
-            println!(
+            terminal::results!(
                 "{}: ok ({}, context {}, loaded in {:.2} s, first token {id} after {:.2} s)",
                 model.name,
                 model.engine_name,
                 model.engine.limits().context,
                 loaded.as_secs_f64(),
                 began.elapsed().as_secs_f64()
-            );
+            )?;
         }
     }
     Ok(())
@@ -176,5 +187,18 @@ fn one_token(model: &Model) -> Result<u32> {
         (Finish::Failed(reason), _) => bail!(reason),
         (_, Some(id)) => Ok(*id),
         (_, None) => bail!("the engine generated no token"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::connections_within;
+
+    #[test]
+    fn connections_leave_file_descriptors_for_the_rest() {
+        assert_eq!(connections_within(200), 136);
+        assert_eq!(connections_within(1024), 960);
+        assert_eq!([0, 1, 64, 65].map(connections_within), [1; 4]);
+        assert!(connections_within(usize::MAX) > 1 << 40);
     }
 }

@@ -121,7 +121,7 @@ impl Engine for MistralEngine {
         }
         let (events, receiver) = unbounded_channel();
         let constraint = request.constraint.take();
-        self.status.queue.enter(self.max_waiting, || {
+        self.status.queue.enter(request.client, self.max_waiting, || {
             let guide = constraint.map(|constraint| self.compiler.guide(constraint)).transpose()?;
             let decoder = Decoder::new(request, guide, events.clone());
             self.submissions.send(Submission { decoder, events }).map_err(|_| RequestError::Stopped)

@@ -239,3 +239,29 @@ fn with_other_engine(error: anyhow::Error, location: &str) -> anyhow::Error {
     }
     error
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may fail loudly")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_gguf_file_of_another_architecture_names_the_other_engine() {
+        let text = |text: &str| [&(text.len() as u64).to_le_bytes()[..], text.as_bytes()].concat();
+        let head = [&b"GGUF"[..], &3u32.to_le_bytes(), &0u64.to_le_bytes(), &1u64.to_le_bytes()].concat();
+        let entry = [text("general.architecture"), 8u32.to_le_bytes().to_vec(), text("mamba")].concat();
+        let whole = [head, entry].concat();
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("m.gguf");
+        let location = path.to_string_lossy();
+        let error = |bytes: &[u8]| {
+            std::fs::write(&path, bytes).unwrap();
+            let error = Checkpoint::open(&location, None).map(drop).unwrap_err();
+            format!("{:#}", with_other_engine(error.into(), &location))
+        };
+        let other = error(&whole);
+        assert!(other.contains("try `--engine mistralrs`") && other.contains("mamba"), "{other}");
+        let cut = error(&whole[..whole.len() - 2]);
+        assert!(!cut.contains("mistralrs"), "{cut}");
+    }
+}

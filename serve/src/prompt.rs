@@ -3,6 +3,8 @@
 //! Conversations go through `checkpoint::chat`, the code that training used; the template prints the special tokens, so
 //! the tokenizer adds none. Raw texts get the special tokens that the tokenizer puts around a text.
 
+mod special_text;
+
 use crate::background;
 use crate::error::ApiError;
 use crate::ids;
@@ -26,6 +28,7 @@ const NORMALIZED: usize = 2;
 
 /// Places for work on other threads. A request waits for its place where it can still be dropped.
 static LONG: Semaphore = Semaphore::const_new(4);
+static RENDERING: Semaphore = Semaphore::const_new(6);
 static HUGE: Semaphore = Semaphore::const_new(1);
 static COMPILING: Semaphore = Semaphore::const_new(2);
 static PARSING: Semaphore = Semaphore::const_new(1);
@@ -40,6 +43,18 @@ pub(crate) async fn off_thread_if_long<T: Send + 'static>(
         _ if bytes <= HUGE_TEXT => off_thread(&LONG, work).await,
         _ => in_background(&HUGE, work).await,
     }
+}
+
+/// Renders and tokenizes a conversation of so many bytes: on another thread where another process renders it, which may
+/// take as long as it likes.
+pub(crate) async fn render_off_thread<T: Send + 'static>(
+    bytes: usize,
+    work: impl FnOnce() -> Result<T, ApiError> + Send + 'static,
+) -> Result<T, ApiError> {
+    if bytes <= LONG_TEXT && checkpoint::template::is_isolated() {
+        return off_thread(&RENDERING, work).await;
+    }
+    off_thread_if_long(bytes, work).await
 }
 
 /// Runs a compilation on another thread.
@@ -130,7 +145,7 @@ pub(crate) async fn conversation(
         let thinking = tags.map(|tags| (tags, text.trim_end().ends_with(tags.open)));
         Ok(PreparedPrompt { ids, thinking })
     };
-    off_thread_if_long(size, work).await
+    render_off_thread(size, work).await
 }
 
 /// The text of a conversation, and its token ids.
@@ -144,40 +159,13 @@ pub(crate) fn rendered(
         let ids = encode(model, &text)?;
         return Ok((text, ids));
     }
-    // A mark within each special token of a message splits the text there, so that no piece has the whole token.
-    let mark = unused_mark(&conversation.messages)?;
-    let names: Vec<String> =
-        model.tokenizer.special_ids().iter().filter_map(|id| model.tokenizer.token(*id)).collect();
-    let split =
-        |content: &str| names.iter().fold(content.to_owned(), |content, name| split(&content, name, mark));
-    let message = |message: &Message| Message { content: split(&message.content), ..message.clone() };
-    let mut marked = conversation.clone();
-    marked.messages = conversation.messages.iter().map(message).collect();
+    let (marked, mark) = special_text::marked(&model.tokenizer, conversation)?;
     let marked = text(model, &marked)?;
     let mut ids = Vec::new();
     for piece in marked.split(mark) {
         ids.extend(encode(model, piece)?);
     }
     Ok((marked.replace(mark, ""), ids))
-}
-
-/// Puts a mark after the first character of every occurrence of `name`.
-fn split(content: &str, name: &str, mark: char) -> String {
-    match name.char_indices().nth(1) {
-        Some((second, _)) => content.replace(name, &format!("{}{mark}{}", &name[..second], &name[second..])),
-        None => content.to_owned(),
-    }
-}
-
-/// A private-use character that no message has.
-fn unused_mark(messages: &[Message]) -> Result<char, ApiError> {
-    let is_unused = |mark: &char| !messages.iter().any(|message| message.content.contains(*mark));
-    ('\u{f0000}'..='\u{f00ff}').find(is_unused).ok_or_else(|| {
-        ApiError::invalid(
-            "messages",
-            "the messages use too many private characters for `--special-tokens-as-text`",
-        )
-    })
 }
 
 /// The size of a conversation, in bytes.

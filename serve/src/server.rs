@@ -7,6 +7,7 @@ mod observation;
 mod path;
 mod request_id;
 
+use crate::answer::IsStream;
 use crate::endpoints::{
     chat, chat_page, completions, embeddings, health, input_tokens, metrics, models, openapi, responses,
     tokenize,
@@ -57,7 +58,10 @@ pub(crate) fn router(state: &Arc<ServerState>) -> Router {
     let observed = Arc::clone(state);
     let early_drop = move |request: &Request| observation::closed_early(&observed, request);
     let log_response = |response: &Response, latency: Duration, _: &Span| {
-        observation::log_response(response.status().as_u16(), latency, response.extensions().get());
+        // The line of a stream is written at its end.
+        if response.extensions().get::<IsStream>().is_none() {
+            observation::log_response(response.status().as_u16(), latency, response.extensions().get());
+        }
     };
     let routes = guarded
         .fallback(fallback::not_found)

@@ -98,6 +98,11 @@ impl ToolPlan {
         &self.tools
     }
 
+    /// Replaces the tools that the template gets.
+    pub(crate) fn map_texts(&mut self, map: &dyn Fn(&Value) -> Value) {
+        self.tools = map(&self.tools);
+    }
+
     /// Whether a call is forced.
     pub(crate) fn is_forced(&self) -> bool {
         self.choice != ToolChoice::Auto

@@ -15,7 +15,7 @@ use std::process::Command;
 
 /// A page that tries to read and to generate, and writes what it got into its title.
 const PAGE: &str = r#"<!doctype html><title>running</title><script>
-const server = "SERVER";
+const server = location.hash.slice(1);
 const body = JSON.stringify({model: "stories", messages: [{role: "user", content: "Once"}], max_tokens: 4});
 async function attempt(name, path, options) {
   try {
@@ -62,23 +62,33 @@ fn opened(chromium: &Path, address: &str) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
+/// The port of a server of the page.
+fn strangers_port() -> String {
+    let app = Router::new().route("/", get(|| async { Html(PAGE) }));
+    local_http::serve(app).rsplit(':').next().unwrap().to_owned()
+}
+
 /// What the page got from a server.
-fn attempts(chromium: &Path, server: &str, host: &str) -> String {
-    let page = PAGE.replace("SERVER", server);
-    let app = Router::new().route("/", get(move || async move { Html(page) }));
-    let port = local_http::serve(app).rsplit(':').next().unwrap().to_owned();
-    let page = opened(chromium, &format!("http://{host}:{port}/"));
+fn attempts(chromium: &Path, server: &str, host: &str, port: &str) -> String {
+    let page = opened(chromium, &format!("http://{host}:{port}/#{server}"));
     let title = page.split_once("<title>").unwrap_or_else(|| panic!("{page}")).1;
     title.split("</title>").next().unwrap().to_owned()
 }
 
-fn generated_tokens(address: &str) -> u64 {
+/// The server's metrics.
+fn metrics(address: &str) -> String {
     let mut stream = TcpStream::connect(address.trim_start_matches("http://")).unwrap();
     stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
     let mut text = String::new();
     stream.read_to_string(&mut text).unwrap();
-    let line = text.lines().find(|line| line.starts_with("smolserve_completion_tokens_total")).unwrap();
-    line.rsplit(' ').next().unwrap().parse().unwrap()
+    text
+}
+
+fn generated_tokens(address: &str) -> u64 {
+    let text = metrics(address);
+    // Before the first token, there is no such line.
+    let line = text.lines().find(|line| line.starts_with("smolserve_generation_tokens_total"));
+    line.map_or(0, |line| line.rsplit(' ').next().unwrap().parse().unwrap())
 }
 
 #[test]
@@ -86,17 +96,46 @@ fn pages_of_strangers_read_and_generate_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let (Some(chromium), Some(model)) = (chromium(), long_stories(folder.path())) else { return };
     let blocked = "models:blocked health:blocked chat:blocked simple:blocked no-cors:opaque:false";
+    let strangers = strangers_port();
     for options in [&[][..], &["--cors", "https://good.example"]] {
         let served = Served::start(&model, options);
-        assert_eq!(attempts(&chromium, &served.address, "evil.test"), blocked, "{options:?}");
+        assert_eq!(attempts(&chromium, &served.address, "evil.test", &strangers), blocked, "{options:?}");
         assert_eq!(generated_tokens(&served.address), 0, "{options:?}");
         // A name that was pointed at this machine.
         let port = served.address.rsplit(':').next().unwrap();
         let rebound = opened(&chromium, &format!("http://evil.test:{port}/v1/models"));
         assert!(rebound.contains("host_not_allowed") && !rebound.contains("stories"), "{rebound}");
         // Pages of this machine are no strangers.
-        let own = attempts(&chromium, &served.address, "localhost");
+        let own = attempts(&chromium, &served.address, "localhost", &strangers);
         assert!(own.starts_with("models:200:true health:200:true chat:200:true simple:415:true"), "{own}");
+    }
+    // An origin that `--cors` names may do what pages of this machine may; another port is another origin.
+    let good = format!("http://good.test:{strangers}");
+    let served = Served::start(&model, &["--cors", &good]);
+    let allowed = attempts(&chromium, &served.address, "good.test", &strangers);
+    assert!(
+        allowed.starts_with("models:200:true health:200:true chat:200:true simple:415:true"),
+        "{allowed}"
+    );
+    assert_eq!(attempts(&chromium, &served.address, "good.test", &strangers_port()), blocked);
+}
+
+#[test]
+fn no_page_can_show_the_chat_page_in_a_frame() {
+    const PARTS: &str = "endpoint=\"/page/{*path}\",status=\"200\"";
+    let folder = tempfile::tempdir().unwrap();
+    let (Some(chromium), Some(model)) = (chromium(), long_stories(folder.path())) else { return };
+    for host in ["evil.test", "localhost"] {
+        let served = Served::start(&model, &["--cors", "*"]);
+        let frame = format!("<!doctype html><iframe src=\"{}/\"></iframe>", served.address);
+        let app = Router::new().route("/", get(move || async move { Html(frame) }));
+        let port = local_http::serve(app).rsplit(':').next().unwrap().to_owned();
+        opened(&chromium, &format!("http://{host}:{port}/"));
+        let asked = metrics(&served.address);
+        assert!(asked.contains("endpoint=\"/\",status=\"200\""), "the frame asked for the page: {asked}");
+        assert!(!asked.contains(PARTS), "the frame loaded the page's parts: {asked}");
+        opened(&chromium, &served.address);
+        assert!(metrics(&served.address).contains(PARTS), "a page that is shown loads its parts");
     }
 }
 

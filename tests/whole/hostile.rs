@@ -16,6 +16,11 @@ use std::time::{Duration, Instant};
 const CHAT: &str = "/v1/chat/completions";
 const ORDINARY_CLIENTS: usize = 8;
 const HOSTILE_CLIENTS: usize = 12;
+/// The number of kinds of hostile requests. It is odd, so that both grammars of a kind come up.
+const KINDS: usize = 21;
+/// Grammars whose every text has as many trees as there are ways to split it.
+const AMBIGUOUS: &str = "start: e\ne: e e | \"a\" | /[a-z ]/";
+const AMBIGUOUS_GBNF: &str = "root ::= e\ne ::= e e | \"a\" | [a-z ]";
 
 /// What a hostile client does after it has sent its request.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -62,7 +67,7 @@ fn lark(length: usize, name: &str) -> String {
 fn hostile(index: usize) -> (&'static str, Value, Then) {
     use Then::{Leave, Read, Stall};
     let digits = |bytes: usize| "0123456789".repeat(bytes / 10);
-    match index % 20 {
+    match index % KINDS {
         0 => (CHAT, schema(&chain(1000)), Read),
         1 => (CHAT, chat(&json!({"guided_grammar": lark(700, "r")})), Read),
         2 => (CHAT, chat(&json!({"guided_grammar": lark(1000, "T")})), Read),
@@ -101,6 +106,11 @@ fn hostile(index: usize) -> (&'static str, Value, Then) {
             let tools: Vec<Value> = (0..128).map(tool).collect();
             (CHAT, chat(&json!({"tools": tools, "tool_choice": "required"})), Read)
         }
+        19 => {
+            let grammar = if index.is_multiple_of(2) { AMBIGUOUS } else { AMBIGUOUS_GBNF };
+            let name = if index.is_multiple_of(2) { "guided_grammar" } else { "grammar" };
+            (CHAT, chat(&json!({name: grammar, "max_tokens": 3000})), Leave(3000))
+        }
         _ => (CHAT, json!({"messages": "[".repeat(100_000), "max_tokens": -7}), Read),
     }
 }
@@ -130,7 +140,7 @@ fn attack(address: &str, index: usize) {
             assert!(
                 read.is_ok() && head.starts_with("HTTP/1.1 ") && !head.starts_with("HTTP/1.1 500"),
                 "kind {}: {read:?} {head:?} after {:?}",
-                index % 20,
+                index % KINDS,
                 began.elapsed()
             );
         }

@@ -45,6 +45,8 @@ mod documented_runs;
 mod documents;
 /// `smoltalk gen` against endpoints that fail, die, cost money or answer in batches.
 mod endpoints;
+/// Clients of `smolserve` that wait for one another's answers.
+mod fairness;
 /// Every model family against transformers.
 mod families;
 /// Every model family in training: gradients and files against transformers, adapters, runs that are killed.
@@ -61,6 +63,9 @@ mod generation;
 mod gguf;
 /// Loss and gradients against transformers' Llama; packing, splitting and threads change nothing.
 mod gradients;
+/// Chat templates that take all memory or time.
+#[cfg(target_os = "linux")]
+mod harmful_templates;
 /// `smolserve` among requests that are made to end or starve it.
 mod hostile;
 /// What a trained model carries on of its parent's files.

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 /// Maximum bytes of a rendered conversation.
 const MAX_OUTPUT: usize = 64 << 20;
-/// Maximum time to render one conversation; checked whenever the template prints.
-const MAX_TIME: Duration = Duration::from_secs(20);
+/// Maximum time to render one conversation; checked whenever the template prints, and by the process that renders it.
+pub(super) const MAX_TIME: Duration = Duration::from_secs(15);
 
 /// A rendered text, which ends the template when it grows or takes too long.
 pub(super) struct BoundedText {

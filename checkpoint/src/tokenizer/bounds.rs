@@ -5,6 +5,10 @@ use serde_json::Value;
 
 /// Ids of a vocabulary; the largest ones in use have a quarter of a million.
 const MAX_IDS: u64 = 1 << 22;
+/// Bytes of a token. The longest ones in use, runs of spaces and of punctuation, have some hundreds.
+const MAX_TOKEN: usize = 64 << 10;
+/// Bytes of all tokens that are added to a vocabulary: each is searched for in every text.
+const MAX_ADDED: usize = 16 << 20;
 /// How much longer a text may become by the rules that replace one pattern by another.
 const MAX_GROWTH: f64 = 64.0;
 
@@ -21,6 +25,7 @@ pub(super) fn check(tokenizer: &Value) -> Result<(), String> {
     if most >= MAX_IDS {
         return Err(format!("token id {most} is beyond {MAX_IDS}; no vocabulary is that large"));
     }
+    check_sizes(tokenizer)?;
     let growth = growth(&tokenizer["normalizer"]) * growth(&tokenizer["pre_tokenizer"]);
     if growth > MAX_GROWTH {
         return Err(format!(
@@ -28,6 +33,26 @@ pub(super) fn check(tokenizer: &Value) -> Result<(), String> {
         ));
     }
     Ok(())
+}
+
+/// Checks the bytes of the tokens.
+fn check_sizes(tokenizer: &Value) -> Result<(), String> {
+    let added = tokenizer["added_tokens"].as_array().into_iter().flatten();
+    let added = added.filter_map(|token| token["content"].as_str()).map(str::len);
+    let sum: usize = added.clone().sum();
+    if sum > MAX_ADDED {
+        return Err(format!("its added tokens have {sum} bytes, more than {MAX_ADDED}; remove some"));
+    }
+    let vocabulary = &tokenizer["model"]["vocab"];
+    let by_name = vocabulary.as_object().into_iter().flat_map(|map| map.keys().map(String::len));
+    // Unigram models have a list of pairs of a token and its score.
+    let pairs = vocabulary.as_array().into_iter().flatten().filter_map(|pair| pair[0].as_str()).map(str::len);
+    match added.chain(by_name).chain(pairs).max() {
+        Some(longest) if longest > MAX_TOKEN => {
+            Err(format!("a token has {longest} bytes, more than {MAX_TOKEN}; no vocabulary has such tokens"))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// The product of what each replacement below a rule can add: its content's length over its pattern's shortest match.
@@ -61,6 +86,21 @@ mod tests {
             |count| json!({"normalizer": {"type": "Sequence", "normalizers": vec![double.clone(); count]}});
         assert!(check(&sequence(6)).is_ok());
         assert!(check(&sequence(40)).unwrap_err().contains("times as long"));
+    }
+
+    #[test]
+    fn tokens_of_megabytes_are_refused() {
+        let long = "a".repeat(MAX_TOKEN + 1);
+        for tokenizer in [
+            json!({"added_tokens": [{"id": 1, "content": long}]}),
+            json!({"model": {"vocab": {(long.as_str()): 0}}}),
+            json!({"model": {"vocab": [[long, -1.0]]}}),
+        ] {
+            assert!(check(&tokenizer).unwrap_err().contains("a token has 65537 bytes"));
+        }
+        let many: Vec<Value> =
+            (0..300).map(|id| json!({"id": id, "content": "a".repeat(MAX_TOKEN)})).collect();
+        assert!(check(&json!({"added_tokens": many})).unwrap_err().contains("added tokens have"));
     }
 
     #[test]

@@ -67,7 +67,7 @@ pub(super) fn matcher(
     let work = move || {
         let _place = place;
         let parser = factory.create_parser(grammar);
-        let matcher = parser.map(|parser| Matcher::new(Ok(parser)));
+        let matcher = parser.map(|parser| Matcher::new(Ok(parser)).into_cancellable());
         let _ = sender.send(matcher.map_err(|error| first_line(&format!("{error:#}"))));
     };
     let thread = std::thread::Builder::new().name("constraint".to_owned()).stack_size(STACK);

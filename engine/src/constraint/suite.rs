@@ -55,7 +55,7 @@ fn draw(mut guide: Guide, state: &mut u64) -> Option<String> {
     let mut below = |count: usize| (random::next(state) % count as u64) as usize;
     let mut text = Vec::new();
     while text.len() < LONGEST {
-        if guide.matcher.is_accepting().ok()? && below(3) > 0 {
+        if guide.is_accepting() && below(3) > 0 {
             return String::from_utf8(text).ok();
         }
         let mask = guide.allowed().ok()?;
@@ -69,7 +69,7 @@ fn draw(mut guide: Guide, state: &mut u64) -> Option<String> {
             .flat_map(|byte| std::iter::repeat_n(byte, weight(byte)))
             .collect();
         if bytes.is_empty() {
-            return guide.matcher.is_accepting().ok()?.then(|| String::from_utf8(text).ok())?;
+            return guide.is_accepting().then(|| String::from_utf8(text).ok())?;
         }
         let byte = bytes[below(bytes.len())];
         guide.advance(byte.into()).ok()?;

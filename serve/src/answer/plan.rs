@@ -63,7 +63,7 @@ impl AnswerPlan {
         let rest = model.engine.limits().context.saturating_sub(ids.len()).max(1);
         let request = generation.request(model, generation.max_tokens.unwrap_or(rest));
         Self {
-            request: Request { prefix_scope: caller.prefix_scope, ..request },
+            request: Request { prefix_scope: caller.prefix_scope, client: caller.client, ..request },
             prompts: vec![Arc::new(TokenizedPrompt { ids, ..TokenizedPrompt::default() })],
             answers_per_prompt: generation.n,
             echo: false,

@@ -76,7 +76,7 @@ impl RunningAnswers {
             counts: TokenCounts::default(),
             unfinished: HashMap::new(),
             limits: Limits { timeout, deadline, closing: state.closing() },
-            stopwatch: state.metrics.stopwatch(plan.answers()),
+            stopwatch: state.metrics.stopwatch(&model.name, plan.answers()),
             model,
             plan,
             names,
@@ -86,6 +86,11 @@ impl RunningAnswers {
         running.counts.prompt = running.plan.prompt_tokens() as u64;
         running.stopwatch.accept(running.counts.prompt);
         Ok(running)
+    }
+
+    /// The response is a stream.
+    pub(super) fn is_streamed(&mut self) {
+        self.stopwatch.write_line_at_end();
     }
 
     /// Number of answers.

@@ -58,13 +58,19 @@ pub(crate) trait StreamWriter: Send + 'static {
     }
 }
 
+/// Marks the response that is a stream, whose line in the log follows at its end.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct IsStream;
+
 /// The response that streams running answers.
-pub(crate) fn stream(running: RunningAnswers, writer: impl StreamWriter) -> Response {
+pub(crate) fn stream(mut running: RunningAnswers, writer: impl StreamWriter) -> Response {
+    running.is_streamed();
     let events = frames(running, writer).map(|frame| {
         let event = frame.name.map_or_else(Event::default, |name| Event::default().event(name));
         Ok::<Event, Infallible>(event.data(frame.data))
     });
     let mut response = Sse::new(events).keep_alive(KeepAlive::new().interval(HEARTBEAT)).into_response();
+    response.extensions_mut().insert(IsStream);
     // Tells proxies not to buffer the answer.
     response.headers_mut().insert("x-accel-buffering", HeaderValue::from_static("no"));
     response

@@ -5,6 +5,7 @@
 //! their number.
 
 use super::listener::{Connection, Listener};
+use crate::caller::Peer;
 use crate::connections::{Activity, Connections, Place};
 use crate::server;
 use crate::state::ServerState;
@@ -84,7 +85,8 @@ async fn accept(
                 // Without a place, the connection is closed at once.
                 if let Some(place) = places.enter(client) {
                     let (protocol, router, stop) = (protocol.clone(), router.clone(), stop.clone());
-                    drop(connections.spawn(serve_connection(stream, protocol, router, stop, place)));
+                    let peer = Peer(client);
+                    drop(connections.spawn(serve_connection(stream, peer, protocol, router, stop, place)));
                 }
             }
             Err(_) => tokio::time::sleep(ACCEPT_PAUSE).await,
@@ -98,6 +100,7 @@ async fn accept(
 /// Serves one connection.
 async fn serve_connection(
     stream: Box<dyn Connection>,
+    peer: Peer,
     protocol: http1::Builder,
     router: Router,
     mut stop: watch::Receiver<bool>,
@@ -107,6 +110,7 @@ async fn serve_connection(
     let activity = place.activity.clone();
     let service = service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(activity.clone());
+        request.extensions_mut().insert(peer);
         let (response, activity) = (router.call(request), activity.clone());
         async move {
             let response = response.await?;

@@ -171,6 +171,7 @@ mod tests {
             assert_eq!(value(&response, header::X_CONTENT_TYPE_OPTIONS), "nosniff", "{name}");
             assert!(!content.is_empty(), "{name}");
         }
+        assert!(POLICY.contains("frame-ancestors 'none'"), "no page shows this one in a frame");
         assert!(!POLICY.contains("unsafe") && !POLICY.contains("http"));
         for name in ["", "..", "../Cargo.toml", "vendor", "vendor/README.md", "nothing.js"] {
             assert_eq!(respond(name, &HeaderMap::new()).unwrap_err().status, StatusCode::NOT_FOUND, "{name}");

@@ -25,8 +25,8 @@ pub(crate) async fn completions(
     let prompts = prompt::raw_prompts(&model, prompts, echo, "prompt").await?;
     let max_tokens = generation.max_tokens.unwrap_or_default();
     let prompt_logprobs = generation.logprobs.filter(|_| echo).or(generation.prompt_logprobs);
-    let prefix_scope = caller.prefix_scope;
-    let request = Request { prompt_logprobs, prefix_scope, ..generation.request(&model, max_tokens) };
+    let Caller { prefix_scope, client, .. } = caller;
+    let request = Request { prompt_logprobs, prefix_scope, client, ..generation.request(&model, max_tokens) };
     let plan = AnswerPlan {
         request,
         prompts,

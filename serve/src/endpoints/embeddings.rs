@@ -5,13 +5,14 @@
 
 use crate::answer::{AnswerPlan, ParameterNames, RunningAnswers, WholeAnswer, collect};
 use crate::body::JsonBody;
+use crate::caller::Caller;
 use crate::error::ApiError;
 use crate::fields::wrong;
 use crate::prompt;
 use crate::state::ServerState;
 use crate::valid::EmbeddingRequest;
-use axum::Json;
 use axum::extract::State;
+use axum::{Extension, Json};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use engine::Request;
@@ -22,13 +23,15 @@ use std::sync::Arc;
 /// Embeds texts.
 pub(crate) async fn embeddings(
     State(state): State<Arc<ServerState>>,
+    Extension(caller): Extension<Caller>,
     JsonBody(body, share): JsonBody,
 ) -> Result<Json<EmbeddingList>, ApiError> {
     let request = EmbeddingRequest::new(body, state.settings.lenient)?;
     let model = state.model(&request.model).await?;
     let prompts = prompt::raw_prompts(&model, request.input, false, "input").await?;
     drop(share);
-    let engine_request = Request { embedding: true, pooling: request.pooling, ..Request::default() };
+    let Caller { client, .. } = caller;
+    let engine_request = Request { embedding: true, pooling: request.pooling, client, ..Request::default() };
     let plan = AnswerPlan {
         request: engine_request,
         prompts,

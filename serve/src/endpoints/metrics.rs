@@ -64,7 +64,7 @@ impl Now {
     ) -> fmt::Result {
         let mut family = encoder.encode_descriptor(name, help, None, kind)?;
         for (model, status) in &self.engines {
-            let labels = [("model", model.as_str())];
+            let labels = [("model_name", model.as_str())];
             let metric = family.encode_family(&labels)?;
             match kind {
                 MetricType::Counter => ConstCounter::new(value(status)).encode(metric)?,

@@ -3,7 +3,7 @@
 use crate::body::JsonBody;
 use crate::error::ApiError;
 use crate::model::Model;
-use crate::prompt::{self, SpecialTokens, off_thread_if_long};
+use crate::prompt::{self, SpecialTokens, off_thread_if_long, render_off_thread};
 use crate::state::ServerState;
 use crate::valid::{DetokenizeRequest, Prompt, TemplateRequest, TokenSource, TokenizeRequest};
 use axum::Json;
@@ -24,7 +24,7 @@ pub(crate) async fn tokenize(
         TokenSource::Text { text, .. } => text.len(),
         TokenSource::Conversation(conversation) => prompt::size(conversation),
     };
-    let tokens = off_thread_if_long(size, move || {
+    let tokens = render_off_thread(size, move || {
         let tokens = ids(source, &model, special)?;
         let spelling = |id: &u32| model.tokenizer.token(*id).unwrap_or_default();
         Ok(Tokens {
@@ -74,7 +74,7 @@ pub(crate) async fn apply_template(
     let TemplateRequest { model, conversation } = TemplateRequest::new(body, state.settings.lenient)?;
     let model = state.model(&model).await?;
     let special = state.settings.special_tokens();
-    let rendered = off_thread_if_long(prompt::size(&conversation), move || {
+    let rendered = render_off_thread(prompt::size(&conversation), move || {
         let (prompt, tokens) = prompt::rendered(&model, &conversation, special)?;
         Ok(RenderedPrompt { prompt, tokens })
     });

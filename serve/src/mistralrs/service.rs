@@ -96,8 +96,9 @@ impl Client {
             permit = self.permits.acquire() => permit.ok(),
         };
         drop(events);
-        self.status.queue.leave(1);
+        self.status.queue.leave(decoder.request().client);
         let Some(_permit) = permit else { return self.status.count_cancelled() };
+        decoder.begin();
         let _running = self.status.run();
         let request = decoder.request();
         let prompt = match (request.prompt_logprobs, request.max_tokens) {

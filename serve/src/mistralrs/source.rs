@@ -2,8 +2,13 @@
 //!
 //! transformers 5 writes `rope_theta` into `rope_parameters` of config.json, where mistral.rs does not look. For such a
 //! folder it gets a temporary folder of links, with a config that has the value in both places.
+//!
+//! mistral.rs believes the lengths in a GGUF file and recurses along its lists, which can end the whole process: such a file is
+//! opened by this project's reader first, which refuses what no model needs. So is a tokenizer.
 
 use anyhow::{Context, bail};
+use checkpoint::Tokenizer;
+use checkpoint::gguf::GgufFile;
 use serde_json::{Map, Value};
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
@@ -18,8 +23,21 @@ pub(super) enum WeightsSource {
 }
 
 impl WeightsSource {
-    /// Finds a folder, a `.gguf` file, a folder with one `.gguf` file, or a Hugging Face id, which is downloaded.
+    /// Finds a folder, a `.gguf` file, a folder with one `.gguf` file, or a Hugging Face id, which is downloaded; refuses
+    /// files that could end the process when mistral.rs reads them.
     pub(super) fn find(name: &str) -> anyhow::Result<Self> {
+        let source = Self::locate(name)?;
+        if let Self::Gguf(file) = &source {
+            GgufFile::open(file)?;
+        }
+        let tokenizer = source.folder().join("tokenizer.json");
+        if tokenizer.is_file() {
+            Tokenizer::open(&tokenizer)?;
+        }
+        Ok(source)
+    }
+
+    fn locate(name: &str) -> anyhow::Result<Self> {
         let path = Path::new(name);
         if path.is_file() {
             return match path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gguf")) {
@@ -126,9 +144,58 @@ fn lift_rope(config: &mut Value) -> bool {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may fail loudly")]
 mod tests {
     use super::*;
     use serde_json::json;
+
+    /// The bytes of a GGUF file without tensors whose only metadata entry has these bytes after its key.
+    fn gguf(tensors: u64, key: u64, value: &[u8]) -> Vec<u8> {
+        let counts = [tensors, 1].map(u64::to_le_bytes).concat();
+        [&b"GGUF"[..], &3u32.to_le_bytes(), &counts, &key.to_le_bytes(), b"k", value].concat()
+    }
+
+    /// A value of one type after another, then a length.
+    fn value(kinds: &[u32], length: u64) -> Vec<u8> {
+        let kinds = kinds.iter().flat_map(|kind| kind.to_le_bytes());
+        kinds.chain(length.to_le_bytes()).collect()
+    }
+
+    #[test]
+    fn gguf_files_that_would_end_the_process_are_refused_before_mistral_rs_sees_them() {
+        const TEXT: u32 = 8;
+        const LIST: u32 = 9;
+        let one = 1u64.to_le_bytes();
+        let nested = (0..500_000).flat_map(|_| LIST.to_le_bytes().into_iter().chain(one));
+        let nested: Vec<u8> = LIST.to_le_bytes().into_iter().chain(nested).collect();
+        let tensor = [&value(&[4], 0)[..8], &one, b"t", &u32::MAX.to_le_bytes()].concat();
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("bomb.gguf");
+        for (name, bytes) in [
+            ("nested lists", gguf(0, 1, &nested)),
+            ("a string of 2^42", gguf(0, 1, &value(&[TEXT], 1 << 42))),
+            ("a string of 2^62", gguf(0, 1, &value(&[TEXT], 1 << 62))),
+            ("a key of 2^42", gguf(0, 1 << 42, &[])),
+            ("a list of 2^40", gguf(0, 1, &value(&[LIST, 0], 1 << 40))),
+            ("a tensor of 2^32 - 1 dimensions", gguf(1, 1, &tensor)),
+        ] {
+            std::fs::write(&path, bytes).unwrap();
+            for location in [&path, folder.path()] {
+                let error = WeightsSource::find(&location.to_string_lossy()).unwrap_err().to_string();
+                assert!(error.contains("bomb.gguf"), "{name}: {error}");
+            }
+        }
+    }
+
+    #[test]
+    fn tokenizers_without_bounds_are_refused_before_mistral_rs_sees_them() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("config.json"), "{}").unwrap();
+        let far = json!({"added_tokens": [{"id": 4_000_000_000_u64}], "model": {"vocab": {"a": 0}}});
+        std::fs::write(folder.path().join("tokenizer.json"), far.to_string()).unwrap();
+        let error = WeightsSource::find(&folder.path().to_string_lossy()).unwrap_err().to_string();
+        assert!(error.contains("4000000000"), "{error}");
+    }
 
     #[test]
     fn rope_parameters_are_copied_to_the_top_level() {

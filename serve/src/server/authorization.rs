@@ -1,6 +1,6 @@
 //! Requests without an API key are refused, those with a wrong one after a wait.
 
-use crate::caller::{Caller, known_key, sent_key};
+use crate::caller::{Caller, Peer, known_key, sent_key};
 use crate::error::ApiError;
 use crate::state::ServerState;
 use axum::extract::{Request, State};
@@ -22,7 +22,9 @@ pub(super) async fn authorize(
         None => return Err(refuse(&state, request.headers()).await),
     };
     let prefix_scope = if settings.share_prefixes { 0 } else { key };
-    request.extensions_mut().insert(Caller { prefix_scope, key });
+    let peer = request.extensions().get::<Peer>().copied();
+    let client = if key > 0 { key } else { peer.map_or(0, Peer::number) };
+    request.extensions_mut().insert(Caller { prefix_scope, key, client });
     Ok(next.run(request).await)
 }
 

@@ -31,6 +31,12 @@ pub(super) async fn guard(
         let message = format!("the request has {} `Host` headers; send one", hosts.len());
         return Err(ApiError::bad_request(message).with_code("invalid_host"));
     }
+    let expected = request.headers().get(header::EXPECT);
+    if let Some(expected) = expected.filter(|value| !value.as_bytes().eq_ignore_ascii_case(b"100-continue")) {
+        let expected = shown(expected.to_str().unwrap_or_default());
+        let message = format!("`Expect` is `{expected}`; this server knows `100-continue` only");
+        return Err(ApiError::invalid_request(StatusCode::EXPECTATION_FAILED, message));
+    }
     let host = request.uri().authority().map(|authority| authority.as_str()).or(host(request.headers()));
     let host = host.unwrap_or_default();
     if settings.api_keys.is_empty() && !hosts.is_empty() && !settings.hosts.allow(host) {

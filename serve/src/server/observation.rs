@@ -1,11 +1,13 @@
 //! The request log and the count of responses.
 //!
-//! One line per request: method, path, model, request id, status, the time to the response's head, and why it was refused.
+//! One line per request: method, path, model, request id, status, the time to the response's head or to the end of a
+//! stream, and why it was refused; of answers their tokens (of the prompt, of those the cached ones, and generated), the
+//! time in the queue and the time to the first token.
 //! A client that closes the connection before that is logged and counted with status 499. Bodies are never logged.
 
 use super::request_id;
 use crate::error::Reason;
-use crate::metrics::CLIENT_CLOSED;
+use crate::metrics::{CLIENT_CLOSED, milliseconds};
 use crate::state::ServerState;
 use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::Next;
@@ -23,12 +25,17 @@ pub(super) fn span(request: &Request) -> Span {
         path = request.uri().path(),
         id,
         model = tracing::field::Empty,
+        prompt_tokens = tracing::field::Empty,
+        completion_tokens = tracing::field::Empty,
+        cached_tokens = tracing::field::Empty,
+        queue_ms = tracing::field::Empty,
+        first_token_ms = tracing::field::Empty,
     )
 }
 
 /// Writes the line of a request; of one without an answer with the error's code and parameter.
 pub(super) fn log_response(status: u16, latency: Duration, reason: Option<&Reason>) {
-    let latency_ms = (latency.as_secs_f64() * 1e4).round() / 10.0;
+    let latency_ms = milliseconds(latency);
     match reason {
         Some(Reason { code, param }) => tracing::info!(status, latency_ms, code, param, "response"),
         None => tracing::info!(status, latency_ms, "response"),

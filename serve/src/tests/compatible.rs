@@ -90,7 +90,10 @@ async fn harmless_defaults_of_other_servers_pass_and_their_features_are_refused(
     let llama_cpp = json!({"cache_prompt": true, "repeat_penalty": 1.0, "repeat_last_n": 64, "typical_p": 1.0,
         "mirostat": 0, "mirostat_tau": 5, "xtc_probability": 0, "dry_multiplier": 0.0, "n_predict": -1, "id_slot": -1,
         "timings_per_token": false, "lora": [], "grammar": "", "reasoning_format": "auto"});
-    for more in [guidellm, vllm, llama_cpp] {
+    let others = json!({"stop": "", "tfs": 1, "do_sample": false, "transforms": [], "provider": {"order": []},
+        "usage": {"include": true}, "messages": [{"role": "user", "content":
+            [{"type": "text", "text": "hi", "cache_control": {"type": "ephemeral"}}]}]});
+    for more in [guidellm, vllm, llama_cpp, others, json!({"stop": [""]})] {
         let reply = server.post(CHAT, &chat(more)).await;
         assert_eq!((reply.status, left_out(&reply)), (200, ""), "{}", reply.body);
     }
@@ -101,6 +104,8 @@ async fn harmless_defaults_of_other_servers_pass_and_their_features_are_refused(
         (json!({"prompt_logprobs": 1, "stream": true}), "prompt_logprobs"),
         (json!({"prompt_logprobs": 21}), "prompt_logprobs"),
         (json!({"bad_words": ["a"]}), "bad_words"),
+        (json!({"tfs": 0.9}), "tfs"),
+        (json!({"provider": {"order": ["other"]}}), "provider"),
     ] {
         let refused = server.post(CHAT, &chat(more)).await;
         assert_eq!(
@@ -109,6 +114,23 @@ async fn harmless_defaults_of_other_servers_pass_and_their_features_are_refused(
             "{}",
             refused.body
         );
+    }
+}
+
+#[tokio::test]
+async fn without_sampling_an_answer_is_greedy_and_empty_stop_strings_are_none() {
+    let (model, record) = model(Script::default());
+    let server = start(settings(), Some(vec![model])).await;
+    for (more, temperature) in [
+        (json!({"do_sample": false, "stop": ["", "x"]}), 0.0),
+        (json!({"do_sample": true}), 1.0),
+        (json!({"do_sample": false, "temperature": 0.5}), 0.5),
+    ] {
+        let stops = more["stop"].is_array();
+        assert_eq!(server.post(CHAT, &chat(more)).await.status, 200);
+        let request = record.requests.lock().unwrap().pop().unwrap();
+        assert_eq!(request.sampling.temperature, temperature);
+        assert_eq!(request.stop_strings, if stops { vec!["x"] } else { vec![] });
     }
 }
 
@@ -233,6 +255,13 @@ async fn a_request_of_codex_is_answered() {
             {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "say hi"}]},
             {"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": "x"},
             {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "hi"}]},
+            {"type": "custom_tool_call", "id": "ctc_1", "status": "completed", "call_id": "call_1", "name": "apply_patch",
+                "input": "*** Begin Patch"},
+            {"type": "custom_tool_call_output", "call_id": "call_1", "output": "Success."},
+            {"type": "local_shell_call", "call_id": "call_2", "status": "completed",
+                "action": {"type": "exec", "command": ["ls"]}},
+            {"type": "function_call_output", "call_id": "call_2", "output": "README.md"},
+            {"type": "web_search_call", "id": "ws_1", "status": "completed", "action": {"type": "search", "query": "q"}},
             {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "again"}]},
         ],
         "tools": [function, {"type": "web_search"}, {"type": "local_shell"},
@@ -248,7 +277,11 @@ async fn a_request_of_codex_is_answered() {
     {
         assert!(left_out(&reply).contains(part), "{part}: {}", left_out(&reply));
     }
-    assert_eq!(record.requests.lock().unwrap().len(), 1);
+    let prompt = record.requests.lock().unwrap().remove(0).prompt;
+    let prompt: String = prompt.iter().filter_map(|id| char::from_u32(*id)).collect();
+    for part in ["Begin Patch", "Success.", "local_shell", "README.md"] {
+        assert!(prompt.contains(part), "{part}: {prompt}");
+    }
     let forced =
         json!({"model": "m", "input": "a", "tool_choice": "required", "tools": [{"type": "web_search"}]});
     let refused = server.post(RESPONSES, &forced).await;

@@ -28,6 +28,11 @@ async fn every_request_is_one_line_without_contents() {
     let named = server.request("POST", path, "x-request-id: abc-1\r\n", body.as_bytes()).await;
     assert_eq!(named.status, 200);
     assert_eq!(server.get("/nowhere?key=secret").await.status, 404);
+    let streamed = chat(json!({"stream": true})).to_string();
+    assert_eq!(
+        server.request("POST", path, "x-request-id: abc-3\r\n", streamed.as_bytes()).await.status,
+        200
+    );
     drop(server.send("POST", path, "x-request-id: abc-2\r\n", body.as_bytes()).await);
     for _ in 0..100 {
         if record.cancelled.load(Ordering::SeqCst) == 1 {
@@ -37,14 +42,23 @@ async fn every_request_is_one_line_without_contents() {
     }
     let text = std::fs::read_to_string(log.path()).unwrap();
     let lines: Vec<&str> = text.lines().collect();
-    assert_eq!(lines.len(), 3, "{text}");
+    assert_eq!(lines.len(), 4, "{text}");
     for (line, parts) in lines.iter().zip([
         ["method=POST path=\"/v1/chat/completions\"", "id=\"abc-1\" model=\"m\"", "status=200 latency_ms="],
         ["method=GET path=\"/nowhere\"", "id=\"req_", "status=404 latency_ms="],
+        ["method=POST path=\"/v1/chat/completions\"", "id=\"abc-3\" model=\"m\"", "status=200 latency_ms="],
         ["method=POST path=\"/v1/chat/completions\"", "id=\"abc-2\" model=\"m\"", "status=499 latency_ms="],
     ]) {
         assert!(line.contains(" INFO ") && parts.iter().all(|part| line.contains(part)), "{line}");
     }
+    for line in [lines[0], lines[2]] {
+        for part in
+            ["prompt_tokens=", "completion_tokens=12 ", "cached_tokens=2 ", "queue_ms=7.0", "first_token_ms="]
+        {
+            assert!(line.contains(part), "{part}: {line}");
+        }
+    }
+    assert!(lines[2].contains("is_whole=true"), "{text}");
     assert!(lines[1].contains("code=\"unknown_url\""), "{text}");
     assert!(!text.contains("secret"), "{text}");
 }

@@ -94,6 +94,7 @@ impl Engine for Scripted {
                     text: String::new(),
                     completion_tokens: 0,
                     cached_tokens: 0,
+                    queued: Duration::ZERO,
                 };
                 let _ = sender.send(Event::Done(done));
                 return;
@@ -112,7 +113,9 @@ impl Engine for Scripted {
             record.running.fetch_sub(1, Ordering::SeqCst);
             let (text, completion_tokens) = (script.rest, count);
             let finish = script.finish;
-            let _ = sender.send(Event::Done(Done { finish, text, completion_tokens, cached_tokens: 2 }));
+            let queued = Duration::from_millis(7);
+            let _ =
+                sender.send(Event::Done(Done { finish, text, completion_tokens, cached_tokens: 2, queued }));
         });
         Ok(receiver.into())
     }

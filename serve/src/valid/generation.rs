@@ -155,8 +155,11 @@ fn sampling(fields: &mut Fields) -> Result<Sampling, ApiError> {
             integer(&value).ok_or_else(|| wrong("top_k", &value, "an integer; 0 or -1 keeps all tokens"))?
         }
     };
+    // Without sampling, as text-generation-inference and transformers say it.
+    let is_greedy = fields.boolean("do_sample")? == Some(false);
+    let default_temperature = if is_greedy { 0.0 } else { 1.0 };
     Ok(Sampling {
-        temperature: fields.number("temperature", 0.0..=2.0)?.unwrap_or(1.0),
+        temperature: fields.number("temperature", 0.0..=2.0)?.unwrap_or(default_temperature),
         top_k,
         top_p: fields.number("top_p", 0.0..=1.0)?.unwrap_or(1.0),
         min_p: fields.number("min_p", 0.0..=1.0)?.unwrap_or(0.0),
@@ -204,10 +207,12 @@ fn stop_strings(fields: &mut Fields) -> Result<Vec<String>, ApiError> {
         Some(other) => return Err(wrong("stop", &other, "a string or an array of strings")),
     };
     let text = |item: Value| match item {
-        Value::String(text) if (1..=MAX_STOP_BYTES).contains(&text.len()) => Ok(text),
-        other => Err(wrong("stop", &other, &format!("strings of 1 to {MAX_STOP_BYTES} bytes"))),
+        Value::String(text) if text.len() <= MAX_STOP_BYTES => Ok(text),
+        other => Err(wrong("stop", &other, &format!("strings of at most {MAX_STOP_BYTES} bytes"))),
     };
-    items.into_iter().map(text).collect()
+    let texts = items.into_iter().map(text).collect::<Result<Vec<_>, _>>()?;
+    // Forms send an empty field where no stop string is wanted.
+    Ok(texts.into_iter().filter(|text| !text.is_empty()).collect())
 }
 
 fn stop_token_ids(fields: &mut Fields) -> Result<Vec<u32>, ApiError> {

@@ -70,6 +70,8 @@ pub(super) fn text_of(name: &str, content: Value, lenient: bool) -> Result<Strin
                 // Notes on an earlier answer; the model does not see them.
                 part.list("annotations")?;
                 part.list("logprobs")?;
+                // Prefixes are kept without being asked to.
+                part.object("cache_control")?;
                 part.finish(lenient)?;
                 Ok(text)
             }

@@ -284,12 +284,45 @@ fn add_item(
                 "earlier reasoning is not shown to the model",
             );
         }
+        other if add_foreign_call(&mut item, other, messages, lenient)? => {}
         other => {
-            let expected = "`message`, `function_call`, `function_call_output` or `reasoning`";
+            let expected =
+                "`message`, `function_call`, `function_call_output`, a call of another tool or `reasoning`";
             return Err(wrong(&item.name("type"), &other.into(), expected));
         }
     }
     item.finish(lenient)
+}
+
+/// Adds an earlier call of a tool that is no function, or its result, as a client such as Codex has it in its history: the
+/// model sees a call with the same content. Returns whether the item was one.
+fn add_foreign_call(
+    item: &mut Fields,
+    kind: &str,
+    messages: &mut Vec<Message>,
+    lenient: bool,
+) -> Result<bool, ApiError> {
+    let (name, arguments) = match kind {
+        "custom_tool_call" => (item.need_text("name")?, json!({"input": item.need_text("input")?})),
+        "local_shell_call" => ("local_shell".to_owned(), item.need("action")?),
+        "web_search_call" => {
+            // The provider ran it, and its result is in the answer that follows.
+            item.take("action");
+            return Ok(true);
+        }
+        "custom_tool_call_output" | "local_shell_call_output" => {
+            let id = item.need_text("call_id")?;
+            item.text("name")?;
+            let output = text_of(&item.name("output"), item.need("output")?, lenient)?;
+            messages.push(Message { tool_call_id: Some(id), ..Message::new("tool", output) });
+            return Ok(true);
+        }
+        _ => return Ok(false),
+    };
+    item.text("namespace")?;
+    let function = json!({"name": name, "arguments": arguments.to_string()});
+    add_call(messages, json!({"id": item.need_text("call_id")?, "type": "function", "function": function}));
+    Ok(true)
 }
 
 fn message(item: &mut Fields, lenient: bool) -> Result<Message, ApiError> {

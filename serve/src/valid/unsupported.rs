@@ -76,6 +76,11 @@ pub(super) fn engine_defaults() -> Vec<(&'static str, Vec<Value>)> {
         ("response_fields", vec![json!([])]),
         ("parse_tool_calls", on()),
         ("thinking_forced_open", off()),
+        // text-generation-webui, and OpenRouter; the usage is always reported.
+        ("tfs", one()),
+        ("transforms", vec![json!([])]),
+        ("provider", vec![json!({}), json!({"order": []})]),
+        ("usage", vec![json!({"include": true}), json!({"include": false})]),
     ]
 }
 

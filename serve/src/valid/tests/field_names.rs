@@ -87,6 +87,10 @@ fn responses() -> Vec<Value> {
         {"type": "function_call", "call_id": "c", "name": "f", "arguments": "{}"},
         {"type": "function_call_output", "call_id": "c", "output": part},
         {"type": "reasoning"},
+        {"type": "custom_tool_call", "call_id": "d", "name": "f", "input": "a"},
+        {"type": "custom_tool_call_output", "call_id": "d", "output": part},
+        {"type": "local_shell_call", "call_id": "e", "action": {}},
+        {"type": "web_search_call"},
     ]);
     vec![
         json!({
@@ -143,9 +147,14 @@ fn the_documentation_has_every_field() {
     let components = Value::Object(openai::schema::components());
     let rows = documented();
     let mut names = BTreeSet::new();
-    for (endpoint, name) in
-        [("chat", "ChatRequest"), ("completions", "CompletionRequest"), ("responses", "ResponseRequest")]
-    {
+    for (endpoint, name) in [
+        ("chat", "ChatRequest"),
+        ("completions", "CompletionRequest"),
+        ("responses", "ResponseRequest"),
+        ("embeddings", "EmbeddingRequest"),
+        ("tokenize", "TokenizeRequest"),
+        ("detokenize", "DetokenizeRequest"),
+    ] {
         let mut fields = BTreeSet::new();
         schema_names(&components, &components[name], "", &mut fields);
         for field in fields.into_iter().filter(|field| !field.contains(['.', '['])) {
