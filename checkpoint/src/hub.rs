@@ -4,7 +4,7 @@
 use crate::error::Error;
 use crate::inherited::{CARD, TEMPLATES, is_license};
 use hub::{Id, Kind, Repository, Settings};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Beside the weights; those the repository has are downloaded.
 const SETTINGS: [&str; 3] = ["tokenizer_config.json", "chat_template.jinja", "generation_config.json"];
@@ -112,6 +112,19 @@ impl HubDataset {
             ));
         }
         self.fetch(&chosen)
+    }
+}
+
+/// Refuses to ask the hub for what looks like a path with a mistyped end: `runs/typo` beside a folder `runs`.
+///
+/// # Errors
+/// When the name begins with a folder of this machine, and names no revision.
+pub fn refuse_path(name: &str) -> Result<(), Error> {
+    match name.split_once('/') {
+        Some((folder, _)) if !name.contains('@') && Path::new(folder).is_dir() => {
+            Err(Error::NoFolder { name: name.to_owned(), folder: folder.to_owned() })
+        }
+        _ => Ok(()),
     }
 }
 
