@@ -4,7 +4,7 @@
 use crate::examples::{Rules, Tools};
 use crate::settings::settings;
 use anyhow::{Context, Result, bail};
-use checkpoint::{HubDataset, is_hub_id};
+use checkpoint::{HubDataset, is_hub_id, refuse_mistyped_path};
 use datasets::{NamedColumn, ReadOptions, RowLimits};
 use serde_json::{Map, Value};
 use std::path::PathBuf;
@@ -33,7 +33,7 @@ settings! {
         tools: Tools = Tools::Words,
         /// Variables of the chat template, as a JSON object; a row's chat_template_kwargs come before them
         template_args: String = String::new(),
-        /// Read special tokens that a message spells as text
+        /// Read special tokens that a message or a document spells as text
         [num_args = 0..=1, default_missing_value = "true"]
         split_special_tokens: bool = false,
     }
@@ -91,6 +91,7 @@ pub(crate) fn located(data: &[PathBuf], options: &ReadOptions) -> Result<Vec<Pat
                 "cannot read {name}: it is no file, no folder and no Hugging Face id (owner/name); correct the path"
             );
         }
+        refuse_mistyped_path(&name)?;
         let choose = |card: Option<&str>, names: &[String]| datasets::choose(card, names, options.choice());
         HubDataset::find(&name)?
             .fetch_data(choose, datasets::is_data)
