@@ -10,6 +10,7 @@ mod marks;
 mod message;
 mod spans;
 
+pub use marks::{document_as_text, spells_special_token};
 pub use message::Message;
 pub use spans::TokenRole;
 

@@ -13,6 +13,17 @@ pub enum Error {
         "there is no checkpoint `{0}`: it is neither a folder nor a hub id (`owner/name`); give one of the two"
     )]
     NoCheckpoint(String),
+    /// The name could be a hub id, but begins with a folder of this machine, as a mistyped path does.
+    #[error(
+        "there is no folder {name}, and it is not asked from the hub, because {folder} is a folder here; correct the path, or give \
+         `{name}@main` for the hub's"
+    )]
+    NoFolder {
+        /// The name.
+        name: String,
+        /// The folder that it begins with.
+        folder: String,
+    },
     /// A file of the checkpoint is missing.
     #[error("{} has no {missing}; {hint}", folder.display())]
     Incomplete {

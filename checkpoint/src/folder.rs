@@ -7,6 +7,7 @@ use crate::error::{Error, read_to_string};
 use crate::gguf::{self, GgufFile, GgufText};
 use crate::hint::hint;
 use crate::inherited::Inherited;
+use crate::links::is_inside;
 use crate::weights::Weights;
 use crate::{ChatTemplate, ModelConfig, Tokenizer, adapter, hub};
 use serde_json::{Map, Value};
@@ -75,7 +76,8 @@ impl Checkpoint {
         };
         let mut stop_ids: BTreeSet<u32> = config.eos_token_ids.iter().copied().collect();
         let path = folder.join("generation_config.json");
-        let generation = if path.is_file() { read_json(&path)? } else { Value::Null };
+        let generation =
+            if path.is_file() && is_inside(&folder, &path) { read_json(&path)? } else { Value::Null };
         stop_ids.extend(eos_ids(&generation));
         let generation = generation.as_object().cloned().unwrap_or_default();
         let inherited = Inherited::read(&folder, &settings.raw);
@@ -263,6 +265,7 @@ pub fn tokenizer_folder(name: &str) -> Result<PathBuf, Error> {
     } else if path.is_dir() {
         path.to_owned()
     } else if hub::is_id(name) {
+        hub::refuse_path(name)?;
         hub::fetch_tokenizer(name)?
     } else {
         return Err(Error::NoCheckpoint(name.to_owned()));
@@ -290,7 +293,11 @@ pub fn locate(name: &str) -> Result<PathBuf, Error> {
     if folder.is_dir() {
         return Ok(folder.to_owned());
     }
-    if hub::is_id(name) { hub::fetch(name) } else { Err(Error::NoCheckpoint(name.to_owned())) }
+    if !hub::is_id(name) {
+        return Err(Error::NoCheckpoint(name.to_owned()));
+    }
+    hub::refuse_path(name)?;
+    hub::fetch(name)
 }
 
 fn required(folder: &Path, file: &'static str) -> Result<PathBuf, Error> {

@@ -23,3 +23,25 @@ pub(crate) fn hint(folder: &Path) -> &'static str {
     }
     "a checkpoint folder contains config.json, tokenizer.json and model.safetensors (or shards with model.safetensors.index.json)"
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may fail loudly")]
+mod tests {
+    use super::hint;
+
+    #[test]
+    fn a_folder_is_named_for_what_it_probably_is() {
+        for (file, expected) in [
+            ("adapter_config.json", "it is an adapter (PEFT)"),
+            ("vocab.json", "it has only a slow tokenizer"),
+            ("tokenizer.model", "it has only a slow tokenizer"),
+            ("pytorch_model.bin.index.json", "it has pytorch_model.bin"),
+            ("a.gguf", "it contains a GGUF file"),
+            ("tokenizer.json", "a checkpoint folder contains"),
+        ] {
+            let folder = tempfile::tempdir().unwrap();
+            std::fs::write(folder.path().join(file), "").unwrap();
+            assert!(hint(folder.path()).starts_with(expected), "{file}: {}", hint(folder.path()));
+        }
+    }
+}

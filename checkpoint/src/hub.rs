@@ -127,8 +127,24 @@ pub fn located_data(
 ) -> Result<PathBuf, Error> {
     match path.to_str().filter(|name| is_id(name)) {
         _ if path.exists() => Ok(path.to_owned()),
-        Some(id) => HubDataset::find(id)?.fetch_data(choose, is_data),
+        Some(id) => {
+            refuse_path(id)?;
+            HubDataset::find(id)?.fetch_data(choose, is_data)
+        }
         None => Err(Error::NoData(path.to_owned())),
+    }
+}
+
+/// Refuses to ask the hub for what looks like a path with a mistyped end: `runs/typo` beside a folder `runs`.
+///
+/// # Errors
+/// When the name begins with a folder of this machine, and names no revision.
+pub fn refuse_path(name: &str) -> Result<(), Error> {
+    match name.split_once('/') {
+        Some((folder, _)) if !name.contains('@') && Path::new(folder).is_dir() => {
+            Err(Error::NoFolder { name: name.to_owned(), folder: folder.to_owned() })
+        }
+        _ => Ok(()),
     }
 }
 

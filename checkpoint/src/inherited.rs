@@ -4,11 +4,12 @@
 //! The card itself is not carried on: it describes the parent. Files that follow from `tokenizer.json` (`vocab.json`,
 //! `merges.txt`, `special_tokens_map.json`, `added_tokens.json`) are not either: with an added token they would be wrong.
 
+use crate::links::is_inside;
 use serde_json::{Map, Value};
 use std::path::Path;
 
 /// The folder of named templates, as transformers has it.
-pub(crate) const TEMPLATES: &str = "additional_chat_templates";
+pub const TEMPLATES: &str = "additional_chat_templates";
 /// The model card.
 pub(crate) const CARD: &str = "README.md";
 /// Fields of a card's front matter that name the license.
@@ -41,8 +42,9 @@ pub struct Inherited {
 impl Inherited {
     /// Reads it from a checkpoint's folder; what cannot be read is left out.
     pub(crate) fn read(folder: &Path, tokenizer_config: &Map<String, Value>) -> Self {
-        let text =
-            |name: &str| read_bounded(&folder.join(name)).and_then(|bytes| String::from_utf8(bytes).ok());
+        let text = |name: &str| {
+            read_bounded(folder, &folder.join(name)).and_then(|bytes| String::from_utf8(bytes).ok())
+        };
         let card = text(CARD).unwrap_or_default();
         let mut config: Map<String, Value> =
             text("config.json").and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
@@ -70,7 +72,7 @@ impl Inherited {
 }
 
 /// Whether a file's name is that of a license or a notice, such as `LICENSE`, `LICENSE.txt` or `USE_POLICY.md`.
-pub(crate) fn is_license(name: &str) -> bool {
+pub fn is_license(name: &str) -> bool {
     let stem = name.split('.').next().unwrap_or_default().to_ascii_lowercase();
     let is_text = matches!(name.split_once('.').map_or("", |(_, end)| end), "" | "md" | "txt");
     let begins = ["license", "licence", "notice", "use_policy", "copying"];
@@ -80,9 +82,10 @@ pub(crate) fn is_license(name: &str) -> bool {
         })
 }
 
-fn read_bounded(path: &Path) -> Option<Vec<u8>> {
+/// Reads a small file of a checkpoint's folder; `None` if it is behind a link that leaves the folder.
+fn read_bounded(folder: &Path, path: &Path) -> Option<Vec<u8>> {
     let is_small = path.metadata().is_ok_and(|found| found.is_file() && found.len() <= MAX_BYTES);
-    is_small.then(|| std::fs::read(path).ok()).flatten()
+    (is_small && is_inside(folder, path)).then(|| std::fs::read(path).ok()).flatten()
 }
 
 /// The names of a folder's files, in order.
@@ -95,7 +98,7 @@ fn names(folder: &Path) -> Vec<String> {
 
 fn licenses(folder: &Path) -> Vec<(String, Vec<u8>)> {
     let names = names(folder).into_iter().filter(|name| is_license(name));
-    names.filter_map(|name| Some((name.clone(), read_bounded(&folder.join(name))?))).collect()
+    names.filter_map(|name| Some((name.clone(), read_bounded(folder, &folder.join(name))?))).collect()
 }
 
 /// The license fields of a card's front matter, which is YAML between two lines of three hyphens.
@@ -123,10 +126,10 @@ fn templates(folder: &Path, tokenizer_config: &Map<String, Value>) -> Vec<(Strin
             && name != "default"
             && name.chars().all(|c| c.is_ascii_alphanumeric() || "_-".contains(c))
     };
-    let folder = folder.join(TEMPLATES);
-    let stored = names(&folder).into_iter().filter_map(|file| {
+    let inner = folder.join(TEMPLATES);
+    let stored = names(&inner).into_iter().filter_map(|file| {
         let name = file.strip_suffix(".jinja").filter(|name| is_name(name))?;
-        Some((name.to_owned(), String::from_utf8(read_bounded(&folder.join(&file))?).ok()?))
+        Some((name.to_owned(), String::from_utf8(read_bounded(folder, &inner.join(&file))?).ok()?))
     });
     let mut found: Vec<(String, String)> = stored.collect();
     let listed = tokenizer_config.get("chat_template").and_then(Value::as_array);
@@ -193,5 +196,26 @@ mod tests {
         assert_eq!(Value::Object(found.config), json!({"hidden_size": 4, "custom": [1]}));
         let empty = tempfile::tempdir().unwrap();
         assert_eq!(Inherited::read(empty.path(), &Map::new()), Inherited::default());
+    }
+    /// What a link brings in would be written into every model that is trained from this one.
+    #[cfg(unix)]
+    #[test]
+    fn links_that_leave_the_folder_are_left_out() {
+        use std::os::unix::fs::symlink;
+        let place = tempfile::tempdir().unwrap();
+        let folder = place.path().join("model");
+        std::fs::create_dir_all(folder.join(TEMPLATES)).unwrap();
+        let private = place.path().join("private");
+        std::fs::write(&private, "---\nlicense: secret\n---\n").unwrap();
+        std::fs::write(place.path().join("private.json"), "{\"token\": \"secret\"}").unwrap();
+        std::fs::write(folder.join("TERMS"), "Do as you like.").unwrap();
+        symlink(&private, folder.join("LICENSE")).unwrap();
+        symlink("TERMS", folder.join("NOTICE")).unwrap();
+        symlink(&private, folder.join("README.md")).unwrap();
+        symlink("../private.json", folder.join("config.json")).unwrap();
+        symlink(&private, folder.join(TEMPLATES).join("x.jinja")).unwrap();
+        let found = Inherited::read(&folder, &Map::new());
+        let licenses = vec![("NOTICE".to_owned(), b"Do as you like.".to_vec())];
+        assert_eq!(found, Inherited { licenses, ..Inherited::default() });
     }
 }

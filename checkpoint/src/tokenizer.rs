@@ -332,6 +332,20 @@ mod tests {
         Tokenizer::from_json(&file.to_string())
     }
 
+    /// A tokenizer that got a token which the model has no row for: the token is named, and so is the remedy.
+    #[test]
+    fn a_token_beyond_the_embedding_is_named() {
+        let added = serde_json::json!([{"id": 2, "content": "[PAD]", "special": true, "single_word": false,
+            "lstrip": false, "rstrip": false, "normalized": false}]);
+        let tokenizer = with("added_tokens", added).unwrap();
+        let config = ModelConfig { vocab_size: 2, ..ModelConfig::smollm2_135m() };
+        let reason = tokenizer.check(&config).unwrap_err();
+        for part in ["token id 2 (\"[PAD]\")", "vocab_size is 2", "the embedding must grow"] {
+            assert!(reason.contains(part), "{reason}");
+        }
+        assert_eq!(tokenizer.check(&ModelConfig { vocab_size: 3, ..config }), Ok(()));
+    }
+
     #[test]
     fn a_file_that_its_library_cannot_take_is_an_error() {
         use serde_json::json;

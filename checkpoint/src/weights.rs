@@ -305,5 +305,22 @@ mod tests {
         let bytes = std::fs::read(&path).unwrap();
         std::fs::write(&path, &bytes[..bytes.len() - 7]).unwrap();
         refused("not a whole safetensors file");
+        // Types that training does not compute with, whatever transformers does.
+        for (dtype, bytes) in [(Dtype::F64, 8), (Dtype::F8_E4M3, 1)] {
+            let views = values(&config)
+                .into_iter()
+                .map(|(name, shape, values)| (name, shape, vec![0_u8; values.len() * bytes]));
+            let views: Vec<_> = views.collect();
+            let views = views.iter().map(|(name, shape, bytes)| {
+                (name.as_str(), TensorView::new(dtype, shape.clone(), bytes).unwrap())
+            });
+            std::fs::write(&path, safetensors::serialize(views, None).unwrap()).unwrap();
+            refused(&format!("is {dtype:?}; expected F32, F16 or BF16"));
+        }
+        // What follows from the config is ignored, as transformers does.
+        let mut derived = values(&config);
+        derived.push(("model.layers.0.self_attn.rotary_emb.inv_freq".to_owned(), vec![2], vec![1.0; 2]));
+        write(&path, &derived, Precision::F32).unwrap();
+        assert!(Weights::open(folder.path(), &config).is_ok());
     }
 }

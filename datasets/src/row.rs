@@ -7,6 +7,9 @@ use serde_json::{Map, Value};
 /// The columns of images, videos and sounds.
 pub(crate) const MEDIA: [&str; 6] = ["image", "images", "video", "videos", "audio", "audios"];
 
+/// The columns that say whether a reply is a good one, as for KTO.
+const LABELS: [&str; 2] = ["label", "kto_tag"];
+
 /// One message of a conversation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Message {
@@ -114,8 +117,29 @@ impl Row {
         weight(self.metadata()).ok().flatten()
     }
 
-    /// Why the row is no example of what an assistant should say: its reply is labeled as a bad one (KTO), or it has
-    /// images, videos or sounds, of which only the text would remain. `None` for any other row.
+    /// Whether the row's reply is labeled as a good one, as for KTO: true, false, 1, 0, or a text that says so, as in CSV.
+    /// `None` if it has no label.
+    ///
+    /// # Errors
+    /// Names a label that says neither.
+    pub fn label(&self) -> Result<Option<bool>, String> {
+        for name in LABELS {
+            match self.metadata().get(name) {
+                None | Some(Value::Null) => {}
+                Some(Value::String(text)) if text.trim().is_empty() => {}
+                Some(value) => {
+                    let label = truth(value);
+                    return label.map(Some).ok_or_else(|| {
+                        format!("`{name}` is {value}; a label of a reply is true, false, 1 or 0")
+                    });
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// Why the row is no example of what an assistant should say: its reply is labeled as a bad one (KTO) or by what is neither
+    /// good nor bad, or it has images, videos or sounds, of which only the text would remain. `None` for any other row.
     pub fn unfit(&self) -> Option<&'static str> {
         let is_empty = |value: &Value| match value {
             Value::Null => true,
@@ -124,10 +148,10 @@ impl Row {
             _ => false,
         };
         let metadata = self.metadata();
-        let is_bad = ["label", "kto_tag"].iter().any(|name| metadata.get(*name) == Some(&Value::Bool(false)));
-        match self {
-            Self::Text(_) => None,
-            Self::Chat(_) if is_bad => Some("rejected_reply"),
+        match (self, self.label()) {
+            (Self::Text(_), _) => None,
+            (Self::Chat(_), Ok(Some(false))) => Some("rejected_reply"),
+            (Self::Chat(_), Err(_)) => Some("unknown_label"),
             _ if MEDIA.iter().any(|name| metadata.get(*name).is_some_and(|value| !is_empty(value))) => {
                 Some("has_media")
             }
@@ -143,5 +167,63 @@ impl Row {
             Self::Text(_) => return None,
         };
         messages.iter().find(|message| message.role == "user").map(|message| message.content.as_str())
+    }
+}
+
+/// What a value says that stands for a Boolean.
+fn truth(value: &Value) -> Option<bool> {
+    match value {
+        Value::Bool(truth) => Some(*truth),
+        Value::Number(number) => match number.as_f64() {
+            Some(0.0) => Some(false),
+            Some(1.0) => Some(true),
+            _ => None,
+        },
+        Value::String(text) => match text.trim().to_ascii_lowercase().as_str() {
+            "true" | "1" | "1.0" => Some(true),
+            "false" | "0" | "0.0" => Some(false),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    /// Nothing that is called a label is a good reply by being no Boolean.
+    #[test]
+    fn labels_are_read_in_the_forms_of_json_and_csv() {
+        let labeled = |name: &str, value: &Value| {
+            let mut metadata = Map::new();
+            metadata.insert(name.to_owned(), value.clone());
+            Row::Chat(ChatRow { messages: vec![Message::new("assistant", "Go away.")], metadata })
+        };
+        for name in LABELS {
+            for good in [json!(true), json!(1), json!(1.0), json!("True"), json!("1")] {
+                assert_eq!(labeled(name, &good).label(), Ok(Some(true)), "{good}");
+                assert_eq!(labeled(name, &good).unfit(), None, "{good}");
+            }
+            for bad in [json!(false), json!(0), json!(0.0), json!("False"), json!(" false"), json!("0")] {
+                assert_eq!(labeled(name, &bad).label(), Ok(Some(false)), "{bad}");
+                assert_eq!(labeled(name, &bad).unfit(), Some("rejected_reply"), "{bad}");
+            }
+            for other in [json!("rejected"), json!(-1), json!(0.5), json!([false]), json!({"label": true})] {
+                let expected = format!("`{name}` is {other}");
+                assert!(labeled(name, &other).label().is_err_and(|reason| reason.contains(&expected)));
+                assert_eq!(labeled(name, &other).unfit(), Some("unknown_label"), "{other}");
+            }
+            for none in [json!(null), json!("")] {
+                assert_eq!(labeled(name, &none).label(), Ok(None));
+                assert_eq!(labeled(name, &none).unfit(), None);
+            }
+        }
+        let text = Row::Text(TextRow {
+            text: "a".to_owned(),
+            metadata: json!({"label": "x"}).as_object().cloned().unwrap_or_default(),
+        });
+        assert_eq!(text.unfit(), None);
     }
 }

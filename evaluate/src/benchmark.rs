@@ -87,6 +87,7 @@ fn score_models(settings: &Settings<'_>, stop: &Stop) -> Result<Option<Vec<Model
         let folder = settings.out.join(name);
         std::fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
         let _lock = Lock::acquire_unless(options.no_lock, &folder, "smoleval score")?;
+        ModelSummary::refuse_foreign(&folder)?;
         // What a killed run left.
         files::atomic::remove_abandoned(&folder, Duration::ZERO)?;
         let model = Model::open(location, options)?;

@@ -7,7 +7,7 @@ use crate::jsonl;
 use crate::replies::Reply;
 use anyhow::{Context, Result, bail, ensure};
 use datasets::write::write_jsonl;
-use files::{atomic, hash};
+use files::{atomic, hash, owned};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use std::path::{Path, PathBuf};
@@ -102,6 +102,34 @@ impl ModelResults {
 /// The manifest and the replies of a model.
 fn paths(folder: &Path, name: &str) -> (PathBuf, PathBuf) {
     (folder.join(format!("{name}.json")), folder.join(format!("{name}.replies.jsonl")))
+}
+
+/// Refuses a folder in which the results of these models would replace what this program did not write. Nothing is written.
+///
+/// # Errors
+/// Names the file.
+pub(crate) fn refuse_foreign<'a>(folder: &Path, names: impl Iterator<Item = &'a str>) -> Result<()> {
+    let check = |path: &Path, is_ours: fn(&[u8]) -> bool| -> Result<()> {
+        owned::refuse_links(path)?;
+        let Ok(bytes) = std::fs::read(path) else { return Ok(()) };
+        let path = path.display();
+        ensure!(is_ours(&bytes), "{path} is not a result of smoleval; move it away, or give another `--out`");
+        Ok(())
+    };
+    for name in names {
+        let (manifest, replies) = paths(folder, name);
+        check(&manifest, |bytes| serde_json::from_slice::<Manifest>(bytes).is_ok())?;
+        check(&replies, |bytes| {
+            let first = bytes.split(|byte| *byte == b'\n').next().unwrap_or_default();
+            first.is_empty() || serde_json::from_slice::<Reply>(first).is_ok()
+        })?;
+    }
+    check(&folder.join(format!("{SCOREBOARD}.json")), |bytes| {
+        let value: Value = serde_json::from_slice(bytes).unwrap_or_default();
+        let is_list = value.as_object().is_some_and(|value| value.len() == 1 && value["models"].is_array());
+        // A power loss leaves nothing of it, or zeros.
+        is_list || bytes.iter().all(|byte| *byte == 0)
+    })
 }
 
 /// Refuses a name that is not a plain file name, or that is the scoreboard's.
@@ -215,6 +243,39 @@ mod tests {
         // A model that is scored again does not drop the others.
         update_scoreboard(folder.path(), &["b".to_owned()]).expect("it can be written");
         assert_eq!(names(folder.path()).expect("there are results"), ["a", "b"]);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn what_is_no_result_is_not_replaced() {
+        let refused = |name: &str, text: &str| {
+            let folder = tempfile::tempdir().expect("a temporary folder");
+            std::fs::write(folder.path().join(name), text).expect("it can be written");
+            let found = refuse_foreign(folder.path(), ["m"].into_iter());
+            assert!(found.as_ref().err().is_none_or(|error| error.to_string().contains(name)), "{found:?}");
+            found.is_err()
+        };
+        for (name, text) in [
+            ("scoreboard.json", "{\"points\": 3}"),
+            ("scoreboard.json", "mine"),
+            ("m.json", "{\"mine\": 1}"),
+            ("m.replies.jsonl", "{\"mine\": 1}\n"),
+            ("m.replies.jsonl", "mine"),
+        ] {
+            assert!(refused(name, text), "{name}: {text}");
+        }
+        for (name, text) in [
+            ("scoreboard.json", "{\"models\": [\"a\"]}"),
+            ("scoreboard.json", ""),
+            ("m.replies.jsonl", ""),
+            ("other.json", "mine"),
+        ] {
+            assert!(!refused(name, text), "{name}: {text}");
+        }
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let link = folder.path().join("scoreboard.json");
+        std::os::unix::fs::symlink("elsewhere", link).expect("a link");
+        assert!(refuse_foreign(folder.path(), ["m"].into_iter()).is_err());
     }
 
     #[test]

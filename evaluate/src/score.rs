@@ -58,6 +58,7 @@ pub fn run(options: &Options, checker: Option<QuestionChecker>, more_tasks: &[Ta
     let held_out = HeldOut::read(options, checker)?;
     std::fs::create_dir_all(&options.out)
         .with_context(|| format!("cannot create --out {}", options.out.display()))?;
+    results::refuse_foreign(&options.out, models.iter().map(|(name, _)| name.as_str()))?;
     let (mut names, mut results) = (Vec::new(), Vec::new());
     for (name, location) in &models {
         match score_model(name, location, &held_out, options, &stop) {

@@ -311,6 +311,25 @@ mod tests {
         assert_eq!(mode("atomic-folder"), mode("plain-folder"));
     }
 
+    /// Whoever may write into a folder cannot put a link in a temporary file's place: nobody knows its name, and what exists is
+    /// never opened.
+    #[test]
+    fn temporary_names_cannot_be_laid_ahead() {
+        let folder = tempfile::tempdir().unwrap();
+        let destination = folder.path().join("result");
+        let mut seen = std::collections::BTreeSet::new();
+        for _ in 0..100 {
+            let file = NewFile::create(&destination).unwrap();
+            let made = NewFolder::create(&destination).unwrap();
+            for path in [file.temporary_path(), made.path()] {
+                let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+                assert!(name.strip_prefix(PREFIX).is_some_and(|random| random.len() >= 6), "{name}");
+                assert!(seen.insert(name.clone()), "{name} is repeated");
+                assert!(!name.contains("result"), "{name}");
+            }
+        }
+    }
+
     #[test]
     fn an_error_names_the_destination() {
         let path = Path::new("/nowhere/at/all.txt");

@@ -11,12 +11,22 @@ use std::path::{Component, Path, PathBuf};
 /// # Errors
 /// [`Error::NotAFile`] when the path is a link, a folder or a device: what it leads to stays as it is.
 pub fn open(path: &Path) -> Result<File, Error> {
+    open_with(path, OpenOptions::new().create(true).truncate(false).read(true).write(true))
+}
+
+/// Opens a file for adding at its end, and creates it if it does not exist.
+///
+/// # Errors
+/// As [`open`].
+pub fn append(path: &Path) -> Result<File, Error> {
+    open_with(path, OpenOptions::new().create(true).append(true))
+}
+
+fn open_with(path: &Path, options: &mut OpenOptions) -> Result<File, Error> {
     refuse_links(path)?;
-    let mut options = OpenOptions::new();
-    options.create(true).truncate(false).read(true).write(true);
     // Between the look above and this call somebody may have put a link there.
     #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::custom_flags(&mut options, libc::O_NOFOLLOW);
+    std::os::unix::fs::OpenOptionsExt::custom_flags(options, libc::O_NOFOLLOW);
     options.open(path).map_err(|reason| Error::file("write", path, reason))
 }
 
@@ -95,6 +105,9 @@ mod tests {
         open(&stranger).unwrap();
         assert_eq!(std::fs::read_to_string(&stranger).unwrap(), "ten letters");
         open(&folder.path().join("new")).unwrap();
+        assert!(append(&link).is_err() && append(&folder.path().join("dangling")).is_err());
+        append(&stranger).unwrap();
+        assert_eq!(std::fs::read_to_string(&stranger).unwrap(), "ten letters");
     }
 
     #[test]

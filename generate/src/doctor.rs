@@ -1,7 +1,7 @@
 //! `smoltalk doctor`: what this machine has, and what of it the programs will use.
 
-use crate::room::free_bytes;
 use anyhow::Result;
+use files::disk::free_bytes;
 use std::path::{Path, PathBuf};
 
 /// The command line of `smoltalk doctor`.

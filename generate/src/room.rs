@@ -1,6 +1,7 @@
 //! Whether the disk has room for the answers of the calls in flight. An answer that cannot be recorded is paid for nothing,
 //! so no call is sent when the room is nearly used up.
 
+use files::disk::free_bytes;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -48,19 +49,6 @@ fn shortage(folder: &Path, free: u64) -> Option<String> {
     })
 }
 
-/// The bytes that this user may still write to the file system of a folder.
-pub(crate) fn free_bytes(folder: &Path) -> Option<u64> {
-    use std::os::unix::ffi::OsStrExt;
-    let path = std::ffi::CString::new(folder.as_os_str().as_bytes()).ok()?;
-    let mut space = std::mem::MaybeUninit::<libc::statvfs>::zeroed();
-    // SAFETY: the path ends with a zero byte, and `space` has the size of what is written to it; all-zero bytes are a
-    // valid `statvfs`, should the call fail.
-    let (result, space) = unsafe { (libc::statvfs(path.as_ptr(), space.as_mut_ptr()), space.assume_init()) };
-    // Other systems have narrower types here.
-    #[allow(clippy::useless_conversion, clippy::unnecessary_cast, reason = "a conversion elsewhere")]
-    (result == 0).then(|| (space.f_bavail as u64).saturating_mul(space.f_frsize as u64))
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a test may fail loudly")]
 mod tests {
@@ -71,9 +59,6 @@ mod tests {
         let text = shortage(Path::new("out"), 300 << 10).unwrap();
         assert!(text.starts_with("out has 300 KiB of free space") && text.contains("make room"), "{text}");
         assert_eq!(shortage(Path::new("out"), LEAST), None);
-        let folder = tempfile::tempdir().unwrap();
-        assert!(free_bytes(folder.path()).unwrap() > 0);
-        assert_eq!(free_bytes(Path::new("/nowhere/at/all")), None);
         assert_eq!(Room::of(Path::new("/nowhere/at/all")).shortage(), None);
     }
 }

@@ -54,9 +54,14 @@ fn contents(folder: &Path) -> Vec<String> {
 fn a_source_has_columns_by_name_and_leaves_invalid_and_rejected_rows_out_by_name() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
-    let row = |q: &str, a: &str, label: bool| json!({"q": q, "a": a, "label": label}).to_string();
-    let lines =
-        [row("1", "one", true), row("2", "two", false), "{\"q\": NaN}".to_owned(), row("3", "three", true)];
+    let row = |q: &str, a: &str, label: Value| json!({"q": q, "a": a, "label": label}).to_string();
+    let lines = [
+        row("1", "one", json!(true)),
+        row("2", "two", json!("False")),
+        "{\"q\": NaN}".to_owned(),
+        row("3", "three", json!(1)),
+        row("4", "four", json!("bad")),
+    ];
     write_lines(&folder.join("rows.jsonl"), &lines);
     let reason = format!("{:#}", mix(folder, "").unwrap_err());
     assert!(reason.contains("--columns prompt=COLUMN,reply=COLUMN"), "{reason}");
@@ -69,6 +74,7 @@ fn a_source_has_columns_by_name_and_leaves_invalid_and_rejected_rows_out_by_name
         serde_json::from_str(&std::fs::read_to_string(folder.join("out/mix.json")).unwrap()).unwrap();
     let source = &mixed["sources"][0];
     assert_eq!((&source["rows"], &source["filtered"]["rejected_reply"]), (&json!(2), &json!(1)));
+    assert_eq!(source["filtered"]["unknown_label"], 1);
     assert!(source["invalid"][0].as_str().unwrap().contains("rows.jsonl, line 3"), "{source}");
     // Nobody learns where the data was.
     let root = folder.to_str().unwrap();

@@ -7,6 +7,7 @@ use crate::error::Error;
 use crate::id::{Id, Kind, is_plain_word};
 use crate::listing::{self, Hash, Listing, RemoteFile};
 use crate::settings::Settings;
+use files::disk::free_bytes;
 use reqwest::header::{CONTENT_RANGE, RANGE};
 use reqwest::{Method, StatusCode, Url};
 use sha1::{Digest, Sha1};
@@ -214,6 +215,16 @@ impl Repository {
             output.set_len(0).map_err(on_disk)?;
             held = 0;
         }
+        let sent = response.content_length().map(|length| held + length);
+        let known = file.size.or(sent);
+        let limit = known.unwrap_or(client.settings.unlisted_limit);
+        let free = partial.parent().and_then(free_bytes);
+        if let (Some(bytes), Some(free)) = (known, free)
+            && bytes.saturating_sub(held) > free
+        {
+            let reason = format!("it has {bytes} bytes, and the disk has {free} free");
+            return Err(on_disk(io::Error::new(io::ErrorKind::StorageFull, reason)));
+        }
         let mut piece = vec![0; PIECE];
         loop {
             let count = match response.read(&mut piece) {
@@ -223,9 +234,13 @@ impl Repository {
                 Err(error) => return Err(broken(&url, &error.to_string())),
             };
             held += count as u64;
-            if file.size.is_some_and(|size| held > size) {
+            if held > limit {
                 files::atomic::remove(partial)?;
-                return Err(Error::Refused { id, reason: format!("{} is longer than listed", file.name) });
+                let reason = match file.size {
+                    Some(_) => format!("{} is longer than listed", file.name),
+                    None => format!("{} has no listed size, and more than {limit} bytes", file.name),
+                };
+                return Err(Error::Refused { id, reason });
             }
             output.write_all(&piece[..count]).map_err(on_disk)?;
             progress.set(held >> 20);

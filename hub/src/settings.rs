@@ -17,7 +17,12 @@ pub struct Settings {
     pub(crate) cache: PathBuf,
     /// Whether nothing may be requested: `HF_HUB_OFFLINE`.
     pub(crate) is_offline: bool,
+    /// Maximum size of a file whose size nobody says, in bytes.
+    pub(crate) unlisted_limit: u64,
 }
+
+/// Files without a listed size are small ones of mirrors; one that never ends fills no disk.
+const UNLISTED_LIMIT: u64 = 1 << 30;
 
 /// A secret, and where it was found. It is never printed.
 #[derive(Clone)]
@@ -75,6 +80,12 @@ impl Settings {
         self
     }
 
+    /// Files whose size is neither listed nor sent are cut off after so many bytes.
+    pub fn unlisted_limit(mut self, bytes: u64) -> Self {
+        self.unlisted_limit = bytes;
+        self
+    }
+
     fn read(variable: &dyn Fn(&str) -> Option<String>) -> Result<Self, Error> {
         let home = variable("HF_HOME").map_or_else(
             || {
@@ -90,6 +101,7 @@ impl Settings {
             token: token(variable, &home)?,
             cache: cache.map_or_else(|| home.join("hub"), PathBuf::from),
             is_offline: offline.is_some_and(|value| is_true(&value)),
+            unlisted_limit: UNLISTED_LIMIT,
         })
     }
 }

@@ -83,6 +83,41 @@ fn the_token_goes_to_the_hub_and_to_no_other_host() {
     assert_eq!(elsewhere.requests()[0].authorization, "");
 }
 
+/// `0.0.0.0` is this machine without being a loopback address: a hub elsewhere, as far as the rule goes.
+#[cfg(target_os = "linux")]
+#[test]
+fn the_token_is_not_sent_without_encryption() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(Served::with(&[("config.json", b"{}")]));
+    let elsewhere = server.address.replace("127.0.0.1", "0.0.0.0");
+    let settings = Settings::new(&elsewhere, Some(TOKEN), folder.path()).unwrap();
+    Repository::open(settings, Kind::Model, &id()).unwrap().fetch(&["config.json"]).unwrap();
+    let requests = server.requests();
+    assert!(requests.len() >= 2 && requests.iter().all(|request| request.authorization.is_empty()));
+}
+
+#[test]
+fn a_hub_that_leads_in_circles_or_never_ends_is_left() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut served = Served::with(&[("config.json", b"{}")]);
+    served.redirect = Some("/models/someone/thing/resolve/c0ffee/config.json".to_owned());
+    let server = Server::start(served);
+    let error = failure(open(&server, folder.path()).unwrap().fetch(&["config.json"]));
+    assert!(error.contains("more than 10 redirects"), "{error}");
+
+    let mut served = Served::with(&[("config.json", b"{}")]);
+    (served.lists_sizes, served.lists_hashes, served.is_endless) = (false, false, true);
+    served.etag = Some("\"word\"".to_owned());
+    let server = Server::start(served);
+    let settings =
+        Settings::new(&server.address, Some(TOKEN), folder.path()).unwrap().unlisted_limit(1 << 20);
+    let error = failure(Repository::open(settings, Kind::Model, &id()).unwrap().fetch(&["config.json"]));
+    assert!(error.contains("config.json has no listed size, and more than 1048576 bytes"), "{error}");
+    let left = std::fs::read_dir(folder.path().join("models--someone--thing/blobs")).unwrap();
+    let left: Vec<_> = left.map(|entry| entry.unwrap().metadata().unwrap().len()).collect();
+    assert!(left.iter().all(|bytes| *bytes == 0), "{left:?}");
+}
+
 #[test]
 fn a_redirect_without_encryption_is_refused() {
     let folder = tempfile::tempdir().unwrap();

@@ -20,6 +20,7 @@ mod facts;
 mod lessons;
 mod letters;
 mod names;
+mod output;
 mod questions;
 mod requests;
 mod rows;

@@ -8,8 +8,11 @@ mod page;
 mod texts;
 
 use crate::draw::Draw;
+use crate::output::fill;
 use crate::rows::write;
 use anyhow::Result;
+use files::manifest;
+use files::output_folder::FolderKind;
 use page::{Kind, Page, SHARES};
 use serde_json::{Value, json};
 use std::path::PathBuf;
@@ -29,6 +32,13 @@ pub struct Options {
     seed: u64,
 }
 
+/// The folder of the web.
+const FOLDER: FolderKind = FolderKind {
+    program: "smolpocket web",
+    description: manifest::FILE_NAME,
+    files: &["fates.jsonl", "languages.jsonl"],
+    working: &[],
+};
 /// Questions of each evaluation set.
 const QUESTIONS: usize = 20;
 /// The sets of FineMath's recipe, with the columns of their questions.
@@ -39,26 +49,28 @@ const FOREIGN: &str = "xx";
 /// Writes the web.
 ///
 /// # Errors
-/// When a file cannot be written.
+/// When a file cannot be written, or the folder contains what this command did not write.
 pub fn run(options: &Options) -> Result<()> {
     let mut draw = Draw::new(options.seed, "web");
     let exams: Vec<String> = (0..SETS.len() * QUESTIONS).map(|_| exam(&mut draw)).collect();
-    for (set, (name, column)) in SETS.iter().enumerate() {
-        let rows = exams.iter().skip(set).step_by(SETS.len()).map(|question| {
-            Ok(match *name {
-                "gsm8k" => json!({"question": question, "answer": "#### 1"}),
-                _ => json!({*column: question}),
-            })
-        });
-        write(&options.out.join(format!("sets/{name}.jsonl")), QUESTIONS, rows)?;
-    }
-    let pages = pages(options.pages, &exams, &mut draw);
-    archive::write(&options.out.join("archives"), &pages)?;
-    write(&options.out.join("fates.jsonl"), pages.len(), pages.iter().map(|page| Ok(page.fate())))?;
-    let languages = pages.iter().filter(|page| page.has_text()).flat_map(languages).map(Ok);
-    write(&options.out.join("languages.jsonl"), usize::MAX, languages)?;
-    let words = pages.iter().filter(|page| page.has_text()).map(Page::text);
-    encoder::write(&options.out.join("encoder"), words, options.seed)
+    fill(&options.out, &FOLDER, |out| {
+        for (set, (name, column)) in SETS.iter().enumerate() {
+            let rows = exams.iter().skip(set).step_by(SETS.len()).map(|question| {
+                Ok(match *name {
+                    "gsm8k" => json!({"question": question, "answer": "#### 1"}),
+                    _ => json!({*column: question}),
+                })
+            });
+            write(&out.join(format!("sets/{name}.jsonl")), QUESTIONS, rows)?;
+        }
+        let pages = pages(options.pages, &exams, &mut draw);
+        archive::write(&out.join("archives"), &pages)?;
+        write(&out.join("fates.jsonl"), pages.len(), pages.iter().map(|page| Ok(page.fate())))?;
+        let languages = pages.iter().filter(|page| page.has_text()).flat_map(languages).map(Ok);
+        write(&out.join("languages.jsonl"), usize::MAX, languages)?;
+        let words = pages.iter().filter(|page| page.has_text()).map(Page::text);
+        encoder::write(&out.join("encoder"), words, options.seed)
+    })
 }
 
 /// The pages in the order of the archives: copies come after what they are copies of.

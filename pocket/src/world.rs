@@ -4,14 +4,14 @@
 use crate::documents::{DocumentSource, document};
 use crate::draw::Draw;
 use crate::lessons::Lessons;
+use crate::output::fill;
 use crate::questions::{Kind, Question};
 use crate::requests::Request;
 use crate::rows::write;
 use crate::split::Split;
 use anyhow::Result;
-use files::output_folder::{FolderKind, OutputFolder};
-use serde_json::{Map, Value, json};
-use std::collections::BTreeMap;
+use files::output_folder::FolderKind;
+use serde_json::{Value, json};
 use std::iter::repeat_with;
 use std::path::{Path, PathBuf};
 
@@ -68,32 +68,27 @@ pub fn run(options: &Options) -> Result<()> {
     // Without conversations no prompt is read.
     let lessons = (options.conversations > 0).then(|| Lessons::open(&options.prompts)).transpose()?;
     let seed = &options.seed;
-    let folder = OutputFolder::open(&options.out, &FOLDER, false)?;
-    let new = folder.new_result()?;
-    let out = new.path();
-    for (source, percent) in SHARES {
-        let training = options.documents * percent / 100;
-        write_documents(out, *seed, "documents", source, training, Split::Train)?;
-        write_documents(out, *seed, "held-out", source, DOCUMENTS, Split::Test)?;
-    }
-    if let Some(lessons) = lessons {
-        let mut draw = Draw::new(*seed, "conversations");
-        let rows = repeat_with(|| lessons.row(&mut draw, Split::Train));
-        write(&out.join("conversations/train.jsonl"), options.conversations, rows)?;
-    }
-    let mut draw = Draw::new(*seed, "pairs");
-    let pairs = repeat_with(|| Ok(pair(&mut draw, Split::Train, false)));
-    write(&out.join("pairs/train.jsonl"), options.pairs, pairs)?;
-    write_held_out(out, *seed)?;
-    let description = json!({
-        "program": concat!("smolpocket ", env!("CARGO_PKG_VERSION")), "seed": seed,
-        "documents": options.documents, "conversations": options.conversations, "pairs": options.pairs,
-    });
-    files::atomic::write(&out.join(FOLDER.description), format!("{description:#}\n"))?;
-    for kept in folder.install(new, Map::new(), BTreeMap::new())? {
-        terminal::message!("note: a file was changed after it was written; it is kept as {}", kept.display());
-    }
-    Ok(())
+    fill(&options.out, &FOLDER, |out| {
+        for (source, percent) in SHARES {
+            let training = options.documents * percent / 100;
+            write_documents(out, *seed, "documents", source, training, Split::Train)?;
+            write_documents(out, *seed, "held-out", source, DOCUMENTS, Split::Test)?;
+        }
+        if let Some(lessons) = &lessons {
+            let mut draw = Draw::new(*seed, "conversations");
+            let rows = repeat_with(|| lessons.row(&mut draw, Split::Train));
+            write(&out.join("conversations/train.jsonl"), options.conversations, rows)?;
+        }
+        let mut draw = Draw::new(*seed, "pairs");
+        let pairs = repeat_with(|| Ok(pair(&mut draw, Split::Train, false)));
+        write(&out.join("pairs/train.jsonl"), options.pairs, pairs)?;
+        write_held_out(out, *seed)?;
+        let description = json!({
+            "program": concat!("smolpocket ", env!("CARGO_PKG_VERSION")), "seed": seed,
+            "documents": options.documents, "conversations": options.conversations, "pairs": options.pairs,
+        });
+        Ok(files::atomic::write(&out.join(FOLDER.description), format!("{description:#}\n"))?)
+    })
 }
 
 fn write_documents(

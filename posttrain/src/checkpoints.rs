@@ -25,6 +25,9 @@ const UNREADABLE: &str = "unreadable-step-";
 /// What a checkpoint that led to a loss that is not finite is renamed to, before its step.
 const DIVERGED: &str = "diverged-step-";
 
+/// What weights without the rest of a checkpoint are named, before their step.
+const WEIGHTS_ALONE: &str = "weights-step-";
+
 /// Writes `step-N` into the folder of checkpoints, completely or not at all, and reads it back. `run` is run.json.
 ///
 /// # Errors
@@ -52,6 +55,28 @@ pub(crate) fn save(
     manifest.write(&new.path().join(FILE_NAME)).with_context(cannot)?;
     new.commit().with_context(cannot)?;
     manifest.check(&folder, Depth::Checksums).with_context(cannot)
+}
+
+/// Writes the weights of a step alone, as a model: what a disk has room for that is too full for a checkpoint. Returns the
+/// folder.
+///
+/// # Errors
+/// Names what cannot be written.
+pub(crate) fn save_weights(
+    checkpoints: &Path,
+    outgoing: &CheckpointWriter<'_>,
+    parameters: &Parameters,
+    step: u64,
+    precision: Precision,
+) -> Result<PathBuf> {
+    let folder = checkpoints.join(format!("{WEIGHTS_ALONE}{step}"));
+    if folder.symlink_metadata().is_ok() {
+        set_aside(&folder, "replaced-step-")?;
+    }
+    let new = NewFolder::create(&folder)?;
+    outgoing.write(new.path(), &parameters.named(), precision)?;
+    new.commit()?;
+    Ok(folder)
 }
 
 /// Where to resume.
@@ -134,6 +159,11 @@ pub(crate) fn recorded_run(checkpoints: &Path) -> Option<(Map<String, Value>, St
         let run = state::run_of(&folder_of(checkpoints, step))?;
         Some((run, format!("checkpoints/step-{step}")))
     })
+}
+
+/// Returns how far the newest checkpoint is that says so.
+pub(crate) fn newest_progress(checkpoints: &Path) -> Option<Progress> {
+    steps(checkpoints).into_iter().rev().find_map(|step| state::progress_of(&folder_of(checkpoints, step)))
 }
 
 /// Returns whether there are checkpoints, or were some that could not be read.

@@ -1,6 +1,6 @@
 //! What several commands refuse.
 
-use crate::settings::{Kept, TrainingSettings};
+use crate::settings::{Kept, TrainingFlags, TrainingSettings};
 use crate::vocabulary::StartingPoint;
 use anyhow::{Result, bail};
 use std::path::PathBuf;
@@ -16,17 +16,43 @@ pub(crate) fn refuse_two_evaluations(eval_data: &[PathBuf], eval_split: f64) -> 
     Ok(())
 }
 
-/// Refuses settings that follow from evaluations where there are none.
+/// Refuses a warm-up that ends after the run: its learning rate would never be the one that was asked for.
+///
+/// # Errors
+/// Names both numbers of steps.
+pub(crate) fn refuse_long_warmup(settings: &TrainingSettings, total: u64) -> Result<()> {
+    let steps = settings.warmup_steps;
+    if steps > total {
+        bail!(
+            "`warmup_steps` is {steps}, but the run has {total} steps: it would not reach `learning_rate`; give fewer, or \
+             `--warmup-steps 0` with a `--warmup-ratio`"
+        );
+    }
+    Ok(())
+}
+
+/// Refuses settings that follow from evaluations where there are none. A recipe may say how often, and leave the rows to the
+/// command line: that is only said.
 ///
 /// # Errors
 /// Names the setting.
 pub(crate) fn refuse_without_evaluation(
+    flags: &TrainingFlags,
     settings: &TrainingSettings,
     has_eval: bool,
     remedy: &str,
 ) -> Result<()> {
     if !has_eval && settings.keep == Kept::Best {
         bail!("`keep` is `best`, but nothing is evaluated; give {remedy}, or remove `--keep`");
+    }
+    if let Some(steps) = flags.eval_steps.filter(|steps| !has_eval && *steps > 0) {
+        bail!("`--eval-steps` is {steps}, but nothing is evaluated; give {remedy}, or remove `--eval-steps`");
+    }
+    if !has_eval && settings.eval_steps > 0 {
+        let steps = settings.eval_steps;
+        terminal::message!(
+            "note: `eval_steps` is {steps}, but nothing is evaluated; give {remedy} to evaluate"
+        );
     }
     if !has_eval && settings.patience > 0 {
         bail!(

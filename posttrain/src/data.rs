@@ -33,7 +33,7 @@ settings! {
         tools: Tools = Tools::Words,
         /// Variables of the chat template, as a JSON object; a row's chat_template_kwargs come before them
         template_args: String = String::new(),
-        /// Read special tokens that a message spells as text
+        /// Read special tokens that a message or a document spells as text
         [num_args = 0..=1, default_missing_value = "true"]
         split_special_tokens: bool = false,
     }

@@ -3,7 +3,7 @@
 //! The reference is the model that the run starts from. Its log-probabilities are computed once and cached under the
 //! hash of weights, rows and arithmetic, so there is never a second model in memory.
 
-use crate::checks::{refuse_nan, refuse_two_evaluations, refuse_without_evaluation};
+use crate::checks::{refuse_long_warmup, refuse_nan, refuse_two_evaluations, refuse_without_evaluation};
 use crate::compute;
 use crate::data::{DataFlags, located};
 use crate::examples::Kind;
@@ -80,6 +80,7 @@ pub fn run(options: &Options) -> Result<u8> {
     let settings: Settings = recipe::resolve(options.recipe.as_deref(), &flags)?;
     settings.check()?;
     check_flags(&options.training, &settings.training)?;
+    options.folder.look("dpo")?;
     refuse_two_evaluations(&options.eval_data, settings.dpo.eval_split)?;
     let checkpoint = Checkpoint::open(&options.model, options.chat_template.as_deref())?;
     checkpoint.check_trainable()?;
@@ -98,7 +99,12 @@ pub fn run(options: &Options) -> Result<u8> {
         paths => Some(trainable(paths, &reading, Kind::Preference, &rules, &cache)?),
     };
     let rows = Rows::new(data, eval, &settings)?;
-    refuse_without_evaluation(&settings.training, rows.has_eval(), "`--eval-split 0.1` or `--eval-data`")?;
+    refuse_without_evaluation(
+        &options.training,
+        &settings.training,
+        rows.has_eval(),
+        "`--eval-split 0.1` or `--eval-data`",
+    )?;
     let configuration = configuration(&settings, &rows, &start)?;
     let data = data_purposes(&options.data, &options.eval_data);
     let mut about = about("dpo", &options.model, &data, &configuration, &start.notes);
@@ -122,8 +128,10 @@ fn train(
     cache: &Path,
 ) -> Result<u8> {
     let (Settings { dpo, training, .. }, losses) = (settings, settings.losses());
+    let place = folder.place(&mut rows.order);
     let (total, micro_batch_tokens) =
         (rows.order.total_steps(dpo.steps, dpo.epochs), compute.micro_batch_tokens);
+    refuse_long_warmup(training, total)?;
     if Run::has_finished(folder, &about)? {
         return Ok(report_finished(folder));
     }
@@ -141,6 +149,7 @@ fn train(
     };
     let run = Run::start(folder, about, parameters, total, compute)?;
     let Some((mut run, state)) = run else { return Ok(report_finished(folder)) };
+    run.take_place(&rows.order, place.as_deref())?;
     let (outgoing, schedule) = (start.outgoing(), training.schedule(total));
     let (eval_every, save_every) =
         (interval(training.eval_steps, total), interval(training.save_steps, total));
@@ -163,6 +172,7 @@ fn train(
         let sum = |count: fn(&Batch) -> usize| batches.iter().map(|pairs| count(&pairs.batch)).sum();
         let attended = batches.iter().map(|pairs| pairs.batch.attended(&start.config.architecture)).sum();
         run.count_step(sum(Batch::tokens), attended, sum(|batch| batch.targets.len()));
+        run.count_rows(&rows.order);
         window.merge(&totals);
         let done = run.progress.step;
         let is_due = |every: u64| done.is_multiple_of(every) || done == total;
@@ -184,13 +194,13 @@ fn train(
             values.extend([
                 ("learning_rate".into(), schedule.rate(step)),
                 ("grad_norm".into(), f64::from(grad_norm)),
-                ("epoch".into(), done as f64 / rows.order.steps_per_epoch() as f64),
+                ("epoch".into(), rows.order.epochs(done)),
             ]);
             run.log_training(&borrowed(&values));
             window = PairTotals::default();
         }
         if saves {
-            run.save(&mut learner, &outgoing, training)?;
+            run.save_step(&mut learner, &outgoing, training, (stop_code, total))?;
         }
         if let Some(code) = stop_code.filter(|_| done < total) {
             return Ok(run.stop(code));

@@ -20,11 +20,6 @@ use serde_json::Value;
 use std::collections::BTreeSet;
 use training::Sequence;
 
-/// Returns whether a row's reply is labeled as a good one, as for KTO; `None` if it does not say.
-fn label(row: &Row) -> Option<bool> {
-    ["label", "kto_tag"].iter().find_map(|name| row.metadata().get(*name)?.as_bool())
-}
-
 /// The reason of rows that the other of two stores takes.
 pub(crate) const OTHER_LABEL: &str = "other_label";
 
@@ -59,16 +54,21 @@ impl Kind {
 /// Why it gives none.
 pub fn example(row: &Row, kind: Kind, rules: &Rules<'_>) -> Result<Example, Dropped> {
     if let Some(wanted) = kind.label() {
-        match label(row) {
-            None => return Err(Dropped::new("no_label", "expected `label`, true or false")),
-            Some(label) if label != wanted => return Err(Dropped::new(OTHER_LABEL, "")),
-            Some(_) => {}
+        match row.label() {
+            Err(reason) => return Err(Dropped::new("unknown_label", reason)),
+            Ok(None) => return Err(Dropped::new("no_label", "expected `label`, true or false")),
+            Ok(Some(label)) if label != wanted => return Err(Dropped::new(OTHER_LABEL, "")),
+            Ok(Some(_)) => {}
         }
     }
     if let Some(reason) = row.unfit().filter(|reason| *reason != "rejected_reply" || kind.label().is_none()) {
-        let detail = match reason {
-            "rejected_reply" => "its `label` is false: the reply is a bad one",
-            _ => "the row has an image, a video or a sound; `--columns ignore=COLUMN` trains its text alone",
+        let detail = match (reason, row.label()) {
+            ("rejected_reply", _) => "its `label` is false: the reply is a bad one".to_owned(),
+            (_, Err(label)) => {
+                format!("{label}; `--columns ignore=COLUMN` trains the reply whatever it says")
+            }
+            _ => "the row has an image, a video or a sound; `--columns ignore=COLUMN` trains its text alone"
+                .to_owned(),
         };
         return Err(Dropped::new(reason, detail));
     }
@@ -176,7 +176,7 @@ fn complete_sequences(
         (Kind::Desirable | Kind::Undesirable, _) => {
             return Err(Dropped::new("not_a_conversation", "expected a prompt with a reply and its `label`"));
         }
-        (Kind::Sft, Row::Text(text)) => vec![document(&text.text, row_weight, rules)?],
+        (Kind::Sft, Row::Text(text)) => vec![document(&text.text, row_weight, rules, notes)?],
         (Kind::Preference, Row::Preference(pair)) => {
             let rules = &Rules { fractions: false, ..*rules };
             let mut side = |reply: &[Message]| {

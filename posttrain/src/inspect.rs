@@ -104,7 +104,7 @@ pub fn run(options: &Options) -> Result<u8> {
                 shown += 1;
                 let location = format!("{}, row at {}", located.file.display(), located.number);
                 let text = example_text(&example, &start.tokenizer, options.ids, color);
-                if writeln!(out, "{}\n{text}", heading(&location, color)).is_err() {
+                if writeln!(out, "{}\n{text}", heading(&printable(&location), color)).is_err() {
                     // The reader has closed the pipe (`| head`).
                     return Ok(0);
                 }

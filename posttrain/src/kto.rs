@@ -4,7 +4,7 @@
 //! The reference is the model that the run starts from, as in `dpo`. The divergence of the policy from it, to which gains and
 //! losses are relative, is measured in every step on the step's prompts with other replies.
 
-use crate::checks::{refuse_nan, refuse_two_evaluations, refuse_without_evaluation};
+use crate::checks::{refuse_long_warmup, refuse_nan, refuse_two_evaluations, refuse_without_evaluation};
 use crate::compute;
 use crate::data::{DataFlags, located};
 use crate::examples::{Kind, OTHER_LABEL};
@@ -81,6 +81,7 @@ pub fn run(options: &Options) -> Result<u8> {
     let settings: Settings = recipe::resolve(options.recipe.as_deref(), &flags)?;
     settings.check()?;
     check_flags(&options.training, &settings.training)?;
+    options.folder.look("kto")?;
     refuse_two_evaluations(&options.eval_data, settings.kto.eval_split)?;
     let checkpoint = Checkpoint::open(&options.model, options.chat_template.as_deref())?;
     checkpoint.check_trainable()?;
@@ -99,7 +100,12 @@ pub fn run(options: &Options) -> Result<u8> {
     };
     let eval = if eval_data.is_empty() { None } else { Some(labeled(&eval_data)?) };
     let rows = Rows::new(labeled(&data)?, eval, &settings)?;
-    refuse_without_evaluation(&settings.training, rows.has_eval(), "`--eval-split 0.1` or `--eval-data`")?;
+    refuse_without_evaluation(
+        &options.training,
+        &settings.training,
+        rows.has_eval(),
+        "`--eval-split 0.1` or `--eval-data`",
+    )?;
     let configuration = configuration(&settings, &rows, &start)?;
     let data = data_purposes(&options.data, &options.eval_data);
     let mut about = about("kto", &options.model, &data, &configuration, &start.notes);
@@ -123,8 +129,10 @@ fn train(
     cache: &Path,
 ) -> Result<u8> {
     let (Settings { kto, training, .. }, loss) = (settings, settings.loss());
+    let place = folder.place(&mut rows.order);
     let (total, micro_batch_tokens) =
         (rows.order.total_steps(kto.steps, kto.epochs), compute.micro_batch_tokens);
+    refuse_long_warmup(training, total)?;
     if Run::has_finished(folder, &about)? {
         return Ok(report_finished(folder));
     }
@@ -139,6 +147,7 @@ fn train(
     }
     let run = Run::start(folder, about, parameters, total, compute)?;
     let Some((mut run, state)) = run else { return Ok(report_finished(folder)) };
+    run.take_place(&rows.order, place.as_deref())?;
     let (outgoing, schedule) = (start.outgoing(), training.schedule(total));
     let (eval_every, save_every) =
         (interval(training.eval_steps, total), interval(training.save_steps, total));
@@ -161,6 +170,7 @@ fn train(
         let sum = |count: fn(&Batch) -> usize| batches.iter().map(|replies| count(&replies.batch)).sum();
         let attended = batches.iter().map(|replies| replies.batch.attended(&start.config.architecture)).sum();
         run.count_step(sum(Batch::tokens), attended, sum(|batch| batch.targets.len()));
+        run.count_rows(&rows.order);
         window.merge(&totals);
         let done = run.progress.step;
         let is_due = |every: u64| done.is_multiple_of(every) || done == total;
@@ -182,13 +192,13 @@ fn train(
             values.extend([
                 ("learning_rate".into(), schedule.rate(step)),
                 ("grad_norm".into(), f64::from(grad_norm)),
-                ("epoch".into(), done as f64 / rows.order.steps_per_epoch() as f64),
+                ("epoch".into(), rows.order.epochs(done)),
             ]);
             run.log_training(&borrowed(&values));
             window = ReplyTotals::default();
         }
         if saves {
-            run.save(&mut learner, &outgoing, training)?;
+            run.save_step(&mut learner, &outgoing, training, (stop_code, total))?;
         }
         if let Some(code) = stop_code.filter(|_| done < total) {
             return Ok(run.stop(code));

@@ -1,7 +1,7 @@
 //! `posttrain pretrain`: from random weights or a checkpoint, on documents of several sources mixed by weight, in stages
 //! that may change the mixture, the phase of the learning rate, the sequence length and the RoPE base.
 
-use crate::checks::{refuse_nan, refuse_without_evaluation};
+use crate::checks::{refuse_long_warmup, refuse_nan, refuse_without_evaluation};
 use crate::compute;
 use crate::data::DataFlags;
 use crate::examples::{Rules, TrainOn};
@@ -149,6 +149,7 @@ fn train(
     mut about: Map<String, Value>,
 ) -> Result<u8> {
     let (training, total) = (&settings.training, plan.total());
+    refuse_long_warmup(training, total)?;
     let monitoring = Monitoring::read(training, total, PromptForm::Text, &mut about)?;
     let positions = origin.positions;
     let run = Run::start(folder, about, origin.parameters, total, compute)?;
@@ -217,7 +218,7 @@ fn train(
             window = Totals::default();
         }
         if saves {
-            run.save(&mut learner, &outgoing, training)?;
+            run.save_step(&mut learner, &outgoing, training, (stop_code, total))?;
         }
         if let Some(code) = stop_code.filter(|_| done < total) {
             return Ok(run.stop(code));
@@ -300,6 +301,7 @@ fn resolve(options: &Options) -> Result<Settings> {
     let mut settings: Settings = recipe::resolve(options.recipe.as_deref(), &flags)?;
     settings.training.check()?;
     check_flags(&options.training, &settings.training)?;
+    options.folder.look("pretrain")?;
     check_pretrain_flags(options, &settings)?;
     if !options.data.is_empty() {
         settings.sources =
@@ -307,7 +309,7 @@ fn resolve(options: &Options) -> Result<Settings> {
     }
     settings.check_sources()?;
     let has_eval = settings.sources.iter().any(|source| source.held_out > 0.0);
-    refuse_without_evaluation(&settings.training, has_eval, "`--held-out 0.001`")?;
+    refuse_without_evaluation(&options.training, &settings.training, has_eval, "`--held-out 0.001`")?;
     Ok(settings)
 }
 

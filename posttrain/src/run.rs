@@ -4,11 +4,13 @@
 use crate::checkpoints::{self, Newest, Progress};
 use crate::meter::Meter;
 use crate::model_card;
+use crate::order::Order;
 use crate::run_report;
 use crate::settings::{Kept, TrainingSettings};
 use crate::time_limit;
 use anyhow::{Context, Result, anyhow, ensure};
 use checkpoint::folder::CheckpointWriter;
+use checkpoint::weights::Precision;
 use files::run_folder::{self, Change, Lock};
 use serde_json::{Map, Value};
 use std::path::PathBuf;
@@ -21,11 +23,17 @@ mod folder;
 mod manifest;
 mod metrics;
 mod monitor;
+mod own;
+mod room;
+mod strangers;
 
 pub(crate) use folder::RunFolder;
 pub(crate) use manifest::{about, data_purposes, now};
 
-use folder::{Previous, model_damage, previous_run, refuse_other_command, refuse_own_model, set_aside};
+use folder::{
+    Previous, model_damage, previous_run, refuse_other_command, refuse_own_model, set_aside,
+    set_changed_aside,
+};
 use manifest::{add_to_lineage, keep_history, notes};
 use metrics::Metrics;
 
@@ -45,6 +53,8 @@ pub(crate) struct Run {
     damage: Option<String>,
     /// The device whose memory is looked at after the first step.
     measured: Option<Device>,
+    /// The entries of the folder, when the run was started, that its model replaces.
+    model_files: Vec<String>,
     /// Keeps a second run out of the folder.
     _lock: Lock,
 }
@@ -61,16 +71,23 @@ impl Run {
         // What cannot be read is no obstacle to starting over.
         let previous =
             if folder.restart { previous_run(out).unwrap_or_default() } else { previous_run(out)? };
-        let Some(previous) = previous else { return Ok(false) };
-        refuse_other_command(out, &previous, about)?;
-        if folder.restart {
-            return Ok(false);
+        if let Some(previous) = &previous {
+            refuse_other_command(out, previous, about)?;
         }
-        let changes = changes(&previous, about);
+        let command = about["command"].as_str().unwrap_or_default();
+        let refuse_strangers =
+            || strangers::refuse_unless_restarted(out, folder.restart, previous.as_ref(), command);
+        let Some(before) = previous.as_ref().filter(|_| !folder.restart) else {
+            return refuse_strangers().map(|()| false);
+        };
+        let changes = changes(before, about);
         if !folder.accept_changes {
             run_folder::refuse_changes(out, &changes, true)?;
         }
-        Ok(changes.is_empty() && previous.has_finished() && model_damage(out, &previous).is_none())
+        if changes.is_empty() && before.has_finished() && model_damage(out, before).is_none() {
+            return Ok(true);
+        }
+        refuse_strangers().map(|()| false)
     }
 
     /// Starts a run of `total` steps with these weights, or resumes the one in the folder. Returns the run and the state
@@ -105,6 +122,18 @@ impl Run {
         let weights = parameters.values.len();
         let (progress, optimizer) =
             checkpoint.unwrap_or_else(|| (Progress::default(), Optimizer::new(weights)));
+        // Weights in 16 bits, as the smallest files are.
+        let needed = match progress.step < total {
+            true => room::checkpoint_bytes(weights, Precision::Bf16),
+            false => room::weights_bytes(weights, Precision::Bf16),
+        };
+        room::refuse_shortage(out, needed).with_context(|| {
+            format!(
+                "`--out {}` has no room for a checkpoint; make room, or give another folder",
+                out.display()
+            )
+        })?;
+        let model_files = own::model_names(out)?;
         let (metrics, note) = Metrics::open(out, progress.step)?;
         events.extend(note);
         let meter = Meter::new(&parameters, compute, total, progress.step)?;
@@ -120,6 +149,7 @@ impl Run {
             stop: Stop::listen().context("cannot listen to signals")?,
             damage,
             measured: Some(compute.device),
+            model_files,
             _lock: lock,
         };
         events.iter().for_each(|event| add_to_lineage(&mut run.manifest, event));
@@ -136,6 +166,28 @@ impl Run {
             notes.push(note.into());
             self.meter.line(&format!("note: {note}"));
         }
+    }
+
+    /// Takes over the place of an order that [`RunFolder::place`] continued, and says what is to be said of it.
+    ///
+    /// # Errors
+    /// When the run was resumed from another checkpoint than the order was.
+    pub(crate) fn take_place(&mut self, order: &Order, note: Option<&str>) -> Result<()> {
+        ensure!(
+            self.progress.rows.is_none_or(|rows| rows == order.taken(self.progress.step)),
+            "the newest checkpoint could not be read, and batches have another size than before; run the same command again to resume from an earlier one"
+        );
+        self.progress.origin = order.origin();
+        if let Some(note) = note {
+            add_to_lineage(&mut self.manifest, note);
+            self.line(&format!("note: {note}"));
+        }
+        Ok(())
+    }
+
+    /// Counts the rows of a step beside what [`Run::count_step`] counts.
+    pub(crate) fn count_rows(&mut self, order: &Order) {
+        self.progress.rows = Some(order.taken(self.progress.step));
     }
 
     /// Counts a step's tokens and its work: `attended` is that of its batches ([`training::Batch::attended`]), `trained` the tokens that went
@@ -191,6 +243,48 @@ impl Run {
         is_best
     }
 
+    /// Saves a checkpoint of the current step as [`Run::save`] does. Without room for it a run that goes on tries again at the
+    /// next one, and one that has done all its steps still writes its model; one that stops with `code` saves its weights
+    /// alone.
+    ///
+    /// # Errors
+    /// Names what cannot be written, and what is left.
+    pub(crate) fn save_step(
+        &mut self,
+        learner: &mut Learner,
+        outgoing: &CheckpointWriter<'_>,
+        settings: &TrainingSettings,
+        (code, total): (Option<u8>, u64),
+    ) -> Result<()> {
+        let step = self.progress.step;
+        let is_result =
+            settings.keep == Kept::Best && self.progress.best.is_some_and(|(best, _)| best == step);
+        let Err(error) = self.save(learner, outgoing, settings) else { return Ok(()) };
+        if !room::is_out_of_room(&error) {
+            return Err(error);
+        }
+        if step == total || (code.is_none() && !is_result) {
+            let error = terminal::errors::one_line(&error);
+            self.line(&format!("warning: {error}; the training continues, make room before it ends"));
+            return Ok(());
+        }
+        let checkpoints = self.folder.join("checkpoints");
+        let (weights, precision) = (&learner.state().parameters, settings.saved_precision());
+        let saved = checkpoints::save_weights(&checkpoints, outgoing, weights, step, precision);
+        let left = match checkpoints::newest_step(&checkpoints) {
+            0 => "there is no checkpoint to resume from".to_owned(),
+            newest => format!("make room and run the same command again to resume after step {newest}"),
+        };
+        Err(match saved {
+            Ok(path) => {
+                error.context(format!("the weights of step {step} alone are in {}; {left}", path.display()))
+            }
+            Err(_) => {
+                error.context(format!("neither step {step} nor its weights alone could be saved; {left}"))
+            }
+        })
+    }
+
     /// Saves a checkpoint of the current step, removes those beyond the limit, and writes run.json and the report.
     ///
     /// # Errors
@@ -206,6 +300,10 @@ impl Run {
         refuse_nan_weights(&learner.state().parameters, self.progress.step)?;
         self.metrics.sync();
         let precision = settings.saved_precision();
+        let needed = room::checkpoint_bytes(learner.state().parameters.values.len(), precision);
+        room::refuse_shortage(&self.folder, needed).with_context(|| {
+            format!("cannot write the checkpoint of step {}; earlier ones are kept", self.progress.step)
+        })?;
         checkpoints::save(
             &checkpoints,
             outgoing,
@@ -331,7 +429,11 @@ impl Run {
         };
         let is_best = best.is_some();
         let named = best.as_ref().unwrap_or(last).named();
+        own::set_new_ones_aside(&self.folder, &self.model_files)?;
+        self.manifest.insert(own::WRITES_MODEL.into(), true.into());
+        self.write_manifest()?;
         let files = outgoing.write(&self.folder, &named, settings.saved_precision())?.files;
+        self.manifest.remove(own::WRITES_MODEL);
         self.manifest.insert("state".into(), "finished".into());
         self.manifest.insert("finished".into(), now().into());
         self.manifest.insert("files".into(), serde_json::to_value(files)?);
@@ -419,7 +521,11 @@ fn resume(
     if previous.has_finished()
         && let Some(damage) = model_damage(&folder.out, &previous)
     {
-        events.push(format!("the model of the finished run is damaged ({damage}); it is written again"));
+        let aside = set_changed_aside(&folder.out, &previous)?;
+        let aside =
+            aside.map_or(String::new(), |path| format!(", what was changed is in {}", path.display()));
+        events
+            .push(format!("the model of the finished run is damaged ({damage}); it is written again{aside}"));
     }
     Ok((newest, events))
 }

@@ -380,10 +380,21 @@ fn check_lora_flags(flags: &TrainingFlags, settings: &TrainingSettings) -> Resul
 /// Names what it is, its value and the range.
 pub(crate) fn within(name: &str, value: f64, low: f64, high: f64) -> Result<()> {
     if !(low..=high).contains(&value) {
-        let range = if high == f64::MAX { format!("at least {low}") } else { format!("{low} to {high}") };
-        bail!("{name} is {value}; expected {range}");
+        let range = match (low == f64::MIN_POSITIVE, high == f64::MAX) {
+            (true, true) => "a number above 0".to_owned(),
+            (true, false) => format!("above 0 and at most {}", short(high)),
+            (false, true) => format!("at least {}", short(low)),
+            (false, false) => format!("{} to {}", short(low), short(high)),
+        };
+        bail!("{name} is {}; expected {range}", short(value));
     }
     Ok(())
+}
+
+/// A number without the hundreds of zeros that very large and very small ones have.
+fn short(value: f64) -> String {
+    let is_plain = value == 0.0 || (1e-5..1e16).contains(&value.abs()) || !value.is_finite();
+    if is_plain { value.to_string() } else { format!("{value:e}") }
 }
 
 /// Refuses 0.
@@ -406,6 +417,14 @@ mod tests {
     fn a_value_out_of_range_is_named() {
         let odd = TrainingSettings { warmup_ratio: 1.5, ..TrainingSettings::default() };
         assert_eq!(odd.check().unwrap_err().to_string(), "`warmup_ratio` is 1.5; expected 0 to 1");
+        let refused = |low: f64, high: f64| within("`x`", -1.0, low, high).unwrap_err().to_string();
+        assert_eq!(refused(f64::MIN_POSITIVE, f64::MAX), "`x` is -1; expected a number above 0");
+        assert_eq!(refused(0.0, 1e30), "`x` is -1; expected 0 to 1e30");
+        assert_eq!(
+            refused(f64::from(f32::MIN_POSITIVE), f64::MAX),
+            "`x` is -1; expected at least 1.1754943508222875e-38"
+        );
+        assert!(within("`x`", 1e-9, f64::MIN_POSITIVE, f64::MAX).is_ok());
     }
 
     /// A run that was started on one device resumes on another; `auto` is recorded as such, whatever it was resolved to.

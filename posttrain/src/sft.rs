@@ -1,6 +1,6 @@
 //! `posttrain sft`: supervised fine-tuning on conversations, prompts with completions, and documents.
 
-use crate::checks::{refuse_nan, refuse_two_evaluations, refuse_without_evaluation};
+use crate::checks::{refuse_long_warmup, refuse_nan, refuse_two_evaluations, refuse_without_evaluation};
 use crate::compute;
 use crate::data::{DataFlags, located};
 use crate::examples::{Kind, TokenIds};
@@ -76,6 +76,7 @@ pub fn run(options: &Options) -> Result<u8> {
     let settings: Settings = recipe::resolve(options.recipe.as_deref(), &flags)?;
     settings.check()?;
     check_flags(&options.training, &settings.training)?;
+    options.folder.look("sft")?;
     refuse_without_teacher(options, &settings)?;
     refuse_two_evaluations(&options.eval_data, settings.sft.eval_split)?;
     let checkpoint = Checkpoint::open(&options.model, options.chat_template.as_deref())?;
@@ -96,7 +97,12 @@ pub fn run(options: &Options) -> Result<u8> {
         paths => Some(trainable(paths, &reading, Kind::Sft, &rules, &cache)?),
     };
     let rows = Rows::new(data, eval, &settings)?;
-    refuse_without_evaluation(&settings.training, rows.has_eval(), "`--eval-split 0.1` or `--eval-data`")?;
+    refuse_without_evaluation(
+        &options.training,
+        &settings.training,
+        rows.has_eval(),
+        "`--eval-split 0.1` or `--eval-data`",
+    )?;
     let mut configuration = configuration(&settings, &rows, &start)?;
     teacher::identify(&mut configuration, teacher.as_ref())?;
     let data = data_purposes(&options.data, &options.eval_data);
@@ -142,11 +148,14 @@ fn train(
     mut about: Map<String, Value>,
 ) -> Result<u8> {
     let Settings { sft, training, .. } = settings;
+    let place = folder.place(&mut rows.order);
     let total = rows.order.total_steps(sft.steps, sft.epochs);
+    refuse_long_warmup(training, total)?;
     let monitoring = Monitoring::read(training, total, PromptForm::Chat, &mut about)?;
     let (parameters, frozen) = start.trained()?;
     let run = Run::start(folder, about, parameters, total, compute)?;
     let Some((mut run, state)) = run else { return Ok(report_finished(folder)) };
+    run.take_place(&rows.order, place.as_deref())?;
     let (outgoing, schedule) = (start.outgoing(), training.schedule(total));
     let (eval_every, save_every) =
         (interval(training.eval_steps, total), interval(training.save_steps, total));
@@ -166,6 +175,7 @@ fn train(
         let attended =
             batches.iter().map(|weighted| weighted.batch.attended(&start.config.architecture)).sum();
         run.count_step(tokens, attended, trained);
+        run.count_rows(&rows.order);
         window.merge(&sums);
         let done = run.progress.step;
         let is_due = |every: u64| done.is_multiple_of(every) || done == total;
@@ -184,14 +194,14 @@ fn train(
                 ("grad_norm", f64::from(grad_norm)),
                 ("mean_token_accuracy", window.totals.accuracy()),
                 ("entropy", window.totals.mean_entropy()),
-                ("epoch", done as f64 / rows.order.steps_per_epoch() as f64),
+                ("epoch", rows.order.epochs(done)),
             ];
             values.extend(window.cross_entropy().map(|value| ("cross_entropy", value)));
             run.log_training(&values);
             window = Sums::default();
         }
         if saves {
-            run.save(&mut learner, &outgoing, training)?;
+            run.save_step(&mut learner, &outgoing, training, (stop_code, total))?;
         }
         if let Some(code) = stop_code.filter(|_| done < total) {
             return Ok(run.stop(code));

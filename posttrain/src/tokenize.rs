@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use terminal::Progress;
 
 /// Raised whenever the same rows and rules would give other tokens.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 /// Rows that are tokenized together.
 const CHUNK: usize = 512;
 
@@ -45,7 +45,8 @@ pub(crate) fn tokenized(
             "note: texts are encoded by the tokenizers crate, which takes several times as long: {reason}"
         );
     }
-    let mut writer = Writer::create(&folder)?;
+    let mut writer = Writer::create(&folder)
+        .context("tokenized data cannot be kept; give a folder for it with `--cache`")?;
     let progress = Progress::new("tokenizing", "rows", None);
     for path in paths {
         let mut rows = datasets::read_with(path, options)?;

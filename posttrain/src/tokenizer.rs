@@ -7,11 +7,11 @@
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use documents::{Documents, SAMPLE_DOCUMENTS, amount};
-use files::run_folder::{RESTART_HELP, set_aside};
+use files::output_folder::OutputFolder;
+use files::run_folder::{NO_LOCK_HELP, RESTART_HELP};
 use special::{SPECIAL_TOKENS, special_tokens};
 use std::io::Write;
 use std::path::PathBuf;
-use std::time::Duration;
 use terminal::Progress;
 use tokenizers::models::bpe::{BPE, BpeTrainer};
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
@@ -22,9 +22,6 @@ use tokenizers::{OffsetReferential, OffsetType, PreTokenizedString, PreTokenizer
 mod documents;
 mod output;
 mod special;
-
-/// Age from which on the temporary files of killed runs are removed.
-const ABANDONED: Duration = Duration::from_secs(24 * 3600);
 
 /// Tokens of the vocabulary before the first merge: every byte and the special tokens.
 const SMALLEST_VOCABULARY: usize = 256 + SPECIAL_TOKENS.len();
@@ -49,6 +46,8 @@ pub struct Options {
     max_documents: Option<usize>,
     #[arg(long, help = RESTART_HELP)]
     restart: bool,
+    #[arg(long, help = NO_LOCK_HELP)]
+    no_lock: bool,
 }
 
 /// Trains a tokenizer, writes it and prints a summary. Returns the exit code.
@@ -58,10 +57,8 @@ pub struct Options {
 pub fn run(options: &Options) -> Result<u8> {
     check(options)?;
     let mut documents = Documents::open(&options.data, options.max_documents)?;
-    files::atomic::create_folder(&options.out)
+    let folder = OutputFolder::open(&options.out, &output::FOLDER, options.no_lock)
         .with_context(|| format!("cannot write to `--out {}`", options.out.display()))?;
-    // What killed runs left; a younger file may be another run's.
-    files::atomic::remove_abandoned(&options.out, ABANDONED)?;
     let mut trainer = BpeTrainer::builder()
         .vocab_size(options.vocab_size)
         .min_frequency(options.min_frequency)
@@ -71,10 +68,7 @@ pub fn run(options: &Options) -> Result<u8> {
         .build();
     count_words(&mut trainer, &mut documents)?;
     let tokenizer = choose_merges(&trainer, options)?;
-    if options.restart {
-        set_aside(&options.out, &output::FILES)?;
-    }
-    output::write(&options.out, &tokenizer)?;
+    output::write(&folder, &tokenizer)?;
     writeln!(std::io::stdout(), "{}", summary(options, &tokenizer, &documents)?)
         .context("the tokenizer is written, but its summary cannot be printed")?;
     Ok(0)
@@ -97,7 +91,7 @@ fn check(options: &Options) -> Result<()> {
         "{} exists already; choose another `--out`, or give `--restart` to set it aside and train again",
         file.display()
     );
-    Ok(())
+    Ok(OutputFolder::look(&options.out, &output::FOLDER)?)
 }
 
 /// Reads all the data and gives every word and its count to the trainer.
@@ -184,6 +178,7 @@ mod tests {
             min_frequency: 2,
             max_documents: None,
             restart: false,
+            no_lock: false,
         }
     }
 

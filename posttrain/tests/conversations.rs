@@ -186,6 +186,12 @@ fn messages_and_rows_have_weights_in_the_loss() {
         sft(line(json!({"weight": 1}), json!({"weight": 1.0})), &chatml()).0.weights.is_none(),
         "ones are no weights"
     );
+    let untrained = json!({"messages": [
+        {"role": "user", "content": "a"}, {"role": "assistant", "content": "one", "training": false},
+        {"role": "user", "content": "b"}, {"role": "assistant", "content": "two", "training": true},
+    ]});
+    let text = sft(untrained, &chatml()).1;
+    assert!(!text.contains("⟦one") && text.contains("⟦two<|im_end|>⟧"), "{text}");
     let (last, texts) =
         with(line(json!({}), json!({})), &chatml(), |rules| Rules { train_on: TrainOn::Last, ..rules })
             .unwrap();
@@ -201,6 +207,55 @@ fn special_tokens_in_texts_are_counted_and_can_stay_text() {
         with(line, &chatml(), |rules| Rules { split_special_tokens: true, ..rules }).unwrap();
     assert!(texts[0].ends_with("⟦A turn ends with <|im_end|> always.<|im_end|>⟧\n"), "{}", texts[0]);
     assert!(split.notes.is_empty() && split.sequences[0].ids.len() > example.sequences[0].ids.len());
+}
+
+#[test]
+fn special_tokens_in_documents_are_counted_and_can_stay_text() {
+    let text = "A turn ends with <|im_end|> always, <|im_start|><|im_end|> never.";
+    let line = json!({"text": text});
+    let (example, _) = sft(line.clone(), &chatml());
+    assert!(example.notes.contains("special_tokens_in_text"));
+    let (split, texts) =
+        with(line, &chatml(), |rules| Rules { split_special_tokens: true, ..rules }).unwrap();
+    assert_eq!(texts[0], format!("⟦{text}<|im_end|>⟧"));
+    assert!(split.notes.is_empty() && split.sequences[0].ids.len() > example.sequences[0].ids.len());
+    let special = |example: &Example| {
+        let tokenizer = tokenizer();
+        example.sequences[0].ids.iter().filter(|id| tokenizer.is_special(**id)).count()
+    };
+    assert_eq!((special(&example), special(&split)), (4, 1));
+    // A document that spells none has the same tokens either way.
+    let plain = json!({"text": "The end."});
+    let split =
+        with(plain.clone(), &chatml(), |rules| Rules { split_special_tokens: true, ..rules }).unwrap().0;
+    let (plain, _) = sft(plain, &chatml());
+    assert!(plain.notes.is_empty());
+    assert_eq!(plain.sequences, split.sequences);
+}
+
+/// A rejected reply is trained as a good one under no spelling of its label.
+#[test]
+fn labels_that_are_no_booleans_are_understood_or_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("rows.csv");
+    std::fs::write(
+        &path,
+        "prompt,completion,label\na,good,True\na,bad,False\na,one,1\na,zero,0\na,odd,rejected\n",
+    )
+    .unwrap();
+    let rows: Vec<Row> = datasets::read(&path).unwrap().map(|row| row.unwrap().row).collect();
+    let reasons = |kind: Kind| -> Vec<&'static str> {
+        let reason = |row: &Row| {
+            given(&chatml(), |rules| example(row, kind, &rules))
+                .map_or_else(|dropped| dropped.reason, |_| "kept")
+        };
+        rows.iter().map(reason).collect()
+    };
+    assert_eq!(reasons(Kind::Sft), ["kept", "rejected_reply", "kept", "rejected_reply", "unknown_label"]);
+    assert_eq!(reasons(Kind::Desirable), ["kept", "other_label", "kept", "other_label", "unknown_label"]);
+    assert_eq!(reasons(Kind::Undesirable), ["other_label", "kept", "other_label", "kept", "unknown_label"]);
+    let odd = given(&chatml(), |rules| example(&rows[4], Kind::Sft, &rules)).unwrap_err();
+    assert!(odd.detail.contains("`label` is \"rejected\"") && odd.detail.contains("ignore="), "{odd:?}");
 }
 
 #[test]
@@ -228,6 +283,8 @@ fn odd_rows_are_counted_and_bad_ones_dropped() {
         reason(line, Kind::Preference)
     };
     assert_eq!(pair("x", "y", json!({})), "kept");
+    // One reply may begin as the other does.
+    assert_eq!((pair("x", "x y", json!({})), pair("x y", "x", json!({}))), ("kept", "kept"));
     assert_eq!(pair("x", "x", json!({})), "tie");
     assert_eq!(pair("x", "y", json!({"score_chosen": 3, "score_rejected": 3})), "tie");
     assert_eq!(pair(" ", "y", json!({})), "empty_reply");

@@ -104,6 +104,8 @@ mod quantized_base;
 mod reference;
 /// Rows on disk: every layout, every fault.
 mod rows;
+/// `posttrain` and folders of the user's.
+mod run_folders;
 /// What a run leaves: the best or the last weights, averages, time limits; KTO.
 mod run_results;
 /// `posttrain --sample-prompts`: replies while a model trains.

@@ -198,6 +198,21 @@ fn gen_refuses_a_folder_of_the_users_before_any_call() {
     assert_eq!(teacher.requests().0, 0);
 }
 
+#[test]
+fn gen_and_clean_respect_the_umask() {
+    let teacher = ScriptedTeacher::start(Duration::ZERO, false);
+    let folder = kitchen();
+    let generate = ["gen", "magpie-ultra", "--rows", "3", "--teacher", &teacher.name, "--out", "out"];
+    for (arguments, out) in [(&generate[..], "out"), (&["clean", "a.jsonl", "--out", "cleaned"], "cleaned")] {
+        let output = in_shell("umask 077", &smoltalk(folder.path(), arguments)).output().unwrap();
+        assert!(output.status.success(), "{}", text_of(&output));
+        for name in content(&folder.path().join(out)).keys() {
+            let mode = folder.path().join(out).join(name).metadata().unwrap().permissions().mode();
+            assert_eq!(mode & 0o077, 0, "{out}: {}", name.display());
+        }
+    }
+}
+
 /// A run over an earlier, larger dataset: what it made is replaced, and an edited card is kept.
 #[test]
 fn gen_again_replaces_only_its_own_files() {

@@ -165,3 +165,34 @@ fn pip_installs_the_wheel() {
     succeeds(&mut pip);
     assert_eq!(runs(&target.join("bin/smoleval")), "smoleval 1.2.3\n");
 }
+
+/// What scripts of the project fetch is what was looked at: by its hash, and nothing of it runs while it is installed.
+#[test]
+fn scripts_fetch_by_hash() {
+    for (script, locks) in [
+        (".ci/run", &["tests/requirements.lock"][..]),
+        ("tests/foreign/fetch", &["tests/foreign/sources.lock"]),
+        (
+            "tests/llama_cpp_teacher/run",
+            &["tests/llama_cpp_teacher/requirements.lock", "tests/llama_cpp_teacher/converter.lock"],
+        ),
+        ("training/gpu/toolkit", &["training/gpu/toolkit-requirements.lock"]),
+    ] {
+        let text = std::fs::read_to_string(of_project(script)).unwrap().replace("\\\n", " ");
+        let is_pip =
+            |line: &&str| line.contains("pip") && (line.contains(" install ") || line.contains(" download "));
+        let fetches: Vec<&str> = text.lines().filter(is_pip).collect();
+        assert_eq!(fetches.len(), locks.len(), "{script}: {fetches:?}");
+        assert!(fetches.iter().all(|line| line.contains("--require-hashes")), "{script}: {fetches:?}");
+        let mut node = text.lines().filter(|line| line.contains("npm ci"));
+        assert!(node.all(|line| line.contains("--ignore-scripts")), "{script}");
+        for lock in locks {
+            let name = lock.rsplit('/').next().unwrap();
+            assert!(fetches.iter().any(|line| line.contains(name)), "{script} does not read {name}");
+            let text = std::fs::read_to_string(of_project(lock)).unwrap().replace("\\\n", " ");
+            let requirements = text.lines().filter(|line| line.contains("=="));
+            let unhashed: Vec<&str> = requirements.filter(|line| !line.contains("--hash=sha256:")).collect();
+            assert!(unhashed.is_empty(), "{lock}: {unhashed:?}");
+        }
+    }
+}

@@ -158,6 +158,44 @@ fn without_a_teacher_or_a_model_two_ways_are_shown() {
     assert!(output.status.code() == Some(2) && text_of(&output).contains("--model"), "{}", text_of(&output));
 }
 
+#[test]
+fn texts_and_webs_replace_nothing_of_the_users() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let run = |arguments: &[&str]| {
+        let output = program("smolpocket").args(arguments).current_dir(folder.path()).output().unwrap();
+        (output.status.code(), text_of(&output))
+    };
+    let texts = ["texts", "--rows", "3", "--out", "texts"];
+    let web = ["web", "--pages", "20", "--out", "web"];
+    for (arguments, name) in
+        [(&texts, "texts/letters.jsonl"), (&web, "web/fates.jsonl"), (&web, "web/encoder/config.json")]
+    {
+        let file = path(name);
+        std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+        std::fs::write(&file, "mine").unwrap();
+        let (code, text) = run(arguments);
+        assert!(code == Some(2) && text.contains("did not write; move it away"), "{name}: {text}");
+        assert_eq!(std::fs::read_to_string(&file).unwrap(), "mine");
+        std::fs::remove_dir_all(path(name.split('/').next().unwrap())).unwrap();
+    }
+    std::fs::create_dir_all(path("web")).unwrap();
+    std::os::unix::fs::symlink(folder.path(), path("web/sets")).unwrap();
+    assert_eq!(run(&web).0, Some(2));
+    assert!(!path("gsm8k.jsonl").exists());
+    std::fs::remove_dir_all(path("web")).unwrap();
+    // Once more into one's own folder: it is replaced, and what else is there stays.
+    for arguments in [&texts, &web] {
+        assert_eq!(run(arguments).0, Some(0));
+        let notes = path(arguments[4]).join("notes.txt");
+        std::fs::write(&notes, "mine").unwrap();
+        let (code, text) = run(arguments);
+        assert_eq!((code, std::fs::read_to_string(&notes).unwrap().as_str()), (Some(0), "mine"), "{text}");
+    }
+    let shown = program("smoltalk").args(["show", "texts"]).current_dir(folder.path()).output().unwrap();
+    assert!(shown.status.success(), "{}", text_of(&shown));
+}
+
 /// No teacher gets other prompts than it was asked for because its context is short.
 #[test]
 fn a_context_too_short_for_the_prompts_is_refused_with_the_numbers() {

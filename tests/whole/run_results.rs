@@ -1,4 +1,5 @@
 use crate::programs::{killed_and_resumed, metric, posttrain, read_json, refused, succeeds, text_of};
+use crate::workshop::Workshop;
 use checkpoint::Checkpoint;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
@@ -190,4 +191,38 @@ fn a_template_that_prints_the_date_keeps_the_day_of_the_runs_start() {
     let (said, longer) = run("Pacific/Kiritimati", "4");
     assert!(said.contains("resumed after step 2"), "{said}");
     assert_eq!((&later, &longer), (&day, &day));
+}
+
+/// Batches of another size go on with the rows that were not trained yet, and the run says so.
+#[test]
+fn another_batch_size_goes_on_where_the_run_was() {
+    let workshop = Workshop::new();
+    let run = |more: &[&str]| {
+        let mut command = workshop.tune("sft", "chats.jsonl", "sft");
+        command.args(["--shuffle=false", "--accept-changes"]).args(more);
+        succeeds(&mut command)
+    };
+    // 24 rows: ten in steps of two, the others in steps of four.
+    run(&["--steps", "5"]);
+    let text = run(&["--steps", "0", "--epochs", "1", "--batch-size", "4"]);
+    assert!(text.contains("after step 5 the run goes on where it was, at row 11 of 24 in epoch 1"), "{text}");
+    assert!(text.contains("finished 9 steps"), "{text}");
+    let epochs = metric(&workshop.path("sft/run"), "epoch");
+    assert_eq!(epochs.last(), Some(&1.0), "{epochs:?}");
+    // Every later process knows it, too.
+    let text = run(&["--steps", "0", "--epochs", "2", "--batch-size", "4"]);
+    assert!(text.contains("finished 15 steps") && !text.contains("goes on where it was, at row"), "{text}");
+}
+
+/// A model of 32 bits that is saved in 16 is another one: the run says so, and how to keep it.
+#[test]
+fn bits_that_are_not_saved_are_noted() {
+    let workshop = Workshop::new();
+    const NOTE: &str = "the checkpoint's weights have more bits than bf16";
+    let run = |out: &str, precision: &str| {
+        let mut command = workshop.tune("sft", "chats.jsonl", out);
+        succeeds(command.args(["--steps", "2", "--save-precision", precision]))
+    };
+    assert!(run("bf16", "bf16").contains(NOTE));
+    assert!(!run("f32", "f32").contains(NOTE));
 }

@@ -174,8 +174,37 @@ fn refusals_name_the_thing_and_leave_no_files() {
     let (tokenizer, _) = trained(&data, &out, &["--vocab-size", "310", "--restart"]);
     assert_eq!(tokenizer.vocab_size(), 310);
     let left = std::fs::read_dir(&out).unwrap().map(|entry| entry.unwrap().file_name());
+    let left = left.filter(|name| name != ".lock");
     assert_eq!(left.count(), FILES.len() + 1, "nothing is left beside the files and what was set aside");
     assert!(FILES.iter().all(|file| out.join("set-aside-1").join(file).exists()));
+}
+
+/// A folder with files of the user's is refused before anything is trained, with `--restart`, too.
+#[test]
+fn what_the_command_did_not_write_stays() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = write_data(folder.path());
+    for name in ["tokenizer_config.json", "special_tokens_map.json", "tokenizer.json", "README.md"] {
+        let out = folder.path().join(format!("of {name}"));
+        std::fs::create_dir(&out).unwrap();
+        std::fs::write(out.join(name), "mine").unwrap();
+        for more in [&["--vocab-size", "300"][..], &["--vocab-size", "300", "--restart"]] {
+            let output = train(&data, &out, more);
+            let text = String::from_utf8_lossy(&output.stderr).into_owned();
+            assert_eq!(output.status.code(), Some(2), "{name}: {text}");
+            assert!(text.contains(name), "{text}");
+            let names: Vec<_> =
+                std::fs::read_dir(&out).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+            assert_eq!(names, [name]);
+            assert_eq!(std::fs::read_to_string(out.join(name)).unwrap(), "mine");
+        }
+    }
+    // Beside a tokenizer everything else may be.
+    let out = folder.path().join("out");
+    trained(&data, &out, &["--vocab-size", "300"]);
+    std::fs::write(out.join("README.md"), "mine").unwrap();
+    trained(&data, &out, &["--vocab-size", "310", "--restart"]);
+    assert_eq!(std::fs::read_to_string(out.join("README.md")).unwrap(), "mine");
 }
 
 /// Prints the ids of the texts, the special tokens' names and the longest input, as AutoTokenizer has them.

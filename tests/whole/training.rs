@@ -329,6 +329,29 @@ fn ctrl_c_saves_and_the_same_command_goes_on() {
     );
 }
 
+/// What schedulers send before they end a job, and what a closed terminal sends: both save.
+#[test]
+fn a_hang_up_and_a_schedulers_warning_save() {
+    let Some(model) = stories260k() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("rows.jsonl");
+    write_rows(&data, &chats(60));
+    for (signal, code) in [("-HUP", 129), ("-USR1", 138)] {
+        let out = folder.path().join(signal);
+        let mut command = posttrain(folder.path());
+        command.arg("sft").arg("--model").arg(&model).arg("--data").arg(&data).arg("--out").arg(&out);
+        command.args(["--steps", "2000", "--batch-size", "4", "--max-length", "200"]);
+        let mut child = command.stderr(Stdio::null()).spawn().unwrap();
+        while metric_lines(&out).len() < 3 {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        succeeds(Command::new("kill").args([signal, &child.id().to_string()]));
+        assert_eq!(child.wait().unwrap().code(), Some(code));
+        let step = read_json(&out.join("run.json"))["progress"]["step"].as_u64().unwrap();
+        assert!(out.join(format!("checkpoints/step-{step}/model.safetensors")).is_file(), "{signal}");
+    }
+}
+
 #[test]
 fn a_half_written_checkpoint_is_passed_over() {
     let Some(model) = stories260k() else { return };
@@ -504,11 +527,14 @@ fn preferences_are_learned_either_way_round() {
 fn inspect_spells_out_what_a_terminal_would_obey() {
     let Some(model) = stories260k() else { return };
     let folder = tempfile::tempdir().unwrap();
-    let rows = folder.path().join("rows.jsonl");
+    // The name of a file is from outside, too.
+    std::fs::create_dir(folder.path().join("rows")).unwrap();
+    let rows = folder.path().join("rows/a\u{1b}]0;title\u{7}\u{1b}[2Jb.jsonl");
     let messages = json!([
         {"role": "user", "content": "Hi\u{1b}[2J"}, {"role": "assistant", "content": "\u{202e}olleH\u{1b}]0;x\u{7}"}
     ]);
     write_rows(&rows, &[json!({"messages": messages})]);
+    let rows = folder.path().join("rows");
     for more in [&[][..], &["--ids"], &["--color", "always"]] {
         let mut inspect = posttrain(folder.path());
         let output =
@@ -576,6 +602,22 @@ fn bad_input_is_one_clear_line() {
         "`max_length` is 4096, but the model has 512 positions",
     );
     refused(&mut sft("rows.jsonl", &["--warmup-ratio", "2"]), "`warmup_ratio` is 2; expected 0 to 1");
+    refused(
+        &mut sft("rows.jsonl", &["--warmup-steps", "1000", "--steps", "4"]),
+        "`warmup_steps` is 1000, but the run has 4 steps",
+    );
+    refused(&mut sft("rows.jsonl", &["--eval-steps", "1"]), "`--eval-steps` is 1, but nothing is evaluated");
+    refused(&mut sft("rows.jsonl", &["--epochs", "0"]), "`epochs` is 0; expected a number above 0");
+    refused(&mut sft("rows.jsonl", &["--cache", "/proc/none"]), "give a folder for it with `--cache`");
+    std::fs::create_dir(place("runs")).unwrap();
+    let mut typo = sft("rows.jsonl", &["--model", "runs/typo"]);
+    refused(
+        typo.current_dir(folder.path()),
+        "there is no folder runs/typo, and it is not asked from the hub",
+    );
+    let mut typo = posttrain(folder.path());
+    typo.args(["sft", "--data", "runs/typo", "--out", "runs/out", "--model"]).arg(&model);
+    refused(typo.current_dir(folder.path()), "there is no folder runs/typo");
     refused(&mut sft("rows.jsonl", &["--eval-split", "0.9"]), "eval_split");
     std::fs::write(place("odd.toml"), "learning_rat = 1\n").unwrap();
     refused(
@@ -653,7 +695,7 @@ fn every_row_is_trained_or_counted() {
 }
 
 #[test]
-fn a_full_disk_is_one_line_and_the_last_checkpoint_loads() {
+fn a_full_disk_costs_no_work() {
     let Some(model) = stories260k() else { return };
     let folder = tempfile::tempdir().unwrap();
     let (data, out) = (folder.path().join("rows.jsonl"), folder.path().join("out"));
@@ -664,18 +706,30 @@ fn a_full_disk_is_one_line_and_the_last_checkpoint_loads() {
         command.args(["--steps", "30", "--save-steps", "10", "--max-length", "200", "--batch-size", "2"]);
         command
     };
-    // A limit on file size stands for a full disk: the weights of a checkpoint still fit, its moments do not.
+    // A limit on file size stands for a full disk: a model fits, a checkpoint's moments do not. Nothing is lost: the run goes
+    // on, and its result is written.
     let limited = in_shell("ulimit -f 2000", &command()).output().unwrap();
-    let error = text_of(&limited);
-    assert_eq!(limited.status.code(), Some(2), "{error}");
-    assert!(error.contains("cannot write the checkpoint") && error.contains("step-10"), "{error}");
-    let left: Vec<_> = std::fs::read_dir(out.join("checkpoints")).unwrap().collect();
-    assert!(left.is_empty(), "{left:?}");
-    succeeds(&mut command());
-    for step in [20, 30] {
-        let place = out.join(format!("checkpoints/step-{step}"));
-        Checkpoint::open(place.to_str().unwrap(), None).unwrap();
+    let text = text_of(&limited);
+    assert!(limited.status.success(), "{text}");
+    for step in [10, 20, 30] {
+        let warning = format!("checkpoints/step-{step}; earlier ones are kept");
+        assert!(text.lines().any(|line| line.contains("warning") && line.contains(&warning)), "{text}");
     }
+    assert_eq!(std::fs::read_dir(out.join("checkpoints")).unwrap().count(), 0);
+    Checkpoint::open(out.to_str().unwrap(), None).unwrap();
+    // One that must stop saves its weights alone, and says so.
+    let stopped = folder.path().join("stopped");
+    let mut command = command();
+    command.arg("--out").arg(&stopped).args(["--steps", "1000000", "--save-steps", "1000000"]);
+    let limited = in_shell("ulimit -f 2000", command.args(["--time-limit", "1s"])).output().unwrap();
+    let text = text_of(&limited);
+    assert_eq!(limited.status.code(), Some(2), "{text}");
+    assert!(text.contains(" alone are in ") && text.contains("there is no checkpoint to resume"), "{text}");
+    let left: Vec<PathBuf> =
+        std::fs::read_dir(stopped.join("checkpoints")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    assert_eq!(left.len(), 1, "{left:?}");
+    assert!(left[0].display().to_string().contains("checkpoints/weights-step-"), "{left:?}");
+    Checkpoint::open(left[0].to_str().unwrap(), None).unwrap();
 }
 
 /// What transformers is to find in a checkpoint, written beside it.

@@ -3,6 +3,7 @@
 use super::message::{Message, as_json};
 use crate::Tokenizer;
 use crate::error::Error;
+use std::collections::BTreeSet;
 use std::ops::Range;
 
 /// Pairs of Unicode private-use characters: the first marks the start of a content, the second its end. The first pair that
@@ -68,4 +69,42 @@ pub(super) fn split_special_tokens(tokenizer: &Tokenizer, messages: &[Message], 
         ..message.clone()
     };
     messages.iter().map(message).collect()
+}
+
+/// The ids of a document in which no spelling of a special token becomes that token. What the tokenizer adds around a document
+/// stays.
+///
+/// # Errors
+/// When the tokenizer itself fails.
+pub fn document_as_text(tokenizer: &Tokenizer, text: &str) -> Result<Vec<u32>, Error> {
+    let whole = tokenizer.encode_document(text)?;
+    if !spells_special_token(tokenizer, &whole, text) {
+        return Ok(whole);
+    }
+    let names = tokenizer.special_ids().iter().filter_map(|id| tokenizer.token(*id));
+    let mut cuts: Vec<usize> = names
+        .flat_map(|name| {
+            let second = name.char_indices().nth(1).map(|(second, _)| second);
+            let starts = text.match_indices(&name).map(|(start, _)| start).collect::<Vec<_>>();
+            starts.into_iter().filter_map(move |start| Some(start + second?))
+        })
+        .chain([0, text.len()])
+        .collect();
+    cuts.sort_unstable();
+    cuts.dedup();
+    let plain = tokenizer.ids(text)?;
+    let added = whole.len().saturating_sub(plain.len());
+    let before = (0..=added).find(|from| whole[*from..].starts_with(&plain)).unwrap_or(0);
+    let mut ids = whole[..before].to_vec();
+    for piece in cuts.windows(2) {
+        ids.extend(tokenizer.ids(&text[piece[0]..piece[1]])?);
+    }
+    ids.extend(&whole[whole.len() - (added - before)..]);
+    Ok(ids)
+}
+
+/// Whether a document spells a special token that is among its ids.
+pub fn spells_special_token(tokenizer: &Tokenizer, ids: &[u32], text: &str) -> bool {
+    let special: BTreeSet<u32> = ids.iter().copied().filter(|id| tokenizer.is_special(*id)).collect();
+    special.into_iter().filter_map(|id| tokenizer.token(id)).any(|name| text.contains(&name))
 }

@@ -2,8 +2,8 @@
 //! are there, not by their number; at the end the file is written in the documents' order.
 
 use super::record::Record;
-use anyhow::{Context, Result};
-use files::atomic;
+use anyhow::{Context, Result, ensure};
+use files::{atomic, owned};
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::Write;
@@ -32,6 +32,7 @@ impl Store {
     pub(super) fn open(folder: &Path, task: &str, restart: bool) -> Result<Self> {
         let path = folder.join(format!("{task}.jsonl"));
         let earlier_path = folder.join(format!("{task}.earlier.jsonl"));
+        [&path, &earlier_path].into_iter().try_for_each(|path| refuse_foreign(path))?;
         let mut earlier = by_key(read(&earlier_path)?);
         earlier.extend(by_key(read(&path)?));
         let records = if restart { HashMap::new() } else { std::mem::take(&mut earlier) };
@@ -40,8 +41,7 @@ impl Store {
         }
         // Also ends a line that a killed run left unfinished.
         write_all(&path, in_order(&records).into_iter())?;
-        let file = File::options().append(true).open(&path);
-        let file = file.with_context(|| format!("cannot write {}", path.display()))?;
+        let file = owned::append(&path)?;
         Ok(Self { path, file, records, earlier_path, earlier, unsynced: 0 })
     }
 
@@ -94,6 +94,21 @@ impl Store {
     }
 }
 
+/// Refuses a file that is no store: what is no record would be lost.
+fn refuse_foreign(path: &Path) -> Result<()> {
+    owned::refuse_links(path)?;
+    let bytes = std::fs::read(path).unwrap_or_default();
+    let mut lines = bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+    let is_record = |line: &[u8]| serde_json::from_slice::<Record>(line).is_ok();
+    // A killed run may have left a part of its first line, and a power loss zeros.
+    let is_torn = |line: &[u8]| {
+        serde_json::from_slice::<serde_json::Value>(line).is_err() && matches!(line.first(), Some(b'{' | 0))
+    };
+    let is_ours = lines.clone().any(is_record) || lines.all(is_torn);
+    ensure!(is_ours, "{} is not a result of smoleval; move it away, or give another `--out`", path.display());
+    Ok(())
+}
+
 fn by_key(records: Vec<Record>) -> HashMap<String, Record> {
     records.into_iter().map(|record| (record.key.clone(), record)).collect()
 }
@@ -133,6 +148,23 @@ pub(super) fn write_all<'a>(path: &Path, records: impl Iterator<Item = &'a Recor
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_no_record_is_not_replaced() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        for name in ["arc_easy.jsonl", "arc_easy.earlier.jsonl"] {
+            let path = folder.path().join(name);
+            for text in ["mine", "{\"mine\": 1}\n", "{\"key\": 1}\n{\"mine\"\n"] {
+                std::fs::write(&path, text).expect("written");
+                let error = Store::open(folder.path(), "arc_easy", true).err().expect("refused").to_string();
+                assert!(error.contains(name) && error.contains("not a result of smoleval"), "{error}");
+                assert_eq!(std::fs::read_to_string(&path).expect("it is there"), text);
+            }
+            std::fs::write(&path, "{\"doc_id\": 0, \"k").expect("written");
+            Store::open(folder.path(), "arc_easy", false).expect("a torn line is nobody's");
+            std::fs::remove_file(&path).expect("it is there");
+        }
+    }
     use crate::benchmark::record::Answer;
     use serde_json::json;
 

@@ -6,7 +6,7 @@ use super::record::Record;
 use crate::statistics::{self, Estimate};
 use crate::task::{Group, GroupMean, MetricValue, Task, is_share};
 use anyhow::{Context, Result};
-use files::atomic;
+use files::{atomic, owned};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -159,6 +159,22 @@ impl ModelSummary {
         summary.metrics = metrics(records);
         summary.documents = records.len();
         summary.scorer = super::record::scorer(task);
+        Ok(())
+    }
+
+    /// Refuses a folder whose `results.json` is none, before anything is scored.
+    ///
+    /// # Errors
+    /// Names the file.
+    pub(super) fn refuse_foreign(folder: &Path) -> Result<()> {
+        let path = folder.join("results.json");
+        owned::refuse_links(&path)?;
+        let Ok(bytes) = std::fs::read(&path) else { return Ok(()) };
+        anyhow::ensure!(
+            serde_json::from_slice::<Self>(&bytes).is_ok(),
+            "{} is not a result of smoleval; move it away, or give another `--out`",
+            path.display()
+        );
         Ok(())
     }
 

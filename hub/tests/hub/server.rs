@@ -18,6 +18,9 @@ pub struct Served {
     /// What is listed: size and hash of these bytes.
     listed: Vec<Vec<u8>>,
     pub lists_hashes: bool,
+    pub lists_sizes: bool,
+    /// Files never end.
+    pub is_endless: bool,
     pub etag: Option<String>,
     /// Every file is at this address.
     pub redirect: Option<String>,
@@ -36,6 +39,8 @@ impl Served {
             files: files.iter().map(|(name, bytes)| ((*name).to_owned(), bytes.to_vec())).collect(),
             listed: files.iter().map(|(_, bytes)| bytes.to_vec()).collect(),
             lists_hashes: true,
+            lists_sizes: true,
+            is_endless: false,
             etag: None,
             redirect: None,
             break_after: None,
@@ -137,6 +142,9 @@ async fn answer(State(shared): State<Shared>, request: Request) -> Response {
 fn list(served: &Served) -> Value {
     let file = |((name, _), bytes): (&(String, Vec<u8>), &Vec<u8>)| {
         let mut file = json!({"rfilename": name, "size": bytes.len()});
+        if !served.lists_sizes {
+            file.as_object_mut().unwrap().remove("size");
+        }
         if served.lists_hashes {
             file["blobId"] = git_hash(bytes).into();
             if bytes.len() > 1000 {
@@ -166,6 +174,11 @@ fn file(served: &mut Served, path: &str, headers: &HeaderMap) -> Response {
     if from > 0 {
         let range = format!("bytes {from}-{}/{}", bytes.len() - 1, bytes.len());
         response = response.status(StatusCode::PARTIAL_CONTENT).header(header::CONTENT_RANGE, range);
+    }
+    if served.is_endless {
+        let piece = Bytes::from(vec![7; 1 << 16]);
+        let endless = stream::repeat_with(move || Ok::<_, std::io::Error>(piece.clone()));
+        return response.body(Body::from_stream(endless)).unwrap();
     }
     let bytes = Bytes::copy_from_slice(&bytes[from..]);
     match served.break_after.take() {

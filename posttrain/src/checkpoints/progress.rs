@@ -1,5 +1,6 @@
 //! How far a run is: what a checkpoint records beside weights and moments.
 
+use crate::order::Origin;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -17,6 +18,12 @@ pub(crate) struct Progress {
     /// Evaluations since the best one.
     #[serde(default)]
     pub(crate) stale_evaluations: u64,
+    /// Rows or packs of rows that were taken, of all epochs; earlier versions did not record it.
+    #[serde(default)]
+    pub(crate) rows: Option<u64>,
+    /// Where batches of the current size began.
+    #[serde(default)]
+    pub(crate) origin: Origin,
     /// How far pretraining has read its sources.
     #[serde(default, rename = "drawn")]
     pub(crate) mixture: MixtureState,

@@ -109,6 +109,12 @@ pub(super) fn run_of(folder: &Path) -> Option<Map<String, Value>> {
     serde_json::from_str(metadata.metadata().as_ref()?.get(RUN)?).ok()
 }
 
+/// Returns how far the run was that wrote a checkpoint, from the file's metadata alone.
+pub(super) fn progress_of(folder: &Path) -> Option<Progress> {
+    let metadata = read_header(&mut BufReader::new(File::open(folder.join(FILE)).ok()?)).ok()?;
+    progress(folder, metadata.metadata().as_ref()?).ok()
+}
+
 fn start_checksum(progress: &str, run: &str) -> Checksummer {
     let mut summer = Checksummer::new(Algorithm::Xxh3);
     [progress, "\n", run, "\n"].iter().for_each(|text| summer.update(text.as_bytes()));

@@ -1,6 +1,7 @@
 //! What becomes of a row: sequences with their weights in the loss, or the reason why there are none.
 
 use super::rules::Rules;
+use checkpoint::chat::{document_as_text, spells_special_token};
 use std::collections::BTreeSet;
 use training::{Sequence, TopTokens};
 
@@ -58,7 +59,12 @@ pub(super) fn tokens(ids: Vec<u32>, weights: &[f64], rules: &Rules<'_>) -> Resul
 }
 
 /// Returns a document and the token that ends it, all of it trained.
-pub(super) fn document(text: &str, weight: f64, rules: &Rules<'_>) -> Result<Tokens, Dropped> {
+pub(super) fn document(
+    text: &str,
+    weight: f64,
+    rules: &Rules<'_>,
+    notes: &mut BTreeSet<&'static str>,
+) -> Result<Tokens, Dropped> {
     if rules.stored_logprobs.is_some() {
         return Err(Dropped::new("no_logprobs", "a document has none; `--stored-logprobs` learns replies"));
     }
@@ -68,8 +74,14 @@ pub(super) fn document(text: &str, weight: f64, rules: &Rules<'_>) -> Result<Tok
     let end = rules.document_end.ok_or_else(|| {
         Dropped::new("no_end_token", "the checkpoint names no end-of-sequence token to end a document with")
     })?;
-    let ids = rules.tokenizer.encode_document(text);
+    let ids = match rules.split_special_tokens {
+        true => document_as_text(rules.tokenizer, text),
+        false => rules.tokenizer.encode_document(text),
+    };
     let mut ids = ids.map_err(|error| Dropped::new("tokenizer_failed", error.to_string()))?;
+    if !rules.split_special_tokens && spells_special_token(rules.tokenizer, &ids, text) {
+        notes.insert("special_tokens_in_text");
+    }
     // Some tokenizers add it themselves.
     if ids.last() != Some(&end) {
         ids.push(end);

@@ -60,7 +60,7 @@ pub struct Rules<'a> {
     pub tools: Tools,
     /// Variables of the template; a row's `chat_template_kwargs` come before them.
     pub template_args: Option<&'a Map<String, Value>>,
-    /// Whether special tokens that a message spells are text.
+    /// Whether special tokens that a message or a document spells are text.
     pub split_special_tokens: bool,
     /// Whether the loss can weight tokens by fractions.
     pub fractions: bool,

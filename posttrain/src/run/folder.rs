@@ -1,10 +1,12 @@
 //! A run's folder: which run it belongs to, and what is set aside when it starts over.
 
+use super::own;
 use crate::checkpoints;
+use crate::order::Order;
 use anyhow::{Result, bail};
 use checkpoint::adapter;
 use files::checksum::Content;
-use files::manifest::{Depth, Difference, FILE_NAME, Manifest};
+use files::manifest::{Depth, Difference, DifferenceKind, Manifest};
 use files::run_folder::{self, ACCEPT_CHANGES_HELP, NO_LOCK_HELP, RESTART_HELP};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
@@ -30,6 +32,13 @@ impl RunFolder {
     pub(crate) fn recorded(&self, name: &str) -> Option<String> {
         let previous = previous_run(&self.out).ok().flatten().filter(|_| !self.restart)?;
         previous.manifest.get(name).and_then(Value::as_str).map(str::to_owned)
+    }
+
+    /// Continues an order where the run to be resumed was. Returns what a user should know if its batches have another size.
+    pub(crate) fn place(&self, order: &mut Order) -> Option<String> {
+        let progress =
+            checkpoints::newest_progress(&self.out.join("checkpoints")).filter(|_| !self.restart)?;
+        order.go_on(progress.step, progress.rows, progress.origin)
     }
 }
 
@@ -99,17 +108,38 @@ fn has_lines(path: &Path) -> bool {
 
 /// Returns what is wrong with the model of a finished run; `None` if it is there and whole. All of it is read.
 pub(super) fn model_damage(folder: &Path, previous: &Previous) -> Option<String> {
-    let files = previous.manifest.get("files").cloned().unwrap_or_default();
-    let Ok(files) = serde_json::from_value::<BTreeMap<String, Content>>(files) else {
+    let Some(differences) = model_differences(folder, previous) else {
         // Finished by an earlier version, which recorded no checksums.
         let is_empty = |name: &&&str| !has_lines(&folder.join(name));
         let names = ["config.json", "tokenizer.json", "model.safetensors"];
         return names.iter().find(is_empty).map(|name| format!("{name} is missing or empty"));
     };
-    let manifest = Manifest { files, ..Manifest::default() };
-    let differences = manifest.differences(folder, Depth::Checksums);
     let texts: Vec<String> = differences.iter().map(Difference::to_string).collect();
     (!texts.is_empty()).then(|| texts.join("; "))
+}
+
+fn model_differences(folder: &Path, previous: &Previous) -> Option<Vec<Difference>> {
+    let files = previous.manifest.get("files").cloned().unwrap_or_default();
+    let files = serde_json::from_value::<BTreeMap<String, Content>>(files).ok()?;
+    Some(Manifest { files, ..Manifest::default() }.differences(folder, Depth::Checksums))
+}
+
+/// Sets aside the texts of a finished run's model that somebody changed since: they are about to be written again. Returns
+/// where they are.
+///
+/// # Errors
+/// Names what cannot be moved.
+pub(super) fn set_changed_aside(folder: &Path, previous: &Previous) -> Result<Option<PathBuf>> {
+    let is_weights = |name: &str| name.ends_with(".safetensors");
+    let differences = model_differences(folder, previous).unwrap_or_default();
+    let changed: Vec<&str> = differences
+        .iter()
+        .filter(|one| {
+            one.kind != DifferenceKind::Missing && !one.file.contains('/') && !is_weights(&one.file)
+        })
+        .map(|one| one.file.as_str())
+        .collect();
+    Ok(run_folder::set_aside(folder, &changed)?)
 }
 
 /// Refuses a folder that contains the checkpoint to start from, which the run would overwrite.
@@ -140,12 +170,17 @@ pub(super) fn refuse_other_command(
     }
 }
 
-/// Sets the previous run in the folder aside, if there is one. run.json is first: without it the rest is no run.
-pub(super) fn set_aside(folder: &Path) -> Result<()> {
-    let is_run = ["run.json", crate::interventions::FILE_NAME, "checkpoints", "metrics.jsonl"]
+/// Whether a folder contains a run, whole or not.
+pub(super) fn is_run(folder: &Path) -> bool {
+    ["run.json", crate::interventions::FILE_NAME, "checkpoints", "metrics.jsonl"]
         .iter()
-        .any(|name| folder.join(name).exists());
-    if !is_run {
+        .any(|name| folder.join(name).exists())
+}
+
+/// Sets the previous run in the folder aside, if there is one. run.json is first: without it the rest is no run. metrics.jsonl
+/// is last: by it `--restart` knows the rest of what was interrupted.
+pub(super) fn set_aside(folder: &Path) -> Result<()> {
+    if !is_run(folder) {
         return Ok(());
     }
     let names = [
@@ -153,15 +188,12 @@ pub(super) fn set_aside(folder: &Path) -> Result<()> {
         crate::interventions::FILE_NAME,
         "checkpoints",
         "tensorboard",
-        "metrics.jsonl",
         crate::samples::FILE_NAME,
         "report.html",
-        "model.safetensors",
-        adapter::WEIGHTS_FILE,
-        adapter::CONFIG_FILE,
-        FILE_NAME,
-        "config.json",
     ];
+    let model = own::model_names(folder)?;
+    let model = model.iter().map(String::as_str);
+    let names: Vec<&str> = names.into_iter().chain(model).chain(["metrics.jsonl"]).collect();
     if let Some(aside) = run_folder::set_aside(folder, &names)? {
         terminal::message!("the previous run is set aside in {}", aside.display());
     }

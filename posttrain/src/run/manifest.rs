@@ -1,5 +1,6 @@
 //! run.json: what runs, with which settings and data, and how far it is.
 
+use super::own::WRITES_MODEL;
 use crate::checkpoints::Progress;
 use files::run_folder::Change;
 use serde_json::{Map, Value, json};
@@ -70,6 +71,10 @@ pub(super) fn keep_history(
     resumed: Option<&Progress>,
 ) {
     manifest.insert("started".into(), previous.get("started").cloned().unwrap_or_default());
+    // Which files of the folder are the run's: a resumed run may replace them.
+    for name in ["files", WRITES_MODEL] {
+        manifest.extend(previous.get(name).map(|value| (name.to_owned(), value.clone())));
+    }
     let mut lineage = previous.get("lineage").and_then(Value::as_array).cloned().unwrap_or_default();
     let changes: Vec<Value> = changes
         .iter()

@@ -3,9 +3,9 @@
 
 use crate::checkpoints::Progress;
 use crate::tensorboard::Events;
-use anyhow::{Context, Result};
+use anyhow::Result;
 use serde_json::{Map, Value, json};
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -34,7 +34,6 @@ impl Metrics {
     /// When metrics.jsonl cannot be written.
     pub(super) fn open(folder: &Path, step: u64) -> Result<(Self, Option<String>)> {
         let path = folder.join("metrics.jsonl");
-        let cannot = || format!("cannot write {}", path.display());
         // Not text: a disk may have left anything.
         let bytes = if path.is_file() { std::fs::read(&path).unwrap_or_default() } else { Vec::new() };
         let step_of = |line: &&[u8]| serde_json::from_slice::<Value>(line).ok()?["step"].as_u64();
@@ -60,7 +59,7 @@ impl Metrics {
             serde_json::from_slice::<Value>(line).is_ok_and(|line| line.get(SCORING_SECONDS).is_some())
         };
         let scored = kept.iter().rfind(|line| is_scored(line)).and_then(step_of);
-        let file = OpenOptions::new().create(true).append(true).open(&path).with_context(cannot)?;
+        let file = files::owned::append(&path)?;
         let events = Events::create(&folder.join("tensorboard"), step);
         let events = events.map_err(|error| warn_events(&error)).ok();
         Ok((Self { path, file, length: text.len() as u64, has_failed: false, scored, events }, note))
@@ -107,8 +106,7 @@ impl Metrics {
                 "warning: {path} was removed while this run was writing it; the training continues, earlier metrics are lost"
             );
             let folder = self.path.parent().unwrap_or(Path::new("."));
-            let opened = std::fs::create_dir_all(folder)
-                .and_then(|()| File::options().create(true).append(true).open(&self.path));
+            let opened = files::atomic::create_folder(folder).and_then(|()| files::owned::append(&self.path));
             match opened {
                 Ok(file) => (self.file, self.length) = (file, 0),
                 Err(error) => self.warn(&error),
@@ -119,7 +117,7 @@ impl Metrics {
         }
     }
 
-    fn warn(&mut self, error: &std::io::Error) {
+    fn warn(&mut self, error: &dyn std::error::Error) {
         if !self.has_failed {
             let path = self.path.display();
             terminal::message!(
@@ -213,7 +211,7 @@ mod tests {
     fn a_full_disk_does_not_end_the_training() {
         let folder = tempfile::tempdir().unwrap();
         let (mut metrics, _) = Metrics::open(folder.path(), 0).unwrap();
-        metrics.file = OpenOptions::new().write(true).open("/dev/full").unwrap();
+        metrics.file = File::options().write(true).open("/dev/full").unwrap();
         metrics.events = None;
         metrics.write(&at(1), &[("loss", 0.5)]);
         metrics.write(&at(2), &[("loss", 0.5)]);

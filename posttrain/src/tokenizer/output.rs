@@ -1,11 +1,13 @@
-//! The files of a tokenizer: tokenizer.json, and what transformers reads beside it.
+//! The files of a tokenizer: tokenizer.json, and what transformers reads beside it. They replace nothing that `posttrain
+//! tokenizer` did not write.
 
 use super::special::{END_OF_TEXT, SPECIAL_TOKENS};
 use anyhow::{Result, anyhow};
-use files::checksum::Algorithm;
-use files::manifest::{self, Manifest};
+use files::manifest;
+use files::output_folder::{FolderKind, OutputFolder};
+use files::run_folder::set_aside;
 use serde_json::{Map, Value, json};
-use std::path::Path;
+use std::collections::BTreeMap;
 use tokenizers::Tokenizer;
 
 /// SmolLM2's context, in tokens.
@@ -15,15 +17,26 @@ const MODEL_MAX_LENGTH: usize = 8192;
 pub(super) const FILES: [&str; 4] =
     ["tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", manifest::FILE_NAME];
 
-/// Writes the files, the list of them last.
-pub(super) fn write(folder: &Path, tokenizer: &Tokenizer) -> Result<()> {
+/// The folder of a tokenizer.
+pub(super) const FOLDER: FolderKind = FolderKind {
+    program: "posttrain tokenizer",
+    description: manifest::FILE_NAME,
+    files: &["tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"],
+    working: &[],
+};
+
+/// Writes the files, the list of them last. An earlier tokenizer is set aside first.
+pub(super) fn write(folder: &OutputFolder, tokenizer: &Tokenizer) -> Result<()> {
     let text =
         tokenizer.to_string(true).map_err(|error| anyhow!("cannot serialize the tokenizer: {error}"))?;
-    let write = |name: &str, text: &str| files::atomic::write(&folder.join(name), text);
+    let new = folder.new_result()?;
+    let write = |name: &str, text: &str| files::atomic::write(&new.path().join(name), text);
     write("tokenizer_config.json", &pretty(&configuration(tokenizer)))?;
     write("special_tokens_map.json", &pretty(&special_tokens_map()))?;
     write("tokenizer.json", &text)?;
-    Ok(Manifest::of(folder, &FILES[..3], Algorithm::Sha256)?.write(&folder.join(manifest::FILE_NAME))?)
+    set_aside(folder.path(), &FILES)?;
+    folder.install(new, Map::new(), BTreeMap::new())?;
+    Ok(())
 }
 
 fn pretty(value: &Value) -> String {
