@@ -337,9 +337,9 @@ mod tests {
     fn a_token_beyond_the_embedding_is_named() {
         let added = serde_json::json!([{"id": 2, "content": "[PAD]", "special": true, "single_word": false,
             "lstrip": false, "rstrip": false, "normalized": false}]);
-        let tokenizer = with("added_tokens", added).unwrap();
+        let tokenizer = with("added_tokens", added).expect("a tokenizer");
         let config = ModelConfig { vocab_size: 2, ..ModelConfig::smollm2_135m() };
-        let reason = tokenizer.check(&config).unwrap_err();
+        let reason = tokenizer.check(&config).expect_err("it has three tokens");
         for part in ["token id 2 (\"[PAD]\")", "vocab_size is 2", "the embedding must grow"] {
             assert!(reason.contains(part), "{reason}");
         }

@@ -254,7 +254,7 @@ mod tests {
         }
         // The rows of the report: 58 steps of 4, then of 8: the other 168 rows are 21 steps.
         let mut order = Order::new(400, 8, 1, true);
-        let note = order.go_on(58, Some(232), Origin::default()).unwrap();
+        let note = order.go_on(58, Some(232), Origin::default()).expect("another size");
         assert!(note.contains("after step 58") && note.contains("row 233 of 400 in epoch 1"), "{note}");
         assert_eq!(order.total_steps(0, 1.0), 79);
         assert_eq!(order.total_steps(0, 0.5), 58);

@@ -157,11 +157,12 @@ fn a_lost_run_json_is_restored_and_still_compared() {
 
 #[test]
 fn a_report_that_cannot_be_written_ends_no_run() {
-    let workshop = Workshop::new();
-    let out = workshop.path("sft/run");
+    let (workshop, out) = finished();
+    remove(&out.join("report.html"));
     std::fs::create_dir_all(out.join("report.html/in-the-way")).unwrap();
+    std::fs::remove_dir_all(out.join("tensorboard")).unwrap();
     std::fs::write(out.join("tensorboard"), "in the way").unwrap();
-    let text = succeeds(&mut sft(&workshop));
+    let text = succeeds(sft(&workshop).args(["--accept-changes", "--steps", "8"]));
     assert!(text.contains("report.html") && text.contains("without TensorBoard events"), "{text}");
     assert!(!model_of(&out).is_empty());
 }

@@ -203,7 +203,8 @@ fn gen_and_clean_respect_the_umask() {
     let teacher = ScriptedTeacher::start(Duration::ZERO, false);
     let folder = kitchen();
     let generate = ["gen", "magpie-ultra", "--rows", "3", "--teacher", &teacher.name, "--out", "out"];
-    for (arguments, out) in [(&generate[..], "out"), (&["clean", "a.jsonl", "--out", "cleaned"], "cleaned")] {
+    let clean = ["clean", "a.jsonl", "--out", "cleaned"];
+    for (arguments, out) in [(&generate[..], "out"), (&clean[..], "cleaned")] {
         let output = in_shell("umask 077", &smoltalk(folder.path(), arguments)).output().unwrap();
         assert!(output.status.success(), "{}", text_of(&output));
         for name in content(&folder.path().join(out)).keys() {

@@ -171,12 +171,12 @@ fn pip_installs_the_wheel() {
 fn scripts_fetch_by_hash() {
     for (script, locks) in [
         (".ci/run", &["tests/requirements.lock"][..]),
-        ("tests/foreign/fetch", &["tests/foreign/sources.lock"]),
+        ("tests/foreign/fetch", &["tests/foreign/sources.lock"][..]),
         (
             "tests/llama_cpp_teacher/run",
-            &["tests/llama_cpp_teacher/requirements.lock", "tests/llama_cpp_teacher/converter.lock"],
+            &["tests/llama_cpp_teacher/requirements.lock", "tests/llama_cpp_teacher/converter.lock"][..],
         ),
-        ("training/gpu/toolkit", &["training/gpu/toolkit-requirements.lock"]),
+        ("training/gpu/toolkit", &["training/gpu/toolkit-requirements.lock"][..]),
     ] {
         let text = std::fs::read_to_string(of_project(script)).unwrap().replace("\\\n", " ");
         let is_pip =

@@ -14,12 +14,7 @@ use std::path::Path;
 /// # Errors
 /// Names the entry.
 fn refuse(folder: &Path, previous: Option<&Previous>, command: &str) -> Result<()> {
-    for name in WORKING.iter().chain(&MODEL) {
-        owned::refuse_links(&folder.join(name))?;
-    }
-    for name in FOLDERS {
-        owned::refuse_linked_folders(folder, Path::new(name))?;
-    }
+    refuse_links(folder, WORKING.iter().chain(&MODEL).chain(&FOLDERS))?;
     let is_foreign = |name: &String| match previous {
         None => !is_neutral(name) && !is_of_a_start(folder, name),
         Some(previous) => is_of_model(name) && !is_own(name, previous),
@@ -66,11 +61,20 @@ pub(super) fn refuse_unless_restarted(
         return Err(foreign(folder, "run.json", command));
     }
     match restart && is_run(folder) {
-        true => {
-            FOLDERS.iter().try_for_each(|name| Ok(owned::refuse_linked_folders(folder, Path::new(name))?))
-        }
+        true => refuse_links(folder, FOLDERS.iter()),
         false => refuse(folder, previous, command),
     }
+}
+
+/// Refuses links under names that a run uses. What else is in their place is no way out of the folder: it is an error when it
+/// is written, or a warning where the training can do without.
+fn refuse_links<'a>(folder: &Path, names: impl Iterator<Item = &'a &'static str>) -> Result<()> {
+    for path in names.map(|name| folder.join(name)) {
+        if path.symlink_metadata().is_ok_and(|found| found.is_symlink()) {
+            owned::refuse_links(&path)?;
+        }
+    }
+    Ok(())
 }
 
 /// Whether the previous run wrote an entry of its model. Where its list is lost, it did.
