@@ -228,7 +228,8 @@ mod tests {
         for changes in
             [&[(4, 2), (3, 3), (5, 9)][..], &[(11, 1), (2, 4)], &[(4, 5), (4, 1), (20, 2)], &[(5, 1)]]
         {
-            let (mut seen, mut step, mut units, mut origin) = (Vec::new(), 0, None, Origin::default());
+            let mut seen: Vec<u32> = Vec::new();
+            let (mut step, mut units, mut origin) = (0, None, Origin::default());
             for (at, (batch, steps)) in changes.iter().enumerate() {
                 let mut order = Order::new(11, *batch, 3, true);
                 let note = order.go_on(step, units, origin);
