@@ -126,7 +126,9 @@ pub(crate) fn refuse_foreign<'a>(folder: &Path, names: impl Iterator<Item = &'a 
     }
     check(&folder.join(format!("{SCOREBOARD}.json")), |bytes| {
         let value: Value = serde_json::from_slice(bytes).unwrap_or_default();
-        let is_list = value.as_object().is_some_and(|value| value.len() == 1 && value["models"].is_array());
+        let is_list = value
+            .as_object()
+            .is_some_and(|value| value.len() == 1 && value.get("models").is_some_and(Value::is_array));
         // A power loss leaves nothing of it, or zeros.
         is_list || bytes.iter().all(|byte| *byte == 0)
     })

@@ -106,7 +106,9 @@ fn a_finished_run_whose_model_is_damaged_writes_it_again() {
         refused(&mut sft(&workshop), "no checkpoint of it is left to resume from; give `--restart`");
     }
     succeeds(sft(&workshop).arg("--restart"));
-    assert!(model_of(&out) == whole[0] && out.join("set-aside-1/metrics.jsonl").is_file());
+    // Those before it hold the damaged files.
+    let mut aside = (1..20).map(|number| out.join(format!("set-aside-{number}/metrics.jsonl")));
+    assert!(model_of(&out) == whole[0] && aside.any(|path| path.is_file()));
 }
 
 #[test]

@@ -457,7 +457,7 @@ fn every_command_reads_a_hub_id() {
     assert!(told.contains("of 5 rows kept"), "{told}");
     let cleaned = std::fs::read_to_string(kitchen.path("clean/clean.json")).unwrap();
     assert!(cleaned.contains("\"input\": \"someone/chats\"") && !cleaned.contains("cache"), "{cleaned}");
-    assert!(run(&["show", "someone/chats", "-n", "2"]).contains("train"));
+    assert!(run(&["show", "someone/chats", "--n", "2"]).contains("train"));
     // The source is read whole before the teacher is asked.
     let told =
         run(&["gen", "smol-rewrite", "--source", "someone/chats", "--teacher", "nowhere", "--out", "run"]);

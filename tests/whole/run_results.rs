@@ -47,22 +47,14 @@ impl Runs {
         let mut command = posttrain(self.folder.path());
         command.arg("sft").arg("--model").arg(&self.model).arg("--data").arg(self.path("rows.jsonl"));
         command.arg("--out").arg(self.path(out)).args(["--max-length", "200", "--batch-size", "4"]);
-        command.args([
-            "--packing=false",
-            "--learning-rate",
-            "5e-3",
-            "--eval-steps",
-            "3",
-            "--precision",
-            "f32",
-        ]);
+        command.args(["--packing=false", "--learning-rate", "5e-3", "--precision", "f32"]);
         command.args(flags);
         command
     }
 
     fn evaluated(&self, out: &str, flags: &[&str]) -> Command {
         let mut command = self.sft(out, flags);
-        command.arg("--eval-data").arg(self.path("held-out.jsonl"));
+        command.args(["--eval-steps", "3", "--eval-data"]).arg(self.path("held-out.jsonl"));
         command
     }
 }
