@@ -142,7 +142,7 @@ fn odd_rows_are_counted_and_what_would_lose_its_weight_is_refused() {
         row(&[said("user", "e"), said("user", "f"), said("assistant", "g")]),
         row(&[said("user", "h"), said("user", "i")]),
     ];
-    write_lines(&folder.join("rows.jsonl"), &[&[good.clone()], &odd[..]].concat());
+    write_lines(&folder.join("rows.jsonl"), &[std::slice::from_ref(&good), &odd[..]].concat());
     mix(folder, "").unwrap();
     let card = std::fs::read_to_string(folder.join("out/README.md")).unwrap();
     for words in ["1 with an empty reply", "2 without a reply", "2 with two turns of the user in a row"] {

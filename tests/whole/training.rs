@@ -635,8 +635,15 @@ fn bad_input_is_one_clear_line() {
         .arg(place("dpo"));
     refused(dpo.args(["--max-length", "200"]), "4 not_a_pair dropped");
     refused(dpo.args(["--loss-type", "exo_pair"]), "exo_pair");
+}
 
-    // A tokenizer of another vocabulary, and an output folder that is somebody's checkpoint.
+/// A tokenizer of another vocabulary, and an output folder that is somebody's checkpoint.
+#[test]
+fn another_models_tokenizer_and_folder_are_refused() {
+    let Some(model) = stories260k() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let place = |name: &str| folder.path().join(name);
+    write_rows(&place("rows.jsonl"), &chats(4));
     let other = place("other");
     std::fs::create_dir(&other).unwrap();
     for name in ["config.json", "model.safetensors"] {

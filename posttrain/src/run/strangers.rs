@@ -115,7 +115,7 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn previous(manifest: Value) -> Previous {
+    fn previous(manifest: &Value) -> Previous {
         Previous { manifest: manifest.as_object().unwrap().clone(), note: None }
     }
 
@@ -130,11 +130,11 @@ mod tests {
             json!({"state": "finished"}),
         ];
         for manifest in ours {
-            refuse(folder.path(), Some(&previous(manifest)), "sft").unwrap();
+            refuse(folder.path(), Some(&previous(&manifest)), "sft").unwrap();
         }
         for manifest in [json!({"state": "running"}), json!({"state": "finished", "files": {"LICENSE": {}}})]
         {
-            let error = refuse(folder.path(), Some(&previous(manifest)), "sft").unwrap_err().to_string();
+            let error = refuse(folder.path(), Some(&previous(&manifest)), "sft").unwrap_err().to_string();
             assert!(error.contains("contains config.json, which `posttrain sft` did not write"), "{error}");
         }
         assert!(refuse(folder.path(), None, "sft").is_err());
