@@ -2,16 +2,20 @@
 //! checkpoints/, and at the end the trained model itself. Decides whether to start, to resume or to refuse.
 
 use crate::checkpoints::{self, Newest, Progress};
+use crate::command_clock;
 use crate::meter::Meter;
 use crate::model_card;
 use crate::run_report;
 use crate::settings::{Kept, TrainingSettings};
 use crate::time_limit;
-use anyhow::{Context, Result, anyhow, ensure};
-use checkpoint::folder::CheckpointWriter;
+use anyhow::{Context, Result, ensure};
+use checkpoint::ModelConfig;
+use checkpoint::folder::{CheckpointWriter, PreparedCheckpoint};
+use checkpoint::weights::Precision;
 use files::run_folder::{self, Change, Lock};
 use serde_json::{Map, Value};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use terminal::Stop;
 use training::memory::gib;
@@ -21,6 +25,8 @@ mod folder;
 mod manifest;
 mod metrics;
 mod monitor;
+mod saves;
+mod saving;
 
 pub(crate) use folder::RunFolder;
 pub(crate) use manifest::{about, data_purposes, now};
@@ -28,6 +34,7 @@ pub(crate) use manifest::{about, data_purposes, now};
 use folder::{Previous, model_damage, previous_run, refuse_other_command, refuse_own_model, set_aside};
 use manifest::{add_to_lineage, keep_history, notes};
 use metrics::Metrics;
+use saves::Saves;
 
 /// A run in progress.
 #[derive(Debug)]
@@ -45,6 +52,9 @@ pub(crate) struct Run {
     damage: Option<String>,
     /// The device whose memory is looked at after the first step.
     measured: Option<Device>,
+    saves: Saves,
+    /// The files of the last checkpoint besides its weights, and what they were made of.
+    prepared: Option<(ModelConfig, Precision, Arc<PreparedCheckpoint>)>,
     /// Keeps a second run out of the folder.
     _lock: Lock,
 }
@@ -120,6 +130,8 @@ impl Run {
             stop: Stop::listen().context("cannot listen to signals")?,
             damage,
             measured: Some(compute.device),
+            saves: Saves::new(),
+            prepared: None,
             _lock: lock,
         };
         events.iter().for_each(|event| add_to_lineage(&mut run.manifest, event));
@@ -147,6 +159,10 @@ impl Run {
         self.meter.step(tokens, attended, trained);
         if let Some(taken) = self.measured.take().and_then(memory_taken) {
             self.record_memory(taken);
+        }
+        if let Some(passed) = command_clock::take() {
+            let seconds = passed.as_secs_f64();
+            self.line(&format!("the first step was done {seconds:.1} s after the command was started"));
         }
     }
 
@@ -191,101 +207,14 @@ impl Run {
         is_best
     }
 
-    /// Saves a checkpoint of the current step, removes those beyond the limit, and writes run.json and the report.
-    ///
-    /// # Errors
-    /// Names what cannot be written; earlier checkpoints are kept.
-    pub(crate) fn save(
-        &mut self,
-        learner: &mut Learner,
-        outgoing: &CheckpointWriter<'_>,
-        settings: &TrainingSettings,
-    ) -> Result<()> {
-        learner.sync_to_host()?;
-        let checkpoints = self.folder.join("checkpoints");
-        refuse_nan_weights(&learner.state().parameters, self.progress.step)?;
-        self.metrics.sync();
-        let precision = settings.saved_precision();
-        checkpoints::save(
-            &checkpoints,
-            outgoing,
-            learner.state(),
-            &self.progress,
-            &self.manifest,
-            precision,
-        )?;
-        let best = self.progress.best.map(|(step, _)| step);
-        checkpoints::rotate(&checkpoints, settings.save_total_limit, best)?;
-        // The checkpoint has all that resuming needs.
-        let written = self.write_manifest();
-        self.warn(written);
-        self.write_report();
-        self.meter.start_step();
-        Ok(())
-    }
-
-    /// Writes the checkpoint that was resumed from again, if its model is damaged.
-    ///
-    /// # Errors
-    /// As `save`.
-    pub(crate) fn mend(
-        &mut self,
-        learner: &mut Learner,
-        outgoing: &CheckpointWriter<'_>,
-        settings: &TrainingSettings,
-    ) -> Result<()> {
-        match self.damage.take() {
-            None => Ok(()),
-            Some(damage) => {
-                let note = format!("{damage}; the checkpoint is written again");
-                add_to_lineage(&mut self.manifest, &note);
-                self.line(&format!("note: {note}"));
-                self.save(learner, outgoing, settings)
-            }
-        }
-    }
-
-    /// Returns a result; if it failed because a file could not be read, saves a checkpoint first where that is possible.
-    ///
-    /// # Errors
-    /// The result's.
-    pub(crate) fn rescued<T>(
-        &mut self,
-        result: Result<T>,
-        learner: &mut Learner,
-        outgoing: &CheckpointWriter<'_>,
-        settings: &TrainingSettings,
-    ) -> Result<T> {
-        let step = self.progress.step;
-        result.map_err(|error| {
-            let folder = checkpoints::folder_of(&self.folder.join("checkpoints"), step);
-            let is_unsaved = step > 0 && !folder.is_dir();
-            if !error.chain().any(|cause| cause.is::<files::Error>()) {
-                return error;
-            }
-            let error = terminal::errors::one_line(&error);
-            match is_unsaved.then(|| self.save(learner, outgoing, settings)) {
-                Some(Err(saving)) => anyhow!("{error}; step {step} could not be saved: {saving:#}"),
-                Some(Ok(())) => anyhow!("{error}; step {step} is saved, run the same command to resume"),
-                None => anyhow!("{error}; run the same command to resume"),
-            }
-        })
-    }
-
-    /// Adds to the error of a step that diverged. If the current step has a checkpoint, it led to this error, and it is
-    /// renamed, so that the run resumes from an earlier one.
-    pub(crate) fn diverged(&self, error: anyhow::Error) -> anyhow::Error {
-        match checkpoints::set_diverged_aside(&self.folder.join("checkpoints"), self.progress.step) {
-            Ok(Some((folder, renamed))) => {
-                error.context(format!("{} was renamed to {}", folder.display(), renamed.display()))
-            }
-            _ => error,
-        }
-    }
-
     /// Returns whether there are steps left to do, of `total`.
-    pub(crate) fn has_steps(&self, total: u64, settings: &TrainingSettings) -> bool {
-        self.progress.step < total && !self.is_out_of_patience(settings)
+    ///
+    /// # Errors
+    /// Names what could not be written of the checkpoint that was being saved.
+    pub(crate) fn has_steps(&mut self, total: u64, settings: &TrainingSettings) -> Result<bool> {
+        let warnings = self.saves.ended()?;
+        warnings.iter().for_each(|warning| self.line(&format!("warning: {warning}")));
+        Ok(self.progress.step < total && !self.is_out_of_patience(settings))
     }
 
     fn is_out_of_patience(&self, settings: &TrainingSettings) -> bool {
@@ -299,7 +228,11 @@ impl Run {
     }
 
     /// Ends a run that was asked to stop and has saved a checkpoint, from which it can be resumed. Returns the exit code.
-    pub(crate) fn stop(mut self, code: u8) -> u8 {
+    ///
+    /// # Errors
+    /// Names what could not be written of the checkpoint.
+    pub(crate) fn stop(mut self, code: u8) -> Result<u8> {
+        self.await_save()?;
         self.manifest.insert("state".into(), "interrupted".into());
         let written = self.write_manifest();
         self.warn(written);
@@ -308,7 +241,7 @@ impl Run {
             "stopped after step {} and saved a checkpoint; run the same command to resume",
             self.progress.step
         ));
-        code
+        Ok(code)
     }
 
     /// Ends a run that did all its steps: writes the model into the run's folder itself.
@@ -325,13 +258,16 @@ impl Run {
         let last = &learner.state().parameters;
         let best = match self.progress.best {
             Some((step, _)) if settings.keep == Kept::Best && step != self.progress.step => {
+                self.await_save()?;
                 Some(checkpoints::load_weights(&self.folder.join("checkpoints"), step, last)?)
             }
             _ => None,
         };
         let is_best = best.is_some();
         let named = best.as_ref().unwrap_or(last).named();
+        // The last checkpoint may be written at the same time.
         let files = outgoing.write(&self.folder, &named, settings.saved_precision())?.files;
+        self.await_save()?;
         self.manifest.insert("state".into(), "finished".into());
         self.manifest.insert("finished".into(), now().into());
         self.manifest.insert("files".into(), serde_json::to_value(files)?);
@@ -361,9 +297,14 @@ impl Run {
     }
 
     fn write_manifest(&mut self) -> Result<()> {
-        self.manifest.insert("progress".into(), serde_json::to_value(&self.progress)?);
-        let text = format!("{:#}\n", Value::Object(self.manifest.clone()));
+        let text = self.manifest_text()?;
         Ok(files::atomic::write(&self.folder.join("run.json"), text)?)
+    }
+
+    /// Returns the text of run.json as of now.
+    fn manifest_text(&mut self) -> Result<String> {
+        self.manifest.insert("progress".into(), serde_json::to_value(&self.progress)?);
+        Ok(format!("{:#}\n", Value::Object(self.manifest.clone())))
     }
 
     /// The report is for people and can be made again: it ends no run.
