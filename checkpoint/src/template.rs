@@ -8,10 +8,11 @@ mod filters;
 mod output;
 
 use crate::error::{Error, read_to_string};
-use minijinja::{Environment, ErrorKind, UndefinedBehavior};
+use minijinja::{Environment, ErrorKind, UndefinedBehavior, Value};
 use output::BoundedText;
-use serde_json::{Map, json};
-use std::collections::{BTreeSet, HashSet};
+use serde::Serialize;
+use serde_json::Map;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::Path;
 use std::sync::OnceLock;
 
@@ -110,13 +111,13 @@ impl ChatTemplate {
         Self::new(&read_to_string(path)?, bos_token, eos_token).map_err(|error| Error::invalid(path, error))
     }
 
-    /// The text of a conversation. `messages` and `tools` are JSON, as the template reads them.
+    /// The text of a conversation. `messages` and `tools` become JSON, as the template reads them.
     ///
     /// # Errors
     /// Contains the exception that the template raised, or the line that failed.
     pub fn render(
         &self,
-        messages: &serde_json::Value,
+        messages: &(impl Serialize + ?Sized),
         tools: Option<&serde_json::Value>,
         add_generation_prompt: bool,
     ) -> Result<String, Error> {
@@ -130,23 +131,21 @@ impl ChatTemplate {
     /// Contains the exception that the template raised, the line that failed, or the bound of output or time.
     pub fn render_with(
         &self,
-        messages: &serde_json::Value,
+        messages: &(impl Serialize + ?Sized),
         tools: Option<&serde_json::Value>,
         add_generation_prompt: bool,
         variables: &Map<String, serde_json::Value>,
     ) -> Result<String, Error> {
-        let mut context = json!({
-            "messages": messages,
-            "tools": tools,
-            "documents": null,
-            "add_generation_prompt": add_generation_prompt,
-            "bos_token": self.bos_token,
-            "eos_token": self.eos_token,
-        });
-        if let Some(context) = context.as_object_mut() {
-            for (name, value) in variables {
-                context.entry(name.as_str()).or_insert_with(|| value.clone());
-            }
+        let mut context = BTreeMap::from([
+            ("messages", Value::from_serialize(messages)),
+            ("tools", Value::from_serialize(tools)),
+            ("documents", Value::from(())),
+            ("add_generation_prompt", Value::from(add_generation_prompt)),
+            ("bos_token", Value::from(self.bos_token.as_str())),
+            ("eos_token", Value::from(self.eos_token.as_str())),
+        ]);
+        for (name, value) in variables {
+            context.entry(name.as_str()).or_insert_with(|| Value::from_serialize(value));
         }
         let template = self.environment.get_template("chat_template").expect("added when it was parsed");
         let mut output = BoundedText::new();
