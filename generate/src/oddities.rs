@@ -47,6 +47,11 @@ impl Oddities {
         }
     }
 
+    /// Whether a reply, or the text, is blank.
+    pub(crate) fn has_empty_reply(self) -> bool {
+        self.0[0]
+    }
+
     /// Whether it has no reply.
     pub(crate) fn has_no_reply(self) -> bool {
         self.0[1]

@@ -275,13 +275,13 @@ impl SurveyedRow {
     }
 
     fn of_plain(row: &PlainRow) -> Self {
-        let replies = || row.messages().filter(|(role, _)| *role == "assistant");
+        let odd = Oddities::of_messages(row.messages().map(|(role, text)| (role, text.trim().is_empty())));
         Self {
             file: row.file().to_owned(),
             number: row.number(),
             id: row.id().map(str::to_owned),
-            is_empty: replies().any(|(_, content)| content.trim().is_empty()),
-            odd: Oddities::of_messages(row.messages().map(|(role, text)| (role, text.trim().is_empty()))),
+            is_empty: odd.has_empty_reply(),
+            odd,
         }
     }
 
@@ -292,7 +292,13 @@ impl SurveyedRow {
             _ => None,
         };
         let LocatedRow { row, file, number } = raw.row()?;
-        Ok(Self { file, number, id, is_empty: is_empty(&row), odd: Oddities::of(&row) })
+        let odd = Oddities::of(&row);
+        let is_empty = match &row {
+            // A blank reply may be the worse one.
+            Row::Preference(row) => row.chosen.iter().all(Message::is_empty),
+            _ => odd.has_empty_reply(),
+        };
+        Ok(Self { file, number, id, is_empty, odd })
     }
 }
 
@@ -311,17 +317,6 @@ fn converted<R: Send + Size, T: Send>(
         }
         ready.next()
     })
-}
-
-/// Whether a reply or the text of a row is blank.
-fn is_empty(row: &Row) -> bool {
-    match row {
-        Row::Text(row) => row.text.trim().is_empty(),
-        Row::Chat(row) => {
-            row.messages.iter().any(|message| message.role == "assistant" && message.is_empty())
-        }
-        Row::Preference(row) => row.chosen.iter().all(Message::is_empty),
-    }
 }
 
 fn hash(text: &str) -> u64 {

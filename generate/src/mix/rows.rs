@@ -143,15 +143,14 @@ impl RowFilters<'_> {
 
     /// Judges a conversation that is written as it is.
     fn judge_plain(&self, row: PlainRow, is_packed: bool) -> Result<Judged> {
-        let messages: Vec<(&str, &str)> =
-            if self.reads_texts() { row.messages().collect() } else { Vec::new() };
+        let messages: Vec<(&str, &str)> = row.messages().collect();
+        let odd = Oddities::of_messages(messages.iter().map(|(role, text)| (*role, text.trim().is_empty())));
         let filtered = FilteredRow {
             origin: row.source(),
             turns: messages.iter().filter(|(role, _)| *role == "user").count(),
             texts: messages.into_iter().map(|(_, content)| content).collect(),
         };
         let filter = self.rejecting_filter(&filtered)?;
-        let odd = Oddities::of_messages(row.messages().map(|(role, text)| (role, text.trim().is_empty())));
         let mut packed = Vec::new();
         if is_packed && filter.is_none() {
             packed = row.into_packed();

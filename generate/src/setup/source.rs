@@ -125,33 +125,36 @@ fn read_columns(
     Ok((Source { path, hash, left_out }, count))
 }
 
-/// Some columns of rows of any layout, each row as a JSON object.
+/// Some columns of rows of any layout, each row as a JSON object. A file is opened when those before it were read.
 fn rows_of_columns(
     path: &Path,
     reading: &ReadOptions,
     columns: &'static [&'static str],
 ) -> Result<impl Iterator<Item = Result<String, datasets::Error>> + use<>> {
-    let mut rows: Vec<Box<dyn Iterator<Item = Result<String, datasets::Error>>>> = Vec::new();
-    for file in datasets::data_files(path, reading.choice())? {
-        let objects = datasets::file_objects(&file)?;
-        rows.push(Box::new(objects.map(move |object| {
-            let (number, mut object) = object?;
-            let mut taken = Map::new();
-            for column in columns {
-                let value = object.remove(*column).filter(|value| !value.is_null() && value != "");
-                let value = value.ok_or_else(|| {
-                    let names = object.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
-                    let reason = format!(
-                        "has no `{column}`, which the recipe's `source_columns` names; it has {names}"
-                    );
-                    datasets::row_error(&file, number, reason)
-                })?;
-                taken.insert((*column).to_owned(), value);
-            }
-            Ok(Value::Object(taken).to_string())
-        })));
+    let files = datasets::data_files(path, reading.choice())?;
+    Ok(files.into_iter().flat_map(move |file| -> Box<dyn Iterator<Item = Result<String, datasets::Error>>> {
+        match datasets::file_objects(&file) {
+            Err(error) => Box::new(std::iter::once(Err(error))),
+            Ok(objects) => Box::new(objects.map(move |object| {
+                let (number, object) = object?;
+                taken(object, columns).map_err(|reason| datasets::row_error(&file, number, reason))
+            })),
+        }
+    }))
+}
+
+/// The columns of a row as a JSON object; the error says which one it lacks.
+fn taken(mut object: Map<String, Value>, columns: &[&str]) -> Result<String, String> {
+    let mut taken = Map::new();
+    for column in columns {
+        let value = object.remove(*column).filter(|value| !value.is_null() && value != "");
+        let value = value.ok_or_else(|| {
+            let names = object.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
+            format!("has no `{column}`, which the recipe's `source_columns` names; it has {names}")
+        })?;
+        taken.insert((*column).to_owned(), value);
     }
-    Ok(rows.into_iter().flatten())
+    Ok(Value::Object(taken).to_string())
 }
 
 /// Iterates over the texts that a task takes from a source.
