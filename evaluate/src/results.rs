@@ -104,27 +104,32 @@ fn paths(folder: &Path, name: &str) -> (PathBuf, PathBuf) {
     (folder.join(format!("{name}.json")), folder.join(format!("{name}.replies.jsonl")))
 }
 
+/// Refuses a file in a result's place that is a link, or whose content is not what this program writes there.
+///
+/// # Errors
+/// Names the file.
+pub(crate) fn refuse_unless(path: &Path, is_ours: impl FnOnce(&[u8]) -> bool) -> Result<()> {
+    owned::refuse_links(path)?;
+    let Ok(bytes) = std::fs::read(path) else { return Ok(()) };
+    let path = path.display();
+    ensure!(is_ours(&bytes), "{path} is not a result of smoleval; move it away, or give another `--out`");
+    Ok(())
+}
+
 /// Refuses a folder in which the results of these models would replace what this program did not write. Nothing is written.
 ///
 /// # Errors
 /// Names the file.
 pub(crate) fn refuse_foreign<'a>(folder: &Path, names: impl Iterator<Item = &'a str>) -> Result<()> {
-    let check = |path: &Path, is_ours: fn(&[u8]) -> bool| -> Result<()> {
-        owned::refuse_links(path)?;
-        let Ok(bytes) = std::fs::read(path) else { return Ok(()) };
-        let path = path.display();
-        ensure!(is_ours(&bytes), "{path} is not a result of smoleval; move it away, or give another `--out`");
-        Ok(())
-    };
     for name in names {
         let (manifest, replies) = paths(folder, name);
-        check(&manifest, |bytes| serde_json::from_slice::<Manifest>(bytes).is_ok())?;
-        check(&replies, |bytes| {
+        refuse_unless(&manifest, |bytes| serde_json::from_slice::<Manifest>(bytes).is_ok())?;
+        refuse_unless(&replies, |bytes| {
             let first = bytes.split(|byte| *byte == b'\n').next().unwrap_or_default();
             first.is_empty() || serde_json::from_slice::<Reply>(first).is_ok()
         })?;
     }
-    check(&folder.join(format!("{SCOREBOARD}.json")), |bytes| {
+    refuse_unless(&folder.join(format!("{SCOREBOARD}.json")), |bytes| {
         let value: Value = serde_json::from_slice(bytes).unwrap_or_default();
         let is_list = value
             .as_object()

@@ -2,7 +2,8 @@
 //! are there, not by their number; at the end the file is written in the documents' order.
 
 use super::record::Record;
-use anyhow::{Context, Result, ensure};
+use crate::results::refuse_unless;
+use anyhow::{Context, Result};
 use files::{atomic, owned};
 use std::collections::HashMap;
 use std::fs::File;
@@ -96,17 +97,15 @@ impl Store {
 
 /// Refuses a file that is no store: what is no record would be lost.
 fn refuse_foreign(path: &Path) -> Result<()> {
-    owned::refuse_links(path)?;
-    let bytes = std::fs::read(path).unwrap_or_default();
-    let mut lines = bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
     let is_record = |line: &[u8]| serde_json::from_slice::<Record>(line).is_ok();
     // A killed run may have left a part of its first line, and a power loss zeros.
     let is_torn = |line: &[u8]| {
         serde_json::from_slice::<serde_json::Value>(line).is_err() && matches!(line.first(), Some(b'{' | 0))
     };
-    let is_ours = lines.clone().any(is_record) || lines.all(is_torn);
-    ensure!(is_ours, "{} is not a result of smoleval; move it away, or give another `--out`", path.display());
-    Ok(())
+    refuse_unless(path, |bytes| {
+        let mut lines = bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+        lines.clone().any(is_record) || lines.all(is_torn)
+    })
 }
 
 fn by_key(records: Vec<Record>) -> HashMap<String, Record> {

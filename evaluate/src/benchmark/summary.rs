@@ -3,10 +3,11 @@
 
 use super::job::Job;
 use super::record::Record;
+use crate::results::refuse_unless;
 use crate::statistics::{self, Estimate};
 use crate::task::{Group, GroupMean, MetricValue, Task, is_share};
 use anyhow::{Context, Result};
-use files::{atomic, owned};
+use files::atomic;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -167,15 +168,8 @@ impl ModelSummary {
     /// # Errors
     /// Names the file.
     pub(super) fn refuse_foreign(folder: &Path) -> Result<()> {
-        let path = folder.join("results.json");
-        owned::refuse_links(&path)?;
-        let Ok(bytes) = std::fs::read(&path) else { return Ok(()) };
-        anyhow::ensure!(
-            serde_json::from_slice::<Self>(&bytes).is_ok(),
-            "{} is not a result of smoleval; move it away, or give another `--out`",
-            path.display()
-        );
-        Ok(())
+        let is_ours = |bytes: &[u8]| serde_json::from_slice::<Self>(bytes).is_ok();
+        refuse_unless(&folder.join("results.json"), is_ours)
     }
 
     /// Writes `results.json`.
