@@ -31,6 +31,9 @@ pub(crate) fn refuse_long_warmup(settings: &TrainingSettings, total: u64) -> Res
     Ok(())
 }
 
+/// How rows to evaluate are given, except to `pretrain`.
+pub(crate) const GIVE_EVALUATION: &str = "`--eval-split 0.1` or `--eval-data`";
+
 /// Refuses settings that follow from evaluations where there are none. A recipe may say how often, and leave the rows to the
 /// command line: that is only said.
 ///

@@ -3,7 +3,9 @@
 //! The reference is the model that the run starts from. Its log-probabilities are computed once and cached under the
 //! hash of weights, rows and arithmetic, so there is never a second model in memory.
 
-use crate::checks::{refuse_long_warmup, refuse_nan, refuse_two_evaluations, refuse_without_evaluation};
+use crate::checks::{
+    GIVE_EVALUATION, refuse_long_warmup, refuse_nan, refuse_two_evaluations, refuse_without_evaluation,
+};
 use crate::compute;
 use crate::data::{DataFlags, located};
 use crate::examples::Kind;
@@ -99,12 +101,7 @@ pub fn run(options: &Options) -> Result<u8> {
         paths => Some(trainable(paths, &reading, Kind::Preference, &rules, &cache)?),
     };
     let rows = Rows::new(data, eval, &settings)?;
-    refuse_without_evaluation(
-        &options.training,
-        &settings.training,
-        rows.has_eval(),
-        "`--eval-split 0.1` or `--eval-data`",
-    )?;
+    refuse_without_evaluation(&options.training, &settings.training, rows.has_eval(), GIVE_EVALUATION)?;
     let configuration = configuration(&settings, &rows, &start)?;
     let data = data_purposes(&options.data, &options.eval_data);
     let mut about = about("dpo", &options.model, &data, &configuration, &start.notes);

@@ -4,7 +4,9 @@
 //! The reference is the model that the run starts from, as in `dpo`. The divergence of the policy from it, to which gains and
 //! losses are relative, is measured in every step on the step's prompts with other replies.
 
-use crate::checks::{refuse_long_warmup, refuse_nan, refuse_two_evaluations, refuse_without_evaluation};
+use crate::checks::{
+    GIVE_EVALUATION, refuse_long_warmup, refuse_nan, refuse_two_evaluations, refuse_without_evaluation,
+};
 use crate::compute;
 use crate::data::{DataFlags, located};
 use crate::examples::{Kind, OTHER_LABEL};
@@ -100,12 +102,7 @@ pub fn run(options: &Options) -> Result<u8> {
     };
     let eval = if eval_data.is_empty() { None } else { Some(labeled(&eval_data)?) };
     let rows = Rows::new(labeled(&data)?, eval, &settings)?;
-    refuse_without_evaluation(
-        &options.training,
-        &settings.training,
-        rows.has_eval(),
-        "`--eval-split 0.1` or `--eval-data`",
-    )?;
+    refuse_without_evaluation(&options.training, &settings.training, rows.has_eval(), GIVE_EVALUATION)?;
     let configuration = configuration(&settings, &rows, &start)?;
     let data = data_purposes(&options.data, &options.eval_data);
     let mut about = about("kto", &options.model, &data, &configuration, &start.notes);

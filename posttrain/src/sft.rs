@@ -1,6 +1,8 @@
 //! `posttrain sft`: supervised fine-tuning on conversations, prompts with completions, and documents.
 
-use crate::checks::{refuse_long_warmup, refuse_nan, refuse_two_evaluations, refuse_without_evaluation};
+use crate::checks::{
+    GIVE_EVALUATION, refuse_long_warmup, refuse_nan, refuse_two_evaluations, refuse_without_evaluation,
+};
 use crate::compute;
 use crate::data::{DataFlags, located};
 use crate::examples::{Kind, TokenIds};
@@ -97,12 +99,7 @@ pub fn run(options: &Options) -> Result<u8> {
         paths => Some(trainable(paths, &reading, Kind::Sft, &rules, &cache)?),
     };
     let rows = Rows::new(data, eval, &settings)?;
-    refuse_without_evaluation(
-        &options.training,
-        &settings.training,
-        rows.has_eval(),
-        "`--eval-split 0.1` or `--eval-data`",
-    )?;
+    refuse_without_evaluation(&options.training, &settings.training, rows.has_eval(), GIVE_EVALUATION)?;
     let mut configuration = configuration(&settings, &rows, &start)?;
     teacher::identify(&mut configuration, teacher.as_ref())?;
     let data = data_purposes(&options.data, &options.eval_data);

@@ -2,7 +2,8 @@
 //! checkpoint that would be saved now, asked, and removed. Nothing of the run's state changes.
 
 use super::metrics::SCORING_SECONDS;
-use super::{Run, borrowed, refuse_nan_weights};
+use super::saving::refuse_nan_weights;
+use super::{Run, borrowed};
 use crate::benchmarks::Benchmarks;
 use crate::monitoring::Monitoring;
 use crate::samples::{self, FILE_NAME, Sample, Samples};
