@@ -4,6 +4,7 @@
 
 use crate::event::Logprobs;
 use crate::request::Sampling;
+use kernels::LogSum;
 use std::collections::{HashMap, HashSet};
 
 /// Below this temperature the likeliest token has all of the probability, and logits divided by it may overflow.
@@ -79,10 +80,8 @@ pub(crate) fn apply_penalties(logits: &mut [f32], sampling: &Sampling, counts: &
 
 /// Returns the natural-log probability of `id` under logits (V), and the `count` likeliest tokens, best first.
 pub(crate) fn logprobs(logits: &[f32], id: u32, count: usize) -> Logprobs {
-    let highest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let total: f64 = logits.iter().map(|logit| f64::from(logit - highest).exp()).sum();
-    let log_total = total.ln();
-    let logprob = |logit: f32| (f64::from(logit - highest) - log_total) as f32;
+    let sum = LogSum::of(logits);
+    let logprob = |logit: f32| sum.log_probability(logit) as f32;
     let mut ranked: Vec<(u32, f32)> =
         logits.iter().enumerate().map(|(id, logit)| (id as u32, *logit)).collect();
     truncate_by_rank(&mut ranked, count.max(1));

@@ -12,7 +12,7 @@ pub use request::ScoringRequest;
 use crate::kv_cache::KvCache;
 use crate::model::{Chunk, LogitPositions, Model};
 use checkpoint::Checkpoint;
-use kernels::{CacheFormat, WeightFormat, parallel_for};
+use kernels::{CacheFormat, LogSum, WeightFormat, parallel_for};
 use std::ops::ControlFlow;
 use std::sync::{Mutex, PoisonError};
 use tree::{Target, Tree};
@@ -213,11 +213,10 @@ fn score_rows(logits: &[f32], vocab_size: usize, rows: &[Vec<Target>]) -> Vec<(T
             return;
         }
         let logits = &logits[row * vocab_size..][..vocab_size];
-        let highest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-        let log_total = logits.iter().map(|logit| f64::from((logit - highest).exp())).sum::<f64>().ln();
-        let likeliest = logits.iter().position(|logit| *logit == highest);
+        let sum = LogSum::of(logits);
+        let likeliest = logits.iter().position(|logit| *logit == sum.largest);
         let score = |target: &Target| {
-            let logprob = f64::from(logits[target.id as usize] - highest) - log_total;
+            let logprob = sum.log_probability(logits[target.id as usize]);
             (*target, ContinuationScore { logprob, is_greedy: likeliest == Some(target.id as usize) })
         };
         *results[row].lock().unwrap_or_else(PoisonError::into_inner) = rows[row].iter().map(score).collect();

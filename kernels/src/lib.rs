@@ -9,8 +9,9 @@
 //! quantized formats the same bits on every instruction set. Each operation documents its order. Sums over the elements of
 //! one vector (norms, softmax) use 16 lanes: lane l adds elements l, l+16, l+32, ... in ascending order by fused
 //! multiply-add from 0.0, with a tail shorter than 16 padded with zeros. Then the lanes are added as a tree: l with
-//! l+8, then l+4, l+2, l+1. Training operations use the widest multipliers of the CPU, so their bits may differ between
-//! kinds of CPU.
+//! l+8, then l+4, l+2, l+1. The forward pass of training has the same orders, so that a trained token's log-probability is
+//! the engine's; its backward pass uses the widest multipliers of the CPU in orders of its own, so its bits may differ
+//! between kinds of CPU.
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
@@ -25,6 +26,7 @@ mod format;
 mod gemm;
 mod isa;
 mod lanes;
+mod log_probability;
 mod memory;
 mod packed;
 mod rope;
@@ -40,6 +42,7 @@ pub use elementwise::{add, geglu_alternating, rms_norm, swiglu_alternating};
 pub use format::{CacheFormat, WeightFormat};
 pub use gemm::{Accumulate, Matrix, gemm};
 pub use isa::{Isa, cpu_features, isa};
+pub use log_probability::LogSum;
 pub use packed::{Activations, BlockType, Epilogue, PackedMatrix, multiply};
 pub use rope::{RopeTable, rope};
 pub use threads::{parallel_for, set_threads, threads};

@@ -2,7 +2,8 @@
 //!
 //! Callers pass chunks of rows, so that the logits of all tokens (T, V) never exist at once.
 
-use crate::element::{exp, maximum_of, sum_of, vectorized};
+use crate::element::{exp, vectorized};
+use crate::log_probability::LogSum;
 use rayon::prelude::*;
 
 /// The loss of one trained token.
@@ -65,19 +66,16 @@ pub fn cross_entropy_backward(logits: &mut [f32], targets: &[u32], results: &[To
     });
 }
 
-vectorized! {
-    fn token_loss(logits: &[f32], target: usize) -> TokenLoss {
-        let maximum = maximum_of(logits);
-        let sum = sum_of(logits, logits, |logit, _| exp(logit - maximum));
-        let mean = sum_of(logits, logits, |logit, _| (logit - maximum) * exp(logit - maximum)) / sum;
-        let log_sum = sum.ln();
-        TokenLoss {
-            log_probability: logits[target] - maximum - log_sum,
-            best: logits[target] >= maximum,
-            entropy: log_sum - mean,
-        }
+fn token_loss(logits: &[f32], target: usize) -> TokenLoss {
+    let (sum, entropy) = LogSum::with_entropy(logits);
+    TokenLoss {
+        log_probability: sum.log_probability(logits[target]) as f32,
+        best: logits[target] >= sum.largest,
+        entropy,
     }
+}
 
+vectorized! {
     fn gradient(logits: &mut [f32], log_sum: f32, weight: f32) {
         for logit in logits {
             *logit = weight * exp(*logit - log_sum);
