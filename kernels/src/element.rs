@@ -14,6 +14,10 @@ pub trait Element: Copy + Default + Send + Sync + 'static {
     fn from_f32(value: f32) -> Self;
     /// Returns the bits of the nearest bf16.
     fn bf16_bits(self) -> u16;
+    /// Returns the numbers as they are if the type is f32.
+    fn as_f32(values: &[Self]) -> Option<&[f32]>;
+    /// As `as_f32`, writable.
+    fn as_f32_mut(values: &mut [Self]) -> Option<&mut [f32]>;
 }
 
 impl Element for f32 {
@@ -38,6 +42,16 @@ impl Element for f32 {
         let nan = (bits & 0x7fff_ffff) > 0x7f80_0000;
         (if nan { bits >> 16 | 0x40 } else { rounded }) as u16
     }
+
+    #[inline(always)]
+    fn as_f32(values: &[Self]) -> Option<&[f32]> {
+        Some(values)
+    }
+
+    #[inline(always)]
+    fn as_f32_mut(values: &mut [Self]) -> Option<&mut [f32]> {
+        Some(values)
+    }
 }
 
 impl Element for bf16 {
@@ -56,6 +70,16 @@ impl Element for bf16 {
     #[inline(always)]
     fn bf16_bits(self) -> u16 {
         self.to_bits()
+    }
+
+    #[inline(always)]
+    fn as_f32(_: &[Self]) -> Option<&[f32]> {
+        None
+    }
+
+    #[inline(always)]
+    fn as_f32_mut(_: &mut [Self]) -> Option<&mut [f32]> {
+        None
     }
 }
 
@@ -120,6 +144,28 @@ pub(crate) fn sum_of<E: Element, F: Element>(a: &[E], b: &[F], term: impl Fn(f32
     for (lane, (a, b)) in a_tail.iter().zip(b_tail).enumerate() {
         lanes[lane] += term(a.to_f32(), b.to_f32());
     }
+    add_lanes(lanes)
+}
+
+/// The sum of squares, in 16 lanes by fused multiply-add: the order that the crate states for inference.
+#[inline(always)]
+pub(crate) fn sum_of_squares<E: Element>(x: &[E]) -> f32 {
+    let (chunks, tail) = x.as_chunks::<16>();
+    let mut lanes = [0.0f32; 16];
+    for chunk in chunks {
+        for lane in 0..16 {
+            lanes[lane] = chunk[lane].to_f32().mul_add(chunk[lane].to_f32(), lanes[lane]);
+        }
+    }
+    for (lane, x) in lanes.iter_mut().zip(tail) {
+        *lane = x.to_f32().mul_add(x.to_f32(), *lane);
+    }
+    add_lanes(lanes)
+}
+
+/// The sum of the lanes, as a tree.
+#[inline(always)]
+fn add_lanes(mut lanes: [f32; 16]) -> f32 {
     for half in [8, 4, 2, 1] {
         for lane in 0..half {
             lanes[lane] += lanes[lane + half];

@@ -1,8 +1,8 @@
 //! RMS norm: y = w x r with r = 1 / sqrt(mean(x²) + epsilon), and its gradients. The input is the residual stream (f32), or
-//! what a branch adds to it, which is stored as the activations are.
+//! what a branch adds to it. The forward pass has the bits of the engine's norm.
 
 use super::rows::ROWS;
-use crate::element::{Element, sum_of, vectorized};
+use crate::element::{Element, sum_of, sum_of_squares, vectorized};
 use rayon::prelude::*;
 
 /// Computes y (T, C) from x (T, C) and w (C).
@@ -73,7 +73,7 @@ pub fn rms_norm_backward<X: Element>(
 /// r of a row.
 #[inline(always)]
 pub(super) fn scale_of<X: Element>(x: &[X], epsilon: f32) -> f32 {
-    1.0 / (sum_of(x, x, |a, b| a * b) / x.len() as f32 + epsilon).sqrt()
+    1.0 / (sum_of_squares(x) / x.len() as f32 + epsilon).sqrt()
 }
 
 /// What times x_i is subtracted from the gradient of x_i: dr/dx_i = -r³ x_i / C, because r depends on every x.
