@@ -7,9 +7,10 @@
 //!        M
 //! ```
 //!
-//! An element of C sums over k in ascending order on any number of threads, so a run gives the same bits on one thread
-//! and on many. bf16 products use the pairwise multiply-add of AVX-512 if the CPU has it; otherwise the rounded values
-//! are multiplied in f32.
+//! An element of C sums over k in one order on any number of threads, so a run gives the same bits on one thread and on
+//! many: ascending, in blocks of 256 steps whose sums are added, or as one chain (`Accumulate::Chain`). bf16 products use
+//! the pairwise multiply-add of AVX-512 if the CPU has it; otherwise the rounded values are multiplied in f32, in that
+//! instruction's order: of a pair of k, the second one first.
 
 #[cfg(target_arch = "x86_64")]
 mod bf16_pairs;

@@ -78,6 +78,9 @@ impl<E> Target<E> {
 pub enum Accumulate {
     /// C = A B
     Replace,
+    /// C = A B, each element one chain of multiply-adds from 0 in the order of k, without partial sums: the bits of the
+    /// engine's products. A forward pass that is to equal serving's takes this one.
+    Chain,
     /// C = C + A B. The sum of a bf16 result is rounded once.
     Add,
 }

@@ -25,6 +25,8 @@ pub(crate) trait Multiply: Copy + Send + Sync {
     const STEP: usize;
     /// Columns of a panel.
     const WIDTH: usize;
+    /// Whether consecutive steps are packed in pairs with the second one first.
+    const SWAPS_PAIRS: bool = false;
     /// Rows of a tile.
     const ROWS: usize = if Self::WIDTH == MOST_COLUMNS { 6 } else { 4 };
 
@@ -95,18 +97,20 @@ impl Dispatch for crate::avx2::Avx2 {
 #[derive(Clone, Copy)]
 pub(super) struct F32Products<S>(pub(super) S);
 
-/// Products of bf16 values on a CPU without bf16 multipliers: values are rounded to bf16 and multiplied in f32.
+/// Products of bf16 values on a CPU without bf16 multipliers: values are rounded to bf16 and multiplied in f32, in the
+/// order of the instruction that these CPUs lack, which the engine keeps as well.
 #[derive(Clone, Copy)]
 pub(super) struct RoundedProducts<S>(pub(super) S);
 
 macro_rules! f32_multiply {
-    ($name:ident, $pack:expr, $as_packed:expr) => {
+    ($name:ident, $pack:expr, $is_f32:expr) => {
         impl<S: Dispatch> Multiply for $name<S> {
             type Packed = f32;
             type Operand = S::Vector;
             type Sums = S::Vector;
             const STEP: usize = 1;
             const WIDTH: usize = if S::WIDE { MOST_COLUMNS } else { LANES };
+            const SWAPS_PAIRS: bool = !$is_f32;
 
             #[inline(always)]
             fn pack<E: Element>(first: E, _: E) -> f32 {
@@ -116,7 +120,7 @@ macro_rules! f32_multiply {
 
             #[inline(always)]
             fn as_packed<E: Element>(values: &[E]) -> Option<*const f32> {
-                ($as_packed && !E::BF16).then_some(values.as_ptr().cast())
+                ($is_f32 && !E::BF16).then_some(values.as_ptr().cast())
             }
 
             #[inline(always)]

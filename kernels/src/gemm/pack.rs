@@ -37,14 +37,29 @@ pub(super) fn pack_rows<M: Multiply, E: Element>(
     depth: Range<usize>,
 ) {
     let steps = depth.len().div_ceil(M::STEP);
-    for (out, row) in out.chunks_exact_mut(steps).zip(rows) {
+    for (row_out, row) in out.chunks_exact_mut(steps).zip(rows) {
         let row = &a.data[row * a.row_stride + depth.start..][..depth.len()];
         let pairs = row.chunks_exact(M::STEP);
         if let [last] = pairs.remainder() {
-            out[steps - 1] = M::pack(*last, E::default());
+            row_out[steps - 1] = M::pack(*last, E::default());
         }
-        for (out, pair) in out.iter_mut().zip(pairs) {
+        for (out, pair) in row_out.iter_mut().zip(pairs) {
             *out = M::pack(pair[0], pair[M::STEP - 1]);
+        }
+    }
+    swap_pairs::<M>(out, 1, steps);
+}
+
+/// Swaps the steps of every pair, where the products want that, in panels of so many steps.
+#[inline(always)]
+fn swap_pairs<M: Multiply>(panels: &mut [M::Packed], width: usize, steps: usize) {
+    if !M::SWAPS_PAIRS {
+        return;
+    }
+    for panel in panels.chunks_exact_mut(width * steps) {
+        for pair in panel.chunks_exact_mut(2 * width) {
+            let (first, second) = pair.split_at_mut(width);
+            first.swap_with_slice(second);
         }
     }
 }
@@ -59,7 +74,8 @@ pub(super) fn pack_panels<M: Multiply, E: Element>(
     depth: Range<usize>,
 ) {
     let steps = depth.len().div_ceil(M::STEP);
-    let (mut out, mut outer) = (out, outer);
+    let (panels, mut outer) = (out, outer);
+    let mut out = &mut *panels;
     if source.row_stride == 1 {
         // Constant widths; several narrow panels at a time, so that each cache line is fetched once for all of them.
         let packed = match width {
@@ -82,6 +98,7 @@ pub(super) fn pack_panels<M: Multiply, E: Element>(
             transpose::<M, E>(panel, width, source, outer, depth.clone());
         }
     }
+    swap_pairs::<M>(panels, width, steps);
 }
 
 /// Packs outer elements that are contiguous in memory, in groups of `TOGETHER` whole panels of `WIDTH`. Returns how

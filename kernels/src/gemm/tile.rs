@@ -32,7 +32,7 @@ pub(crate) struct Product<'a, A, B, C> {
 impl<A, B, C: Element> Product<'_, A, B, C> {
     /// The result for K = 0: zeros, or C unchanged.
     pub(super) fn empty_sum(self) {
-        if self.accumulate == Accumulate::Replace {
+        if self.accumulate != Accumulate::Add {
             for row in 0..self.c.rows {
                 let start = row * self.c.row_stride;
                 // SAFETY: the row and its columns exist in the target, and no other thread accesses them.
@@ -115,6 +115,12 @@ fn multiply_tiles<
     let steps = block.depth.div_ceil(M::STEP);
     let slice = slice_of_a::<M, A>(product.a, rows.clone(), &block, steps, ROWS, scratch);
     let width = VECTORS * LANES;
+    let continues = product.accumulate == Accumulate::Chain && block.first > 0;
+    let replace = match product.accumulate {
+        Accumulate::Replace => block.first == 0,
+        Accumulate::Chain => true,
+        Accumulate::Add => false,
+    };
     for (index, panel) in block.panels.chunks_exact(width * steps).enumerate() {
         let column = index * width;
         let columns = width.min(block.columns - column);
@@ -123,7 +129,13 @@ fn multiply_tiles<
             // Rows beyond the last one repeat it; their sums are not stored.
             let offsets: [usize; ROWS] =
                 std::array::from_fn(|row| tile * slice.tile + row.min(count - 1) * slice.row);
-            let mut sums = [[multiply.zero(); VECTORS]; ROWS];
+            let first = row * product.c.row_stride + block.column + column;
+            let mut sums = if continues {
+                // SAFETY: these rows and columns exist in the target, and no other thread accesses them.
+                unsafe { load_tile::<M, C, ROWS, VECTORS>(multiply, product.c, first, [count, columns]) }
+            } else {
+                [[multiply.zero(); VECTORS]; ROWS]
+            };
             for step in 0..steps {
                 let mut operands = [multiply.splat(M::Packed::default()); VECTORS];
                 for vector in 0..VECTORS {
@@ -141,7 +153,6 @@ fn multiply_tiles<
                     }
                 }
             }
-            let replace = product.accumulate == Accumulate::Replace && block.first == 0;
             // Both loops count to constants, so that the sums stay in registers.
             for row_of_tile in 0..ROWS {
                 for vector in 0..VECTORS {
@@ -149,7 +160,7 @@ fn multiply_tiles<
                     if row_of_tile >= count || from >= columns {
                         break;
                     }
-                    let index = (row + row_of_tile) * product.c.row_stride + block.column + column + from;
+                    let index = first + row_of_tile * product.c.row_stride + from;
                     let length = LANES.min(columns - from);
                     // SAFETY: the row and its columns exist in the target, and no other thread accesses them.
                     let out = unsafe { std::slice::from_raw_parts_mut(product.c.data.add(index), length) };
@@ -158,6 +169,42 @@ fn multiply_tiles<
             }
         }
     }
+}
+
+/// Reads the sums so far of a tile from C, which is f32 where a chain has several blocks: so many rows and columns from the
+/// element `first` on.
+///
+/// # Safety
+/// The rows and columns must exist in the target, and no other thread may access them.
+#[inline(always)]
+unsafe fn load_tile<M: Multiply, C: Element, const ROWS: usize, const VECTORS: usize>(
+    multiply: M,
+    c: Target<C>,
+    first: usize,
+    [rows, columns]: [usize; 2],
+) -> [[M::Sums; VECTORS]; ROWS] {
+    let mut sums = [[multiply.zero(); VECTORS]; ROWS];
+    for row in 0..ROWS {
+        for vector in 0..VECTORS {
+            let from = vector * LANES;
+            if row >= rows || from >= columns {
+                break;
+            }
+            let length = LANES.min(columns - from);
+            let at = first + row * c.row_stride + from;
+            // SAFETY: the caller guarantees it.
+            let values = unsafe { std::slice::from_raw_parts(c.data.add(at), length) };
+            sums[row][vector] = match C::as_f32(values).map(<&[f32; LANES]>::try_from) {
+                Some(Ok(whole)) => multiply.load_sums(whole),
+                _ => {
+                    let mut line = [0.0; LANES];
+                    line.iter_mut().zip(values).for_each(|(line, value)| *line = value.to_f32());
+                    multiply.load_sums(&line)
+                }
+            };
+        }
+    }
+    sums
 }
 
 /// Writes one vector of sums to C, or adds it.
