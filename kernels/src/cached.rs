@@ -16,5 +16,6 @@ mod tests;
 mod tile;
 
 pub use attend::attend;
+pub(crate) use attend::{Attended, attend_head};
 pub use block::{BLOCK_POSITIONS, CacheBlock, CacheShape};
 pub use call::{Queries, Span};

@@ -1,7 +1,7 @@
 //! Attention of one layer: the split of a call into parallel tasks, and the loop of a task over tiles and blocks.
 
 use super::block::BLOCK_POSITIONS;
-use super::call::{Call, Queries, Tile};
+use super::call::{Call, Queries, Span, Tile};
 use super::partial::{Partial, QUERIES};
 use super::tile::attend_block;
 use crate::disjoint::Disjoint;
@@ -50,7 +50,7 @@ pub(crate) fn attend_on(isa: Isa, out: &mut [f32], stride: usize, queries: Queri
 
 /// Each task computes some queries over all their blocks.
 fn split_by_query(isa: Isa, call: &Call<'_>) {
-    let (group, kv_heads) = (call.group(), call.queries.shape.kv_heads);
+    let (group, kv_heads) = (call.queries.group(), call.queries.shape.kv_heads);
     let chunk = TILES * QUERIES;
     let mut tasks: Vec<Tile<'_>> = Vec::new();
     for span in call.queries.spans {
@@ -69,26 +69,74 @@ fn split_by_query(isa: Isa, call: &Call<'_>) {
 
 #[inline(always)]
 fn attend_queries<L: Lanes>(lanes: L, call: &Call<'_>, task: Tile<'_>) {
+    attend_tiles(lanes, call.queries, task, &|tile, state| write_out(call, tile, state));
+}
+
+/// Calls `write` with the tiles of a task and their attention over all their blocks.
+#[inline(always)]
+fn attend_tiles<L: Lanes>(
+    lanes: L,
+    queries: Queries<'_>,
+    task: Tile<'_>,
+    write: &dyn Fn(Tile<'_>, &Partial),
+) {
     let width = if L::WIDE { QUERIES } else { 2 };
-    let group = call.group();
-    let mut state = Partial::new(call.queries.shape);
-    let mut part = Partial::new(call.queries.shape);
+    let group = queries.group();
+    let mut state = Partial::new(queries.shape);
+    let mut part = Partial::new(queries.shape);
     for first in (0..task.count).step_by(width) {
         let tile = Tile { first: task.first + first, count: width.min(task.count - first), ..task };
         let blocks = tile.visible(tile.count - 1, group).div_ceil(BLOCK_POSITIONS);
         state.clear();
-        for block in tile.first_block(group, call.queries.window)..blocks {
-            attend_block(lanes, call, tile, block, &mut part);
+        for block in tile.first_block(group, queries.window)..blocks {
+            attend_block(lanes, queries, tile, block, &mut part);
             state.merge(lanes, &part, tile.count);
         }
-        write_out(call, tile, &state);
+        write(tile, &state);
     }
+}
+
+/// The attention of one query: a row and a head of the call.
+pub(crate) struct Attended<'a> {
+    pub(crate) row: usize,
+    pub(crate) head: usize,
+    /// Weighted sums of values (D), not divided by `total`.
+    pub(crate) values: &'a [f32],
+    /// Sum of the softmax weights relative to the largest score.
+    pub(crate) total: f32,
+    /// The largest score.
+    pub(crate) largest: f32,
+}
+
+/// Attention of the queries of one key head in one span, on the calling thread: what [`attend`] computes, to the bit, with
+/// what the backward pass of training needs besides.
+pub(crate) fn attend_head(
+    queries: Queries<'_>,
+    span: Span<'_>,
+    kv_head: usize,
+    write: &dyn Fn(Attended<'_>),
+) {
+    let (group, head_dim) = (queries.group(), queries.shape.head_dim);
+    let task = Tile { span, kv_head, first: 0, count: span.rows * group };
+    let write_tile = |tile: Tile<'_>, state: &Partial| {
+        for query in 0..tile.count {
+            let (row, head) = tile.row_and_head(query, group);
+            let values = &state.values[query * state.padded_dim..][..head_dim];
+            let (total, largest) = (state.total[query], state.largest[query]);
+            write(Attended { row, head, values, total, largest });
+        }
+    };
+    let write: &dyn Fn(Tile<'_>, &Partial) = &write_tile;
+    on_lanes!(
+        lanes_isa(isa()),
+        attend_tiles(queries: Queries<'_>, task: Tile<'_>, write: &dyn Fn(Tile<'_>, &Partial))
+    );
 }
 
 /// Each task computes some pairs of a tile and a block; then the blocks of each tile are merged in order.
 fn split_by_block(isa: Isa, call: &Call<'_>) {
     let width = if isa == Isa::Avx512 { QUERIES } else { 2 };
-    let group = call.group();
+    let group = call.queries.group();
     let mut tasks: Vec<(Tile<'_>, usize)> = Vec::new();
     for span in call.queries.spans {
         let blocks = (span.first_position + span.rows).div_ceil(BLOCK_POSITIONS);
@@ -108,7 +156,11 @@ fn split_by_block(isa: Isa, call: &Call<'_>) {
         for (index, &(tile, block)) in range.clone().zip(&tasks[range]) {
             // SAFETY: every index belongs to one chunk.
             let part = unsafe { &mut shared.part(index, 1)[0] };
-            on_lanes!(isa, attend_block(call: &Call<'_>, tile: Tile<'_>, block: usize, part: &mut Partial));
+            let queries = call.queries;
+            on_lanes!(
+                isa,
+                attend_block(queries: Queries<'_>, tile: Tile<'_>, block: usize, part: &mut Partial)
+            );
         }
     });
     let mut start = 0;
@@ -135,7 +187,7 @@ fn merge<L: Lanes>(lanes: L, state: &mut Partial, part: &Partial, queries: usize
 
 /// Divides the weighted sums by the sums of the weights and writes them to the output.
 fn write_out(call: &Call<'_>, tile: Tile<'_>, state: &Partial) {
-    let (group, head_dim) = (call.group(), call.queries.shape.head_dim);
+    let (group, head_dim) = (call.queries.group(), call.queries.shape.head_dim);
     for query in 0..tile.count {
         let (row, head) = tile.row_and_head(query, group);
         let start = row * call.stride + head * head_dim;

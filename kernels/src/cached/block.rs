@@ -14,6 +14,7 @@
 use crate::format::CacheFormat;
 use crate::memory::Memory;
 use crate::simd::LANES;
+use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
 
 /// Positions in a block.
@@ -68,6 +69,11 @@ impl CacheBlock {
         Self { memory: Memory::with_own_map(shape.block_bytes()) }
     }
 
+    /// Returns whether the block holds what the shape asks for.
+    pub(crate) fn is_of(&self, shape: &CacheShape) -> bool {
+        self.memory.len() == shape.block_bytes()
+    }
+
     /// Returns a block with the same keys and values in its first positions, for a sequence that continues differently.
     /// The other slots have unspecified contents.
     ///
@@ -119,36 +125,61 @@ impl CacheBlock {
             self.memory.len() >= shape.block_bytes(),
             "CacheBlock: the block was made for a smaller shape"
         );
-        let base = self.memory.pointer_mut();
         let heads = keys.chunks_exact(shape.head_dim).zip(values.chunks_exact(shape.head_dim));
         for (kv_head, (key, value)) in heads.enumerate() {
-            let start = shape.key_offset(layer, kv_head);
-            let dim = shape.padded_dim();
-            for (d, number) in key.iter().enumerate() {
-                let index = (slot / LANES * dim + d) * LANES + slot % LANES;
-                // SAFETY: the index is within the keys of the head, which are within the block.
-                unsafe { store(base.add(start), index, shape.format, *number) };
-            }
-            for (d, number) in value.iter().enumerate() {
-                // SAFETY: as above, for the values, which follow the keys.
-                unsafe { store(base.add(start + shape.head_bytes()), slot * dim + d, shape.format, *number) };
+            let start = self.memory.pointer_mut().wrapping_add(shape.key_offset(layer, kv_head));
+            // SAFETY: the keys and values of a head are within the block.
+            unsafe {
+                match shape.format {
+                    CacheFormat::F32 => write_head(start, shape, slot, key, value, |numbers| numbers),
+                    CacheFormat::F16 => write_head(start, shape, slot, key, value, to_f16),
+                    CacheFormat::Bf16 => {
+                        let convert = |numbers: [f32; LANES]| numbers.map(bf16::from_f32);
+                        write_head(start, shape, slot, key, value, convert);
+                    }
+                }
             }
         }
     }
 }
 
-/// Stores a number at an index of the array at `base`.
+/// Writes the key and the value (D) of one position, converted sixteen numbers at a time.
 ///
 /// # Safety
-/// The element must be writable.
+/// The head's keys must begin at `start`, its values must follow them, and all of them must be writable.
 #[inline(always)]
-unsafe fn store(base: *mut u8, index: usize, format: CacheFormat, number: f32) {
-    // SAFETY: the caller guarantees it.
-    unsafe {
-        match format {
-            CacheFormat::F32 => base.cast::<f32>().add(index).write_unaligned(number),
-            CacheFormat::F16 => base.cast::<f16>().add(index).write_unaligned(f16::from_f32(number)),
-            CacheFormat::Bf16 => base.cast::<bf16>().add(index).write_unaligned(bf16::from_f32(number)),
+unsafe fn write_head<T: Copy>(
+    start: *mut u8,
+    shape: &CacheShape,
+    slot: usize,
+    key: &[f32],
+    value: &[f32],
+    convert: impl Fn([f32; LANES]) -> [T; LANES],
+) {
+    let dim = shape.padded_dim();
+    let (keys, values) = (start.cast::<T>(), start.wrapping_add(shape.head_bytes()).cast::<T>());
+    for (index, (key, value)) in key.chunks(LANES).zip(value.chunks(LANES)).enumerate() {
+        let padded = |numbers: &[f32]| {
+            let mut padded = [0.0; LANES];
+            padded[..numbers.len()].copy_from_slice(numbers);
+            convert(padded)
+        };
+        let (converted_key, converted_value) = (padded(key), padded(value));
+        for lane in 0..key.len() {
+            let d = index * LANES + lane;
+            // SAFETY: both are within the head's keys and values.
+            unsafe {
+                let at = (slot / LANES * dim + d) * LANES + slot % LANES;
+                keys.add(at).write_unaligned(converted_key[lane]);
+                values.add(slot * dim + d).write_unaligned(converted_value[lane]);
+            }
         }
     }
+}
+
+/// Sixteen numbers at a time: whether the CPU has an instruction for it is asked once for all of them.
+fn to_f16(numbers: [f32; LANES]) -> [f16; LANES] {
+    let mut halves = [f16::ZERO; LANES];
+    halves.convert_from_f32_slice(&numbers);
+    halves
 }

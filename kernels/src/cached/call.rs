@@ -43,10 +43,10 @@ pub(super) struct Call<'a> {
 // SAFETY: tasks write disjoint parts of `out`.
 unsafe impl Sync for Call<'_> {}
 
-impl Call<'_> {
+impl Queries<'_> {
     /// Returns the number of query heads per key head.
     pub(super) fn group(&self) -> usize {
-        self.queries.shape.heads / self.queries.shape.kv_heads
+        self.shape.heads / self.shape.kv_heads
     }
 }
 

@@ -7,7 +7,7 @@
 //! ```
 
 use super::block::{BLOCK_POSITIONS, CacheShape};
-use super::call::{Call, Queries, Tile};
+use super::call::{Queries, Tile};
 use super::partial::{Partial, QUERIES};
 use crate::elementwise::exp;
 use crate::format::CacheFormat;
@@ -23,12 +23,12 @@ const GROUPS: usize = BLOCK_POSITIONS / LANES;
 #[inline(always)]
 pub(super) fn attend_block<L: Lanes>(
     lanes: L,
-    call: &Call<'_>,
+    call: Queries<'_>,
     tile: Tile<'_>,
     block: usize,
     part: &mut Partial,
 ) {
-    match call.queries.shape.format {
+    match call.shape.format {
         CacheFormat::F32 => attend_stored::<L, StoredF32>(lanes, call, tile, block, part),
         CacheFormat::F16 => attend_stored::<L, StoredF16>(lanes, call, tile, block, part),
         CacheFormat::Bf16 => attend_stored::<L, StoredBf16>(lanes, call, tile, block, part),
@@ -39,7 +39,7 @@ pub(super) fn attend_block<L: Lanes>(
 #[inline(always)]
 fn attend_stored<L: Lanes, F: Stored>(
     lanes: L,
-    call: &Call<'_>,
+    call: Queries<'_>,
     tile: Tile<'_>,
     block: usize,
     part: &mut Partial,
@@ -97,12 +97,12 @@ impl Stored for StoredBf16 {
 #[inline(always)]
 fn attend_tile<L: Lanes, F: Stored, const N: usize>(
     lanes: L,
-    call: &Call<'_>,
+    call: Queries<'_>,
     tile: Tile<'_>,
     block: usize,
     part: &mut Partial,
 ) {
-    let Queries { rows, stride, shape, layer, .. } = call.queries;
+    let Queries { rows, stride, shape, layer, .. } = call;
     let group = shape.heads / shape.kv_heads;
     let first_position = block * BLOCK_POSITIONS;
     let start = shape.key_offset(layer, tile.kv_head);
@@ -118,7 +118,7 @@ fn attend_tile<L: Lanes, F: Stored, const N: usize>(
         tile.visible(query, group).saturating_sub(first_position).min(BLOCK_POSITIONS)
     });
     let hidden: [usize; N] = std::array::from_fn(|query| {
-        let first = tile.visible(query, group).saturating_sub(call.queries.window);
+        let first = tile.visible(query, group).saturating_sub(call.window);
         first.saturating_sub(first_position).min(BLOCK_POSITIONS)
     });
     let mut weights = [[0.0f32; BLOCK_POSITIONS]; N];
