@@ -115,10 +115,22 @@ impl Model {
         model
     }
 
-    /// Adds an adapter, whose products are computed beside those of the weights in f32, and returns its number.
+    /// Adds an adapter, whose products are computed beside those of the weights, in bf16 if these are, otherwise in f32, and
+    /// returns its number.
     /// `checkpoint` is the one that the model was loaded from, and `adapter` was opened for a model of its shape.
     pub fn add_adapter(&mut self, checkpoint: &Checkpoint, adapter: &AdapterMatrices) -> usize {
-        self.adapters.add(checkpoint, adapter)
+        let layers = &self.layers;
+        let is_bf16 = |place: Place| {
+            let Layer { query_key_value, output, gate_up, down, .. } = &layers[place.layer];
+            let matrix = match place.group {
+                Group::QueryKeyValue => query_key_value,
+                Group::Output => output,
+                Group::GateUp => gate_up,
+                Group::Down => down,
+            };
+            matrix.format() == WeightFormat::Bf16
+        };
+        self.adapters.add(checkpoint, adapter, is_bf16)
     }
 
     /// Returns the configuration of the model.

@@ -2,8 +2,8 @@
 //! the weights, which all adapters share.
 //!
 //! The matrices of modules that are packed as one (queries, keys and values; gate and up) are one product, too: A of one
-//! module under that of the other, B as blocks of one matrix. Both are f32, whatever the format of the weights: an addition
-//! to a bf16 or quantized weight would mostly be rounded away.
+//! module under that of the other, B as blocks of one matrix. Both are f32, but bf16 beside weights in bf16, as training rounds
+//! them there. They are never added to the weights: an addition to a bf16 or quantized weight would mostly be rounded away.
 //!
 //! The rows of a step are handed over in runs of one adapter. A row's sums have one order (see the `kernels` crate), so they
 //! do not depend on what else runs.
@@ -82,11 +82,19 @@ impl AdapterStep {
 }
 
 impl Adapters {
-    /// Packs an adapter and returns its number.
-    pub(super) fn add(&mut self, checkpoint: &Checkpoint, matrices: &AdapterMatrices) -> usize {
-        let layer = |index| {
-            Group::ALL.map(|group| Addition::load(checkpoint, matrices, Place { layer: index, group }))
+    /// Packs an adapter and returns its number; `is_bf16` says of a packed matrix whether it is held in bf16.
+    pub(super) fn add(
+        &mut self,
+        checkpoint: &Checkpoint,
+        matrices: &AdapterMatrices,
+        is_bf16: impl Fn(Place) -> bool,
+    ) -> usize {
+        let load = |layer, group| {
+            let place = Place { layer, group };
+            let format = if is_bf16(place) { WeightFormat::Bf16 } else { WeightFormat::F32 };
+            Addition::load(checkpoint, matrices, place, format)
         };
+        let layer = |index| Group::ALL.map(|group| load(index, group));
         self.adapters.push((0..checkpoint.config.layers).map(layer).collect());
         self.adapters.len() - 1
     }
@@ -113,9 +121,9 @@ impl Adapters {
             let rank = a.rows();
             inner.clear();
             inner.resize((end - start) * padded(rank), 0.0);
-            activations.fill(WeightFormat::F32, x, input.stride, input.columns);
+            activations.fill(a.format(), x, input.stride, input.columns);
             multiply(inner, padded(rank), activations, a, Epilogue::Store); // (rows, R)
-            activations.fill(WeightFormat::F32, inner, padded(rank), rank);
+            activations.fill(b.format(), inner, padded(rank), rank);
             multiply(&mut out[start * stride..end * stride], stride, activations, b, Epilogue::Add);
         }
     }
@@ -131,6 +139,7 @@ impl Addition {
         checkpoint: &Checkpoint,
         matrices: &AdapterMatrices,
         Place { layer, group }: Place,
+        format: WeightFormat,
     ) -> Option<Self> {
         let changes: Vec<Option<LowRank<'_>>> =
             group.names(layer).iter().map(|name| matrices.of_weight(name)).collect();
@@ -150,23 +159,24 @@ impl Addition {
         if rank == 0 {
             return None;
         }
-        let a = PackedMatrix::pack(WeightFormat::F32, rank, columns, |row, out| {
+        let a = PackedMatrix::pack(format, rank, columns, |row, out| {
             let module = modules.iter().flatten().find(|(_, range)| range.contains(&row));
             let (change, range) = module.expect("every row of A is one of a module");
             out.copy_from_slice(&change.a[(row - range.start) * columns..][..columns]);
         });
-        Some(Self { a, b: pack_b(&modules, &parts, group.arrangement(), rank) })
+        Some(Self { a, b: pack_b(format, &modules, &parts, group.arrangement(), rank) })
     }
 }
 
 /// Packs B of several modules as blocks of one matrix (N, R), with the scale.
 fn pack_b(
+    format: WeightFormat,
     modules: &[Option<(LowRank<'_>, Range<usize>)>],
     parts: &[Rows<'_>],
     arrangement: Arrangement,
     rank: usize,
 ) -> PackedMatrix {
-    PackedMatrix::pack(WeightFormat::F32, arrangement.rows(parts), rank, |row, out| {
+    PackedMatrix::pack(format, arrangement.rows(parts), rank, |row, out| {
         out.fill(0.0);
         let Some((part, row)) = arrangement.locate(parts, row) else { return };
         let Some((change, range)) = &modules[part] else { return };

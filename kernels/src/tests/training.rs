@@ -5,6 +5,7 @@
 //! forward pass. Candle's fused operations have no backward pass, so the formulas are written out.
 
 mod adamw;
+mod as_served;
 mod attention;
 mod bias;
 mod cross_entropy;

@@ -1,20 +1,19 @@
-//! A bias: it is written before a product is added to it, and its gradient is the sum of the rows of the product's.
+//! A bias: it is added to every row of a product, and its gradient is the sum of the rows of the product's.
 
 use super::rows::ROWS;
 use crate::element::{Element, vectorized};
 use rayon::prelude::*;
 
-/// Sets every row of y (T, O) to the bias (O).
+/// Adds the bias (O) to every row of y (T, O).
 ///
 /// # Panics
 /// If y is not whole rows.
-pub fn bias_forward<E: Element>(y: &mut [E], bias: &[f32]) {
+pub fn bias_forward(y: &mut [f32], bias: &[f32]) {
     assert!(
         y.len().is_multiple_of(bias.len()),
         "bias: the length of y is not a multiple of that of the bias"
     );
-    let row: Vec<E> = bias.iter().map(|value| E::from_f32(*value)).collect();
-    y.par_chunks_mut(row.len()).for_each(|y| y.copy_from_slice(&row));
+    y.par_chunks_mut(ROWS * bias.len()).for_each(|y| add_bias(y, bias));
 }
 
 /// Adds the sum of the rows of dy (T, O) to dbias (O). Blocks of rows are added in order, on any number of threads.
@@ -36,6 +35,12 @@ pub fn bias_backward<E: Element>(dbias: &mut [f32], dy: &[E]) {
 }
 
 vectorized! {
+    fn add_bias(y: &mut [f32], bias: &[f32]) {
+        for y in y.chunks_exact_mut(bias.len()) {
+            y.iter_mut().zip(bias).for_each(|(y, bias)| *y += bias);
+        }
+    }
+
     fn add_rows<E>(sum: &mut [f32], dy: &[E]) {
         for dy in dy.chunks_exact(sum.len()) {
             sum.iter_mut().zip(dy).for_each(|(sum, dy)| *sum += dy.to_f32());

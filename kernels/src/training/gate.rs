@@ -1,5 +1,5 @@
 //! The gated units of feed-forward networks, out = act(gate) up, and their gradients, which replace gate and up: SwiGLU
-//! with SiLU, GeGLU with GELU in its tanh form.
+//! with SiLU, GeGLU with GELU in its tanh form. The forward pass has the bits of the engine's gates.
 
 use super::rows::ROWS;
 use crate::element::{Element, exp, vectorized};
@@ -9,7 +9,7 @@ use rayon::prelude::*;
 ///
 /// # Panics
 /// If the lengths do not match.
-pub fn swiglu_forward<E: Element>(out: &mut [E], gate_up: &[E], features: usize) {
+pub fn swiglu_forward<E: Element, X: Element>(out: &mut [E], gate_up: &[X], features: usize) {
     for_rows(out, gate_up, features, swiglu);
 }
 
@@ -25,7 +25,7 @@ pub fn swiglu_backward<E: Element>(gate_up: &mut [E], dout: &[E], features: usiz
 ///
 /// # Panics
 /// If the lengths do not match.
-pub fn geglu_forward<E: Element>(out: &mut [E], gate_up: &[E], features: usize) {
+pub fn geglu_forward<E: Element, X: Element>(out: &mut [E], gate_up: &[X], features: usize) {
     for_rows(out, gate_up, features, geglu);
 }
 
@@ -37,11 +37,11 @@ pub fn geglu_backward<E: Element>(gate_up: &mut [E], dout: &[E], features: usize
     for_rows_backward(gate_up, dout, features, geglu_gradient);
 }
 
-fn for_rows<E: Element>(
+fn for_rows<E: Element, X: Element>(
     out: &mut [E],
-    gate_up: &[E],
+    gate_up: &[X],
     features: usize,
-    unit: impl Fn(&mut [E], &[E], usize) + Sync,
+    unit: impl Fn(&mut [E], &[X], usize) + Sync,
 ) {
     assert_eq!(2 * out.len(), gate_up.len(), "gate: gate_up must be twice as long as out");
     assert!(out.len().is_multiple_of(features), "gate: the length of out is not a multiple of {features}");
@@ -79,12 +79,17 @@ const CUBIC: f32 = 0.044_715;
 /// 2 y of GELU.
 #[inline(always)]
 fn gelu_argument(x: f32) -> f32 {
-    SLOPE * (x + CUBIC * (x * x * x))
+    (x * x * CUBIC).mul_add(x, x) * SLOPE
 }
 
 /// out = activation(gate) up, row by row.
 #[inline(always)]
-fn unit<E: Element>(out: &mut [E], gate_up: &[E], features: usize, activation: impl Fn(f32) -> f32) {
+fn unit<E: Element, X: Element>(
+    out: &mut [E],
+    gate_up: &[X],
+    features: usize,
+    activation: impl Fn(f32) -> f32,
+) {
     for (out, row) in out.chunks_exact_mut(features).zip(gate_up.chunks_exact(2 * features)) {
         let (gate, up) = row.split_at(features);
         for ((out, gate), up) in out.iter_mut().zip(gate).zip(up) {
@@ -112,7 +117,7 @@ fn unit_gradient<E: Element>(
 }
 
 vectorized! {
-    fn swiglu<E>(out: &mut [E], gate_up: &[E], features: usize) {
+    fn swiglu<E, X>(out: &mut [E], gate_up: &[X], features: usize) {
         unit(out, gate_up, features, |gate| gate * sigmoid(gate));
     }
 
@@ -123,7 +128,7 @@ vectorized! {
         });
     }
 
-    fn geglu<E>(out: &mut [E], gate_up: &[E], features: usize) {
+    fn geglu<E, X>(out: &mut [E], gate_up: &[X], features: usize) {
         unit(out, gate_up, features, |gate| gate * sigmoid(gelu_argument(gate)));
     }
 

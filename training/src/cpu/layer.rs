@@ -11,7 +11,7 @@ use crate::base::ModelWeights;
 use crate::batch::Batch;
 use crate::parameters::LayerLayout;
 use checkpoint::ModelConfig;
-use kernels::training::{Direction, rms_norm_backward, rotate};
+use kernels::training::{Direction, rms_norm_backward, rotate, round};
 use kernels::{AttentionShape, Element, RopeTable};
 use std::ops::Range;
 
@@ -56,6 +56,8 @@ pub(super) struct Scratch<E> {
     pub(super) dx: Vec<f32>,
     /// `middle` of the current layer, where layers do not keep it.
     middle: Vec<f32>,
+    /// A product's result before it is rounded to what is kept: (T, (H + 2K) D), (T, 2F) or (T, C). Unused in f32.
+    wide: Vec<f32>,
     low_rank: LowRankScratch,
 }
 
@@ -186,6 +188,25 @@ pub(super) fn norm_weights<W: Element>(weights: &[W], config: &ModelConfig) -> V
     weights.iter().map(|weight| weight.to_f32()).map(|w| if offset == 0.0 { w } else { w + offset }).collect()
 }
 
+/// Where a product that is kept as `kept` is computed in f32: there, if its type is f32, otherwise in `wide`.
+fn wide_of<'a, E: Element>(kept: &'a mut [E], wide: &'a mut Vec<f32>) -> &'a mut [f32] {
+    let length = kept.len();
+    E::as_f32_mut(kept).unwrap_or_else(|| {
+        if wide.len() < length {
+            wide.resize(length, 0.0);
+        }
+        &mut wide[..length]
+    })
+}
+
+/// Rounds what [`wide_of`] returned to what is kept.
+fn keep<E: Element>(kept: &mut [E], wide: &[f32]) {
+    if E::as_f32(kept).is_none() {
+        let length = kept.len();
+        round(kept, &wide[..length]);
+    }
+}
+
 /// The gradient of what a branch adds, before its norm if it has one (its input and the range of its weights), given that of
 /// the residual stream (T, C).
 fn branch_gradient<'a, E: Element, W: Element>(
@@ -215,7 +236,7 @@ impl<E: Element> LayerActivations<E> {
         if step.adapter.is_some() {
             self.middle = std::mem::take(&mut scratch.middle);
         }
-        self.compute_middle(step, x, &mut scratch.low_rank);
+        self.compute_middle(step, x, scratch);
         self.forward_feed_forward(step, next, scratch);
         if step.adapter.is_some() {
             scratch.middle = std::mem::take(&mut self.middle);
@@ -232,7 +253,7 @@ impl<E: Element> LayerActivations<E> {
     ) {
         if step.adapter.is_some() {
             self.middle = std::mem::take(&mut scratch.middle);
-            self.compute_middle(step, x, &mut scratch.low_rank);
+            self.compute_middle(step, x, scratch);
         }
         self.backward_feed_forward(step, gradients, scratch);
         if step.adapter.is_some() {

@@ -7,6 +7,7 @@
 use super::dropout::Dropout;
 use crate::adapter::{AdapterLayout, AdapterSettings, Block, Group, Product};
 use crate::base::WeightMatrix;
+use kernels::training::residual_add;
 use kernels::{Accumulate, Element, Matrix, gemm};
 use std::ops::Range;
 
@@ -130,24 +131,28 @@ impl<'a> AdapterPass<'a> {
 }
 
 impl<W: Element> Linear<'_, W> {
-    /// y (T, O) = x (T, I) Wᵀ, or added to y, and what the adapter adds.
-    pub(super) fn forward<E: Element, Y: Element>(
+    /// y (T, O) = x (T, I) Wᵀ, and the residual stream (T, O), if there is one, and what the adapter adds: in the order of
+    /// the engine, which the bits depend on.
+    pub(super) fn forward<E: Element>(
         &self,
-        y: &mut [Y],
+        y: &mut [f32],
         x: &[E],
-        accumulate: Accumulate,
+        residual: Option<&[f32]>,
         scratch: &mut LowRankScratch,
     ) {
         let tokens = x.len() / self.inputs;
         let input = Matrix::new(x, tokens, self.inputs);
         match self.weight {
             WeightMatrix::Numbers(weight) => {
-                gemm::<E, _, _, _>(y, input, weight.transposed(), accumulate);
+                gemm::<E, _, _, _>(y, input, weight.transposed(), Accumulate::Chain);
             }
             WeightMatrix::Quantized(matrix) => {
                 let weight = matrix.dequantized(&mut scratch.weight);
-                gemm::<E, _, _, _>(y, input, weight.transposed(), accumulate);
+                gemm::<E, _, _, _>(y, input, weight.transposed(), Accumulate::Chain);
             }
+        }
+        if let Some(residual) = residual {
+            residual_add(y, residual);
         }
         if let Some(low_rank) = &self.low_rank {
             low_rank.project::<E>(x, scratch);
@@ -194,12 +199,12 @@ impl LowRankPass<'_> {
         low.resize(tokens * self.group.ranks(), 0.0);
         let a = self.a.transposed();
         let Some(dropout) = self.dropout else {
-            return gemm::<E, _, _, _>(low, Matrix::new(x, tokens, inputs), a, Accumulate::Replace); // (T, R)
+            return gemm::<E, _, _, _>(low, Matrix::new(x, tokens, inputs), a, Accumulate::Chain); // (T, R)
         };
         dropped.resize(x.len(), 0.0);
         dropout.apply(dropped, x);
         let x = Matrix::new(dropped.as_slice(), tokens, inputs);
-        gemm::<E, _, _, _>(low, x, a, Accumulate::Replace); // (T, R)
+        gemm::<E, _, _, _>(low, x, a, Accumulate::Chain); // (T, R)
     }
 
     fn backward<E: Element, D: Element, X: Element>(

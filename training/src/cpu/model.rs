@@ -105,6 +105,10 @@ impl<E: Element> Model<E> {
         let (config, layout) = (&self.config, &self.layout);
         let table = weights.numbers(&layout.embedding);
         embedding_forward(&mut self.inputs[0], table, &batch.ids, config.hidden_size);
+        if E::BF16 {
+            // As a bf16 model has it; products round their weights themselves.
+            self.inputs[0].iter_mut().for_each(|value| *value = E::from_f32(*value).to_f32());
+        }
         multiply(&mut self.inputs[0], config.architecture.embedding_scale);
         for index in 0..config.layers {
             let (before, after) = self.inputs.split_at_mut(index + 1);
@@ -224,7 +228,7 @@ impl<E: Element> Model<E> {
         let table = Matrix::new(weights.numbers(&self.layout.head), v, c);
         logits.resize(rows.len() * v, 0.0);
         let hidden = Matrix::new(&self.hidden[rows.start * c..rows.end * c], rows.len(), c);
-        gemm::<E, _, _, _>(logits, hidden, table.transposed(), Accumulate::Replace);
+        gemm::<E, _, _, _>(logits, hidden, table.transposed(), Accumulate::Chain);
     }
 
     /// Computes the logits a chunk of rows at a time; `backward` replaces them by their gradient, given the chunk's first row
@@ -249,7 +253,7 @@ impl<E: Element> Model<E> {
             let hidden = Matrix::new(&self.hidden[first * c..][..rows * c], rows, c);
             let targets = &batch.targets[first..][..rows];
             let results = &mut results[first..][..rows];
-            gemm::<E, _, _, _>(&mut self.logits, hidden, table.transposed(), Accumulate::Replace); // (rows, V)
+            gemm::<E, _, _, _>(&mut self.logits, hidden, table.transposed(), Accumulate::Chain); // (rows, V)
             cross_entropy_forward(results, &self.logits, targets);
             backward(first, &mut self.logits, results);
             let Some(gradients) = gradients.as_deref_mut() else { continue };

@@ -1,13 +1,13 @@
 //! The first half of a layer: attention, and what it adds to the residual stream.
 
-use super::{LayerActivations, Scratch, Step, Widths, branch_gradient};
+use super::{LayerActivations, Scratch, Step, Widths, branch_gradient, keep, wide_of};
 use crate::adapter::Product;
-use crate::cpu::linear::{Gradients, LowRankScratch};
+use crate::cpu::linear::Gradients;
+use kernels::Element;
 use kernels::training::{
     Direction, NormedHeads, attention_backward, attention_forward, bias_backward, bias_forward,
     head_norm_backward, head_norm_forward, rms_norm_add, rms_norm_backward, rms_norm_forward,
 };
-use kernels::{Accumulate, Element};
 use rayon::prelude::*;
 use std::ops::Range;
 
@@ -22,6 +22,18 @@ impl<W: Element> Step<'_, W> {
     }
 }
 
+/// Norms queries and keys of qkv (T, (H + 2K) D) where the family does, and keeps what they were.
+fn norm_heads<E: Element, W: Element>(step: Step<'_, W>, qkv: &mut [f32], unnormed: &mut [E]) {
+    if step.layout.head_norms.is_none() {
+        return;
+    }
+    let Widths { queries_keys, qkv: row, .. } = Widths::new(step.config);
+    unnormed.par_chunks_exact_mut(queries_keys).zip(qkv.par_chunks_exact(row)).for_each(|(kept, qkv)| {
+        kept.iter_mut().zip(qkv).for_each(|(kept, value)| *kept = E::from_f32(*value));
+    });
+    step.for_normed_heads(|_, heads| head_norm_forward(qkv, row, heads));
+}
+
 impl<E: Element> LayerActivations<E> {
     /// Computes `attention_out` from the residual stream x (T, C).
     pub(super) fn forward_attention<W: Element>(
@@ -31,35 +43,20 @@ impl<E: Element> LayerActivations<E> {
         scratch: &mut Scratch<E>,
     ) {
         let Step { config, layout, batch, .. } = step;
-        let Scratch { normed, low_rank, .. } = scratch;
+        let Scratch { normed, low_rank, wide, .. } = scratch;
+        let Self { qkv: kept, unnormed, attention_out, log_sums, .. } = self;
 
         rms_norm_forward(normed, x, &step.norm(&layout.attention_norm), config.rms_norm_eps); // (T, C)
-        let accumulate = match &layout.biases {
-            None => Accumulate::Replace,
-            Some(biases) => {
-                let biases: Vec<f32> =
-                    step.weights.numbers(biases).iter().map(|bias| bias.to_f32()).collect();
-                bias_forward(&mut self.qkv, &biases);
-                Accumulate::Add
-            }
-        };
-        let linear = step.linear(Product::QueryKeyValue);
-        linear.forward(&mut self.qkv, normed, accumulate, low_rank); // (T, (H + 2K) D)
-        self.norm_heads(step);
-        step.rotate(&mut self.qkv, Direction::Forward);
-        let (out, log_sums) = (&mut self.attention_out, &mut self.log_sums);
-        attention_forward(out, log_sums, &self.qkv, step.shape(), &batch.starts, step.window()); // (T, H D)
-    }
-
-    /// Norms queries and keys where the family does, and keeps what they were.
-    fn norm_heads<W: Element>(&mut self, step: Step<'_, W>) {
-        if step.layout.head_norms.is_none() {
-            return;
+        let qkv = wide_of(kept, wide);
+        step.linear(Product::QueryKeyValue).forward(qkv, normed, None, low_rank); // (T, (H + 2K) D)
+        if let Some(biases) = &layout.biases {
+            let biases: Vec<f32> = step.weights.numbers(biases).iter().map(|bias| bias.to_f32()).collect();
+            bias_forward(qkv, &biases);
         }
-        let Widths { queries_keys, qkv: row, .. } = Widths::new(step.config);
-        let rows = self.unnormed.par_chunks_exact_mut(queries_keys).zip(self.qkv.par_chunks_exact(row));
-        rows.for_each(|(kept, qkv)| kept.copy_from_slice(&qkv[..queries_keys]));
-        step.for_normed_heads(|_, heads| head_norm_forward(&mut self.qkv, row, heads));
+        norm_heads(step, qkv, unnormed);
+        step.rotate(qkv, Direction::Forward);
+        attention_forward(attention_out, log_sums, qkv, step.shape(), &batch.starts, step.window()); // (T, H D)
+        keep(kept, wide);
     }
 
     /// The residual stream after attention: x (T, C) and what attention adds.
@@ -67,19 +64,20 @@ impl<E: Element> LayerActivations<E> {
         &mut self,
         step: Step<'_, W>,
         x: &[f32],
-        low_rank: &mut LowRankScratch,
+        scratch: &mut Scratch<E>,
     ) {
-        self.middle.resize(x.len(), 0.0);
-        self.middle.copy_from_slice(x);
+        let Scratch { low_rank, wide, .. } = scratch;
+        let Self { middle, attention_out, attention_branch: kept, .. } = self;
+        middle.resize(x.len(), 0.0);
         let linear = step.linear(Product::Output);
-        match &step.layout.post_norms {
-            None => linear.forward(&mut self.middle, &self.attention_out, Accumulate::Add, low_rank), // (T, C)
-            Some([norm, _]) => {
-                let branch = &mut self.attention_branch;
-                linear.forward(branch, &self.attention_out, Accumulate::Replace, low_rank); // (T, C)
-                rms_norm_add(&mut self.middle, branch, &step.norm(norm), step.config.rms_norm_eps);
-            }
-        }
+        let Some([norm, _]) = &step.layout.post_norms else {
+            return linear.forward(middle, attention_out, Some(x), low_rank); // (T, C)
+        };
+        let branch = wide_of(kept, wide);
+        linear.forward(branch, attention_out, None, low_rank); // (T, C)
+        middle.copy_from_slice(x);
+        rms_norm_add(middle, branch, &step.norm(norm), step.config.rms_norm_eps);
+        keep(kept, wide);
     }
 
     /// Turns `scratch.dx`, the gradient of `middle`, into that of x (T, C).

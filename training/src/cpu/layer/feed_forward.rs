@@ -1,17 +1,17 @@
 //! The second half of a layer: the gated feed-forward network, and what it adds to the residual stream.
 
-use super::{LayerActivations, Scratch, Step, branch_gradient};
+use super::{LayerActivations, Scratch, Step, branch_gradient, keep, wide_of};
 use crate::adapter::Product;
 use crate::cpu::linear::Gradients;
 use checkpoint::{Activation, ModelConfig};
+use kernels::Element;
 use kernels::training::{
     geglu_backward, geglu_forward, rms_norm_add, rms_norm_backward, rms_norm_forward, swiglu_backward,
     swiglu_forward,
 };
-use kernels::{Accumulate, Element};
 
 /// out (T, F) from gate_up (T, 2F).
-fn gate_forward<E: Element>(out: &mut [E], gate_up: &[E], config: &ModelConfig) {
+fn gate_forward<E: Element, X: Element>(out: &mut [E], gate_up: &[X], config: &ModelConfig) {
     match config.architecture.activation {
         Activation::Silu => swiglu_forward(out, gate_up, config.intermediate_size),
         Activation::GeluTanh => geglu_forward(out, gate_up, config.intermediate_size),
@@ -35,29 +35,30 @@ impl<E: Element> LayerActivations<E> {
         scratch: &mut Scratch<E>,
     ) {
         let Step { config, layout, .. } = step;
-        let Scratch { normed, gated, low_rank, .. } = scratch;
+        let Scratch { normed, gated, low_rank, wide, .. } = scratch;
+        let Self { middle, gate_up: kept, feed_forward_branch: kept_branch, .. } = self;
 
         let norm = step.norm(&layout.feed_forward_norm);
-        rms_norm_forward(normed, &self.middle, &norm, config.rms_norm_eps); // (T, C)
-        let linear = step.linear(Product::GateUp);
-        linear.forward(&mut self.gate_up, normed, Accumulate::Replace, low_rank); // (T, 2F)
-        if next.is_none() && layout.post_norms.is_none() {
-            return;
+        rms_norm_forward(normed, middle, &norm, config.rms_norm_eps); // (T, C)
+        let gate_up = wide_of(kept, wide);
+        step.linear(Product::GateUp).forward(gate_up, normed, None, low_rank); // (T, 2F)
+        if next.is_some() || layout.post_norms.is_some() {
+            gate_forward(gated, gate_up, config); // (T, F)
         }
-        gate_forward(gated, &self.gate_up, config); // (T, F)
+        keep(kept, wide);
         let linear = step.linear(Product::Down);
-        if layout.post_norms.is_some() {
-            // Its norm's backward pass needs it, in a recomputation as well.
-            linear.forward(&mut self.feed_forward_branch, gated, Accumulate::Replace, low_rank); // (T, C)
+        let Some([_, norm]) = &layout.post_norms else {
+            let Some(next) = next else { return };
+            return linear.forward(next, gated, Some(middle.as_slice()), low_rank); // (T, C)
+        };
+        // Its norm's backward pass needs it, in a recomputation as well.
+        let branch = wide_of(kept_branch, wide);
+        linear.forward(branch, gated, None, low_rank); // (T, C)
+        if let Some(next) = next {
+            next.copy_from_slice(middle);
+            rms_norm_add(next, branch, &step.norm(norm), config.rms_norm_eps);
         }
-        let Some(next) = next else { return };
-        next.copy_from_slice(&self.middle);
-        match &layout.post_norms {
-            None => linear.forward(next, gated, Accumulate::Add, low_rank), // (T, C)
-            Some([_, norm]) => {
-                rms_norm_add(next, &self.feed_forward_branch, &step.norm(norm), config.rms_norm_eps);
-            }
-        }
+        keep(kept_branch, wide);
     }
 
     /// Turns `scratch.dx`, the gradient of the layer's output, into that of `middle` (T, C).
