@@ -16,7 +16,7 @@ use tests::shared_data;
 
 /// What an adapter of random matrices is.
 #[derive(Clone, Copy)]
-struct Kind {
+pub(crate) struct Kind {
     rank: usize,
     /// How much it adds, as a multiple of what it reads.
     size: f64,
@@ -25,7 +25,7 @@ struct Kind {
 }
 
 /// All modules, and some of which one packed matrix has only a part.
-const KINDS: [Kind; 3] = [
+pub(crate) const KINDS: [Kind; 3] = [
     Kind { rank: 5, size: 0.15, modules: &LinearModule::ALL, seed: 1 },
     Kind { rank: 16, size: 0.15, modules: &[LinearModule::Value, LinearModule::Up], seed: 2 },
     Kind {
@@ -37,7 +37,7 @@ const KINDS: [Kind; 3] = [
 ];
 
 /// Writes an adapter of random matrices, which change answers much and are no more than weights are.
-fn write_adapter(into: &Path, base: &str, config: &ModelConfig, kind: Kind) {
+pub(crate) fn write_adapter(into: &Path, base: &str, config: &ModelConfig, kind: Kind) -> AdapterConfig {
     std::fs::create_dir_all(into).unwrap();
     let adapter = AdapterConfig {
         base: base.to_owned(),
@@ -66,6 +66,7 @@ fn write_adapter(into: &Path, base: &str, config: &ModelConfig, kind: Kind) {
         }
     }
     write(&into.join(adapter::WEIGHTS_FILE), &tensors, Precision::F32).unwrap();
+    adapter
 }
 
 /// The small real model with an adapter of each kind.

@@ -130,6 +130,8 @@ mod teachers;
 mod tokenizer_training;
 /// Text and conversations against Hugging Face's tokenizers and templates.
 mod tokens;
+/// A token's log-probability in training and from the server: the same bits.
+mod trained_as_served;
 /// `posttrain sft` and `dpo` from command line to checkpoint: TRL's losses, kills, bad input.
 mod training;
 /// A tiny model made by the programs themselves, and commands that train it.
