@@ -394,8 +394,19 @@ fn resume(
 }
 
 fn changes(previous: &Previous, about: &Map<String, Value>) -> Vec<Change> {
-    let before = previous.manifest.get("configuration").unwrap_or(&Value::Null);
-    run_folder::changes(before, &about["configuration"])
+    run_folder::changes(&configuration_before(&previous.manifest, about), &about["configuration"])
+}
+
+/// Returns the configuration of the previous run. If the size of micro-batches is automatic now, and is the one that was set
+/// before, it is automatic there too: that is no change.
+fn configuration_before(previous: &Map<String, Value>, about: &Map<String, Value>) -> Value {
+    let key = "micro_batch_tokens";
+    let mut before = previous.get("configuration").cloned().unwrap_or_default();
+    let size_now = about.get("machine").and_then(|machine| machine.get(key));
+    if about["configuration"][key] == "auto" && size_now.is_some() && before.get(key) == size_now {
+        before[key] = "auto".into();
+    }
+    before
 }
 
 /// Prints that a run has finished before, and returns its exit code. What it left beside its report, if it was killed
@@ -416,4 +427,25 @@ pub(crate) fn report_finished(folder: &RunFolder) -> u8 {
 /// Values with names of their own, as a run logs them.
 pub(crate) fn borrowed(values: &[(String, f64)]) -> Vec<(&str, f64)> {
     values.iter().map(|(name, value)| (name.as_str(), *value)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn an_automatic_size_of_micro_batches_that_is_the_one_before_is_no_change() {
+        let run = |set: Value, size: u64| {
+            let run = json!({"configuration": {"micro_batch_tokens": set}, "machine": {"micro_batch_tokens": size}});
+            run.as_object().cloned().unwrap_or_default()
+        };
+        let changes = |before: Map<String, Value>, now: Map<String, Value>| {
+            changes(&Previous { manifest: before, note: None }, &now).len()
+        };
+        assert_eq!(changes(run(json!(4096), 4096), run(json!("auto"), 4096)), 0);
+        assert_eq!(changes(run(json!("auto"), 8192), run(json!("auto"), 4096)), 0);
+        assert_eq!(changes(run(json!(4096), 4096), run(json!("auto"), 8192)), 1);
+        assert_eq!(changes(run(json!(4096), 4096), run(json!(2048), 2048)), 1);
+    }
 }

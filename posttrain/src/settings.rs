@@ -69,9 +69,9 @@ settings! {
         /// Device: auto (the first GPU if there is one), cpu, cuda or cuda:N. A run can resume on another one
         device: DeviceChoice = DeviceChoice::Auto,
         /// Tokens of a micro-batch; a larger step accumulates gradients. Changes speed and memory, not the result. auto:
-        /// as many as fit into the GPU's memory
+        /// what fits into the GPU's memory, 4096 on the CPU
         [alias = "micro-batch"]
-        micro_batch_tokens: MicroBatch = MicroBatch::Tokens(4096),
+        micro_batch_tokens: MicroBatch = MicroBatch::Auto,
         /// Data type of activations and matrix products
         precision: Precision = Precision::Bf16,
         /// Recompute layers in the backward pass instead of keeping their activations
