@@ -1,7 +1,8 @@
 // The gradient of the queries in attention on tensor cores, D = 64, bf16. A block of four warps computes 128 queries of
 // one head, a warp 32 of them, over the keys in the order of the forward pass: S = Q Kᵀ and dP = dO Vᵀ give
-// dS = P (dP - δ), and dQ = Σ dS K / √D. Queries and the gradient of the output stay in registers; scores are computed
-// for 32 keys at a time, so that they fit beside them.
+// dS = P (dP - δ), and dQ = Σ dS K / √D, which is rotated back: to the gradient of the queries before the rotary embedding.
+// Queries and the gradient of the output stay in registers; scores are computed for 32 keys at a time, so that they fit
+// beside them.
 #include "attention.cuh"
 #include "tensor_core.cuh"
 
@@ -92,12 +93,13 @@ __device__ __forceinline__ void read_query_rows(QueryRows& rows, const bf16* que
     }
 }
 
-// The columns of the queries in dqkv (T, (H + 2K) 64). Block (n, h): tile n of head h. Shared: queries (128, 64), dout
+// The columns of the queries in dqkv (T, (H + 2K) 64); cos, sin (P, 32). Block (n, h): tile n of head h. Shared: queries (128, 64), dout
 // (128, 64), then keys (64, 64) and values (64, 64). Queries and dout are read once: every other stage is over the queries,
 // so that two blocks fit into the 100 KB of smaller GPUs.
 KERNEL(128, attention_backward_query_64, bf16* __restrict__ dqkv, const bf16* __restrict__ dout,
        const float* __restrict__ log_sums, const float* __restrict__ delta, const bf16* __restrict__ qkv,
-       const u32* __restrict__ tiles, u32 tokens, u32 heads, u32 kv_heads) {
+       const u32* __restrict__ tiles, const float* __restrict__ cos, const float* __restrict__ sin, u32 tokens,
+       u32 heads, u32 kv_heads) {
     const Heads shape = {heads, kv_heads, HEAD};
     const u32 head = blockIdx.y, kv_head = head / shape.group(), warp = threadIdx.x / 32;
     const Tile tile = read_tile(tiles);
@@ -150,6 +152,7 @@ KERNEL(128, attention_backward_query_64, bf16* __restrict__ dqkv, const bf16* __
     }
     if (count == 0) return;
     const float scales[2][2] = {{0.125f, 0.125f}, {0.125f, 0.125f}};
+    rotate_back(rows.dquery, {cos, sin}, row - tile.start, count);
     // Other warps may still read the last stage, which can be over the queries.
     store_rows(dqkv + row * stride + head * HEAD, stride, count, douts + warp * 32 * HEAD, rows.dquery, scales);
 }

@@ -13,6 +13,7 @@
 #include "attention_forward_64.cu"
 #include "attention_backward_query_64.cu"
 #include "attention_backward_key_64.cu"
+#include "attention_key_sums_64.cu"
 #include "swiglu.cu"
 #include "cross_entropy.cu"
 #include "adamw.cu"

@@ -146,6 +146,37 @@ __device__ __forceinline__ void copy_16(bf16* to, const bf16* from) {
     *reinterpret_cast<uint4*>(to) = *reinterpret_cast<const uint4*>(from);
 }
 
+// The angles of the rotary embedding by position: cosines and sines (P, 32).
+struct Angles {
+    const float *cos, *sin;
+};
+
+// Rotates a warp's (32, 64) gradient of rotated rows back: that of row r by the angles of `position` + r. Rows from `count`
+// on stay as they are. Both elements of a pair, which are 32 columns apart, are one lane's.
+__device__ __forceinline__ void rotate_back(float (&gradient)[2][8][4], Angles angles, u32 position, u32 count) {
+    const u32 g = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
+#pragma unroll
+    for (u32 m = 0; m < 2; m++) {
+#pragma unroll
+        for (u32 half = 0; half < 2; half++) {
+            const u32 row = m * 16 + half * 8 + g;
+            if (row >= count) continue;
+            const u64 at = static_cast<u64>(position + row) * (HEAD / 2) + 2 * t;
+#pragma unroll
+            for (u32 n = 0; n < 4; n++) {
+                const Pack<float, 2> cos = load<2>(angles.cos + at + 8 * n), sin = load<2>(angles.sin + at + 8 * n);
+#pragma unroll
+                for (u32 i = 0; i < 2; i++) {
+                    float &first = gradient[m][n][2 * half + i], &second = gradient[m][n + 4][2 * half + i];
+                    const float before = first;
+                    first = multiply_add(before, cos.values[i], second * sin.values[i]);
+                    second = multiply_add(second, cos.values[i], -before * sin.values[i]);
+                }
+            }
+        }
+    }
+}
+
 // Writes a warp's (32, 64) result, times `scale`, through its own part of shared memory to rows `stride` apart. Rows from
 // `count` on are not written.
 __device__ __forceinline__ void store_rows(bf16* to, u64 stride, u32 count, bf16* tile,

@@ -8,6 +8,11 @@ use serde_json::{Value, json};
 
 /// Rows of logits that exist at once on a GPU: enough for a product of them to fill it.
 pub(crate) const HEAD_ROWS: usize = 4096;
+/// Rows of a tile of attention.
+pub(crate) const ATTENTION_TILE: usize = 128;
+/// Blocks of attention's key pass below which each has one query head instead of a group of them: with fewer the longest
+/// block takes longer than all blocks on 132 multiprocessors that run two at a time.
+const KEY_PASS_BLOCKS: usize = 512;
 /// Rows that one partial sum of a norm's weight gradient covers.
 pub(crate) const NORM_ROWS: usize = 16;
 /// Bytes that cuBLAS, the kernels' code and the allocator's rounding take.
@@ -56,6 +61,13 @@ pub(crate) struct Sizes {
     pub(crate) partial: usize,
     /// A chunk of logits (HEAD_ROWS, V).
     pub(crate) logits: usize,
+    /// Partial sums of attention's key pass (2, H, T, D), for as many tokens as `splits_groups`; 0 without tensor cores.
+    pub(crate) key_partial: usize,
+}
+
+/// Returns whether attention's key pass on tensor cores has a block for each query head, and so partial sums.
+pub(crate) fn splits_groups(tiles: usize, heads: usize, kv_heads: usize) -> bool {
+    heads > kv_heads && tiles * kv_heads < KEY_PASS_BLOCKS
 }
 
 impl Sizes {
@@ -71,8 +83,17 @@ impl Sizes {
             gated: tokens * config.intermediate_size,
             partial: tokens.div_ceil(NORM_ROWS) * config.hidden_size,
             logits: tokens.min(HEAD_ROWS) * config.vocab_size,
+            key_partial: key_partial(config, tokens),
         }
     }
+}
+
+/// Returns the elements of the partial sums of attention's key pass. Tokens in more tiles than this many split no groups.
+fn key_partial(config: &ModelConfig, tokens: usize) -> usize {
+    let ModelConfig { heads, kv_heads, head_dim, .. } = *config;
+    let most = ATTENTION_TILE * (KEY_PASS_BLOCKS / kv_heads);
+    let has_any = splits_groups(1, heads, kv_heads) && head_dim == 64;
+    if has_any { 2 * heads * head_dim * tokens.min(most) } else { 0 }
 }
 
 /// Bytes by purpose.
@@ -162,16 +183,19 @@ impl Plan {
             Precision::Bf16 => (2, 2),
         };
         let sizes = Sizes::new(&self.config, tokens);
-        let Sizes { stream, qkv, attention_out, log_sums, gate_up, gated, partial, logits } = sizes;
-        let [stream, qkv, attention_out, log_sums, gate_up, gated, partial, logits] =
-            [stream, qkv, attention_out, log_sums, gate_up, gated, partial, logits].map(|size| size as u64);
+        let Sizes { stream, qkv, attention_out, log_sums, gate_up, gated, partial, logits, key_partial } =
+            sizes;
+        let [stream, qkv, attention_out, log_sums, gate_up, gated, partial, logits, key_partial] =
+            [stream, qkv, attention_out, log_sums, gate_up, gated, partial, logits, key_partial]
+                .map(|size| size as u64);
         let layers = self.config.layers as u64;
         let kept = if self.checkpoint_layers { 1 } else { layers };
         let layer = element * (qkv + attention_out + gate_up) + 4 * (log_sums + stream);
         // normed, branch, and in bf16 a rounded dx; dx itself and attention's delta are f32.
         let streams = if copy > 0 { 3 } else { 2 };
-        let working =
-            element * (streams * stream + gated + attention_out + qkv) + 4 * (stream + log_sums + partial);
+        let key_partial = if copy > 0 { key_partial } else { 0 };
+        let working = element * (streams * stream + gated + attention_out + qkv)
+            + 4 * (stream + log_sums + partial + key_partial);
         // Final norm and its gradient; results and weights of the trained tokens.
         let head = 2 * element * stream + 16 * tokens as u64;
         // Ids, positions, order, segments, rows, targets, and two lists of tiles.

@@ -14,7 +14,7 @@ pub(super) mod signatures;
 
 pub(super) use attention::{
     AttentionBackwardKey, AttentionBackwardKey64, AttentionBackwardQuery, AttentionBackwardQuery64,
-    AttentionDelta, AttentionForward, AttentionForward64, TENSOR_HEAD_DIM,
+    AttentionDelta, AttentionForward, AttentionForward64, AttentionKeySums64, TENSOR_HEAD_DIM,
 };
 pub(super) use head::{CrossEntropyForward, CrossEntropyGradient, CrossEntropyGradientHalved};
 pub(super) use optimizer::{AdamW, CastToBf16, Fill, GradientNorm, NORM_PARTS, SquaredNorm};

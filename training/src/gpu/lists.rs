@@ -1,10 +1,9 @@
 //! Lists that the host computes for the kernels: which tokens share a row of the embedding, into which tiles attention
 //! is cut, and into which chunks the optimizer.
 
+use crate::memory::ATTENTION_TILE as TILE;
 use crate::parameters::Layout;
 
-/// Rows of a tile of attention.
-const TILE: usize = 128;
 /// Maximum weights of a chunk of the optimizer; a multiple of 4 keeps its accesses wide.
 const CHUNK: usize = 16_384;
 

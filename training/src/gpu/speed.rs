@@ -1,6 +1,6 @@
 //! How fast a GPU is: by its data sheet, and by measured products and attention.
 
-use super::attention::{Saved, Shape, backward, forward};
+use super::attention::{Angles, BackwardScratch, Saved, Shape, backward, forward};
 use super::buffer::Buffer;
 use super::device::Gpu;
 use super::kernels::CastToBf16;
@@ -8,7 +8,7 @@ use super::lists::Tiles;
 use super::matrix::Matrix;
 use anyhow::Result;
 use half::bf16;
-use kernels::{Accumulate, AttentionShape, Element};
+use kernels::{Accumulate, AttentionShape, Element, RopeTable};
 use std::time::Instant;
 
 /// Dense bf16 FLOP/s with f32 sums by NVIDIA's data sheets. The first name that is part of the GPU's counts, so slower
@@ -93,6 +93,11 @@ pub fn attention(gpu: &Gpu, shape: AttentionShape, length: usize, tokens: usize)
     let mut dqkv = gpu.allocate::<bf16>(PURPOSE, tokens * row)?;
     let mut log_sums = gpu.allocate::<f32>(PURPOSE, tokens * heads)?;
     let mut delta = gpu.allocate::<f32>(PURPOSE, tokens * heads)?;
+    let mut key_partial = gpu.allocate::<f32>(PURPOSE, 2 * tokens * heads * head_dim)?;
+    let positions: Vec<u32> = (0..tokens).map(|token| (token % length) as u32).collect();
+    let positions = gpu.copy_of(PURPOSE, &positions)?;
+    let table = RopeTable::new(length, head_dim, 1e4);
+    let (cos, sin) = (gpu.copy_of(PURPOSE, table.cosines())?, gpu.copy_of(PURPOSE, table.sines())?);
     let shape = Shape::new(tokens, shape);
     let forward_seconds =
         fastest(gpu, || forward(gpu, out.write(), log_sums.write(), qkv.read(), by_query.read(), shape))?;
@@ -104,8 +109,10 @@ pub fn attention(gpu: &Gpu, shape: AttentionShape, length: usize, tokens: usize)
             qkv: qkv.read(),
             by_query: by_query.read(),
             by_key: by_key.read(),
+            angles: Angles { positions: positions.read(), cos: cos.read(), sin: sin.read() },
         };
-        backward(gpu, dqkv.write(), delta.write(), saved, shape)
+        let scratch = BackwardScratch { delta: delta.write(), key_partial: key_partial.write() };
+        backward(gpu, dqkv.write(), scratch, saved, shape)
     })?;
     // A product over half the square: 2 D T length / 2 a head.
     let product = (tokens * length * out_row) as f64;

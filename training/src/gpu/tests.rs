@@ -61,6 +61,7 @@ fn launched() -> Vec<Signature> {
         AttentionForward64::signature(),
         AttentionBackwardQuery64::signature(),
         AttentionBackwardKey64::signature(),
+        AttentionKeySums64::signature(),
         ProductF32::signature(),
         ProductBf16::signature(),
         ProductBf16F32::signature(),

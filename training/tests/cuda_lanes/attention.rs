@@ -1,11 +1,12 @@
 //! Attention: the plain kernels for any head dimension, and those for tensor cores.
 
+use crate::attention_results::{Results, narrowed};
 use crate::harness::{
-    At, Buffer, Count, Geometry, close, launch, numbers, report, rounded, suffix, tolerance, widened,
+    Argument, At, Buffer, Count, Geometry, Null, close, launch, numbers, report, rounded, suffix, tolerance,
+    widened,
 };
 use half::bf16;
-use kernels::training::{attention_backward, attention_forward};
-use kernels::{AttentionShape, Element};
+use kernels::{AttentionShape, Element, RopeTable};
 
 const TILE_ROWS: usize = 128;
 
@@ -27,16 +28,16 @@ fn shape(heads: usize, kv_heads: usize, head_dim: usize) -> AttentionShape {
     AttentionShape { heads, kv_heads, head_dim }
 }
 
-/// A layer's operands, and the CPU's results in f32.
+/// A layer's operands, and its results in f64.
 struct Case<E> {
     shape: AttentionShape,
     tokens: usize,
+    positions: Vec<u32>,
     tiles: Vec<u32>,
     qkv: Vec<E>,
     dout: Vec<E>,
-    out: Vec<f32>,
-    log_sums: Vec<f32>,
-    dqkv: Vec<f32>,
+    expected: Results,
+    table: RopeTable,
 }
 
 impl<E: Element> Case<E> {
@@ -52,12 +53,11 @@ impl<E: Element> Case<E> {
         let values: Vec<f32> = numbers(tokens * row, 40).iter().map(|x| x * 2.5).collect();
         let (qkv, dout): (Vec<E>, Vec<E>) =
             (rounded(&values), rounded(&numbers(tokens * heads * head_dim, 41)));
-        let (wide, mut out) = (widened(&qkv), vec![0.0; tokens * heads * head_dim]);
-        let (mut log_sums, mut dqkv) = (vec![0.0; tokens * heads], vec![0.0; tokens * row]);
-        attention_forward(&mut out, &mut log_sums, &wide, shape, &starts, usize::MAX);
-        let dout_wide = widened(&dout);
-        attention_backward(&mut dqkv, &dout_wide, &out, &log_sums, &wide, shape, &starts, usize::MAX);
-        Self { shape, tokens, tiles: tiles(&starts), qkv, dout, out, log_sums, dqkv }
+        let expected = Results::new(shape, &starts, &widened(&qkv), &widened(&dout));
+        let positions: Vec<u32> = lengths.iter().flat_map(|length| 0..*length as u32).collect();
+        let longest = lengths.iter().max().copied().unwrap_or(1);
+        let table = RopeTable::new(longest, head_dim.next_multiple_of(2), 1e4);
+        Self { shape, tokens, positions, tiles: tiles(&starts), qkv, dout, expected, table }
     }
 
     /// Returns blocks for every tile of `heads` heads.
@@ -68,7 +68,8 @@ impl<E: Element> Case<E> {
     /// Compares the forward and backward passes of these kernels. Returns the largest errors of both.
     fn run(&self, kernels: &Kernels) -> (f32, f32) {
         let AttentionShape { heads, kv_heads, head_dim } = self.shape;
-        let (out, log_sums) = (Buffer::empty::<E>(self.out.len()), Buffer::empty::<f32>(self.log_sums.len()));
+        let (out_len, sums_len) = (self.tokens * heads * head_dim, self.tokens * heads);
+        let (out, log_sums) = (Buffer::empty::<E>(out_len), Buffer::empty::<f32>(sums_len));
         let (qkv, tiles) = (Buffer::of(&self.qkv), Buffer::of(&self.tiles));
         let mut sizes = vec![Count(self.tokens), Count(heads), Count(kv_heads)];
         if !kernels.tensor_core {
@@ -79,23 +80,90 @@ impl<E: Element> Case<E> {
         launch(&kernels.forward, geometry, &[&operands[..], &sizes].concat());
         let what = format!("{:?}, {} tokens", self.shape, self.tokens);
         let limit = tolerance::<E>();
-        let error =
-            close(&format!("{} {what}", kernels.forward), &widened(&out.read::<E>()), &self.out, limit);
-        close(&format!("log sums {what}"), &log_sums.read::<f32>(), &self.log_sums, 1e-5);
+        let expected = &self.expected;
+        let error = close(
+            &format!("{} {what}", kernels.forward),
+            &widened(&out.read::<E>()),
+            &narrowed(&expected.out),
+            limit,
+        );
+        let actual_sums = log_sums.read::<f32>();
+        close(&format!("log sums {what}"), &actual_sums, &narrowed(&expected.log_sums), 1e-5);
 
-        let (delta, dout) = (Buffer::empty::<f32>(self.log_sums.len()), Buffer::of(&self.dout));
+        let (delta, dout) = (Buffer::empty::<f32>(sums_len), Buffer::of(&self.dout));
         let operands = [At(&delta), At(&dout), At(&out), Count(self.tokens), Count(heads), Count(head_dim)];
-        let groups = Geometry { grid: [(self.tokens * heads).div_ceil(32), 1], block: [256, 1], shared: 0 };
+        let groups = Geometry { grid: [sums_len.div_ceil(32), 1], block: [256, 1], shared: 0 };
         launch(&format!("{}_{}", "attention_delta", suffix::<E>()), groups, &operands);
+        let saved = Saved { dout, log_sums, delta, qkv, tiles };
+        let what = format!("{} {what}", kernels.query);
+        if !kernels.tensor_core {
+            let actual = self.plain_gradient(kernels, &saved, &sizes);
+            return (error, close(&what, &actual, &narrowed(&expected.dqkv), limit));
+        }
+        let rotated = expected.rotated_back(self.shape, &self.positions, &self.table);
+        let [whole, split] = [false, true].map(|splits| {
+            let actual = self.tensor_core_gradient(kernels, &saved, &sizes, splits);
+            close(
+                &format!("{what}, a block for each query head: {splits}"),
+                &actual,
+                &narrowed(&rotated),
+                limit,
+            )
+        });
+        (error, whole.max(split))
+    }
 
-        let dqkv = Buffer::empty::<E>(self.dqkv.len());
-        let operands = [At(&dqkv), At(&dout), At(&log_sums), At(&delta), At(&qkv), At(&tiles)];
-        let arguments = [&operands[..], &sizes].concat();
+    fn plain_gradient(&self, kernels: &Kernels, saved: &Saved, sizes: &[Argument<'_>]) -> Vec<f32> {
+        let AttentionShape { heads, kv_heads, head_dim } = self.shape;
+        let Saved { dout, log_sums, delta, qkv, tiles } = saved;
+        let dqkv = Buffer::empty::<E>(self.qkv.len());
+        let operands = [At(&dqkv), At(dout), At(log_sums), At(delta), At(qkv), At(tiles)];
+        let arguments = [&operands[..], sizes].concat();
         launch(&kernels.query, self.geometry(heads, kernels.shared(1, head_dim)), &arguments);
         launch(&kernels.key, self.geometry(kv_heads, kernels.shared(2, head_dim)), &arguments);
-        let actual = widened(&dqkv.read::<E>());
-        (error, close(&format!("{} {what}", kernels.query), &actual, &self.dqkv, limit))
+        widened(&dqkv.read::<E>())
     }
+
+    /// The key pass has a block for each key head, or (`splits`) one for each query head and then their sums.
+    fn tensor_core_gradient(
+        &self,
+        kernels: &Kernels,
+        saved: &Saved,
+        sizes: &[Argument<'_>],
+        splits: bool,
+    ) -> Vec<f32> {
+        let AttentionShape { heads, kv_heads, head_dim } = self.shape;
+        let Saved { dout, log_sums, delta, qkv, tiles } = saved;
+        let dqkv = Buffer::empty::<E>(self.qkv.len());
+        let partial = Buffer::empty::<f32>(2 * self.tokens * heads * head_dim);
+        let (cos, sin) = (Buffer::of(self.table.cosines()), Buffer::of(self.table.sines()));
+        let operands = [At(dout), At(log_sums), At(delta), At(qkv), At(tiles), At(&cos), At(&sin)];
+        let arguments = [&[At(&dqkv)], &operands[..], sizes].concat();
+        launch(&kernels.query, self.geometry(heads, kernels.shared(1, head_dim)), &arguments);
+        let (blocks, sums) = if splits { (heads, At(&partial)) } else { (kv_heads, Null) };
+        let arguments = [&[At(&dqkv), sums], &operands[..], sizes].concat();
+        launch(&kernels.key, self.geometry(blocks, kernels.shared(2, head_dim)), &arguments);
+        if splits {
+            let positions = Buffer::of(&self.positions);
+            let operands = [At(&dqkv), At(&partial), At(&positions), At(&cos), At(&sin)];
+            let groups = (self.tokens * kv_heads).div_ceil(16);
+            launch("attention_key_sums_64", blocks_of(groups), &[&operands[..], sizes].concat());
+        }
+        widened(&dqkv.read::<E>())
+    }
+}
+
+fn blocks_of(groups: usize) -> Geometry {
+    Geometry { grid: [groups, 1], block: [256, 1], shared: 0 }
+}
+
+/// What the backward pass reads.
+struct Saved {
+    dout: Buffer,
+    log_sums: Buffer,
+    delta: Buffer,
+    qkv: Buffer,
+    tiles: Buffer,
 }
 
 struct Kernels {
@@ -118,7 +186,7 @@ impl Kernels {
     /// Returns the bytes of shared memory of the forward, query or key pass (0, 1 or 2).
     fn shared(&self, pass: usize, head_dim: usize) -> usize {
         let plain = [16 * (head_dim + 32), 16 * (2 * head_dim + 32), 16 * (2 * head_dim + 64)];
-        if self.tensor_core { [49_152, 49_152, 66_560][pass] } else { plain[pass] }
+        if self.tensor_core { [49_152, 49_152, 49_664][pass] } else { plain[pass] }
     }
 }
 

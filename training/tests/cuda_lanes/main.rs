@@ -8,6 +8,7 @@
 #![cfg(unix)]
 
 mod attention;
+mod attention_results;
 mod harness;
 mod head;
 mod optimizer;

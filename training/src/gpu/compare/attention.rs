@@ -1,10 +1,11 @@
 //! Causal attention over packed sequences, forward and backward; two backward passes must give the same bits.
 
 use super::comparison::{Comparisons, normal};
-use crate::gpu::attention::{Saved, Shape, backward, forward};
+use crate::gpu::attention::{Angles, BackwardScratch, Saved, Shape, backward, forward};
 use crate::gpu::lists::Tiles;
 use anyhow::Result;
-use kernels::{AttentionShape, Element, training};
+use kernels::training::{self, Direction};
+use kernels::{AttentionShape, Element, RopeTable};
 
 /// Heads, key heads, head dimension; then the sequences' lengths.
 type Case = ((usize, usize, usize), &'static [usize]);
@@ -45,6 +46,11 @@ fn one<E: Element>(
     training::attention_forward(&mut out, &mut log_sums, &qkv, shape, &starts, usize::MAX);
     let mut dqkv = vec![E::default(); t * row];
     training::attention_backward(&mut dqkv, &dout, &out, &log_sums, &qkv, shape, &starts, usize::MAX);
+    let positions: Vec<u32> = lengths.iter().flat_map(|length| 0..*length as u32).collect();
+    let table = RopeTable::new(positions.iter().max().map_or(1, |last| *last as usize + 1), head_dim, 1e4);
+    training::rotate(&mut dqkv, row, heads + kv_heads, &positions, &table, Direction::Backward);
+    let positions = comparisons.upload(&positions)?;
+    let (cos, sin) = (comparisons.upload(table.cosines())?, comparisons.upload(table.sines())?);
 
     let tiles = Tiles::new(&starts);
     let by_query = comparisons.upload(tiles.by_query.as_flattened())?;
@@ -65,6 +71,7 @@ fn one<E: Element>(
     for _ in 0..2 {
         let mut gradient = comparisons.allocate::<E>(t * row)?;
         let mut delta = comparisons.allocate::<f32>(heads * t)?;
+        let mut key_partial = comparisons.allocate::<f32>(2 * heads * t * head_dim)?;
         let saved = Saved {
             dout: device_dout.read(),
             out: device_out.read(),
@@ -72,8 +79,10 @@ fn one<E: Element>(
             qkv: device_qkv.read(),
             by_query: by_query.read(),
             by_key: by_key.read(),
+            angles: Angles { positions: positions.read(), cos: cos.read(), sin: sin.read() },
         };
-        backward(gpu, gradient.write(), delta.write(), saved, shape)?;
+        let scratch = BackwardScratch { delta: delta.write(), key_partial: key_partial.write() };
+        backward(gpu, gradient.write(), scratch, saved, shape)?;
         gradients.push(comparisons.download(gradient.read())?);
     }
     comparisons.compare(&format!("{name}: gradient"), &gradients[0], &dqkv);

@@ -181,42 +181,100 @@ impl AttentionForward64<'_> {
     }
 }
 
-/// As `attention_backward!`, on tensor cores, in bf16 with D = 64.
-macro_rules! attention_backward_64 {
-    ($(#[$meta:meta])* $name:literal $kernel:ident, $grid:ident, $shared:expr) => {
-        kernel! {
-            $(#[$meta])*
-            $name $kernel {
-                dqkv: Out<'a, half::bf16>,
-                dout: In<'a, half::bf16>,
-                log_sums: In<'a, f32>,
-                delta: In<'a, f32>,
-                qkv: In<'a, half::bf16>,
-                tiles: In<'a, u32>,
-                tokens: u32,
-                heads: u32,
-                kv_heads: u32,
-            }
-        }
-
-        impl $kernel<'_> {
-            fn geometry(&self) -> Geometry {
-                let heads = heads!(self, TENSOR_HEAD_DIM);
-                let (wide, per_head) =
-                    ([self.dqkv.len(), self.qkv.len()], [self.log_sums.len(), self.delta.len()]);
-                heads.check_backward($name, wide, self.dout.len(), per_head);
-                Heads::geometry(self.$grid, self.tiles, $shared)
-            }
-        }
-    };
+kernel! {
+    /// The columns of the queries in dqkv, before the rotary embedding: on tensor cores, in bf16 with D = 64.
+    "attention_backward_query_64" AttentionBackwardQuery64 {
+        dqkv: Out<'a, half::bf16>,
+        dout: In<'a, half::bf16>,
+        log_sums: In<'a, f32>,
+        delta: In<'a, f32>,
+        qkv: In<'a, half::bf16>,
+        tiles: In<'a, u32>,
+        cos: In<'a, f32>,
+        sin: In<'a, f32>,
+        tokens: u32,
+        heads: u32,
+        kv_heads: u32,
+    }
 }
 
-attention_backward_64! {
-    /// The columns of the queries in dqkv.
-    "attention_backward_query_64" AttentionBackwardQuery64, heads, 49_152
+impl AttentionBackwardQuery64<'_> {
+    fn geometry(&self) -> Geometry {
+        let heads = heads!(self, TENSOR_HEAD_DIM);
+        let (wide, per_head) = ([self.dqkv.len(), self.qkv.len()], [self.log_sums.len(), self.delta.len()]);
+        heads.check_backward("attention_backward_query_64", wide, self.dout.len(), per_head);
+        check_angles(self.cos, self.sin);
+        Heads::geometry(self.heads, self.tiles, 49_152)
+    }
 }
 
-attention_backward_64! {
-    /// The columns of keys and values in dqkv.
-    "attention_backward_key_64" AttentionBackwardKey64, kv_heads, 66_560
+kernel! {
+    /// The columns of keys and values in dqkv, before the rotary embedding: on tensor cores, in bf16 with D = 64. With
+    /// `partial` (2, H, T, 64) a block computes one query head instead of a group, for `AttentionKeySums64`.
+    "attention_backward_key_64" AttentionBackwardKey64 {
+        dqkv: Out<'a, half::bf16>,
+        partial: Option<Out<'a, f32>>,
+        dout: In<'a, half::bf16>,
+        log_sums: In<'a, f32>,
+        delta: In<'a, f32>,
+        qkv: In<'a, half::bf16>,
+        tiles: In<'a, u32>,
+        cos: In<'a, f32>,
+        sin: In<'a, f32>,
+        tokens: u32,
+        heads: u32,
+        kv_heads: u32,
+    }
+}
+
+impl AttentionBackwardKey64<'_> {
+    fn geometry(&self) -> Geometry {
+        let heads = heads!(self, TENSOR_HEAD_DIM);
+        let (wide, per_head) = ([self.dqkv.len(), self.qkv.len()], [self.log_sums.len(), self.delta.len()]);
+        heads.check_backward("attention_backward_key_64", wide, self.dout.len(), per_head);
+        check_angles(self.cos, self.sin);
+        check_lengths!(
+            "attention_backward_key_64",
+            self.partial.as_ref().is_none_or(|partial| partial.len() == 2 * heads.out())
+        );
+        let blocks = if self.partial.is_some() { self.heads } else { self.kv_heads };
+        Heads::geometry(blocks, self.tiles, 49_664)
+    }
+}
+
+kernel! {
+    /// The columns of keys and values in dqkv: the sums of `partial` over the query heads of each group.
+    "attention_key_sums_64" AttentionKeySums64 {
+        dqkv: Out<'a, half::bf16>,
+        partial: In<'a, f32>,
+        positions: In<'a, u32>,
+        cos: In<'a, f32>,
+        sin: In<'a, f32>,
+        tokens: u32,
+        heads: u32,
+        kv_heads: u32,
+    }
+}
+
+impl AttentionKeySums64<'_> {
+    fn geometry(&self) -> Geometry {
+        let heads = heads!(self, TENSOR_HEAD_DIM);
+        check_angles(self.cos, self.sin);
+        check_lengths!(
+            "attention_key_sums_64",
+            heads.is_supported(),
+            self.dqkv.len() == heads.qkv(),
+            self.partial.len() == 2 * heads.out(),
+            self.positions.len() == self.tokens as usize,
+        );
+        line((self.tokens as usize * self.kv_heads as usize).div_ceil(16), 256, 0)
+    }
+}
+
+/// Panics where these are not cosines and sines (P, 32).
+fn check_angles(cos: In<'_, f32>, sin: In<'_, f32>) {
+    assert!(
+        cos.len() == sin.len() && cos.len().is_multiple_of(TENSOR_HEAD_DIM as usize / 2),
+        "attention: angles"
+    );
 }

@@ -60,6 +60,8 @@ pub(super) struct Scratch<E> {
     pub(super) dx_copy: Option<Buffer<E>>,
     /// Attention's delta (H, T).
     pub(super) delta: Buffer<f32>,
+    /// Partial sums of attention's key pass (2, H, T, D); none in f32.
+    pub(super) key_partial: Buffer<f32>,
     /// Partial sums of the norms' weight gradients (⌈T / 16⌉, C).
     pub(super) partial: Buffer<f32>,
 }
@@ -110,6 +112,7 @@ impl<E: Element> Scratch<E> {
             dx: gpu.allocate(purpose, for_backward(sizes.stream))?,
             dx_copy,
             delta: gpu.allocate(purpose, for_backward(sizes.log_sums))?,
+            key_partial: gpu.allocate(purpose, for_backward(if E::BF16 { sizes.key_partial } else { 0 }))?,
             partial: gpu.allocate(purpose, for_backward(sizes.partial))?,
         })
     }

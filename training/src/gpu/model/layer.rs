@@ -3,7 +3,7 @@
 use super::activations::{LayerActivations, Scratch};
 use super::rope::Rope;
 use super::weights::Weights;
-use crate::gpu::attention::{self, Saved, Shape};
+use crate::gpu::attention::{self, Angles, BackwardScratch, Saved, Shape};
 use crate::gpu::batch::Lists;
 use crate::gpu::buffer::{Buffer, In, Out};
 use crate::gpu::device::Gpu;
@@ -104,13 +104,17 @@ impl Step<'_> {
         NormForward { y, sum: None, x, delta: None, w, rows: None, channels, epsilon }.launch(self.gpu)
     }
 
-    /// Rotates queries and keys in place, forward (1) or back (-1).
-    pub(super) fn rotate<E: Element>(&self, x: Out<'_, E>, sign: f32) -> Result<()> {
+    fn angles(&self) -> Angles<'_> {
+        let (cos, sin) = (self.rope.cos.read(), self.rope.sin.read());
+        Angles { positions: self.lists.positions.read(), cos, sin }
+    }
+
+    /// Rotates queries and keys in place.
+    pub(super) fn rotate<E: Element>(&self, x: Out<'_, E>) -> Result<()> {
         let Shape { heads, kv_heads, head_dim, .. } = self.shape();
         let (row, heads) = ((heads + 2 * kv_heads) * head_dim, heads + kv_heads);
-        let (cos, sin) = (self.rope.cos.read(), self.rope.sin.read());
-        let positions = self.lists.positions.read();
-        Rotate { x, positions, cos, sin, row, heads, head_dim, sign }.launch(self.gpu)
+        let Angles { positions, cos, sin } = self.angles();
+        Rotate { x, positions, cos, sin, row, heads, head_dim, sign: 1.0 }.launch(self.gpu)
     }
 
     /// Adds to a weight's gradient.
@@ -159,7 +163,7 @@ impl<E: Element> LayerActivations<E> {
 
         let input = Matrix::new(normed.first(sizes.stream), t, c);
         gpu.product(self.qkv.first_mut(sizes.qkv), input, weight(&layout.qkv, qkv, c), Accumulate::Replace)?; // (T, (H + 2K) D)
-        step.rotate(self.qkv.first_mut(sizes.qkv), 1.0)?;
+        step.rotate(self.qkv.first_mut(sizes.qkv))?;
         attention::forward(
             gpu,
             self.attention_out.first_mut(sizes.attention_out),
@@ -259,7 +263,9 @@ impl<E: Element> LayerActivations<E> {
         let Lengths { tokens: t, sizes, .. } = lengths;
         let (c, hd) = (config.hidden_size, config.heads * config.head_dim);
         let qkv = hd + 2 * config.kv_heads * config.head_dim;
-        let Scratch { normed, branch, dattention_out, dqkv, dx, dx_copy, delta, partial, .. } = scratch;
+        let Scratch {
+            normed, branch, dattention_out, dqkv, dx, dx_copy, delta, key_partial, partial, ..
+        } = scratch;
 
         let input = Matrix::new(self.attention_out.first(sizes.attention_out), t, hd);
         step.weight_gradient(gradients, &layout.out, dout(dx, dx_copy, t, c), input)?; // (C, H D)
@@ -277,10 +283,11 @@ impl<E: Element> LayerActivations<E> {
             qkv: self.qkv.first(sizes.qkv),
             by_query: lists.by_query.read(),
             by_key: lists.by_key.read(),
+            angles: step.angles(),
         };
-        let delta = delta.first_mut(sizes.log_sums);
-        attention::backward(gpu, dqkv.first_mut(sizes.qkv), delta, saved, step.shape())?;
-        step.rotate(dqkv.first_mut(sizes.qkv), -1.0)?; // (T, (H + 2K) D)
+        let sums =
+            BackwardScratch { delta: delta.first_mut(sizes.log_sums), key_partial: key_partial.write() };
+        attention::backward(gpu, dqkv.first_mut(sizes.qkv), sums, saved, step.shape())?; // (T, (H + 2K) D)
         step.norm(normed, x, &layout.attention_norm)?; // (T, C)
         let dqkv = Matrix::new(dqkv.first(sizes.qkv), t, qkv);
         let input = Matrix::new(normed.first(sizes.stream), t, c);
