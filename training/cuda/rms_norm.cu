@@ -1,12 +1,9 @@
 // RMSNorm, with the addition to the residual stream before it: v = x + delta, y = w v r, r = 1 / sqrt(mean(v²) + ε),
-// and its gradients. A block processes a row; the weights' gradient is summed over NORM_ROWS rows by a block, then over
+// and its gradients. A block processes a row; the weights' gradient is summed over several rows by a block, then over
 // blocks.
 //
 // `rows` selects rows of x (T, C): the final norm only needs those that predict a trained token. Then y and dy are (N, C).
 #include "common.cuh"
-
-// Rows of a block in the backward pass: there are ⌈N / NORM_ROWS⌉ partial sums of the weights' gradient.
-constexpr u32 NORM_ROWS = 16;
 
 // One row. Its values stay in shared memory between the two passes, because sum may be x.
 template <class E, int COUNT>
@@ -108,13 +105,13 @@ __device__ __forceinline__ void norm_row_backward(float* dx, E* dx_copy, float* 
 template <class E, int COUNT>
 __device__ __forceinline__ void norm_rows_backward(float* dx, E* dx_copy, float* partial, const E* dy,
                                                    const float* x, const float* w, const u32* rows, u32 count,
-                                                   u32 channels, float epsilon) {
+                                                   u32 block_rows, u32 channels, float epsilon) {
     float* dw = reinterpret_cast<float*>(shared_memory());                         // (C)
     for (u32 c = COUNT * threadIdx.x; c < channels; c += COUNT * blockDim.x) {
         const float zeros[COUNT] = {};
         store(dw + c, narrow<float>(zeros));
     }
-    const u32 first = blockIdx.x * NORM_ROWS, last = min(first + NORM_ROWS, count);
+    const u32 first = blockIdx.x * block_rows, last = min(first + block_rows, count);
     for (u32 n = first; n < last; n++) {
         const u64 at = static_cast<u64>(rows ? rows[n] : n) * channels;
         // Two buffers in turn: a row's sums are read while the next row's are written.
@@ -128,27 +125,28 @@ __device__ __forceinline__ void norm_rows_backward(float* dx, E* dx_copy, float*
 
 template <class E>
 __device__ __forceinline__ void norm_backward(float* dx, E* dx_copy, float* partial, const E* dy, const float* x,
-                                              const float* w, const u32* rows, u32 count, u32 channels,
-                                              float epsilon) {
+                                              const float* w, const u32* rows, u32 count, u32 block_rows,
+                                              u32 channels, float epsilon) {
     if (channels % 4 == 0) {
-        norm_rows_backward<E, 4>(dx, dx_copy, partial, dy, x, w, rows, count, channels, epsilon);
+        norm_rows_backward<E, 4>(dx, dx_copy, partial, dy, x, w, rows, count, block_rows, channels, epsilon);
     } else {
-        norm_rows_backward<E, 1>(dx, dx_copy, partial, dy, x, w, rows, count, channels, epsilon);
+        norm_rows_backward<E, 1>(dx, dx_copy, partial, dy, x, w, rows, count, block_rows, channels, epsilon);
     }
 }
 
-// dx (T, C) += the gradient, dx_copy (T, C) = dx rounded, or null; partial (⌈N / 16⌉, C): sums of the weights'
-// gradient; dy (N, C), x (T, C), w (C), rows (N) or null. Shared: C floats, 64 floats.
+// dx (T, C) += the gradient, dx_copy (T, C) = dx rounded, or null; partial (⌈N / block_rows⌉, C): sums of the weights'
+// gradient; dy (N, C), x (T, C), w (C), rows (N) or null. Shared: C floats, 64 floats. A block's rows follow one another,
+// each with a barrier, so few rows are spread over more blocks.
 KERNEL(256, norm_backward_f32, float* dx, float* dx_copy, float* __restrict__ partial, const float* __restrict__ dy,
        const float* __restrict__ x, const float* __restrict__ w, const u32* __restrict__ rows, u32 count,
-       u32 channels, float epsilon) {
-    norm_backward(dx, dx_copy, partial, dy, x, w, rows, count, channels, epsilon);
+       u32 block_rows, u32 channels, float epsilon) {
+    norm_backward(dx, dx_copy, partial, dy, x, w, rows, count, block_rows, channels, epsilon);
 }
 
 KERNEL(256, norm_backward_bf16, float* dx, bf16* dx_copy, float* __restrict__ partial, const bf16* __restrict__ dy,
        const float* __restrict__ x, const float* __restrict__ w, const u32* __restrict__ rows, u32 count,
-       u32 channels, float epsilon) {
-    norm_backward(dx, dx_copy, partial, dy, x, w, rows, count, channels, epsilon);
+       u32 block_rows, u32 channels, float epsilon) {
+    norm_backward(dx, dx_copy, partial, dy, x, w, rows, count, block_rows, channels, epsilon);
 }
 
 // dw (C) += Σ partial (P, C). A block has 32 channels with 32 threads each; shared: 32 x 33 floats.

@@ -13,8 +13,10 @@ pub(crate) const ATTENTION_TILE: usize = 128;
 /// Blocks of attention's key pass below which each has one query head instead of a group of them: with fewer the longest
 /// block takes longer than all blocks on 132 multiprocessors that run two at a time.
 const KEY_PASS_BLOCKS: usize = 512;
-/// Rows that one partial sum of a norm's weight gradient covers.
-pub(crate) const NORM_ROWS: usize = 16;
+/// Most rows that a block of a norm's backward pass processes, one after another.
+const NORM_ROWS: usize = 16;
+/// Blocks of it to have before one of them gets another row: about four for each multiprocessor.
+const NORM_BLOCKS: usize = 512;
 /// Bytes that cuBLAS, the kernels' code and the allocator's rounding take.
 const RUNTIME: u64 = 512 << 20;
 /// Share of the free memory that a plan may fill; the rest is for what the plan does not count.
@@ -57,7 +59,7 @@ pub(crate) struct Sizes {
     pub(crate) gate_up: usize,
     /// (T, F)
     pub(crate) gated: usize,
-    /// Partial sums of the norms' weight gradients (⌈T / 16⌉, C).
+    /// Partial sums of the norms' weight gradients: (C) for each block of up to T rows.
     pub(crate) partial: usize,
     /// A chunk of logits (HEAD_ROWS, V).
     pub(crate) logits: usize,
@@ -81,11 +83,17 @@ impl Sizes {
             log_sums: tokens * config.heads,
             gate_up: tokens * 2 * config.intermediate_size,
             gated: tokens * config.intermediate_size,
-            partial: tokens.div_ceil(NORM_ROWS) * config.hidden_size,
+            partial: tokens.min(NORM_BLOCKS).max(tokens.div_ceil(norm_block_rows(tokens)))
+                * config.hidden_size,
             logits: tokens.min(HEAD_ROWS) * config.vocab_size,
             key_partial: key_partial(config, tokens),
         }
     }
+}
+
+/// Returns how many of `count` rows a block of a norm's backward pass processes; there is a partial sum for each block.
+pub(crate) fn norm_block_rows(count: usize) -> usize {
+    count.div_ceil(NORM_BLOCKS).clamp(1, NORM_ROWS)
 }
 
 /// Returns the elements of the partial sums of attention's key pass. Tokens in more tiles than this many split no groups.
@@ -308,6 +316,18 @@ mod tests {
         let estimate = plan.estimate(2048);
         assert!(!Plan::is_tight(&estimate, 2 * estimate.total()));
         assert!(Plan::is_tight(&estimate, estimate.total() + (1 << 20)));
+    }
+
+    #[test]
+    fn blocks_of_a_norm_fill_a_gpu_before_they_get_more_rows() {
+        assert_eq!([1, 512, 513, 2048, 8192, 8193, 65_536].map(norm_block_rows), [1, 1, 2, 4, 16, 16, 16]);
+        let config = ModelConfig::smollm2_135m();
+        let partial = |tokens| Sizes::new(&config, tokens).partial / config.hidden_size;
+        let planned = partial(9000);
+        assert!(
+            (0..=9000usize)
+                .all(|count| count.div_ceil(norm_block_rows(count)) <= planned.min(partial(count)))
+        );
     }
 
     /// The layers of SmolLM2-1.7B, by hand: C 2048, H = K = 32, D 64, F 8192, 24 layers, in bf16. A token keeps

@@ -6,7 +6,7 @@ use crate::gpu::kernels::{
     Rotate, SwigluBackward, SwigluForward,
 };
 use crate::gpu::lists::ById;
-use crate::memory::NORM_ROWS;
+use crate::memory::norm_block_rows;
 use anyhow::Result;
 use half::bf16;
 use kernels::training::{self, Direction};
@@ -144,7 +144,9 @@ fn norm_gradients<E: Element>(
     let (mut device_dx, mut device_dw) = (comparisons.upload(&before)?, comparisons.upload(&dw_before)?);
     let rounded: Vec<E> = narrowed(&before);
     let mut copy = comparisons.upload(&rounded)?;
-    let parts = n.div_ceil(NORM_ROWS);
+    // More rows than a block gets where there are few, too.
+    let block_rows = if c == 20 { 5 } else { norm_block_rows(n) };
+    let parts = n.div_ceil(block_rows);
     let mut partial = comparisons.allocate::<f32>(parts * c)?;
     let (device_dy, device_x, device_w) =
         (comparisons.upload(&dy)?, comparisons.upload(x)?, comparisons.upload(w)?);
@@ -158,6 +160,7 @@ fn norm_gradients<E: Element>(
         w: device_w.read(),
         rows: Some(device_rows.read()),
         count: n as u32,
+        block_rows: block_rows as u32,
         channels: c as u32,
         epsilon: EPSILON,
     }

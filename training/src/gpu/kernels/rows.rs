@@ -3,7 +3,6 @@
 use super::launch::{check_lengths, count, kernel, line, row_threads, strides, warps};
 use crate::gpu::buffer::{In, Out};
 use crate::gpu::driver::Geometry;
-use crate::memory::NORM_ROWS;
 use kernels::Element;
 
 kernel! {
@@ -86,7 +85,8 @@ impl<E: Element> NormForward<'_, E> {
 }
 
 kernel! {
-    /// dx += the gradient of x (T, C); dx_copy = dx rounded; partial (⌈N / 16⌉, C) is for `NormBackwardWeight`.
+    /// dx += the gradient of x (T, C); dx_copy = dx rounded; partial (⌈N / block_rows⌉, C) is for
+    /// `NormBackwardWeight`.
     "norm_backward" NormBackward<E> {
         dx: Out<'a, f32>,
         dx_copy: Option<Out<'a, E>>,
@@ -96,6 +96,7 @@ kernel! {
         w: In<'a, f32>,
         rows: Option<In<'a, u32>>,
         count: u32,
+        block_rows: u32,
         channels: u32,
         epsilon: f32,
     }
@@ -104,16 +105,17 @@ kernel! {
 impl<E: Element> NormBackward<'_, E> {
     fn geometry(&self) -> Geometry {
         let (n, c) = (self.count as usize, self.channels as usize);
+        let blocks = n.div_ceil(self.block_rows as usize);
         check_lengths!(
             "norm_backward",
             self.dy.len() == n * c,
             self.x.len() == self.dx.len(),
             self.w.len() == c,
-            self.partial.len() == n.div_ceil(NORM_ROWS) * c,
+            self.partial.len() == blocks * c,
             self.rows.map_or(self.x.len() == n * c, |rows| rows.len() == n),
             self.dx_copy.as_ref().is_none_or(|copy| copy.len() == self.dx.len()),
         );
-        line(n.div_ceil(NORM_ROWS), row_threads(self.channels), 4 * c + 256)
+        line(blocks, row_threads(self.channels), 4 * c + 256)
     }
 }
 

@@ -62,7 +62,7 @@ pub(super) struct Scratch<E> {
     pub(super) delta: Buffer<f32>,
     /// Partial sums of attention's key pass (2, H, T, D); none in f32.
     pub(super) key_partial: Buffer<f32>,
-    /// Partial sums of the norms' weight gradients (⌈T / 16⌉, C).
+    /// Partial sums of the norms' weight gradients (C) for each block.
     pub(super) partial: Buffer<f32>,
 }
 

@@ -11,7 +11,7 @@ use crate::gpu::kernels::{
     NormBackward, NormBackwardWeight, NormForward, Rotate, SwigluBackward, SwigluForward,
 };
 use crate::gpu::matrix::Matrix;
-use crate::memory::{NORM_ROWS, Sizes};
+use crate::memory::{Sizes, norm_block_rows};
 use crate::parameters::LayerLayout;
 use anyhow::Result;
 use checkpoint::ModelConfig;
@@ -53,7 +53,8 @@ impl Norm<'_> {
     ) -> Result<()> {
         let (c, epsilon) = (config.hidden_size, config.rms_norm_eps);
         let count = dy.len() / c;
-        let parts = count.div_ceil(NORM_ROWS);
+        let block_rows = norm_block_rows(count);
+        let parts = count.div_ceil(block_rows);
         let Self { x, w, dw, rows } = self;
         let (stream, channels) = (x.len(), c as u32);
         NormBackward {
@@ -65,6 +66,7 @@ impl Norm<'_> {
             w,
             rows,
             count: count as u32,
+            block_rows: block_rows as u32,
             channels,
             epsilon,
         }
