@@ -63,11 +63,22 @@ __device__ __forceinline__ void merge_block(Sums& sums) {
     for (u32 warp = 1; warp < blockDim.x / 32; warp++) merge(sums, warps[warp]);
 }
 
+// Reads COUNT logits from `v` on. What is beyond the vocabulary is not read, and adds nothing to a softmax.
+template <class L, int COUNT>
+__device__ __forceinline__ void read_logits(float (&values)[COUNT], const L* logits, u32 v, u32 vocabulary) {
+    if (v + COUNT <= vocabulary) {
+        widen(values, load<COUNT>(logits + v));
+        return;
+    }
+#pragma unroll
+    for (int i = 0; i < COUNT; i++) values[i] = v + i < vocabulary ? to_float(logits[v + i]) : LOWEST_FLOAT;
+}
+
 template <class L, int COUNT> __device__ __forceinline__ Sums row_sums(const L* logits, u32 vocabulary) {
     Sums sums = empty_sums();
     for (u32 v = COUNT * threadIdx.x; v < vocabulary; v += COUNT * blockDim.x) {
         float values[COUNT];
-        widen(values, load<COUNT>(logits + v));
+        read_logits(values, logits, v, vocabulary);
         add_logits(sums, values);
     }
     merge_block(sums);
@@ -97,7 +108,8 @@ __device__ __forceinline__ float row_results(Results results, const L* logits, u
 
 // Writes weight · (softmax - 1 at the target) over the logits. A gradient that is narrower than its logits fills the
 // first half of their row: what a step of the block overwrites, the block has read in this step or before. The two types
-// share the memory, so the barrier of a step is also what keeps the compiler from moving a store before the loads.
+// share the memory, so the barrier of a step is also what keeps the compiler from moving a store before the loads. The
+// last step may write zeros beyond the vocabulary.
 template <class L, class G, int COUNT>
 __device__ __forceinline__ void row_gradient(L* logits, u32 target, float weight, float log_sum, u32 vocabulary) {
     G* out = reinterpret_cast<G*>(logits);
@@ -106,7 +118,7 @@ __device__ __forceinline__ void row_gradient(L* logits, u32 target, float weight
     for (u32 first = 0; first < vocabulary; first += step) {
         const u32 v = first + COUNT * threadIdx.x;
         float values[COUNT];
-        if (v < vocabulary) widen(values, load<COUNT>(logits + v));
+        if (v < vocabulary) read_logits(values, logits, v, vocabulary);
         if (sizeof(G) != sizeof(L)) __syncthreads();
         if (v < vocabulary) {
 #pragma unroll
@@ -120,15 +132,16 @@ __device__ __forceinline__ void row_gradient(L* logits, u32 target, float weight
 }
 
 template <class L, int COUNT>
-__device__ __forceinline__ void forward_row(Results results, const L* logits, const u32* targets, u32 vocabulary) {
-    const L* row = logits + static_cast<u64>(blockIdx.x) * vocabulary;             // (V)
+__device__ __forceinline__ void forward_row(Results results, const L* logits, const u32* targets, u32 vocabulary,
+                                            u32 stride) {
+    const L* row = logits + static_cast<u64>(blockIdx.x) * stride;                 // (V)
     row_results<L, COUNT>(results, row, targets[blockIdx.x], vocabulary);
 }
 
 template <class L, class G, int COUNT>
 __device__ __forceinline__ void gradient_row(Results results, L* logits, const u32* targets, const float* weights,
-                                             u32 vocabulary) {
-    L* row = logits + static_cast<u64>(blockIdx.x) * vocabulary;                   // (V)
+                                             u32 vocabulary, u32 stride) {
+    L* row = logits + static_cast<u64>(blockIdx.x) * stride;                       // (V)
     const u32 target = targets[blockIdx.x];
     const float log_sum = row_results<L, COUNT>(results, row, target, vocabulary);
     __syncthreads();  // the target's logit has been read
@@ -137,51 +150,54 @@ __device__ __forceinline__ void gradient_row(Results results, L* logits, const u
 
 template <class L>
 __device__ __forceinline__ void cross_entropy_forward(Results results, const L* logits, const u32* targets,
-                                                      u32 vocabulary) {
+                                                      u32 vocabulary, u32 stride) {
     constexpr int COUNT = 16 / sizeof(L);
-    if (vocabulary % COUNT == 0) {
-        forward_row<L, COUNT>(results, logits, targets, vocabulary);
+    if (stride % COUNT == 0) {
+        forward_row<L, COUNT>(results, logits, targets, vocabulary, stride);
     } else {
-        forward_row<L, 1>(results, logits, targets, vocabulary);
+        forward_row<L, 1>(results, logits, targets, vocabulary, stride);
     }
 }
 
 template <class L, class G>
 __device__ __forceinline__ void cross_entropy_gradient(Results results, L* logits, const u32* targets,
-                                                       const float* weights, u32 vocabulary) {
+                                                       const float* weights, u32 vocabulary, u32 stride) {
     constexpr int COUNT = 16 / sizeof(L);
-    if (vocabulary % COUNT == 0) {
-        gradient_row<L, G, COUNT>(results, logits, targets, weights, vocabulary);
+    if (stride % COUNT == 0) {
+        gradient_row<L, G, COUNT>(results, logits, targets, weights, vocabulary, stride);
     } else {
-        gradient_row<L, G, 1>(results, logits, targets, weights, vocabulary);
+        gradient_row<L, G, 1>(results, logits, targets, weights, vocabulary, stride);
     }
 }
 
-// log_probability, best (0 or 1), entropy (N) from logits (N, V) and targets (N). One block for each row; shared: 16
-// `Sums`.
+// log_probability, best (0 or 1), entropy (N) from logits (N, V) with rows `stride` apart, and targets (N). One block for
+// each row; shared: 16 `Sums`. Rows are read 16 bytes at a time where the stride allows it, whatever V is.
 KERNEL(CROSS_ENTROPY_THREADS, cross_entropy_forward_f32, float* log_probability, u32* best, float* entropy,
-       const float* logits, const u32* targets, u32 vocabulary) {
-    cross_entropy_forward(Results{log_probability, best, entropy}, logits, targets, vocabulary);
+       const float* logits, const u32* targets, u32 vocabulary, u32 stride) {
+    cross_entropy_forward(Results{log_probability, best, entropy}, logits, targets, vocabulary, stride);
 }
 
 KERNEL(CROSS_ENTROPY_THREADS, cross_entropy_forward_bf16, float* log_probability, u32* best, float* entropy,
-       const bf16* logits, const u32* targets, u32 vocabulary) {
-    cross_entropy_forward(Results{log_probability, best, entropy}, logits, targets, vocabulary);
+       const bf16* logits, const u32* targets, u32 vocabulary, u32 stride) {
+    cross_entropy_forward(Results{log_probability, best, entropy}, logits, targets, vocabulary, stride);
 }
 
 // As forward, and the gradient of -Σ weight · log-probability replaces the logits (N, V); weights (N).
 KERNEL(CROSS_ENTROPY_THREADS, cross_entropy_gradient_f32, float* log_probability, u32* best, float* entropy,
-       float* logits, const u32* targets, const float* weights, u32 vocabulary) {
-    cross_entropy_gradient<float, float>(Results{log_probability, best, entropy}, logits, targets, weights, vocabulary);
+       float* logits, const u32* targets, const float* weights, u32 vocabulary, u32 stride) {
+    cross_entropy_gradient<float, float>(Results{log_probability, best, entropy}, logits, targets, weights, vocabulary,
+                                         stride);
 }
 
 KERNEL(CROSS_ENTROPY_THREADS, cross_entropy_gradient_bf16, float* log_probability, u32* best, float* entropy,
-       bf16* logits, const u32* targets, const float* weights, u32 vocabulary) {
-    cross_entropy_gradient<bf16, bf16>(Results{log_probability, best, entropy}, logits, targets, weights, vocabulary);
+       bf16* logits, const u32* targets, const float* weights, u32 vocabulary, u32 stride) {
+    cross_entropy_gradient<bf16, bf16>(Results{log_probability, best, entropy}, logits, targets, weights, vocabulary,
+                                       stride);
 }
 
-// As above for f32 logits, with their gradient in bf16: (N, V) with rows 2V apart, at the start of each row of logits.
+// As above for f32 logits, with their gradient in bf16: (N, V) with rows twice the stride apart, at the start of each row of logits.
 KERNEL(CROSS_ENTROPY_THREADS, cross_entropy_gradient_f32_bf16, float* log_probability, u32* best, float* entropy,
-       float* logits, const u32* targets, const float* weights, u32 vocabulary) {
-    cross_entropy_gradient<float, bf16>(Results{log_probability, best, entropy}, logits, targets, weights, vocabulary);
+       float* logits, const u32* targets, const float* weights, u32 vocabulary, u32 stride) {
+    cross_entropy_gradient<float, bf16>(Results{log_probability, best, entropy}, logits, targets, weights, vocabulary,
+                                        stride);
 }

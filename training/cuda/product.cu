@@ -30,7 +30,8 @@ __device__ __forceinline__ void load_terms(float* tile, Strided<E> from, u32 row
 }
 
 template <class E, class C>
-__device__ __forceinline__ void product(C* out, Strided<E> a, Strided<E> b, u32 m, u32 n, u32 k, u32 adds) {
+__device__ __forceinline__ void product(C* out, u64 out_row, Strided<E> a, Strided<E> b, u32 m, u32 n, u32 k,
+                                        u32 adds) {
     float* left = reinterpret_cast<float*>(shared_memory());                       // (PRODUCT_STEP, PRODUCT_ROW)
     float* right = left + PRODUCT_STEP * PRODUCT_ROW;                              // (PRODUCT_STEP, PRODUCT_ROW)
     const u32 row = blockIdx.y * PRODUCT_SIDE, column = blockIdx.x * PRODUCT_SIDE;
@@ -59,24 +60,24 @@ __device__ __forceinline__ void product(C* out, Strided<E> a, Strided<E> b, u32 
         for (u32 j = 0; j < 4; j++) {
             const u32 r = row + thread_row + i, c = column + thread_column + j;
             if (r >= m || c >= n) continue;
-            C* at = out + static_cast<u64>(r) * n + c;
+            C* at = out + r * out_row + c;
             *at = from_float<C>(adds ? to_float(*at) + sums[i][j] : sums[i][j]);
         }
     }
 }
 
-// out (M, N) = a (M, K) b (K, N), or is added to where `adds` is 1. Shared: 2 x 16 x 68 floats.
-KERNEL(256, product_f32, float* __restrict__ out, const float* __restrict__ a, const float* __restrict__ b, u64 a_row,
-       u64 a_column, u64 b_row, u64 b_column, u32 m, u32 n, u32 k, u32 adds) {
-    product<float, float>(out, {a, a_row, a_column}, {b, b_column, b_row}, m, n, k, adds);
+// out (M, N), rows `out_row` apart, = a (M, K) b (K, N), or is added to where `adds` is 1. Shared: 2 x 16 x 68 floats.
+KERNEL(256, product_f32, float* __restrict__ out, const float* __restrict__ a, const float* __restrict__ b, u64 out_row,
+       u64 a_row, u64 a_column, u64 b_row, u64 b_column, u32 m, u32 n, u32 k, u32 adds) {
+    product<float, float>(out, out_row, {a, a_row, a_column}, {b, b_column, b_row}, m, n, k, adds);
 }
 
-KERNEL(256, product_bf16, bf16* __restrict__ out, const bf16* __restrict__ a, const bf16* __restrict__ b, u64 a_row,
-       u64 a_column, u64 b_row, u64 b_column, u32 m, u32 n, u32 k, u32 adds) {
-    product<bf16, bf16>(out, {a, a_row, a_column}, {b, b_column, b_row}, m, n, k, adds);
+KERNEL(256, product_bf16, bf16* __restrict__ out, const bf16* __restrict__ a, const bf16* __restrict__ b, u64 out_row,
+       u64 a_row, u64 a_column, u64 b_row, u64 b_column, u32 m, u32 n, u32 k, u32 adds) {
+    product<bf16, bf16>(out, out_row, {a, a_row, a_column}, {b, b_column, b_row}, m, n, k, adds);
 }
 
 KERNEL(256, product_bf16_f32, float* __restrict__ out, const bf16* __restrict__ a, const bf16* __restrict__ b,
-       u64 a_row, u64 a_column, u64 b_row, u64 b_column, u32 m, u32 n, u32 k, u32 adds) {
-    product<bf16, float>(out, {a, a_row, a_column}, {b, b_column, b_row}, m, n, k, adds);
+       u64 out_row, u64 a_row, u64 a_column, u64 b_row, u64 b_column, u32 m, u32 n, u32 k, u32 adds) {
+    product<bf16, float>(out, out_row, {a, a_row, a_column}, {b, b_column, b_row}, m, n, k, adds);
 }

@@ -61,7 +61,7 @@ pub(crate) struct Sizes {
     pub(crate) gated: usize,
     /// Partial sums of the norms' weight gradients: (C) for each block of up to T rows.
     pub(crate) partial: usize,
-    /// A chunk of logits (HEAD_ROWS, V).
+    /// A chunk of logits (HEAD_ROWS, V), rows `logits_row` apart.
     pub(crate) logits: usize,
     /// Partial sums of attention's key pass (2, H, T, D), for as many tokens as `splits_groups`; 0 without tensor cores.
     pub(crate) key_partial: usize,
@@ -85,10 +85,16 @@ impl Sizes {
             gated: tokens * config.intermediate_size,
             partial: tokens.min(NORM_BLOCKS).max(tokens.div_ceil(norm_block_rows(tokens)))
                 * config.hidden_size,
-            logits: tokens.min(HEAD_ROWS) * config.vocab_size,
+            logits: tokens.min(HEAD_ROWS) * logits_row(config.vocab_size),
             key_partial: key_partial(config, tokens),
         }
     }
+}
+
+/// Returns the elements from one row of logits to the next: the vocabulary rounded up, so that kernels and cuBLAS read rows in
+/// wide pieces whatever tokens were added.
+pub(crate) fn logits_row(vocabulary: usize) -> usize {
+    vocabulary.next_multiple_of(64)
 }
 
 /// Returns how many of `count` rows a block of a norm's backward pass processes; there is a partial sum for each block.

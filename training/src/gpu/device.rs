@@ -336,16 +336,34 @@ impl Gpu {
         b: Matrix<'_, E>,
         accumulate: Accumulate,
     ) -> Result<()> {
+        self.product_in_rows(out, b.layout().columns, a, b, accumulate)
+    }
+
+    /// As `product`, into rows that are `stride` elements apart.
+    ///
+    /// # Errors
+    /// As `product`.
+    ///
+    /// # Panics
+    /// As `product`.
+    pub(crate) fn product_in_rows<E: Element, C: Element>(
+        &self,
+        out: Out<'_, C>,
+        stride: usize,
+        a: Matrix<'_, E>,
+        b: Matrix<'_, E>,
+        accumulate: Accumulate,
+    ) -> Result<()> {
         let (left, right) = (a.layout(), b.layout());
-        let arguments = product::arguments(left, right);
-        let len = left.rows * right.columns;
-        assert_eq!(out.len(), len, "product: the result is {} x {}", left.rows, right.columns);
+        let arguments = product::arguments(left, right, stride);
+        let len = left.rows * stride;
+        assert_eq!(out.len(), len, "product: the result is {} rows of {stride}", left.rows);
         assert!(!(C::BF16 && accumulate == Accumulate::Add), "product: only an f32 result can be added to");
         if len == 0 || left.columns == 0 {
             return Ok(());
         }
         if !with_driver!(self, driver => driver.has_products()) {
-            return kernels::product(self, out, a, b, accumulate);
+            return kernels::product(self, out, stride, a, b, accumulate);
         }
         let launch = || {
             product_launch::<E, C>([left.rows, right.columns, left.columns], left.extent() + right.extent())

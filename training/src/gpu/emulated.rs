@@ -153,13 +153,23 @@ impl Emulated {
         out: Out<'_, C>,
         a: Matrix<'_, E>,
         b: Matrix<'_, E>,
-        _: Arguments,
+        arguments: Arguments,
         accumulate: Accumulate,
     ) -> Result<()> {
+        let (columns, stride) = (arguments.m as usize, arguments.stride as usize);
         // SAFETY: the operands and the result are within live buffers; `Out` is exclusive.
-        unsafe {
+        let (out, a, b) = unsafe {
             let out = std::slice::from_raw_parts_mut(out.address() as *mut C, out.len());
-            gemm::<E, _, _, _>(out, on_host(&a), on_host(&b), accumulate);
+            (out, on_host(&a), on_host(&b))
+        };
+        if stride == columns {
+            gemm::<E, _, _, _>(out, a, b, accumulate);
+            return Ok(());
+        }
+        let mut rows: Vec<C> = out.chunks(stride).flat_map(|row| &row[..columns]).copied().collect();
+        gemm::<E, _, _, _>(&mut rows, a, b, accumulate);
+        for (to, row) in out.chunks_mut(stride).zip(rows.chunks(columns)) {
+            to[..columns].copy_from_slice(row);
         }
         Ok(())
     }

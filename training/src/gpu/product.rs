@@ -55,12 +55,13 @@ pub(super) struct Arguments {
     pub(super) stride: i32,
 }
 
-/// Returns the arguments for C (M, N) = A (M, K) · B (K, N), C without gaps.
+/// Returns the arguments for C (M, N) = A (M, K) · B (K, N), C's rows `stride` elements apart.
 ///
 /// # Panics
 /// If the shapes do not fit, or a size exceeds cuBLAS's 32 bits.
-pub(super) fn arguments(a: Layout, b: Layout) -> Arguments {
+pub(super) fn arguments(a: Layout, b: Layout, stride: usize) -> Arguments {
     assert_eq!(a.columns, b.rows, "product: A has {} columns, B {} rows", a.columns, b.rows);
+    assert!(b.columns <= stride, "product: {} columns in rows of {stride}", b.columns);
     let int = |size: usize| i32::try_from(size).expect("cuBLAS counts in 32 bits");
     Arguments {
         m: int(b.columns),
@@ -68,7 +69,7 @@ pub(super) fn arguments(a: Layout, b: Layout) -> Arguments {
         k: int(a.columns),
         first: (b.transposed, int(b.stride)),
         second: (a.transposed, int(a.stride)),
-        stride: int(b.columns),
+        stride: int(stride),
     }
 }
 
@@ -120,7 +121,10 @@ mod tests {
             };
             let expected: Vec<f32> =
                 (0..m * n).map(|i| (0..k).map(|l| at(&x, a, i / n, l) * at(&y, b, l, i % n)).sum()).collect();
-            assert_eq!(as_cublas(arguments(a, b), &y, &x), expected, "case {case}");
+            assert_eq!(as_cublas(arguments(a, b, n), &y, &x), expected, "case {case}");
+            let padded = as_cublas(arguments(a, b, n + 2), &y, &x);
+            let rows = padded.chunks(n + 2).flat_map(|row| &row[..n]).copied();
+            assert_eq!(rows.collect::<Vec<f32>>(), expected, "case {case}, rows apart");
         }
     }
 }

@@ -8,10 +8,11 @@ use half::bf16;
 use kernels::Element;
 use kernels::training::{TokenLoss, cross_entropy_backward, cross_entropy_forward};
 
-/// Logits with a wide range, targets of which one has the highest logit, and weights of which one is 0.
+/// Logits with a wide range, with rows `stride` apart and NaN between, targets of which one has the highest logit, and weights of which one is 0.
 struct Case<L> {
     rows: usize,
     vocabulary: usize,
+    stride: usize,
     logits: Vec<L>,
     targets: Vec<u32>,
     weights: Vec<f32>,
@@ -21,7 +22,7 @@ struct Case<L> {
 }
 
 impl<L: Element> Case<L> {
-    fn new(rows: usize, vocabulary: usize) -> Self {
+    fn new(rows: usize, vocabulary: usize, stride: usize) -> Self {
         let values: Vec<f32> = numbers(rows * vocabulary, 20).iter().map(|x| x * 12.0).collect();
         let logits: Vec<L> = rounded(&values);
         let wide = widened(&logits);
@@ -34,7 +35,9 @@ impl<L: Element> Case<L> {
         cross_entropy_forward(&mut expected, &wide, &targets);
         let mut gradient = wide;
         cross_entropy_backward(&mut gradient, &targets, &expected, &weights);
-        Self { rows, vocabulary, logits, targets, weights, expected, gradient }
+        let gap = vec![L::from_f32(f32::NAN); stride - vocabulary];
+        let logits = logits.chunks_exact(vocabulary).flat_map(|row| [row, &gap].concat()).collect();
+        Self { rows, vocabulary, stride, logits, targets, weights, expected, gradient }
     }
 }
 
@@ -62,12 +65,23 @@ impl Results {
     }
 }
 
-const SHAPES: [(usize, usize); 6] = [(1, 97), (17, 97), (63, 2048), (5, 30), (3, 49_152), (2, 49_153)];
+/// Rows, vocabulary and stride.
+const SHAPES: [(usize, usize, usize); 9] = [
+    (1, 97, 97),
+    (17, 97, 128),
+    (63, 2048, 2048),
+    (5, 30, 32),
+    (4, 61, 64),
+    (3, 49_152, 49_152),
+    (2, 49_153, 49_153),
+    (2, 49_153, 49_216),
+    (2, 49_154, 49_216),
+];
 
 fn forward<L: Element>() {
     let kernel = format!("{}_{}", "cross_entropy_forward", suffix::<L>());
-    let errors = SHAPES.map(|(rows, vocabulary)| {
-        let case = Case::<L>::new(rows, vocabulary);
+    let errors = SHAPES.map(|(rows, vocabulary, stride)| {
+        let case = Case::<L>::new(rows, vocabulary, stride);
         let results = Results::new(rows);
         let arguments = [
             At(&results.log_probability),
@@ -76,9 +90,10 @@ fn forward<L: Element>() {
             At(&Buffer::of(&case.logits)),
             At(&Buffer::of(&case.targets)),
             Count(vocabulary),
+            Count(stride),
         ];
         launch(&kernel, blocks(rows, 512, 512), &arguments);
-        results.check(&format!("{kernel} {rows} x {vocabulary}"), &case.expected)
+        results.check(&format!("{kernel} {rows} x {vocabulary} of {stride}"), &case.expected)
     });
     report(&kernel, &errors);
 }
@@ -90,8 +105,8 @@ fn gradient<L: Element, G: Element>() {
     } else {
         "cross_entropy_gradient_f32_bf16".to_owned()
     };
-    let errors = SHAPES.map(|(rows, vocabulary)| {
-        let case = Case::<L>::new(rows, vocabulary);
+    let errors = SHAPES.map(|(rows, vocabulary, stride)| {
+        let case = Case::<L>::new(rows, vocabulary, stride);
         let (results, logits) = (Results::new(rows), Buffer::of(&case.logits));
         let arguments = [
             At(&results.log_probability),
@@ -101,12 +116,13 @@ fn gradient<L: Element, G: Element>() {
             At(&Buffer::of(&case.targets)),
             At(&Buffer::of(&case.weights)),
             Count(vocabulary),
+            Count(stride),
         ];
         launch(&kernel, blocks(rows, 512, 512), &arguments);
-        let what = format!("{kernel} {rows} x {vocabulary}");
+        let what = format!("{kernel} {rows} x {vocabulary} of {stride}");
         results.check(&what, &case.expected);
         // A bf16 gradient of f32 logits fills the first half of each row.
-        let row = vocabulary * size_of::<L>() / size_of::<G>();
+        let row = case.stride * size_of::<L>() / size_of::<G>();
         let actual: Vec<f32> =
             logits.read::<G>().chunks_exact(row).flat_map(|row| widened(&row[..case.vocabulary])).collect();
         assert_eq!(actual.len(), case.rows * vocabulary);

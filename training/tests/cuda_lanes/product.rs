@@ -46,19 +46,23 @@ fn product<E: Element>(
     let before = if adds { numbers(m * n, 3) } else { vec![0.0; m * n] };
     let operand = |values: &[f32]| Buffer::of(&rounded::<E>(values));
     let (left, right) = (operand(&a.values), operand(&b.values));
-    // What is not added to may be NaN.
+    // Rows of the result are apart, too; what is not added to may be NaN, and what is between them stays so.
+    let out_row = n + 5;
+    let padded: Vec<f32> = before.chunks_exact(n).flat_map(|row| [row, &[f32::NAN; 5]].concat()).collect();
     let out = match (adds, is_narrow) {
-        (true, _) => Buffer::of(&before),
-        (false, true) => Buffer::empty::<bf16>(m * n),
-        (false, false) => Buffer::empty::<f32>(m * n),
+        (true, _) => Buffer::of(&padded),
+        (false, true) => Buffer::empty::<bf16>(m * out_row),
+        (false, false) => Buffer::empty::<f32>(m * out_row),
     };
     let geometry =
         Geometry { grid: [n.div_ceil(64), m.div_ceil(64)], block: [256, 1], shared: 2 * 16 * 68 * 4 };
-    let lengths = [a.by_row, a.by_column, b.by_row, b.by_column].map(Length);
+    let lengths = [out_row, a.by_row, a.by_column, b.by_row, b.by_column].map(Length);
     let counts = [m, n, k, usize::from(adds)].map(Count);
     let arguments = [vec![At(&out), At(&left), At(&right)], lengths.to_vec(), counts.to_vec()].concat();
     launch(kernel, geometry, &arguments);
-    let actual = if is_narrow { widened(&out.read::<bf16>()) } else { out.read::<f32>() };
+    let written = if is_narrow { widened(&out.read::<bf16>()) } else { out.read::<f32>() };
+    assert!(written.chunks_exact(out_row).all(|row| row[n..].iter().all(|value| value.is_nan())));
+    let actual: Vec<f32> = written.chunks_exact(out_row).flat_map(|row| row[..n].to_vec()).collect();
     let expected = expected(&a, &b, shape, &before);
     let (expected, limit) = match is_narrow {
         true => (widened(&as_bf16(&expected)), 1e-2),

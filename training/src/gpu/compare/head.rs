@@ -3,22 +3,31 @@
 use super::comparison::{Comparisons, ids, narrowed, normal};
 use crate::gpu::kernels::{CrossEntropyForward, CrossEntropyGradient, CrossEntropyGradientHalved};
 use crate::gpu::matrix::Matrix;
+use crate::memory::logits_row;
 use anyhow::Result;
 use kernels::training::{self, TokenLoss};
 use kernels::{Accumulate, Element, gemm};
 
 /// Compares with activations of this data type.
 pub(super) fn compare<E: Element>(comparisons: &mut Comparisons<'_>, full: bool) -> Result<()> {
-    for (rows, vocabulary) in [(3, 61), (2, 512), (5, 4099), (3, 49_152)] {
+    for (rows, vocabulary) in [(3, 61), (2, 512), (5, 4099), (3, 49_152), (2, 49_154)] {
         if full || vocabulary < 5000 {
-            cross_entropy::<E>(comparisons, rows, vocabulary)?;
+            // As the model has them, and without gaps.
+            for stride in [logits_row(vocabulary), vocabulary] {
+                cross_entropy::<E>(comparisons, rows, vocabulary, stride)?;
+            }
         }
     }
     products::<E>(comparisons, if full { (130, 576, 257) } else { (13, 24, 9) })
 }
 
 /// f32 logits, and their gradient in the data type of the activations.
-fn cross_entropy<E: Element>(comparisons: &mut Comparisons<'_>, n: usize, v: usize) -> Result<()> {
+fn cross_entropy<E: Element>(
+    comparisons: &mut Comparisons<'_>,
+    n: usize,
+    v: usize,
+    row: usize,
+) -> Result<()> {
     let mut logits = normal::<f32>(15, n * v);
     logits.iter_mut().for_each(|logit| *logit *= 4.0);
     let (targets, weights) = (ids(n, v), normal::<f32>(16, n));
@@ -27,17 +36,21 @@ fn cross_entropy<E: Element>(comparisons: &mut Comparisons<'_>, n: usize, v: usi
     let mut gradient = logits.clone();
     training::cross_entropy_backward(&mut gradient, &targets, &results, &weights);
     let gradient: Vec<E> = narrowed(&gradient);
-    let mut device = comparisons.upload(&logits)?;
+    // NaN between the rows.
+    let padding = vec![f32::NAN; row - v];
+    let padded: Vec<f32> = logits.chunks_exact(v).flat_map(|logits| [logits, &padding].concat()).collect();
+    let mut device = comparisons.upload(&padded)?;
     let (device_targets, device_weights) = (comparisons.upload(&targets)?, comparisons.upload(&weights)?);
     let per_row = || comparisons.allocate::<f32>(n);
     let (mut log_probability, mut entropy) = (per_row()?, per_row()?);
     let mut best = comparisons.allocate::<u32>(n)?;
     for with_gradient in [false, true] {
         let (log_probability, best, entropy) = (log_probability.write(), best.write(), entropy.write());
-        let (targets, weights, vocabulary) = (device_targets.read(), device_weights.read(), v as u32);
+        let (targets, weights) = (device_targets.read(), device_weights.read());
+        let (vocabulary, stride) = (v as u32, row as u32);
         if !with_gradient {
             let logits = device.read();
-            CrossEntropyForward { log_probability, best, entropy, logits, targets, vocabulary }
+            CrossEntropyForward { log_probability, best, entropy, logits, targets, vocabulary, stride }
                 .launch(comparisons.gpu)?;
         } else if E::BF16 {
             let logits = device.write();
@@ -49,37 +62,48 @@ fn cross_entropy<E: Element>(comparisons: &mut Comparisons<'_>, n: usize, v: usi
                 targets,
                 weights,
                 vocabulary,
+                stride,
             }
             .launch(comparisons.gpu)?;
         } else {
             let logits = device.write().cast::<E>();
-            CrossEntropyGradient { log_probability, best, entropy, logits, targets, weights, vocabulary }
-                .launch(comparisons.gpu)?;
+            CrossEntropyGradient {
+                log_probability,
+                best,
+                entropy,
+                logits,
+                targets,
+                weights,
+                vocabulary,
+                stride,
+            }
+            .launch(comparisons.gpu)?;
         }
     }
     let column = |part: fn(&TokenLoss) -> f32| results.iter().map(part).collect::<Vec<f32>>();
     let actual = comparisons.download(log_probability.read())?;
     comparisons.compare(
-        &format!("log-probability ({n}, {v})"),
+        &format!("log-probability ({n}, {v} of {row})"),
         &actual,
         &column(|token| token.log_probability),
     );
     let actual = comparisons.download(entropy.read())?;
-    comparisons.compare(&format!("entropy ({n}, {v})"), &actual, &column(|token| token.entropy));
+    comparisons.compare(&format!("entropy ({n}, {v} of {row})"), &actual, &column(|token| token.entropy));
     let actual: Vec<f32> =
         comparisons.download(best.read())?.iter().map(|best| f32::from(u8::from(*best != 0))).collect();
     comparisons.compare_bits(
-        &format!("whether it is the highest ({n}, {v})"),
+        &format!("whether it is the highest ({n}, {v} of {row})"),
         &actual,
         &column(|token| f32::from(u8::from(token.best))),
     );
     let actual: Vec<E> = if E::BF16 {
         let gradient = comparisons.download(device.read().reinterpret::<E>())?;
-        gradient.chunks_exact(2 * v).flat_map(|row| row[..v].to_vec()).collect()
+        gradient.chunks_exact(2 * row).flat_map(|row| row[..v].to_vec()).collect()
     } else {
-        comparisons.download(device.read().cast::<E>())?
+        let gradient = comparisons.download(device.read().cast::<E>())?;
+        gradient.chunks_exact(row).flat_map(|row| row[..v].to_vec()).collect()
     };
-    comparisons.compare(&format!("gradient of the logits ({n}, {v})"), &actual, &gradient);
+    comparisons.compare(&format!("gradient of the logits ({n}, {v} of {row})"), &actual, &gradient);
     Ok(())
 }
 

@@ -24,6 +24,7 @@ macro_rules! product_kernel {
                 out: Out<'a, $result>,
                 a: In<'a, $element>,
                 b: In<'a, $element>,
+                out_row: u64,
                 a_row: u64,
                 a_column: u64,
                 b_row: u64,
@@ -43,7 +44,7 @@ macro_rules! product_kernel {
                 };
                 check_lengths!(
                     "product",
-                    self.out.len() == m * n,
+                    last(m, n, self.out_row, 1) < self.out.len(),
                     last(m, k, self.a_row, self.a_column) < self.a.len(),
                     last(k, n, self.b_row, self.b_column) < self.b.len(),
                 );
@@ -56,7 +57,8 @@ macro_rules! product_kernel {
 }
 
 product_kernel! {
-    /// out (M, N) = a (M, K) · b (K, N), or is added to; an element's place is row · `_row` + column · `_column`.
+    /// out (M, N) = a (M, K) · b (K, N), or is added to; an element's place is row · `_row` + column · `_column`, which is
+    /// 1 in out.
     "product_f32" ProductF32, f32, f32
 }
 product_kernel! {
@@ -68,7 +70,7 @@ product_kernel! {
     "product_bf16_f32" ProductBf16F32, bf16, f32
 }
 
-/// out (M, N) = a (M, K) · b (K, N), or is added to.
+/// out (M, N), rows `stride` apart, = a (M, K) · b (K, N), or is added to.
 ///
 /// # Errors
 /// The driver's.
@@ -78,6 +80,7 @@ product_kernel! {
 pub(in crate::gpu) fn product<E: Element, C: Element>(
     gpu: &Gpu,
     out: Out<'_, C>,
+    stride: usize,
     a: Matrix<'_, E>,
     b: Matrix<'_, E>,
     accumulate: Accumulate,
@@ -85,11 +88,11 @@ pub(in crate::gpu) fn product<E: Element, C: Element>(
     let (left, right) = (a.layout(), b.layout());
     let ((a_row, a_column), (b_row, b_column)) = (strides(left), strides(right));
     let [m, n, k] = [left.rows, right.columns, left.columns].map(count);
-    let adds = u32::from(accumulate == Accumulate::Add);
+    let (out_row, adds) = (stride as u64, u32::from(accumulate == Accumulate::Add));
     macro_rules! launch {
         ($kernel:ident, $element:ty) => {{
             let (out, a, b) = (out.cast(), a.elements().cast::<$element>(), b.elements().cast::<$element>());
-            $kernel { out, a, b, a_row, a_column, b_row, b_column, m, n, k, adds }.launch(gpu)
+            $kernel { out, a, b, out_row, a_row, a_column, b_row, b_column, m, n, k, adds }.launch(gpu)
         }};
     }
     match (E::BF16, C::BF16) {

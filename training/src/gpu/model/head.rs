@@ -5,7 +5,7 @@ use crate::gpu::buffer::{Buffer, In, Out};
 use crate::gpu::device::Gpu;
 use crate::gpu::kernels::{CrossEntropyForward, CrossEntropyGradient, CrossEntropyGradientHalved, Fill};
 use crate::gpu::matrix::Matrix;
-use crate::memory::{HEAD_ROWS, Sizes};
+use crate::memory::{HEAD_ROWS, Sizes, logits_row};
 use crate::parameters::ModelLayout;
 use anyhow::Result;
 use checkpoint::ModelConfig;
@@ -37,7 +37,7 @@ pub(super) struct Head<E> {
     pub(super) hidden: Buffer<E>,
     /// Gradient of `hidden` (N, C).
     pub(super) dhidden: Buffer<E>,
-    /// A chunk of logits, then their gradient (HEAD_ROWS, V).
+    /// A chunk of logits, then their gradient (HEAD_ROWS, V), rows `logits_row` apart.
     logits: Buffer<f32>,
     /// Log-probabilities (N), whether each is the highest (N, integers), entropies (N).
     results: Buffer<f32>,
@@ -104,6 +104,7 @@ impl<E: Element> Head<E> {
         let Context { gpu, config, layout, targets } = context;
         let Self { hidden, dhidden, logits, results, token_weights } = self;
         let (c, v, count) = (config.hidden_size, config.vocab_size, targets.len());
+        let stride = logits_row(v);
         let table = weights.matrix::<E>(&layout.head, v, c);
         let (mut log_probability, others) = results.first_mut(3 * count).split(count);
         let (best, mut entropy) = others.split(count);
@@ -112,7 +113,8 @@ impl<E: Element> Head<E> {
             let rows = HEAD_ROWS.min(count - first);
             let chunk = first..first + rows;
             let hidden = Matrix::new(hidden.read().range(first * c..(first + rows) * c), rows, c);
-            gpu.product(logits.first_mut(rows * v), hidden, table.transposed(), Accumulate::Replace)?; // (rows, V)
+            let out = logits.first_mut(rows * stride);
+            gpu.product_in_rows(out, stride, hidden, table.transposed(), Accumulate::Replace)?; // (rows, V)
             let results = Results {
                 log_probability: log_probability.reborrow().range(chunk.clone()),
                 best: best.reborrow().range(chunk.clone()),
@@ -120,7 +122,7 @@ impl<E: Element> Head<E> {
             };
             let targets = targets.range(chunk.clone());
             let Some(gradients) = gradients.as_deref_mut() else {
-                forward(gpu, results, logits.first(rows * v), targets, v)?;
+                forward(gpu, results, logits.first(rows * stride), targets, v)?;
                 continue;
             };
             let token_weights = token_weights.read().range(chunk);
@@ -142,8 +144,8 @@ fn forward(
     vocabulary: usize,
 ) -> Result<()> {
     let Results { log_probability, best, entropy } = results;
-    let vocabulary = vocabulary as u32;
-    CrossEntropyForward { log_probability, best, entropy, logits, targets, vocabulary }.launch(gpu)
+    let (vocabulary, stride) = (vocabulary as u32, logits_row(vocabulary) as u32);
+    CrossEntropyForward { log_probability, best, entropy, logits, targets, vocabulary, stride }.launch(gpu)
 }
 
 /// Replaces the logits of these targets by their gradient (rows, V): bf16 in the first half of each row, or f32.
@@ -156,20 +158,29 @@ fn gradient<'a, E: Element>(
     vocabulary: usize,
 ) -> Result<Matrix<'a, E>> {
     let Results { log_probability, best, entropy } = results;
-    let (rows, v) = (targets.len(), vocabulary);
-    let (out, vocabulary) = (logits.first_mut(rows * v), v as u32);
+    let (rows, v, row) = (targets.len(), vocabulary, logits_row(vocabulary));
+    let (out, vocabulary, stride) = (logits.first_mut(rows * row), v as u32, row as u32);
     if E::BF16 {
         let logits = out;
-        CrossEntropyGradientHalved { log_probability, best, entropy, logits, targets, weights, vocabulary }
-            .launch(gpu)?;
+        CrossEntropyGradientHalved {
+            log_probability,
+            best,
+            entropy,
+            logits,
+            targets,
+            weights,
+            vocabulary,
+            stride,
+        }
+        .launch(gpu)?;
     } else {
         let logits = out.cast::<E>();
-        CrossEntropyGradient { log_probability, best, entropy, logits, targets, weights, vocabulary }
+        CrossEntropyGradient { log_probability, best, entropy, logits, targets, weights, vocabulary, stride }
             .launch(gpu)?;
     }
-    let gradient = logits.first(rows * v);
+    let gradient = logits.first(rows * row);
     Ok(match E::BF16 {
-        true => Matrix::strided(gradient.reinterpret(), rows, v, 2 * v),
-        false => Matrix::new(gradient.cast(), rows, v),
+        true => Matrix::strided(gradient.reinterpret(), rows, v, 2 * row),
+        false => Matrix::strided(gradient.cast(), rows, v, row),
     })
 }
