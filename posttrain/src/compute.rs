@@ -10,7 +10,7 @@ use anyhow::{Result, bail};
 use checkpoint::ModelConfig;
 use serde_json::{Map, Value};
 use training::memory::{AdapterSize, FreeMemory, Lengths, Plan, gib};
-use training::{ComputeSettings, Device, DeviceInfo, check_architecture, slow_paths};
+use training::{ComputeSettings, Device, DeviceInfo, Kept, check_architecture, slow_paths};
 
 /// Tokens of an automatic micro-batch on the CPU.
 const CPU_TOKENS: usize = 4096;
@@ -55,15 +55,22 @@ pub(crate) fn resolve(
     };
     let mut machine = about.remove("machine").unwrap_or_default();
     machine["device"] = name.clone().into();
+    let longest = micro_batch_tokens.max(lengths.longest);
+    let most = free_memory.and_then(|free| plan.most_tokens(free.bytes));
+    let plan = match free_memory {
+        Some(free) => plan.with_norms_that_fit(longest, free.bytes),
+        None => plan,
+    };
+    let keep_norms = plan.kept() == Kept::LayersAndNorms;
     if let Some(free) = free_memory {
-        let estimate = plan.check(micro_batch_tokens.max(lengths.longest), lengths, free)?;
+        let estimate = plan.check(longest, lengths, free)?;
         terminal::message!(
             "{name}: the plan takes {}; {} GiB are free; the host keeps {} GiB of weights and moments",
             estimate.line(),
             gib(free.bytes),
             gib(plan.host_bytes())
         );
-        if let Some(note) = larger_is_possible(micro_batch_tokens, plan.most_tokens(free.bytes), lengths) {
+        if let Some(note) = larger_is_possible(micro_batch_tokens, most, lengths) {
             terminal::message!("note: {note}");
         }
         if Plan::is_tight(&estimate, free.bytes) {
@@ -97,6 +104,7 @@ pub(crate) fn resolve(
         precision,
         micro_batch_tokens,
         layer_checkpointing: settings.layer_checkpointing,
+        keep_norms,
     })
 }
 

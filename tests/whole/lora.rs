@@ -16,6 +16,7 @@ pub(crate) const COMPUTE: ComputeSettings = ComputeSettings {
     precision: Precision::F32,
     micro_batch_tokens: 4096,
     layer_checkpointing: false,
+    keep_norms: false,
 };
 pub(crate) const OPTIMIZER: OptimizerSettings =
     OptimizerSettings { beta1: 0.9, beta2: 0.95, epsilon: 1e-8, weight_decay: 0.1, max_grad_norm: 0.1 };

@@ -196,13 +196,12 @@ fn backend<E: Element>(
     compute: &ComputeSettings,
 ) -> Result<Box<dyn Backend>> {
     check_architecture(compute.device, &state.parameters.config)?;
-    let checkpointing = compute.layer_checkpointing;
     match compute.device {
-        Device::Cpu => Ok(Box::new(cpu::Trainer::<E>::new(state, positions, checkpointing))),
+        Device::Cpu => Ok(Box::new(cpu::Trainer::<E>::new(state, positions, compute.layer_checkpointing))),
         #[cfg(feature = "_gpu")]
         Device::Cuda(ordinal) => {
             let (gpu, tokens) = (Gpu::open(ordinal)?, compute.micro_batch_tokens);
-            Ok(Box::new(trainer::Trainer::<E>::new(gpu, state, positions, checkpointing, tokens)?))
+            Ok(Box::new(trainer::Trainer::<E>::new(gpu, state, positions, compute.kept(), tokens)?))
         }
         #[cfg(not(feature = "_gpu"))]
         device @ Device::Cuda(_) => Err(without_cuda(device)),
@@ -321,6 +320,7 @@ mod tests {
         precision: Precision::F32,
         micro_batch_tokens: 64,
         layer_checkpointing: false,
+        keep_norms: false,
     };
 
     fn state() -> TrainingState {

@@ -43,6 +43,6 @@ pub use learner::{Learner, scorer, scorer_of_base, teacher};
 pub use optimizer::{Optimizer, OptimizerSettings};
 pub use parameters::{Layout, Parameters, Tensor};
 pub use peak::Peak;
-pub use settings::{ComputeSettings, Device, Precision};
+pub use settings::{ComputeSettings, Device, Kept, Precision};
 pub use stored::{StoredDistributions, TopTokens};
 pub use totals::Totals;

@@ -1,7 +1,7 @@
 //! How much memory a run takes on a GPU: every buffer by name and size, before anything is allocated. The model
 //! allocates by the same sizes, so the estimate is the plan.
 
-use crate::settings::Precision;
+use crate::settings::{Kept, Precision};
 use anyhow::{Result, ensure};
 use checkpoint::ModelConfig;
 use serde_json::{Value, json};
@@ -31,7 +31,7 @@ const MAX_TOKENS: usize = 1 << 17;
 pub struct Plan {
     config: ModelConfig,
     precision: Precision,
-    checkpoint_layers: bool,
+    kept: Kept,
     adapter: Option<AdapterSize>,
 }
 
@@ -157,7 +157,22 @@ pub struct FreeMemory<'a> {
 impl Plan {
     /// Returns the plan of a training run.
     pub fn new(config: &ModelConfig, precision: Precision, checkpoint_layers: bool) -> Self {
-        Self { config: config.clone(), precision, checkpoint_layers, adapter: None }
+        let kept = if checkpoint_layers { Kept::Inputs } else { Kept::Layers };
+        Self { config: config.clone(), precision, kept, adapter: None }
+    }
+
+    /// The plan of a run on a GPU that keeps the outputs of norms, too, if they fit beside micro-batches of this many tokens
+    /// and the share that is kept free.
+    #[must_use]
+    pub fn with_norms_that_fit(self, tokens: usize, free_bytes: u64) -> Self {
+        let with_norms = Self { kept: Kept::LayersAndNorms, ..self.clone() };
+        let fits = self.kept == Kept::Layers && !Self::is_tight(&with_norms.estimate(tokens), free_bytes);
+        if fits { with_norms } else { self }
+    }
+
+    /// Returns what the forward pass keeps.
+    pub fn kept(&self) -> Kept {
+        self.kept
     }
 
     /// The plan of a run that trains an adapter instead of the weights.
@@ -203,12 +218,15 @@ impl Plan {
             [stream, qkv, attention_out, log_sums, gate_up, gated, partial, logits, key_partial]
                 .map(|size| size as u64);
         let layers = self.config.layers as u64;
-        let kept = if self.checkpoint_layers { 1 } else { layers };
+        let kept = if self.kept == Kept::Inputs { 1 } else { layers };
+        let norms = 2 * element * stream;
+        let kept_norms = if self.kept == Kept::LayersAndNorms { (layers - 1) * norms } else { 0 };
         let layer = element * (qkv + attention_out + gate_up) + 4 * (log_sums + stream);
-        // normed, branch, and in bf16 a rounded dx; dx itself and attention's delta are f32.
-        let streams = if copy > 0 { 3 } else { 2 };
+        // branch, and in bf16 a rounded dx; dx itself and attention's delta are f32.
+        let streams = if copy > 0 { 2 } else { 1 };
         let key_partial = if copy > 0 { key_partial } else { 0 };
-        let working = element * (streams * stream + gated + attention_out + qkv)
+        let working = norms
+            + element * (streams * stream + gated + attention_out + qkv)
             + 4 * (stream + log_sums + partial + key_partial);
         // Final norm and its gradient; results and weights of the trained tokens.
         let head = 2 * element * stream + 16 * tokens as u64;
@@ -216,7 +234,7 @@ impl Plan {
         let lists = 4 * (6 * tokens as u64 + 1) + 2 * 16 * tokens as u64;
         let mut parts = self.state().parts;
         parts.extend([
-            ("activations", 4 * (layers + 1) * stream + kept * layer),
+            ("activations", 4 * (layers + 1) * stream + kept * layer + kept_norms),
             ("working buffers", working + head + lists),
             ("logits", 4 * logits),
             ("runtime", RUNTIME),
@@ -348,6 +366,19 @@ mod tests {
         let layer = 2 * (6144 + 2048 + 16_384) + 4 * (32 + 2048);
         assert_eq!(activations(false), tokens * (24 * layer + 25 * 8192));
         assert_eq!(activations(true), tokens * (layer + 25 * 8192));
+    }
+
+    /// They take 8 KB a token and layer of SmolLM2-1.7B: an eighth of what is kept without them.
+    #[test]
+    fn norms_are_kept_where_there_is_room() {
+        let plan = Plan::new(&ModelConfig::smollm2_1_7b(), Precision::Bf16, false);
+        let needed = plan.estimate(32_768).total();
+        let roomy = plan.clone().with_norms_that_fit(32_768, 139 * GIB);
+        assert_eq!(roomy.kept(), Kept::LayersAndNorms);
+        assert_eq!(roomy.estimate(32_768).total() - needed, 23 * 8192 * 32_768);
+        assert_eq!(plan.with_norms_that_fit(32_768, needed + (1 << 30)).kept(), Kept::Layers);
+        let checkpointed = Plan::new(&ModelConfig::smollm2_1_7b(), Precision::Bf16, true);
+        assert_eq!(checkpointed.with_norms_that_fit(256, 139 * GIB).kept(), Kept::Inputs);
     }
 
     #[test]

@@ -42,4 +42,28 @@ pub struct ComputeSettings {
     pub micro_batch_tokens: usize,
     /// Whether the backward pass computes each layer's activations again instead of keeping them.
     pub layer_checkpointing: bool,
+    /// Whether a GPU keeps the outputs of norms, too, where it keeps activations. They are the same bits as computed again.
+    pub keep_norms: bool,
+}
+
+/// What the forward pass on a GPU keeps for the backward pass, which computes the rest again, to the same bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kept {
+    /// The input of each layer.
+    Inputs,
+    /// Each layer's activations without the outputs of its norms.
+    Layers,
+    /// Each layer's activations.
+    LayersAndNorms,
+}
+
+impl ComputeSettings {
+    /// Returns what a GPU keeps of the forward pass.
+    pub fn kept(&self) -> Kept {
+        match (self.layer_checkpointing, self.keep_norms) {
+            (true, _) => Kept::Inputs,
+            (false, false) => Kept::Layers,
+            (false, true) => Kept::LayersAndNorms,
+        }
+    }
 }

@@ -84,7 +84,8 @@ impl Run {
 
     /// Makes the step no larger than the GPU's memory allows.
     fn fit(&self, free: u64) -> Result<Self> {
-        let most = self.plan().most_tokens(free).context("not even 256 tokens fit into the GPU's memory")?;
+        let plan = Plan::new(&self.config, Precision::Bf16, false);
+        let most = plan.most_tokens(free).context("not even 256 tokens fit into the GPU's memory")?;
         let sequences = self.tokens.min(most) / self.length;
         ensure!(sequences > 0, "{most} tokens fit into the GPU's memory, but a sequence has {}", self.length);
         let Self { name, config, length, expected, .. } = self;
@@ -98,15 +99,16 @@ impl Run {
         EXPECTED.iter().find(|(name, _)| is_known && launch.starts_with(name)).map(|(_, time)| *time)
     }
 
-    fn plan(&self) -> Plan {
-        Plan::new(&self.config, Precision::Bf16, false)
+    fn plan(&self, free: u64) -> Plan {
+        Plan::new(&self.config, Precision::Bf16, false).with_norms_that_fit(self.tokens, free)
     }
 
-    fn trainer(&self, gpu: &Arc<Gpu>) -> Result<Trainer<bf16>> {
+    /// `free` are the bytes that were free before anything was allocated.
+    fn trainer(&self, gpu: &Arc<Gpu>, free: u64) -> Result<Trainer<bf16>> {
         let parameters = Parameters::random(&self.config, 0, false);
         let optimizer = Optimizer::new(parameters.values.len());
         let state = TrainingState { parameters, optimizer };
-        Trainer::new(Arc::clone(gpu), state, self.length, false, self.tokens)
+        Trainer::new(Arc::clone(gpu), state, self.length, self.plan(free).kept(), self.tokens)
     }
 
     /// Returns random tokens, all of them trained.
@@ -149,7 +151,7 @@ fn step(trainer: &mut Trainer<bf16>, batch: &Batch) -> Result<(f64, f64, f32)> {
 pub(crate) fn profile(gpu: &Arc<Gpu>, run: &Run, steps: usize, launches: Option<&Path>) -> Result<bool> {
     let free = gpu.free()?;
     let run = run.fit(free)?;
-    let (mut trainer, batch, title) = (run.trainer(gpu)?, run.batch(), run.title());
+    let (mut trainer, batch, title) = (run.trainer(gpu, free)?, run.batch(), run.title());
     // The first step is the warm-up of the measurement.
     let (_, first, norm) = step(&mut trainer, &batch)?;
     line(&format!("{title}: loss and norm of the first step"), &format!("{first:.4}, {norm:.4}"), "-", "-");
@@ -170,7 +172,7 @@ pub(crate) fn profile(gpu: &Arc<Gpu>, run: &Run, steps: usize, launches: Option<
     );
     report_rate(gpu, &run, times[times.len() / 2]);
     let (used, planned) =
-        (gib(free.saturating_sub(gpu.free()?)), gib(run.plan().estimate(run.tokens).total()));
+        (gib(free.saturating_sub(gpu.free()?)), gib(run.plan(free).estimate(run.tokens).total()));
     line(&format!("{title}: GiB of GPU memory"), &used, &format!("{planned} planned"), "-");
     gpu.start_profile();
     let (seconds, ..) = step(&mut trainer, &batch)?;
@@ -237,8 +239,9 @@ fn report_profile(run: &Run, step: f64, launches: &[Launch], file: Option<&Path>
 
 /// Prints hashes of the gradients of the first step and of the weights after two, by tensor to standard error.
 pub(crate) fn bits(gpu: &Arc<Gpu>, run: &Run) -> Result<bool> {
-    let run = run.fit(gpu.free()?)?;
-    let (mut trainer, batch, title) = (run.trainer(gpu)?, run.batch(), run.title());
+    let free = gpu.free()?;
+    let run = run.fit(free)?;
+    let (mut trainer, batch, title) = (run.trainer(gpu, free)?, run.batch(), run.title());
     let layout = trainer.state().parameters.layout.clone();
     let hashes = |what: &str, values: &[f32]| {
         let mut all = 0;

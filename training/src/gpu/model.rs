@@ -1,10 +1,12 @@
-//! `cpu::Model` on a GPU, operation for operation and name for name. Three things differ: a block's addition to the
+//! `cpu::Model` on a GPU, operation for operation and name for name. Four things differ: a block's addition to the
 //! residual stream is fused with the norm after it; operands of products are rounded when they are written, not when
-//! they are packed; and the gradient of SwiGLU computes its output again.
+//! they are packed; the gradient of SwiGLU computes its output again; and outputs of norms are computed again, too, where
+//! there is no room to keep them.
 
 mod activations;
 mod head;
 mod layer;
+mod norm;
 mod rope;
 mod weights;
 
@@ -19,13 +21,15 @@ use super::kernels::{EmbeddingBackward, EmbeddingForward, NormForward};
 use crate::batch::Batch;
 use crate::memory::Sizes;
 use crate::parameters::ModelLayout;
+use crate::settings::Kept;
 use activations::Activations;
 use anyhow::{Result, ensure};
 use checkpoint::ModelConfig;
 use head::Head;
 use kernels::Element;
 use kernels::training::TokenLoss;
-use layer::{Lengths, Norm, Step};
+use layer::{Lengths, Step};
+use norm::Norm;
 use rope::Rope;
 use std::sync::Arc;
 
@@ -132,29 +136,29 @@ impl<E: Element> Model<E> {
 
     fn forward_layers(&mut self, weights: &Weights, lengths: Lengths) -> Result<()> {
         let Self { gpu, config, layout, passes, rope, lists, activations, .. } = self;
-        let Activations { inputs, layers, scratch, .. } =
+        let Activations { inputs, layers, norms, scratch, .. } =
             activations.as_mut().expect("forward reserved them");
         let (channels, epsilon) = (config.hidden_size as u32, config.rms_norm_eps);
         let stream = lengths.sizes.stream;
-        let slot = |index: usize| if passes.checkpoint_layers { 0 } else { index };
         let table = weights.vector(&layout.embedding);
         let (x, ids) = (inputs[0].first_mut(stream), lists.ids.read());
         EmbeddingForward { x, table, ids, channels }.launch(gpu)?; // (T, C)
         for (index, layer_layout) in layout.layers.iter().enumerate() {
             let step = Step { gpu, config, layout: layer_layout, weights, lists, rope, lengths };
             let w = weights.vector(&layer_layout.attention_norm);
-            let y = scratch.normed.first_mut(stream);
+            let norms = &mut norms[passes.norm_slot(index)];
+            let y = norms.attention.first_mut(stream);
             if index == 0 {
                 let x = inputs[0].first(stream);
                 NormForward { y, sum: None, x, delta: None, w, rows: None, channels, epsilon }.launch(gpu)?;
             } else {
                 // Here the feed-forward output of the layer before is added.
                 let (sum, x) =
-                    (inputs[index].first_mut(stream), layers[slot(index - 1)].middle.first(stream));
+                    (inputs[index].first_mut(stream), layers[passes.slot(index - 1)].middle.first(stream));
                 let (sum, delta) = (Some(sum), Some(scratch.branch.first(stream)));
                 NormForward { y, sum, x, delta, w, rows: None, channels, epsilon }.launch(gpu)?;
             }
-            layers[slot(index)].forward(&step, &inputs[index], true, scratch)?;
+            layers[passes.slot(index)].forward(&step, &inputs[index], true, norms, scratch)?;
         }
         Ok(())
     }
@@ -168,7 +172,7 @@ impl<E: Element> Model<E> {
         NormForward {
             y: head.hidden.first_mut(lengths.trained * config.hidden_size),
             sum: Some(inputs[config.layers].first_mut(stream)),
-            x: layers[if passes.checkpoint_layers { 0 } else { last }].middle.first(stream),
+            x: layers[passes.slot(last)].middle.first(stream),
             delta: Some(scratch.branch.first(stream)),
             w: weights.vector(&layout.norm),
             rows: Some(lists.rows.read()),
@@ -246,17 +250,24 @@ impl<E: Element> Model<E> {
         }
         self.backward_final_norm(weights, gradients, lengths)?;
         let Self { gpu, config, layout, passes, rope, lists, activations, .. } = self;
-        let Activations { inputs, layers, scratch, .. } =
+        let Activations { inputs, layers, norms, scratch, .. } =
             activations.as_mut().expect("forward reserved them");
-        let (stream, checkpoint_layers) = (lengths.sizes.stream, passes.checkpoint_layers);
+        let stream = lengths.sizes.stream;
         for (index, layer_layout) in layout.layers.iter().enumerate().rev() {
             let step = Step { gpu, config, layout: layer_layout, weights, lists, rope, lengths };
-            let layer = &mut layers[if checkpoint_layers { 0 } else { index }];
-            if checkpoint_layers {
-                step.norm(&mut scratch.normed, inputs[index].first(stream), &layer_layout.attention_norm)?;
-                layer.forward(&step, &inputs[index], false, scratch)?;
+            let (layer, norms) = (&mut layers[passes.slot(index)], &mut norms[passes.norm_slot(index)]);
+            if passes.kept != Kept::LayersAndNorms {
+                step.norm(&mut norms.attention, inputs[index].first(stream), &layer_layout.attention_norm)?;
             }
-            layer.backward(&step, gradients, &inputs[index], scratch)?;
+            match passes.kept {
+                Kept::Inputs => layer.forward(&step, &inputs[index], false, norms, scratch)?,
+                Kept::Layers => {
+                    let middle = layer.middle.first(stream);
+                    step.norm(&mut norms.feed_forward, middle, &layer_layout.feed_forward_norm)?;
+                }
+                Kept::LayersAndNorms => {}
+            }
+            layer.backward(&step, gradients, &inputs[index], norms, scratch)?;
         }
         EmbeddingBackward {
             dtable: gradients.write().range(layout.embedding.clone()),

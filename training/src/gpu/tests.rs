@@ -88,7 +88,7 @@ mod emulated {
     use crate::memory::Plan;
     use crate::optimizer::Optimizer;
     use crate::parameters::Parameters;
-    use crate::settings::Precision;
+    use crate::settings::{Kept, Precision};
     use checkpoint::ModelConfig;
     use half::bf16;
     use kernels::Element;
@@ -138,7 +138,7 @@ mod emulated {
         let parameters = Parameters::random(&config, 1, false);
         let optimizer = Optimizer::new(parameters.values.len());
         let state = TrainingState { parameters, optimizer };
-        let mut trainer = Trainer::<f32>::new(Gpu::emulated(), state, 64, false, 64).unwrap();
+        let mut trainer = Trainer::<f32>::new(Gpu::emulated(), state, 64, Kept::Layers, 64).unwrap();
         let batch = |last: u32| {
             Batch::new([Sequence { ids: vec![1, 2, last].into(), trained: vec![true; 3].into() }])
         };
@@ -162,7 +162,7 @@ mod emulated {
         let parameters = Parameters::random(&config, 1, false);
         let optimizer = Optimizer::new(parameters.values.len());
         let state = TrainingState { parameters, optimizer };
-        let mut trainer = Trainer::<bf16>::new(Arc::clone(&gpu), state, 64, false, 64).unwrap();
+        let mut trainer = Trainer::<bf16>::new(Arc::clone(&gpu), state, 64, Kept::Layers, 64).unwrap();
         let batch = Batch::new([Sequence { ids: (0..40).collect(), trained: vec![true; 40].into() }]);
         trainer.gradient(&batch, 0.1).unwrap();
         gpu.start_profile();
@@ -218,6 +218,7 @@ mod emulated {
                 micro_batch_tokens: 32,
                 precision: Precision::F32,
                 layer_checkpointing: false,
+                keep_norms: false,
             };
             let parameters = Parameters::random(&config, 1, false);
             let optimizer = Optimizer::new(parameters.values.len());
@@ -261,21 +262,27 @@ mod emulated {
             vocab_size: 300,
             ..ModelConfig::smollm2_135m()
         };
-        fn allocated<E: Element>(config: &ModelConfig, checkpoint_layers: bool, tokens: usize) -> u64 {
+        fn allocated<E: Element>(config: &ModelConfig, kept: Kept, tokens: usize) -> u64 {
             let gpu = Gpu::emulated();
             let parameters = Parameters::random(config, 1, false);
             let optimizer = Optimizer::new(parameters.values.len());
             let state = TrainingState { parameters, optimizer };
-            Trainer::<E>::new(Arc::clone(&gpu), state, 128, checkpoint_layers, tokens).unwrap();
+            Trainer::<E>::new(Arc::clone(&gpu), state, 128, kept, tokens).unwrap();
             gpu.peak()
         }
-        for (checkpoint_layers, tokens) in [(false, 500), (true, 500), (false, 77)] {
+        let cases =
+            [(Kept::Layers, 500), (Kept::Inputs, 500), (Kept::Layers, 77), (Kept::LayersAndNorms, 500)];
+        for (kept, tokens) in cases {
             for precision in [Precision::F32, Precision::Bf16] {
                 let allocated = match precision {
-                    Precision::F32 => allocated::<f32>(&config, checkpoint_layers, tokens),
-                    Precision::Bf16 => allocated::<bf16>(&config, checkpoint_layers, tokens),
+                    Precision::F32 => allocated::<f32>(&config, kept, tokens),
+                    Precision::Bf16 => allocated::<bf16>(&config, kept, tokens),
                 };
-                let estimate = Plan::new(&config, precision, checkpoint_layers).estimate(tokens);
+                let mut plan = Plan::new(&config, precision, kept == Kept::Inputs);
+                if kept == Kept::LayersAndNorms {
+                    plan = plan.with_norms_that_fit(tokens, u64::MAX);
+                }
+                let estimate = plan.estimate(tokens);
                 let parts = estimate.parts.iter().filter(|(name, _)| *name != "runtime");
                 let planned: u64 = parts.map(|(_, bytes)| bytes).sum();
                 let apart = allocated as i64 - planned as i64;

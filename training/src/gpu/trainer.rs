@@ -10,6 +10,7 @@ use crate::backend::{Backend, Score, TrainingState, WeightsOf};
 use crate::batch::Batch;
 use crate::optimizer::OptimizerSettings;
 use crate::parameters::Parameters;
+use crate::settings::Kept;
 use anyhow::Result;
 use kernels::Element;
 use kernels::training::TokenLoss;
@@ -34,7 +35,7 @@ impl<E: Element> Scorer<E> {
     ) -> Result<Self> {
         let weights = Weights::new::<E>(&gpu, &parameters.values)?;
         // Without a backward pass the activations of one layer are enough.
-        let passes = Passes { backward: false, checkpoint_layers: true };
+        let passes = Passes { backward: false, kept: Kept::Inputs };
         let model = Model::new(gpu, &parameters.config, positions, passes, tokens)?;
         Ok(Self { model, weights })
     }
@@ -90,11 +91,11 @@ impl<E: Element> Trainer<E> {
         gpu: Arc<Gpu>,
         state: TrainingState,
         positions: usize,
-        checkpoint_layers: bool,
+        kept: Kept,
         tokens: usize,
     ) -> Result<Self> {
         let TrainingState { parameters, optimizer } = &state;
-        let passes = Passes { backward: true, checkpoint_layers };
+        let passes = Passes { backward: true, kept };
         let config = &parameters.config;
         // Before the first step they are 0, which need not be sent.
         let moments = |values: &[f32]| match optimizer.step {

@@ -7,6 +7,7 @@ use crate::gpu::device::Gpu;
 use crate::gpu::trainer::Trainer;
 use crate::optimizer::Optimizer;
 use crate::parameters::{Layout, Parameters};
+use crate::settings::Kept;
 use anyhow::{Context, Result};
 use checkpoint::ModelConfig;
 use safetensors::{Dtype, SafeTensors};
@@ -50,7 +51,7 @@ fn model(
     let (positions, tokens) = (config.max_positions, batch.tokens());
     let state = state(config);
     let tensors = state.parameters.layout.tensors.clone();
-    let mut trainer = Trainer::<f32>::new(Arc::clone(gpu), state, positions, false, tokens)?;
+    let mut trainer = Trainer::<f32>::new(Arc::clone(gpu), state, positions, Kept::Layers, tokens)?;
     let weight = 1.0 / batch.targets.len() as f32;
     let losses = trainer.gradient(&batch, weight)?;
     let loss: f64 = losses.iter().map(|token| f64::from(-token.log_probability * weight)).sum();

@@ -10,6 +10,7 @@ use crate::gpu::device::Gpu;
 use crate::gpu::trainer::{Scorer, Trainer};
 use crate::optimizer::{Optimizer, OptimizerSettings};
 use crate::parameters::Parameters;
+use crate::settings::Kept;
 use anyhow::Result;
 use checkpoint::ModelConfig;
 use half::bf16;
@@ -67,10 +68,12 @@ fn log_probabilities(tokens: &[TokenLoss]) -> Vec<f32> {
 pub fn models(gpu: &Arc<Gpu>) -> Result<Vec<Comparison>> {
     let mut comparisons = Vec::new();
     for config in configs() {
-        for checkpoint_layers in [false, true] {
-            train::<f32>(gpu, &config, checkpoint_layers, 1e-4, &mut comparisons)?;
-            train::<bf16>(gpu, &config, checkpoint_layers, 5e-2, &mut comparisons)?;
+        for kept in [Kept::Layers, Kept::Inputs] {
+            train::<f32>(gpu, &config, kept, 1e-4, &mut comparisons)?;
+            train::<bf16>(gpu, &config, kept, 5e-2, &mut comparisons)?;
         }
+        keep_more::<f32>(gpu, &config, &mut comparisons)?;
+        keep_more::<bf16>(gpu, &config, &mut comparisons)?;
         score::<f32>(gpu, &config, 1e-4, &mut comparisons)?;
         score::<bf16>(gpu, &config, 1e-2, &mut comparisons)?;
         resume::<f32>(gpu, &config, &mut comparisons)?;
@@ -86,7 +89,7 @@ pub fn models(gpu: &Arc<Gpu>) -> Result<Vec<Comparison>> {
 pub fn shapes(gpu: &Arc<Gpu>) -> Result<Vec<Comparison>> {
     let mut comparisons = Vec::new();
     for config in [ModelConfig::smollm2_135m(), ModelConfig::smollm2_360m(), ModelConfig::smollm2_1_7b()] {
-        train::<bf16>(gpu, &ModelConfig { layers: 2, ..config }, false, 5e-2, &mut comparisons)?;
+        train::<bf16>(gpu, &ModelConfig { layers: 2, ..config }, Kept::Layers, 5e-2, &mut comparisons)?;
     }
     Ok(comparisons)
 }
@@ -117,7 +120,7 @@ fn resume<E: Element>(gpu: &Arc<Gpu>, config: &ModelConfig, comparisons: &mut Ve
         trainer.gradient(&batch(&[30, 25], config.vocab_size, step), 0.01)?;
         trainer.update(SETTINGS, 1e-2)
     };
-    let trainer = |state: TrainingState| Trainer::<E>::new(Arc::clone(gpu), state, 256, false, 200);
+    let trainer = |state: TrainingState| Trainer::<E>::new(Arc::clone(gpu), state, 256, Kept::Layers, 200);
     let mut whole = trainer(state(config, 7))?;
     (1..=2).try_for_each(|number| step(&mut whole, number).map(|_| ()))?;
     whole.sync_to_host()?;
@@ -140,6 +143,28 @@ fn resume<E: Element>(gpu: &Arc<Gpu>, config: &ModelConfig, comparisons: &mut Ve
     for (name, trainer) in [("resumed", &mut resumed), ("given the state of another", &mut replaced)] {
         let difference = if bits(trainer)? == expected { 0.0 } else { f64::NAN };
         let what = format!("{name}, {} heads of {}, {}", config.heads, config.head_dim, type_name::<E>());
+        record(comparisons, what, difference, 0.0);
+    }
+    Ok(())
+}
+
+/// Compares the bits of gradients whose backward pass found more or less of the forward pass.
+fn keep_more<E: Element>(
+    gpu: &Arc<Gpu>,
+    config: &ModelConfig,
+    comparisons: &mut Vec<Comparison>,
+) -> Result<()> {
+    let gradients = |kept: Kept| {
+        let mut trainer = Trainer::<E>::new(Arc::clone(gpu), state(config, 9), 256, kept, 200)?;
+        trainer.gradient(&batch(&[3, 140, 20], config.vocab_size, 4), 0.01)?;
+        let bits = gradients_of(&mut trainer)?.iter().map(|value| value.to_bits()).collect::<Vec<_>>();
+        anyhow::Ok(bits)
+    };
+    let expected = gradients(Kept::Layers)?;
+    for kept in [Kept::Inputs, Kept::LayersAndNorms] {
+        let difference = if gradients(kept)? == expected { 0.0 } else { f64::NAN };
+        let what =
+            format!("{kept:?} kept, {} heads of {}, {}", config.heads, config.head_dim, type_name::<E>());
         record(comparisons, what, difference, 0.0);
     }
     Ok(())
@@ -185,19 +210,20 @@ impl<E: Element> Pair<E> {
 fn train<E: Element>(
     gpu: &Arc<Gpu>,
     config: &ModelConfig,
-    checkpoint_layers: bool,
+    kept: Kept,
     limit: f64,
     comparisons: &mut Vec<Comparison>,
 ) -> Result<()> {
-    let mode = if checkpoint_layers { ", checkpointed" } else { "" };
+    let mode = if kept == Kept::Inputs { ", checkpointed" } else { "" };
     let title = format!("model of {} heads of {}{mode}, {}", config.heads, config.head_dim, type_name::<E>());
     let mut record = |what: &str, difference: f64, limit: f64| {
         record(comparisons, format!("{title}: {what}"), difference, limit);
     };
     let state = state(config, 5);
-    let trainer = Trainer::<E>::new(Arc::clone(gpu), state.clone(), 256, checkpoint_layers, 64)?;
+    let trainer = Trainer::<E>::new(Arc::clone(gpu), state.clone(), 256, kept, 64)?;
     let gradients = vec![0.0; state.parameters.values.len()];
-    let mut pair = Pair { model: Model::<E>::new(config, 256, checkpoint_layers), state, gradients, trainer };
+    let mut pair =
+        Pair { model: Model::<E>::new(config, 256, kept == Kept::Inputs), state, gradients, trainer };
     for step in 0..3 {
         // The first batch is larger than the planned 64 tokens, and one of its sequences has nothing to learn.
         let large = batch(&[7, 150, 1, 33], config.vocab_size, step);

@@ -11,6 +11,7 @@ use crate::gpu::device::Gpu;
 use crate::gpu::trainer::Trainer;
 use crate::optimizer::{Optimizer, OptimizerSettings};
 use crate::parameters::Parameters;
+use crate::settings::Kept;
 use checkpoint::ModelConfig;
 use half::bf16;
 use std::path::{Path, PathBuf};
@@ -88,7 +89,7 @@ fn train(gpu: &Arc<Gpu>) -> Result<Vec<f32>> {
     let parameters = Parameters::random(&config(), 1, false);
     let optimizer = Optimizer::new(parameters.values.len());
     let state = TrainingState { parameters, optimizer };
-    let mut trainer = Trainer::<bf16>::new(Arc::clone(gpu), state, 32, false, 32)?;
+    let mut trainer = Trainer::<bf16>::new(Arc::clone(gpu), state, 32, Kept::Layers, 32)?;
     let batch = Batch::new([Sequence { ids: (0..20).collect(), trained: vec![true; 20].into() }]);
     let mut losses = Vec::new();
     for _ in 0..2 {

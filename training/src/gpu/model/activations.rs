@@ -4,6 +4,7 @@ use super::head::Head;
 use crate::gpu::buffer::Buffer;
 use crate::gpu::device::Gpu;
 use crate::memory::Sizes;
+use crate::settings::Kept;
 use anyhow::Result;
 use checkpoint::ModelConfig;
 use kernels::Element;
@@ -13,8 +14,20 @@ use kernels::Element;
 pub(in super::super) struct Passes {
     /// Whether `backward` will be called.
     pub(in super::super) backward: bool,
-    /// Whether the backward pass computes layers again instead of keeping their activations.
-    pub(in super::super) checkpoint_layers: bool,
+    /// What is kept for it.
+    pub(in super::super) kept: Kept,
+}
+
+impl Passes {
+    /// Returns which of the layers' activations are those of this layer.
+    pub(super) fn slot(self, layer: usize) -> usize {
+        if self.kept == Kept::Inputs { 0 } else { layer }
+    }
+
+    /// Returns which of the norms' outputs are those of this layer.
+    pub(super) fn norm_slot(self, layer: usize) -> usize {
+        if self.kept == Kept::LayersAndNorms { layer } else { 0 }
+    }
 }
 
 /// Buffers for batches of up to `capacity` tokens.
@@ -24,6 +37,8 @@ pub(super) struct Activations<E> {
     pub(super) inputs: Vec<Buffer<f32>>,
     /// Activations of each layer; of one for all where layers are checkpointed.
     pub(super) layers: Vec<LayerActivations<E>>,
+    /// Outputs of each layer's norms; of one for all where they are not kept.
+    pub(super) norms: Vec<Norms<E>>,
     pub(super) scratch: Scratch<E>,
     pub(super) head: Head<E>,
 }
@@ -42,11 +57,17 @@ pub(super) struct LayerActivations<E> {
     pub(super) gate_up: Buffer<E>,
 }
 
+/// The outputs of a layer's norms, which products read.
+pub(super) struct Norms<E> {
+    /// (T, C)
+    pub(super) attention: Buffer<E>,
+    /// (T, C)
+    pub(super) feed_forward: Buffer<E>,
+}
+
 /// Buffers that all layers share.
 pub(super) struct Scratch<E> {
-    /// (T, C)
-    pub(super) normed: Buffer<E>,
-    /// What a block adds to the residual stream; in the backward pass the gradient of `normed` (T, C).
+    /// What a block adds to the residual stream; in the backward pass the gradient of a norm's output (T, C).
     pub(super) branch: Buffer<E>,
     /// SwiGLU's output; in the backward pass first its gradient (T, F).
     pub(super) gated: Buffer<E>,
@@ -68,14 +89,16 @@ pub(super) struct Scratch<E> {
 
 impl<E: Element> Activations<E> {
     pub(super) fn new(gpu: &Gpu, config: &ModelConfig, passes: Passes, tokens: usize) -> Result<Self> {
-        let Passes { backward, checkpoint_layers } = passes;
+        let backward = passes.backward;
         let sizes = Sizes::new(config, tokens);
-        let count = if checkpoint_layers { 1 } else { config.layers };
+        let last = config.layers - 1;
+        let (count, norms) = (passes.slot(last) + 1, passes.norm_slot(last) + 1);
         let input = |_| gpu.allocate("the activations", sizes.stream);
         Ok(Self {
             capacity: tokens,
             inputs: (0..=config.layers).map(input).collect::<Result<_>>()?,
             layers: (0..count).map(|_| LayerActivations::new(gpu, &sizes)).collect::<Result<_>>()?,
+            norms: (0..norms).map(|_| Norms::new(gpu, &sizes)).collect::<Result<_>>()?,
             scratch: Scratch::new(gpu, &sizes, backward)?,
             head: Head::new(gpu, &sizes, tokens, backward)?,
         })
@@ -95,6 +118,13 @@ impl<E> LayerActivations<E> {
     }
 }
 
+impl<E> Norms<E> {
+    fn new(gpu: &Gpu, sizes: &Sizes) -> Result<Self> {
+        let output = || gpu.allocate("the activations", sizes.stream);
+        Ok(Self { attention: output()?, feed_forward: output()? })
+    }
+}
+
 impl<E: Element> Scratch<E> {
     fn new(gpu: &Gpu, sizes: &Sizes, backward: bool) -> Result<Self> {
         let for_backward = |size: usize| if backward { size } else { 0 };
@@ -104,7 +134,6 @@ impl<E: Element> Scratch<E> {
             false => None,
         };
         Ok(Self {
-            normed: gpu.allocate(purpose, sizes.stream)?,
             branch: gpu.allocate(purpose, sizes.stream)?,
             gated: gpu.allocate(purpose, sizes.gated)?,
             dattention_out: gpu.allocate(purpose, for_backward(sizes.attention_out))?,

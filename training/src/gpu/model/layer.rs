@@ -1,17 +1,16 @@
 //! One layer forward and backward on a GPU, in the order of `cpu::layer`.
 
-use super::activations::{LayerActivations, Scratch};
+use super::activations::{LayerActivations, Norms, Scratch};
+use super::norm::Norm;
 use super::rope::Rope;
 use super::weights::Weights;
 use crate::gpu::attention::{self, Angles, BackwardScratch, Saved, Shape};
 use crate::gpu::batch::Lists;
 use crate::gpu::buffer::{Buffer, In, Out};
 use crate::gpu::device::Gpu;
-use crate::gpu::kernels::{
-    NormBackward, NormBackwardWeight, NormForward, Rotate, SwigluBackward, SwigluForward,
-};
+use crate::gpu::kernels::{NormForward, Rotate, SwigluBackward, SwigluForward};
 use crate::gpu::matrix::Matrix;
-use crate::memory::{Sizes, norm_block_rows};
+use crate::memory::Sizes;
 use crate::parameters::LayerLayout;
 use anyhow::Result;
 use checkpoint::ModelConfig;
@@ -26,54 +25,6 @@ pub(super) struct Lengths {
     /// N
     pub(super) trained: usize,
     pub(super) sizes: Sizes,
-}
-
-/// The operands of a norm's backward pass.
-pub(super) struct Norm<'a> {
-    /// The norm's input (T, C).
-    pub(super) x: In<'a, f32>,
-    /// (C)
-    pub(super) w: In<'a, f32>,
-    /// (C)
-    pub(super) dw: Out<'a, f32>,
-    /// The rows of x that the norm read (N); none for all.
-    pub(super) rows: Option<In<'a, u32>>,
-}
-
-impl Norm<'_> {
-    /// Adds to dx, its copy and dw, given dy (N, C).
-    pub(super) fn backward<E: Element>(
-        self,
-        gpu: &Gpu,
-        config: &ModelConfig,
-        dy: In<'_, E>,
-        dx: &mut Buffer<f32>,
-        dx_copy: &mut Option<Buffer<E>>,
-        partial: &mut Buffer<f32>,
-    ) -> Result<()> {
-        let (c, epsilon) = (config.hidden_size, config.rms_norm_eps);
-        let count = dy.len() / c;
-        let block_rows = norm_block_rows(count);
-        let parts = count.div_ceil(block_rows);
-        let Self { x, w, dw, rows } = self;
-        let (stream, channels) = (x.len(), c as u32);
-        NormBackward {
-            dx: dx.first_mut(stream),
-            dx_copy: dx_copy.as_mut().map(|copy| copy.first_mut(stream)),
-            partial: partial.first_mut(parts * c),
-            dy,
-            x,
-            w,
-            rows,
-            count: count as u32,
-            block_rows: block_rows as u32,
-            channels,
-            epsilon,
-        }
-        .launch(gpu)?;
-        NormBackwardWeight { dw, partial: partial.first(parts * c), parts: parts as u32, channels }
-            .launch(gpu)
-    }
 }
 
 /// What the passes of one layer read.
@@ -146,13 +97,14 @@ pub(super) fn dout<'a, E: Element>(
 }
 
 impl<E: Element> LayerActivations<E> {
-    /// Computes the layer from `scratch.normed`, the normed x. Its feed-forward output goes to `scratch.branch`, to be
+    /// Computes the layer from `norms.attention`, the normed x. Its feed-forward output goes to `scratch.branch`, to be
     /// added to `middle`. A recomputation (not `whole`) stops before the gate.
     pub(super) fn forward(
         &mut self,
         step: &Step<'_>,
         x: &Buffer<f32>,
         whole: bool,
+        norms: &mut Norms<E>,
         scratch: &mut Scratch<E>,
     ) -> Result<()> {
         let Step { gpu, config, layout, weights, lists, lengths, .. } = *step;
@@ -161,9 +113,9 @@ impl<E: Element> LayerActivations<E> {
         let hd = config.heads * config.head_dim;
         let qkv = hd + 2 * config.kv_heads * config.head_dim;
         let weight = |range, rows, columns| weights.matrix::<E>(range, rows, columns).transposed();
-        let Scratch { normed, branch, gated, .. } = scratch;
+        let Scratch { branch, gated, .. } = scratch;
 
-        let input = Matrix::new(normed.first(sizes.stream), t, c);
+        let input = Matrix::new(norms.attention.first(sizes.stream), t, c);
         gpu.product(self.qkv.first_mut(sizes.qkv), input, weight(&layout.qkv, qkv, c), Accumulate::Replace)?; // (T, (H + 2K) D)
         step.rotate(self.qkv.first_mut(sizes.qkv))?;
         attention::forward(
@@ -177,7 +129,7 @@ impl<E: Element> LayerActivations<E> {
         let input = Matrix::new(self.attention_out.first(sizes.attention_out), t, hd);
         gpu.product(branch.first_mut(sizes.stream), input, weight(&layout.out, c, hd), Accumulate::Replace)?; // (T, C)
         NormForward {
-            y: normed.first_mut(sizes.stream),
+            y: norms.feed_forward.first_mut(sizes.stream),
             sum: Some(self.middle.first_mut(sizes.stream)),
             x: x.first(sizes.stream),
             delta: Some(branch.first(sizes.stream)),
@@ -187,7 +139,7 @@ impl<E: Element> LayerActivations<E> {
             epsilon: config.rms_norm_eps,
         }
         .launch(gpu)?; // (T, C)
-        let input = Matrix::new(normed.first(sizes.stream), t, c);
+        let input = Matrix::new(norms.feed_forward.first(sizes.stream), t, c);
         let gate_up = self.gate_up.first_mut(sizes.gate_up);
         gpu.product(gate_up, input, weight(&layout.gate_up, 2 * f, c), Accumulate::Replace)?; // (T, 2F)
         if !whole {
@@ -205,22 +157,25 @@ impl<E: Element> LayerActivations<E> {
         step: &Step<'_>,
         gradients: &mut Buffer<f32>,
         x: &Buffer<f32>,
+        norms: &Norms<E>,
         scratch: &mut Scratch<E>,
     ) -> Result<()> {
-        self.backward_feed_forward(step, gradients, scratch)?;
-        self.backward_attention(step, gradients, x.first(step.lengths.sizes.stream), scratch)
+        let stream = step.lengths.sizes.stream;
+        self.backward_feed_forward(step, gradients, norms.feed_forward.first(stream), scratch)?;
+        self.backward_attention(step, gradients, x.first(stream), norms.attention.first(stream), scratch)
     }
 
     fn backward_feed_forward(
         &mut self,
         step: &Step<'_>,
         gradients: &mut Buffer<f32>,
+        normed: In<'_, E>,
         scratch: &mut Scratch<E>,
     ) -> Result<()> {
         let Step { gpu, config, layout, weights, lengths, .. } = *step;
         let Lengths { tokens: t, sizes, .. } = lengths;
         let (c, f) = (config.hidden_size, config.intermediate_size);
-        let Scratch { normed, branch, gated, dx, dx_copy, partial, .. } = scratch;
+        let Scratch { branch, gated, dx, dx_copy, partial, .. } = scratch;
 
         let dgated = gated.first_mut(sizes.gated);
         gpu.product(
@@ -238,15 +193,12 @@ impl<E: Element> LayerActivations<E> {
         .launch(gpu)?; // (T, 2F); gated (T, F) is the output of the forward pass again
         let input = Matrix::new(gated.first(sizes.gated), t, f);
         step.weight_gradient(gradients, &layout.down, dout(dx, dx_copy, t, c), input)?; // (C, F)
-        let middle = self.middle.first(sizes.stream);
-        step.norm(normed, middle, &layout.feed_forward_norm)?; // (T, C)
         let dgate_up = Matrix::new(self.gate_up.first(sizes.gate_up), t, 2 * f);
-        let input = Matrix::new(normed.first(sizes.stream), t, c);
-        step.weight_gradient(gradients, &layout.gate_up, dgate_up, input)?; // (2F, C)
+        step.weight_gradient(gradients, &layout.gate_up, dgate_up, Matrix::new(normed, t, c))?; // (2F, C)
         let dnormed = branch.first_mut(sizes.stream);
         gpu.product(dnormed, dgate_up, weights.matrix(&layout.gate_up, 2 * f, c), Accumulate::Replace)?; // (T, C)
         let norm = Norm {
-            x: middle,
+            x: self.middle.first(sizes.stream),
             w: weights.vector(&layout.feed_forward_norm),
             dw: gradients.write().range(layout.feed_forward_norm.clone()),
             rows: None,
@@ -259,15 +211,14 @@ impl<E: Element> LayerActivations<E> {
         step: &Step<'_>,
         gradients: &mut Buffer<f32>,
         x: In<'_, f32>,
+        normed: In<'_, E>,
         scratch: &mut Scratch<E>,
     ) -> Result<()> {
         let Step { gpu, config, layout, weights, lists, lengths, .. } = *step;
         let Lengths { tokens: t, sizes, .. } = lengths;
         let (c, hd) = (config.hidden_size, config.heads * config.head_dim);
         let qkv = hd + 2 * config.kv_heads * config.head_dim;
-        let Scratch {
-            normed, branch, dattention_out, dqkv, dx, dx_copy, delta, key_partial, partial, ..
-        } = scratch;
+        let Scratch { branch, dattention_out, dqkv, dx, dx_copy, delta, key_partial, partial, .. } = scratch;
 
         let input = Matrix::new(self.attention_out.first(sizes.attention_out), t, hd);
         step.weight_gradient(gradients, &layout.out, dout(dx, dx_copy, t, c), input)?; // (C, H D)
@@ -290,10 +241,8 @@ impl<E: Element> LayerActivations<E> {
         let sums =
             BackwardScratch { delta: delta.first_mut(sizes.log_sums), key_partial: key_partial.write() };
         attention::backward(gpu, dqkv.first_mut(sizes.qkv), sums, saved, step.shape())?; // (T, (H + 2K) D)
-        step.norm(normed, x, &layout.attention_norm)?; // (T, C)
         let dqkv = Matrix::new(dqkv.first(sizes.qkv), t, qkv);
-        let input = Matrix::new(normed.first(sizes.stream), t, c);
-        step.weight_gradient(gradients, &layout.qkv, dqkv, input)?; // ((H + 2K) D, C)
+        step.weight_gradient(gradients, &layout.qkv, dqkv, Matrix::new(normed, t, c))?; // ((H + 2K) D, C)
         let dnormed = branch.first_mut(sizes.stream);
         gpu.product(dnormed, dqkv, weights.matrix(&layout.qkv, qkv, c), Accumulate::Replace)?; // (T, C)
         let norm = Norm {
