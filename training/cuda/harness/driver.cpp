@@ -8,6 +8,7 @@
 //     STANDIN_CAPABILITY=9.0       compute capability
 //     STANDIN_DEVICES=1            number of GPUs
 //     STANDIN_MEMORY=8589934592    bytes of memory
+//     STANDIN_PINNED=1             whether there is pinned memory
 //     STANDIN_FAIL_AT=N            the Nth call (from 1) fails, with STANDIN_FAIL_CODE (default 999)
 //     STANDIN_FAULT=KERNEL         this kernel faults (700): reported by the launch if CUDA_LAUNCH_BLOCKING is 1, else by a
 //                                  later call, as a GPU does
@@ -17,6 +18,7 @@
 #include <chrono>
 #include <cstdlib>
 #include <mutex>
+#include <vector>
 
 namespace standin {
 
@@ -36,9 +38,18 @@ enum Status {
 
 using Clock = std::chrono::steady_clock;
 
+// A copy from or to pinned memory, which is done as late as the driver may do it.
+struct LateCopy {
+    void* to;
+    const void* from;
+    size_t bytes;
+};
+
 struct State {
     std::recursive_mutex mutex;
     std::map<unsigned long long, size_t> memory;
+    std::map<const unsigned char*, size_t> pinned;
+    std::vector<LateCopy> late;
     size_t used = 0;
     long calls = 0, fail_at = 0;
     int fail_code = UNKNOWN, fault = SUCCESS;
@@ -80,6 +91,27 @@ static bool is_memory(unsigned long long address, size_t bytes) {
     return address + bytes <= block.first + block.second;
 }
 
+// Does what was queued: before work that follows it, and for those who wait.
+static void settle() {
+    for (const LateCopy& copy : state().late) std::memcpy(copy.to, copy.from, copy.bytes);
+    state().late.clear();
+}
+
+static bool is_pinned(const void* at) {
+    const auto& pinned = state().pinned;
+    auto after = pinned.upper_bound(static_cast<const unsigned char*>(at));
+    if (after == pinned.begin()) return false;
+    const auto& block = *--after;
+    return at < block.first + block.second;
+}
+
+// `host` is the end in the host's memory. What is not pinned is copied at once.
+static int copy(void* to, const void* from, size_t bytes, const void* host) {
+    state().late.push_back({to, from, bytes});
+    if (!is_pinned(host)) settle();
+    return SUCCESS;
+}
+
 static int allocate(unsigned long long* address, size_t bytes) {
     State& now = state();
     const size_t most = static_cast<size_t>(number("STANDIN_MEMORY", 8l << 30));
@@ -94,6 +126,7 @@ static int allocate(unsigned long long* address, size_t bytes) {
 
 static int release(unsigned long long address) {
     State& now = state();
+    settle();
     const auto found = now.memory.find(address);
     if (found == now.memory.end()) return INVALID_VALUE;
     if (!lanes::release_guarded(reinterpret_cast<void*>(address), found->second)) {
@@ -108,6 +141,7 @@ static int release(unsigned long long address) {
 // Runs a kernel; a failure is returned by this call or by the ones after it.
 static int run(const lanes::Kernel* kernel, const unsigned* grid, const unsigned* block, unsigned shared, void** arguments) {
     State& now = state();
+    settle();
     const char* faulty = std::getenv("STANDIN_FAULT");
     char message[512] = "it was asked to";
     int failure = SUCCESS;
@@ -224,6 +258,26 @@ int cuStreamCreate(void** stream, unsigned) {
 }
 int cuStreamSynchronize(void*) {
     CALL();
+    standin::settle();
+    return 0;
+}
+int cuMemHostAlloc(void** memory, size_t bytes, unsigned) {
+    CALL();
+    if (standin::number("STANDIN_PINNED", 1) == 0) return standin::OUT_OF_MEMORY;
+    *memory = std::malloc(bytes);
+    standin::state().pinned[static_cast<unsigned char*>(*memory)] = bytes;
+    return *memory ? standin::SUCCESS : standin::OUT_OF_MEMORY;
+}
+int cuMemFreeHost(void* memory) {
+    CALL();
+    if (!standin::state().late.empty()) return standin::INVALID_VALUE;
+    if (!standin::state().pinned.erase(static_cast<unsigned char*>(memory))) return standin::INVALID_VALUE;
+    std::free(memory);
+    return 0;
+}
+int cuEventSynchronize(void*) {
+    CALL();
+    standin::settle();
     return 0;
 }
 int cuMemAlloc_v2(unsigned long long* address, size_t bytes) {
@@ -245,20 +299,19 @@ int cuMemFreeAsync(unsigned long long address, void*) {
 int cuMemsetD8Async(unsigned long long address, unsigned char value, size_t bytes, void*) {
     CALL();
     if (!standin::is_memory(address, bytes)) return standin::INVALID_VALUE;
+    standin::settle();
     std::memset(reinterpret_cast<void*>(address), value, bytes);
     return 0;
 }
 int cuMemcpyHtoDAsync_v2(unsigned long long to, const void* from, size_t bytes, void*) {
     CALL();
     if (!standin::is_memory(to, bytes)) return standin::INVALID_VALUE;
-    std::memcpy(reinterpret_cast<void*>(to), from, bytes);
-    return 0;
+    return standin::copy(reinterpret_cast<void*>(to), from, bytes, from);
 }
 int cuMemcpyDtoHAsync_v2(void* to, unsigned long long from, size_t bytes, void*) {
     CALL();
     if (!standin::is_memory(from, bytes)) return standin::INVALID_VALUE;
-    std::memcpy(to, reinterpret_cast<const void*>(from), bytes);
-    return 0;
+    return standin::copy(to, reinterpret_cast<const void*>(from), bytes, to);
 }
 // A fat binary of nvcc begins with 0xba55ed50, PTX is text.
 int cuModuleLoadData(void** module, const void* image) {

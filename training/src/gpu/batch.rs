@@ -61,16 +61,21 @@ impl Lists {
         })
     }
 
-    /// Copies a batch and its lists to the device.
+    /// Copies a batch to the device, and the lists that its forward pass needs.
     pub(super) fn upload(&mut self, gpu: &Gpu, batch: &Batch) -> Result<()> {
-        let (by_id, tiles) = (ById::new(&batch.ids), Tiles::new(&batch.starts));
+        let tiles = Tiles::new(&batch.starts);
         self.ids.upload(gpu, &batch.ids)?;
         self.positions.upload(gpu, &batch.positions)?;
-        self.order.upload(gpu, &by_id.order)?;
-        self.segments.upload(gpu, &by_id.segments)?;
         self.rows.upload(gpu, &batch.rows)?;
         self.targets.upload(gpu, &batch.targets)?;
         self.by_query.upload(gpu, tiles.by_query.as_flattened())?;
         self.by_key.upload(gpu, tiles.by_key.as_flattened())
+    }
+
+    /// Copies the lists that its backward pass needs besides. They are sorted while the GPU works on the forward pass.
+    pub(super) fn upload_order(&mut self, gpu: &Gpu, batch: &Batch) -> Result<()> {
+        let by_id = ById::new(&batch.ids);
+        self.order.upload(gpu, &by_id.order)?;
+        self.segments.upload(gpu, &by_id.segments)
     }
 }

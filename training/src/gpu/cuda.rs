@@ -9,6 +9,7 @@ mod driver_api;
 mod failure;
 mod library;
 mod places;
+mod staging;
 #[cfg(test)]
 mod tests;
 

@@ -19,7 +19,7 @@ pub(super) struct ById {
 impl ById {
     /// Sorts a batch's tokens.
     pub(super) fn new(ids: &[u32]) -> Self {
-        // Id and index in one number sort fast; the GPU waits for this.
+        // Id and index in one number sort fast.
         let places = ids.iter().zip(0u64..).map(|(id, place)| u64::from(*id) << 32 | place);
         let mut keys: Vec<u64> = places.collect();
         keys.sort_unstable();

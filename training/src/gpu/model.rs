@@ -248,6 +248,7 @@ impl<E: Element> Model<E> {
             // All gradients are 0.
             return Ok(());
         }
+        self.lists.upload_order(&self.gpu, batch)?;
         self.backward_final_norm(weights, gradients, lengths)?;
         let Self { gpu, config, layout, passes, rope, lists, activations, .. } = self;
         let Activations { inputs, layers, norms, scratch, .. } =

@@ -94,6 +94,8 @@ impl<E: Element> Trainer<E> {
         kept: Kept,
         tokens: usize,
     ) -> Result<Self> {
+        // What was freed before, such as a reference's weights, is the driver's again when it is waited for.
+        gpu.wait()?;
         let TrainingState { parameters, optimizer } = &state;
         let passes = Passes { backward: true, kept };
         let config = &parameters.config;

@@ -2,9 +2,10 @@
 
 use super::driver_api::{Driver, Handle, call};
 use super::failure::Failure;
+use super::staging::Staging;
 use crate::gpu::driver::Allocation;
 use std::ffi::c_int;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// An open GPU of the driver. It stays open as long as the process.
 pub(super) struct Context {
@@ -13,6 +14,19 @@ pub(super) struct Context {
     context: Handle,
     /// Whether memory comes from the driver's pool, in the stream's order.
     pooled: bool,
+    /// Pinned memory for copies; none if the system gives none.
+    staging: Mutex<Option<Staging>>,
+}
+
+impl Drop for Context {
+    fn drop(&mut self) {
+        let staging = self.staging.get_mut().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(staging) = staging
+            && self.wait().is_ok()
+        {
+            staging.free(self);
+        }
+    }
 }
 
 /// Memory that is freed when it is dropped.
@@ -39,7 +53,8 @@ impl Drop for Memory {
 impl Context {
     /// Opens a GPU. With `pooled` its memory comes from the driver's pool.
     pub(super) fn open(driver: Arc<Driver>, device: c_int, pooled: bool) -> Result<Self, Failure> {
-        let mut context = Self { driver, stream: Handle::NULL, context: Handle::NULL, pooled };
+        let staging = Mutex::new(None);
+        let mut context = Self { driver, stream: Handle::NULL, context: Handle::NULL, pooled, staging };
         let driver = Arc::clone(&context.driver);
         // SAFETY: the pointer is to a handle that lives through the call.
         unsafe { call!(driver, retain_context(&raw mut context.context, device)) }?;
@@ -47,6 +62,7 @@ impl Context {
         // It does not wait for the default stream, which nothing uses (`CU_STREAM_NON_BLOCKING`).
         // SAFETY: as above.
         unsafe { call!(driver, create_stream(&raw mut context.stream, 1)) }?;
+        context.staging = Mutex::new(Staging::new(&context));
         Ok(context)
     }
 
@@ -89,23 +105,31 @@ impl Context {
         unsafe { call!(self.driver, set_bytes(address, 0, bytes, self.stream)) }
     }
 
-    /// Copies bytes to the GPU.
+    /// Copies bytes to the GPU, which has them before what is queued next.
     ///
     /// # Safety
     /// There must be as many bytes of a live buffer.
     pub(super) unsafe fn upload(&self, address: u64, bytes: &[u8]) -> Result<(), Failure> {
         self.bind()?;
+        if let Some(staging) = self.staging.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
+            // SAFETY: as the caller guarantees.
+            return unsafe { staging.upload(self, address, bytes) };
+        }
         // SAFETY: as the caller guarantees; the slice lives until the copy is done, because `wait` follows.
         unsafe { call!(self.driver, upload(address, bytes.as_ptr().cast(), bytes.len(), self.stream)) }?;
         self.wait()
     }
 
-    /// Copies bytes from the GPU.
+    /// Copies bytes from the GPU, after all work that was queued before.
     ///
     /// # Safety
     /// There must be as many bytes of a live buffer.
     pub(super) unsafe fn download(&self, bytes: &mut [u8], address: u64) -> Result<(), Failure> {
         self.bind()?;
+        if let Some(staging) = self.staging.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
+            // SAFETY: as the caller guarantees.
+            return unsafe { staging.download(self, bytes, address) };
+        }
         // SAFETY: as above.
         unsafe {
             call!(self.driver, download(bytes.as_mut_ptr().cast(), address, bytes.len(), self.stream))

@@ -46,6 +46,8 @@ functions! {
         free, "cuMemFree_v2", (u64);
         allocate_async, "cuMemAllocAsync", (*mut u64, usize, Handle);
         free_async, "cuMemFreeAsync", (u64, Handle);
+        allocate_host, "cuMemHostAlloc", (*mut *mut c_void, usize, c_uint);
+        free_host, "cuMemFreeHost", (*mut c_void);
         set_bytes, "cuMemsetD8Async", (u64, u8, usize, Handle);
         upload, "cuMemcpyHtoDAsync_v2", (u64, *const c_void, usize, Handle);
         download, "cuMemcpyDtoHAsync_v2", (*mut c_void, u64, usize, Handle);
@@ -55,6 +57,7 @@ functions! {
         launch, "cuLaunchKernel", (Handle, c_uint, c_uint, c_uint, c_uint, c_uint, c_uint, c_uint, Handle, *mut *mut c_void, *mut *mut c_void);
         create_event, "cuEventCreate", (*mut Handle, c_uint);
         record_event, "cuEventRecord", (Handle, Handle);
+        wait_event, "cuEventSynchronize", (Handle);
         elapsed, "cuEventElapsedTime", (*mut f32, Handle, Handle);
     }
 }
