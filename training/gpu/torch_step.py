@@ -2,11 +2,14 @@
 (forward, backward, clipping, AdamW), with SDPA for attention and the fused AdamW.
 
     python3 training/gpu/torch_step.py SHAPE LENGTH TOKENS STEPS [--bf16-weights | --trl]
+    python3 training/gpu/torch_step.py SHAPE LENGTH TOKENS --numbers FILE
 
 Without an option, weights, gradients and moments are f32 under bf16 autocast, the arithmetic of our own step. With
 --bf16-weights all of them are bf16, which takes less memory and is less exact. With --trl the steps are SFTTrainer's.
 The model is defined below, so that only torch is needed; --trl also needs trl and transformers. If the tokens do not
-fit, they are halved and gradients accumulated. Prints tab-separated lines in the format of `gpu_check`.
+fit, they are halved and gradients accumulated. With --numbers it computes one step from the weights and tokens of
+`gpu_check numbers`, whose output FILE is, and compares its own loss and norms of gradients under bf16 autocast; without
+a GPU on the CPU. Prints tab-separated lines in the format of `gpu_check`.
 """
 
 import statistics
@@ -16,14 +19,21 @@ import time
 import torch
 import torch.nn.functional as F
 
-# Layers, C, heads, key heads, F, RoPE base (source: HuggingFaceTB's config.json files).
+# Layers, C, heads, key heads, F, RoPE base (source: HuggingFaceTB's config.json files; the first is `gpu_check`'s own).
 SHAPES = {
+    "tiny": (2, 128, 2, 1, 96, 100_000.0),
     "135m": (30, 576, 9, 3, 1536, 100_000.0),
     "360m": (32, 960, 15, 5, 2560, 100_000.0),
     "1.7b": (24, 2048, 32, 32, 8192, 130_000.0),
 }
-VOCABULARY, HEAD_DIM = 49_152, 64
+HEAD_DIM = 64
+LIMITS = {"loss": 1e-3, "gradient": 1e-2}  # relative; of single tensors below
+TENSOR_LIMIT = 2e-2
 PEAKS = (("H100 PCIe", 756), ("H100 NVL", 835), ("H200", 989), ("H100", 989), ("A100", 312), ("L40S", 362), ("L4", 121))
+
+
+def vocabulary(name):
+    return 300 if name == "tiny" else 49_152
 
 
 class Layer(torch.nn.Module):
@@ -56,7 +66,7 @@ class Llama(torch.nn.Module):
     def __init__(self, name, length):
         super().__init__()
         layers, channels, heads, kv_heads, features, theta = SHAPES[name]
-        self.embedding = torch.nn.Embedding(VOCABULARY, channels)
+        self.embedding = torch.nn.Embedding(vocabulary(name), channels)
         self.layers = torch.nn.ModuleList(Layer(channels, heads, kv_heads, features) for _ in range(layers))
         self.norm = torch.nn.RMSNorm(channels, 1e-5)
         frequencies = theta ** (-torch.arange(0, HEAD_DIM, 2).float() / HEAD_DIM)
@@ -97,7 +107,7 @@ def plain(name, length, tokens, steps, bf16_weights):
     if bf16_weights:
         model = model.bfloat16()
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, betas=(0.9, 0.95), weight_decay=0.01, fused=True)
-    ids = torch.randint(VOCABULARY, (max(1, tokens // length), length), device="cuda")
+    ids = torch.randint(vocabulary(name), (max(1, tokens // length), length), device="cuda")
     at_once = len(ids)
     while True:
         try:
@@ -141,13 +151,13 @@ def with_trl(name, length, tokens, steps):
         return
     layers, channels, heads, kv_heads, features, theta = SHAPES[name]
     config = transformers.LlamaConfig(
-        vocab_size=VOCABULARY, hidden_size=channels, intermediate_size=features, num_hidden_layers=layers,
+        vocab_size=vocabulary(name), hidden_size=channels, intermediate_size=features, num_hidden_layers=layers,
         num_attention_heads=heads, num_key_value_heads=kv_heads, head_dim=HEAD_DIM, max_position_embeddings=length,
         rms_norm_eps=1e-5, rope_parameters={"rope_type": "default", "rope_theta": theta}, tie_word_embeddings=True,
     )
     model = transformers.LlamaForCausalLM._from_config(config, attn_implementation="sdpa", dtype=torch.float32)
     sequences = max(1, tokens // length)
-    rows = Dataset.from_dict({"input_ids": torch.randint(VOCABULARY, (sequences * (steps + 1), length)).tolist()})
+    rows = Dataset.from_dict({"input_ids": torch.randint(vocabulary(name), (sequences * (steps + 1), length)).tolist()})
     times = []
 
     class Clock(transformers.TrainerCallback):
@@ -172,6 +182,85 @@ def with_trl(name, length, tokens, steps):
     report(title, sequences * length, statistics.median(times[1:]), name, length, parameters)
 
 
+STEP = 0x9E37_79B9_7F4A_7C15
+
+
+def signed(number):
+    return (number + 2**63) % 2**64 - 2**63
+
+
+def finalize(z):
+    """SplitMix64's finalizer of a tensor of integers, whose products wrap as unsigned ones do."""
+    shifted = lambda z, bits: (z >> bits) & ((1 << (64 - bits)) - 1)
+    z = (z ^ shifted(z, 30)) * signed(0xBF58_476D_1CE4_E5B9)
+    z = (z ^ shifted(z, 27)) * signed(0x94D0_49BB_1331_11EB)
+    return z ^ shifted(z, 31)
+
+
+def hashed(name, shape, device):
+    """`random::hashed_values`: weights that follow from a tensor's name."""
+    seed = 0xCBF2_9CE4_8422_2325
+    for byte in name.encode():
+        seed = (seed ^ byte) * 0x100_0000_01B3 % 2**64
+    index = torch.arange(1, torch.Size(shape).numel() + 1, device=device)
+    z = finalize(index * signed(STEP) + signed(seed))
+    value = 2 * (((z >> 40) & 0xFF_FFFF).float() * 2**-24) - 1
+    value = 1 + value * 0.1 if name.endswith("norm.weight") else value * 0.07216878
+    return value.view(shape)
+
+
+def fill(model, channels, heads, kv_heads, features, device):
+    """Sets the weights; returns the gradients by the names of the checkpoint's tensors, once there are any."""
+    query, key = heads * HEAD_DIM, kv_heads * HEAD_DIM
+    places = {"model.embed_tokens.weight": (model.embedding.weight, slice(None)), "model.norm.weight": (model.norm.weight, slice(None))}
+    for index, layer in enumerate(model.layers):
+        prefix = f"model.layers.{index}."
+        places |= {
+            prefix + "input_layernorm.weight": (layer.attention_norm.weight, slice(None)),
+            prefix + "post_attention_layernorm.weight": (layer.feed_forward_norm.weight, slice(None)),
+            prefix + "self_attn.q_proj.weight": (layer.qkv.weight, slice(query)),
+            prefix + "self_attn.k_proj.weight": (layer.qkv.weight, slice(query, query + key)),
+            prefix + "self_attn.v_proj.weight": (layer.qkv.weight, slice(query + key, None)),
+            prefix + "self_attn.o_proj.weight": (layer.out.weight, slice(None)),
+            prefix + "mlp.gate_proj.weight": (layer.gate_up.weight, slice(features)),
+            prefix + "mlp.up_proj.weight": (layer.gate_up.weight, slice(features, None)),
+            prefix + "mlp.down_proj.weight": (layer.down.weight, slice(None)),
+        }
+    with torch.no_grad():
+        for name, (weight, rows) in places.items():
+            weight[rows] = hashed(name, weight[rows].shape, device)
+    return lambda name: places[name][0].grad[places[name][1]]
+
+
+def numbers(name, length, tokens, file):
+    ours = {}
+    for row in open(file):
+        what, value, *_ = row.rstrip("\n").split("\t")
+        title, _, key = what.rpartition(": ")
+        ours[key] = float(value)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    _, channels, heads, kv_heads, features, _ = SHAPES[name]
+    with torch.device(device):
+        model = Llama(name, length)
+    gradient = fill(model, channels, heads, kv_heads, features, device)
+    mix = lambda a, b: finalize(a ^ (b + 1) * signed(STEP))
+    sequences = torch.arange(tokens // length, device=device)[:, None]
+    # The lower half of `random::mix`, as gpu_check draws tokens.
+    ids = (mix(sequences, torch.arange(length, device=device)[None]) & 0xFFFF_FFFF) % vocabulary(name)
+    with torch.autocast(device, dtype=torch.bfloat16):
+        loss = model(ids)
+    loss.backward()
+    squares = sum(weight.grad.double().square().sum() for weight in model.parameters())
+    theirs = {"loss": loss.item(), "gradient": squares.sqrt().item()}
+    for key in ours.keys() - theirs.keys():
+        theirs[key] = gradient(key).double().norm().item()
+    for key, value in ours.items():
+        difference, limit = abs(value / theirs[key] - 1), LIMITS.get(key, TENSOR_LIMIT)
+        what = f"{title}: {key} beside torch {torch.__version__} ({device}, autocast), relative"
+        print(f"{what}\t{difference:.1e}\t{limit:.0e}\t{'ok' if difference <= limit else 'WRONG'}")
+    return all(abs(value / theirs[key] - 1) <= LIMITS.get(key, TENSOR_LIMIT) for key, value in ours.items())
+
+
 def any_tokenizer():
     from tokenizers import Tokenizer, models
 
@@ -181,6 +270,8 @@ def any_tokenizer():
 if __name__ == "__main__":
     if len(sys.argv) not in (5, 6) or sys.argv[1] not in SHAPES:
         sys.exit(__doc__)
+    if sys.argv[4] == "--numbers":
+        sys.exit(not numbers(sys.argv[1], *map(int, sys.argv[2:4]), sys.argv[5]))
     name, (length, tokens, steps) = sys.argv[1], map(int, sys.argv[2:5])
     if sys.argv[5:] == ["--trl"]:
         with_trl(name, length, tokens, steps)

@@ -2,6 +2,7 @@
 //! training steps with what each kernel takes. Prints a tab-separated line for each result: what, the number, what is
 //! required or expected, the verdict.
 
+mod numbers;
 mod results;
 mod steps;
 
@@ -28,6 +29,7 @@ const USAGE: &str = "gpu_check COMMAND
     profile SHAPE LENGTH TOKENS STEPS [LAUNCHES]
                                            timed steps, and what each kernel takes; LAUNCHES is a file for all launches
     bits SHAPE LENGTH TOKENS               hashes of the gradients and weights of two steps
+    numbers SHAPE LENGTH TOKENS            loss and norms of gradients, for torch_step.py
 PART is one of f32-only, rows-f32, rows-bf16, attention-f32, attention-bf16; SHAPE of tiny, 135m, 360m, 1.7b";
 
 fn main() -> ExitCode {
@@ -75,6 +77,9 @@ fn run(words: &[&str]) -> Result<bool> {
         }
         ["bits", shape, length, tokens] => {
             steps::bits(&gpu, &Run::new(shape, number(length)?, number(tokens)?)?)
+        }
+        ["numbers", shape, length, tokens] => {
+            numbers::numbers(&gpu, &Run::new(shape, number(length)?, number(tokens)?)?)
         }
         _ => bail!("{USAGE}"),
     }

@@ -49,9 +49,9 @@ const EXPECTED: [(&str, f64); 17] = [
 /// A shape, and the batch of a step.
 pub(crate) struct Run {
     name: String,
-    config: ModelConfig,
-    length: usize,
-    tokens: usize,
+    pub(crate) config: ModelConfig,
+    pub(crate) length: usize,
+    pub(crate) tokens: usize,
     /// The MFU in percent that arithmetic expects of an H100 or H200: the smallest and the largest.
     expected: Option<[u32; 2]>,
 }
@@ -78,12 +78,12 @@ impl Run {
         6.0 * self.config.parameters() as f64 + (6 * layers * heads * head_dim * self.length) as f64
     }
 
-    fn title(&self) -> String {
+    pub(crate) fn title(&self) -> String {
         format!("{} T={}, {} tokens a step", self.name, self.length, self.tokens)
     }
 
     /// Makes the step no larger than the GPU's memory allows.
-    fn fit(&self, free: u64) -> Result<Self> {
+    pub(crate) fn fit(&self, free: u64) -> Result<Self> {
         let plan = Plan::new(&self.config, Precision::Bf16, false);
         let most = plan.most_tokens(free).context("not even 256 tokens fit into the GPU's memory")?;
         let sequences = self.tokens.min(most) / self.length;
@@ -99,7 +99,7 @@ impl Run {
         EXPECTED.iter().find(|(name, _)| is_known && launch.starts_with(name)).map(|(_, time)| *time)
     }
 
-    fn plan(&self, free: u64) -> Plan {
+    pub(crate) fn plan(&self, free: u64) -> Plan {
         Plan::new(&self.config, Precision::Bf16, false).with_norms_that_fit(self.tokens, free)
     }
 
@@ -112,7 +112,7 @@ impl Run {
     }
 
     /// Returns random tokens, all of them trained.
-    fn batch(&self) -> Batch {
+    pub(crate) fn batch(&self) -> Batch {
         let vocabulary = self.config.vocab_size as u32;
         Batch::new((0..self.tokens / self.length).map(|sequence| {
             let id = |token: usize| random::mix(sequence as u64, token as u64) as u32 % vocabulary;
