@@ -5,6 +5,9 @@
 // Scores are computed transposed, Sᵀ = K Qᵀ: the tensor core leaves Pᵀ and dSᵀ in the registers in which dV = Σ Pᵀ dO and
 // dK = Σ dSᵀ Q / √D need them; dK is then rotated back. 32 queries are in shared memory while the next 32 are copied: with
 // more of them scores and gradients do not fit into the registers.
+//
+// The pass for the queries computes scores and dP once more. A single pass has five products instead of seven, but sends
+// partial sums of dQ through memory, which takes longer than the two products (BENCHMARKS.md, "Training on a GPU").
 #include "attention.cuh"
 #include "tensor_core.cuh"
 

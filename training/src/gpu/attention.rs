@@ -90,7 +90,7 @@ pub(super) struct Angles<'a> {
 pub(super) struct BackwardScratch<'a> {
     /// (H, T)
     pub(super) delta: Out<'a, f32>,
-    /// At least `key_partial_len` elements.
+    /// As many as `Sizes::key_partial`.
     pub(super) key_partial: Out<'a, f32>,
 }
 
