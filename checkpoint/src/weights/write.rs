@@ -3,7 +3,6 @@
 use crate::error::Error;
 use files::atomic::NewFile;
 use files::checksum::{Algorithm, Checksummer, Content};
-use half::bf16;
 use safetensors::tensor::{Dtype, Metadata, TensorInfo};
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -122,9 +121,7 @@ fn narrow(values: &[f32], precision: Precision, bytes: &mut Vec<u8>) {
             }
         }
         Precision::Bf16 => {
-            for (out, value) in bytes.as_chunks_mut::<2>().0.iter_mut().zip(values) {
-                *out = bf16::from_f32(*value).to_le_bytes();
-            }
+            kernels::bf16_bytes(bytes, values);
         }
     }
 }
