@@ -19,7 +19,7 @@ mod save;
 mod small_files;
 mod verify;
 
-pub use save::{AdapterRecord, CheckpointWriter};
+pub use save::{AdapterRecord, CheckpointWriter, PreparedCheckpoint};
 
 /// A complete, consistent checkpoint.
 #[derive(Debug)]

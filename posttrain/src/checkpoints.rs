@@ -3,7 +3,7 @@
 //! it is complete or absent. Older ones are removed only after the new one is durable and was read back.
 
 use anyhow::{Context, Result, bail};
-use checkpoint::folder::CheckpointWriter;
+use checkpoint::folder::{CheckpointWriter, PreparedCheckpoint};
 use checkpoint::weights::Precision;
 use files::atomic::{self, NewFolder};
 use files::checksum::Algorithm;
@@ -16,7 +16,7 @@ use training::{Optimizer, Parameters, TrainingState};
 mod progress;
 mod state;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub(crate) use progress::{MixtureState, Progress};
 
@@ -28,17 +28,17 @@ const DIVERGED: &str = "diverged-step-";
 /// What weights without the rest of a checkpoint are named, before their step.
 const WEIGHTS_ALONE: &str = "weights-step-";
 
-/// Writes `step-N` into the folder of checkpoints, completely or not at all, and reads it back. `run` is run.json.
+/// Writes `step-N` into the folder of checkpoints, completely or not at all, and reads it back. `run` is run.json. The
+/// state is dropped as soon as it is written.
 ///
 /// # Errors
 /// Names what cannot be written; earlier checkpoints are kept.
 pub(crate) fn save(
     checkpoints: &Path,
-    outgoing: &CheckpointWriter<'_>,
-    state: &TrainingState,
+    outgoing: &PreparedCheckpoint,
+    state: TrainingState,
     progress: &Progress,
     run: &Map<String, Value>,
-    precision: Precision,
 ) -> Result<()> {
     let folder = folder_of(checkpoints, progress.step);
     let cannot = || format!("cannot write the checkpoint {}; earlier ones are kept", folder.display());
@@ -47,10 +47,11 @@ pub(crate) fn save(
         set_aside(&folder, "replaced-step-").with_context(cannot)?;
     }
     let new = NewFolder::create(&folder).with_context(cannot)?;
-    let named = state.parameters.named();
-    let manifest = outgoing.write_unlisted(new.path(), &named, precision, Algorithm::Xxh3);
+    let manifest = outgoing.write_unlisted(new.path(), &state.parameters.named(), Algorithm::Xxh3);
     let mut manifest = manifest.with_context(cannot)?;
-    let content = state::write(new.path(), state, progress, run).with_context(cannot)?;
+    let content = state::write(new.path(), &state, progress, run).with_context(cannot)?;
+    // From here on an update need not copy what it changes.
+    drop(state);
     manifest.insert(state::FILE, content);
     manifest.write(&new.path().join(FILE_NAME)).with_context(cannot)?;
     new.commit().with_context(cannot)?;
@@ -127,8 +128,9 @@ pub(crate) fn load_newest(checkpoints: &Path, parameters: &mut Parameters) -> Re
 
 fn load(folder: &Path, parameters: &mut Parameters) -> Result<(Progress, Optimizer)> {
     let state = state::read(folder, parameters.layout.len())?;
-    let optimizer = Optimizer { mean: state.mean, square: state.square, step: state.progress.step };
-    parameters.values = state.weights;
+    let optimizer =
+        Optimizer { mean: state.mean.into(), square: state.square.into(), step: state.progress.step };
+    parameters.values = state.weights.into();
     Ok((state.progress, optimizer))
 }
 
@@ -139,7 +141,7 @@ fn load(folder: &Path, parameters: &mut Parameters) -> Result<(Progress, Optimiz
 pub(crate) fn load_weights(checkpoints: &Path, step: u64, parameters: &Parameters) -> Result<Parameters> {
     let folder = folder_of(checkpoints, step);
     let state = state::read(&folder, parameters.layout.len());
-    let values = state.with_context(|| format!("cannot read {}", folder.display()))?.weights;
+    let values = state.with_context(|| format!("cannot read {}", folder.display()))?.weights.into();
     Ok(Parameters { values, config: parameters.config.clone(), layout: parameters.layout.clone() })
 }
 

@@ -154,7 +154,7 @@ fn train(
     run.mend(&mut learner, &outgoing, training)?;
     run.monitor(&monitoring, &mut learner, &outgoing, training)?;
     let mut window = PairTotals::default();
-    while run.has_steps(total, training) {
+    while run.has_steps(total, training)? {
         let step = run.progress.step;
         let batches = rows.step(step, &reference[0], micro_batch_tokens);
         let batches = run.rescued(batches, &mut learner, &outgoing, training)?;
@@ -184,9 +184,12 @@ fn train(
         }
         run.monitor(&monitoring, &mut learner, &outgoing, training)?;
         let stop_code = run.stop_code(training);
-        let saves = is_best || stop_code.is_some() || is_due(save_every);
+        let is_save_step = is_due(save_every);
+        let saves = is_best
+            || stop_code.is_some()
+            || is_save_step && run.has_time_to_save(&learner, training, done == total);
         // A checkpoint ends the window of the means, so that a resumed run logs what an undisturbed one does.
-        if saves || is_due(training.logging_steps) {
+        if saves || is_save_step || is_due(training.logging_steps) {
             let mut values = window.values("");
             values.extend([
                 ("learning_rate".into(), schedule.rate(step)),

@@ -38,6 +38,7 @@ mod vocabulary;
 mod benchmarks;
 pub mod checkpoints;
 mod checks;
+pub mod command_clock;
 mod derived;
 mod interventions;
 mod model_card;

@@ -40,6 +40,7 @@ enum Command {
 
 fn main() -> ExitCode {
     terminal::start();
+    posttrain::command_clock::start();
     let command = Arguments::command()
         .mut_subcommand("pretrain", with_defaults::<posttrain::pretrain::Settings>)
         .mut_subcommand("sft", with_defaults::<posttrain::sft::Settings>)

@@ -168,7 +168,7 @@ fn train(
     let config = learner.state().parameters.config.clone();
     run.mend(&mut learner, &origin.parts.outgoing(&config), training)?;
     run.monitor(&monitoring, &mut learner, &origin.parts.outgoing(&config), training)?;
-    while run.has_steps(total, training) {
+    while run.has_steps(total, training)? {
         let step = run.progress.step;
         let (index, stage) = plan.stage(step);
         if current != index {
@@ -211,9 +211,12 @@ fn train(
         };
         run.monitor(&monitoring, &mut learner, &outgoing, training)?;
         let stop_code = run.stop_code(training);
-        let saves = is_best || stop_code.is_some() || is_due(save_every);
+        let is_save_step = is_due(save_every);
+        let saves = is_best
+            || stop_code.is_some()
+            || is_save_step && run.has_time_to_save(&learner, training, done == total);
         // A checkpoint ends the window of the means, so that a resumed run logs what an undisturbed one does.
-        if saves || is_due(training.logging_steps) {
+        if saves || is_save_step || is_due(training.logging_steps) {
             log(&mut run, &window, plan.rate(step), grad_norm, &mixture);
             window = Totals::default();
         }

@@ -2,6 +2,7 @@
 //! checkpoints/, and at the end the trained model itself. Decides whether to start, to resume or to refuse.
 
 use crate::checkpoints::{self, Newest, Progress};
+use crate::command_clock;
 use crate::meter::Meter;
 use crate::model_card;
 use crate::order::Order;
@@ -9,11 +10,13 @@ use crate::run_report;
 use crate::settings::{Kept, TrainingSettings};
 use crate::time_limit;
 use anyhow::{Context, Result, ensure};
-use checkpoint::folder::CheckpointWriter;
+use checkpoint::ModelConfig;
+use checkpoint::folder::{CheckpointWriter, PreparedCheckpoint};
 use checkpoint::weights::Precision;
 use files::run_folder::{self, Change, Lock};
 use serde_json::{Map, Value};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use terminal::Stop;
 use training::memory::gib;
@@ -25,6 +28,7 @@ mod metrics;
 mod monitor;
 mod own;
 mod room;
+mod saves;
 mod saving;
 mod strangers;
 
@@ -37,6 +41,7 @@ use folder::{
 };
 use manifest::{add_to_lineage, keep_history, notes};
 use metrics::Metrics;
+use saves::Saves;
 
 /// A run in progress.
 #[derive(Debug)]
@@ -56,6 +61,9 @@ pub(crate) struct Run {
     measured: Option<Device>,
     /// The entries of the folder, when the run was started, that its model replaces.
     model_files: Vec<String>,
+    saves: Saves,
+    /// The files of the last checkpoint besides its weights, and what they were made of.
+    prepared: Option<(ModelConfig, Precision, Arc<PreparedCheckpoint>)>,
     /// Keeps a second run out of the folder.
     _lock: Lock,
 }
@@ -151,6 +159,8 @@ impl Run {
             damage,
             measured: Some(compute.device),
             model_files,
+            saves: Saves::new(),
+            prepared: None,
             _lock: lock,
         };
         events.iter().for_each(|event| add_to_lineage(&mut run.manifest, event));
@@ -201,6 +211,10 @@ impl Run {
         if let Some(taken) = self.measured.take().and_then(memory_taken) {
             self.record_memory(taken);
         }
+        if let Some(passed) = command_clock::take() {
+            let seconds = passed.as_secs_f64();
+            self.line(&format!("the first step was done {seconds:.1} s after the command was started"));
+        }
     }
 
     /// Prints and records what the first step took of a GPU's memory, beside what was planned.
@@ -245,8 +259,13 @@ impl Run {
     }
 
     /// Returns whether there are steps left to do, of `total`.
-    pub(crate) fn has_steps(&self, total: u64, settings: &TrainingSettings) -> bool {
-        self.progress.step < total && !self.is_out_of_patience(settings)
+    ///
+    /// # Errors
+    /// Names what could not be written of the checkpoint that was being saved.
+    pub(crate) fn has_steps(&mut self, total: u64, settings: &TrainingSettings) -> Result<bool> {
+        let ended = self.saves.ended();
+        self.settle(ended)?;
+        Ok(self.progress.step < total && !self.is_out_of_patience(settings))
     }
 
     fn is_out_of_patience(&self, settings: &TrainingSettings) -> bool {
@@ -283,6 +302,7 @@ impl Run {
         settings: &TrainingSettings,
     ) -> Result<u8> {
         learner.sync_to_host()?;
+        self.await_earlier()?;
         let last = &learner.state().parameters;
         let best = match self.progress.best {
             Some((step, _)) if settings.keep == Kept::Best && step != self.progress.step => {
@@ -326,9 +346,14 @@ impl Run {
     }
 
     fn write_manifest(&mut self) -> Result<()> {
-        self.manifest.insert("progress".into(), serde_json::to_value(&self.progress)?);
-        let text = format!("{:#}\n", Value::Object(self.manifest.clone()));
+        let text = self.manifest_text()?;
         Ok(files::atomic::write(&self.folder.join("run.json"), text)?)
+    }
+
+    /// Returns the text of run.json as of now.
+    fn manifest_text(&mut self) -> Result<String> {
+        self.manifest.insert("progress".into(), serde_json::to_value(&self.progress)?);
+        Ok(format!("{:#}\n", Value::Object(self.manifest.clone())))
     }
 
     /// The report is for people and can be made again: it ends no run.

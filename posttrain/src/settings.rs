@@ -124,7 +124,7 @@ settings! {
         sample_every: u64 = 0,
         /// Maximum number of tokens of a reply to `sample_prompts`
         sample_tokens: usize = 128,
-        /// Steps between two checkpoints; 0 means ten in a run
+        /// Steps between two checkpoints; 0 means ten in a run, fewer where saving would take more than a tenth of its time
         save_steps: u64 = 0,
         /// Maximum number of checkpoints to keep, in addition to the best
         save_total_limit: usize = 2,

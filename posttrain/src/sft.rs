@@ -160,7 +160,7 @@ fn train(
     run.mend(&mut learner, &outgoing, training)?;
     run.monitor(&monitoring, &mut learner, &outgoing, training)?;
     let mut window = Sums::default();
-    while run.has_steps(total, training) {
+    while run.has_steps(total, training)? {
         let step = run.progress.step;
         let batches = rows.step(step, compute.micro_batch_tokens);
         let batches = run.rescued(batches, &mut learner, &outgoing, training)?;
@@ -182,9 +182,12 @@ fn train(
         };
         run.monitor(&monitoring, &mut learner, &outgoing, training)?;
         let stop_code = run.stop_code(training);
-        let saves = is_best || stop_code.is_some() || is_due(save_every);
+        let is_save_step = is_due(save_every);
+        let saves = is_best
+            || stop_code.is_some()
+            || is_save_step && run.has_time_to_save(&learner, training, done == total);
         // A checkpoint ends the window of the means, so that a resumed run logs what an undisturbed one does.
-        if saves || is_due(training.logging_steps) {
+        if saves || is_save_step || is_due(training.logging_steps) {
             let mut values = vec![
                 ("loss", window.mean_loss()),
                 ("learning_rate", schedule.rate(step)),

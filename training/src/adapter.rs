@@ -55,7 +55,7 @@ impl AdapterSettings {
                 *value = ((2.0 * random::uniform(seed, element as u64) - 1.0) * bound) as f32;
             }
         }
-        Parameters { config: config.clone(), layout, values }
+        Parameters { config: config.clone(), layout, values: values.into() }
     }
 }
 

@@ -23,6 +23,7 @@ mod optimizer;
 mod settings;
 mod stored;
 mod totals;
+mod values;
 
 mod backend;
 pub mod cpu;
@@ -46,3 +47,4 @@ pub use peak::Peak;
 pub use settings::{ComputeSettings, Device, Kept, Precision};
 pub use stored::{StoredDistributions, TopTokens};
 pub use totals::Totals;
+pub use values::Values;

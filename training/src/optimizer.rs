@@ -1,15 +1,16 @@
 //! AdamW over the flat buffer, after clipping by the global norm of the gradients.
 
 use crate::parameters::Layout;
+use crate::values::Values;
 use kernels::training::{AdamW, adamw, squared_norm};
 
 /// Both moments of every weight, and the number of steps behind them.
 #[derive(Debug, Clone)]
 pub struct Optimizer {
     /// Running mean of the gradients, as the weights are laid out.
-    pub mean: Vec<f32>,
+    pub mean: Values,
     /// Running mean of the squared gradients, as the weights are laid out.
-    pub square: Vec<f32>,
+    pub square: Values,
     /// Steps done.
     pub step: u64,
 }
@@ -32,7 +33,7 @@ pub struct OptimizerSettings {
 impl Optimizer {
     /// Returns the state before the first step, for this many weights.
     pub fn new(weights: usize) -> Self {
-        Self { mean: vec![0.0; weights], square: vec![0.0; weights], step: 0 }
+        Self { mean: vec![0.0; weights].into(), square: vec![0.0; weights].into(), step: 0 }
     }
 
     /// Does one step and returns the norm of the gradients before clipping. A norm that is not finite changes nothing.

@@ -2,6 +2,7 @@
 //! value projections are adjacent and so one matrix, and so are the gate and up projections. Gradients and moments
 //! have the same layout.
 
+use crate::values::Values;
 use checkpoint::weights::{Weights, expected_tensors};
 use checkpoint::{Architecture, ModelConfig};
 use rayon::prelude::*;
@@ -163,7 +164,7 @@ pub struct Parameters {
     /// The range of each weight in `values`.
     pub layout: Layout,
     /// The weights.
-    pub values: Vec<f32>,
+    pub values: Values,
 }
 
 impl Parameters {
@@ -174,7 +175,7 @@ impl Parameters {
         for tensor in &layout.tensors {
             values.extend(weights.tensor(&tensor.name));
         }
-        Self { config: config.clone(), layout, values }
+        Self { config: config.clone(), layout, values: values.into() }
     }
 
     /// Draws matrices from N(0, initializer_range²), sets norms to 1 and biases to 0, as transformers does. With
@@ -206,7 +207,7 @@ impl Parameters {
             let deviation = config.initializer_range / scale;
             slice.iter_mut().for_each(|value| *value = (normal.next() * deviation) as f32);
         });
-        Self { config: config.clone(), layout, values }
+        Self { config: config.clone(), layout, values: values.into() }
     }
 
     /// Gives the embedding (and an untied head) more rows. Each new row is the mean of the previous ones.
@@ -230,7 +231,7 @@ impl Parameters {
                 (previous..rows).for_each(|_| values.extend_from_slice(&mean));
             }
         }
-        (self.layout, self.values) = (layout, values);
+        (self.layout, self.values) = (layout, values.into());
     }
 
     /// Returns the tensors (name, shape, values) as a checkpoint's file names them.

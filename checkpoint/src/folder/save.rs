@@ -38,6 +38,44 @@ pub struct AdapterRecord<'a> {
     pub base_sha256: &'a str,
 }
 
+/// A checkpoint to be written, without its weights, that depends on nothing else: another thread may write it.
+#[derive(Clone, Debug)]
+pub struct PreparedCheckpoint {
+    /// Names and contents, in the order in which they are written.
+    files: Vec<(String, Vec<u8>)>,
+    weights_file: &'static str,
+    precision: Precision,
+    /// Of the weights' metadata.
+    entries: Vec<(&'static str, String)>,
+}
+
+impl PreparedCheckpoint {
+    /// Writes every file into a folder that exists, the weights last. Returns the list of them with checksums of this kind,
+    /// which is not written. The tensors have name, shape and row-major values.
+    ///
+    /// # Errors
+    /// Names the file that cannot be written.
+    pub fn write_unlisted<V: AsRef<[f32]>>(
+        &self,
+        folder: &Path,
+        tensors: &[(String, Vec<usize>, V)],
+        algorithm: Algorithm,
+    ) -> Result<Manifest, Error> {
+        let mut manifest = Manifest::default();
+        for (name, bytes) in &self.files {
+            if let Some((inner, _)) = name.split_once('/') {
+                files::atomic::create_folder(&folder.join(inner))?;
+            }
+            manifest.insert(name, Content::of_bytes(bytes, algorithm));
+            files::atomic::write(&folder.join(name), bytes)?;
+        }
+        let path = folder.join(self.weights_file);
+        let content = weights::write_with(&path, tensors, self.precision, &self.entries, algorithm)?;
+        manifest.insert(self.weights_file, content);
+        Ok(manifest)
+    }
+}
+
 impl CheckpointWriter<'_> {
     /// Writes every file into a folder that exists, the weights last, then the list of them with their lengths and
     /// SHA-256 ([`manifest::FILE_NAME`]). Each is whole or absent. The tensors have name, shape and row-major values.
@@ -51,65 +89,50 @@ impl CheckpointWriter<'_> {
         precision: Precision,
     ) -> Result<Manifest, Error> {
         let list = folder.join(manifest::FILE_NAME);
+        let prepared = self.prepare(precision)?;
         // Files of two checkpoints together are never listed.
         files::atomic::remove(&list)?;
-        let manifest = self.write_unlisted(folder, tensors, precision, Algorithm::Sha256)?;
+        let manifest = prepared.write_unlisted(folder, tensors, Algorithm::Sha256)?;
         manifest.write(&list)?;
         Ok(manifest)
     }
 
-    /// As [`CheckpointWriter::write`], but returns the list, with checksums of this kind, instead of writing it.
+    /// Makes the contents of all files but the weights.
     ///
     /// # Errors
-    /// Names the file that cannot be written.
-    pub fn write_unlisted<V: AsRef<[f32]>>(
-        &self,
-        folder: &Path,
-        tensors: &[(String, Vec<usize>, V)],
-        precision: Precision,
-        algorithm: Algorithm,
-    ) -> Result<Manifest, Error> {
-        let mut manifest = Manifest::default();
+    /// When the tokenizer itself fails.
+    pub fn prepare(&self, precision: Precision) -> Result<PreparedCheckpoint, Error> {
         let mut config = self.config.to_json();
         config["torch_dtype"] = if precision == Precision::F32 { "float32" } else { "bfloat16" }.into();
         if self.adapter.is_none() {
             self.put_unknown_fields(&mut config);
         }
-        let mut bytes = |name: &str, bytes: &[u8]| {
-            manifest.insert(name, Content::of_bytes(bytes, algorithm));
-            files::atomic::write(&folder.join(name), bytes)
-        };
-        for (name, content) in &self.inherited.licenses {
-            bytes(name, content)?;
-        }
-        if self.template.is_some() && !self.inherited.templates.is_empty() {
-            files::atomic::create_folder(&folder.join(TEMPLATES))?;
+        let mut files = self.inherited.licenses.clone();
+        let mut text = |name: &str, text: String| files.push((name.to_owned(), text.into_bytes()));
+        if self.template.is_some() {
             for (name, source) in &self.inherited.templates {
-                bytes(&format!("{TEMPLATES}/{name}.jinja"), source.as_bytes())?;
+                text(&format!("{TEMPLATES}/{name}.jinja"), source.clone());
             }
         }
-        let mut text = |name: &str, text: &str| bytes(name, text.as_bytes());
         match &self.adapter {
-            Some(record) => text(adapter::CONFIG_FILE, &pretty(&record.config.to_json()))?,
-            None => text("config.json", &pretty(&config))?,
+            Some(record) => text(adapter::CONFIG_FILE, pretty(&record.config.to_json())),
+            None => text("config.json", pretty(&config)),
         }
-        text("generation_config.json", &pretty(&self.generation()))?;
-        text("tokenizer.json", &self.tokenizer.to_json()?)?;
-        text("tokenizer_config.json", &pretty(&self.tokenizer_settings().into()))?;
+        text("generation_config.json", pretty(&self.generation()));
+        text("tokenizer.json", self.tokenizer.to_json()?);
+        text("tokenizer_config.json", pretty(&self.tokenizer_settings().into()));
         if let Some(template) = self.template {
-            text("chat_template.jinja", template.source())?;
+            text("chat_template.jinja", template.source().to_owned());
         }
         // An adapter is small: it keeps all its bits.
-        let (name, precision, entries) = match &self.adapter {
+        let (weights_file, precision, entries) = match &self.adapter {
             Some(record) => {
                 let entry = (adapter::BASE_SHA256, record.base_sha256.to_owned());
                 (adapter::WEIGHTS_FILE, Precision::F32, vec![entry])
             }
             None => ("model.safetensors", precision, Vec::new()),
         };
-        let content = weights::write_with(&folder.join(name), tensors, precision, &entries, algorithm)?;
-        manifest.insert(name, content);
-        Ok(manifest)
+        Ok(PreparedCheckpoint { files, weights_file, precision, entries })
     }
 
     /// Adds what the parent's `config.json` has that this project does not write.

@@ -64,7 +64,7 @@ pub(super) fn write(
     }
     let entries = [(PROGRESS, progress), (RUN, run), (CHECKSUM, summer.finish().checksum)];
     let tensors = [0, 1, 2].map(|tensor| {
-        let values = buffers[tensor].as_slice();
+        let values = &buffers[tensor][..];
         (TENSORS[tensor].to_owned(), vec![values.len()], values)
     });
     Ok(weights::write_with(&folder.join(FILE), &tensors, Precision::F32, &entries, Algorithm::Xxh3)?)

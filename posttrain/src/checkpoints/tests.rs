@@ -3,18 +3,20 @@
 #![allow(clippy::unwrap_used, reason = "a test may fail loudly")]
 
 use super::*;
+use checkpoint::folder::CheckpointWriter;
+use checkpoint::weights::Precision;
 use checkpoint::{ChatTemplate, Inherited, ModelConfig, Tokenizer};
 use tempfile::TempDir;
 
 /// A tiny model, its tokenizer, and a folder of checkpoints.
-struct Fixture {
+pub(crate) struct Fixture {
     folder: TempDir,
-    parameters: Parameters,
+    pub(crate) parameters: Parameters,
     tokenizer: Tokenizer,
 }
 
 impl Fixture {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let tokenizer = serde_json::json!({
             "version": "1.0", "truncation": null, "padding": null, "added_tokens": [], "normalizer": null,
             "pre_tokenizer": null, "post_processor": null, "decoder": null,
@@ -37,7 +39,8 @@ impl Fixture {
         }
     }
 
-    fn save(&self, step: u64) -> PathBuf {
+    /// The files besides the weights.
+    pub(crate) fn prepared(&self) -> PreparedCheckpoint {
         let (config, template) = (&self.parameters.config, ChatTemplate::chatml());
         let outgoing = CheckpointWriter {
             config,
@@ -48,6 +51,10 @@ impl Fixture {
             template: Some(&template),
             adapter: None,
         };
+        outgoing.prepare(Precision::F32).unwrap()
+    }
+
+    fn save(&self, step: u64) -> PathBuf {
         let mut parameters = self.parameters.clone();
         parameters.values[0] = step as f32;
         let mut optimizer = Optimizer::new(parameters.values.len());
@@ -61,7 +68,7 @@ impl Fixture {
             ..Progress::default()
         };
         let run = Map::from_iter([("command".to_owned(), Value::from("sft"))]);
-        save(self.folder.path(), &outgoing, &state, &progress, &run, Precision::F32).unwrap();
+        save(self.folder.path(), &self.prepared(), state, &progress, &run).unwrap();
         folder_of(self.folder.path(), step)
     }
 

@@ -98,8 +98,8 @@ impl Metrics {
         }
     }
 
-    /// Waits until metrics.jsonl is on disk. If it was removed while the run wrote it, its lines are gone: a new one begins.
-    pub(super) fn sync(&mut self) {
+    /// Returns metrics.jsonl, to be synced. If it was removed while the run wrote it, its lines are gone: a new one begins.
+    pub(super) fn file(&mut self) -> Option<File> {
         if !self.path.is_file() {
             let path = self.path.display();
             terminal::message!(
@@ -112,9 +112,7 @@ impl Metrics {
                 Err(error) => self.warn(&error),
             }
         }
-        if let Err(error) = self.file.sync_data() {
-            self.warn(&error);
-        }
+        self.file.try_clone().map_err(|error| self.warn(&error)).ok()
     }
 
     fn warn(&mut self, error: &dyn std::error::Error) {
@@ -153,7 +151,7 @@ mod tests {
         let (mut metrics, _) = Metrics::open(folder.path(), 0).unwrap();
         metrics.write(&at(1), &[("loss", 0.5)]);
         std::fs::remove_dir_all(folder.path()).unwrap();
-        metrics.sync();
+        metrics.file().unwrap().sync_data().unwrap();
         metrics.write(&at(2), &[("loss", 0.25)]);
         let text = std::fs::read_to_string(folder.path().join("metrics.jsonl")).unwrap();
         assert!(text.starts_with("{\"step\":2,") && text.lines().count() == 1, "{text}");
@@ -202,7 +200,7 @@ mod tests {
         let (mut metrics, _) = Metrics::open(folder.path(), 0).unwrap();
         assert!(metrics.events.is_none());
         metrics.write(&at(1), &[("loss", 0.5)]);
-        metrics.sync();
+        metrics.file().unwrap().sync_data().unwrap();
         assert_eq!(std::fs::read_to_string(folder.path().join("metrics.jsonl")).unwrap().lines().count(), 1);
     }
 

@@ -55,8 +55,8 @@ impl Run {
         refuse_nan_weights(parameters, self.progress.step)?;
         // Removed when it is dropped; what a killed process leaves is removed when the run resumes.
         let folder = NewFolder::create(&self.folder.join("scored"))?;
-        let precision = settings.saved_precision();
-        outgoing.write_unlisted(folder.path(), &parameters.named(), precision, Algorithm::Xxh3)?;
+        let prepared = self.prepared(outgoing, settings.saved_precision())?;
+        prepared.write_unlisted(folder.path(), &parameters.named(), Algorithm::Xxh3)?;
         if let Some(benchmarks) = benchmarks
             && let Some(scores) = benchmarks.tasks.score(folder.path(), &self.stop)?
         {

@@ -240,7 +240,7 @@ mod emulated {
             assert!(learner.update(1e-2).unwrap_err().to_string().contains("the step was not applied"));
             learner.sync_to_host().unwrap();
             assert_eq!(learner.state().optimizer.step, 8);
-            (losses, learner.state().parameters.values.clone())
+            (losses, learner.state().parameters.values.to_vec())
         });
         let [(cpu_losses, cpu), (losses, gpu)] = runs;
         for (actual, expected) in losses.iter().zip(&cpu_losses) {

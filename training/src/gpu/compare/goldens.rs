@@ -80,7 +80,8 @@ fn state(config: &ModelConfig) -> TrainingState {
     let layout = Layout::new(config);
     let values =
         layout.tensors.iter().flat_map(|tensor| random::hashed_values(&tensor.name, tensor.range.len()));
-    let parameters = Parameters { config: config.clone(), values: values.collect(), layout };
+    let parameters =
+        Parameters { config: config.clone(), values: values.collect::<Vec<f32>>().into(), layout };
     let optimizer = Optimizer::new(parameters.values.len());
     TrainingState { parameters, optimizer }
 }
