@@ -17,7 +17,6 @@ pub use spans::TokenRole;
 use crate::error::Error;
 use crate::{ChatTemplate, Tokenizer};
 use marks::{MARKS, SPLIT_MARKS, encode, split_special_tokens, unused_characters};
-use message::as_json;
 use serde_json::{Map, Value};
 use spans::{Span, content_spans, message_spans, role_of};
 use std::ops::Range;
@@ -80,7 +79,7 @@ pub fn render_unfinished(
     };
     let mark = unused_characters(messages, &MARKS)[0];
     let marked = Message { content: format!("{}{mark}", last.content), ..last.clone() };
-    let messages = as_json(&[earlier, &[marked]].concat());
+    let messages = [earlier, &[marked]].concat();
     let text = template.render_with(&messages, tools, false, variables)?;
     match text.find(mark) {
         Some(end) => Ok(text[..end].to_owned()),
@@ -100,7 +99,7 @@ pub fn render_text(
     add_generation_prompt: bool,
     variables: &Map<String, Value>,
 ) -> Result<String, Error> {
-    template.render_with(&as_json(messages), tools, add_generation_prompt, variables)
+    template.render_with(messages, tools, add_generation_prompt, variables)
 }
 
 /// The text of a conversation up to the start of the *user's* next message: Magpie's pre-query prompt.
@@ -111,7 +110,7 @@ pub fn render_user_opening(template: &ChatTemplate, messages: &[Message]) -> Res
     let mark = unused_characters(messages, &MARKS)[0];
     let mut opened = messages.to_vec();
     opened.push(Message::new("user", mark));
-    let text = template.render(&as_json(&opened), None, false)?;
+    let text = template.render(&opened, None, false)?;
     match text.find(mark) {
         Some(start) => Ok(text[..start].to_owned()),
         None => Err(Error::Spans {
@@ -157,7 +156,7 @@ pub fn render_as(
     };
     let no_variables = Map::new();
     let variables = options.variables.unwrap_or(&no_variables);
-    let text = template.render_with(&as_json(messages), options.tools, false, variables)?;
+    let text = template.render_with(messages, options.tools, false, variables)?;
     let first = options.first.min(messages.len().saturating_sub(1));
     let contents = content_spans(template, messages, options.tools, variables, first, &text)?;
     let (ids, ranges) = encode(tokenizer, &text, mark)?;
@@ -181,7 +180,7 @@ pub fn render_as(
 
 /// The text that the template prints before an assistant's reply; empty if the template does not show it.
 fn opening(template: &ChatTemplate, variables: &Map<String, Value>) -> String {
-    let messages = as_json(&[Message::new("user", "Hi")]);
+    let messages = [Message::new("user", "Hi")];
     let text = |prompt: bool| template.render_with(&messages, None, prompt, variables).unwrap_or_default();
     let (without, with) = (text(false), text(true));
     with.strip_prefix(&without).unwrap_or_default().to_owned()

@@ -20,9 +20,11 @@ use crate::error::{Error, read_to_string};
 use chrono::{DateTime, Local};
 use elsewhere::{Exhausted, Question, Reply};
 use generation::without_generation_marks;
+use minijinja::value::Value as TemplateValue;
 use parsed::Parsed;
-use serde_json::{Map, Value, json};
-use std::collections::{BTreeSet, HashSet};
+use serde::Serialize;
+use serde_json::{Map, Value};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -105,13 +107,13 @@ impl ChatTemplate {
         Self::new(&read_to_string(path)?, bos_token, eos_token).map_err(|error| Error::invalid(path, error))
     }
 
-    /// The text of a conversation. `messages` and `tools` are JSON, as the template reads them.
+    /// The text of a conversation. `messages` and `tools` become JSON, as the template reads them.
     ///
     /// # Errors
     /// Contains the exception that the template raised, or the line that failed.
     pub fn render(
         &self,
-        messages: &serde_json::Value,
+        messages: &(impl Serialize + ?Sized),
         tools: Option<&serde_json::Value>,
         add_generation_prompt: bool,
     ) -> Result<String, Error> {
@@ -125,27 +127,29 @@ impl ChatTemplate {
     /// Contains the exception that the template raised, the line that failed, or the bound of output or time.
     pub fn render_with(
         &self,
-        messages: &serde_json::Value,
+        messages: &(impl Serialize + ?Sized),
         tools: Option<&serde_json::Value>,
         add_generation_prompt: bool,
         variables: &Map<String, serde_json::Value>,
     ) -> Result<String, Error> {
-        let mut context = json!({
-            "messages": messages,
-            "tools": tools,
-            "documents": null,
-            "add_generation_prompt": add_generation_prompt,
-            "bos_token": self.bos_token,
-            "eos_token": self.eos_token,
-        });
-        if let Some(context) = context.as_object_mut() {
-            for (name, value) in variables {
-                context.entry(name.as_str()).or_insert_with(|| value.clone());
-            }
+        let mut context = BTreeMap::from([
+            ("messages", TemplateValue::from_serialize(messages)),
+            ("tools", TemplateValue::from_serialize(tools)),
+            ("documents", TemplateValue::from(())),
+            ("add_generation_prompt", TemplateValue::from(add_generation_prompt)),
+            ("bos_token", TemplateValue::from(self.bos_token.as_str())),
+            ("eos_token", TemplateValue::from(self.eos_token.as_str())),
+        ]);
+        for (name, value) in variables {
+            context.entry(name.as_str()).or_insert_with(|| TemplateValue::from_serialize(value));
         }
         match &self.parsed {
             Some(parsed) => parsed.render(context).map_err(Error::Template),
-            None => self.render_elsewhere(context),
+            None => {
+                let context =
+                    serde_json::to_value(context).map_err(|error| Error::Template(error.to_string()));
+                self.render_elsewhere(context?)
+            }
         }
     }
 

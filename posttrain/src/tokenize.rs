@@ -1,10 +1,10 @@
 //! Data files -> a store of tokenized sequences: in parallel, once for the same content and rules.
 
-use crate::examples::{Kind, Rules, example};
+use crate::examples::{Dropped, Example, Kind, Rules, example};
 use crate::tokens::{Counts, Store, Writer, remove_abandoned};
 use anyhow::{Context, Result, bail};
 use datasets::batch::batch;
-use datasets::{LocatedRow, ReadOptions};
+use datasets::{InvalidRow, LocatedRow, ReadOptions, Rows};
 use files::hash::Hasher;
 use rayon::prelude::*;
 use serde_json::json;
@@ -50,16 +50,24 @@ pub(crate) fn tokenized(
     let progress = Progress::new("tokenizing", "rows", None);
     for path in paths {
         let mut rows = datasets::read_with(path, options)?;
+        let mut next = read_chunk(&mut rows);
         loop {
-            let chunk: Vec<LocatedRow> = batch(&mut rows, CHUNK).into_iter().collect::<Result<_, _>>()?;
-            for invalid in rows.take_invalid() {
+            let Chunk { rows: chunk, invalid } = next?;
+            for row in invalid {
                 writer.counts.rows += 1;
-                writer.drop_row(&invalid.file, invalid.number, "invalid", &invalid.reason)?;
+                writer.drop_row(&row.file, row.number, "invalid", &row.reason)?;
             }
             if chunk.is_empty() {
                 break;
             }
-            write_chunk(&mut writer, &chunk, kind, rules)?;
+            // The next rows are read while these are encoded.
+            let encode = |located: &LocatedRow| example(&located.row, kind, rules);
+            let mut examples = Vec::new();
+            next = rayon::in_place_scope(|scope| {
+                scope.spawn(|_| examples = chunk.par_iter().map(encode).collect());
+                read_chunk(&mut rows)
+            });
+            write_chunk(&mut writer, &chunk, examples)?;
             progress.set_with(writer.counts.rows as u64, || format!("{} tokens", writer.counts.tokens));
         }
         writer.counts.surrogates += rows.surrogates();
@@ -123,8 +131,22 @@ pub(crate) fn report_counts(name: &str, stores: &[&Store]) {
     }
 }
 
-fn write_chunk(writer: &mut Writer, chunk: &[LocatedRow], kind: Kind, rules: &Rules<'_>) -> Result<()> {
-    let examples: Vec<_> = chunk.par_iter().map(|located| example(&located.row, kind, rules)).collect();
+/// Rows that are encoded together, and those that were left out on the way to them.
+struct Chunk {
+    rows: Vec<LocatedRow>,
+    invalid: Vec<InvalidRow>,
+}
+
+fn read_chunk(rows: &mut Rows) -> Result<Chunk> {
+    let read = batch(rows, CHUNK).into_iter().collect::<Result<_, _>>()?;
+    Ok(Chunk { rows: read, invalid: rows.take_invalid() })
+}
+
+fn write_chunk(
+    writer: &mut Writer,
+    chunk: &[LocatedRow],
+    examples: Vec<Result<Example, Dropped>>,
+) -> Result<()> {
     for (located, example) in chunk.iter().zip(examples) {
         writer.counts.rows += 1;
         match example {

@@ -1,6 +1,6 @@
 //! Characters that no message contains, by which parts of a rendered text are found again and special tokens are split.
 
-use super::message::{Message, as_json};
+use super::message::Message;
 use crate::Tokenizer;
 use crate::error::Error;
 use std::collections::BTreeSet;
@@ -28,7 +28,7 @@ pub(super) fn unused_characters(
     pairs: &'static [[&'static str; 2]; 4],
 ) -> [&'static str; 2] {
     // In no field: templates print more than contents.
-    let all = as_json(messages).to_string();
+    let all = serde_json::to_string(messages).expect("messages are plain JSON");
     let unused = |pair: &&[&str; 2]| !pair.iter().any(|mark| all.contains(mark));
     *pairs.iter().find(unused).unwrap_or(&pairs[0])
 }

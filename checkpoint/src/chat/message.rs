@@ -34,8 +34,3 @@ impl Message {
         Self { role: role.to_owned(), content: content.into(), ..Self::default() }
     }
 }
-
-/// Messages as the template reads them.
-pub(super) fn as_json(messages: &[Message]) -> Value {
-    serde_json::to_value(messages).expect("messages are plain JSON")
-}

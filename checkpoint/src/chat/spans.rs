@@ -3,7 +3,7 @@
 //! They are found by rendering the messages again with marks around their contents.
 
 use super::marks::{MARKS, unused_characters};
-use super::message::{Message, as_json};
+use super::message::Message;
 use crate::ChatTemplate;
 use crate::error::Error;
 use serde_json::{Map, Value};
@@ -42,7 +42,7 @@ pub(super) fn content_spans(
         .enumerate()
         .map(|(index, message)| if index < first { message.clone() } else { mark(message, open, close) })
         .collect();
-    let marked = template.render_with(&as_json(&marked), tools, false, variables)?;
+    let marked = template.render_with(&marked, tools, false, variables)?;
     let messages = &messages[first..];
     let mut plain = String::with_capacity(text.len());
     let mut spans = Vec::with_capacity(messages.len());

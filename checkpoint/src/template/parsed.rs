@@ -5,7 +5,7 @@ use super::generation::without_generation_marks;
 use super::output::BoundedText;
 use chrono::{DateTime, Local};
 use minijinja::{Environment, ErrorKind, UndefinedBehavior};
-use serde_json::Value;
+use serde::Serialize;
 use std::collections::HashSet;
 
 /// Maximum instructions of the template engine for one conversation: about a second. A loop that prints nothing ends by
@@ -69,7 +69,7 @@ impl Parsed {
     ///
     /// # Errors
     /// Contains the exception that the template raised, the line that failed, or the bound of output or time.
-    pub(super) fn render(&self, context: Value) -> Result<String, String> {
+    pub(super) fn render(&self, context: impl Serialize) -> Result<String, String> {
         let template = self.environment.get_template("chat_template").expect("added when it was parsed");
         let mut output = BoundedText::new();
         let rendered = template.render_captured_to(context, &mut output).map(drop);

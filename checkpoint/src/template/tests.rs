@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may fail loudly")]
 
 use super::*;
+use serde_json::json;
 
 fn render(source: &str, messages: &serde_json::Value) -> Result<String, Error> {
     ChatTemplate::new(source, "<s>", "</s>")?.render(messages, None, false)
