@@ -1,7 +1,7 @@
 //! Our encoder and the tokenizers crate give the same ids and byte ranges: for texts in ten languages, for generated ones
 //! of all of Unicode, with special tokens within words and long runs, for every kind of tokenizer that ours knows. More
-//! generated texts, a million of each tokenizer: `SMOL_ENCODED_TEXTS=1000000 cargo test --release -p checkpoint --test
-//! encoders`.
+//! generated texts, a million of each tokenizer, and all of the public ones: `SMOL_ENCODED_TEXTS=1000000 cargo test --release -p
+//! checkpoint --test encoders`; `SMOL_ENCODER=smollm2` for one of them.
 
 #![allow(clippy::unwrap_used, reason = "a test may fail loudly")]
 
@@ -130,7 +130,9 @@ impl Random {
 #[test]
 fn ids_and_ranges_are_those_of_the_reference() {
     let count = std::env::var("SMOL_ENCODED_TEXTS").map_or(3000, |count| count.parse().unwrap());
-    for (name, json) in tokenizers() {
+    let chosen = std::env::var("SMOL_ENCODER").ok();
+    let is_chosen = |name: &str| chosen.as_ref().is_none_or(|chosen| chosen == name);
+    for (name, json) in tokenizers().into_iter().filter(|(name, _)| is_chosen(name)) {
         let tokenizer = Tokenizer::from_json(&json.to_string()).unwrap();
         assert_eq!(tokenizer.slow_because(), None, "{name}");
         LANGUAGES.iter().for_each(|text| assert_equal(name, &tokenizer, text));
@@ -143,22 +145,70 @@ fn ids_and_ranges_are_those_of_the_reference() {
     }
 }
 
+/// Every string of JSON, and every line of other texts.
+fn strings_of(path: &Path) -> Vec<String> {
+    fn collect(value: &Value, strings: &mut Vec<String>) {
+        match value {
+            Value::String(text) => strings.push(text.clone()),
+            Value::Array(values) => values.iter().for_each(|value| collect(value, strings)),
+            Value::Object(fields) => fields.values().for_each(|value| collect(value, strings)),
+            _ => {}
+        }
+    }
+    let Ok(text) = std::fs::read_to_string(path) else { return Vec::new() };
+    let mut strings = Vec::new();
+    let is_json = path.extension().is_some_and(|kind| kind == "json" || kind == "jsonl");
+    let values = serde_json::Deserializer::from_str(&text).into_iter::<Value>();
+    match values.collect::<Result<Vec<Value>, _>>() {
+        Ok(values) if is_json => values.iter().for_each(|value| collect(value, &mut strings)),
+        _ => strings.extend(text.split_inclusive('\n').map(str::to_owned)),
+    }
+    strings
+}
+
+/// The files of a folder and of those in it.
+fn files_of(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+    entries.flat_map(|path| if path.is_dir() { files_of(&path) } else { vec![path] }).collect()
+}
+
 #[test]
 fn public_texts_have_the_ids_of_the_reference() {
     let Some(shared) = shared() else { return };
-    let folders = ["text", "instruct/oasst", "instruct/llamafactory", "preference", "goldens"];
-    let files = folders.iter().filter_map(|folder| std::fs::read_dir(shared.join(folder)).ok()).flatten();
     let (_, json) = tokenizers().pop().unwrap();
     let tokenizer = Tokenizer::from_json(&json.to_string()).unwrap();
+    // Some megabytes unless all are asked for: the reference takes minutes.
+    let limit = if std::env::var_os("SMOL_ENCODED_TEXTS").is_some() { usize::MAX } else { 400 };
     let mut texts = 0;
-    for path in files.flatten().map(|file| file.path()) {
-        let Ok(text) = std::fs::read_to_string(&path) else { continue };
-        for line in text.split_inclusive('\n').take(400) {
-            assert_equal(&path.display().to_string(), &tokenizer, line);
+    for path in files_of(&shared) {
+        for text in strings_of(&path).iter().take(limit) {
+            assert_equal(&path.display().to_string(), &tokenizer, text);
             texts += 1;
         }
     }
+    println!("{texts} texts");
     assert!(texts > 1000, "{texts}");
+}
+
+/// Every tokenizer of the test data has an encoder, or a reason why it has none.
+#[test]
+fn every_tokenizer_is_encoded_as_the_reference_does() {
+    let Some(shared) = shared() else { return };
+    let files = files_of(&shared.join("models"));
+    let tokenizers = files.iter().filter(|path| path.ends_with("tokenizer.json"));
+    let mut reasons = Vec::new();
+    for path in tokenizers {
+        let tokenizer = Tokenizer::open(path).unwrap();
+        reasons.push(tokenizer.slow_because().map(str::to_owned));
+        for text in LANGUAGES {
+            assert_equal(&path.display().to_string(), &tokenizer, text);
+            let document = tokenizer.encode_document(text).unwrap();
+            let reference = tokenizers::Tokenizer::from_file(path).unwrap();
+            assert_eq!(document, reference.encode(text, true).unwrap().get_ids());
+        }
+    }
+    reasons.sort();
+    assert_eq!(reasons, [None, Some("it has a normalizer".to_owned())]);
 }
 
 /// Special tokens that a tokenizer puts around documents are the same, and other tokenizers are named.
