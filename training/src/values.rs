@@ -1,8 +1,7 @@
 //! Numbers that a checkpoint is written from while the training continues. A clone shares them, and they are copied only if
 //! they change before the clone is dropped: a step computes gradients for most of its time, and changes no weight then.
 //!
-//! The memory of a copy is kept for the next one. Fresh memory costs much more than copying: half a gigabyte took 0.8 s at
-//! first and 0.1 s again (two cores of a virtual machine; in huge pages, which it had to be given first, 4 s).
+//! The memory of a copy is kept for the next one: the first touch of fresh memory costs several times as much as the copying.
 
 use rayon::prelude::*;
 use std::mem::take;
