@@ -1,0 +1,180 @@
+//! What of a shared run is done, running and missing, and the command that runs what is missing.
+
+use crate::board::{FOLDER, RECORD, age, present};
+use crate::claim::{CLAIMS, ClaimFile, DONE, claim_file};
+use crate::listing::{latest_claims, names};
+use crate::owner::Owner;
+use crate::record::{Record, Stage};
+use anyhow::{Result, ensure};
+use std::collections::{HashMap, HashSet};
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+/// The state of a run.
+#[derive(Debug)]
+struct State {
+    folder: PathBuf,
+    record: Record,
+    done: HashSet<String>,
+    claims: HashMap<String, u32>,
+    here: Owner,
+    now: SystemTime,
+}
+
+/// The shards of a stage.
+#[derive(Debug, Default)]
+struct Counts {
+    done: usize,
+    running: Vec<(usize, String)>,
+    stale: Vec<(usize, String)>,
+    missing: Vec<usize>,
+}
+
+/// Whether a folder contains a shared run, finished or not.
+pub fn is_shared(out: &Path) -> bool {
+    out.join(FOLDER).join(RECORD).is_file()
+}
+
+/// Whether a folder contains a shared run whose last stage is not done.
+///
+/// # Errors
+/// When its record cannot be read.
+pub fn is_unfinished(out: &Path) -> Result<bool> {
+    if !is_shared(out) {
+        return Ok(false);
+    }
+    let folder = out.join(FOLDER);
+    let (record, done) = (Record::read(&folder.join(RECORD))?, names(&folder.join(DONE))?);
+    let is_open = |stage: &Stage| (0..stage.shards).any(|shard| !done.contains(&stage.unit(shard)));
+    Ok(record.stages.last().is_some_and(is_open))
+}
+
+/// Describes the shared run in the folder `out`. Claims older than `lease` are stale.
+///
+/// # Errors
+/// When there is none.
+pub fn text(out: &Path, lease: Duration) -> Result<String> {
+    let folder = out.join(FOLDER);
+    ensure!(
+        is_shared(out),
+        "{} contains no shared run; give the `--out` of a command that was started with `--shards`",
+        out.display()
+    );
+    let here = Owner::this();
+    let state = State {
+        record: Record::read(&folder.join(RECORD))?,
+        done: names(&folder.join(DONE))?,
+        claims: latest_claims(&folder.join(CLAIMS))?,
+        now: present(&folder.join(CLAIMS), &here)?,
+        folder,
+        here,
+    };
+    Ok(state.text(lease))
+}
+
+impl State {
+    fn text(&self, lease: Duration) -> String {
+        let mut text = format!("{} in {}\n", self.record.program, self.folder.with_file_name("").display());
+        let mut left = 0;
+        for stage in &self.record.stages {
+            let counts = self.counts(stage, lease);
+            let Counts { done, running, stale, missing } = &counts;
+            left = left.max(stage.shards - done);
+            let _ = writeln!(
+                text,
+                "{}: {} shards, {done} done, {} running, {} stale, {} missing",
+                stage.name,
+                stage.shards,
+                running.len(),
+                stale.len(),
+                missing.len()
+            );
+            for (title, list) in [("running", running), ("stale", stale)] {
+                for (shard, holder) in list {
+                    let _ = writeln!(text, "  {title} {shard}: {holder}");
+                }
+            }
+            if !missing.is_empty() && missing.len() < stage.shards {
+                let _ = writeln!(text, "  missing {}", ranges(missing));
+            }
+        }
+        match left {
+            0 => text.push_str("complete"),
+            left => {
+                let _ = write!(text, "to run what is left: {}", self.remedy(left));
+            }
+        }
+        text
+    }
+
+    fn counts(&self, stage: &Stage, lease: Duration) -> Counts {
+        let mut counts = Counts::default();
+        for shard in 0..stage.shards {
+            let unit = stage.unit(shard);
+            if self.done.contains(&unit) {
+                counts.done += 1;
+                continue;
+            }
+            let Some(epoch) = self.claims.get(&unit) else {
+                counts.missing.push(shard);
+                continue;
+            };
+            let file = claim_file(&self.folder, &unit, *epoch);
+            let claim = ClaimFile::read(&file);
+            let age = age(&file, self.now).unwrap_or_default();
+            let holder = match &claim {
+                Some(ClaimFile { owner, worker, .. }) => format!(
+                    "worker {worker}, process {} on {}, seen {} s ago",
+                    owner.process,
+                    owner.host,
+                    age.as_secs()
+                ),
+                None => "a claim that cannot be read".to_owned(),
+            };
+            match claim {
+                Some(claim) if claim.released => counts.missing.push(shard),
+                Some(claim) if age <= lease && !claim.owner.has_ended(&self.here) => {
+                    counts.running.push((shard, holder));
+                }
+                _ => counts.stale.push((shard, holder)),
+            }
+        }
+        counts
+    }
+
+    /// The launcher's line that runs what is left: as many workers as there are shards, at most as many as before. Which
+    /// shards they are is in the folder, so that the numbers of the workers do not matter.
+    fn remedy(&self, left: usize) -> String {
+        let Record { command, launcher, workers, .. } = &self.record;
+        let workers = left.min(*workers);
+        let command = crate::launch::quoted(command);
+        match launcher.as_str() {
+            "slurm" => format!("smoltalk launch slurm --workers {workers} -- {command} | sbatch"),
+            "kubernetes" => format!(
+                "smoltalk launch kubernetes --workers {workers} --image IMAGE --volume CLAIM=PATH -- {command} | kubectl create -f -"
+            ),
+            "mpirun" => format!("mpirun -n {workers} {command}"),
+            "torchrun" => format!("torchrun --no-python --nproc-per-node {workers} {command}"),
+            _ => command,
+        }
+    }
+}
+
+/// Numbers in order as ranges: `0-3,7`.
+fn ranges(numbers: &[usize]) -> String {
+    let groups = numbers.chunk_by(|one, other| one + 1 == *other);
+    let range = |group: &[usize]| match group {
+        [first, .., last] => format!("{first}-{last}"),
+        _ => group[0].to_string(),
+    };
+    groups.map(range).collect::<Vec<_>>().join(",")
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn numbers_are_written_as_a_launcher_takes_them() {
+        assert_eq!(super::ranges(&[0, 1, 2, 5, 7, 8]), "0-2,5,7-8");
+    }
+}
