@@ -100,7 +100,7 @@ async fn estimate_task(
     let decided = || -> Result<usize> { Ok(run.store.decided(name, sample)?.iter().flatten().count()) };
     let decided_before = decided()?;
     let started = Instant::now();
-    Box::pin(rows::run_all(setup, recipe, run, sample)).await?;
+    Box::pin(rows::run_all(setup, recipe, run, sample, rows::Portion::WHOLE)).await?;
     let (after, seconds) = (answered(run)?, started.elapsed().as_secs_f64());
     let kept = run.store.decided(name, sample)?.into_iter().flatten().filter(|is_kept| *is_kept).count();
     let all = decided()?;

@@ -5,6 +5,8 @@
 use crate::budget::{Budget, Limit};
 use crate::run::Run;
 use crate::setup::{Setup, TeacherOptions};
+use crate::shared_run::{self, Ended, SharedRun};
+use crate::write_dataset::Written;
 use crate::{goal, resume, write_dataset};
 use anyhow::{Context, Result, bail};
 use datasets::export::FileFormat;
@@ -32,24 +34,24 @@ pub struct Options {
     rows: Option<usize>,
     /// Number of rows to keep, per task: rows are started until so many are kept, or until --rows are started or --budget is
     /// used up
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", conflicts_with = "shards")]
     kept: Option<usize>,
     /// Try rows again that were dropped for a reason: refused for those that the endpoint refused or failed, or a name in
     /// dropped.jsonl, such as cut_off; repeat it for several
-    #[arg(long, value_name = "REASON", conflicts_with = "restart")]
+    #[arg(long, value_name = "REASON", conflicts_with_all = ["restart", "shards"])]
     retry: Vec<String>,
     /// Folder of the run and its dataset
     #[arg(long, default_value = "dataset")]
     out: PathBuf,
     /// Maximum cost of the run in all its sessions, such as 25usd, 500ktok or 10Mtok; the run stops before
     /// exceeding it
-    #[arg(long)]
+    #[arg(long, conflicts_with = "shards")]
     budget: Option<Limit>,
-    #[arg(long, help = RESTART_HELP)]
+    #[arg(long, help = RESTART_HELP, conflicts_with = "shards")]
     restart: bool,
     /// Remove damaged answers from the run's store and ask for them again, which costs their calls; a copy of the store
     /// is kept in set-aside-N
-    #[arg(long, conflicts_with = "restart")]
+    #[arg(long, conflicts_with_all = ["restart", "shards"])]
     repair: bool,
     /// Form of the dataset's files
     #[arg(long, value_enum, default_value_t)]
@@ -57,11 +59,13 @@ pub struct Options {
     #[arg(long, help = NO_LOCK_HELP)]
     no_lock: bool,
     /// Send calls as provider batches (OpenAI's /files and /batches): cheaper, but answered hours later
-    #[arg(long)]
+    #[arg(long, conflicts_with = "shards")]
     batch: bool,
     /// Time between two status requests of a batch, in seconds
     #[arg(long, default_value_t = 60.0, requires = "batch")]
     batch_poll: f64,
+    #[command(flatten)]
+    sharing: shards::Options,
 }
 
 /// Generates the dataset; returns the exit code.
@@ -81,6 +85,10 @@ async fn generate(options: &Options) -> Result<u8> {
     if options.budget.is_some() {
         setup.check_bounded(&options.teachers)?;
     }
+    if let Some(shards) = options.sharing.shards()? {
+        return Box::pin(share(options, &setup, shards, bound)).await;
+    }
+    shared_run::refuse_unfinished(&options.out)?;
     if options.restart {
         resume::set_aside(&options.out, options.no_lock)?;
     }
@@ -113,17 +121,41 @@ async fn generate(options: &Options) -> Result<u8> {
     }
     let is_complete = !run.budget.is_exhausted();
     let written = write_dataset::write(&setup, &run, &limits, (options.format, is_complete))?;
-    terminal::results!("{}", written.summary)?;
-    for line in &written.poor_yields {
-        terminal::message!("warning: {line}");
-    }
+    let code = report(&written)?;
     if is_complete {
-        return Ok(if written.poor_yields.is_empty() { 0 } else { POOR_YIELD });
+        return Ok(code);
     }
     terminal::message!(
         "stopped before the budget was exceeded; run the same command with a larger `--budget` to resume"
     );
     Ok(BUDGET_EXHAUSTED)
+}
+
+/// Works on a dataset together with other processes.
+async fn share(options: &Options, setup: &Setup, shards: usize, rows: usize) -> Result<u8> {
+    let (out, sharing) = (&options.out, &options.sharing);
+    let run =
+        SharedRun { out, options: sharing, shards, rows, format: options.format, no_lock: options.no_lock };
+    match run.generate(setup).await? {
+        Ended::Written(written) => report(&written),
+        Ended::Complete => {
+            terminal::results!("complete; print rows with: smoltalk show {}", out.display())?;
+            Ok(0)
+        }
+        Ended::Stopped => {
+            terminal::message!("stopped; what is recorded is safe, run the same command again to resume");
+            Ok(shards::AGAIN)
+        }
+    }
+}
+
+/// Prints what was written; returns the exit code.
+fn report(written: &Written) -> Result<u8> {
+    terminal::results!("{}", written.summary)?;
+    for line in &written.poor_yields {
+        terminal::message!("warning: {line}");
+    }
+    Ok(if written.poor_yields.is_empty() { 0 } else { POOR_YIELD })
 }
 
 /// The most rows that are started, per task.

@@ -1,7 +1,7 @@
 //! How many rows are started: a fixed number, or as many as it takes to keep a number of them.
 
 use crate::recipe::Recipe;
-use crate::rows;
+use crate::rows::{self, Portion};
 use crate::run::Run;
 use crate::setup::Setup;
 use crate::write_dataset::DedupedTask;
@@ -21,12 +21,12 @@ pub(crate) async fn reach(
     wanted: Option<usize>,
 ) -> Result<usize> {
     let Some(wanted) = wanted else {
-        rows::run_all(setup, recipe, run, bound).await?;
+        rows::run_all(setup, recipe, run, bound, Portion::WHOLE).await?;
         return Ok(bound);
     };
     let mut started = wanted.max(LEAST).min(bound);
     loop {
-        rows::run_all(setup, recipe, run, started).await?;
+        rows::run_all(setup, recipe, run, started, Portion::WHOLE).await?;
         let rows = DedupedTask::new(setup, recipe, run, started, Some(wanted))?;
         if rows.kept == wanted {
             return Ok(rows.limit());

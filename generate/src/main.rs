@@ -35,6 +35,10 @@ enum Command {
     Show(generate::show::Options),
     /// Upload a dataset or a model to the Hugging Face hub
     Push(generate::push::Options),
+    /// Print the job files that run a shared command on a cluster: Slurm, Kubernetes
+    Launch(generate::launch::Options),
+    /// Print what of a shared run is done, running and missing, and the command that runs the rest
+    Status(generate::status::Options),
     /// Show what this machine has and what of it is used: CPU, memory, disk, GPU, hub
     Doctor(generate::doctor::Options),
     /// Verify the checksums of a dataset, a run's store, a checkpoint or a training run
@@ -58,6 +62,8 @@ fn main() -> ExitCode {
         Command::Mix(options) => generate::mix::run(&options),
         Command::Show(options) => generate::show::run(&options),
         Command::Push(options) => generate::push::run(&options),
+        Command::Launch(options) => generate::launch::run(&options),
+        Command::Status(options) => generate::status::run(&options),
         Command::Doctor(options) => generate::doctor::run(&options),
         Command::Verify(options) => generate::verify::run(&options),
     };

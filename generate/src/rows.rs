@@ -24,13 +24,41 @@ enum RowEnd {
     Stopped,
 }
 
+/// Which rows of a task a process runs: those whose position leaves this remainder.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Portion {
+    pub(crate) shard: usize,
+    pub(crate) shards: usize,
+}
+
+impl Portion {
+    /// All rows.
+    pub(crate) const WHOLE: Self = Self { shard: 0, shards: 1 };
+
+    fn contains(self, position: usize) -> bool {
+        position % self.shards == self.shard
+    }
+
+    /// How many of the first `rows` rows it has.
+    fn rows(self, rows: usize) -> usize {
+        rows.saturating_sub(self.shard).div_ceil(self.shards)
+    }
+}
+
 /// Runs every row of a task that is not decided; rows whose teacher failed are run once more at the end.
-pub(crate) async fn run_all(setup: &Setup, recipe: &Recipe, run: &Arc<Run>, rows: usize) -> Result<()> {
+pub(crate) async fn run_all(
+    setup: &Setup,
+    recipe: &Recipe,
+    run: &Arc<Run>,
+    rows: usize,
+    portion: Portion,
+) -> Result<()> {
     let decided = run.store.decided(recipe.task.name, rows)?;
     let count = |kept: bool| decided.iter().filter(|row| **row == Some(kept)).count();
-    let progress = TaskProgress::new(recipe.task, rows, (count(true), count(false)), run);
+    let progress = TaskProgress::new(recipe.task, portion.rows(rows), (count(true), count(false)), run);
     let pass = Pass { setup, recipe, run, rows, progress: &progress };
-    let failed = pass.run(|position| decided[position].is_none(), false).await?;
+    let is_open = |position: usize| portion.contains(position) && decided[position].is_none();
+    let failed = pass.run(is_open, false).await?;
     if !failed.is_empty() && !run.is_ending() {
         terminal::message!(
             "{}: {} rows failed because of errors and are tried again",

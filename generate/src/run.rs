@@ -3,9 +3,10 @@
 use crate::budget::{Budget, Cost, Limit, Price, Prices, Reservation};
 use crate::in_flight::{InFlightLog, InFlightSlot};
 use crate::room::Room;
-use crate::store::{CallKey, LedgerEntry, REPAIRED_FILE, Store};
+use crate::store::{CallKey, Journal, LedgerEntry, REPAIRED_FILE, Store};
 use anyhow::Result;
 use files::output_folder::{FolderKind, OutputFolder};
+use shards::Claim;
 use std::path::Path;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -68,28 +69,44 @@ impl Run {
         let folder = OutputFolder::open(out, &FOLDER, no_lock)?;
         let store = Store::open(&out.join(STORE_FILE))?;
         let path = out.join(IN_FLIGHT_FILE);
-        let (mut lost, mut worst) = (0, Cost::default());
-        for call in &InFlightLog::interrupted(&path)? {
-            // An answer that was recorded just before the kill is not lost.
-            if !store.is_answered(&call.key)? {
-                lost += 1;
-                worst.tokens += call.worst_cost.tokens;
-                worst.microdollars += call.worst_cost.microdollars;
-            }
+        count_interrupted(&store, &path)?;
+        Self::new(folder, store, &path, out, (prices, limit))
+    }
+
+    /// A run that makes the rows of a shard: its store is in `scratch`, on this machine. The journal and the calls in flight
+    /// are in the shared folder, and what earlier claims of the shard left there is taken in.
+    pub(crate) fn of_shard(scratch: &Path, claim: &Claim, prices: Prices) -> Result<Self> {
+        let folder = OutputFolder::open(scratch, &FOLDER, true)?;
+        let (journal, calls) = (claim.part("journal"), claim.part("calls"));
+        let store = Store::open_with(&scratch.join(STORE_FILE), Some(Journal::create(&journal)?))?;
+        for (journal, calls) in claim.earlier_parts("journal").zip(claim.earlier_parts("calls")) {
+            store.take_in(&journal)?;
+            count_interrupted(&store, &calls)?;
         }
-        if lost > 0 {
-            store.count_lost(lost, worst)?;
-            terminal::message!(
-                "warning: {lost} calls were in flight when the last session was killed; they are sent again and may have been billed"
-            );
-        }
+        Self::new(folder, store, &calls, journal.parent().unwrap_or(scratch), (prices, None))
+    }
+
+    /// The run of a merged store, which is in `scratch`; its dataset is written to `out`.
+    pub(crate) fn merged(out: &Path, scratch: &Path, prices: Prices, no_lock: bool) -> Result<Self> {
+        let folder = OutputFolder::open(out, &FOLDER, no_lock)?;
+        let store = Store::open(&scratch.join(STORE_FILE))?;
+        Self::new(folder, store, &scratch.join(IN_FLIGHT_FILE), out, (prices, None))
+    }
+
+    fn new(
+        folder: OutputFolder,
+        store: Store,
+        in_flight: &Path,
+        room: &Path,
+        (prices, limit): (Prices, Option<Limit>),
+    ) -> Result<Self> {
         let budget = Budget::new(limit, spent(&store)?);
         Ok(Self {
             store,
             prices,
             budget,
-            in_flight: InFlightLog::create(&path)?,
-            room: Room::of(out),
+            in_flight: InFlightLog::create(in_flight)?,
+            room: Room::of(room),
             stopping: AtomicBool::new(false),
             failure: OnceLock::new(),
             stopped: Notify::new(),
@@ -191,6 +208,26 @@ impl<'a> InFlightCall<'a> {
         }
         self.slot.free()
     }
+}
+
+/// Counts the calls that were in flight when the process that wrote the file was killed.
+fn count_interrupted(store: &Store, path: &Path) -> Result<()> {
+    let (mut lost, mut worst) = (0, Cost::default());
+    for call in &InFlightLog::interrupted(path)? {
+        // An answer that was recorded just before the kill is not lost.
+        if !store.is_answered(&call.key)? {
+            lost += 1;
+            worst.tokens += call.worst_cost.tokens;
+            worst.microdollars += call.worst_cost.microdollars;
+        }
+    }
+    if lost > 0 {
+        store.count_lost(lost, worst)?;
+        terminal::message!(
+            "warning: {lost} calls were in flight when the last session was killed; they are sent again and may have been billed"
+        );
+    }
+    Ok(())
 }
 
 /// The cost of all sessions of a run; calls that may have been billed count with their worst case.

@@ -6,7 +6,9 @@
 mod batches;
 mod checksums;
 mod database;
+mod journal;
 mod ledger;
+mod merge;
 mod open;
 mod records;
 mod repair;
@@ -18,7 +20,9 @@ mod writer;
 
 pub(crate) use batches::OpenBatch;
 pub(crate) use database::Store;
+pub(crate) use journal::Journal;
 pub(crate) use ledger::{AnswerSource, LedgerEntry, Outcome, calls_in_words};
+pub(crate) use merge::{merge, write_whole};
 pub(crate) use records::{CallKey, DroppedRow, Reply, Verdict};
 pub(crate) use repair::{REPAIRED_FILE, repair};
 pub(crate) use single_file::into_single_file;

@@ -1,11 +1,12 @@
 //! The open store: its tables, and reading and writing answers, rows and the ledger.
 
 use super::checksums::{Checksum, answer_checksum, damaged, row_checksum};
+use super::journal::Journal;
 use super::ledger::{AnswerSource, LedgerEntry, Outcome};
 use super::records::{CallKey, DecidedRow, Reply, Verdict};
 use super::schema::{MIGRATION, OLD_VERSION, SCHEMA, VERSION};
-use super::writer::{Statement, Write, write_all};
-use super::{open, repair};
+use super::writer::{Statement, Write, commit, write_all};
+use super::{journal, open, repair};
 use crate::budget::Cost;
 use anyhow::{Context, Result, anyhow, bail};
 use rusqlite::{Connection, OptionalExtension, params};
@@ -32,6 +33,11 @@ impl Store {
     /// # Errors
     /// When the file is a link, no store of this version, or not whole. Nothing is written to it then.
     pub(crate) fn open(path: &Path) -> Result<Self> {
+        Self::open_with(path, None)
+    }
+
+    /// The same with a journal, to which everything is appended that is recorded from here on.
+    pub(crate) fn open_with(path: &Path, journal: Option<Journal>) -> Result<Self> {
         let path = &open::location(path)?;
         repair::complete(path)?;
         open::check_log(path)?;
@@ -65,8 +71,17 @@ impl Store {
         configure(&connection).with_context(name)?;
         let connection = Mutex::new(connection);
         let (writes, receiver) = mpsc::channel();
-        std::thread::Builder::new().name("store".to_owned()).spawn(move || write_all(writer, &receiver))?;
+        std::thread::Builder::new()
+            .name("store".to_owned())
+            .spawn(move || write_all(writer, journal, &receiver))?;
         Ok(Self { writes, connection, generated: AtomicU64::new(0) })
+    }
+
+    /// Records what a journal of another process has.
+    pub(crate) fn take_in(&self, journal: &Path) -> Result<()> {
+        let statements = journal::read(journal)?;
+        let mut connection = self.connection()?;
+        commit(&mut connection, &statements).context("the run's store cannot be written")
     }
 
     /// Returns a value that the run recorded about itself.

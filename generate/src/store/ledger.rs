@@ -2,7 +2,7 @@
 
 use crate::budget::Cost;
 use report::numbers::separated;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// How a call ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -34,7 +34,7 @@ impl Outcome {
 }
 
 /// A line of the ledger.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct LedgerEntry {
     pub(crate) model: String,
     pub(crate) endpoint: String,

@@ -2,6 +2,7 @@
 //! ledger.
 
 use super::checksums::{Checksum, answer_checksum};
+use super::journal::Journal;
 use super::ledger::{AnswerSource, LedgerEntry, Outcome};
 use super::records::{CallKey, Reply};
 use anyhow::Result;
@@ -51,11 +52,19 @@ impl Statement {
 }
 
 /// Writes until the last sender is dropped.
-pub(super) fn write_all(mut connection: Connection, receiver: &mpsc::Receiver<Write>) {
+pub(super) fn write_all(
+    mut connection: Connection,
+    mut journal: Option<Journal>,
+    receiver: &mpsc::Receiver<Write>,
+) {
     while let Ok(first) = receiver.recv() {
         let mut batch = vec![first];
         batch.extend(receiver.try_iter().take(COMMIT_WRITES - 1));
         let result = commit(&mut connection, &batch).map_err(|error| reason(&connection, &error));
+        let result = result.and_then(|()| match &mut journal {
+            Some(journal) => journal.append(&batch).map_err(|error| format!("its journal: {error}")),
+            None => Ok(()),
+        });
         for done in batch.into_iter().filter_map(|write| write.done) {
             // A caller that was dropped does not need the result.
             let _ = done.send(result.clone());
@@ -81,7 +90,7 @@ fn reason(connection: &Connection, error: &rusqlite::Error) -> String {
     }
 }
 
-fn commit(connection: &mut Connection, batch: &[Write]) -> rusqlite::Result<()> {
+pub(super) fn commit(connection: &mut Connection, batch: &[Write]) -> rusqlite::Result<()> {
     let transaction = connection.transaction()?;
     let mut entries: BTreeMap<[&str; 3], [u64; 4]> = BTreeMap::new();
     for write in batch {
