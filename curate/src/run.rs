@@ -5,6 +5,7 @@
 mod global;
 mod output;
 mod part;
+mod shared;
 
 #[cfg(test)]
 mod tests;
@@ -45,6 +46,8 @@ pub struct Settings {
     pub restart: bool,
     /// Do not lock the folder.
     pub no_lock: bool,
+    /// Whether other processes work on the same run.
+    pub sharing: shards::Options,
 }
 
 /// Stages that are applied together.
@@ -63,6 +66,14 @@ pub fn run(settings: &Settings, stop: &Stop) -> Result<Option<String>> {
     refuse_nested(&settings.input, &settings.out)?;
     let (sources, skipped) = Source::list(&settings.input)?;
     let stages = ready(&settings.recipe)?;
+    if let Some(shards) = settings.sharing.shards()? {
+        return shared::run(settings, &sources, &stages, shards, stop);
+    }
+    anyhow::ensure!(
+        !shards::status::is_unfinished(&settings.out)?,
+        "{0} contains a shared run that is not finished; give the same `--shards`, or see `smoltalk status {0}`",
+        settings.out.display()
+    );
     let folder = OutputFolder::open(&settings.out, &FOLDER, settings.no_lock)?;
     let work = settings.out.join(WORK);
     if settings.restart {
@@ -197,18 +208,32 @@ fn pages_pass(
     let progress = Progress::new(format!("pass {}", pass + 1), "bytes of input", Some(total));
     let mut pages = 0;
     for (number, source) in sources.iter().enumerate() {
-        let part = Part::new(work, pass, number);
-        if !part.is_done() {
-            let mut new = NewPart::create(&part)?;
-            let input = Input::open(source, work, pass, number)?;
-            let Some(counts) = apply(input, &stages, &mut new, stop)? else { return Ok(false) };
-            pages += counts.kept + counts.dropped;
-            new.commit(&counts)?;
-        }
+        let Some(new) = file_pass(source, work, (pass, number), &stages, stop)? else { return Ok(false) };
+        pages += new;
         progress.advance_with(source.bytes, || format!("{} pages", report::numbers::separated(pages)));
     }
     progress.finish();
     Ok(true)
+}
+
+/// Applies stages to every page of one file, unless that is done; returns the number of pages, or `None` if a signal asked to
+/// stop.
+fn file_pass(
+    source: &Source,
+    work: &Path,
+    (pass, number): (usize, usize),
+    stages: &[&Ready],
+    stop: &Stop,
+) -> Result<Option<u64>> {
+    let part = Part::new(work, pass, number);
+    if part.is_done() {
+        return Ok(Some(0));
+    }
+    let mut new = NewPart::create(&part)?;
+    let input = Input::open(source, work, pass, number)?;
+    let Some(counts) = apply(input, stages, &mut new, stop)? else { return Ok(None) };
+    new.commit(&counts)?;
+    Ok(Some(counts.kept + counts.dropped))
 }
 
 /// Where a pass takes its pages from.

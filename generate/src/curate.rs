@@ -39,6 +39,8 @@ pub struct Options {
     restart: bool,
     #[arg(long, help = NO_LOCK_HELP)]
     no_lock: bool,
+    #[command(flatten)]
+    sharing: shards::Options,
 }
 
 #[derive(Debug, clap::Subcommand)]
@@ -203,12 +205,14 @@ fn curate(options: &Options) -> Result<u8> {
         recipe,
         restart: options.restart,
         no_lock: options.no_lock,
+        sharing: options.sharing.clone(),
     };
     match curate::run::run(&settings, &stop)? {
         Some(summary) => terminal::results!("{summary}")?,
         None => terminal::message!("stopped; the same command resumes"),
     }
-    Ok(stop.exit_code().unwrap_or(0))
+    let is_shared = options.sharing.shards.is_some();
+    Ok(stop.exit_code().map_or(0, |code| if is_shared { shards::AGAIN } else { code }))
 }
 
 /// Parses `NAME=PATH`.

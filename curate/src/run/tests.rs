@@ -122,7 +122,14 @@ fn settings(folder: &Path, out: &str) -> Settings {
     let files =
         [("domains".to_owned(), path("domains.txt")), ("questions".to_owned(), path("questions.jsonl"))];
     let recipe = Recipe::read(&path("recipe.toml"), &files, &[]).unwrap();
-    Settings { input: folder.join("in"), out: folder.join(out), recipe, restart: false, no_lock: false }
+    Settings {
+        input: folder.join("in"),
+        out: folder.join(out),
+        recipe,
+        restart: false,
+        no_lock: false,
+        sharing: Default::default(),
+    }
 }
 
 /// Every file of a dataset.

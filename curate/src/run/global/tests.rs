@@ -15,7 +15,14 @@ fn curated(folder: &Path, stages: &str, rows: &[Value]) -> (Vec<Map<String, Valu
     std::fs::write(&input, rows.iter().map(Value::to_string).collect::<Vec<_>>().join("\n")).unwrap();
     std::fs::write(&recipe, format!("name = \"r\"\n[[stage]]\nkind = \"extract\"\n{stages}")).unwrap();
     let recipe = Recipe::read(recipe.to_str().unwrap(), &[], &[]).unwrap();
-    let settings = Settings { input, out: out.clone(), recipe, restart: false, no_lock: false };
+    let settings = Settings {
+        input,
+        out: out.clone(),
+        recipe,
+        restart: false,
+        no_lock: false,
+        sharing: Default::default(),
+    };
     run(&settings, &Stop::default()).unwrap().unwrap();
     let files = datasets::data_files(&out, datasets::Choice::default()).unwrap();
     let kept = files.iter().flat_map(|file| datasets::file_objects(file).unwrap()).map(|row| row.unwrap().1);
