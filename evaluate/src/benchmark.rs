@@ -19,6 +19,7 @@ pub(crate) mod published;
 mod record;
 mod rescore;
 mod settings;
+mod shared;
 mod shots;
 mod split_files;
 mod store;
@@ -41,6 +42,7 @@ use job::Job;
 use judge::Judge;
 use model::Model;
 use prepare::PreparedTask;
+use shared::Ended;
 use std::path::Path;
 use std::time::Duration;
 use store::Store;
@@ -54,6 +56,9 @@ use terminal::{Progress, Stop};
 pub(crate) fn run(settings: &Settings<'_>) -> Result<u8> {
     let stop = Stop::listen().context("cannot handle signals")?;
     let Some(summaries) = score_models(settings, &stop)? else {
+        if settings.options.sharing.shards.is_some() {
+            return Ok(shards::AGAIN);
+        }
         return Ok(stop.exit_code().unwrap_or(terminal::errors::ERROR_EXIT_CODE));
     };
     terminal::print_results(&summary::table(&summaries))?;
@@ -86,14 +91,22 @@ fn score_models(settings: &Settings<'_>, stop: &Stop) -> Result<Option<Vec<Model
     for (name, location) in settings.models {
         let folder = settings.out.join(name);
         std::fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
-        let _lock = Lock::acquire_unless(options.no_lock, &folder, "smoleval score")?;
         ModelSummary::refuse_foreign(&folder)?;
-        // What a killed run left.
-        files::atomic::remove_abandoned(&folder, Duration::ZERO)?;
-        let model = Model::open(location, options)?;
         let run =
             ModelRun { name, prepared: &prepared, groups: &groups, judge: judge.as_ref(), folder: &folder };
-        let Some(summary) = run.score(model, settings, stop)? else {
+        let summary = match options.sharing.shards()? {
+            Some(shards) => run.share(location, settings, shards, stop)?,
+            None => {
+                ensure!(
+                    !shards::status::is_unfinished(&folder)?,
+                    "{0} contains a shared run that is not finished; give the same `--shards`, or see `smoltalk status {0}`",
+                    folder.display()
+                );
+                let _lock = run.lock(settings)?;
+                run.score(Model::open(location, options)?, settings, stop)?
+            }
+        };
+        let Some(summary) = summary else {
             terminal::message!("note: stopped by a signal; run the same command again for the rest");
             return Ok(None);
         };
@@ -112,6 +125,44 @@ struct ModelRun<'a> {
 }
 
 impl ModelRun<'_> {
+    /// Locks the model's folder.
+    fn lock(&self, settings: &Settings<'_>) -> Result<Lock> {
+        let lock = Lock::acquire_unless(settings.options.no_lock, self.folder, "smoleval score")?;
+        // What a killed run left.
+        files::atomic::remove_abandoned(self.folder, Duration::ZERO)?;
+        Ok(lock)
+    }
+
+    /// Scores the model together with other processes; `None` after a signal.
+    fn share(
+        &self,
+        location: &str,
+        settings: &Settings<'_>,
+        shards: usize,
+        stop: &Stop,
+    ) -> Result<Option<ModelSummary>> {
+        let options = settings.options;
+        ensure!(!settings.restart, "`--restart` does not apply to a shared run; give another `--out`");
+        let mut model = Model::open(location, options)?;
+        let jobs = self.prepared.iter().map(|task| model.job(task)).collect::<Result<Vec<Job<'_>>>>();
+        let jobs = jobs.with_context(|| self.name.to_owned())?;
+        match shared::score(self.folder, &mut model, &jobs, (&options.sharing, shards), stop)? {
+            Ended::Stopped => Ok(None),
+            Ended::Complete => ModelSummary::read(self.folder).map(Some),
+            Ended::Finish(work) => {
+                let (board, claim) = *work;
+                let _lock = self.lock(settings)?;
+                shared::hand_in(&board, shards, self.folder, &jobs)?;
+                let summary = self.score(model, settings, stop)?;
+                if summary.is_some() {
+                    claim.complete(None, serde_json::json!({}))?;
+                    board.clear()?;
+                }
+                Ok(summary)
+            }
+        }
+    }
+
     /// Scores the model on all tasks; `None` after a signal.
     fn score(&self, mut model: Model, settings: &Settings<'_>, stop: &Stop) -> Result<Option<ModelSummary>> {
         let name = self.name;

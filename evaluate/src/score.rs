@@ -53,6 +53,10 @@ pub fn run(options: &Options, checker: Option<QuestionChecker>, more_tasks: &[Ta
             more_tasks,
         });
     }
+    ensure!(
+        options.benchmark.sharing.shards.is_none(),
+        "`--shards` applies to benchmark tasks; give `--tasks`"
+    );
     let stop = Stop::listen().context("cannot handle signals")?;
     let models = models(&options.model)?;
     let held_out = HeldOut::read(options, checker)?;

@@ -49,6 +49,8 @@ pub struct Options {
     /// Run code although this system cannot cut it off from the network or from files
     #[arg(long, requires = "allow_code", help_heading = "Benchmark tasks")]
     pub(crate) unsandboxed: bool,
+    #[command(flatten)]
+    pub(crate) sharing: shards::Options,
 }
 
 /// How weights are stored in memory.
