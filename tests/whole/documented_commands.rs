@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::{Mutex, OnceLock};
 
 /// What the pages call that is not of this project.
-const OTHERS: [&str; 18] = [
+const OTHERS: [&str; 23] = [
     "apt",
     "curl",
     "docker",
@@ -16,17 +16,22 @@ const OTHERS: [&str; 18] = [
     "export",
     "git",
     "hf",
+    "kubectl",
     "llama-quantize",
     "llama-server",
     "lm_eval",
     "mdbook",
+    "mpirun",
     "npm",
     "ollama",
     "pip",
+    "sbatch",
     "source",
     "sudo",
+    "torchrun",
     "trl",
     "vllm",
+    "wait",
 ];
 
 /// What is wrong with a command, or `None`.

@@ -314,6 +314,20 @@ fn the_guide_to_a_dataset_with_a_local_model_runs() {
 }
 
 #[test]
+fn the_page_on_many_processes_runs() {
+    let teacher = Teacher::start("teacher");
+    let mut reader = Reader::new().swap("http://localhost:8000/v1#teacher", &teacher.name);
+    reader.sizes = vec![("--rows", "24")];
+    assert!(reader.follows("docs/scale.md") >= 8);
+    let hashes = |out: &str| {
+        let folder = reader.path(out).join("data/magpie-ultra");
+        let files = std::fs::read_dir(folder).unwrap().map(|file| file.unwrap().path());
+        files.map(|file| files::hash::sha256_of_file(&file).unwrap()).collect::<Vec<_>>()
+    };
+    assert_eq!(hashes("alone"), hashes("together"));
+}
+
+#[test]
 fn the_guide_to_sft_runs() {
     let mut reader = Reader::new().chats().swap("HuggingFaceTB/SmolLM2-135M", model("pocket-base"));
     reader.sizes = vec![("--epochs", "1"), ("--eval-split", "0.2")];

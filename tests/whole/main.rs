@@ -115,6 +115,11 @@ mod scripted_teacher;
 /// `smolserve` under load: killed clients, slow readers, a thousand idle connections.
 mod seed_columns;
 mod serving;
+/// `--shards`: many processes, one result.
+mod shared_runs;
+/// `--shards` under a real Slurm.
+#[cfg(target_os = "linux")]
+mod slurm;
 /// `smolserve` for a long time.
 mod soak;
 /// No import circles, and nobody but the demonstration knows the demonstration.
