@@ -5,7 +5,7 @@ use super::journal::Journal;
 use super::ledger::{AnswerSource, LedgerEntry, Outcome};
 use super::records::{CallKey, DecidedRow, Reply, Verdict};
 use super::schema::{MIGRATION, OLD_VERSION, SCHEMA, VERSION};
-use super::writer::{Statement, Write, commit, write_all};
+use super::writer::{Append, Statement, Write, commit, write_all};
 use super::{journal, open, repair};
 use crate::budget::Cost;
 use anyhow::{Context, Result, anyhow, bail};
@@ -70,10 +70,11 @@ impl Store {
         let connection = connect().with_context(name)?;
         configure(&connection).with_context(name)?;
         let connection = Mutex::new(connection);
+        let append = journal.map(|mut journal| -> Append { Box::new(move |batch| journal.append(batch)) });
         let (writes, receiver) = mpsc::channel();
         std::thread::Builder::new()
             .name("store".to_owned())
-            .spawn(move || write_all(writer, journal, &receiver))?;
+            .spawn(move || write_all(writer, append, &receiver))?;
         Ok(Self { writes, connection, generated: AtomicU64::new(0) })
     }
 

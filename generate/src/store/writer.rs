@@ -2,7 +2,6 @@
 //! ledger.
 
 use super::checksums::{Checksum, answer_checksum};
-use super::journal::Journal;
 use super::ledger::{AnswerSource, LedgerEntry, Outcome};
 use super::records::{CallKey, Reply};
 use anyhow::Result;
@@ -51,18 +50,21 @@ impl Statement {
     }
 }
 
+/// What each commit is appended to as well.
+pub(super) type Append = Box<dyn FnMut(&[Write]) -> io::Result<()> + Send>;
+
 /// Writes until the last sender is dropped.
 pub(super) fn write_all(
     mut connection: Connection,
-    mut journal: Option<Journal>,
+    mut append: Option<Append>,
     receiver: &mpsc::Receiver<Write>,
 ) {
     while let Ok(first) = receiver.recv() {
         let mut batch = vec![first];
         batch.extend(receiver.try_iter().take(COMMIT_WRITES - 1));
         let result = commit(&mut connection, &batch).map_err(|error| reason(&connection, &error));
-        let result = result.and_then(|()| match &mut journal {
-            Some(journal) => journal.append(&batch).map_err(|error| format!("its journal: {error}")),
+        let result = result.and_then(|()| match &mut append {
+            Some(append) => append(&batch).map_err(|error| format!("its journal: {error}")),
             None => Ok(()),
         });
         for done in batch.into_iter().filter_map(|write| write.done) {
