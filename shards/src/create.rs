@@ -23,7 +23,8 @@ pub(crate) fn create(path: &Path, bytes: &[u8]) -> Result<bool> {
         match file.persist_noclobber(path) {
             Ok(_) => sync_folder(folder).map(|()| true),
             Err(refused) if refused.error.kind() == io::ErrorKind::AlreadyExists => {
-                Ok(std::fs::read(path)? == bytes)
+                // It may have been removed meanwhile, together with all of a run that is done.
+                Ok(std::fs::read(path).is_ok_and(|found| found == bytes))
             }
             Err(refused) => Err(refused.error),
         }

@@ -7,7 +7,9 @@ use std::time::Duration;
 const HEADING: &str = "Several processes";
 
 /// Flags of a command whose work can be shared.
+// Commands have a group of this name already.
 #[derive(Debug, Clone, Default, clap::Args)]
+#[group(skip)]
 pub struct Options {
     /// Share the work with all processes that run the same command on the same `--out`, which may be on a network file
     /// system: the number of shards that it is cut into

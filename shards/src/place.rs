@@ -81,6 +81,9 @@ impl Launcher {
     }
 }
 
+/// The launcher, where the index is from, the index, and the number of workers if it is known.
+type KnownPlace = (Launcher, &'static str, usize, Option<usize>);
+
 /// The environment of the process.
 struct Environment<'a> {
     variable: &'a dyn Fn(&str) -> Option<String>,
@@ -97,8 +100,8 @@ impl Environment<'_> {
         Ok(number)
     }
 
-    /// The launcher, where the index is from, the index, and the number of workers if it is known.
-    fn place(&self) -> Result<(Launcher, &'static str, usize, Option<usize>)> {
+    /// What the first launcher that is there says.
+    fn place(&self) -> Result<KnownPlace> {
         for (launcher, index, count) in [
             (Launcher::Torchrun, "RANK", "WORLD_SIZE"),
             (Launcher::OpenMpi, "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE"),
@@ -122,7 +125,7 @@ impl Environment<'_> {
     }
 
     /// Slurm's array and `srun` together: each job of an array may run several tasks.
-    fn slurm(&self) -> Result<Option<(Launcher, &'static str, usize, Option<usize>)>> {
+    fn slurm(&self) -> Result<Option<KnownPlace>> {
         let (array, task) = (self.number("SLURM_ARRAY_TASK_ID")?, self.number("SLURM_PROCID")?);
         let tasks = match self.number("SLURM_NTASKS")? {
             Some(tasks) => Some(tasks),

@@ -54,7 +54,7 @@ impl Record {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             stages,
             settings,
-            command: without_place(std::env::args()),
+            command: without_place(std::env::args_os().map(|word| word.to_string_lossy().into_owned())),
             launcher: place.launcher.name().to_owned(),
             workers: place.count,
         }
@@ -66,8 +66,8 @@ impl Record {
     /// When the one that is there differs in what decides the result.
     pub(crate) fn agree(self, path: &Path) -> Result<Self> {
         // Most workers come later.
-        if !path.exists() && create(path, &serde_json::to_vec_pretty(&self)?)? {
-            return Ok(self);
+        if !path.exists() {
+            create(path, &serde_json::to_vec_pretty(&self)?)?;
         }
         let earlier = Self::read(path)?;
         let differences: Vec<String> =
@@ -87,6 +87,13 @@ impl Record {
         serde_json::from_slice(&bytes).with_context(|| {
             format!("{} is not a record of a shared run of this version; give another folder", path.display())
         })
+    }
+
+    /// Whether a name in a folder of the run is that of a claim or a part: a shard's, a point, and what follows.
+    pub(crate) fn has_named(&self, name: &str) -> bool {
+        let unit = name.split_once('.').map(|(unit, _)| unit);
+        let Some((stage, shard)) = unit.and_then(|unit| unit.rsplit_once('-')) else { return false };
+        shard.parse::<usize>().is_ok() && self.stages.iter().any(|known| known.name == stage)
     }
 
     /// What must be the same for all workers.
@@ -143,6 +150,19 @@ mod tests {
             error.contains("seed was 1, is 2") && error.contains("rows x8") && error.contains("rows x9"),
             "{error}"
         );
+    }
+
+    #[test]
+    fn names_of_others_are_known_from_those_of_a_run() {
+        let place = Place::find((None, None), &|_| None).unwrap();
+        let stages = vec![Stage::new("pass-1", 2), Stage::new("finish", 1)];
+        let record = Record::new("smoltalk curate", stages, json!({}), &place);
+        for name in ["pass-1-00001.0", "pass-1-00001.12.jsonl", "finish-00000.3"] {
+            assert!(record.has_named(name), "{name}");
+        }
+        for name in ["mine.txt", "finish-00000", "other-00000.0", "pass-1-notes.txt", "finish.0"] {
+            assert!(!record.has_named(name), "{name}");
+        }
     }
 
     #[test]

@@ -4,7 +4,9 @@ use engine::WeightFormat;
 use files::run_folder::NO_LOCK_HELP;
 
 /// The options for benchmark tasks.
+// Commands have a group of this name already.
 #[derive(Debug, Default, clap::Args)]
+#[group(skip)]
 pub struct Options {
     /// Benchmark tasks and groups, separated by commas; `smoleval tasks` lists them
     #[arg(long, value_delimiter = ',', help_heading = "Benchmark tasks")]
