@@ -22,6 +22,14 @@ pub fn append(path: &Path) -> Result<File, Error> {
     open_with(path, OpenOptions::new().create(true).append(true))
 }
 
+/// Opens a file that exists for reading and writing.
+///
+/// # Errors
+/// As [`open`], and when there is none.
+pub fn open_existing(path: &Path) -> Result<File, Error> {
+    open_with(path, OpenOptions::new().read(true).write(true))
+}
+
 fn open_with(path: &Path, options: &mut OpenOptions) -> Result<File, Error> {
     refuse_links(path)?;
     // Between the look above and this call somebody may have put a link there.
@@ -104,6 +112,9 @@ mod tests {
         assert!(!folder.path().join("absent").exists());
         open(&stranger).unwrap();
         assert_eq!(std::fs::read_to_string(&stranger).unwrap(), "ten letters");
+        assert!(open_existing(&link).is_err() && open_existing(&folder.path().join("absent")).is_err());
+        assert!(!folder.path().join("absent").exists());
+        open_existing(&stranger).unwrap();
         open(&folder.path().join("new")).unwrap();
         assert!(append(&link).is_err() && append(&folder.path().join("dangling")).is_err());
         append(&stranger).unwrap();

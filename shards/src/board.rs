@@ -4,14 +4,15 @@ use crate::claim::{CLAIMS, Claim, ClaimFile, DONE, Marker, PARTS, claim_file};
 use crate::listing::{latest_claims, names};
 use crate::owner::Owner;
 use crate::record::{Record, Stage};
+use crate::silence::Silences;
 use crate::{Options, Place};
 use anyhow::{Context, Result, ensure};
-use files::atomic;
 use files::hash::sha256_of_file;
+use files::{atomic, owned};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 use terminal::Stop;
 
 /// The folder of a shared run in its output folder; hidden from readers of datasets.
@@ -20,6 +21,8 @@ pub const FOLDER: &str = ".shards";
 pub(crate) const RECORD: &str = "run.json";
 /// The longest pause between two looks at shards that others work on.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+/// Temporary files of a run that is done are removed when they are at least so old: another worker may be about to end.
+const ABANDONED: Duration = Duration::from_secs(3600);
 
 /// A shared run that this process takes part in.
 #[derive(Debug)]
@@ -29,6 +32,7 @@ pub struct Board {
     owner: Owner,
     place: Place,
     lease: Duration,
+    silences: Silences,
     /// How many shards of each stage, in this worker's order, were looked at one by one.
     looked_at: Vec<AtomicUsize>,
 }
@@ -48,11 +52,14 @@ impl Board {
     ) -> Result<Self> {
         let (place, lease, folder) = (options.place()?, options.lease()?, out.join(FOLDER));
         for name in [CLAIMS, PARTS, DONE] {
+            // What is behind a link is not ours to fill and to remove.
+            owned::refuse_linked_folders(out, &Path::new(FOLDER).join(name))?;
             atomic::create_folder(&folder.join(name))?;
         }
         let record = Record::new(program, stages, settings, &place).agree(&folder.join(RECORD))?;
         let looked_at = record.stages.iter().map(|_| AtomicUsize::new(0)).collect();
-        let board = Self { folder, record, owner: Owner::this(), place, lease, looked_at };
+        let (owner, silences) = (Owner::this(), Silences::default());
+        let board = Self { folder, record, owner, place, lease, silences, looked_at };
         let done = names(&board.folder.join(DONE))?.len();
         let shards: usize = board.record.stages.iter().map(|stage| stage.shards).sum();
         terminal::message!("note: {}: {done} of {shards} shards in {} are done", board.place, out.display());
@@ -129,12 +136,11 @@ impl Board {
                 return Ok(Some(claim));
             }
         }
-        let mut now = None;
-        for shard in open {
-            if let Some(epoch) = epoch_of(shard)
-                && self.is_free(&stage.unit(*shard), epoch, &mut now)?
-                && let Some(claim) = self.take(stage, *shard, epoch + 1)?
-            {
+        // All are looked at before one is taken: a silence is measured from the first look on.
+        let is_free = |(shard, epoch): &(usize, u32)| self.is_free(&stage.unit(*shard), *epoch);
+        let claimed = open.iter().filter_map(|shard| Some((*shard, epoch_of(shard)?)));
+        for (shard, epoch) in claimed.filter(is_free).collect::<Vec<_>>() {
+            if let Some(claim) = self.take(stage, shard, epoch + 1)? {
                 return Ok(Some(claim));
             }
         }
@@ -142,6 +148,13 @@ impl Board {
     }
 
     fn take(&self, stage: &Stage, shard: usize, epoch: u32) -> Result<Option<Claim>> {
+        let record = self.folder.join(RECORD);
+        // `--restart` may have set the folder aside while this worker was at work.
+        ensure!(
+            Record::read(&record)? == self.record,
+            "{} is the record of another run by now; start this worker again",
+            record.display()
+        );
         let content = ClaimFile { owner: self.owner.clone(), worker: self.place.index, released: false };
         let unit = stage.unit(shard);
         let claim = Claim::create(&self.folder, (unit.clone(), shard, epoch), content, self.lease)?;
@@ -150,18 +163,17 @@ impl Board {
     }
 
     /// Whether the worker of a claim gave it up, ended, or shows no sign of life.
-    fn is_free(&self, unit: &str, epoch: u32, now: &mut Option<SystemTime>) -> Result<bool> {
+    fn is_free(&self, unit: &str, epoch: u32) -> bool {
         let path = claim_file(&self.folder, unit, epoch);
-        if let Some(claim) = ClaimFile::read(&path)
-            && (claim.released || claim.owner.has_ended(&self.owner))
-        {
-            return Ok(true);
-        }
-        let now = match *now {
-            Some(now) => now,
-            None => *now.insert(present(&self.folder.join(CLAIMS), &self.owner)?),
-        };
-        Ok(age(&path, now).is_some_and(|age| age > self.lease))
+        // It is opened before its time is read: NFS keeps times of files, and asks for them again when a file is opened.
+        let claim = ClaimFile::read(&path);
+        let is_silent = self.silences.of(&path).is_some_and(|silence| silence > self.lease);
+        is_silent || claim.is_some_and(|claim| claim.released || claim.owner.has_ended(&self.owner))
+    }
+
+    /// The number of shards of a stage.
+    pub fn shards(&self, stage: usize) -> usize {
+        self.record.stages[stage].shards
     }
 
     /// Whether all shards of a stage are done.
@@ -194,7 +206,7 @@ impl Board {
         Ok((marker, part))
     }
 
-    /// Removes claims and parts once the last stage is done. The markers stay: a worker that wakes up later sees that there is
+    /// Removes the claims and parts of the run, and nothing else, once the last stage is done. The markers stay: a worker that wakes up later sees that there is
     /// nothing left to do.
     ///
     /// # Errors
@@ -202,28 +214,13 @@ impl Board {
     pub fn clear(&self) -> Result<()> {
         for folder in [CLAIMS, PARTS] {
             let folder = self.folder.join(folder);
-            names(&folder)?.iter().try_for_each(|name| atomic::remove(&folder.join(name)))?;
+            let names = names(&folder)?;
+            let own = names.iter().filter(|name| self.record.has_named(name));
+            own.map(|name| folder.join(name)).try_for_each(|path| atomic::remove(&path))?;
+            atomic::remove_abandoned(&folder, ABANDONED.max(self.lease))?;
         }
         Ok(())
     }
-}
-
-/// The present of the file system that holds the claims: the time of a file that is written now.
-pub(crate) fn present(claims: &Path, owner: &Owner) -> Result<SystemTime> {
-    let clock = claims.join(format!(".clock-{}-{}", owner.host, owner.process));
-    let read = || {
-        std::fs::write(&clock, b"\n")?;
-        let time = clock.metadata()?.modified()?;
-        std::fs::remove_file(&clock)?;
-        Ok::<_, std::io::Error>(time)
-    };
-    read().with_context(|| format!("cannot write {}", clock.display()))
-}
-
-/// The time since a claim was renewed; `None` if it is gone.
-pub(crate) fn age(claim: &Path, now: SystemTime) -> Option<Duration> {
-    let renewed = claim.metadata().ok()?.modified().ok()?;
-    Some(now.duration_since(renewed).unwrap_or_default())
 }
 
 #[cfg(test)]

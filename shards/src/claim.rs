@@ -4,18 +4,18 @@
 
 use crate::create::create;
 use crate::owner::Owner;
-use anyhow::{Context, Result};
-use files::atomic;
+use anyhow::Result;
 use files::hash::sha256_of_file;
+use files::{atomic, owned};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use std::fs::File;
-use std::io::{Seek, Write};
+use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
+use terminal::Stop;
 
 /// The folders of a run.
 pub(crate) const CLAIMS: &str = "claims";
@@ -23,6 +23,10 @@ pub(crate) const PARTS: &str = "parts";
 pub(crate) const DONE: &str = "done";
 /// A claim is renewed so many times in a lease: a few renewals may fail.
 const RENEWALS: u32 = 4;
+/// The longest pause between two attempts to use the folder of results.
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+/// Between two looks at whether to stop.
+const LOOK: Duration = Duration::from_millis(50);
 
 /// The content of a claim's file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -58,6 +62,35 @@ pub struct Marker {
     owner: Owner,
 }
 
+/// The files that say whose a shard is.
+#[derive(Debug, Clone)]
+struct Files {
+    claim: PathBuf,
+    /// The claim of whoever takes the shard over.
+    next: PathBuf,
+    marker: PathBuf,
+    /// The content of the claim.
+    bytes: Vec<u8>,
+}
+
+impl Files {
+    fn are_anothers(&self) -> bool {
+        // The folder may have been set aside, and have another run since.
+        let is_replaced = || match std::fs::read(&self.claim) {
+            Ok(found) => found != self.bytes,
+            Err(error) => error.kind() == ErrorKind::NotFound,
+        };
+        self.next.exists() || self.marker.exists() || is_replaced()
+    }
+
+    /// Writes the same bytes again, so that the file's time changes.
+    fn renew(&self) -> Result<()> {
+        let mut file = owned::open_existing(&self.claim)?;
+        file.write_all(&self.bytes)?;
+        Ok(file.sync_all()?)
+    }
+}
+
 /// A shard that this process works on. Dropped before it is completed, it is given up, and others may claim the shard.
 #[derive(Debug)]
 pub struct Claim {
@@ -68,6 +101,8 @@ pub struct Claim {
     /// How often the shard was claimed before.
     pub epoch: u32,
     content: ClaimFile,
+    files: Files,
+    lease: Duration,
     is_lost: Arc<AtomicBool>,
     is_settled: bool,
     /// Dropped, it ends the thread.
@@ -83,22 +118,26 @@ impl Claim {
         content: ClaimFile,
         lease: Duration,
     ) -> Result<Option<Self>> {
-        let path = claim_file(folder, &unit, epoch);
-        if !create(&path, &content.bytes()?)? {
+        let files = Files {
+            claim: claim_file(folder, &unit, epoch),
+            next: claim_file(folder, &unit, epoch + 1),
+            marker: folder.join(DONE).join(&unit),
+            bytes: content.bytes()?,
+        };
+        if !create(&files.claim, &files.bytes)? {
             return Ok(None);
         }
         let is_lost = Arc::new(AtomicBool::new(false));
         let (renewals, ended) = mpsc::channel();
-        let (next, bytes, lost) =
-            (claim_file(folder, &unit, epoch + 1), content.bytes()?, Arc::clone(&is_lost));
+        let (watched, lost) = (files.clone(), Arc::clone(&is_lost));
         let keep = move || {
             while ended.recv_timeout(lease / RENEWALS) == Err(RecvTimeoutError::Timeout) {
-                if next.exists() {
+                if watched.are_anothers() {
                     lost.store(true, Ordering::SeqCst);
                     return;
                 }
                 // A failure is not the end: there are more renewals in a lease, and the marker decides.
-                let _ = renew(&path, &bytes);
+                let _ = watched.renew();
             }
         };
         let thread = std::thread::Builder::new().name("claim".to_owned()).spawn(keep)?;
@@ -108,6 +147,8 @@ impl Claim {
             shard,
             epoch,
             content,
+            files,
+            lease,
             is_lost,
             is_settled: false,
             renewals: Some(renewals),
@@ -115,10 +156,44 @@ impl Claim {
         }))
     }
 
-    /// Whether another worker has taken the shard over, because this one was paused for longer than its lease. Work and calls
-    /// that cost should end.
+    /// Whether another worker has taken the shard over or finished it, because this one was paused for longer than its lease.
+    /// Work and calls that cost should end. It is looked at with each renewal; asking costs nothing.
     pub fn is_lost(&self) -> bool {
         self.is_lost.load(Ordering::SeqCst)
+    }
+
+    /// The same, looked at now: before what cannot be undone, and when something failed, because whoever finishes a run removes
+    /// the files of those that lost.
+    pub fn is_lost_now(&self) -> bool {
+        if !self.is_lost() && self.files.are_anothers() {
+            self.is_lost.store(true, Ordering::SeqCst);
+        }
+        self.is_lost()
+    }
+
+    /// Opens the folder of results, and waits while it is in use: a worker that was paused while it wrote the result may hold its
+    /// lock. The claim is kept meanwhile, so that the others wait for this worker alone. `None` once the claim is lost, or a
+    /// signal asks to stop.
+    ///
+    /// # Errors
+    /// Those of `open`, other than that the folder is in use.
+    pub fn wait_for<T>(&self, stop: &Stop, open: impl Fn() -> Result<T>) -> Result<Option<T>> {
+        let mut has_waited = false;
+        while !stop.is_requested() && !self.is_lost_now() {
+            let error = match open() {
+                Err(error) if is_in_use(&error) => error,
+                opened => return opened.map(Some),
+            };
+            if !has_waited {
+                has_waited = true;
+                terminal::message!("note: {error:#}; this worker waits for it");
+            }
+            let pause = Instant::now();
+            while pause.elapsed() < LONGEST_PAUSE.min(self.lease / RENEWALS) && !stop.is_requested() {
+                std::thread::sleep(LOOK.min(self.lease / RENEWALS));
+            }
+        }
+        Ok(None)
     }
 
     /// A file of this claim alone, in the folder of parts.
@@ -141,17 +216,22 @@ impl Claim {
     /// # Errors
     /// When the part cannot be read, or the marker cannot be written.
     pub fn complete(mut self, part: Option<&Path>, about: Value) -> Result<bool> {
+        // The claim is renewed while a large part is read.
+        let sha256 = part.map(sha256_of_file).transpose();
         self.end_renewals();
+        if sha256.is_err() && self.is_lost_now() {
+            // Another worker has finished, and removed what does not count.
+            return Ok(false);
+        }
         let name = |path: &Path| Some(path.file_name()?.to_string_lossy().into_owned());
         let marker = Marker {
             epoch: self.epoch,
             part: part.and_then(name),
-            sha256: part.map(sha256_of_file).transpose()?,
+            sha256: sha256?,
             about,
             owner: self.content.owner.clone(),
         };
-        let path = self.folder.join(DONE).join(&self.unit);
-        let is_first = create(&path, &serde_json::to_vec(&marker)?)?;
+        let is_first = create(&self.files.marker, &serde_json::to_vec(&marker)?)?;
         self.is_settled = true;
         if let (false, Some(part)) = (is_first, part) {
             atomic::remove(part)?;
@@ -172,9 +252,12 @@ impl Drop for Claim {
     fn drop(&mut self) {
         self.end_renewals();
         let given_up = ClaimFile { released: true, ..self.content.clone() };
-        if let (false, Ok(bytes)) = (self.is_settled, given_up.bytes()) {
+        if !self.is_settled
+            && !self.is_lost_now()
+            && let Ok(bytes) = given_up.bytes()
+        {
             // Where it cannot be written, others wait for the lease.
-            let _ = atomic::write(&claim_file(&self.folder, &self.unit, self.epoch), bytes);
+            let _ = atomic::write(&self.files.claim, bytes);
         }
     }
 }
@@ -184,13 +267,10 @@ pub(crate) fn claim_file(folder: &Path, unit: &str, epoch: u32) -> PathBuf {
     folder.join(CLAIMS).join(format!("{unit}.{epoch}"))
 }
 
-/// Writes the same bytes again: the file's time becomes the file system's present, whatever this machine's clock says.
-fn renew(path: &Path, bytes: &[u8]) -> Result<()> {
-    let renew = || {
-        let mut file = File::options().write(true).open(path)?;
-        file.rewind()?;
-        file.write_all(bytes)?;
-        file.sync_all()
-    };
-    renew().with_context(|| format!("cannot write {}", path.display()))
+/// Whether another process has locked the folder.
+fn is_in_use(error: &anyhow::Error) -> bool {
+    matches!(error.downcast_ref(), Some(files::Error::InUse { .. }))
 }
+
+#[cfg(test)]
+mod tests;

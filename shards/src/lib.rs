@@ -4,7 +4,7 @@
 //! the files of jobs.
 //!
 //! Every decision between processes is one operation: a file that is created unless it exists (`create.rs`).
-//! No clock of a worker is read; the age of a claim is a difference of two times of the file system.
+//! No two clocks are compared: a worker that waits measures for how long a claim has not changed (`silence.rs`).
 
 pub mod launch;
 pub mod status;
@@ -17,6 +17,7 @@ mod options;
 mod owner;
 mod place;
 mod record;
+mod silence;
 
 pub use board::{Board, FOLDER};
 pub use claim::{Claim, Marker};

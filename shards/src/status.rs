@@ -1,6 +1,6 @@
 //! What of a shared run is done, running and missing, and the command that runs what is missing.
 
-use crate::board::{FOLDER, RECORD, age, present};
+use crate::board::{FOLDER, RECORD};
 use crate::claim::{CLAIMS, ClaimFile, DONE, claim_file};
 use crate::listing::{latest_claims, names};
 use crate::owner::Owner;
@@ -8,6 +8,7 @@ use crate::record::{Record, Stage};
 use anyhow::{Result, ensure};
 use std::collections::{HashMap, HashSet};
 use std::fmt::Write;
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -66,7 +67,7 @@ pub fn text(out: &Path, lease: Duration) -> Result<String> {
         record: Record::read(&folder.join(RECORD))?,
         done: names(&folder.join(DONE))?,
         claims: latest_claims(&folder.join(CLAIMS))?,
-        now: present(&folder.join(CLAIMS), &here)?,
+        now: present(&folder.join(CLAIMS)),
         folder,
         here,
     };
@@ -161,6 +162,25 @@ impl State {
     }
 }
 
+/// The present of the file system that holds the claims: the time of a file that is written now. Who may only read gets the
+/// time of this machine.
+fn present(claims: &Path) -> SystemTime {
+    let written = || -> io::Result<SystemTime> {
+        // With a name of its own for each process, which is new and no link, and by which `Board::clear` knows it.
+        let mut clock = tempfile::Builder::new().prefix(".writing-").tempfile_in(claims)?;
+        clock.write_all(b"\n")?;
+        clock.as_file().sync_all()?;
+        clock.as_file().metadata()?.modified()
+    };
+    written().unwrap_or_else(|_| SystemTime::now())
+}
+
+/// The time since a claim was renewed; `None` if it is gone.
+fn age(claim: &Path, now: SystemTime) -> Option<Duration> {
+    let renewed = claim.metadata().ok()?.modified().ok()?;
+    Some(now.duration_since(renewed).unwrap_or_default())
+}
+
 /// Numbers in order as ranges: `0-3,7`.
 fn ranges(numbers: &[usize]) -> String {
     let groups = numbers.chunk_by(|one, other| one + 1 == *other);
@@ -172,9 +192,22 @@ fn ranges(numbers: &[usize]) -> String {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may fail loudly")]
 mod tests {
+    use super::*;
+
+    #[test]
+    fn the_present_is_known_also_where_nothing_can_be_written() {
+        let folder = tempfile::tempdir().unwrap();
+        for claims in [folder.path(), &folder.path().join("absent")] {
+            let away = present(claims).duration_since(SystemTime::now() - Duration::from_secs(60)).unwrap();
+            assert!(away < Duration::from_secs(120), "{away:?}");
+        }
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
+
     #[test]
     fn numbers_are_written_as_a_launcher_takes_them() {
-        assert_eq!(super::ranges(&[0, 1, 2, 5, 7, 8]), "0-2,5,7-8");
+        assert_eq!(ranges(&[0, 1, 2, 5, 7, 8]), "0-2,5,7-8");
     }
 }

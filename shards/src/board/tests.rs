@@ -5,6 +5,7 @@ use serde_json::json;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::sync::Mutex;
+use std::time::SystemTime;
 
 fn options(worker: usize, workers: usize, lease: f64) -> Options {
     Options { shards: Some(1), worker: Some(worker), workers: Some(workers), lease }
@@ -15,11 +16,12 @@ fn join(out: &Path, worker: usize, workers: usize, lease: f64, shards: usize) ->
     Board::join(out, &options(worker, workers, lease), "test", stages, json!({"seed": 1})).unwrap()
 }
 
-/// The claim of a worker that can only be judged by its age: one of another machine.
-fn of_another_machine(out: &Path, unit: &str, epoch: u32) {
-    let path = claim_file(&out.join(FOLDER), unit, epoch);
-    let text = std::fs::read_to_string(&path).unwrap();
-    std::fs::write(&path, text.replacen("\"machine\":\"", "\"machine\":\"another ", 1)).unwrap();
+/// As if the worker were on another machine: it can judge the claims of others by their silence alone.
+fn on_another_machine(mut board: Board) -> Board {
+    let text = serde_json::to_string(&board.owner).unwrap();
+    board.owner =
+        serde_json::from_str(&text.replacen("\"machine\":\"", "\"machine\":\"another ", 1)).unwrap();
+    board
 }
 
 #[test]
@@ -62,26 +64,44 @@ fn a_worker_begins_with_its_own_shards_and_then_helps() {
 }
 
 #[test]
-fn a_claim_is_taken_over_after_its_lease_and_its_owner_loses_at_the_marker() {
+fn a_claim_that_is_renewed_is_never_taken() {
     let folder = tempfile::tempdir().unwrap();
     let slow = join(folder.path(), 0, 2, 0.4, 1);
-    let paused = slow.next(0, &Stop::default()).unwrap().unwrap();
-    // Renewed, it is never taken, though its lease passes several times.
-    let other = join(folder.path(), 1, 2, 0.4, 1);
-    of_another_machine(folder.path(), "rows-00000", 0);
+    let _claim = slow.next(0, &Stop::default()).unwrap().unwrap();
+    let other = on_another_machine(join(folder.path(), 1, 2, 0.4, 1));
     let start = std::time::Instant::now();
     while start.elapsed() < Duration::from_millis(1200) {
         assert!(other.claim(&Stage::new("rows", 1), &[0]).unwrap().is_none());
         std::thread::sleep(Duration::from_millis(20));
     }
-    // A clock that is hours ahead on a worker is not read: the file's time is set as a renewal long ago would have.
-    let file = File::options().write(true).open(claim_file(&slow.folder, "rows-00000", 0)).unwrap();
-    let taken = loop {
-        file.set_modified(SystemTime::now() - Duration::from_secs(9)).unwrap();
-        if let Some(claim) = other.claim(&Stage::new("rows", 1), &[0]).unwrap() {
-            break claim;
-        }
-    };
+}
+
+/// Whether the clock of the machine that set the time of a claim's file is behind or ahead.
+#[test]
+fn a_claim_is_taken_over_after_its_lease_by_the_clock_of_the_one_that_waits() {
+    let hour = Duration::from_secs(3600);
+    for time in [SystemTime::now() - hour, SystemTime::now() + hour] {
+        let folder = tempfile::tempdir().unwrap();
+        // Its next renewal is a quarter of an hour away, as if it were paused.
+        let slow = join(folder.path(), 0, 2, 3600.0, 1);
+        let _paused = slow.next(0, &Stop::default()).unwrap().unwrap();
+        let file = File::options().write(true).open(claim_file(&slow.folder, "rows-00000", 0)).unwrap();
+        file.set_modified(time).unwrap();
+        let other = on_another_machine(join(folder.path(), 1, 2, 0.3, 1));
+        let start = std::time::Instant::now();
+        assert_eq!(other.next(0, &Stop::default()).unwrap().unwrap().epoch, 1);
+        let waited = start.elapsed();
+        assert!(waited >= Duration::from_secs_f64(0.3) && waited < Duration::from_secs(60), "{waited:?}");
+    }
+}
+
+#[test]
+fn a_worker_that_was_paused_loses_at_the_marker() {
+    let folder = tempfile::tempdir().unwrap();
+    let slow = join(folder.path(), 0, 2, 0.4, 1);
+    let paused = slow.next(0, &Stop::default()).unwrap().unwrap();
+    let other = on_another_machine(join(folder.path(), 1, 2, 0.4, 1));
+    let taken = other.take(&Stage::new("rows", 1), 0, 1).unwrap().unwrap();
     assert_eq!((taken.epoch, taken.earlier_parts("txt").count()), (1, 1));
     while !paused.is_lost() {
         std::thread::sleep(Duration::from_millis(10));
@@ -96,6 +116,41 @@ fn a_claim_is_taken_over_after_its_lease_and_its_owner_loses_at_the_marker() {
     assert_eq!((marker.epoch, part), (1, Some(second.clone())));
     std::fs::write(second, "damaged").unwrap();
     assert!(other.result(0, 0).unwrap_err().to_string().contains("is damaged"));
+}
+
+#[test]
+fn a_worker_of_a_run_that_was_set_aside_does_not_work_for_the_next_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let earlier = join(folder.path(), 0, 1, 60.0, 2);
+    std::fs::rename(folder.path().join(FOLDER), folder.path().join("set-aside-1")).unwrap();
+    assert!(earlier.next(0, &Stop::default()).is_err(), "there is no run");
+    join(folder.path(), 0, 1, 60.0, 3);
+    let earlier = earlier.next(0, &Stop::default()).unwrap_err().to_string();
+    assert!(earlier.contains("is the record of another run by now"), "{earlier}");
+}
+
+#[cfg(unix)]
+#[test]
+fn nothing_is_filled_or_removed_behind_a_link_and_nothing_of_others() {
+    let stages = || vec![Stage::new("rows", 1)];
+    for linked in [FOLDER, ".shards/parts", ".shards/claims"] {
+        let (folder, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        std::fs::write(elsewhere.path().join("mine"), "").unwrap();
+        let link = folder.path().join(linked);
+        std::fs::create_dir_all(link.parent().unwrap()).unwrap();
+        std::os::unix::fs::symlink(elsewhere.path(), link).unwrap();
+        let joined = Board::join(folder.path(), &options(0, 1, 60.0), "test", stages(), json!({}));
+        assert!(joined.unwrap_err().to_string().contains("is a link"), "{linked}");
+        assert_eq!(std::fs::read_dir(elsewhere.path()).unwrap().count(), 1, "{linked}");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let board = join(folder.path(), 0, 1, 60.0, 1);
+    let claim = board.next(0, &Stop::default()).unwrap().unwrap();
+    let (part, mine) = (claim.part("txt"), board.folder.join("parts/mine.txt"));
+    [&part, &mine].into_iter().for_each(|path| std::fs::write(path, "").unwrap());
+    claim.complete(Some(&part), json!({})).unwrap();
+    board.clear().unwrap();
+    assert!(!part.exists() && mine.exists() && names(&board.folder.join("claims")).unwrap().is_empty());
 }
 
 #[test]
