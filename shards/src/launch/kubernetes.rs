@@ -40,7 +40,8 @@ impl Kubernetes {
                 })
             })
             .collect::<Result<_>>()?;
-        let mut command = job.command.clone();
+        // Kubernetes replaces $(NAME) in a command, and makes `$` of `$$`.
+        let mut command: Vec<String> = job.command.iter().map(|word| word.replace('$', "$$")).collect();
         // Kubernetes tells a pod its number, not the number of pods.
         command.extend(["--workers".to_owned(), job.workers.to_string()]);
         let mut resources = serde_json::Map::new();
@@ -72,7 +73,7 @@ impl Kubernetes {
         let manifest = json!({
             "apiVersion": "batch/v1",
             "kind": "Job",
-            "metadata": {"generateName": format!("{}-", job.name().to_lowercase().replace('_', "-")), "namespace": namespace},
+            "metadata": {"generateName": format!("{}-", name(&job.name())), "namespace": namespace},
             "spec": {
                 "completionMode": "Indexed",
                 "completions": job.workers,
@@ -98,6 +99,20 @@ impl Kubernetes {
             },
         });
         Ok(yaml(&manifest, 0).trim_start().to_owned() + "\n")
+    }
+}
+
+/// A text as the beginning of a name in Kubernetes, which adds to it and allows 63 letters in the names of pods.
+fn name(text: &str) -> String {
+    let plain = |letter: char| match letter {
+        'a'..='z' | '0'..='9' => letter,
+        _ => '-',
+    };
+    let name: String = text.to_lowercase().chars().map(plain).collect();
+    let name: String = name.trim_start_matches('-').chars().take(40).collect();
+    match name.trim_end_matches('-') {
+        "" => "job".to_owned(),
+        name => name.to_owned(),
     }
 }
 
