@@ -78,19 +78,20 @@ pub fn run(options: &Options) -> Result<u8> {
 }
 
 async fn generate(options: &Options) -> Result<u8> {
-    let poll = options.batch.then(|| Duration::from_secs_f64(options.batch_poll.clamp(0.05, 86_400.0)));
     let bound = bound(options)?;
+    if let Some(shards) = options.sharing.shards()? {
+        return Box::pin(share(options, shards, bound)).await;
+    }
+    let poll = options.batch.then(|| Duration::from_secs_f64(options.batch_poll.clamp(0.05, 86_400.0)));
     let setup = Setup::open(&options.teachers, options.rows.or(options.kept).unwrap_or(ROWS), poll).await?;
     Budget::check(options.budget, &setup.prices, &setup.teachers.models())?;
     if options.budget.is_some() {
         setup.check_bounded(&options.teachers)?;
     }
-    if let Some(shards) = options.sharing.shards()? {
-        return Box::pin(share(options, &setup, shards, bound)).await;
-    }
-    shared_run::refuse_unfinished(&options.out)?;
     if options.restart {
         resume::set_aside(&options.out, options.no_lock)?;
+    } else {
+        shared_run::refuse_unfinished(&options.out)?;
     }
     if options.repair {
         resume::repair(&options.out, options.no_lock)?;
@@ -132,11 +133,14 @@ async fn generate(options: &Options) -> Result<u8> {
 }
 
 /// Works on a dataset together with other processes.
-async fn share(options: &Options, setup: &Setup, shards: usize, rows: usize) -> Result<u8> {
+async fn share(options: &Options, shards: usize, rows: usize) -> Result<u8> {
+    // Before anything that takes long: a scheduler queues a worker again that ends with its own code.
+    let stop = Stop::listen().context("cannot handle signals")?;
+    let setup = Setup::open(&options.teachers, rows, None).await?;
     let (out, sharing) = (&options.out, &options.sharing);
     let run =
         SharedRun { out, options: sharing, shards, rows, format: options.format, no_lock: options.no_lock };
-    match run.generate(setup).await? {
+    match run.generate(&setup, &stop).await? {
         Ended::Written(written) => report(&written),
         Ended::Complete => {
             terminal::results!("complete; print rows with: smoltalk show {}", out.display())?;

@@ -15,9 +15,10 @@ use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::path::Path;
 
-/// What a run writes into its folder and `--restart` sets aside; the store, which makes the folder a run, comes
-/// first.
-const RUN_FILES: [&str; 9] = [
+/// What a run writes into its folder and `--restart` sets aside; what makes the folder a run comes first: the record of a
+/// shared run, without which a finished run is one of one process, then the store.
+const RUN_FILES: [&str; 10] = [
+    shards::FOLDER,
     STORE_FILE,
     IN_FLIGHT_FILE,
     FILE_NAME,
@@ -131,7 +132,8 @@ pub(crate) fn set_aside(out: &Path, no_lock: bool) -> Result<()> {
     if !out.is_dir() {
         return Ok(());
     }
-    let parts = FOLDER.working.iter().copied().chain([FILE_NAME, NEW_RESULT, FOLDER.description]);
+    let parts =
+        FOLDER.working.iter().copied().chain([shards::FOLDER, FILE_NAME, NEW_RESULT, FOLDER.description]);
     if !parts.into_iter().any(|name| out.join(name).symlink_metadata().is_ok()) {
         return Ok(());
     }
@@ -244,6 +246,7 @@ mod tests {
     fn everything_a_run_wrote_is_set_aside() {
         let folder = tempfile::tempdir().unwrap();
         let out = folder.path();
+        std::fs::create_dir(out.join(shards::FOLDER)).unwrap();
         for name in [IN_FLIGHT_FILE, "dropped.jsonl", "notes.txt"] {
             std::fs::write(out.join(name), "").unwrap();
         }
@@ -251,9 +254,15 @@ mod tests {
         set_aside(out, false).unwrap();
         assert!(out.join("set-aside-1/run.json").exists() && out.join("set-aside-1/dropped.jsonl").exists());
         assert!(!out.join("run.json").exists() && out.join("notes.txt").exists());
+        assert!(out.join("set-aside-1").join(shards::FOLDER).is_dir() && !out.join(shards::FOLDER).exists());
         // There is nothing left to set aside, and what the user has there stays.
         std::fs::write(out.join("README.md"), "mine").unwrap();
         set_aside(out, false).unwrap();
         assert!(!out.join("set-aside-2").exists() && out.join("README.md").exists());
+        // A shared run that has written nothing but its record.
+        ["README.md", "notes.txt"].iter().for_each(|name| std::fs::remove_file(out.join(name)).unwrap());
+        std::fs::create_dir(out.join(shards::FOLDER)).unwrap();
+        set_aside(out, false).unwrap();
+        assert!(out.join("set-aside-2").join(shards::FOLDER).is_dir());
     }
 }

@@ -17,7 +17,7 @@ use anyhow::Result;
 use config::DatasetConfig;
 use datasets::export::{FileFormat, write_json_files};
 use datasets::write::{Column, ColumnType, MessageFields, ROWS_PER_SHARD, Shard, write_jsonl, write_shards};
-use files::atomic;
+use files::atomic::{self, NewFolder};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -30,13 +30,38 @@ pub(crate) struct Written {
     pub(crate) poor_yields: Vec<String>,
 }
 
+/// A dataset whose files are written and not installed yet.
+pub(crate) struct Prepared {
+    new: NewFolder,
+    shards: Vec<Shard>,
+    written: Written,
+}
+
+impl Prepared {
+    /// Puts the files in the place of the earlier ones.
+    pub(crate) fn install(self, run: &Run) -> Result<Written> {
+        install(&run.folder, self.new, &self.shards)?;
+        Ok(self.written)
+    }
+}
+
 /// Writes the dataset of all decided rows among the first `limits` of each task.
 pub(crate) fn write(
     setup: &Setup,
     run: &Arc<Run>,
     limits: &[usize],
-    (format, is_complete): (FileFormat, bool),
+    form: (FileFormat, bool),
 ) -> Result<Written> {
+    prepare(setup, run, limits, form)?.install(run)
+}
+
+/// Writes its files without installing them.
+pub(crate) fn prepare(
+    setup: &Setup,
+    run: &Arc<Run>,
+    limits: &[usize],
+    (format, is_complete): (FileFormat, bool),
+) -> Result<Prepared> {
     let new = run.folder.new_result()?;
     let path = |name: &str| new.path().join(name);
     let recipes = setup.recipes.iter().zip(limits);
@@ -59,11 +84,11 @@ pub(crate) fn write(
     let manifest = manifest(new.path(), setup, &configs, &ledger, is_complete);
     atomic::write(&path("run.json"), serde_json::to_string_pretty(&manifest)?)?;
     let shards: Vec<Shard> = configs.iter().flat_map(|config| config.shards.clone()).collect();
-    install(&run.folder, new, &shards)?;
-    Ok(Written {
+    let written = Written {
         summary: summary(run.folder.path(), &configs),
         poor_yields: poor_yields(run.folder.path(), &configs),
-    })
+    };
+    Ok(Prepared { new, shards, written })
 }
 
 /// The columns, with what is kept beside replies in their messages.
