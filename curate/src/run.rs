@@ -67,10 +67,10 @@ pub fn run(settings: &Settings, stop: &Stop) -> Result<Option<String>> {
     let (sources, skipped) = Source::list(&settings.input)?;
     let stages = ready(&settings.recipe)?;
     if let Some(shards) = settings.sharing.shards()? {
-        return shared::run(settings, &sources, &stages, shards, stop);
+        return shared::run(settings, (&sources, &skipped), &stages, shards, stop);
     }
     anyhow::ensure!(
-        !shards::status::is_unfinished(&settings.out)?,
+        settings.restart || !shards::status::is_unfinished(&settings.out)?,
         "{0} contains a shared run that is not finished; give the same `--shards`, or see `smoltalk status {0}`",
         settings.out.display()
     );
@@ -78,7 +78,7 @@ pub fn run(settings: &Settings, stop: &Stop) -> Result<Option<String>> {
     let work = settings.out.join(WORK);
     if settings.restart {
         // The earlier dataset stays until the new one is whole.
-        set_aside(&settings.out, &[WORK])?;
+        set_aside(&settings.out, &[shards::FOLDER, WORK])?;
     }
     let identity = identity(settings, &sources);
     if let Some(summary) = finished(settings, &identity)? {
@@ -86,9 +86,7 @@ pub fn run(settings: &Settings, stop: &Stop) -> Result<Option<String>> {
         return Ok(Some(summary));
     }
     open_work(&work, &settings.out, &identity)?;
-    for name in &skipped {
-        terminal::message!("note: {name} is not read; expected .warc, .wet, .html, .parquet or .jsonl");
-    }
+    note_skipped(&skipped);
     let passes = passes(&settings.recipe);
     for (number, pass) in passes.iter().enumerate() {
         let done = match pass {
@@ -102,9 +100,16 @@ pub fn run(settings: &Settings, stop: &Stop) -> Result<Option<String>> {
             return Ok(None);
         }
     }
-    let summary = output::write(&folder, settings, &identity, &work, passes.len(), sources.len())?;
+    let dataset = output::prepare(&folder, settings, &identity, &work, passes.len(), sources.len())?;
+    let summary = dataset.install(&folder)?;
     remove_work(&work)?;
     Ok(Some(summary))
+}
+
+fn note_skipped(names: &[String]) {
+    for name in names {
+        terminal::message!("note: {name} is not read; expected .warc, .wet, .html, .parquet or .jsonl");
+    }
 }
 
 /// Refuses a dataset inside its input, which the next run would read.

@@ -207,12 +207,16 @@ fn curate(options: &Options) -> Result<u8> {
         no_lock: options.no_lock,
         sharing: options.sharing.clone(),
     };
-    match curate::run::run(&settings, &stop)? {
-        Some(summary) => terminal::results!("{summary}")?,
-        None => terminal::message!("stopped; the same command resumes"),
+    // A run that is complete is so also if a signal came at its end.
+    if let Some(summary) = curate::run::run(&settings, &stop)? {
+        terminal::results!("{summary}")?;
+        return Ok(0);
     }
-    let is_shared = options.sharing.shards.is_some();
-    Ok(stop.exit_code().map_or(0, |code| if is_shared { shards::AGAIN } else { code }))
+    terminal::message!("stopped; the same command resumes");
+    match options.sharing.shards {
+        Some(_) => Ok(shards::AGAIN),
+        None => Ok(stop.exit_code().unwrap_or(terminal::errors::ERROR_EXIT_CODE)),
+    }
 }
 
 /// Parses `NAME=PATH`.

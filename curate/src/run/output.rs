@@ -7,7 +7,8 @@ use crate::report::Report;
 use anyhow::Result;
 use datasets::columns::Columns;
 use datasets::write::{ROWS_PER_SHARD, contents, write_inferred_shards, write_jsonl};
-use files::atomic;
+use files::atomic::{self, NewFolder};
+use files::checksum::Content;
 use files::output_folder::{FolderKind, OutputFolder};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
@@ -26,15 +27,36 @@ pub const FOLDER: FolderKind = FolderKind {
     working: &[],
 };
 
-/// Writes all files; returns the summary for the user.
-pub(super) fn write(
+/// A dataset whose files are written and not installed yet.
+pub(super) struct Prepared {
+    new: NewFolder,
+    about: Map<String, Value>,
+    known: BTreeMap<String, Content>,
+    summary: String,
+}
+
+impl Prepared {
+    /// Puts the files in the place of the earlier ones; returns the summary for the user.
+    pub(super) fn install(self, folder: &OutputFolder) -> Result<String> {
+        for aside in folder.install(self.new, self.about, self.known)? {
+            terminal::message!(
+                "note: a file was changed after it was written; it is kept as {}",
+                aside.display()
+            );
+        }
+        Ok(self.summary)
+    }
+}
+
+/// Writes all files without installing them.
+pub(super) fn prepare(
     folder: &OutputFolder,
     settings: &Settings,
     identity: &Value,
     work: &Path,
     passes: usize,
     parts: usize,
-) -> Result<String> {
+) -> Result<Prepared> {
     let kept = || {
         (0..parts).flat_map(move |number| match Part::new(work, passes - 1, number).kept() {
             Ok(rows) => Box::new(rows) as Box<dyn Iterator<Item = Result<Map<String, Value>>>>,
@@ -99,14 +121,8 @@ pub(super) fn write(
         ("version".to_owned(), json!(env!("CARGO_PKG_VERSION"))),
         ("rows_in_shards".to_owned(), json!(rows)),
     ]);
-    let known: BTreeMap<_, _> = contents(new.path(), &shards);
-    for aside in folder.install(new, about, known)? {
-        terminal::message!(
-            "note: a file was changed after it was written; it is kept as {}",
-            aside.display()
-        );
-    }
-    Ok(summary(&settings.out, &manifest))
+    let known = contents(new.path(), &shards);
+    Ok(Prepared { new, about, known, summary: summary(&settings.out, &manifest) })
 }
 
 /// The counts that a run ends with.

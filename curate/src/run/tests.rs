@@ -273,3 +273,51 @@ fn other_settings_are_refused_and_restart_starts_over() {
     let error = format!("{:#}", run(&settings, &Stop::default()).unwrap_err());
     assert!(error.contains("is inside the input"), "{error}");
 }
+
+/// The settings of a worker that shares the run with others.
+fn shared(folder: &Path, out: &str) -> Settings {
+    let sharing = shards::Options { shards: Some(2), worker: Some(0), workers: Some(1), lease: 60.0 };
+    Settings { sharing, ..settings(folder, out) }
+}
+
+#[test]
+fn a_finished_dataset_is_neither_made_again_nor_replaced_by_a_shared_run() {
+    let folder = tempfile::tempdir().unwrap();
+    web(&folder.path().join("in"));
+    let summary = run(&settings(folder.path(), "out"), &Stop::default()).unwrap();
+    let shared = shared(folder.path(), "out");
+    assert_eq!(run(&shared, &Stop::default()).unwrap(), summary);
+    assert!(!shared.out.join(shards::FOLDER).exists());
+    fs::remove_file(folder.path().join("in/c.html")).unwrap();
+    let error = format!("{:#}", run(&shared, &Stop::default()).unwrap_err());
+    assert!(error.contains("other settings (inputs was"), "{error}");
+    assert!(!shared.out.join(shards::FOLDER).exists());
+}
+
+#[test]
+fn a_run_of_one_process_in_progress_keeps_workers_out() {
+    let folder = tempfile::tempdir().unwrap();
+    web(&folder.path().join("in"));
+    let shared = shared(folder.path(), "out");
+    let _running = OutputFolder::open(&shared.out, &FOLDER, false).unwrap();
+    let error = format!("{:#}", run(&shared, &Stop::default()).unwrap_err());
+    assert!(error.contains("is in use by another run"), "{error}");
+    assert!(!shared.out.join(shards::FOLDER).exists());
+}
+
+#[test]
+fn restart_sets_a_shared_run_aside_finished_or_not() {
+    let folder = tempfile::tempdir().unwrap();
+    web(&folder.path().join("in"));
+    let (shared, alone) = (shared(folder.path(), "out"), settings(folder.path(), "out"));
+    run(&shared, &Stop::default()).unwrap().unwrap();
+    let expected = bytes(&shared.out);
+    let record = shared.out.join(shards::FOLDER);
+    assert!(record.is_dir() && !shared.out.join(WORK).exists());
+    fs::remove_file(record.join("done/finish-00000")).unwrap();
+    let error = format!("{:#}", run(&alone, &Stop::default()).unwrap_err());
+    assert!(error.contains("a shared run that is not finished"), "{error}");
+    run(&Settings { restart: true, ..alone }, &Stop::default()).unwrap().unwrap();
+    assert!(!record.exists() && shared.out.join("set-aside-1").join(shards::FOLDER).is_dir());
+    assert_eq!(bytes(&shared.out), expected);
+}
