@@ -37,12 +37,12 @@ use crate::task::{Group, GroupMean, Task, TasksOfFile};
 use crate::tasks;
 use anyhow::{Context, Result, ensure};
 use data::Data;
-use files::run_folder::Lock;
+use files::run_folder::{Lock, set_aside};
 use job::Job;
 use judge::Judge;
 use model::Model;
 use prepare::PreparedTask;
-use shared::Ended;
+use shards::{Board, Claim};
 use std::path::Path;
 use std::time::Duration;
 use store::Store;
@@ -98,12 +98,15 @@ fn score_models(settings: &Settings<'_>, stop: &Stop) -> Result<Option<Vec<Model
             Some(shards) => run.share(location, settings, shards, stop)?,
             None => {
                 ensure!(
-                    !shards::status::is_unfinished(&folder)?,
+                    settings.restart || !shards::status::is_unfinished(&folder)?,
                     "{0} contains a shared run that is not finished; give the same `--shards`, or see `smoltalk status {0}`",
                     folder.display()
                 );
                 let _lock = run.lock(settings)?;
-                run.score(Model::open(location, options)?, settings, stop)?
+                if settings.restart {
+                    set_aside(&folder, &[shards::FOLDER])?;
+                }
+                run.score(&mut Model::open(location, options)?, settings, stop)?
             }
         };
         let Some(summary) = summary else {
@@ -146,25 +149,49 @@ impl ModelRun<'_> {
         let mut model = Model::open(location, options)?;
         let jobs = self.prepared.iter().map(|task| model.job(task)).collect::<Result<Vec<Job<'_>>>>();
         let jobs = jobs.with_context(|| self.name.to_owned())?;
-        match shared::score(self.folder, &mut model, &jobs, (&options.sharing, shards), stop)? {
-            Ended::Stopped => Ok(None),
-            Ended::Complete => ModelSummary::read(self.folder).map(Some),
-            Ended::Finish(work) => {
-                let (board, claim) = *work;
-                let _lock = self.lock(settings)?;
-                shared::hand_in(&board, shards, self.folder, &jobs)?;
-                let summary = self.score(model, settings, stop)?;
-                if summary.is_some() {
-                    claim.complete(None, serde_json::json!({}))?;
-                    board.clear()?;
-                }
-                Ok(summary)
+        // Before all is scored for nothing.
+        jobs.iter().try_for_each(|job| store::refuse_foreign(self.folder, &job.task.name))?;
+        let board = shared::score(self.folder, &mut model, &jobs, (&options.sharing, shards), stop)?;
+        while let Some(claim) = board.next(shared::FINISH, stop)? {
+            let written = match self.hand_in(&board, &claim, &jobs, &mut model, settings, stop) {
+                // Whoever finished the run has removed its files.
+                Err(_) if claim.is_lost_now() => None,
+                written => written?,
+            };
+            if written.is_some() {
+                claim.complete(None, serde_json::json!({}))?;
+                board.clear()?;
+                return Ok(written);
             }
         }
+        if !board.is_done(shared::FINISH)? {
+            return Ok(None);
+        }
+        // The worker that wrote the results may have been killed before it did this.
+        board.clear()?;
+        ModelSummary::read(self.folder).map(Some)
+    }
+
+    /// Writes what all workers scored; `None` if another one does, or a signal stopped this one.
+    fn hand_in(
+        &self,
+        board: &Board,
+        claim: &Claim,
+        jobs: &[Job<'_>],
+        model: &mut Model,
+        settings: &Settings<'_>,
+        stop: &Stop,
+    ) -> Result<Option<ModelSummary>> {
+        let Some(_lock) = claim.wait_for(stop, || self.lock(settings))? else { return Ok(None) };
+        if claim.is_lost_now() {
+            return Ok(None);
+        }
+        shared::hand_in(board, self.folder, jobs)?;
+        self.score(model, settings, stop)
     }
 
     /// Scores the model on all tasks; `None` after a signal.
-    fn score(&self, mut model: Model, settings: &Settings<'_>, stop: &Stop) -> Result<Option<ModelSummary>> {
+    fn score(&self, model: &mut Model, settings: &Settings<'_>, stop: &Stop) -> Result<Option<ModelSummary>> {
         let name = self.name;
         for note in model.notes() {
             terminal::message!("note: {name}: {note}");

@@ -6,31 +6,21 @@ use super::job::Job;
 use super::model::Model;
 use super::record::Record;
 use super::store::{self, Store};
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use files::hash::sha256;
 use serde_json::{Map, Value, json};
 use shards::{Board, Claim, Stage};
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use terminal::Stop;
 
 /// The stages of the work.
 const DOCUMENTS: usize = 0;
-const FINISH: usize = 1;
+pub(super) const FINISH: usize = 1;
 
-/// How the work of this process ended.
-pub(super) enum Ended {
-    /// A signal stopped it.
-    Stopped,
-    /// All documents are scored, and another process has written the results.
-    Complete,
-    /// All documents are scored, and this process writes the results.
-    Finish(Box<(Board, Claim)>),
-}
-
-/// Scores documents with other processes until all are scored.
+/// Scores documents with other processes until all are scored, or a signal stops this one.
 ///
 /// # Errors
 /// When the folder has a run of other documents, or the model cannot be asked.
@@ -40,21 +30,24 @@ pub(super) fn score(
     jobs: &[Job<'_>],
     (sharing, shards): (&shards::Options, usize),
     stop: &Stop,
-) -> Result<Ended> {
+) -> Result<Board> {
     let stages = vec![Stage::new("documents", shards), Stage::new("finish", 1)];
     let board = Board::join(folder, sharing, "smoleval score", stages, settings(jobs))?;
     while let Some(claim) = board.next(DOCUMENTS, stop)? {
-        score_shard(model, jobs, claim, shards, stop)?;
-    }
-    Ok(match board.next(FINISH, stop)? {
-        Some(claim) => Ended::Finish(Box::new((board, claim))),
-        None if stop.is_requested() => Ended::Stopped,
-        None => {
-            // The worker that wrote the results may have been killed before it did this.
-            board.clear()?;
-            Ended::Complete
+        let part = match score_shard(model, jobs, &claim, shards, stop) {
+            Err(_) if claim.is_lost_now() => None,
+            part => part?,
+        };
+        match part {
+            Some(part) => drop(claim.complete(Some(&part), json!({}))?),
+            None if claim.is_lost() => terminal::message!(
+                "note: another worker has shard {} by now, because this one was silent for longer than `--lease`",
+                claim.shard
+            ),
+            None => {}
         }
-    })
+    }
+    Ok(board)
 }
 
 /// What decides the scores: the keys of a task's documents contain the model, the prompts and the rows.
@@ -66,8 +59,14 @@ fn settings(jobs: &[Job<'_>]) -> Value {
     json!(jobs.iter().map(hash).collect::<Map<_, _>>())
 }
 
-/// Scores the documents of a shard that no earlier claim has scored.
-fn score_shard(model: &mut Model, jobs: &[Job<'_>], claim: Claim, shards: usize, stop: &Stop) -> Result<()> {
+/// Scores the documents of a shard that no earlier claim has scored; returns their file, or `None` if it was stopped.
+fn score_shard(
+    model: &mut Model,
+    jobs: &[Job<'_>],
+    claim: &Claim,
+    shards: usize,
+    stop: &Stop,
+) -> Result<Option<PathBuf>> {
     let path = claim.part("jsonl");
     let mut known = HashMap::new();
     for earlier in claim.earlier_parts("jsonl") {
@@ -87,23 +86,27 @@ fn score_shard(model: &mut Model, jobs: &[Job<'_>], claim: Claim, shards: usize,
                 None => missing.push(index),
             }
         }
-        model.score(job, &missing, stop, |record| append(&record))?;
-        if stop.is_requested() || claim.is_lost() {
-            return Ok(());
+        model.score(job, &missing, stop, |record| {
+            append(&record)?;
+            // No document more is paid for; the caller sees that it is no failure.
+            ensure!(!claim.is_lost(), "another worker has the shard");
+            Ok(())
+        })?;
+        if stop.is_requested() {
+            return Ok(None);
         }
     }
     File::open(&path).and_then(|file| file.sync_all()).with_context(failed)?;
-    claim.complete(Some(&path), json!({}))?;
-    Ok(())
+    Ok(Some(path))
 }
 
 /// Writes the records of all shards to the files of their tasks.
 ///
 /// # Errors
 /// When a part is damaged, or a file cannot be written.
-pub(super) fn hand_in(board: &Board, shards: usize, folder: &Path, jobs: &[Job<'_>]) -> Result<()> {
+pub(super) fn hand_in(board: &Board, folder: &Path, jobs: &[Job<'_>]) -> Result<()> {
     let mut records: HashMap<String, Vec<Record>> = HashMap::new();
-    for shard in 0..shards {
+    for shard in 0..board.shards(DOCUMENTS) {
         let (_, part) = board.result(DOCUMENTS, shard)?;
         for record in store::read(&part.with_context(|| format!("shard {shard} has no part"))?)? {
             records.entry(record.task.clone()).or_default().push(record);

@@ -31,9 +31,8 @@ impl Store {
     /// # Errors
     /// When a file cannot be read or written.
     pub(super) fn open(folder: &Path, task: &str, restart: bool) -> Result<Self> {
-        let path = folder.join(format!("{task}.jsonl"));
-        let earlier_path = folder.join(format!("{task}.earlier.jsonl"));
-        [&path, &earlier_path].into_iter().try_for_each(|path| refuse_foreign(path))?;
+        refuse_foreign(folder, task)?;
+        let [path, earlier_path] = paths(folder, task);
         let mut earlier = by_key(read(&earlier_path)?);
         earlier.extend(by_key(read(&path)?));
         let records = if restart { HashMap::new() } else { std::mem::take(&mut earlier) };
@@ -95,8 +94,20 @@ impl Store {
     }
 }
 
-/// Refuses a file that is no store: what is no record would be lost.
-fn refuse_foreign(path: &Path) -> Result<()> {
+/// The file of a task, and that of its documents with other settings.
+fn paths(folder: &Path, task: &str) -> [PathBuf; 2] {
+    [folder.join(format!("{task}.jsonl")), folder.join(format!("{task}.earlier.jsonl"))]
+}
+
+/// Refuses files in the place of a task's that are no stores: what is no record would be lost.
+///
+/// # Errors
+/// Names the file.
+pub(super) fn refuse_foreign(folder: &Path, task: &str) -> Result<()> {
+    paths(folder, task).iter().try_for_each(|path| refuse_foreign_file(path))
+}
+
+fn refuse_foreign_file(path: &Path) -> Result<()> {
     let is_record = |line: &[u8]| serde_json::from_slice::<Record>(line).is_ok();
     // A killed run may have left a part of its first line, and a power loss zeros.
     let is_torn = |line: &[u8]| {
@@ -155,6 +166,7 @@ mod tests {
             let path = folder.path().join(name);
             for text in ["mine", "{\"mine\": 1}\n", "{\"key\": 1}\n{\"mine\"\n"] {
                 std::fs::write(&path, text).expect("written");
+                assert!(refuse_foreign(folder.path(), "arc_easy").is_err(), "before anything is scored");
                 let error = Store::open(folder.path(), "arc_easy", true).err().expect("refused").to_string();
                 assert!(error.contains(name) && error.contains("not a result of smoleval"), "{error}");
                 assert_eq!(std::fs::read_to_string(&path).expect("it is there"), text);
