@@ -60,3 +60,15 @@ impl Options {
         Ok(self.shards)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::{Args, Command};
+
+    /// Two groups of one name end every command of a debug build.
+    #[test]
+    fn the_flags_add_no_group_to_the_commands_that_have_them() {
+        assert_eq!(Options::augment_args(Command::new("gen")).get_groups().count(), 0);
+    }
+}
