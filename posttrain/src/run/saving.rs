@@ -132,7 +132,7 @@ impl Run {
     }
 
     /// Returns the files of a checkpoint besides its weights. They rarely change, and a tokenizer is large.
-    fn prepared(
+    pub(super) fn prepared(
         &mut self,
         outgoing: &CheckpointWriter<'_>,
         precision: Precision,
