@@ -34,7 +34,7 @@ pub(crate) struct ServedEncoder {
 pub(crate) struct Encoded {
     pub(crate) vectors: Vec<Vec<f32>>,
     /// Tokens of all texts, special ones included.
-    pub(crate) tokens: usize,
+    pub(crate) tokens: u64,
 }
 
 impl ServedEncoder {
@@ -108,7 +108,7 @@ impl ServedEncoder {
                 );
                 return Err(ApiError::invalid("input", message).with_code("context_length_exceeded"));
             }
-            tokens += count.read;
+            tokens += count.read as u64;
         }
         let texts: Vec<&str> = batch.iter().map(|(_, text)| text.as_str()).collect();
         let vectors = self.encoder.encode(&texts).map_err(failed)?;

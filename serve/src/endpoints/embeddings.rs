@@ -56,7 +56,7 @@ pub(crate) async fn embeddings(
 struct Computed {
     model: String,
     vectors: Vec<Vec<f32>>,
-    tokens: usize,
+    tokens: u64,
 }
 
 /// The vectors of a sentence encoder, pooled as it was trained.
@@ -73,7 +73,7 @@ async fn encoded(
     }
     let mut stopwatch = state.metrics.stopwatch(&encoder.name, 0);
     let Encoded { vectors, tokens } = encoder.encode(input).await?;
-    stopwatch.accept(tokens as u64);
+    stopwatch.accept(tokens);
     Ok(Computed { model: encoder.name.clone(), vectors, tokens })
 }
 

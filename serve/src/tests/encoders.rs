@@ -55,9 +55,9 @@ async fn an_encoder_answers_with_the_vectors_of_transformers() {
     }
     assert_eq!(reply["model"], "tiny");
     assert!(reply["usage"]["prompt_tokens"].as_u64().unwrap() > 80, "{}", reply["usage"]);
-    let unit = server
-        .post("/v1/embeddings", &json!({"model": "text-embedding-3-small", "input": "a", "dimensions": 5}));
-    let unit = &vectors(&unit.await.json())[0];
+    let short = json!({"model": "text-embedding-3-small", "input": "a", "dimensions": 5});
+    let unit = server.post("/v1/embeddings", &short).await.json();
+    let unit = &vectors(&unit)[0];
     assert_eq!(unit.len(), 5);
     assert!((unit.iter().map(|number| number * number).sum::<f64>() - 1.0).abs() < 1e-5);
     let metrics = server.get("/metrics").await.body;
