@@ -243,8 +243,11 @@ impl TokenizerSettings {
     fn own_template(&self, folder: &Path) -> Result<Option<ChatTemplate>, Error> {
         let file = folder.join("chat_template.jinja");
         if file.is_file() {
-            // Whatever text it leads to would be a template, and would be saved with every model that is made from this one.
-            if let Some(target) = links::outside(folder, &file) {
+            // Any text is a template, and would be saved with every model that is made from this one. That of another model
+            // is meant.
+            let target =
+                links::outside(folder, &file).filter(|target| target.file_name() != file.file_name());
+            if let Some(target) = target {
                 let reason =
                     format!("it leads to {}, outside the model's folder; copy the file", target.display());
                 return Err(Error::invalid(&file, reason));
@@ -404,6 +407,12 @@ mod tests {
         let read = || TokenizerSettings::read(&folder).unwrap().own_template(&folder);
         std::os::unix::fs::symlink("template", &file).unwrap();
         assert_eq!(read().unwrap().unwrap().source(), "the model's");
+        std::fs::remove_file(&file).unwrap();
+        let other = parent.path().join("other/chat_template.jinja");
+        std::fs::create_dir(other.parent().unwrap()).unwrap();
+        std::fs::write(&other, "another model's").unwrap();
+        std::os::unix::fs::symlink(other, &file).unwrap();
+        assert_eq!(read().unwrap().unwrap().source(), "another model's");
         std::fs::remove_file(&file).unwrap();
         std::os::unix::fs::symlink("../private", &file).unwrap();
         let error = read().unwrap_err().to_string();
