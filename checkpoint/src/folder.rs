@@ -7,7 +7,7 @@ use crate::error::{Error, read_to_string};
 use crate::gguf::{self, GgufFile, GgufText};
 use crate::hint::hint;
 use crate::inherited::Inherited;
-use crate::links::is_inside;
+use crate::links::{self, is_inside};
 use crate::weights::Weights;
 use crate::{ChatTemplate, ModelConfig, Tokenizer, adapter, hub};
 use serde_json::{Map, Value};
@@ -243,6 +243,15 @@ impl TokenizerSettings {
     fn own_template(&self, folder: &Path) -> Result<Option<ChatTemplate>, Error> {
         let file = folder.join("chat_template.jinja");
         if file.is_file() {
+            // Any text is a template, and would be saved with every model that is made from this one. That of another model
+            // is meant.
+            let target =
+                links::outside(folder, &file).filter(|target| target.file_name() != file.file_name());
+            if let Some(target) = target {
+                let reason =
+                    format!("it leads to {}, outside the model's folder; copy the file", target.display());
+                return Err(Error::invalid(&file, reason));
+            }
             return self.template_from(&file).map(Some);
         }
         self.parsed_template()
@@ -385,5 +394,28 @@ mod tests {
             let reason = Checkpoint::open(folder.path().to_str().unwrap(), None).unwrap_err().to_string();
             assert!(reason.contains("has no config.json") && reason.contains(expected), "{reason}");
         }
+    }
+    #[cfg(unix)]
+    #[test]
+    fn a_template_behind_a_link_out_of_the_folder_is_refused() {
+        let parent = tempfile::tempdir().unwrap();
+        let folder = parent.path().join("model");
+        std::fs::create_dir(&folder).unwrap();
+        std::fs::write(parent.path().join("private"), "a secret").unwrap();
+        std::fs::write(folder.join("template"), "the model's").unwrap();
+        let file = folder.join("chat_template.jinja");
+        let read = || TokenizerSettings::read(&folder).unwrap().own_template(&folder);
+        std::os::unix::fs::symlink("template", &file).unwrap();
+        assert_eq!(read().unwrap().unwrap().source(), "the model's");
+        std::fs::remove_file(&file).unwrap();
+        let other = parent.path().join("other/chat_template.jinja");
+        std::fs::create_dir(other.parent().unwrap()).unwrap();
+        std::fs::write(&other, "another model's").unwrap();
+        std::os::unix::fs::symlink(other, &file).unwrap();
+        assert_eq!(read().unwrap().unwrap().source(), "another model's");
+        std::fs::remove_file(&file).unwrap();
+        std::os::unix::fs::symlink("../private", &file).unwrap();
+        let error = read().unwrap_err().to_string();
+        assert!(error.contains("outside the model's folder") && !error.contains("secret"), "{error}");
     }
 }

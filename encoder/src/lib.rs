@@ -41,6 +41,15 @@ pub struct Head {
     pub bias: Vec<f32>,
 }
 
+/// The tokens of a text, special ones included.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TokenCount {
+    /// Those that are read.
+    pub read: usize,
+    /// Whether the text has more of them.
+    pub is_cut: bool,
+}
+
 impl Encoder {
     /// Opens a checkpoint folder: `config.json`, `model.safetensors`, `tokenizer.json`. How vectors are pooled and whether
     /// they are normalized is read from the files of sentence-transformers; without these, tokens are averaged.
@@ -93,6 +102,15 @@ impl Encoder {
     /// The linear layer, of a checkpoint that was published as a classifier (`BertForSequenceClassification`).
     pub fn head(&self) -> Option<Head> {
         self.model.head().map(|(weights, bias)| Head { weights: weights.to_vec(), bias: bias.to_vec() })
+    }
+
+    /// Counts the tokens of a text.
+    ///
+    /// # Errors
+    /// When the tokenizer itself fails.
+    pub fn count(&self, text: &str) -> Result<TokenCount> {
+        let (ids, cut) = self.tokens.encode_one(text)?;
+        Ok(TokenCount { read: ids.len(), is_cut: cut > 0 })
     }
 
     /// The vectors of texts (texts, dim), in their order.

@@ -50,20 +50,21 @@ impl Tokens {
 
     /// The ids of each text; at least one, where the tokenizer adds special tokens.
     pub(crate) fn encode(&self, texts: &[&str]) -> Result<Vec<Vec<u32>>> {
-        texts.par_iter().map(|text| self.encode_one(text)).collect()
+        texts.par_iter().map(|text| Ok(self.encode_one(text)?.0)).collect()
     }
 
-    fn encode_one(&self, text: &str) -> Result<Vec<u32>> {
+    /// The ids of a text that are read, and how many are cut off at least.
+    pub(crate) fn encode_one(&self, text: &str) -> Result<(Vec<u32>, usize)> {
         let characters = CHARACTERS_PER_TOKEN * (self.most + MARGIN);
         let end = text.char_indices().nth(characters).map(|(end, _)| end);
         if let Some(end) = end {
             let beginning = self.ids(&text[..end])?;
             // The rest of a long text is counted in what was cut off.
             if beginning.1 >= MARGIN {
-                return Ok(beginning.0);
+                return Ok(beginning);
             }
         }
-        Ok(self.ids(text)?.0)
+        self.ids(text)
     }
 
     /// The ids that are read, and how many are cut off.

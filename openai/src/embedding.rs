@@ -26,7 +26,7 @@ pub struct EmbeddingRequest {
     /// Numbers of each vector, up to the model's own: the first ones, of length 1 again.
     #[schemars(range(min = 1))]
     pub dimensions: Option<u64>,
-    /// How the hidden states of a text become one vector.
+    /// How the hidden states of a text become one vector; a sentence encoder has its own way, and refuses it.
     pub pooling: Option<Pooling>,
     /// Whether vectors have length 1, in vLLM's spelling; what the server was started with otherwise.
     pub normalize: Option<bool>,

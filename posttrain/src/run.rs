@@ -301,8 +301,8 @@ impl Run {
         outgoing: &CheckpointWriter<'_>,
         settings: &TrainingSettings,
     ) -> Result<u8> {
-        learner.sync_to_host()?;
         self.await_earlier()?;
+        learner.sync_to_host()?;
         let last = &learner.state().parameters;
         let best = match self.progress.best {
             Some((step, _)) if settings.keep == Kept::Best && step != self.progress.step => {

@@ -17,7 +17,7 @@ mod stream;
 mod thinking;
 
 pub(crate) use chat::ChatWriter;
-pub(crate) use collect::{WholeAnswer, collect};
+pub(crate) use collect::collect;
 pub(crate) use completion::CompletionWriter;
 pub(crate) use plan::{AnswerPlan, ParameterNames};
 pub(crate) use response::{ResponseStorage, ResponseWriter};

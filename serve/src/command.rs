@@ -15,6 +15,7 @@ use crate::model::{self, LoadOptions, Model};
 use crate::model_folder::ModelFolder;
 use crate::model_source::ModelGroup;
 use crate::model_table::ModelTable;
+use crate::served_encoder::ServedEncoder;
 use crate::state::{ServerSettings, ServerState};
 use anyhow::{Context, Result, anyhow, bail};
 use engine::{Finish, Request};
@@ -51,7 +52,7 @@ pub fn run(options: &Options) -> Result<u8> {
     let models = options.models()?;
     let load = options.load(&models)?;
     if options.check {
-        return Ok(match check(&models.of_check(), &load) {
+        return Ok(match check(&models, &load) {
             Ok(()) => SUCCESS,
             Err(error) => {
                 terminal::message!("smolserve: {}", one_line(&error));
@@ -118,22 +119,24 @@ async fn serve(
 
 /// Loads every model on a thread that may block, then lets requests in.
 async fn load_models(state: &Arc<ServerState>, models: ServedModels, options: LoadOptions) -> Result<()> {
-    let ServedModels { groups, folder, aliases } = models;
+    let ServedModels { groups, encoders, folder, aliases } = models;
     let of_folder = options.clone();
-    let load = move || -> Result<Vec<Arc<Model>>> {
+    let load = move || -> Result<(Vec<Arc<Model>>, Vec<Arc<ServedEncoder>>)> {
         let loaded = groups.iter().map(|group| open(group, &options)).collect::<Result<Vec<_>>>()?;
         // As on the command line: adapters come last, so that they do not answer requests without a name.
         let (adapters, models): (Vec<_>, Vec<_>) =
             loaded.into_iter().flatten().map(Arc::new).partition(|model| model.parent.is_some());
-        Ok([models, adapters].concat())
+        let open_encoder = |source| ServedEncoder::open(source).map(Arc::new);
+        let encoders = encoders.iter().map(open_encoder).collect::<Result<_>>()?;
+        Ok(([models, adapters].concat(), encoders))
     };
     let loaded = tokio::task::spawn_blocking(load).await;
-    let loaded = loaded.map_err(|error| anyhow!("cannot load the models: {error}"))??;
+    let (loaded, encoders) = loaded.map_err(|error| anyhow!("cannot load the models: {error}"))??;
     let folder = folder.map(|folder| Arc::new(ModelFolder::new(folder.path, folder.unload_after, of_folder)));
     if let Some(folder) = &folder {
         drop(tokio::spawn(Arc::clone(folder).watch()));
     }
-    state.set_models(ModelTable { loaded, folder, aliases });
+    state.set_models(ModelTable { loaded, folder, encoders, aliases });
     Ok(())
 }
 
@@ -148,18 +151,21 @@ fn open(group: &ModelGroup, options: &LoadOptions) -> Result<Vec<Model>> {
 
 fn summary(state: &ServerState) -> Result<String> {
     let models = state.models().map_err(|error| anyhow!(error.message))?.list();
-    let described = models.into_iter().map(|listed| match listed.model {
-        Some(model) => {
-            format!("{} ({}, context {})", listed.name, model.engine_name, model.engine.limits().context)
-        }
-        None => format!("{} (loaded on demand)", listed.name),
+    let described = models.into_iter().map(|listed| match (listed.engine_name(), listed.context()) {
+        (Some(engine), Some(context)) => format!("{} ({engine}, context {context})", listed.name),
+        _ => format!("{} (loaded on demand)", listed.name),
     });
     Ok(described.collect::<Vec<_>>().join(", "))
 }
 
-/// Loads every model and generates one token with each, so that faults of the start show.
-fn check(groups: &[ModelGroup], options: &LoadOptions) -> Result<()> {
-    for group in groups {
+/// Loads every model and generates one token or vector with each, so that faults of the start show.
+fn check(models: &ServedModels, options: &LoadOptions) -> Result<()> {
+    for source in &models.encoders {
+        let encoder = ServedEncoder::open(source)?;
+        let (width, context) = (encoder.check()?, encoder.context());
+        terminal::results!("{}: ok (encoder, context {context}, vectors of {width} numbers)", encoder.name)?;
+    }
+    for group in &models.of_check() {
         let began = Instant::now();
         let models = open(group, options)?;
         let loaded = began.elapsed();

@@ -28,6 +28,7 @@ mod model_source;
 mod model_table;
 mod origins;
 mod prompt;
+mod served_encoder;
 mod server;
 mod state;
 mod stored_responses;

@@ -143,7 +143,14 @@ impl ModelFolder {
         let listed = |(name, model): (&String, &Arc<FolderModel>)| {
             let loaded = lock(&model.state).model.clone();
             let created = loaded.as_ref().map_or(model.found.changed, |model| model.created);
-            ListedModel { name: name.clone(), root: name.clone(), parent: None, created, model: loaded }
+            ListedModel {
+                name: name.clone(),
+                root: name.clone(),
+                parent: None,
+                created,
+                model: loaded,
+                encoder: None,
+            }
         };
         lock(&self.models).iter().map(listed).collect()
     }

@@ -1,11 +1,12 @@
 //! Which models are served: those that are loaded at the start and stay, those of a folder (`--models`), which are loaded
-//! when a request names them, and other names for both (`--alias`).
+//! when a request names them, sentence encoders (`--encoder`), and other names for all of them (`--alias`).
 
 use crate::error::ApiError;
 use crate::fields::missing;
 use crate::listed_model::ListedModel;
 use crate::model::Model;
 use crate::model_folder::ModelFolder;
+use crate::served_encoder::ServedEncoder;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -18,6 +19,8 @@ pub(crate) struct ModelTable {
     /// Models that stay loaded, in the order of the command line.
     pub(crate) loaded: Vec<Arc<Model>>,
     pub(crate) folder: Option<Arc<ModelFolder>>,
+    /// Models that answer `/v1/embeddings` alone.
+    pub(crate) encoders: Vec<Arc<ServedEncoder>>,
     /// Other names, and the models' own.
     pub(crate) aliases: BTreeMap<String, String>,
 }
@@ -36,6 +39,7 @@ impl ModelTable {
         let own: Vec<ListedModel> =
             of_folder.filter(|model| !all.iter().any(|loaded| loaded.name == model.name)).collect();
         all.extend(own);
+        all.extend(self.encoders.iter().map(ListedModel::from));
         let alias = |(name, root): (&String, &String)| {
             let model = all.iter().find(|model| model.name == *root)?.clone();
             Some(ListedModel { name: name.clone(), ..model })
@@ -52,8 +56,12 @@ impl ModelTable {
         let name = match name {
             "" if is_strict => return Err(missing("model")),
             "" => self.first().unwrap_or_default(),
-            name => self.aliases.get(name).map_or(name, String::as_str).to_owned(),
+            name => self.own_name(name).to_owned(),
         };
+        if self.encoders.iter().any(|encoder| encoder.name == name) {
+            let message = format!("`{name}` is a sentence encoder, which answers /v1/embeddings alone");
+            return Err(ApiError::invalid("model", message));
+        }
         if let Some(model) = self.loaded.iter().find(|model| model.name == name) {
             return Ok(Arc::clone(model));
         }
@@ -62,6 +70,18 @@ impl ModelTable {
             None => None,
         };
         of_folder.ok_or_else(|| self.unknown(&name))
+    }
+
+    /// The sentence encoder of that name; without a name the first one, where nothing else is served.
+    pub(crate) fn encoder(&self, name: &str) -> Option<&Arc<ServedEncoder>> {
+        match name {
+            "" if self.loaded.is_empty() && self.folder.is_none() => self.encoders.first(),
+            name => self.encoders.iter().find(|encoder| encoder.name == self.own_name(name)),
+        }
+    }
+
+    fn own_name<'a>(&'a self, name: &'a str) -> &'a str {
+        self.aliases.get(name).map_or(name, String::as_str)
     }
 
     /// What a client sees of one model.
@@ -76,7 +96,8 @@ impl ModelTable {
     /// The name of the model that answers requests without a name.
     fn first(&self) -> Option<String> {
         let first = self.loaded.first().map(|model| model.name.clone());
-        first.or_else(|| Some(self.folder.as_ref()?.list().first()?.name.clone()))
+        let of_folder = || Some(self.folder.as_ref()?.list().first()?.name.clone());
+        first.or_else(of_folder).or_else(|| Some(self.encoders.first()?.name.clone()))
     }
 
     fn unknown(&self, name: &str) -> ApiError {

@@ -8,6 +8,7 @@ use crate::model::Model;
 use crate::model_table::ModelTable;
 use crate::origins::{Hosts, Origins};
 use crate::prompt::SpecialTokens;
+use crate::served_encoder::ServedEncoder;
 use crate::stored_responses::StoredResponses;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
@@ -115,5 +116,14 @@ impl ServerState {
         let model = self.models()?.model(name, self.settings.strict).await?;
         tracing::Span::current().record("model", model.name.as_str());
         Ok(model)
+    }
+
+    /// The sentence encoder of that name, if there is one. The request's log line names it from here on.
+    pub(crate) fn encoder(&self, name: &str) -> Result<Option<Arc<ServedEncoder>>, ApiError> {
+        let encoder = self.models()?.encoder(name).cloned();
+        if let Some(encoder) = &encoder {
+            tracing::Span::current().record("model", encoder.name.as_str());
+        }
+        Ok(encoder)
     }
 }

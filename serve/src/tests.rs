@@ -8,6 +8,7 @@ mod client;
 mod compatible;
 mod continued;
 mod description;
+mod encoders;
 mod log;
 mod on_demand;
 mod paths;

@@ -83,7 +83,11 @@ fn the_gradient_is_that_of_the_divergence() {
         let step = (1e-3 / square) as f32;
         let mut moved = |sign: f32| {
             let mut parameters = start.clone();
-            parameters.values.iter_mut().zip(&gradient).for_each(|(value, one)| *value += sign * step * one);
+            parameters
+                .values
+                .iter_mut()
+                .zip(gradient.iter())
+                .for_each(|(value, one)| *value += sign * step * one);
             mean(&parameters, false).0
         };
         let slope = (moved(1.0) - moved(-1.0)) / (2.0 * f64::from(step));

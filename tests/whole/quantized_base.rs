@@ -61,7 +61,7 @@ fn gradients(base: Base, precision: training::Precision) -> (Vec<f32>, Vec<f32>)
     let mut learner = Learner::of_adapter(base, state, settings, 256, &compute, bare).unwrap();
     let losses = learner.gradient(&batch, 1.0 / 128.0).unwrap();
     learner.update(0.0).unwrap();
-    (losses.iter().map(|token| token.log_probability).collect(), learner.state().optimizer.mean.clone())
+    (losses.iter().map(|token| token.log_probability).collect(), learner.state().optimizer.mean.to_vec())
 }
 
 /// Against an adapter over the dequantized weights, in both precisions: the same bits.

@@ -241,7 +241,8 @@ fn two_hundred_rows_on_the_real_model() {
     let (Some(file), Some(data)) = (real_model(), shared_data()) else { return };
     let checkpoint = open(&file);
     let parameters = Parameters::from_weights(&checkpoint.config, &checkpoint.weights);
-    let text = std::fs::read_to_string(data.join("preference/eval_clean.jsonl")).unwrap();
+    let read = |name: &str| std::fs::read_to_string(data.join("preference").join(name)).unwrap();
+    let text = [read("eval_clean.jsonl"), read("train_clean.jsonl")].concat();
     let rows: Vec<Row> = text
         .lines()
         .enumerate()
@@ -252,6 +253,7 @@ fn two_hundred_rows_on_the_real_model() {
             Row::new(ids, index)
         })
         .filter(|row| row.ids.len() > 1)
+        .take(200)
         .collect();
     assert_eq!(rows.len(), 200);
     check::<f32>(&checkpoint, &parameters, &rows);

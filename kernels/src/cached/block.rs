@@ -177,9 +177,11 @@ unsafe fn write_head<T: Copy>(
     }
 }
 
-/// Sixteen numbers at a time: whether the CPU has an instruction for it is asked once for all of them.
+/// Sixteen numbers at a time: whether the CPU has an instruction for it is asked once for all of them. What is too large
+/// becomes the largest number: an infinity would make the softmax of every later query no number.
 fn to_f16(numbers: [f32; LANES]) -> [f16; LANES] {
+    let largest = f32::from(f16::MAX);
     let mut halves = [f16::ZERO; LANES];
-    halves.convert_from_f32_slice(&numbers);
+    halves.convert_from_f32_slice(&numbers.map(|number| number.clamp(-largest, largest)));
     halves
 }

@@ -27,7 +27,7 @@ const SHARE: f64 = 0.1;
 /// What is taken for the speed of saving before it was measured, in bytes a second: that of a plain disk.
 const ASSUMED_SPEED: f64 = 5e8;
 /// The share of the free memory that a copy may take.
-const MEMORY_SHARE: f64 = 0.8;
+const MEMORY_SHARE: f64 = 0.5;
 /// Bytes of a checkpoint for each weight: f32 weights and moments, and the model itself.
 const BYTES_OF_WEIGHT: usize = 14;
 
@@ -71,7 +71,8 @@ impl Saves {
     pub(super) fn has_time(&self, weights: usize) -> bool {
         let assumed = || Duration::from_secs_f64((BYTES_OF_WEIGHT * weights) as f64 / ASSUMED_SPEED);
         let expected = self.total + self.last.unwrap_or_else(assumed);
-        self.under_way.is_none() && expected.as_secs_f64() <= SHARE * self.start.elapsed().as_secs_f64()
+        let is_idle = self.under_way.as_ref().is_none_or(JoinHandle::is_finished);
+        is_idle && expected.as_secs_f64() <= SHARE * self.start.elapsed().as_secs_f64()
     }
 
     /// Starts to write. The one before must have ended.

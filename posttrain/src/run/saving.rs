@@ -5,7 +5,7 @@ use super::saves::{Save, Warnings, copied_bytes, is_too_large};
 use super::{Run, room};
 use crate::checkpoints;
 use crate::settings::{Kept, TrainingSettings};
-use anyhow::{Context, Error, Result, anyhow, ensure};
+use anyhow::{Error, Result, anyhow, ensure};
 use checkpoint::folder::{CheckpointWriter, PreparedCheckpoint};
 use checkpoint::weights::Precision;
 use std::sync::Arc;
@@ -70,9 +70,13 @@ impl Run {
         learner.sync_to_host()?;
         let precision = settings.saved_precision();
         let needed = room::checkpoint_bytes(learner.state().parameters.values.len(), precision);
-        room::refuse_shortage(&self.folder, needed).with_context(|| {
-            format!("cannot write the checkpoint of step {}; earlier ones are kept", self.progress.step)
-        })?;
+        if let Err(shortage) = room::refuse_shortage(&self.folder, needed) {
+            // What is written without a checkpoint, the result or weights alone, must be finite, too.
+            refuse_nan_weights(&learner.state().parameters, self.progress.step)?;
+            let cannot =
+                format!("cannot write the checkpoint of step {}; earlier ones are kept", self.progress.step);
+            return Err(Error::from(shortage).context(cannot));
+        }
         let save = Save {
             folder: self.folder.clone(),
             prepared: self.prepared(outgoing, precision)?,
@@ -123,7 +127,7 @@ impl Run {
         let warnings = match ended {
             Err(error) if room::is_out_of_room(&error) => {
                 let error = terminal::errors::one_line(&error);
-                vec![format!("{error}; the training continues, make room before it ends")]
+                vec![format!("{error}; make room before the training ends")]
             }
             ended => ended?,
         };
@@ -132,7 +136,7 @@ impl Run {
     }
 
     /// Returns the files of a checkpoint besides its weights. They rarely change, and a tokenizer is large.
-    fn prepared(
+    pub(super) fn prepared(
         &mut self,
         outgoing: &CheckpointWriter<'_>,
         precision: Precision,

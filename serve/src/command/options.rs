@@ -31,6 +31,10 @@ pub struct Options {
     /// is named after @
     #[arg(long, value_name = "NAME[@MODEL]=FOLDER")]
     adapter: Vec<String>,
+    /// Sentence encoder for /v1/embeddings: the checkpoint folder of a BERT-family model such as all-MiniLM-L6-v2, with its
+    /// name for clients; repeat for several
+    #[arg(long, value_name = "[NAME=]FOLDER")]
+    encoder: Vec<String>,
     /// Folder of models that are loaded when a request names them: checkpoint folders and GGUF files
     #[arg(long, value_name = "FOLDER")]
     models: Option<PathBuf>,
@@ -184,7 +188,7 @@ impl Options {
             path,
             unload_after: (!self.unload_after.is_zero()).then_some(self.unload_after),
         });
-        ServedModels::new(&self.model, &self.adapter, folder, &self.alias)
+        ServedModels::new(&self.model, &self.adapter, &self.encoder, folder, &self.alias)
     }
 
     /// How models are loaded and run.

@@ -1,5 +1,5 @@
-//! Which models the command line names: `--model`, `--adapter`, `--models` and `--alias`, checked against one another before anything is
-//! loaded.
+//! Which models the command line names: `--model`, `--adapter`, `--encoder`, `--models` and `--alias`, checked against one
+//! another before anything is loaded.
 
 use super::adapters::add_adapter;
 use crate::model_folder::scan;
@@ -14,6 +14,8 @@ use std::time::Duration;
 pub(super) struct ServedModels {
     /// Models that are loaded at the start, with their adapters.
     pub(super) groups: Vec<ModelGroup>,
+    /// Sentence encoders.
+    pub(super) encoders: Vec<ModelSource>,
     pub(super) folder: Option<ServedFolder>,
     /// Other names, and the models' own.
     pub(super) aliases: BTreeMap<String, String>,
@@ -33,17 +35,23 @@ impl ServedModels {
     pub(super) fn new(
         models: &[String],
         adapters: &[String],
+        encoders: &[String],
         folder: Option<ServedFolder>,
         aliases: &[String],
     ) -> Result<Self> {
-        if models.is_empty() && adapters.is_empty() && folder.is_none() {
+        if models.is_empty() && adapters.is_empty() && encoders.is_empty() && folder.is_none() {
             bail!(
                 "no model to serve; give `--model` a checkpoint folder, a GGUF file or a Hugging Face id, such as \
                  `--model HuggingFaceTB/SmolLM2-135M-Instruct`, or `--models` a folder of models"
             );
         }
-        let mut served = Self { groups: groups(models, adapters)?, folder, aliases: BTreeMap::new() };
-        let sources = served.groups.iter().flat_map(ModelGroup::served);
+        let source =
+            |argument: &String| ModelSource::new(argument).map_err(|reason| anyhow!("--encoder: {reason}"));
+        let encoders = encoders.iter().map(source).collect::<Result<_>>()?;
+        let mut served =
+            Self { groups: groups(models, adapters)?, encoders, folder, aliases: BTreeMap::new() };
+        refuse_equal_names(&served)?;
+        let sources = served.groups.iter().flat_map(ModelGroup::served).chain(&served.encoders);
         let mut names: Vec<String> = sources.map(|source| source.name.clone()).collect();
         for found in served.of_folder()? {
             if names.contains(&found.name) {
@@ -105,7 +113,12 @@ fn groups(models: &[String], adapters: &[String]) -> Result<Vec<ModelGroup>> {
     for argument in adapters {
         add_adapter(&mut groups, argument)?;
     }
-    let sources: Vec<&ModelSource> = groups.iter().flat_map(ModelGroup::served).collect();
+    Ok(groups)
+}
+
+fn refuse_equal_names(served: &ServedModels) -> Result<()> {
+    let sources: Vec<&ModelSource> =
+        served.groups.iter().flat_map(ModelGroup::served).chain(&served.encoders).collect();
     for (index, source) in sources.iter().enumerate() {
         if sources[..index].iter().any(|other| other.name == source.name) {
             bail!(
@@ -115,7 +128,7 @@ fn groups(models: &[String], adapters: &[String]) -> Result<Vec<ModelGroup>> {
             );
         }
     }
-    Ok(groups)
+    Ok(())
 }
 
 #[cfg(test)]
@@ -126,7 +139,7 @@ mod tests {
     fn new(models: &[&str], folder: Option<PathBuf>, aliases: &[&str]) -> Result<ServedModels> {
         let owned = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
         let folder = folder.map(|path| ServedFolder { path, unload_after: None });
-        ServedModels::new(&owned(models), &[], folder, &owned(aliases))
+        ServedModels::new(&owned(models), &[], &[], folder, &owned(aliases))
     }
 
     #[test]

@@ -1,21 +1,23 @@
-//! `POST /v1/embeddings`: the mean of the model's last hidden states over the positions of a text, or that of the last one.
+//! `POST /v1/embeddings`: a sentence encoder's vectors, or of another model the mean of its last hidden states over the
+//! positions of a text, or that of the last one.
 //!
-//! These models were trained to generate, not to embed. The vectors have length 1, or their own with `--embeddings-raw` or
-//! where the request asks for them.
+//! Models that were trained to generate were not trained to embed. The vectors have length 1, or their own with
+//! `--embeddings-raw` or where the request asks for them.
 
-use crate::answer::{AnswerPlan, ParameterNames, RunningAnswers, WholeAnswer, collect};
+use crate::answer::{AnswerPlan, ParameterNames, RunningAnswers, collect};
 use crate::body::JsonBody;
 use crate::caller::Caller;
 use crate::error::ApiError;
 use crate::fields::wrong;
 use crate::prompt;
+use crate::served_encoder::{Encoded, ServedEncoder};
 use crate::state::ServerState;
-use crate::valid::EmbeddingRequest;
+use crate::valid::{EmbeddingRequest, Prompt};
 use axum::extract::State;
 use axum::{Extension, Json};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use engine::Request;
+use engine::{Pooling, Request};
 use openai::embedding::{Embedding, EmbeddingList, EmbeddingObject, EmbeddingUsage, Vector};
 use openai::model::ListObject;
 use std::sync::Arc;
@@ -27,11 +29,66 @@ pub(crate) async fn embeddings(
     JsonBody(body, share): JsonBody,
 ) -> Result<Json<EmbeddingList>, ApiError> {
     let request = EmbeddingRequest::new(body, state.settings.lenient)?;
-    let model = state.model(&request.model).await?;
-    let prompts = prompt::raw_prompts(&model, request.input, false, "input").await?;
+    let computed = match state.encoder(&request.model)? {
+        Some(encoder) => encoded(&state, &encoder, request.input, request.pooling).await?,
+        None => generated(&state, caller, &request.model, request.input, request.pooling).await?,
+    };
     drop(share);
-    let Caller { client, .. } = caller;
-    let engine_request = Request { embedding: true, pooling: request.pooling, client, ..Request::default() };
+    let has_length_one = request.has_length_one.unwrap_or(!state.settings.raw_embeddings);
+    let entry = |(index, vector): (usize, Vec<f32>)| {
+        let vector = shortened(vector, request.dimensions)?;
+        let vector = if has_length_one { unit(vector) } else { vector };
+        Ok(Embedding {
+            object: EmbeddingObject::default(),
+            index,
+            embedding: written(&vector, request.base64),
+        })
+    };
+    Ok(Json(EmbeddingList {
+        object: ListObject::default(),
+        data: computed.vectors.into_iter().enumerate().map(entry).collect::<Result<_, ApiError>>()?,
+        model: computed.model,
+        usage: EmbeddingUsage { prompt_tokens: computed.tokens, total_tokens: computed.tokens },
+    }))
+}
+
+/// Vectors as a model computed them.
+struct Computed {
+    model: String,
+    vectors: Vec<Vec<f32>>,
+    tokens: u64,
+}
+
+/// The vectors of a sentence encoder, pooled as it was trained.
+async fn encoded(
+    state: &Arc<ServerState>,
+    encoder: &Arc<ServedEncoder>,
+    input: Vec<Prompt>,
+    pooling: Option<Pooling>,
+) -> Result<Computed, ApiError> {
+    if let Some(pooling) = pooling {
+        let pooling = format!("{pooling:?}").to_lowercase();
+        let expected = format!("nothing: {} pools as it was trained to", encoder.name);
+        return Err(wrong("pooling", &pooling.into(), &expected));
+    }
+    let mut stopwatch = state.metrics.stopwatch(&encoder.name, 0);
+    let Encoded { vectors, tokens } = encoder.encode(input).await?;
+    stopwatch.accept(tokens);
+    Ok(Computed { model: encoder.name.clone(), vectors, tokens })
+}
+
+/// The pooled hidden states of a model that generates.
+async fn generated(
+    state: &Arc<ServerState>,
+    caller: Caller,
+    model: &str,
+    input: Vec<Prompt>,
+    pooling: Option<Pooling>,
+) -> Result<Computed, ApiError> {
+    let model = state.model(model).await?;
+    let prompts = prompt::raw_prompts(&model, input, false, "input").await?;
+    let pooling = pooling.unwrap_or(Pooling::Mean);
+    let engine_request = Request { embedding: true, pooling, client: caller.client, ..Request::default() };
     let plan = AnswerPlan {
         request: engine_request,
         prompts,
@@ -44,24 +101,10 @@ pub(crate) async fn embeddings(
         returns_prompt_logprobs: false,
     };
     let names = ParameterNames { prompt: "input", max_tokens: "input", constraint: None };
-    let running = RunningAnswers::start(&state, Arc::clone(&model), plan, names).await?;
+    let running = RunningAnswers::start(state, Arc::clone(&model), plan, names).await?;
     let (answers, counts) = collect(running).await?;
-    let has_length_one = request.has_length_one.unwrap_or(!state.settings.raw_embeddings);
-    let entry = |(index, answer): (usize, WholeAnswer)| {
-        let vector = shortened(answer.embedding, request.dimensions)?;
-        let vector = if has_length_one { unit(vector) } else { vector };
-        Ok(Embedding {
-            object: EmbeddingObject::default(),
-            index,
-            embedding: written(&vector, request.base64),
-        })
-    };
-    Ok(Json(EmbeddingList {
-        object: ListObject::default(),
-        data: answers.into_iter().enumerate().map(entry).collect::<Result<_, ApiError>>()?,
-        model: model.name.clone(),
-        usage: EmbeddingUsage { prompt_tokens: counts.prompt, total_tokens: counts.prompt },
-    }))
+    let vectors = answers.into_iter().map(|answer| answer.embedding).collect();
+    Ok(Computed { model: model.name.clone(), vectors, tokens: counts.prompt })
 }
 
 /// The vector with length 1, as OpenAI's are: stores that rank by dot products rely on it.

@@ -25,7 +25,8 @@ pub(crate) async fn model(
 }
 
 fn entry(listed: ListedModel) -> ModelEntry {
-    let model = listed.model.as_ref();
+    let (is_loaded, max_model_len) = (listed.is_loaded(), listed.context());
+    let engine = listed.engine_name().map(str::to_owned);
     ModelEntry {
         id: listed.name,
         object: ModelObject::default(),
@@ -33,8 +34,8 @@ fn entry(listed: ListedModel) -> ModelEntry {
         owned_by: "smolserve".to_owned(),
         root: listed.root,
         parent: listed.parent,
-        is_loaded: model.is_some(),
-        max_model_len: model.map(|model| model.engine.limits().context),
-        engine: model.map(|model| model.engine_name.to_owned()),
+        is_loaded,
+        max_model_len,
+        engine,
     }
 }

@@ -13,7 +13,8 @@ pub(crate) struct EmbeddingRequest {
     /// Whether vectors are written as base64.
     pub(crate) base64: bool,
     pub(crate) dimensions: Option<usize>,
-    pub(crate) pooling: Pooling,
+    /// `None` is the model's own: the mean where it was trained for none.
+    pub(crate) pooling: Option<Pooling>,
     /// Whether vectors have length 1; `None` is the server's choice.
     pub(crate) has_length_one: Option<bool>,
 }
@@ -30,8 +31,9 @@ impl EmbeddingRequest {
         };
         let dimensions = fields.integer("dimensions", 1..=usize::MAX)?;
         let pooling = match fields.text("pooling")?.as_deref() {
-            None | Some("mean") => Pooling::Mean,
-            Some("last") => Pooling::Last,
+            None => None,
+            Some("mean") => Some(Pooling::Mean),
+            Some("last") => Some(Pooling::Last),
             Some(other) => return Err(wrong("pooling", &other.into(), "`mean` or `last`")),
         };
         let has_length_one = normalize(&mut fields)?;

@@ -17,8 +17,9 @@ pub(crate) fn numbers(gpu: &Arc<Gpu>, run: &Run) -> Result<bool> {
     let run = run.fit(free)?;
     let layout = Layout::new(&run.config);
     let tensors = layout.tensors.iter();
-    let values = tensors.flat_map(|tensor| random::hashed_values(&tensor.name, tensor.range.len())).collect();
-    let parameters = Parameters { config: run.config.clone(), layout: layout.clone(), values };
+    let values: Vec<f32> =
+        tensors.flat_map(|tensor| random::hashed_values(&tensor.name, tensor.range.len())).collect();
+    let parameters = Parameters { config: run.config.clone(), layout: layout.clone(), values: values.into() };
     let optimizer = Optimizer::new(parameters.values.len());
     let state = TrainingState { parameters, optimizer };
     let mut trainer =

@@ -76,6 +76,9 @@ impl Gradients<'_> {
     }
 }
 
+/// Ranks up to which adding a product to what is there is one chain of sums, as the engine's.
+const CHAIN: usize = 256;
+
 /// Buffers of the adapter's products, and of the frozen ones.
 #[derive(Debug, Default)]
 pub(super) struct LowRankScratch {
@@ -89,6 +92,8 @@ pub(super) struct LowRankScratch {
     dropped: Vec<f32>,
     /// The current product's weight (O, I), where it is quantized.
     weight: Vec<f32>,
+    /// What an adapter of many ranks adds (T, O).
+    added: Vec<f32>,
 }
 
 /// One product with a weight, and what an adapter adds to it.
@@ -156,8 +161,15 @@ impl<W: Element> Linear<'_, W> {
         }
         if let Some(low_rank) = &self.low_rank {
             low_rank.project::<E>(x, scratch);
-            let low = Matrix::new(&scratch.low, tokens, low_rank.group.ranks());
-            gemm::<E, _, _, _>(y, low, low_rank.scaled_b.transposed(), Accumulate::Add); // (T, O)
+            let LowRankScratch { low, added, .. } = scratch;
+            let ranks = low_rank.group.ranks();
+            let (low, b) = (Matrix::new(low.as_slice(), tokens, ranks), low_rank.scaled_b.transposed());
+            if ranks <= CHAIN {
+                return gemm::<E, _, _, _>(y, low, b, Accumulate::Add); // (T, O)
+            }
+            added.resize(y.len(), 0.0);
+            gemm::<E, _, _, _>(added, low, b, Accumulate::Chain); // (T, O)
+            residual_add(y, added);
         }
     }
 

@@ -9,6 +9,7 @@ mod driver_api;
 mod failure;
 mod library;
 mod places;
+mod queue;
 mod staging;
 #[cfg(test)]
 mod tests;
@@ -101,7 +102,7 @@ impl Cuda {
         })?;
         let workspace = context.allocate(WORKSPACE).with_context(cannot)?;
         let at = Workspace { address: workspace.address, bytes: WORKSPACE as usize };
-        let blas = CuBlas::find(context.driver.version, libraries, context.stream, at)
+        let blas = CuBlas::find(context.queue.driver.version, libraries, context.queue.stream, at)
             .with_context(|| format!("cuda:{ordinal}"))?;
         let functions = Mutex::default();
         Ok(Self { ordinal, device, context, module, image, functions, blas, _workspace: workspace })
@@ -113,7 +114,7 @@ impl Cuda {
     }
 
     pub(super) fn name(&self) -> Result<String> {
-        self.named(self.context.driver.name(self.device))
+        self.named(self.context.queue.driver.name(self.device))
     }
 
     pub(super) fn facts(&self) -> Result<Facts> {
@@ -250,7 +251,7 @@ impl Cuda {
 
     /// Returns a kernel that may use this much shared memory.
     fn function(&self, kernel: &str, shared: u32) -> Result<Handle> {
-        let driver = &self.context.driver;
+        let driver = &self.context.queue.driver;
         let mut functions = self.functions.lock().unwrap_or_else(PoisonError::into_inner);
         let mut function = match functions.get(kernel) {
             Some(function) if function.shared >= shared => return Ok(function.handle),
@@ -299,13 +300,13 @@ impl Cuda {
 fn load_kernels(context: &Context) -> Result<(Handle, &'static str)> {
     let compiled_by: c_int = COMPILED_BY.parse().expect("build.rs writes a number");
     let forced = std::env::var_os("SMOL_CUDA_IMAGE").is_some_and(|value| value == "portable");
-    let (image, name) = match forced || context.driver.version < compiled_by {
+    let (image, name) = match forced || context.queue.driver.version < compiled_by {
         true => (PORTABLE, "portable PTX"),
         false => (NATIVE, "machine code"),
     };
     let mut module = Handle::NULL;
     // SAFETY: the image is a fat binary of nvcc, or PTX that ends with a 0; the driver copies it.
-    unsafe { call!(context.driver, load_module(&raw mut module, image.as_ptr().cast())) }
+    unsafe { call!(context.queue.driver, load_module(&raw mut module, image.as_ptr().cast())) }
         .with_context(|| format!("{name}, compiled by CUDA {}", dotted(compiled_by)))?;
     Ok((module, name))
 }

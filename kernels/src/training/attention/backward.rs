@@ -1,7 +1,7 @@
 //! The backward pass: the scores of one block of queries after the other, computed again, and the gradients.
 
 use super::call::{AttentionShape, PackedQkv, gather, scatter};
-use crate::element::{Element, exp, sum_of, vectorized};
+use crate::element::{Element, exp, maximum_of, sum_of, vectorized};
 use crate::gemm::{Accumulate, Matrix, Target, gemm_to, scratch};
 use rayon::prelude::*;
 use std::ops::Range;
@@ -131,6 +131,9 @@ unsafe fn backward_group<E: Element>(
 vectorized! {
     /// For one query: turns its scores (in `weights`) into softmax weights, and the gradient of the weights (in
     /// `dscores`) into that of the scores. The query attends to the `visible` positions.
+    ///
+    /// In bf16 the forward pass had queries and keys that were not rounded yet: their sum and output are not those of
+    /// these scores, and both are computed again. A score of hundreds is off by nats otherwise.
     fn score_gradient<E>(
         weights: &mut [f32],
         dscores: &mut [f32],
@@ -140,9 +143,16 @@ vectorized! {
         log_sum: f32,
     ) {
         let scale = 1.0 / (dout.len() as f32).sqrt();
-        let dot = sum_of(dout, out, |dout, out| dout * out);
-        for (weight, dscore) in weights[visible.clone()].iter_mut().zip(&mut dscores[visible.clone()]) {
+        let log_sum = if E::BF16 { log_sum_of(&weights[visible.clone()], scale) } else { log_sum };
+        for weight in &mut weights[visible.clone()] {
             *weight = exp(*weight * scale - log_sum);
+        }
+        let dot = if E::BF16 {
+            sum_of(&weights[visible.clone()], &dscores[visible.clone()], |weight, slope| weight * slope)
+        } else {
+            sum_of(dout, out, |dout, out| dout * out)
+        };
+        for (weight, dscore) in weights[visible.clone()].iter().zip(&mut dscores[visible.clone()]) {
             *dscore = *weight * (*dscore - dot) * scale;
         }
         for values in [weights, dscores] {
@@ -150,4 +160,11 @@ vectorized! {
             values[visible.end..].fill(0.0);
         }
     }
+}
+
+/// log Σ e^(scale score).
+#[inline(always)]
+fn log_sum_of(scores: &[f32], scale: f32) -> f32 {
+    let largest = maximum_of(scores) * scale;
+    largest + sum_of(scores, scores, |score, _| exp(score * scale - largest)).ln()
 }

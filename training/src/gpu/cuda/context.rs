@@ -1,7 +1,8 @@
-//! A GPU's context with the one stream that everything runs on, its memory, copies and events.
+//! A GPU's context: its memory, copies and events.
 
 use super::driver_api::{Driver, Handle, call};
 use super::failure::Failure;
+use super::queue::Queue;
 use super::staging::Staging;
 use crate::gpu::driver::Allocation;
 use std::ffi::c_int;
@@ -9,8 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 /// An open GPU of the driver. It stays open as long as the process.
 pub(super) struct Context {
-    pub(super) driver: Arc<Driver>,
-    pub(super) stream: Handle,
+    pub(super) queue: Queue,
     context: Handle,
     /// Whether memory comes from the driver's pool, in the stream's order.
     pooled: bool,
@@ -24,7 +24,7 @@ impl Drop for Context {
         if let Some(staging) = staging
             && self.wait().is_ok()
         {
-            staging.free(self);
+            staging.free(&self.queue.driver);
         }
     }
 }
@@ -37,7 +37,7 @@ pub(super) struct Memory {
 
 impl Drop for Memory {
     fn drop(&mut self) {
-        let Context { driver, stream, pooled, .. } = self.context.as_ref();
+        let Context { queue: Queue { driver, stream }, pooled, .. } = self.context.as_ref();
         // After a fault every call fails, and the process ends soon.
         let _ = self.context.bind();
         // SAFETY: the driver gave this address, and it is freed once.
@@ -54,22 +54,23 @@ impl Context {
     /// Opens a GPU. With `pooled` its memory comes from the driver's pool.
     pub(super) fn open(driver: Arc<Driver>, device: c_int, pooled: bool) -> Result<Self, Failure> {
         let staging = Mutex::new(None);
-        let mut context = Self { driver, stream: Handle::NULL, context: Handle::NULL, pooled, staging };
-        let driver = Arc::clone(&context.driver);
+        let queue = Queue { driver, stream: Handle::NULL };
+        let mut context = Self { queue, context: Handle::NULL, pooled, staging };
+        let driver = Arc::clone(&context.queue.driver);
         // SAFETY: the pointer is to a handle that lives through the call.
         unsafe { call!(driver, retain_context(&raw mut context.context, device)) }?;
         context.bind()?;
         // It does not wait for the default stream, which nothing uses (`CU_STREAM_NON_BLOCKING`).
         // SAFETY: as above.
-        unsafe { call!(driver, create_stream(&raw mut context.stream, 1)) }?;
-        context.staging = Mutex::new(Staging::new(&context));
+        unsafe { call!(driver, create_stream(&raw mut context.queue.stream, 1)) }?;
+        context.staging = Mutex::new(Staging::new(&context.queue));
         Ok(context)
     }
 
     /// Makes the GPU current for the calling thread.
     pub(super) fn bind(&self) -> Result<(), Failure> {
         // SAFETY: the context is open.
-        unsafe { call!(self.driver, set_context(self.context)) }
+        unsafe { call!(self.queue.driver, set_context(self.context)) }
     }
 
     /// Returns the free bytes of the GPU's memory, and all.
@@ -77,7 +78,7 @@ impl Context {
         self.bind()?;
         let (mut free, mut total) = (0, 0);
         // SAFETY: the pointers are to numbers that live through the call.
-        unsafe { call!(self.driver, memory(&raw mut free, &raw mut total)) }?;
+        unsafe { call!(self.queue.driver, memory(&raw mut free, &raw mut total)) }?;
         Ok([free, total])
     }
 
@@ -88,8 +89,8 @@ impl Context {
         // SAFETY: the pointer is to a number that lives through the call.
         unsafe {
             match self.pooled {
-                true => call!(self.driver, allocate_async(&raw mut address, bytes, self.stream)),
-                false => call!(self.driver, allocate(&raw mut address, bytes)),
+                true => call!(self.queue.driver, allocate_async(&raw mut address, bytes, self.queue.stream)),
+                false => call!(self.queue.driver, allocate(&raw mut address, bytes)),
             }
         }?;
         Ok(Memory { context: Arc::clone(self), address })
@@ -102,7 +103,7 @@ impl Context {
     pub(super) unsafe fn zero(&self, address: u64, bytes: usize) -> Result<(), Failure> {
         self.bind()?;
         // SAFETY: as the caller guarantees.
-        unsafe { call!(self.driver, set_bytes(address, 0, bytes, self.stream)) }
+        unsafe { call!(self.queue.driver, set_bytes(address, 0, bytes, self.queue.stream)) }
     }
 
     /// Copies bytes to the GPU, which has them before what is queued next.
@@ -113,10 +114,12 @@ impl Context {
         self.bind()?;
         if let Some(staging) = self.staging.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
             // SAFETY: as the caller guarantees.
-            return unsafe { staging.upload(self, address, bytes) };
+            return unsafe { staging.upload(&self.queue, address, bytes) };
         }
         // SAFETY: as the caller guarantees; the slice lives until the copy is done, because `wait` follows.
-        unsafe { call!(self.driver, upload(address, bytes.as_ptr().cast(), bytes.len(), self.stream)) }?;
+        unsafe {
+            call!(self.queue.driver, upload(address, bytes.as_ptr().cast(), bytes.len(), self.queue.stream))
+        }?;
         self.wait()
     }
 
@@ -128,11 +131,14 @@ impl Context {
         self.bind()?;
         if let Some(staging) = self.staging.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
             // SAFETY: as the caller guarantees.
-            return unsafe { staging.download(self, bytes, address) };
+            return unsafe { staging.download(&self.queue, bytes, address) };
         }
         // SAFETY: as above.
         unsafe {
-            call!(self.driver, download(bytes.as_mut_ptr().cast(), address, bytes.len(), self.stream))
+            call!(
+                self.queue.driver,
+                download(bytes.as_mut_ptr().cast(), address, bytes.len(), self.queue.stream)
+            )
         }?;
         self.wait()
     }
@@ -141,32 +147,20 @@ impl Context {
     pub(super) fn wait(&self) -> Result<(), Failure> {
         self.bind()?;
         // SAFETY: the stream is open.
-        unsafe { call!(self.driver, wait(self.stream)) }
+        unsafe { call!(self.queue.driver, wait(self.queue.stream)) }
     }
 
     /// Returns an event at this point of the queued work.
     pub(super) fn event(&self) -> Result<Handle, Failure> {
         self.bind()?;
-        let mut event = Handle::NULL;
-        // SAFETY: the pointer is to a handle that lives through the call; the event is kept as long as the process.
-        unsafe {
-            call!(self.driver, create_event(&raw mut event, 0))?;
-            call!(self.driver, record_event(event, self.stream))?;
-        }
-        Ok(event)
-    }
-
-    /// Records an event again, at this point of the queued work.
-    pub(super) fn record(&self, event: Handle) -> Result<(), Failure> {
-        // SAFETY: `event` made it.
-        unsafe { call!(self.driver, record_event(event, self.stream)) }
+        self.queue.event()
     }
 
     /// Returns the seconds from one event to another, after `wait`.
     pub(super) fn seconds(&self, from: Handle, to: Handle) -> Result<f64, Failure> {
         let mut milliseconds = 0.0;
         // SAFETY: the pointer is to a number that lives through the call, and `event` made the events.
-        unsafe { call!(self.driver, elapsed(&raw mut milliseconds, from, to)) }?;
+        unsafe { call!(self.queue.driver, elapsed(&raw mut milliseconds, from, to)) }?;
         Ok(f64::from(milliseconds) / 1e3)
     }
 }

@@ -2,9 +2,9 @@
 //! empties one while the GPU copies the other. A copy to the GPU does not wait for it, so that short lists cost no stop of
 //! the GPU; without pinned memory each copy waits.
 
-use super::context::Context;
-use super::driver_api::{Handle, call};
+use super::driver_api::{Driver, Handle, call};
 use super::failure::Failure;
+use super::queue::Queue;
 use rayon::prelude::*;
 use std::ffi::c_void;
 
@@ -36,16 +36,16 @@ unsafe impl Send for Staging {}
 
 impl Staging {
     /// Returns none if the system gives no pinned memory.
-    pub(super) fn new(context: &Context) -> Option<Self> {
+    pub(super) fn new(queue: &Queue) -> Option<Self> {
         let piece = || {
             let mut memory = std::ptr::null_mut();
             // SAFETY: the pointer is to a pointer that lives through the call.
-            unsafe { call!(context.driver, allocate_host(&raw mut memory, PIECE, 0)) }.ok()?;
+            unsafe { call!(queue.driver, allocate_host(&raw mut memory, PIECE, 0)) }.ok()?;
             Some(Piece { memory: memory.cast(), event: Handle::NULL, is_pending: false })
         };
         let mut staging = Self { pieces: [piece()?, piece()?], now: 0, used: 0 };
         for piece in &mut staging.pieces {
-            piece.event = context.event().ok()?;
+            piece.event = queue.event().ok()?;
         }
         Some(staging)
     }
@@ -54,16 +54,11 @@ impl Staging {
     ///
     /// # Safety
     /// There must be as many bytes of a live buffer.
-    pub(super) unsafe fn upload(
-        &mut self,
-        context: &Context,
-        address: u64,
-        bytes: &[u8],
-    ) -> Result<(), Failure> {
+    pub(super) unsafe fn upload(&mut self, queue: &Queue, address: u64, bytes: &[u8]) -> Result<(), Failure> {
         let mut done = 0;
         for chunk in bytes.chunks(PIECE) {
             if self.used + chunk.len() > PIECE {
-                self.turn(context)?;
+                self.turn(queue)?;
             }
             // SAFETY: the piece has room from `used` on, where the GPU reads nothing: `turn` has waited for it.
             let room = unsafe {
@@ -71,9 +66,9 @@ impl Staging {
                 std::slice::from_raw_parts_mut(first, chunk.len())
             };
             copy(room, chunk);
-            let (driver, from) = (&context.driver, room.as_ptr().cast());
+            let (driver, from) = (&queue.driver, room.as_ptr().cast());
             // SAFETY: as the caller guarantees; the piece is not written again before `turn` has waited.
-            unsafe { call!(driver, upload(address + done, from, chunk.len(), context.stream)) }?;
+            unsafe { call!(driver, upload(address + done, from, chunk.len(), queue.stream)) }?;
             self.used += chunk.len().next_multiple_of(ALIGNMENT);
             done += chunk.len() as u64;
         }
@@ -81,12 +76,12 @@ impl Staging {
     }
 
     /// Changes to the other piece, once the GPU has copied what was in it.
-    fn turn(&mut self, context: &Context) -> Result<(), Failure> {
+    fn turn(&mut self, queue: &Queue) -> Result<(), Failure> {
         let full = &mut self.pieces[self.now];
-        context.record(full.event)?;
+        queue.record(full.event)?;
         full.is_pending = true;
         (self.now, self.used) = (1 - self.now, 0);
-        self.pieces[self.now].wait(context)
+        self.pieces[self.now].wait(queue)
     }
 
     /// Copies bytes from the GPU, after all work that was queued before.
@@ -95,7 +90,7 @@ impl Staging {
     /// There must be as many bytes of a live buffer.
     pub(super) unsafe fn download(
         &mut self,
-        context: &Context,
+        queue: &Queue,
         bytes: &mut [u8],
         address: u64,
     ) -> Result<(), Failure> {
@@ -105,18 +100,18 @@ impl Staging {
         for chunk in 0..=chunks {
             if chunk < chunks {
                 let Piece { memory, event, is_pending } = &mut self.pieces[chunk % 2];
-                let (driver, from) = (&context.driver, address + (chunk * PIECE) as u64);
+                let (driver, from) = (&queue.driver, address + (chunk * PIECE) as u64);
                 // SAFETY: as the caller guarantees; the piece has room, and the host has emptied it.
                 unsafe {
-                    call!(driver, download((*memory).cast::<c_void>(), from, length(chunk), context.stream))
+                    call!(driver, download((*memory).cast::<c_void>(), from, length(chunk), queue.stream))
                 }?;
-                context.record(*event)?;
+                queue.record(*event)?;
                 *is_pending = true;
             }
             if let Some(before) = chunk.checked_sub(1) {
                 let count = length(before);
                 let piece = &mut self.pieces[before % 2];
-                piece.wait(context)?;
+                piece.wait(queue)?;
                 // SAFETY: the copy to this piece is done.
                 let copied = unsafe { std::slice::from_raw_parts(piece.memory, count) };
                 copy(&mut bytes[before * PIECE..][..count], copied);
@@ -128,19 +123,19 @@ impl Staging {
     }
 
     /// Frees the memory.
-    pub(super) fn free(self, context: &Context) {
+    pub(super) fn free(self, driver: &Driver) {
         for piece in self.pieces {
             // SAFETY: the driver gave this memory, and it is freed once; nothing is queued any more, or the process ends.
-            let _ = unsafe { call!(context.driver, free_host(piece.memory.cast())) };
+            let _ = unsafe { call!(driver, free_host(piece.memory.cast())) };
         }
     }
 }
 
 impl Piece {
-    fn wait(&mut self, context: &Context) -> Result<(), Failure> {
+    fn wait(&mut self, queue: &Queue) -> Result<(), Failure> {
         if self.is_pending {
             // SAFETY: the event is one of the driver's.
-            unsafe { call!(context.driver, wait_event(self.event)) }?;
+            unsafe { call!(queue.driver, wait_event(self.event)) }?;
             self.is_pending = false;
         }
         Ok(())
