@@ -184,17 +184,17 @@ unsafe fn load_tile<M: Multiply, C: Element, const ROWS: usize, const VECTORS: u
     [rows, columns]: [usize; 2],
 ) -> [[M::Sums; VECTORS]; ROWS] {
     let mut sums = [[multiply.zero(); VECTORS]; ROWS];
-    for row in 0..ROWS {
-        for vector in 0..VECTORS {
+    for (row, sums) in sums.iter_mut().enumerate().take(rows) {
+        for (vector, sum) in sums.iter_mut().enumerate() {
             let from = vector * LANES;
-            if row >= rows || from >= columns {
+            if from >= columns {
                 break;
             }
             let length = LANES.min(columns - from);
             let at = first + row * c.row_stride + from;
             // SAFETY: the caller guarantees it.
             let values = unsafe { std::slice::from_raw_parts(c.data.add(at), length) };
-            sums[row][vector] = match C::as_f32(values).map(<&[f32; LANES]>::try_from) {
+            *sum = match C::as_f32(values).map(<&[f32; LANES]>::try_from) {
                 Some(Ok(whole)) => multiply.load_sums(whole),
                 _ => {
                     let mut line = [0.0; LANES];

@@ -2,7 +2,7 @@
 //! checkpoint that would be saved now, asked, and removed. Nothing of the run's state changes.
 
 use super::metrics::SCORING_SECONDS;
-use super::saving::refuse_nan_weights;
+use super::saves::refuse_nan_weights;
 use super::{Run, borrowed};
 use crate::benchmarks::Benchmarks;
 use crate::monitoring::Monitoring;

@@ -6,10 +6,9 @@
 //! saving would take more than a tenth of the time, or the one before is still being written. The last step, the best
 //! evaluation and a run that is stopped are always saved.
 
-use super::saving::refuse_nan_weights;
 use crate::checkpoints::{self, Progress};
 use crate::run_report;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use checkpoint::folder::PreparedCheckpoint;
 use serde_json::{Map, Value};
 use std::fs::File;
@@ -17,7 +16,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
-use training::{TrainingState, Values};
+use training::{Parameters, TrainingState, Values};
 
 #[cfg(test)]
 mod tests;
@@ -140,6 +139,16 @@ pub(super) fn copied_bytes(state: &TrainingState) -> usize {
 /// Returns whether a copy of this many bytes would take more of the free memory than it may, as far as that is known.
 pub(super) fn is_too_large(bytes: usize, free: Option<usize>) -> bool {
     free.is_some_and(|free| bytes as f64 > MEMORY_SHARE * free as f64)
+}
+
+/// Refuses to save weights that are not finite.
+pub(super) fn refuse_nan_weights(parameters: &Parameters, step: u64) -> Result<()> {
+    let count = parameters.values.iter().filter(|weight| !weight.is_finite()).count();
+    ensure!(
+        count == 0,
+        "{count} weights are not finite after step {step}, so no checkpoint was saved; lower `learning_rate` (earlier checkpoints are kept)"
+    );
+    Ok(())
 }
 
 /// Writes the checkpoint, removes those beyond the limit, and writes run.json and the report.

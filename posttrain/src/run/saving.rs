@@ -1,16 +1,16 @@
 //! What a run does about its checkpoints: when one is saved, what it contains, and what happens where a step or a save fails.
 
 use super::manifest::add_to_lineage;
-use super::saves::{Save, Warnings, copied_bytes, is_too_large};
+use super::saves::{Save, Warnings, copied_bytes, is_too_large, refuse_nan_weights};
 use super::{Run, room};
 use crate::checkpoints;
 use crate::settings::{Kept, TrainingSettings};
-use anyhow::{Error, Result, anyhow, ensure};
+use anyhow::{Error, Result, anyhow};
 use checkpoint::folder::{CheckpointWriter, PreparedCheckpoint};
 use checkpoint::weights::Precision;
 use std::sync::Arc;
+use training::Learner;
 use training::memory::gib;
-use training::{Learner, Parameters};
 
 impl Run {
     /// Returns whether a checkpoint is to be saved at a step that `save_steps` names, which is the last one or not: always
@@ -243,14 +243,4 @@ fn save_weights_alone(
         }
         Err(_) => error.context(format!("neither step {step} nor its weights alone could be saved; {left}")),
     }
-}
-
-/// Refuses to save weights that are not finite.
-pub(super) fn refuse_nan_weights(parameters: &Parameters, step: u64) -> Result<()> {
-    let count = parameters.values.iter().filter(|weight| !weight.is_finite()).count();
-    ensure!(
-        count == 0,
-        "{count} weights are not finite after step {step}, so no checkpoint was saved; lower `learning_rate` (earlier checkpoints are kept)"
-    );
-    Ok(())
 }
