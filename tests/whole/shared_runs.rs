@@ -86,9 +86,12 @@ fn three_processes_make_the_dataset_of_one_to_the_byte() {
     let teacher = ScriptedTeacher::start(Duration::from_millis(2), false);
     let path = |name: &str| folder.path().join(name);
     let tasks = ["gen", "--rows", "40", "--source"];
-    let source: Vec<String> = (0..40)
-        .map(|index| json!({"text": format!("Letter {index} is about {} boats.", index * 7)}).to_string())
-        .collect();
+    // Long enough that a summary is shorter.
+    let letter = |index: usize| {
+        let lines = (0..60).map(|line| format!("Letter {index} is about {} boats.", index * 7 + line));
+        json!({"text": lines.collect::<Vec<_>>().join(" ")}).to_string()
+    };
+    let source: Vec<String> = (0..40).map(letter).collect();
     std::fs::write(path("source.jsonl"), source.join("\n")).unwrap();
     let command = |out: &str, more: &[&str]| {
         let mut command = program("smoltalk");
@@ -251,7 +254,7 @@ fn pages_are_curated_by_three_processes_as_by_one() {
         let pages: Vec<String> = (0..400).map(page).collect();
         std::fs::write(path("in").join(format!("{file:02}.jsonl")), pages.join("\n")).unwrap();
     }
-    let stages = ["exact_duplicates", "pii", "near_duplicates", "gopher_repetition"];
+    let stages = ["extract", "exact_duplicates", "pii", "near_duplicates", "gopher_repetition"];
     let stages: String = stages.iter().map(|kind| format!("[[stage]]\nkind = \"{kind}\"\n")).collect();
     std::fs::write(path("recipe.toml"), format!("name = \"shared\"\n{stages}")).unwrap();
     let command = |out: &str, more: &[&str]| {
