@@ -117,11 +117,14 @@ async fn serve(
     serving.await
 }
 
+/// What answers requests from the start.
+type Loaded = (Vec<Arc<Model>>, Vec<Arc<ServedEncoder>>);
+
 /// Loads every model on a thread that may block, then lets requests in.
 async fn load_models(state: &Arc<ServerState>, models: ServedModels, options: LoadOptions) -> Result<()> {
     let ServedModels { groups, encoders, folder, aliases } = models;
     let of_folder = options.clone();
-    let load = move || -> Result<(Vec<Arc<Model>>, Vec<Arc<ServedEncoder>>)> {
+    let load = move || -> Result<Loaded> {
         let loaded = groups.iter().map(|group| open(group, &options)).collect::<Result<Vec<_>>>()?;
         // As on the command line: adapters come last, so that they do not answer requests without a name.
         let (adapters, models): (Vec<_>, Vec<_>) =
