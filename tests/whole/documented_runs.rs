@@ -4,9 +4,11 @@
 use crate::clients::Served;
 use crate::documents::{Line, PROGRAMS, block_lines, commands};
 use crate::programs::{of_project, program, succeeds, text_of};
+use crate::scripted_teacher::ScriptedTeacher;
 use crate::task_teacher::Teacher;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// What stands in place of a page's own values.
 #[derive(Default)]
@@ -315,7 +317,7 @@ fn the_guide_to_a_dataset_with_a_local_model_runs() {
 
 #[test]
 fn the_page_on_many_processes_runs() {
-    let teacher = Teacher::start("teacher");
+    let teacher = ScriptedTeacher::start(Duration::ZERO, false);
     let mut reader = Reader::new().swap("http://localhost:8000/v1#teacher", &teacher.name);
     // The folders of job files that are printed and not run.
     reader = reader.swap("/scratch/set", "together").swap("/data/set", "together");

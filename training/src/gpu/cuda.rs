@@ -23,6 +23,7 @@ use context::{Context, Memory};
 use cublas::{Addresses, CuBlas, Workspace};
 use driver_api::{Attribute, Driver, Handle, call, dotted};
 use kernels::{Accumulate, Element};
+use queue::Queue;
 use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::ffi::{CString, c_int, c_void};
@@ -118,7 +119,7 @@ impl Cuda {
     }
 
     pub(super) fn facts(&self) -> Result<Facts> {
-        let Context { driver, .. } = self.context.as_ref();
+        let driver = &self.context.queue.driver;
         let attribute = |attribute| self.named(driver.attribute(attribute, self.device));
         let products = match &self.blas {
             Some(blas) => json!(format!("cuBLAS {}", blas.version)),
@@ -194,7 +195,7 @@ impl Cuda {
         let event = match earlier {
             Some(Mark::Event(address)) => {
                 let event = Handle(address as *mut c_void);
-                self.named(self.context.record(event))?;
+                self.named(self.context.queue.record(event))?;
                 event
             }
             _ => self.named(self.context.event())?,
@@ -223,7 +224,7 @@ impl Cuda {
         let launch = || format!("{kernel} with {geometry:?}");
         self.named(self.context.bind())?;
         let function = self.function(kernel, geometry.shared)?;
-        let Context { driver, stream, .. } = self.context.as_ref();
+        let Queue { driver, stream } = &self.context.queue;
         let ([x, y, z], [threads_x, threads_y, threads_z]) = (geometry.grid, geometry.block);
         let arguments = pointers.as_mut_ptr();
         // SAFETY: the structs in `kernels` give the arguments in the kernel's own order and types, which a test compares
