@@ -69,11 +69,9 @@ pub fn run(settings: &Settings, stop: &Stop) -> Result<Option<String>> {
     if let Some(shards) = settings.sharing.shards()? {
         return shared::run(settings, (&sources, &skipped), &stages, shards, stop);
     }
-    anyhow::ensure!(
-        settings.restart || !shards::status::is_unfinished(&settings.out)?,
-        "{0} contains a shared run that is not finished; give the same `--shards`, or see `smoltalk status {0}`",
-        settings.out.display()
-    );
+    if !settings.restart {
+        shards::status::refuse_unfinished(&settings.out)?;
+    }
     let folder = OutputFolder::open(&settings.out, &FOLDER, settings.no_lock)?;
     let work = settings.out.join(WORK);
     if settings.restart {

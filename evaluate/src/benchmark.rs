@@ -97,11 +97,9 @@ fn score_models(settings: &Settings<'_>, stop: &Stop) -> Result<Option<Vec<Model
         let summary = match options.sharing.shards()? {
             Some(shards) => run.share(location, settings, shards, stop)?,
             None => {
-                ensure!(
-                    settings.restart || !shards::status::is_unfinished(&folder)?,
-                    "{0} contains a shared run that is not finished; give the same `--shards`, or see `smoltalk status {0}`",
-                    folder.display()
-                );
+                if !settings.restart {
+                    shards::status::refuse_unfinished(&folder)?;
+                }
                 let _lock = run.lock(settings)?;
                 if settings.restart {
                     set_aside(&folder, &[shards::FOLDER])?;
@@ -153,11 +151,8 @@ impl ModelRun<'_> {
         jobs.iter().try_for_each(|job| store::refuse_foreign(self.folder, &job.task.name))?;
         let board = shared::score(self.folder, &mut model, &jobs, (&options.sharing, shards), stop)?;
         while let Some(claim) = board.next(shared::FINISH, stop)? {
-            let written = match self.hand_in(&board, &claim, &jobs, &mut model, settings, stop) {
-                // Whoever finished the run has removed its files.
-                Err(_) if claim.is_lost_now() => None,
-                written => written?,
-            };
+            let written = self.hand_in(&board, &claim, &jobs, &mut model, settings, stop);
+            let written = claim.unless_lost(written)?;
             if written.is_some() {
                 claim.complete(None, serde_json::json!({}))?;
                 board.clear()?;

@@ -5,7 +5,7 @@
 use crate::budget::{Budget, Limit};
 use crate::run::Run;
 use crate::setup::{Setup, TeacherOptions};
-use crate::shared_run::{self, Ended, SharedRun};
+use crate::shared_run::{Ended, SharedRun};
 use crate::write_dataset::Written;
 use crate::{goal, resume, write_dataset};
 use anyhow::{Context, Result, bail};
@@ -91,7 +91,7 @@ async fn generate(options: &Options) -> Result<u8> {
     if options.restart {
         resume::set_aside(&options.out, options.no_lock)?;
     } else {
-        shared_run::refuse_unfinished(&options.out)?;
+        shards::status::refuse_unfinished(&options.out)?;
     }
     if options.repair {
         resume::repair(&options.out, options.no_lock)?;

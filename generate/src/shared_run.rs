@@ -8,7 +8,7 @@ use crate::run::{FOLDER, Run, STORE_FILE};
 use crate::setup::Setup;
 use crate::store::{Store, merge, write_whole};
 use crate::write_dataset::{self, Written};
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, bail};
 use datasets::export::FileFormat;
 use files::atomic::NewFile;
 use files::output_folder::OutputFolder;
@@ -47,16 +47,6 @@ pub(crate) enum Ended {
     Complete,
     /// The dataset is written, by this one.
     Written(Written),
-}
-
-/// Refuses a folder in which workers have not finished: a process that knows nothing of them would ask for their rows again.
-pub(crate) fn refuse_unfinished(out: &Path) -> Result<()> {
-    ensure!(
-        !shards::status::is_unfinished(out)?,
-        "{0} contains a shared run that is not finished; give the same `--shards`, or see `smoltalk status {0}`",
-        out.display()
-    );
-    Ok(())
 }
 
 impl SharedRun<'_> {
@@ -144,10 +134,7 @@ impl SharedRun<'_> {
 
     /// Merges the shards and writes the dataset; `None` if another worker does, or a signal stopped this one.
     fn finish(&self, setup: &Setup, board: &Board, claim: Claim, stop: &Stop) -> Result<Option<Written>> {
-        let written = match self.write(setup, board, &claim, stop) {
-            Err(_) if claim.is_lost_now() => None,
-            written => written?,
-        };
+        let written = claim.unless_lost(self.write(setup, board, &claim, stop))?;
         if written.is_some() {
             claim.complete(None, json!({}))?;
             board.clear()?;

@@ -23,7 +23,7 @@ pub(crate) use database::Store;
 pub(crate) use journal::Journal;
 pub(crate) use ledger::{AnswerSource, LedgerEntry, Outcome, calls_in_words};
 pub(crate) use merge::{merge, write_whole};
-pub(crate) use records::{CallKey, DroppedRow, Reply, Verdict};
+pub(crate) use records::{CallKey, DroppedRow, Reply, Verdict, hex};
 pub(crate) use repair::{REPAIRED_FILE, repair};
 pub(crate) use single_file::into_single_file;
 pub(crate) use verify::verify;

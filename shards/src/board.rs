@@ -206,8 +206,8 @@ impl Board {
         Ok((marker, part))
     }
 
-    /// Removes the claims and parts of the run, and nothing else, once the last stage is done. The markers stay: a worker that wakes up later sees that there is
-    /// nothing left to do.
+    /// Removes the claims and parts of the run, and nothing else, once the last stage is done. The markers stay: a worker that
+    /// wakes up later sees that there is nothing left to do.
     ///
     /// # Errors
     /// Names what cannot be removed.

@@ -171,6 +171,26 @@ impl Claim {
         self.is_lost()
     }
 
+    /// What came of the work: nothing in place of an error once the claim is lost, because whoever finishes a run removes the
+    /// files of those that lost.
+    ///
+    /// # Errors
+    /// The result's, while the claim is not lost.
+    pub fn unless_lost<T>(&self, result: Result<Option<T>>) -> Result<Option<T>> {
+        match result {
+            Err(_) if self.is_lost_now() => Ok(None),
+            result => result,
+        }
+    }
+
+    /// Says that the claim is lost, and why.
+    pub fn note_loss(&self) {
+        terminal::message!(
+            "note: another worker has shard {} by now, because this one was silent for longer than `--lease`",
+            self.shard
+        );
+    }
+
     /// Opens the folder of results, and waits while it is in use: a worker that was paused while it wrote the result may hold its
     /// lock. The claim is kept meanwhile, so that the others wait for this worker alone. `None` once the claim is lost, or a
     /// signal asks to stop.

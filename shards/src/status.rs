@@ -41,7 +41,7 @@ pub fn is_shared(out: &Path) -> bool {
 ///
 /// # Errors
 /// When its record cannot be read.
-pub fn is_unfinished(out: &Path) -> Result<bool> {
+fn is_unfinished(out: &Path) -> Result<bool> {
     if !is_shared(out) {
         return Ok(false);
     }
@@ -49,6 +49,19 @@ pub fn is_unfinished(out: &Path) -> Result<bool> {
     let (record, done) = (Record::read(&folder.join(RECORD))?, names(&folder.join(DONE))?);
     let is_open = |stage: &Stage| (0..stage.shards).any(|shard| !done.contains(&stage.unit(shard)));
     Ok(record.stages.last().is_some_and(is_open))
+}
+
+/// Refuses a folder in which workers have not finished: a process that knows nothing of them would do their work again.
+///
+/// # Errors
+/// When there is such a run, or its record cannot be read.
+pub fn refuse_unfinished(out: &Path) -> Result<()> {
+    ensure!(
+        !is_unfinished(out)?,
+        "{0} contains a shared run that is not finished; give the same `--shards`, or see `smoltalk status {0}`",
+        out.display()
+    );
+    Ok(())
 }
 
 /// Describes the shared run in the folder `out`. Claims older than `lease` are stale.

@@ -118,10 +118,7 @@ impl Shared<'_> {
             Ok(true) if !claim.is_lost_now() => drop(claim.complete(None, json!({}))?),
             // Whoever finished the run has removed what this worker was writing.
             Err(error) if !claim.is_lost_now() => return Err(error),
-            _ if claim.is_lost_now() => terminal::message!(
-                "note: another worker has shard {} by now, because this one was silent for longer than `--lease`",
-                claim.shard
-            ),
+            _ if claim.is_lost_now() => claim.note_loss(),
             _ => {}
         }
         Ok(())
@@ -149,10 +146,7 @@ impl Shared<'_> {
 
     /// Writes the dataset; returns its summary, or `None` if another worker does, or a signal stopped this one.
     fn finish(&self, claim: Claim) -> Result<Option<String>> {
-        let summary = match self.write(&claim) {
-            Err(_) if claim.is_lost_now() => None,
-            summary => summary?,
-        };
+        let summary = claim.unless_lost(self.write(&claim))?;
         if summary.is_some() {
             claim.complete(None, json!({}))?;
         }

@@ -34,16 +34,9 @@ pub(super) fn score(
     let stages = vec![Stage::new("documents", shards), Stage::new("finish", 1)];
     let board = Board::join(folder, sharing, "smoleval score", stages, settings(jobs))?;
     while let Some(claim) = board.next(DOCUMENTS, stop)? {
-        let part = match score_shard(model, jobs, &claim, shards, stop) {
-            Err(_) if claim.is_lost_now() => None,
-            part => part?,
-        };
-        match part {
+        match claim.unless_lost(score_shard(model, jobs, &claim, shards, stop))? {
             Some(part) => drop(claim.complete(Some(&part), json!({}))?),
-            None if claim.is_lost() => terminal::message!(
-                "note: another worker has shard {} by now, because this one was silent for longer than `--lease`",
-                claim.shard
-            ),
+            None if claim.is_lost() => claim.note_loss(),
             None => {}
         }
     }

@@ -4,7 +4,7 @@
 
 use super::checksums::answer_checksum;
 use super::ledger::LedgerEntry;
-use super::records::CallKey;
+use super::records::{CallKey, hex};
 use super::writer::{Statement, Write};
 use anyhow::{Context, Result};
 use files::hash::sha256;
@@ -36,8 +36,7 @@ impl Journal {
         for write in batch {
             let line: Line = match &write.statement {
                 Statement::Answer { key, step, reply, entry, .. } => {
-                    let key = key.iter().map(|byte| format!("{byte:02x}")).collect();
-                    (key, step.clone(), reply.clone(), entry.clone())
+                    (hex(key), step.clone(), reply.clone(), entry.clone())
                 }
                 Statement::Ledger(entry) => (String::new(), String::new(), String::new(), entry.clone()),
                 // Rows follow from answers.

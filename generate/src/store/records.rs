@@ -7,6 +7,11 @@ use serde_json::{Map, Value};
 /// The key of a call (`Teacher::key`): its row, and a hash of the teacher's identity and the whole call.
 pub(crate) type CallKey = [u8; 16];
 
+/// A key in hexadecimal, as files have it.
+pub(crate) fn hex(key: &CallKey) -> String {
+    format!("{:032x}", u128::from_be_bytes(*key))
+}
+
 /// A teacher's answer.
 #[derive(Default, Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Reply {

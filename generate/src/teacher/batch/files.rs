@@ -2,7 +2,7 @@
 //! by line, because a file of them may be larger than the memory.
 
 use crate::endpoint::cause;
-use crate::store::{CallKey, Reply};
+use crate::store::{CallKey, Reply, hex};
 use crate::teacher::attempts::Unanswered;
 use crate::teacher::call::CallError;
 use crate::teacher::reply::{MAX_BODY, NoAnswer, Refusal, completion, refusal};
@@ -138,10 +138,6 @@ pub(super) fn result_of(line: &[u8]) -> Option<(CallKey, BatchResult)> {
 fn refused(refusal: Refusal) -> BatchResult {
     let Refusal { meaning, status, words } = refusal;
     BatchResult::Refused(Unanswered { error: meaning, refusal: Some(Box::new((status, words))) })
-}
-
-fn hex(key: &CallKey) -> String {
-    key.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]
