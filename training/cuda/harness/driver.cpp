@@ -52,6 +52,12 @@ void standin_fail_at(long call, int code) {
 }
 long standin_calls() { return standin::state().calls; }
 
+// For the other stand-ins, whose work comes after what was queued before it.
+void standin_settle() {
+    std::lock_guard<std::recursive_mutex> lock(standin::state().mutex);
+    standin::settle();
+}
+
 int cuGetErrorName(int code, const char** text) {
     static const std::map<int, const char*> names = {
         {1, "CUDA_ERROR_INVALID_VALUE"},     {2, "CUDA_ERROR_OUT_OF_MEMORY"},    {3, "CUDA_ERROR_NOT_INITIALIZED"},

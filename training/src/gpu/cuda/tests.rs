@@ -166,6 +166,22 @@ fn copies_take_turns_in_pinned_memory() {
     }
 }
 
+/// A product comes after what was sent before it, which the stand-in copies as late as the driver may.
+#[test]
+fn cublas_multiplies_what_was_sent_before() {
+    let _turn = turn();
+    fail_at(0, 0);
+    let gpu = open(&libraries()).unwrap();
+    let a = gpu.copy_of("a", &[1.0f32, 2.0, 3.0, 4.0, 5.0, 6.0]).unwrap();
+    let b = gpu.copy_of("b", &[1.0f32, 10.0, 100.0]).unwrap();
+    let mut out = gpu.copy_of("the result", &[7.0f32; 2]).unwrap();
+    let (left, right) = (Matrix::new(a.read(), 2, 3), Matrix::new(b.read(), 3, 1));
+    gpu.product(out.write(), left, right, Accumulate::Replace).unwrap();
+    let mut found = [0.0f32; 2];
+    gpu.download(&mut found, out.read()).unwrap();
+    assert_eq!(found, [321.0, 654.0]);
+}
+
 /// Runs `child` in a process of its own, and returns what it printed.
 fn in_a_process(variables: &[(&str, &str)]) -> String {
     let mut command = Command::new(std::env::current_exe().unwrap());
