@@ -63,7 +63,7 @@ impl Context {
         // It does not wait for the default stream, which nothing uses (`CU_STREAM_NON_BLOCKING`).
         // SAFETY: as above.
         unsafe { call!(driver, create_stream(&raw mut context.queue.stream, 1)) }?;
-        context.staging = Mutex::new(Staging::new(&context.queue));
+        context.staging = Mutex::new(Staging::new(&context.queue)?);
         Ok(context)
     }
 

@@ -27,7 +27,8 @@ impl Failure {
         self.code == OUT_OF_MEMORY
     }
 
-    fn is_fault(&self) -> bool {
+    /// Whether a kernel caused it, and every later call will fail, too.
+    pub(super) fn is_fault(&self) -> bool {
         FAULTS.contains(&self.code)
     }
 }

@@ -36,18 +36,21 @@ unsafe impl Send for Staging {}
 
 impl Staging {
     /// Returns none if the system gives no pinned memory.
-    pub(super) fn new(queue: &Queue) -> Option<Self> {
-        let piece = || {
+    ///
+    /// # Errors
+    /// When the GPU is at fault.
+    pub(super) fn new(queue: &Queue) -> Result<Option<Self>, Failure> {
+        let piece = || -> Result<Piece, Failure> {
             let mut memory = std::ptr::null_mut();
             // SAFETY: the pointer is to a pointer that lives through the call.
-            unsafe { call!(queue.driver, allocate_host(&raw mut memory, PIECE, 0)) }.ok()?;
-            Some(Piece { memory: memory.cast(), event: Handle::NULL, is_pending: false })
+            unsafe { call!(queue.driver, allocate_host(&raw mut memory, PIECE, 0)) }?;
+            Ok(Piece { memory: memory.cast(), event: queue.event()?, is_pending: false })
         };
-        let mut staging = Self { pieces: [piece()?, piece()?], now: 0, used: 0 };
-        for piece in &mut staging.pieces {
-            piece.event = queue.event().ok()?;
+        match piece().and_then(|first| Ok([first, piece()?])) {
+            Ok(pieces) => Ok(Some(Self { pieces, now: 0, used: 0 })),
+            Err(failure) if failure.is_fault() => Err(failure),
+            Err(_) => Ok(None),
         }
-        Some(staging)
     }
 
     /// Copies bytes to the GPU. They are in pinned memory when this returns, and on the GPU before what is queued next.
