@@ -65,7 +65,11 @@ static int begin() {
         return true;
     }();
     (void)read;
-    if (++now.calls == now.fail_at) return now.fail_code;
+    if (++now.calls == now.fail_at) {
+        // What a kernel did is returned by every later call, too.
+        if (now.fail_code >= ILLEGAL_ADDRESS && now.fail_code <= LAUNCH_FAILED) now.fault = now.fail_code;
+        return now.fail_code;
+    }
     return now.fault;
 }
 
